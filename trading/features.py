@@ -1,0 +1,124 @@
+"""The eleven features of a bar, for a whole history or for one live window: the only feature function there is.
+
+The vector of bar *t* is a function of the last `LOOKBACK_BARS` regular-session bars of its symbol in its session.
+EMAs start at the window's first value with alpha = 2 / (n + 1), as pandas' `ewm(span=n, adjust=False)` on that window;
+MACD is Gerald Appel's EMA12 - EMA26 with a 9-bar signal line.  Everything is linear in the window, so a history is a
+few weighted sums over 20 lags.  The lags are added one by one in a fixed order, elementwise: the same 20 bars give the
+same float64 to the bit, alone or among a million.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOOKBACK_BARS: Final = 20
+
+FEATURES: Final = (
+    "Open",
+    "High",
+    "Low",
+    "Close",
+    "Volume",
+    "VWAP",
+    "MACD",
+    "MACD_Signal",
+    "MACD_Hist",
+    "VWAP_Deviation",
+    "Typical_Price",
+)
+"""The document's eleven, in its order."""
+
+Floats = NDArray[np.float64]
+
+
+def _ema(series: Floats, span: int) -> Floats:
+    """EMA along the first axis, started at the first value."""
+    alpha = 2.0 / (span + 1.0)
+    result = np.empty_like(series)
+    result[0] = series[0]
+    for i in range(1, len(series)):
+        result[i] = alpha * series[i] + (1.0 - alpha) * result[i - 1]
+    return result
+
+
+def _macd_weights() -> tuple[Floats, Floats]:
+    """What each lag of the close (0 = newest) contributes to MACD and to its signal line."""
+    impulses = np.eye(LOOKBACK_BARS)  # row: bar of the window; column: the bar that moved by one dollar
+    macd = _ema(impulses, 12) - _ema(impulses, 26)
+    signal = _ema(macd, 9)
+    return macd[-1][::-1].copy(), signal[-1][::-1].copy()
+
+
+_MACD_WEIGHTS, _SIGNAL_WEIGHTS = _macd_weights()
+
+
+def _weighted_lags(values: Floats, weights: Floats) -> Floats:
+    """sum over k of weights[k] * values[t - k], for every t >= LOOKBACK_BARS - 1; shape (n - LOOKBACK_BARS + 1,)."""
+    n = len(values) - LOOKBACK_BARS + 1
+    oldest = LOOKBACK_BARS - 1
+    total = values[oldest : oldest + n] * weights[0]
+    for lag in range(1, LOOKBACK_BARS):
+        total += values[oldest - lag : oldest - lag + n] * weights[lag]
+    return total
+
+
+def _summed_lags(values: Floats) -> Floats:
+    """sum over k of values[t - k], in the same fixed order."""
+    n = len(values) - LOOKBACK_BARS + 1
+    oldest = LOOKBACK_BARS - 1
+    total = values[oldest : oldest + n].copy()
+    for lag in range(1, LOOKBACK_BARS):
+        total += values[oldest - lag : oldest - lag + n]
+    return total
+
+
+def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
+    """Feature vectors of every bar that has `LOOKBACK_BARS` - 1 bars before it.
+
+    Args:
+        open_, high, low, close: dollars, float64, shape (n,), oldest first.
+        volume: shares, float64, shape (n,).
+
+    Returns:
+        float64 of shape (max(0, n - 19), 11), columns as `FEATURES`; row i belongs to bar i + 19.  Whether a window
+        stays inside one symbol and one session is the caller's to know: see `window_is_whole`.
+    """
+    n = len(close) - LOOKBACK_BARS + 1
+    if n <= 0:
+        return np.empty((0, len(FEATURES)))
+    newest = slice(LOOKBACK_BARS - 1, None)
+    typical = (high + low + close) / 3.0
+    shares = _summed_lags(volume)
+    dollars = _summed_lags(typical * volume)
+    traded = shares > 0.0
+    vwap = np.where(traded, dollars / np.where(traded, shares, 1.0), typical[newest])
+    macd = _weighted_lags(close, _MACD_WEIGHTS)
+    signal = _weighted_lags(close, _SIGNAL_WEIGHTS)
+    out = np.empty((n, len(FEATURES)))
+    for column, values in enumerate((open_, high, low, close, volume)):
+        out[:, column] = values[newest]
+    out[:, 5] = vwap
+    out[:, 6] = macd
+    out[:, 7] = signal
+    out[:, 8] = macd - signal
+    out[:, 9] = (close[newest] - vwap) / vwap
+    out[:, 10] = typical[newest]
+    return out
+
+
+def window_is_whole(group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For every row of `features`: whether its 20 bars carry one group id (one symbol, one session).
+
+    Args:
+        group: int64 of shape (n,), equal ids adjacent.
+
+    Returns:
+        bool of shape (max(0, n - 19),).
+    """
+    n = len(group) - LOOKBACK_BARS + 1
+    if n <= 0:
+        return np.empty(0, dtype=np.bool_)
+    return group[LOOKBACK_BARS - 1 :] == group[:n]
