@@ -79,16 +79,18 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
     """Feature vectors of every bar that has `LOOKBACK_BARS` - 1 bars before it.
 
     Args:
-        open_, high, low, close: dollars, float64, shape (n,), oldest first.
-        volume: shares, float64, shape (n,).
+        open_, high, low, close: dollars, float64, oldest first along the first axis: shape (n,) for one history, or
+            (n, m) for m symbols side by side (n = 20 for live windows).
+        volume: shares, float64, same shape.
 
     Returns:
-        float64 of shape (max(0, n - 19), 11), columns as `FEATURES`; row i belongs to bar i + 19.  Whether a window
-        stays inside one symbol and one session is the caller's to know: see `window_is_whole`.
+        float64 of shape (max(0, n - 19), 11) or (max(0, n - 19), m, 11), columns as `FEATURES`; row i belongs to bar
+        i + 19.  Whether a window stays inside one symbol and one session is the caller's to know: `window_is_whole`.
     """
-    n = len(close) - LOOKBACK_BARS + 1
-    if n <= 0:
-        return np.empty((0, len(FEATURES)))
+    n = max(0, len(close) - LOOKBACK_BARS + 1)
+    out = np.empty((n, *close.shape[1:], len(FEATURES)))
+    if n == 0:
+        return out
     newest = slice(LOOKBACK_BARS - 1, None)
     typical = (high + low + close) / 3.0
     shares = _summed_lags(volume)
@@ -97,15 +99,14 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
     vwap = np.where(traded, dollars / np.where(traded, shares, 1.0), typical[newest])
     macd = _weighted_lags(close, _MACD_WEIGHTS)
     signal = _weighted_lags(close, _SIGNAL_WEIGHTS)
-    out = np.empty((n, len(FEATURES)))
     for column, values in enumerate((open_, high, low, close, volume)):
-        out[:, column] = values[newest]
-    out[:, 5] = vwap
-    out[:, 6] = macd
-    out[:, 7] = signal
-    out[:, 8] = macd - signal
-    out[:, 9] = (close[newest] - vwap) / vwap
-    out[:, 10] = typical[newest]
+        out[..., column] = values[newest]
+    out[..., 5] = vwap
+    out[..., 6] = macd
+    out[..., 7] = signal
+    out[..., 8] = macd - signal
+    out[..., 9] = (close[newest] - vwap) / vwap
+    out[..., 10] = typical[newest]
     return out
 
 

@@ -1,0 +1,171 @@
+"""What stands between the unmodified alpaca-py clients and the network: allowed addresses, time-outs, the rate limit,
+and retries of reads.  It is a `requests` transport adapter, so the clients do not know of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from trading.clock import Clock
+from trading.errors import UserError
+
+ALPACA_PAPER = "https://paper-api.alpaca.markets"
+ALPACA_DATA = "https://data.alpaca.markets"
+
+RETRIED = frozenset({429, 500, 502, 503, 504})
+ATTEMPTS = 4
+
+
+def allowed_origin(url: str) -> str:
+    """`url` as a bare origin, if it is Alpaca's paper or data host or a loopback address.
+
+    Raises:
+        UserError: it is any other: nothing here may reach a live account.
+    """
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if origin in (ALPACA_PAPER, ALPACA_DATA) and parts.path in ("", "/"):
+        return origin
+    if parts.scheme == "http" and parts.path in ("", "/") and not parts.username and _is_loopback(parts.hostname or ""):
+        return origin
+    raise UserError(
+        f"APCA_API_BASE_URL={url}: only {ALPACA_PAPER} or http:// on a loopback address is ever contacted; "
+        "this system trades on paper only"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class RateLimit:
+    """At most `per_minute` requests in any 60 seconds; whoever comes too early waits on the clock."""
+
+    def __init__(self, per_minute: int, clock: Clock) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._sent: deque[datetime] = deque()
+
+    def wait(self) -> None:
+        """Return when one more request may be sent."""
+        while len(self._sent) >= self._per_minute:
+            free_at = self._sent[0] + timedelta(minutes=1)
+            if free_at > self._clock.now():
+                self._clock.sleep_until(free_at)
+            self._sent.popleft()
+        self._sent.append(self._clock.now())
+
+
+class Refusing(BaseAdapter):
+    """Stands for every address that is not allowed."""
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        origin = urlsplit(request.url or "")
+        raise UserError(f"{origin.scheme}://{origin.netloc} is not Alpaca paper nor loopback: refused")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Guarded(BaseAdapter):
+    """Time-outs on every request, the rate limit, and retries of reads with backoff and jitter.
+
+    Only GET is retried here: whether an order that got no answer was taken is for the trader to find out.
+    """
+
+    def __init__(self, inner: BaseAdapter, clock: Clock, per_minute: int, timeout: tuple[float, float]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._clock = clock
+        self._limit = RateLimit(per_minute, clock)
+        self._timeout = timeout
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send as `requests` does, guarded."""
+
+        def once() -> requests.Response:
+            self._limit.wait()
+            return self._inner.send(request, stream, timeout or self._timeout, verify, cert, proxies)
+
+        if request.method != "GET":
+            return once()
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            sleep=self._sleep,
+            retry=tenacity.retry_if_exception_type((requests.ConnectionError, requests.Timeout))
+            | tenacity.retry_if_result(lambda response: response.status_code in RETRIED),
+            retry_error_callback=_last_outcome,
+        )(once)
+
+    def _sleep(self, seconds: float) -> None:
+        self._clock.sleep_until(self._clock.now() + timedelta(seconds=seconds))
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=8)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Backoff with jitter; longer where the server says how long (Retry-After, at most 60 s)."""
+    backoff = _BACKOFF(state)
+    outcome = state.outcome
+    if outcome is None or outcome.failed:
+        return backoff
+    said = outcome.result().headers.get("Retry-After", "")
+    return max(backoff, min(float(said), 60.0)) if said.isdigit() else backoff
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:
+    assert state.outcome is not None
+    return state.outcome.result()  # the last response, or raises the last exception
+
+
+def guard(client: Any, clock: Clock, per_minute: int, timeout: tuple[float, float], inner: BaseAdapter | None) -> None:
+    """Put the guard under an alpaca-py client.
+
+    Args:
+        client: any alpaca-py REST client.
+        inner: the transport below; None for the network.
+    """
+    origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
+    session: requests.Session = client._session
+    session.mount("https://", Refusing())
+    session.mount("http://", Refusing())
+    session.mount(origin, Guarded(inner or HTTPAdapter(), clock, per_minute, timeout))
+    client._retry = 0  # its own retries would send an order again after a 504
+
+
+def said(reply: requests.Response | None, fallback: str) -> Mapping[str, Any]:
+    """The error body of a reply as a mapping with at least `message`; an HTML page becomes its status line."""
+    if reply is None:
+        return {"message": fallback}
+    try:
+        body = reply.json()
+    except ValueError:
+        return {"message": f"HTTP {reply.status_code} {reply.reason or ''}".strip()}
+    return body if isinstance(body, dict) and "message" in body else {"message": f"HTTP {reply.status_code}"}
