@@ -1,0 +1,118 @@
+"""What the system writes down while it runs: the audit of every decision, and the history of every prediction.
+
+One file a New York day: `audit_YYYY-MM-DD.jsonl`, `predictions_YYYY-MM-DD.jsonl`.  A full disk must not stop the
+management of what is open, so a line that cannot be written is counted, said once, and entries are refused meanwhile
+(`Journal.fault`).  Only `commit` insists: what it could not make durable must not be acted on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from trading.clock import NEW_YORK, Clock
+from trading.files import LineLog, read_lines
+
+logger = logging.getLogger(__name__)
+
+Watcher = Callable[[dict[str, Any]], None]
+
+
+def new_york_time(instant: datetime) -> str:
+    """ISO 8601 with the New York offset, to the second (or finer where there is more)."""
+    local = instant.astimezone(NEW_YORK)
+    return local.isoformat(timespec="microseconds" if local.microsecond else "seconds")
+
+
+class Journal:
+    """The audit and the predictions of one logs folder."""
+
+    def __init__(self, folder: Path, clock: Clock, watcher: Watcher | None = None) -> None:
+        self.folder = folder
+        self._clock = clock
+        self._watcher = watcher
+        self._logs: dict[str, LineLog] = {}
+        self._day: date | None = None
+        self.lost = 0
+        """Lines that could not be written."""
+        self.fault: str | None = None
+        """Why the last write failed; None once one has worked again."""
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Write one event; a disk that refuses it is counted, not raised."""
+        record = self._record(name, fields)
+        self._append("audit", [record], sync=False)
+        self._watch(record)
+
+    def commit(self, name: str, **fields: Any) -> None:
+        """Write one event and return only when it is on the disk: what is sent next can be found again after a crash.
+
+        Raises:
+            OSError: it is not on the disk; do not act on it.
+        """
+        record = self._record(name, fields)
+        try:
+            self._log("audit").append([record], sync=True)
+        except OSError as error:
+            self._failed(error, 1)
+            raise
+        self.fault = None
+        self._watch(record)
+
+    def predictions(self, records: list[dict[str, Any]]) -> None:
+        """Write the predictions of one minute."""
+        self._append("predictions", records, sync=False)
+
+    def events_of(self, day: date) -> Iterator[dict[str, Any]]:
+        """The audit of a day, as far as it was written whole."""
+        yield from read_lines(self.folder / f"audit_{day}.jsonl")
+
+    def close(self) -> None:
+        """Close the files."""
+        for log in self._logs.values():
+            log.close()
+        self._logs = {}
+
+    def _record(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        plain = {key: plain_value(value) for key, value in fields.items()}
+        return {"time": new_york_time(self._clock.now()), "event": name, **plain}
+
+    def _append(self, kind: str, records: list[dict[str, Any]], *, sync: bool) -> None:
+        try:
+            self._log(kind).append(records, sync=sync)
+        except OSError as error:
+            self._failed(error, len(records))
+        else:
+            self.fault = None
+
+    def _log(self, kind: str) -> LineLog:
+        today = self._clock.now().astimezone(NEW_YORK).date()
+        if today != self._day:
+            self.close()
+            self._day = today
+        if kind not in self._logs:
+            self._logs[kind] = LineLog(self.folder / f"{kind}_{today}.jsonl")
+        return self._logs[kind]
+
+    def _failed(self, error: OSError, lines: int) -> None:
+        if self.fault is None:
+            logger.error("%s cannot be written: %s; nothing is bought until it can", self.folder, error.strerror)
+        self.fault = f"{self.folder} cannot be written: {error.strerror}"
+        self.lost += lines
+
+    def _watch(self, record: dict[str, Any]) -> None:
+        if self._watcher is not None:
+            self._watcher(record)
+
+
+def plain_value(value: Any) -> Any:
+    """As JSON takes it: decimals as numbers, instants with the New York offset."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        return new_york_time(value)
+    return value

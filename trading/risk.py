@@ -1,0 +1,185 @@
+"""The document's entry filters and position size, each a small rule that says why it says no.
+
+Pure: what the account holds and what the time is, is handed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from trading.sessions import Session
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A stock that might be bought: its newest price (dollars) and the confidence held against the threshold."""
+
+    symbol: str
+    price: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the account stands at the moment of decision."""
+
+    now: datetime
+    session: Session
+    flatten_at: datetime
+    equity: Decimal
+    buying_power: Decimal
+    """What is left after the orders that were sent a moment ago."""
+    held: frozenset[str]
+    """Symbols held, being bought or being sold, ours or not."""
+
+
+class EntryRule(Protocol):
+    """One filter."""
+
+    @property
+    def name(self) -> str:
+        """What the audit calls it."""
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        """Why not, or None."""
+
+
+@dataclass(frozen=True)
+class ConfidenceRule:
+    """ML confidence >= 65%."""
+
+    minimum: float
+    name: str = "confidence"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        if candidate.confidence >= self.minimum:
+            return None
+        return f"confidence {candidate.confidence:.4f} is under {self.minimum:g}"
+
+
+@dataclass(frozen=True)
+class MarketOpenRule:
+    """The market is open, and not about to close."""
+
+    name: str = "market_open"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        if standing.now < standing.session.open or standing.now >= standing.session.close:
+            return "the market is closed"
+        if standing.now >= standing.flatten_at:
+            return "the session ends: positions are being sold"
+        return None
+
+
+@dataclass(frozen=True)
+class PriceRule:
+    """Stock price $1-$20."""
+
+    lowest: float
+    highest: float
+    name: str = "price"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        if self.lowest <= candidate.price <= self.highest:
+            return None
+        return f"price ${candidate.price:g} is outside ${self.lowest:g} to ${self.highest:g}"
+
+
+@dataclass(frozen=True)
+class NotOwnedRule:
+    """Don't already own this stock."""
+
+    name: str = "not_owned"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        return f"{candidate.symbol} is already held or in flight" if candidate.symbol in standing.held else None
+
+
+@dataclass(frozen=True)
+class PositionsRule:
+    """< 10 open positions."""
+
+    most: int
+    name: str = "positions"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        return f"{len(standing.held)} of {self.most} positions are taken" if len(standing.held) >= self.most else None
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """The risk allows at least one share."""
+
+    sizing: Sizing
+    name: str = "size"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        if self.sizing.shares(standing.equity, candidate.price) >= 1:
+            return None
+        share = self.sizing.risk
+        return f"{share:.2%} of ${standing.equity} equity buys no share at ${candidate.price:g}"
+
+
+@dataclass(frozen=True)
+class BuyingPowerRule:
+    """Have available buying power."""
+
+    sizing: Sizing
+    name: str = "buying_power"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        cost = self.sizing.cost(standing.equity, candidate.price)
+        return f"${cost} needed, ${standing.buying_power} there" if cost > standing.buying_power else None
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """Position size = equity x risk / price, at most `most` shares.
+
+    Attributes:
+        risk: fraction of the equity (0.01).
+        most: MAX_POSITION_SIZE, shares.
+    """
+
+    risk: float
+    most: int
+
+    def shares(self, equity: Decimal, price: float) -> int:
+        """Whole shares to buy at `price` dollars; 0 where the risk allows none."""
+        if price <= 0.0 or equity <= 0:
+            return 0
+        return min(math.floor(float(equity) * self.risk / price), self.most)
+
+    def cost(self, equity: Decimal, price: float) -> Decimal:
+        """Dollars that the purchase takes, rounded up to the cent."""
+        cents = math.ceil(self.shares(equity, price) * price * 100.0 - 1e-6)
+        return Decimal(cents) / 100
+
+
+def document_rules(
+    minimum_confidence: float, lowest: float, highest: float, most_positions: int, sizing: Sizing
+) -> tuple[EntryRule, ...]:
+    """The document's entry filters, in the order in which they are asked."""
+    return (
+        ConfidenceRule(minimum_confidence),
+        MarketOpenRule(),
+        PriceRule(lowest, highest),
+        NotOwnedRule(),
+        PositionsRule(most_positions),
+        SizeRule(sizing),
+        BuyingPowerRule(sizing),
+    )
+
+
+def first_refusal(rules: Sequence[EntryRule], candidate: Candidate, standing: Standing) -> tuple[str, str] | None:
+    """The first rule that says no, as (name, reason); None where all agree."""
+    for rule in rules:
+        reason = rule.refusal(candidate, standing)
+        if reason is not None:
+            return rule.name, reason
+    return None
