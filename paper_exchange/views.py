@@ -1,0 +1,154 @@
+"""The account, positions, assets and activities as Alpaca's replies show them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from paper_exchange.account import Fill, Holding
+from paper_exchange.calendar import day_of
+from paper_exchange.engine import Engine
+from paper_exchange.market import Listing
+from paper_exchange.wire import from_ns, number, price_of, rfc3339
+
+CENTS = 2
+
+
+def account(engine: Engine, now: int) -> dict[str, Any]:
+    """The body of `/v2/account`: a cash account (multiplier 1), long only."""
+    ledger = engine.ledger
+    equity = engine.equity(now)
+    power = engine.buying_power()
+    last = engine.last_equity(now)
+    value = equity - ledger.cash
+    money = {
+        "buying_power": power,
+        "regt_buying_power": power,
+        "non_marginable_buying_power": power,
+        "options_buying_power": Decimal(0),
+        "cash": ledger.cash,
+        "accrued_fees": Decimal(0),
+        "pending_transfer_in": Decimal(0),
+        "pending_transfer_out": Decimal(0),
+        "portfolio_value": equity,
+        "equity": equity,
+        "last_equity": last,
+        "long_market_value": value,
+        "short_market_value": Decimal(0),
+        "position_market_value": value,
+        "initial_margin": value,
+        "maintenance_margin": value,
+        "last_maintenance_margin": Decimal(0),
+        "sma": Decimal(0),
+        "intraday_adjustments": Decimal(0),
+        "pending_reg_taf_fees": Decimal(0),
+    }
+    return {
+        "id": engine.account_id,
+        "account_number": "PA" + engine.account_id.replace("-", "")[:10].upper(),
+        "status": "ACTIVE",
+        "crypto_status": "INACTIVE",
+        "currency": "USD",
+        "created_at": rfc3339(engine.created_at),
+        "balance_asof": _last_day(engine, now),
+        "multiplier": "1",
+        "shorting_enabled": False,
+        "trading_blocked": False,
+        "transfers_blocked": False,
+        "account_blocked": False,
+        "trade_suspended_by_user": False,
+        "options_approved_level": 0,
+        "options_trading_level": 0,
+    } | {name: number(amount, CENTS) for name, amount in money.items()}
+
+
+def _last_day(engine: Engine, now: int) -> str:
+    today = day_of(now)
+    newest = engine.calendar.closing_after(now).index
+    sessions = engine.calendar.sessions[max(0, newest - 3) : newest + 1]
+    return max((session.day for session in sessions if session.day < today), default=today).isoformat()
+
+
+def position(engine: Engine, holding: Holding, now: int) -> dict[str, Any]:
+    """One entry of `/v2/positions`; the price is the close of the newest bar that is over."""
+    price = engine.value(holding.symbol, now)
+    before = _lastday_price(engine, holding, now)
+    value = holding.qty * price
+    gain = value - holding.cost
+    today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
+    basis = holding.overnight * before + (holding.qty - holding.overnight) * holding.average
+    listing = engine.tape.listings[holding.symbol]
+    return {
+        "asset_id": engine.asset_id(holding.symbol),
+        "symbol": holding.symbol,
+        "exchange": listing.exchange,
+        "asset_class": "us_equity",
+        "asset_marginable": False,
+        "qty": number(holding.qty),
+        "qty_available": number(holding.qty - engine.book.held(holding.symbol)),
+        "avg_entry_price": number(holding.average, 6),
+        "side": "long",
+        "market_value": number(value, 6),
+        "cost_basis": number(holding.cost, 6),
+        "unrealized_pl": number(gain, 6),
+        "unrealized_plpc": number(gain / holding.cost, 12),
+        "unrealized_intraday_pl": number(today, 6),
+        "unrealized_intraday_plpc": number(today / basis, 12),
+        "current_price": number(price),
+        "lastday_price": number(before),
+        "change_today": number(price / before - 1, 12),
+    }
+
+
+def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
+    """Close of the newest session before today that traded; the entry price where there is none."""
+    today = day_of(now)
+    for session in engine.tape.sessions_back(now):
+        if session.day < today:
+            bars = engine.tape.session_bars(holding.symbol, session)
+            if len(bars):
+                return price_of(bars.close[-1])
+    return holding.average
+
+
+def asset(engine: Engine, listing: Listing) -> dict[str, Any]:
+    """One entry of `/v2/assets`."""
+    return {
+        "id": engine.asset_id(listing.symbol),
+        "class": "us_equity",
+        "exchange": listing.exchange,
+        "symbol": listing.symbol,
+        "name": listing.name,
+        "status": "active" if listing.active else "inactive",
+        "tradable": listing.tradable and listing.active,
+        "marginable": False,
+        "shortable": listing.shortable,
+        "easy_to_borrow": listing.shortable,
+        "borrow_status": "easy_to_borrow" if listing.shortable else "hard_to_borrow",
+        "fractionable": False,
+        "maintenance_margin_requirement": 100,
+        "margin_requirement_long": "100",
+        "margin_requirement_short": "100",
+        "attributes": [],
+    }
+
+
+def activity(engine: Engine, fill: Fill) -> dict[str, Any]:
+    """One FILL of `/v2/account/activities`."""
+    order = engine.book.orders[fill.order_id]
+    stamp = from_ns(fill.at).strftime("%Y%m%d%H%M%S") + f"{fill.sequence % 1000:03d}"
+    return {
+        "id": f"{stamp}::{fill.order_id}",
+        "account_id": engine.account_id,
+        "activity_type": "FILL",
+        "transaction_time": rfc3339(fill.at),
+        "type": "fill",
+        "price": number(fill.price),
+        "qty": number(fill.qty),
+        "side": fill.side,
+        "symbol": fill.symbol,
+        "leaves_qty": "0",
+        "order_id": fill.order_id,
+        "cum_qty": number(order.filled_qty),
+        "order_status": order.status,
+    }

@@ -1,0 +1,128 @@
+"""How Alpaca writes things down: instants, money, errors.
+
+Inside the exchange an instant is an int, nanoseconds since 1970-01-01 UTC, and money is a Decimal of dollars.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+MINUTE = 60 * 10**9
+NEW_YORK = ZoneInfo("America/New_York")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+PARAMETERS = 40010001  # 422: a parameter is missing, malformed or a duplicate
+RULE = 42210000  # 422: the request is well formed, but against a business rule
+FORBIDDEN = 40310000  # 403: buying power, quantity, short sales
+NOT_FOUND = 40410000  # 404
+RATE_LIMITED = 42910000  # 429
+
+
+class ApiError(Exception):
+    """A refusal: an HTTP status and the JSON body that goes with it."""
+
+    def __init__(self, status: int, message: str, code: int | None = None, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: dict[str, Any] = ({} if code is None else {"code": code}) | {"message": message} | more
+
+
+def bad_parameter(message: str) -> ApiError:
+    """422 / 40010001: missing or malformed parameters, duplicate client_order_id."""
+    return ApiError(422, message, PARAMETERS)
+
+
+def against_rule(message: str, **more: Any) -> ApiError:
+    """422 / 42210000: well formed, but against a business rule."""
+    return ApiError(422, message, RULE, **more)
+
+
+def not_found(message: str) -> ApiError:
+    """404 / 40410000: no such order, position or asset."""
+    return ApiError(404, message, NOT_FOUND)
+
+
+def to_ns(instant: datetime) -> int:
+    """Nanoseconds since the epoch, exact to the microsecond that a datetime carries.
+
+    Raises:
+        ValueError: `instant` has no time zone.
+    """
+    if instant.tzinfo is None:
+        raise ValueError(f"instant {instant.isoformat()} has no time zone; hand in an aware datetime")
+    return (instant - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def from_ns(ns: int) -> datetime:
+    """The aware UTC datetime of an instant, cut to microseconds."""
+    return EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def rfc3339(ns: int | None) -> str | None:
+    """`2018-03-26T14:31:00.25Z`: UTC, fraction only where there is one."""
+    if ns is None:
+        return None
+    seconds, fraction = divmod(ns, 10**9)
+    text = (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return text + (f".{fraction:09d}".rstrip("0") if fraction else "") + "Z"
+
+
+def eastern(ns: int) -> str:
+    """`2018-03-26T10:31:00-04:00`: as the clock shows it."""
+    return from_ns(ns).astimezone(NEW_YORK).isoformat()
+
+
+def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
+    """Nanoseconds of an RFC 3339 instant or a YYYY-MM-DD date (UTC); a naive one is UTC, as Alpaca has it.
+
+    Raises:
+        ValueError: neither; the message names the field and the value.
+    """
+    try:
+        if len(text) == 10:
+            day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+            return to_ns(day + timedelta(days=1)) - 1 if end_of_day else to_ns(day)
+        # A '+' of an unescaped query string arrives as a blank.
+        instant = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        raise ValueError(f"invalid {field}: {text!r} is not an RFC 3339 instant or a YYYY-MM-DD date") from None
+    return to_ns(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+
+
+def parse_decimal(value: Any, field: str) -> Decimal | None:
+    """A Decimal of a JSON number or string; None for an absent one.
+
+    Raises:
+        ApiError: 422 if it is not a finite number.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise bad_parameter(f"invalid {field}: {value!r}")
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise bad_parameter(f"invalid {field}: {value!r}") from None
+    if not number.is_finite() or abs(number) > Decimal(10) ** 12:
+        raise bad_parameter(f"invalid {field}: {value!r}")
+    return number
+
+
+def number(value: Decimal | int | None, places: int = 9) -> str | None:
+    """A number as Alpaca's strings have it: plain notation, no trailing zeros."""
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return str(value)
+    text = format(round(value, places), "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def price_of(value: float) -> Decimal:
+    """A bar's price as money: the float's shortest decimal form, at most six decimals."""
+    return Decimal(repr(round(float(value), 6)))
