@@ -1,0 +1,328 @@
+"""The dataset on disk: rows to learn from, and the bars they are made of.
+
+    rows = Dataset(Path("data")).load(sessions=30)
+    rows.X, rows.label
+
+A data folder holds `SYMBOL.csv` (a row a bar: features, outcome, label), `bars/SYMBOL.csv` (the checked bars, so that
+rows can be made anew when a rule changes), `universe_YYYY-MM-DD.json`, `market.json` and `dataset.json`, the manifest,
+which is written last.  What a killed run wrote beyond the manifest is not seen by a reader, and fetched again by the
+next update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trading import bars as bar_files
+from trading import rows as row_files
+from trading.bars import Bars, Floats, Ints, join, read_bars_file
+from trading.errors import DataError
+from trading.exits import ExitRules
+from trading.files import write_bytes
+from trading.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
+from trading.rows import SymbolRows, read_rows_file, rows_of
+from trading.sessions import MarketCalendar, Session, new_york_calendar
+
+__all__ = ["Dataset", "Fetched", "Rows", "SymbolRows", "rows_of"]
+
+READERS: Final = 4
+"""Files read at once: pyarrow lets the others work while it parses."""
+
+Days = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of many symbols, sorted by session, symbol and start; n of them.
+
+    Attributes:
+        symbols: the symbols, sorted.
+        symbol: position in `symbols` of each row's, int32 (n,).
+        session: date of the session, datetime64[D] (n,).
+        start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
+        X: features, float64 (n, 11), C-contiguous, columns as `FEATURES`.
+        outcome: per cent of the entry price before cost, float64 (n,).
+        label: 1 where the outcome is a profit after cost, else 0, int8 (n,).
+    """
+
+    symbols: tuple[str, ...]
+    symbol: NDArray[np.int32]
+    session: Days
+    start: Ints
+    X: Floats
+    outcome: Floats
+    label: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def sessions(self) -> Days:
+        """The sessions that have rows, oldest first, datetime64[D]."""
+        return np.unique(self.session)
+
+    def take(self, which: slice | NDArray[Any]) -> Rows:
+        """The rows that a slice, a mask or an array of positions selects; `symbols` stays whole."""
+        return Rows(
+            self.symbols,
+            self.symbol[which],
+            self.session[which],
+            self.start[which],
+            self.X[which],
+            self.outcome[which],
+            self.label[which],
+        )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """New bars of one symbol.
+
+    Attributes:
+        bars: checked bars (`check_bars`) of these sessions and no others.
+        sessions: dates of the sessions that were asked for and answered; one without bars counts.
+        left_out: reason -> how many bars the check left out.
+    """
+
+    bars: Bars
+    sessions: Sequence[date]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+class Dataset:
+    """A data folder.
+
+    Args:
+        folder: `data/`.
+        calendar: the exchange's sessions; New York's if not given.
+    """
+
+    def __init__(self, folder: Path, calendar: MarketCalendar | None = None) -> None:
+        self.folder = folder
+        self.calendar = calendar or new_york_calendar()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder says of itself.
+
+        Raises:
+            DataError: there is no dataset here, or its manifest is damaged.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is None or not manifest.symbols:
+            raise DataError(f"{self.folder}: no dataset here; run python build_dataset.py first")
+        return manifest
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that have rows, sorted.
+
+        Raises:
+            DataError: as `manifest`.
+        """
+        return tuple(sorted(symbol for symbol, record in self.manifest.symbols.items() if record.rows))
+
+    def bars_path(self, symbol: str) -> Path:
+        """`data/bars/SYMBOL.csv`."""
+        return self.folder / "bars" / f"{symbol}.csv"
+
+    def rows_path(self, symbol: str) -> Path:
+        """`data/SYMBOL.csv`."""
+        return self.folder / f"{symbol}.csv"
+
+    def load(self, *, until: datetime | None = None, sessions: int | None = None) -> Rows:
+        """All rows, in an order that depends on nothing but the rows.
+
+        Args:
+            until: as of this instant: rows of sessions that closed later are left out.
+            sessions: the newest so many sessions only.
+
+        Raises:
+            DataError: there is no dataset, a file is missing, empty or malformed, or nothing is left to load.
+        """
+        manifest = self.manifest
+        names = tuple(sorted(symbol for symbol, record in manifest.symbols.items() if record.rows))
+        with ThreadPoolExecutor(READERS) as pool:
+            parts = list(pool.map(lambda name: self._load_symbol(name, manifest), names))
+        if not parts:
+            raise DataError(f"{self.folder}: no symbol has a row; run python build_dataset.py with more --days")
+        rows = _combined(names, parts)
+        days = rows.sessions
+        if until is not None:
+            days = days[[self.calendar.session(day.item()).close <= until for day in days]]
+        days = days[-sessions:] if sessions else days
+        if not len(days):
+            raise DataError(
+                f"{self.folder}: no session with rows had closed by {until}; the oldest is {rows.session.min()}"
+            )
+        if len(days) < len(rows.sessions):
+            rows = rows.take(np.isin(rows.session, days))
+        return rows.take(np.argsort(rows.session, kind="stable"))
+
+    def _load_symbol(self, symbol: str, manifest: Manifest) -> SymbolRows:
+        record = manifest.symbols[symbol]
+        if manifest.rebuilding:
+            return rows_of(self._recorded_bars(symbol, record), self.calendar, manifest.rules)
+        path = self.rows_path(symbol)
+        rows = read_rows_file(path)
+        if _size(path) != record.rows_bytes:  # a killed run got as far as this file: see what was there before it
+            days = np.array(record.sessions, dtype="datetime64[D]")
+            known = np.isin(_days(rows.start), days)
+            rows = SymbolRows(rows.start[known], rows.X[known], rows.outcome[known], rows.label[known])
+        if len(rows) != record.rows:
+            raise DataError(
+                f"{path}: holds {len(rows)} rows, dataset.json says {record.rows}; "
+                "run python build_dataset.py, which makes it again"
+            )
+        return rows
+
+    def _recorded_bars(self, symbol: str, record: SymbolRecord) -> Bars:
+        """The bars of the sessions that the manifest knows; a killed run may have added others."""
+        if not record.bars:
+            return Bars.empty()
+        bars = read_bars_file(self.bars_path(symbol))
+        if len(bars) == record.bars:
+            return bars
+        days = np.array(record.sessions, dtype="datetime64[D]")
+        return bars.take(np.isin(_days(bars.start), days))
+
+    def missing(self, symbol: str, sessions: Sequence[Session]) -> list[Session]:
+        """Which of `sessions` have not been fetched for `symbol`: all of them where its bars are gone from the disk."""
+        manifest = read_manifest(self.folder)
+        record = manifest.symbols.get(symbol) if manifest else None
+        if record is None or _size(self.bars_path(symbol)) < record.bars_bytes:
+            return list(sessions)
+        fetched = set(record.sessions)
+        return [session for session in sessions if session.date.isoformat() not in fetched]
+
+    def update(
+        self,
+        fetched: Mapping[str, Fetched],
+        rules: ExitRules,
+        *,
+        source: str,
+        feed: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Manifest:
+        """Add what was fetched, and make all rows anew, from the bars on disk, if they were made with other rules.
+
+        Each file is written aside, synced and renamed, the manifest last: after a kill the folder reads as before, and
+        what was not recorded is fetched again.
+
+        Args:
+            fetched: symbol -> its new bars; a session that is there already is replaced.
+            rules: the exit rules of outcomes and labels.
+            source, feed: where the bars came from, for the manifest.
+            progress: called with (symbols done, symbols in all).
+
+        Raises:
+            DataError: a file of the folder is malformed.
+            OSError: the folder cannot be written, or the disk is full.
+        """
+        old = read_manifest(self.folder)
+        records = dict(old.symbols) if old else {}
+        stale = old is not None and not old.made_with(rules)
+        if stale:
+            marked = new_manifest(rules, source=source, feed=feed, symbols=records, rebuilding=True)
+            write_manifest(self.folder, marked)
+        touched = sorted(set(fetched) | (set(records) if stale else set()))
+        for done, symbol in enumerate(touched, 1):
+            records[symbol] = self._write_symbol(symbol, records.get(symbol), fetched.get(symbol), rules, stale)
+            if progress is not None:
+                progress(done, len(touched))
+        manifest = new_manifest(rules, source=source, feed=feed, symbols=records)
+        write_manifest(self.folder, manifest)
+        return manifest
+
+    def _write_symbol(
+        self, symbol: str, record: SymbolRecord | None, new: Fetched | None, rules: ExitRules, stale: bool
+    ) -> SymbolRecord:
+        record, new = record or SymbolRecord(), new or Fetched(Bars.empty(), ())
+        if stale or not self._can_append(symbol, record, new):
+            return self._write_whole(symbol, record, new, rules)
+        rows = rows_of(new.bars, self.calendar, rules)
+        return SymbolRecord(
+            **_counted(record, new),
+            bars=record.bars + len(new.bars),
+            rows=record.rows + len(rows),
+            bars_bytes=_append(
+                self.bars_path(symbol), record.bars, bar_files.HEADER, bar_files.bars_lines(symbol, new.bars)
+            ),
+            rows_bytes=_append(
+                self.rows_path(symbol), record.rows, row_files.HEADER, row_files.rows_lines(symbol, rows)
+            ),
+        )
+
+    def _can_append(self, symbol: str, record: SymbolRecord, new: Fetched) -> bool:
+        """Whether the files are as recorded, and everything new is later than what they hold."""
+        if not new.sessions or (record.sessions and min(new.sessions).isoformat() <= record.sessions[-1]):
+            return False
+        sizes = (_size(self.bars_path(symbol)), _size(self.rows_path(symbol)))
+        return (not record.bars or sizes[0] == record.bars_bytes) and (not record.rows or sizes[1] == record.rows_bytes)
+
+    def _write_whole(self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules) -> SymbolRecord:
+        if _size(self.bars_path(symbol)) < record.bars_bytes:
+            record = SymbolRecord()  # its bars are gone: what was fetched now is all there is
+        replaced = np.array([day.isoformat() for day in new.sessions], dtype="datetime64[D]")
+        old = self._recorded_bars(symbol, record)
+        merged = join([old.take(~np.isin(_days(old.start), replaced)), new.bars])
+        merged = merged.take(np.argsort(merged.start, kind="stable"))
+        rows = rows_of(merged, self.calendar, rules)
+        return SymbolRecord(
+            **_counted(record, new),
+            bars=len(merged),
+            rows=len(rows),
+            bars_bytes=_append(self.bars_path(symbol), 0, bar_files.HEADER, bar_files.bars_lines(symbol, merged)),
+            rows_bytes=_append(self.rows_path(symbol), 0, row_files.HEADER, row_files.rows_lines(symbol, rows)),
+        )
+
+
+def _counted(record: SymbolRecord, new: Fetched) -> dict[str, Any]:
+    """Sessions and left-out counts, old and new together."""
+    reasons = sorted(set(record.left_out) | set(new.left_out))
+    return {
+        "sessions": tuple(sorted({*record.sessions, *(day.isoformat() for day in new.sessions)})),
+        "left_out": {reason: record.left_out.get(reason, 0) + new.left_out.get(reason, 0) for reason in reasons},
+    }
+
+
+def _append(path: Path, lines_before: int, header: bytes, lines: bytes) -> int:
+    """Write `lines` after what the file holds (or anew, if it held none) in one durable step; the size it has then."""
+    if not lines:
+        if lines_before:
+            return _size(path)
+        path.unlink(missing_ok=True)  # a file without a line is one that no reader wants to meet
+        return 0
+    content = (path.read_bytes() if lines_before else header) + lines
+    write_bytes(path, content)
+    return len(content)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _days(start: Ints) -> Days:
+    """The session's date of each bar: New York's regular sessions begin and end on one day of UTC."""
+    return start.astype("datetime64[ns]").astype("datetime64[D]")
+
+
+def _combined(names: tuple[str, ...], parts: Sequence[SymbolRows]) -> Rows:
+    start = np.concatenate([part.start for part in parts])
+    return Rows(
+        symbols=names,
+        symbol=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts]),
+        session=_days(start),
+        start=start,
+        X=np.concatenate([part.X for part in parts]),
+        outcome=np.concatenate([part.outcome for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
+    )
