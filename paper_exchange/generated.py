@@ -3,8 +3,35 @@
     market = GeneratedMarket(seed=7)
     market.session_bars(market.listings[0].symbol, date(2025, 1, 3)).close
 
-It has the stylised facts of real minute bars, and by default a pattern to learn.  What a strategy earns on it proves
-the plumbing, never the profit.
+What a strategy earns on it proves the plumbing, never the profit.
+
+The process (`generator_process.py`) follows the stylised facts of returns as Cont lists them ("Empirical properties of
+asset returns", Quantitative Finance 1, 2001) and of the trading day (Wood, McInish and Ord 1985; Jain and Joh 1988):
+
+- *Heavy tails.*  Shocks are Student's t with 5 degrees of freedom, cut off symmetrically at 12 standard deviations.
+- *Volatility clustering.*  Log-volatility is AR(1) from minute to minute and from session to session (the stochastic
+  volatility of Taylor 1986), for each stock and for the market.
+- *A U over the day* in volatility and volume; auctions in the first and the last bar.
+- *A common factor* in all returns, with betas from 0.6 to 1.6.
+- *Volume goes with volatility* and with the size of the move (Karpoff 1987).
+- *Thin trading.*  A minute has a bar if it had a trading impulse (Poisson); a fifth of the stocks miss many minutes.
+- *Gaps over night*, with the mean that keeps the median price in place over the years.  A weak pull back, in the gaps
+  only, holds those that have wandered far outside $1 to $20; so some stocks leave that band, and some come back.
+- *Ticks.*  Prints are whole cents ($0.0001 below $1).  Which of the two next to the efficient price is printed is
+  left to chance in proportion, as trades alternate between bid and ask; the whole bar goes the same way.
+
+`learnability` is the size of a planted drift.  Each stock goes through episodes of 90 minutes on average, and in each
+its return has a mean other than 0 (Laplace distributed, in proportion to the stock's own volatility).  A price that has
+risen above its VWAP of the last 20 minutes, with a MACD above 0, is likely in a rising episode that goes on for a
+while: intraday momentum (Gao, Han, Li and Zhou 2018), far stronger here than anywhere real.
+
+At learnability 0 the efficient price is a martingale within each session: its next return has mean 0 whatever came
+before.  Three things are *not* random even then.  How far it will move can be told from the past, as volatility
+clusters; so can how likely a stop or a target is reached, though not the mean of the outcome.  The last *print* is off
+its efficient price by up to a tick, so that the change from one close to the next is negatively correlated with the
+last change, strongly at $1 to $3 (the bid-ask bounce of Roll 1984); this pays nobody who trades at the next open, whose
+own side is drawn independently.  (Rounding to the nearest tick instead would leave a pattern that pays.)  And nights
+have a small positive mean.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TAIL = 5  # degrees of freedom of Student's t
 MOST_SIGMAS = 12.0  # shocks are cut off here, evenly on both sides: a mean of zero stays zero
 MOST_RETURN = 0.25  # and returns here
 
-MARKET_VOLATILITY = 0.009  # of the common factor, over a session
+MARKET_VOLATILITY = 0.007  # of the common factor, over a session
 DAY_MEMORY, DAY_SPREAD = 0.90, 0.25  # log-volatility from session to session: AR(1) coefficient, standard deviation
 MINUTE_MEMORY, MINUTE_SPREAD = 0.985, 0.40  # the same from minute to minute
 BETWEEN_BARS = 0.08  # share of a minute's variance that falls between the last close and the open
@@ -28,8 +28,8 @@ GAP_VOLATILITY = 0.45  # of the night, as a share of the stock's own volatility 
 # Far outside the band companies consolidate their shares or are taken over; here a weak pull stands for that.
 PULL, PULL_BELOW, PULL_ABOVE = 0.03, 0.9, 25.0
 
-EPISODE_MINUTES = 60.0  # mean duration of a planted drift
-EPISODE_DRIFT = 0.30  # its mean size at learnability 1, in standard deviations of the stock's minute
+EPISODE_MINUTES = 90.0  # mean duration of a planted drift
+EPISODE_DRIFT = 0.26  # its mean size at learnability 1, in standard deviations of the stock's minute
 
 VOLUME_MEMORY, VOLUME_SPREAD = 0.85, 0.35  # log volume from session to session
 OPENING_PRINT, CLOSING_PRINT = 4.0, 5.0  # the auctions' volume, in bars
@@ -167,6 +167,7 @@ def on_tick(prices: Floats, dither: Floats) -> Floats:
     """Prices on their tick ($0.01 from $1 on, $0.0001 below), up or down by chance so that the mean stays right.
 
     `dither`, uniform in [0, 1), decides for a whole bar at once; so low <= open, close <= high holds on the ticks too.
+    Rounding to the nearest tick would not do: neighbouring prints would share their error, which could be foreseen.
     """
     ticks = np.where(prices >= 1.0, 100.0, 10_000.0)
     return np.maximum(np.floor(prices * ticks + dither), 1.0) / ticks

@@ -50,13 +50,13 @@ def draw_stocks(rng: np.random.Generator, count: int) -> Stocks:
     thinness = rng.permutation(count) / count
     activity = np.where(
         thinness < THIN_SHARE,
-        rng.uniform(0.95, 2.2, count),
+        rng.uniform(1.15, 2.2, count),
         np.where(thinness < THIN_SHARE + MIDDLING_SHARE, rng.uniform(2.8, 4.5, count), rng.uniform(7.0, 14.0, count)),
     )
     return Stocks(
         listings=_draw_listings(rng, count, rank),
         price=_draw_prices(rng, count, rank),
-        volatility=np.exp(rng.uniform(np.log(0.018), np.log(0.040), count)),
+        volatility=np.exp(rng.uniform(np.log(0.015), np.log(0.032), count)),
         beta=rng.uniform(0.6, 1.6, count),
         volume=100.0 * activity**1.8 * np.exp(rng.normal(0.0, 0.7, count)),
         activity=activity,
@@ -64,11 +64,11 @@ def draw_stocks(rng: np.random.Generator, count: int) -> Stocks:
 
 
 def _draw_prices(rng: np.random.Generator, count: int, rank: NDArray[np.int64]) -> Floats:
-    """Log-uniform prices: most from $1.50 to $16, the lowest ranks below $1, the ranks above them over $20."""
+    """Log-uniform prices: most from $1.40 to $18, the lowest ranks below $1, the ranks above them over $20."""
     cheap = round(CHEAP_SHARE * count)
     dear = round(DEAR_SHARE * count)
-    low = np.where(rank < cheap, 0.40, np.where(rank < cheap + dear, 20.5, 1.5))
-    high = np.where(rank < cheap, 0.95, np.where(rank < cheap + dear, 45.0, 16.0))
+    low = np.where(rank < cheap, 0.40, np.where(rank < cheap + dear, 20.5, 1.4))
+    high = np.where(rank < cheap, 0.95, np.where(rank < cheap + dear, 45.0, 18.0))
     price: Floats = np.exp(rng.uniform(np.log(low), np.log(high)))
     return price.round(2)
 
