@@ -108,6 +108,19 @@ class MarketCalendar:
         days = (first + timedelta(days=n) for n in range((last - first).days + 1))
         return [self._sessions[day] for day in days if day in self._sessions]
 
+    def days(self, first: date, count: int) -> list[date]:
+        """`count` days from `first` on, trading days or not.
+
+        Raises:
+            UserError: one of them lies outside the calendar.
+        """
+        last_known = self._days[-1]
+        if first < self._days[0] or count > (last_known - first).days + 1:
+            raise UserError(
+                f"{count} day(s) from {first} on: the exchange calendar knows {self._days[0]} to {last_known} only"
+            )
+        return [first + timedelta(days=n) for n in range(count)]
+
     def last_completed(self, now: datetime, count: int) -> list[Session]:
         """The `count` newest sessions whose core close lies at or before `now`, oldest first."""
         day = now.astimezone(NEW_YORK).date()
