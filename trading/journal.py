@@ -42,10 +42,10 @@ class Journal:
         self.fault: str | None = None
         """Why the last write failed; None once one has worked again."""
 
-    def event(self, name: str, **fields: Any) -> None:
-        """Write one event; a disk that refuses it is counted, not raised."""
+    def event(self, name: str, *, sync: bool = False, **fields: Any) -> None:
+        """Write one event (with `sync`, down to the disk); a disk that refuses it is counted, not raised."""
         record = self._record(name, fields)
-        self._append("audit", [record], sync=False)
+        self._append("audit", [record], sync=sync)
         self._watch(record)
 
     def commit(self, name: str, **fields: Any) -> None:
