@@ -1,0 +1,289 @@
+"""Learning without fooling oneself: evaluate, calibrate, judge against the model in service, fit what is published.
+
+Pure functions of arrays: no file, no clock.  No figure is computed on rows that trained what it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trading.calibration import Calibration, fit_calibration, win_probability
+from trading.errors import DataError
+from trading.features import FEATURES
+from trading.fitting import (
+    Floats,
+    Kind,
+    Labels,
+    Mask,
+    TrainingSettings,
+    fit,
+    probabilities,
+    split_by_session,
+    thin,
+)
+from trading.metrics import evaluate, ranking, session_date
+
+__all__ = [
+    "Champion",
+    "Decision",
+    "Rows",
+    "TrainedModel",
+    "TrainingSettings",
+    "challenge",
+    "fit",
+    "out_of_sample",
+    "probabilities",
+    "split_by_session",
+    "thin",
+    "train",
+]
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what is done next)."""
+
+STEPS: Final = 5
+
+CALIBRATION_BLOCKS: Final = 4
+"""Blocks of adjacent sessions that are left out in turn to learn what probabilities are worth."""
+
+
+class Rows(Protocol):
+    """The training data: one row a bar, sorted by (session, symbol, start); what `trading.dataset` loads."""
+
+    @property
+    def symbol(self) -> NDArray[Any]:
+        """Shape (n,)."""
+
+    @property
+    def session(self) -> NDArray[Any]:
+        """Shape (n,), datetime64[D] or ordinals of `datetime.date`."""
+
+    @property
+    def X(self) -> Floats:
+        """Shape (n, 11), columns as `FEATURES`."""
+
+    @property
+    def outcome(self) -> Floats:
+        """Shape (n,), per cent of the entry price before cost."""
+
+    @property
+    def label(self) -> Labels:
+        """Shape (n,), 0 or 1."""
+
+
+class Champion(Protocol):
+    """The model in service, as `trading.model_store` loads it."""
+
+    @property
+    def timestamp(self) -> str: ...
+
+    @property
+    def trained_through(self) -> date: ...
+
+    @property
+    def scaler(self) -> Any: ...
+
+    @property
+    def model(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a new model goes into service, and why.
+
+    Both log losses are of the session `judged_on`, which neither model had seen; None where nothing could be compared.
+    """
+
+    in_service: bool
+    reason: str
+    judged_on: date | None = None
+    rows: int = 0
+    champion: str | None = None
+    champion_log_loss: float | None = None
+    challenger_log_loss: float | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A fitted model with everything that is written down about it; `figures` is ready for JSON."""
+
+    kind: Kind
+    scaler: Any
+    model: Any
+    features: tuple[str, ...]
+    calibration: Calibration
+    decision: Decision
+    trained_through: date
+    figures: dict[str, Any]
+
+
+def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Floats | None:
+    """Probabilities of rows from models that were fitted on other sessions: blocks of sessions are left out in turn.
+
+    Calibration needs many sessions, not many rows: the share of winners swings between 5% and 80% from day to day, and
+    a sigmoid of a few test sessions learns that swing instead of the model's overconfidence.  Forests are fitted with
+    a quarter of the trees: it is the depth of the trees that makes them overconfident, not their number.
+
+    Args:
+        chosen: mask of the rows to use, for fitting and for predicting.
+
+    Returns:
+        float64, one a row of `chosen`; None where they are of a single session.
+    """
+    X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
+    sessions = np.unique(session)
+    if len(sessions) < 2:
+        return None
+    if settings.kind == "random_forest":
+        settings = replace(settings, n_estimators=max(1, settings.n_estimators // CALIBRATION_BLOCKS))
+    p = np.empty(len(y))
+    for block in np.array_split(sessions, min(CALIBRATION_BLOCKS, len(sessions))):
+        inside = (session >= block[0]) & (session <= block[-1])
+        others = y[~inside]
+        if np.all(others == others[0]):
+            p[inside] = float(others[0])  # nothing to fit: that label is all that was ever seen
+        else:
+            p[inside] = probabilities(*fit(X[~inside], others, settings), X[inside])
+    return p
+
+
+def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings) -> Decision:
+    """Whether the model of `rows` and `settings` goes into service in place of `champion`.
+
+    Both are scored on the newest session, which neither has seen: the challenger is fitted on all sessions before it.
+    It wins unless its log loss is worse by more than `promotion_tolerance`.
+
+    Raises:
+        DataError: fewer than two sessions, or a training part with one label.
+    """
+    if champion is None:
+        return Decision(True, "first model: there is none in service to compare it with")
+    newest = rows.session.max()
+    day = session_date(newest)
+    if champion.trained_through >= day:
+        reason = (
+            f"{champion.timestamp} was trained through {champion.trained_through} and so has seen the newest session "
+            f"{day}: it cannot be judged on it, and stays"
+        )
+        return Decision(False, reason, champion=champion.timestamp)
+    unseen = rows.session == newest
+    fitted_on = ~unseen & thin(rows.symbol, rows.session, settings.every_nth_row)
+    scaler, model = fit(rows.X[fitted_on], rows.label[fitted_on], settings)
+    y = rows.label[unseen]
+    old = ranking(probabilities(champion.scaler, champion.model, rows.X[unseen]), y)["log_loss"]
+    new = ranking(probabilities(scaler, model, rows.X[unseen]), y)["log_loss"]
+    promoted = new <= old + settings.promotion_tolerance
+    verdict = "not worse" if promoted else "worse"
+    return Decision(
+        in_service=promoted,
+        reason=f"log loss on {day}: {new:.4f}, {verdict} than the {old:.4f} of {champion.timestamp} "
+        f"(tolerance {settings.promotion_tolerance:g})",
+        judged_on=day,
+        rows=len(y),
+        champion=champion.timestamp,
+        champion_log_loss=old,
+        challenger_log_loss=new,
+        tolerance=settings.promotion_tolerance,
+    )
+
+
+def train(
+    rows: Rows,
+    settings: TrainingSettings,
+    champion: Champion | None = None,
+    progress: Progress = lambda done, of, what: None,
+) -> TrainedModel:
+    """Evaluate on the newest sessions, judge against `champion`, then fit the model to publish on all rows.
+
+    Returns:
+        The model of all rows.  Its calibration and its figures come from the model of the training part alone.
+
+    Raises:
+        DataError: fewer than two sessions, a training part with one label, or a NaN among the features or outcomes.
+    """
+    _check(rows)
+    sampled = thin(rows.symbol, rows.session, settings.every_nth_row)
+    training, testing = split_by_session(rows.session, settings.test_size)
+    progress(0, STEPS, "fitting on the oldest sessions")
+    scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], settings)
+    progress(1, STEPS, "learning what its probabilities are worth")
+    known = out_of_sample(rows, training & sampled, settings)
+    progress(2, STEPS, "scoring the newest sessions")
+    p = probabilities(scaler, model, rows.X[testing])
+    evaluation = _evaluation(p, known, rows, training, testing, sampled, settings)
+    calibration = _calibration(p, known, rows, training, testing, sampled)
+    progress(3, STEPS, "judging against the model in service")
+    decision = challenge(champion, rows, settings)
+    progress(4, STEPS, "fitting on all sessions")
+    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings)
+    progress(5, STEPS, "done")
+    figures = {
+        "rows": {
+            "all": len(rows.label),
+            "train": int(np.sum(training)),
+            "test": int(np.sum(testing)),
+            "fitted": int(np.sum(sampled)),
+        },
+        "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[testing])},
+        "evaluation": evaluation,
+        "settings": asdict(settings),
+    }
+    through = session_date(rows.session.max())
+    return TrainedModel(settings.kind, scaler, model, FEATURES, calibration, decision, through, figures)
+
+
+def _evaluation(
+    p: Floats,
+    known: Floats | None,
+    rows: Rows,
+    training: Mask,
+    testing: Mask,
+    sampled: Mask,
+    settings: TrainingSettings,
+) -> dict[str, Any]:
+    """Figures of the test part; the calibration that is judged here was fitted on the training part alone."""
+    labels = rows.label[training & sampled]
+    calibrated = None if known is None else win_probability(p, fit_calibration(known, labels))
+    return evaluate(
+        p,
+        calibrated,
+        rows.label[testing],
+        rows.outcome[testing],
+        rows.session[testing],
+        base_rate=float(np.mean(rows.label[training])),
+        min_confidence=settings.min_confidence,
+        cost=settings.round_trip_cost,
+    )
+
+
+def _calibration(
+    p: Floats, known: Floats | None, rows: Rows, training: Mask, testing: Mask, sampled: Mask
+) -> Calibration:
+    """The calibration to publish: of all sessions, each scored by a model that had not seen it."""
+    labels = [rows.label[testing & sampled]]
+    scores = [p[sampled[testing]]]
+    if known is not None:
+        labels.append(rows.label[training & sampled])
+        scores.append(known)
+    return fit_calibration(np.concatenate(scores), np.concatenate(labels))
+
+
+def _days(session: NDArray[Any]) -> list[str]:
+    return [session_date(one).isoformat() for one in np.unique(session)]
+
+
+def _check(rows: Rows) -> None:
+    bad = ~(np.isfinite(rows.X).all(axis=1) & np.isfinite(rows.outcome))
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{int(bad.sum())} row(s) hold a NaN or infinite feature or outcome, the first on "
+            f"{session_date(rows.session[first])}; run build_dataset.py again"
+        )

@@ -1,0 +1,309 @@
+"""The folder of models: four files a model, published together or not at all, checked before anything is unpickled.
+
+`model_<kind>_TIMESTAMP.pkl`, `scaler_TIMESTAMP.pkl`, `features_TIMESTAMP.pkl` and `metrics_TIMESTAMP.json`; TIMESTAMP
+is `YYYYmmdd_HHMMSS` in New York time.  The metrics name the other three with their sizes and checksums and are renamed
+into place last: they are the commit.  Files that no metrics name are leftovers of a crash; they are ignored, and
+removed by the next publication.
+
+A pickle runs code when it is loaded.  So files are read only where nobody else can write them or their folder, only
+with the checksums of their metrics, and only under the library versions that made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from trading.calibration import Calibration
+from trading.clock import NEW_YORK
+from trading.errors import ModelError
+from trading.features import FEATURES
+from trading.files import replacing, sync_folder
+from trading.folders import MarketId
+from trading.learning import TrainedModel
+from trading.model_checks import (
+    FORMAT,
+    OTHERS_MAY_WRITE,
+    PARTS,
+    check_shape,
+    check_versions,
+    library_versions,
+    refuse_if_open,
+    unpickled,
+)
+
+REMEDY = "run python ml_trainer.py"
+
+_METRICS = re.compile(r"^metrics_(\d{8}_\d{6})\.json$")
+_OURS = re.compile(r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.\d+\.tmp)?$")
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that passed every check, ready to predict with one thread.
+
+    Attributes:
+        timestamp: its TIMESTAMP, which names it in logs.
+        kind: "random_forest" or "gradient_boosting".
+        scaler, model: for `trading.learning.probabilities`.
+        features: names of the columns, equal to `trading.features.FEATURES`.
+        metrics: all of `metrics_TIMESTAMP.json`.
+        calibration: for `trading.calibration.win_probability`.
+        trained_through: the newest session that it has seen.
+    """
+
+    timestamp: str
+    kind: str
+    scaler: Any
+    model: Any
+    features: tuple[str, ...]
+    metrics: dict[str, Any]
+    calibration: Calibration
+    trained_through: date
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it was promoted when it was published."""
+        return bool(self.metrics["decision"]["in_service"])
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One line of the list of models; figures are of its test sessions, None where undefined."""
+
+    timestamp: str
+    kind: str
+    in_service: bool
+    trained_through: str
+    roc_auc: float | None
+    log_loss: float | None
+    bytes: int
+
+
+def stamp(now: datetime) -> str:
+    """The TIMESTAMP of an instant, in New York time.
+
+    Raises:
+        ValueError: `now` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"now={now!r}: an instant needs a time zone")
+    return now.astimezone(NEW_YORK).strftime("%Y%m%d_%H%M%S")
+
+
+class ModelStore:
+    """The models of one folder.  One writer at a time: hold `trading.folders.lock(folder, "trainer")` to publish."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder fit to publish in; call it before the work of training, not after.
+
+        A folder without models is closed to other users (a umask of 002 leaves new folders open to the group).
+
+        Raises:
+            ModelError: it holds models, and others may write it.
+            OSError: it cannot be made.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._timestamps():
+            os.chmod(self.folder, stat.S_IMODE(self.folder.stat().st_mode) & ~OTHERS_MAY_WRITE)
+        refuse_if_open(self.folder)
+
+    def publish(self, trained: TrainedModel, *, now: datetime, market: MarketId) -> LoadedModel:
+        """Write the four files of a model, durably, and load them back through every check.
+
+        A crash at any instant leaves either this model whole or the ones before it.  A model of the same second (a
+        replay that is repeated) is withdrawn first, then replaced.
+
+        Raises:
+            ModelError: others may write the folder, or what was written cannot be read back.
+            OSError: the disk is full or the folder cannot be written; nothing is published then.
+        """
+        self.prepare()
+        at = stamp(now)
+        self._remove_leftovers()
+        metrics_path = self.folder / f"metrics_{at}.json"
+        if metrics_path.exists():
+            metrics_path.unlink()
+            sync_folder(self.folder)  # else a crash could bring it back beside files that are not its own
+        names = {
+            "model": f"model_{trained.kind}_{at}.pkl",
+            "scaler": f"scaler_{at}.pkl",
+            "features": f"features_{at}.pkl",
+        }
+        values = {"model": trained.model, "scaler": trained.scaler, "features": trained.features}
+        files = {part: self._write_part(names[part], values[part]) for part in PARTS}
+        metrics = _metrics(trained, at, now, market, files)
+        self._write(metrics_path.name, orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        self._remove_leftovers()  # the other kind's model of the same second
+        return self._load(at)
+
+    def _write_part(self, name: str, value: Any) -> dict[str, Any]:
+        import joblib
+
+        buffer = io.BytesIO()
+        joblib.dump(value, buffer)
+        content = buffer.getvalue()
+        self._write(name, content)
+        return {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def _write(self, name: str, content: bytes) -> None:
+        with replacing(self.folder / name) as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask says: nobody else may write it
+            file.write(content)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a crash left: files of our names that no metrics name, and files written aside."""
+        kept = {f"metrics_{at}.json" for at in self._timestamps()}
+        for at in self._timestamps():
+            try:
+                kept |= {entry["name"] for entry in self._read_metrics(at)["files"].values()}
+            except ModelError:
+                kept |= {path.name for path in self.folder.glob(f"*_{at}.pkl")}  # damaged: evidence, not rubbish
+        for path in self.folder.iterdir():
+            if _OURS.match(path.name) and path.name not in kept:
+                path.unlink()
+
+    def _timestamps(self) -> list[str]:
+        """Of every published model, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (_METRICS.match(path.name) for path in self.folder.iterdir())
+        return sorted((match.group(1) for match in found if match), reverse=True)
+
+    def newest(
+        self,
+        *,
+        now: datetime | None = None,
+        market: MarketId | None = None,
+        in_service_only: bool = True,
+        warn: Warn = lambda line: None,
+    ) -> LoadedModel:
+        """The newest model that passes every check.
+
+        Args:
+            now: models published after this instant do not exist yet (a replay must not see its future).
+            market: models of another market are refused.
+            in_service_only: leave out those that were judged and not promoted.
+            warn: gets one line for every model that is refused.
+
+        Raises:
+            ModelError: there is none, or others may write the folder.
+        """
+        last = stamp(now) if now is not None else "9"
+        refused = 0
+        for at in self._timestamps():
+            if at > last:
+                continue
+            try:
+                refuse_if_open(self.folder)
+                metrics = self._read_metrics(at)
+                if in_service_only and not metrics["decision"]["in_service"]:
+                    continue
+                return self._load(at, market)
+            except ModelError as error:
+                refused += 1
+                warn(f"{error}; refused, an older model is used if there is one")
+        why = f"none of its {refused} model(s) can be used" if refused else "there is no model in it"
+        raise ModelError(f"{self.folder}: {why}; {REMEDY}")
+
+    def list(self, *, warn: Warn = lambda line: None) -> list[ModelSummary]:
+        """Every published model, newest first, from its metrics alone; one line to `warn` for unreadable ones."""
+        return list(self._summaries(warn))
+
+    def _summaries(self, warn: Warn) -> Iterator[ModelSummary]:
+        for at in self._timestamps():
+            try:
+                metrics = self._read_metrics(at)
+            except ModelError as error:
+                warn(str(error))
+                continue
+            yield ModelSummary(
+                timestamp=at,
+                kind=metrics["kind"],
+                in_service=metrics["decision"]["in_service"],
+                trained_through=metrics["trained_through"],
+                roc_auc=metrics["evaluation"]["roc_auc"],
+                log_loss=metrics["evaluation"]["log_loss"],
+                bytes=sum(entry["bytes"] for entry in metrics["files"].values()),
+            )
+
+    def _read_metrics(self, at: str) -> dict[str, Any]:
+        path = self.folder / f"metrics_{at}.json"
+        refuse_if_open(path)
+        try:
+            metrics = orjson.loads(path.read_bytes())
+            check_shape(metrics, at)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+        return metrics
+
+    def _load(self, at: str, market: MarketId | None = None) -> LoadedModel:
+        metrics = self._read_metrics(at)
+        path = self.folder / f"metrics_{at}.json"
+        check_versions(path, metrics["versions"])
+        if market is not None and metrics["market"]["slug"] != market.slug:
+            raise ModelError(f"{path}: made on {metrics['market']['slug']}, not on {market.slug}")
+        if tuple(metrics["features"]) != FEATURES:
+            raise ModelError(f"{path}: its features are not those of this version of the system")
+        # The very bytes that were checked are unpickled, and none before all three are checked.
+        contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
+        values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
+        model, scaler = values["model"], values["scaler"]
+        if tuple(values["features"]) != FEATURES or not scaler.n_features_in_ == model.n_features_in_ == len(FEATURES):
+            raise ModelError(f"{path}: its files do not belong together")
+        if hasattr(model, "n_jobs"):
+            model.n_jobs = 1
+        return LoadedModel(
+            timestamp=at,
+            kind=metrics["kind"],
+            scaler=scaler,
+            model=model,
+            features=FEATURES,
+            metrics=metrics,
+            calibration=Calibration.from_json(metrics["calibration"]),
+            trained_through=date.fromisoformat(metrics["trained_through"]),
+        )
+
+    def _checked_bytes(self, entry: dict[str, Any]) -> bytes:
+        path = self.folder / entry["name"]
+        if not path.is_file():
+            raise ModelError(f"{path}: missing")
+        refuse_if_open(path)
+        content = path.read_bytes()
+        if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise ModelError(f"{path}: damaged: not the file that its metrics describe")
+        return content
+
+
+def _metrics(
+    trained: TrainedModel, at: str, now: datetime, market: MarketId, files: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "timestamp": at,
+        "trained_at": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
+        "kind": trained.kind,
+        "market": asdict(market),
+        "trained_through": trained.trained_through.isoformat(),
+        "decision": asdict(trained.decision),
+        **trained.figures,
+        "calibration": asdict(trained.calibration),
+        "features": list(trained.features),
+        "versions": library_versions(),
+        "files": files,
+    }
