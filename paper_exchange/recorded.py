@@ -153,7 +153,7 @@ def _read_columns(path: Path, symbol: str) -> Columns:
         table = pacsv.read_csv(
             path,
             read_options=pacsv.ReadOptions(use_threads=False),
-            convert_options=pacsv.ConvertOptions(column_types=COLUMN_TYPES, strings_can_be_null=True),
+            convert_options=pacsv.ConvertOptions(column_types=COLUMN_TYPES),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError) as error:
         raise MarketDataError(f"{path}: {_explain(path, str(error))}") from error

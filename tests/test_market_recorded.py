@@ -67,6 +67,12 @@ def test_a_compressed_file_reads_as_a_plain_one_and_other_files_are_ignored(tmp_
     assert RecordedMarket(tmp_path).session_bars("A", OPEN.date()).close.tolist() == [10.2]
 
 
+@pytest.mark.parametrize("symbol", ["NA", "NAN", "TRUE", "BRK.B"])
+def test_a_symbol_that_reads_like_a_missing_value_is_a_symbol(tmp_path: Path, symbol: str) -> None:
+    write(tmp_path, symbol, row(symbol, OPEN))
+    assert RecordedMarket(tmp_path).session_bars(symbol, OPEN.date()).close.tolist() == [10.2]
+
+
 def test_sessions_without_bars_have_length_0_and_unknown_symbols_are_a_key_error(tmp_path: Path) -> None:
     write(tmp_path, "A", row("A", OPEN), row("A", OPEN + timedelta(days=2)))
     write(tmp_path, "B", row("B", OPEN + timedelta(days=1)))
@@ -164,6 +170,7 @@ def test_what_is_kept_keeps_the_promises_and_the_rest_is_counted(tmp_path: Path,
         (f"{HEADER}\nA,2018-03-26T13:30:00,{GOOD}\n", ["timestamp", "'2018-03-26T13:30:00'", "offset"]),
         (f"{HEADER}\nA,,{GOOD}\n", ["timestamp is empty", "1 row"]),
         (f"{HEADER}\n{row('B', OPEN)}\n", ["symbol is 'B', not 'A'"]),
+        (f"{HEADER}\n{row('A', OPEN)}\n{row('', OPEN)}\n", ["symbol is '', not 'A'"]),
         (f"{HEADER}\nA,2018-03-26T13:30:00Z,1\n", ["cannot be read", "Expected 7 columns"]),
         (f"{HEADER}\n{row('A', OPEN, '0,1,1,1,1')}\n", ["none of its bars", "1 price not positive"]),
     ],
