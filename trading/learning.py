@@ -44,8 +44,8 @@ __all__ = [
     "train",
 ]
 
-Progress = Callable[[int, int, str], None]
-"""Called with (steps done, steps in all, what is done next)."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps are done, and how many there are."""
 
 STEPS: Final = 5
 
@@ -112,7 +112,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A fitted model with everything that is written down about it; `figures` is ready for JSON."""
+    """A fitted model with what is written down about it; `about`: rows, sessions, figures, settings, ready for JSON."""
 
     kind: Kind
     scaler: Any
@@ -121,7 +121,7 @@ class TrainedModel:
     calibration: Calibration
     decision: Decision
     trained_through: date
-    figures: dict[str, Any]
+    about: dict[str, Any]
 
 
 def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Floats | None:
@@ -198,7 +198,7 @@ def train(
     rows: Rows,
     settings: TrainingSettings,
     champion: Champion | None = None,
-    progress: Progress = lambda done, of, what: None,
+    progress: Progress = lambda what, done, of: None,
 ) -> TrainedModel:
     """Evaluate on the newest sessions, judge against `champion`, then fit the model to publish on all rows.
 
@@ -208,23 +208,32 @@ def train(
     Raises:
         DataError: fewer than two sessions, a training part with one label, or a NaN among the features or outcomes.
     """
+    from threadpoolctl import threadpool_limits
+
     _check(rows)
+    with threadpool_limits(
+        1
+    ):  # here, too, so that scoring does not wait for threads while the trader uses the other core
+        return _train(rows, settings, champion, progress)
+
+
+def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, progress: Progress) -> TrainedModel:
     sampled = thin(rows.symbol, rows.session, settings.every_nth_row)
     training, testing = split_by_session(rows.session, settings.test_size)
-    progress(0, STEPS, "fitting on the oldest sessions")
+    progress("fitting on the oldest sessions", 0, STEPS)
     scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], settings)
-    progress(1, STEPS, "learning what its probabilities are worth")
+    progress("learning what its probabilities are worth", 1, STEPS)
     known = out_of_sample(rows, training & sampled, settings)
-    progress(2, STEPS, "scoring the newest sessions")
+    progress("scoring the newest sessions", 2, STEPS)
     p = probabilities(scaler, model, rows.X[testing])
     evaluation = _evaluation(p, known, rows, training, testing, sampled, settings)
     calibration = _calibration(p, known, rows, training, testing, sampled)
-    progress(3, STEPS, "judging against the model in service")
+    progress("judging against the model in service", 3, STEPS)
     decision = challenge(champion, rows, settings)
-    progress(4, STEPS, "fitting on all sessions")
+    progress("fitting on all sessions", 4, STEPS)
     scaler, model = fit(rows.X[sampled], rows.label[sampled], settings)
-    progress(5, STEPS, "done")
-    figures = {
+    progress("done", 5, STEPS)
+    about = {
         "rows": {
             "all": len(rows.label),
             "train": int(np.sum(training)),
@@ -232,11 +241,11 @@ def train(
             "fitted": int(np.sum(sampled)),
         },
         "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[testing])},
-        "evaluation": evaluation,
+        "figures": evaluation,
         "settings": asdict(settings),
     }
     through = session_date(rows.session.max())
-    return TrainedModel(settings.kind, scaler, model, FEATURES, calibration, decision, through, figures)
+    return TrainedModel(settings.kind, scaler, model, FEATURES, calibration, decision, through, about)
 
 
 def _evaluation(

@@ -43,7 +43,7 @@ def check_shape(metrics: Any, at: str) -> None:
         raise TypeError("decision.in_service")
     date.fromisoformat(metrics["trained_through"])
     Calibration.from_json(metrics["calibration"])
-    for group, names in (("market", ("slug",)), ("versions", MUST_MATCH), ("evaluation", ("roc_auc", "log_loss"))):
+    for group, names in (("market", ("slug",)), ("versions", MUST_MATCH), ("figures", ("roc_auc", "log_loss"))):
         for name in names:
             metrics[group][name]
     metrics["kind"], tuple(metrics["features"])

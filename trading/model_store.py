@@ -237,8 +237,8 @@ class ModelStore:
                 kind=metrics["kind"],
                 in_service=metrics["decision"]["in_service"],
                 trained_through=metrics["trained_through"],
-                roc_auc=metrics["evaluation"]["roc_auc"],
-                log_loss=metrics["evaluation"]["log_loss"],
+                roc_auc=metrics["figures"]["roc_auc"],
+                log_loss=metrics["figures"]["log_loss"],
                 bytes=sum(entry["bytes"] for entry in metrics["files"].values()),
             )
 
@@ -301,7 +301,7 @@ def _metrics(
         "market": asdict(market),
         "trained_through": trained.trained_through.isoformat(),
         "decision": asdict(trained.decision),
-        **trained.figures,
+        **trained.about,
         "calibration": asdict(trained.calibration),
         "features": list(trained.features),
         "versions": library_versions(),

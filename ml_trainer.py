@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Stage 2: data/ -> a model in models/, with figures that it has earned on sessions it never saw.
+
+    python ml_trainer.py                              a forest of 200 trees, or what MODEL_KIND says
+    python ml_trainer.py --model gradient_boosting    200 iterations of histogram gradient boosting
+
+The newest HISTORY_DAYS sessions of data/ are split by session: the oldest 80% train a model, the newest 20% test it.
+Beside its accuracy, precision, recall and ROC-AUC stands what always saying no would score, and the same figures at
+MIN_CONFIDENCE, where trading buys.  Then the model that is published is fitted on all sessions:
+
+    model_<kind>_TIMESTAMP.pkl, scaler_TIMESTAMP.pkl, features_TIMESTAMP.pkl, metrics_TIMESTAMP.json
+
+It goes into service if, on the newest session, it is not worse than the model in service; `metrics_*.json` says which,
+and why.  A model that has already seen the newest session cannot be judged on it, and stays: a second run on the same
+evening changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trading import cli
+from trading.errors import ModelError, UserError
+
+if TYPE_CHECKING:  # at run time they are imported where they are used: --help must not wait for scikit-learn
+    from rich.console import Console
+
+    from config import Settings
+    from trading.folders import MarketId
+    from trading.learning import Champion, Decision, Progress, TrainingSettings
+    from trading.model_store import LoadedModel, ModelStore
+
+Say = Callable[[str], None]
+
+
+def training_settings(settings: Settings) -> TrainingSettings:
+    """The numbers of a training run, from the settings of the system."""
+    from trading.learning import TrainingSettings
+
+    return TrainingSettings(
+        kind=settings.MODEL_KIND,
+        test_size=settings.TEST_SIZE,
+        n_estimators=settings.N_ESTIMATORS,
+        every_nth_row=settings.TRAIN_EVERY_NTH_ROW,
+        forest_min_samples_leaf=settings.FOREST_MIN_SAMPLES_LEAF,
+        forest_max_samples=settings.FOREST_MAX_SAMPLES,
+        forest_max_depth=settings.FOREST_MAX_DEPTH,
+        boosting_learning_rate=settings.BOOSTING_LEARNING_RATE,
+        boosting_max_leaf_nodes=settings.BOOSTING_MAX_LEAF_NODES,
+        boosting_min_samples_leaf=settings.BOOSTING_MIN_SAMPLES_LEAF,
+        promotion_tolerance=settings.PROMOTION_TOLERANCE,
+        seed=settings.SEED,
+        min_confidence=settings.MIN_CONFIDENCE,
+        round_trip_cost=settings.ROUND_TRIP_COST,
+    )
+
+
+def retrain(
+    data_dir: Path,
+    models_dir: Path,
+    settings: Settings,
+    now: datetime,
+    *,
+    champion: Champion | None = None,
+    progress: Progress = lambda what, done, of: None,
+    say: Say = lambda line: None,
+) -> tuple[LoadedModel, Decision]:
+    """Train on what was known at `now`, judge the model against `champion`, and publish it under `now`'s TIMESTAMP.
+
+    Args:
+        now: aware instant; sessions that closed later are not looked at.
+        champion: the model in service; None where there is none.
+        say: gets a line when another market's models were put aside.
+
+    Returns:
+        (model, decision): the published model, read back through every check of the store.  It is in service only
+        where `decision.in_service` says so; else `champion` stays.
+
+    Raises:
+        UserError: no data, too little of it, made with other exit rules, or another trainer is at work.
+        OSError: the models cannot be written.  Whatever is raised, the models that were there are untouched.
+    """
+    with _models(data_dir, models_dir, settings, say) as (store, market):
+        return _retrain(store, market, data_dir, settings, now, champion, progress)
+
+
+@contextmanager
+def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> Iterator[tuple[ModelStore, MarketId]]:
+    """The models of the market that the data is of, ready to be written by us alone."""
+    from trading.dataset import Dataset
+    from trading.exits import ExitRules
+    from trading.folders import claim, lock, market_of
+    from trading.model_store import ModelStore
+
+    rules = ExitRules(
+        settings.STOP_LOSS_PCT,
+        settings.TAKE_PROFIT_PCT,
+        settings.FLATTEN_MINUTES_BEFORE_CLOSE,
+        settings.ROUND_TRIP_COST,
+    )
+    if Dataset(data_dir).manifest.rules != rules:
+        raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
+    market = market_of(data_dir)
+    if market is None:
+        raise UserError(f"{data_dir}: no market.json there; run python build_dataset.py")
+    with lock(models_dir, "trainer"):
+        if said := claim(models_dir, market):
+            say(said)
+        store = ModelStore(models_dir)
+        store.prepare()
+        yield store, market
+
+
+def _retrain(
+    store: ModelStore,
+    market: MarketId,
+    data_dir: Path,
+    settings: Settings,
+    now: datetime,
+    champion: Champion | None,
+    progress: Progress,
+) -> tuple[LoadedModel, Decision]:
+    from trading.dataset import Dataset
+    from trading.learning import train
+
+    progress("loading the data", 0, 0)
+    rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
+    trained = train(rows, training_settings(settings), champion, progress)
+    return store.publish(trained, now=now, market=market), trained.decision
+
+
+def _in_service(store: ModelStore, market: MarketId, now: datetime) -> LoadedModel | None:
+    """The model that a new one of `now` has to stand up to."""
+    try:
+        return store.newest(
+            now=now - timedelta(seconds=1),
+            market=market,
+            warn=lambda line: print(f"warning: {line}", file=sys.stderr),
+        )
+    except ModelError:
+        return None  # the first model, or one in place of models that cannot be used: the warnings say why
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    from rich.console import Console
+
+    from config import load_settings
+    from trading.clock import SystemClock
+    from trading.model_report import report
+
+    env_file = {} if options.env_file is None else {"env_file": options.env_file}
+    settings = load_settings(
+        **env_file,
+        DATA_DIR=options.data_dir,
+        MODELS_DIR=options.models_dir,
+        MODEL_KIND=options.model,
+        SEED=options.seed,
+    )
+    console = Console()
+    now = SystemClock().now()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with (
+        _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (store, market),
+        _progress(console) as progress,
+    ):
+        champion = _in_service(store, market, now)
+        model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, progress)
+    report(model, settings.MODELS_DIR, console)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", choices=("random_forest", "gradient_boosting"), help="kind of model (default: MODEL_KIND)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random in training (default: SEED)")
+    cli.add_folders(parser, "data", "models")
+    return parser.parse_args(arguments)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("", total=None)
+
+        def progress(what: str, done: int, of: int) -> None:
+            shown.update(task, description=what, completed=done, total=of or None)
+
+        yield progress
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
