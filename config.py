@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
+import re
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from trading.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent
+ENV_FILE = PROJECT / ".env"
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=1)]
-Dollars = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Dollars = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -33,7 +36,7 @@ class Settings(BaseModel):
     """How many of the most active stocks are screened (Alpaca gives 100 at most)."""
     MIN_PRICE: Dollars = 1.0
     MAX_PRICE: Dollars = 20.0
-    DATA_FEED: Literal["iex", "sip", "delayed_sip"] = "iex"
+    DATA_FEED: Literal["iex", "sip"] = "iex"
     """Feed of the history and of live trading alike: train on the feed you trade on."""
 
     # Label and exits
@@ -54,7 +57,7 @@ class Settings(BaseModel):
     BOOSTING_LEARNING_RATE: Fraction = 0.05
     BOOSTING_MAX_LEAF_NODES: Annotated[int, Field(ge=2)] = 8
     BOOSTING_MIN_SAMPLES_LEAF: Count = 100
-    PROMOTION_TOLERANCE: Annotated[float, Field(ge=0.0)] = 0.002
+    PROMOTION_TOLERANCE: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.002
     """How much worse (log loss on the newest session) a new model may be and still go into service."""
     SEED: Annotated[int, Field(ge=0)] = 1
 
@@ -100,7 +103,28 @@ class Settings(BaseModel):
     @field_validator("DATA_DIR", "MODELS_DIR", "LOGS_DIR")
     @classmethod
     def _from_project(cls, folder: Path) -> Path:
-        return folder if folder.is_absolute() else PROJECT / folder
+        return PROJECT / folder.expanduser()
+
+    @field_validator("REBALANCE_TIME", "RETRAIN_TIME", mode="before")
+    @classmethod
+    def _as_on_a_clock(cls, value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
+            raise ValueError("write it as 04:00, New York time")
+        return value
+
+    @field_validator("REBALANCE_TIME")
+    @classmethod
+    def _before_the_open(cls, value: time) -> time:
+        if value >= time(9, 30):
+            raise ValueError("it must lie before the open, 09:30 New York time")
+        return value
+
+    @field_validator("RETRAIN_TIME")
+    @classmethod
+    def _after_the_close(cls, value: time) -> time:
+        if value <= time(16, 0):
+            raise ValueError("it must lie after the close, 16:00 New York time")
+        return value
 
     @property
     def has_keys(self) -> bool:
@@ -109,17 +133,18 @@ class Settings(BaseModel):
 
 
 def load_settings(
-    env_file: Path = PROJECT / ".env",
+    env_file: Path = ENV_FILE,
     environment: Mapping[str, str] | None = None,
     **given: Any,
 ) -> Settings:
     """The settings of this run: `given` (the command line) over the environment over `env_file` over the defaults.
 
     Raises:
-        UserError: a name in `env_file` is unknown, or a value is not what its setting takes.
+        UserError: `env_file` is named but not there, a line or a name in it is not understood, or a value is not what
+            its setting takes.
     """
     environment = os.environ if environment is None else environment
-    from_file = {k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v not in (None, "")}
+    from_file = {k: v for k, v in _read(env_file).items() if v != ""}
     for name in from_file:
         if name not in Settings.model_fields:
             raise UserError(_unknown(name, env_file))
@@ -139,6 +164,27 @@ def load_settings(
     return settings
 
 
+def _read(env_file: Path) -> dict[str, str]:
+    """The lines of `env_file` as they stand; nothing where the usual file is not there."""
+    if not env_file.is_file() and not env_file.is_fifo():
+        if env_file == ENV_FILE or env_file == Path(os.devnull):
+            return {}
+        raise UserError(f"{env_file}: there is no such file of settings; mend the name, or leave --env-file out")
+    try:
+        text = env_file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
+    except UnicodeDecodeError:
+        raise UserError(f"{env_file}: it is not UTF-8 text; save it as UTF-8") from None
+    found: dict[str, str] = {}
+    for line in parse_stream(io.StringIO(text)):
+        if line.key is not None and line.value is not None:
+            found[line.key] = line.value
+        elif line.key is not None or line.error:
+            original = line.original.string  # which may hold a key, and begins with the blank lines before it
+            number = line.original.line + original[: len(original) - len(original.lstrip())].count("\n")
+            raise UserError(f"{env_file}: line {number} is not understood; write it as NAME=value")
+    return found
+
+
 def _unknown(name: str, env_file: Path) -> str:
     close = difflib.get_close_matches(name.upper(), Settings.model_fields, n=1)
     hint = f"did you mean {close[0]}?" if close else "see the settings table of README.md"
@@ -149,7 +195,8 @@ def _invalid(error: ValidationError, sources: Mapping[str, str]) -> str:
     problem = error.errors(include_url=False)[0]
     name = str(problem["loc"][0])
     value = problem["input"]
-    hint = problem["msg"][0].lower() + problem["msg"][1:]
+    hint = problem["msg"].removeprefix("Value error, ")
+    hint = hint[0].lower() + hint[1:]
     if _is_percentage(name, value):
         hint = f"it is a fraction: did you mean {float(value) / 100:g}?"
     if Settings.model_fields[name].annotation == (SecretStr | None):
@@ -168,7 +215,8 @@ def _is_percentage(name: str, value: Any) -> bool:
 
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.MIN_PRICE >= settings.MAX_PRICE:
-        raise UserError(f"MIN_PRICE={settings.MIN_PRICE:g} must be below MAX_PRICE={settings.MAX_PRICE:g}")
+        source = sources.get("MIN_PRICE") or sources.get("MAX_PRICE", "settings")
+        raise UserError(f"{source}: MIN_PRICE={settings.MIN_PRICE:g} must be below MAX_PRICE={settings.MAX_PRICE:g}")
     if bool(settings.APCA_API_KEY_ID) != bool(settings.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
         if not settings.APCA_API_KEY_ID:

@@ -69,7 +69,7 @@ class SimulatedClock:
         if self._stopped.is_set():
             return False
         with self._lock:
-            self._now = max(self._now, instant.astimezone(UTC))
+            self._now = max(self._now, instant).astimezone(UTC)  # an instant without a zone is a TypeError
         return True
 
     def interrupt(self) -> None:

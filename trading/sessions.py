@@ -101,7 +101,9 @@ class MarketCalendar:
             found = self._sessions.get(day + timedelta(days=step * offset))
             if found is not None:
                 return found
-        raise UserError(f"{day} lies outside the exchange calendar, which knows {self._days[0]} to {self._days[-1]}")
+        side = "after" if step > 0 else "before"
+        first, last = self._days[0], self._days[-1]
+        raise UserError(f"no session {side} {day} is known: the exchange calendar knows {first} to {last}")
 
     def between(self, first: date, last: date) -> list[Session]:
         """Every session from `first` to `last`, both included."""
