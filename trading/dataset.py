@@ -194,14 +194,21 @@ class Dataset:
         days = np.array(record.sessions, dtype="datetime64[D]")
         return bars.take(np.isin(_days(bars.start), days))
 
-    def missing(self, symbol: str, sessions: Sequence[Session]) -> list[Session]:
-        """Which of `sessions` have not been fetched for `symbol`: all of them where its bars are gone from the disk."""
+    def missing(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, list[Session]]:
+        """Which of `sessions` were not fetched yet, for each symbol that lacks some; all where its bars are gone."""
         manifest = read_manifest(self.folder)
-        record = manifest.symbols.get(symbol) if manifest else None
-        if record is None or _size(self.bars_path(symbol)) < record.bars_bytes:
-            return list(sessions)
-        fetched = set(record.sessions)
-        return [session for session in sessions if session.date.isoformat() not in fetched]
+        records = manifest.symbols if manifest else {}
+        lacking = {}
+        for symbol in symbols:
+            record = records.get(symbol, SymbolRecord())
+            fetched = set(record.sessions) if _size(self.bars_path(symbol)) >= record.bars_bytes else set()
+            lacking[symbol] = [session for session in sessions if session.date.isoformat() not in fetched]
+        return {symbol: found for symbol, found in lacking.items() if found}
+
+    def is_stale(self, rules: ExitRules) -> bool:
+        """Whether the rows on disk were made with other rules or features; `update` makes them anew."""
+        manifest = read_manifest(self.folder)
+        return manifest is not None and not manifest.made_with(rules)
 
     def update(
         self,
