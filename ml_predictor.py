@@ -221,7 +221,7 @@ def _from_alpaca(
 
 def _from_data(dataset: Dataset, symbols: list[str] | None) -> tuple[SessionBars, datetime]:
     """The newest session that `data/` holds, as of its last bar."""
-    from trading.bars import MINUTE_NS, from_ns
+    from trading.bars import MINUTE_NS, from_ns, read_bars_file
     from trading.clock import NEW_YORK
     from trading.live_bars import SessionBars
     from trading.sessions import new_york_calendar
@@ -230,7 +230,7 @@ def _from_data(dataset: Dataset, symbols: list[str] | None) -> tuple[SessionBars
     for symbol in wanted:
         if symbol not in dataset.symbols:
             raise DataError(f"--symbols: {symbol} is not in {dataset.folder}; it holds {_some(dataset.symbols)}")
-    history = {symbol: dataset.bars(symbol) for symbol in wanted}
+    history = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in wanted}
     newest = max((int(bars.start[-1]) for bars in history.values() if len(bars)), default=None)
     if newest is None:
         raise DataError(f"{dataset.folder} holds no bars of {_some(wanted)}; run python build_dataset.py first")

@@ -20,6 +20,7 @@ from trading.live_bars import SessionBars, Windows
 from trading.orders import OURS, Account, Order
 from trading.positions import Positions
 from trading.sessions import MarketCalendar, Session
+from trading.snapshot import Row, Snapshot
 from trading.trade_log import Trade, TradeLog
 
 EXTENDED_HOURS_DISCOUNT = Decimal("0.01")
@@ -76,6 +77,8 @@ class Trader:
         self._entries = Entries(broker, self.positions, journal, clock, policy)
         self.day: Day | None = None
         self.account: Account | None = None
+        self.snapshot: Snapshot | None = None
+        """What a view may show; another thread may read it."""
 
     # Start
 
@@ -175,11 +178,30 @@ class Trader:
             self.positions.doubts = [str(error)]
         fresh = self._refresh(self.day.bars)
         if instant >= session.flatten_at(self._rules.flatten_minutes):
-            self._flatten(session)
-            return
-        self.positions.second_line(self.day.bars.last_close)
-        if fresh:
-            self._decide(self.day, instant)
+            self._flatten()
+        else:
+            self.positions.second_line(self.day.bars.last_close)
+            if fresh:
+                self._decide(self.day, instant)
+        self._show()
+
+    def _show(self) -> None:
+        """Leave a picture of the account for the view."""
+        now = self._clock.now()
+        price_of = self.day.bars.last_close if self.day is not None else lambda symbol: None
+        today = [t for t in self._log.of_day(now.astimezone(NEW_YORK).date()) if not t.is_open]
+        self.snapshot = Snapshot(
+            at=now,
+            equity=None if self.account is None else self.account.equity,
+            rows=tuple(
+                Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit)
+                for t in self.positions.open
+            ),
+            in_flight=len(self.positions.entering),
+            trades=len(today),
+            won=sum(1 for trade in today if (trade.pnl_amount or 0) > 0),
+            realised=sum((trade.pnl_amount or Decimal(0) for trade in today), Decimal(0)),
+        )
 
     def _refresh(self, bars: SessionBars) -> bool:
         try:
@@ -214,7 +236,7 @@ class Trader:
         best = max(predictions, key=lambda p: (p.confidence, p.symbol))
         return {"best": best.symbol, "best_confidence": best.confidence}
 
-    def _flatten(self, session: Session) -> None:
+    def _flatten(self) -> None:
         """No entry any more; legs cancelled, everything sold at market, watched until it is gone."""
         self.positions.cancel_entries("END_OF_DAY")
         for trade in self.positions.open:
@@ -242,6 +264,7 @@ class Trader:
             bars_revised=self.day.bars.revised if self.day is not None else 0,
             bars_refused=self.day.bars.refused if self.day is not None else 0,
         )
+        self._show()
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """What a stopped trader leaves behind: every open trade with the orders that rest under it.

@@ -1,0 +1,31 @@
+"""Progress bars with remaining time, for anything that takes more than a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and how much there is."""
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Report]:
+    """A bar for each thing that is reported while the block runs; on a file or a pipe, one line each at the end.
+
+    What is reported as "training: fitting" shares the bar of "training: scoring".
+    """
+    columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            name = what.split(":")[0]
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=None)
+            bars.update(tasks[name], description=what, completed=done, total=total or None)
+
+        yield report
