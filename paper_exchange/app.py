@@ -57,7 +57,7 @@ def make_app(
     @app.before_request
     def begin() -> Response | None:
         lock.acquire()
-        g.locked = True
+        g.locked, g.now = True, engine.processed
         g.now = engine.advance()
         if not _authorised(keys):
             return reply({"message": "unauthorized."}, 401)

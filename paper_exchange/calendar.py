@@ -134,8 +134,10 @@ def xnys() -> Calendar:
     from exchange_calendars import get_calendar
 
     source = get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
-    opens = np.asarray(source.opens_nanos, dtype=np.int64)
-    closes = np.asarray(source.closes_nanos, dtype=np.int64)
+    opens, closes = (
+        column.dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
+        for column in (source.opens, source.closes)
+    )
     sessions = tuple(
         _session(index, stamp.date(), int(opening), int(closing))
         for index, (stamp, opening, closing) in enumerate(zip(source.sessions, opens, closes, strict=True))

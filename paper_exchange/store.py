@@ -6,12 +6,13 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from paper_exchange.account import Fill, Holding, Ledger
 from paper_exchange.orders import Order
+from paper_exchange.wire import from_ns
 
 VERSION = 1
 SCHEMA = """
@@ -109,3 +110,19 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def stored_instant(path: Path) -> datetime | None:
+    """How far the exchange of a state file has lived (UTC); None without a file, or with a new one.
+
+    Raises:
+        StateError: the file cannot be used.
+    """
+    if not path.exists():
+        return None
+    store = Store(path)
+    try:
+        saved = store.load()
+    finally:
+        store.close()
+    return from_ns(saved.processed) if saved else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -171,7 +171,8 @@ def list_orders(engine: Engine, query: Mapping[str, str]) -> list[dict[str, Any]
     limit = _limit(query.get("limit"), 50, MAX_ORDERS)
     nested = _flag(query.get("nested"))
     pool = engine.book.open if status == "open" else engine.book.orders
-    found = [order for order in pool.values() if _wanted(order, query, status)]
+    wanted = _filter(query, status)
+    found = [order for order in pool.values() if wanted(order)]
     shown = {order.id for order in found}
     if nested:
         found = [order for order in found if order.parent not in shown]
@@ -180,16 +181,20 @@ def list_orders(engine: Engine, query: Mapping[str, str]) -> list[dict[str, Any]
     return [_with_legs(engine, order) if nested else to_wire(order) for order in found]
 
 
-def _wanted(order: Order, query: Mapping[str, str], status: str) -> bool:
-    symbols, side = query.get("symbols"), query.get("side")
+def _filter(query: Mapping[str, str], status: str) -> Callable[[Order], bool]:
+    symbols, side = (query.get("symbols") or "").split(","), query.get("side")
     after, until = _instant(query, "after"), _instant(query, "until")
-    return (
-        (status == "all" or order.is_open == (status == "open"))
-        and (not symbols or order.symbol in symbols.split(","))
-        and (not side or order.side == side)
-        and (after is None or order.submitted_at > after)
-        and (until is None or order.submitted_at < until)
-    )
+
+    def wanted(order: Order) -> bool:
+        return (
+            (status == "all" or order.is_open == (status == "open"))
+            and (symbols == [""] or order.symbol in symbols)
+            and (not side or order.side == side)
+            and (after is None or order.submitted_at > after)
+            and (until is None or order.submitted_at < until)
+        )
+
+    return wanted
 
 
 def _with_legs(engine: Engine, order: Order) -> dict[str, Any]:

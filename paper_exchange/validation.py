@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from paper_exchange.market import Listing
-from paper_exchange.wire import against_rule, bad_parameter, parse_decimal
+from paper_exchange.wire import against_rule, bad_parameter, number, parse_decimal
 
 TICK = Decimal("0.01")
 SMALL_TICK = Decimal("0.0001")  # under one dollar
@@ -243,10 +243,10 @@ def check_levels(draft: Draft, market_price: Decimal | None) -> None:
     if not bases:
         return
     if draft.stop and draft.stop.stop_price and draft.stop.stop_price > min(bases) - TICK:
-        raise against_rule("stop_loss.stop_price must be <= base_price - 0.01", base_price=format(min(bases), "f"))
+        raise against_rule("stop_loss.stop_price must be <= base_price - 0.01", base_price=number(min(bases)))
     target_base = bases[0]
     if draft.target and draft.order_class != "oco" and (draft.target.limit_price or 0) < target_base + TICK:
-        raise against_rule("take_profit.limit_price must be >= base_price + 0.01", base_price=format(target_base, "f"))
+        raise against_rule("take_profit.limit_price must be >= base_price + 0.01", base_price=number(target_base))
 
 
 def check_pair(target: Leg | None, stop: Leg | None) -> None:

@@ -1,0 +1,228 @@
+"""Rules that hold after every request, over random sequences of requests and random bars."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal as D
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paper_exchange.exchange import Books
+from tests.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+
+SYMBOLS = ("AAA", "BBB")
+START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
+KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
+
+# Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
+# its number, because small numbers, which Hypothesis prefers, would make nearly every order a refused one.
+seeds = st.integers(0, 2**32)
+plans = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=25, max_size=50)
+
+
+def bars_of(seed: int) -> HandMade:
+    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, under $1)."""
+    random = Random(seed)
+    found: dict = {}
+    for symbol, unit in (("AAA", 100), ("BBB", 10_000)):
+        found[symbol] = {}
+        last = random.randint(900, 1100)
+        for day, first in ((MONDAY, START), (TUESDAY, 9 * 60 + 30)):
+            rows = []
+            for minute in range(30):
+                if random.random() < 0.2:
+                    continue  # nobody traded
+                prices = [max(100, last + round(random.gauss(0, 12))) for _ in range(4)]
+                last = prices[3]
+                clock = f"{(first + minute) // 60:02d}:{(first + minute) % 60:02d}"
+                rows.append((clock, prices[0] / unit, max(prices) / unit, min(prices) / unit, prices[3] / unit))
+            found[symbol][day] = rows
+            last = max(200, last + random.randint(-200, 200))
+    return HandMade(found)
+
+
+class Actor:
+    """Turns drawn actions into requests; a refusal is as good as an acceptance, a 500 never is."""
+
+    def __init__(self, here: World) -> None:
+        self.here = here
+        self.statuses: list[int] = []
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        headers = {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
+        url = f"http://127.0.0.1:8765/v2{path}"
+        got = self.here.trading._session.request(method, url, headers=headers, **more)
+        assert got.status_code < 500, got.text
+        self.statuses.append(got.status_code)
+        return got.json() if got.text else None
+
+    def unit(self, symbol: str) -> float:
+        return 0.01 if symbol == "AAA" else 0.0001
+
+    def base(self, symbol: str) -> float:
+        got = self.here.raw_data.get("/stocks/trades/latest", {"symbols": symbol})["trades"]
+        return got[symbol]["p"] if got else 10 * self.unit(symbol) * 100
+
+    def price(self, symbol: str, ticks_off: int) -> float:
+        return max(0.0001, round(self.base(symbol) + ticks_off * self.unit(symbol), 4))
+
+    def do(self, name: str, seed: int) -> None:
+        random = Random(seed)
+        if name == "wait":
+            self.here.later(random.choice([1, 20, 45, 60, 61, 120, 300]))
+        elif name == "night":
+            self.here.time = max(self.here.time, ny(TUESDAY, random.choice(["04:00", "09:29", "09:29:59"])))
+        elif name == "order":
+            self.request("POST", "/orders", json=self.order(random))
+        elif name == "close":
+            part = {"percentage": random.randint(1, 100)} if random.random() < 0.5 else {}
+            self.request("DELETE", f"/positions/{random.choice(SYMBOLS)}", params=part)
+        elif name == "close all":
+            self.request("DELETE", "/positions", params={"cancel_orders": random.random() < 0.7})
+        else:
+            self.change(name, random)
+
+    def change(self, name: str, random: Random) -> None:
+        orders = self.request("GET", "/orders", params={"status": "open", "limit": 500})
+        if not orders:
+            return
+        order = random.choice(orders)
+        if name == "cancel":
+            self.request("DELETE", f"/orders/{order['id']}")
+            return
+        body: dict[str, Any] = {"qty": random.randint(1, 20)} if random.random() < 0.5 else {}
+        body |= {
+            field: self.price(order["symbol"], random.randint(-40, 40))
+            for field in ("limit_price", "stop_price")
+            if order[field] is not None
+        }
+        self.request("PATCH", f"/orders/{order['id']}", json=body)
+
+    def order(self, random: Random) -> dict:
+        symbol, side = random.choice(SYMBOLS), random.choice(["buy", "buy", "sell"])
+        shape = random.choice(["", "", "oco"] if side == "sell" else ["", "", "bracket", "bracket", "oto"])
+        kind = "limit" if shape == "oco" else random.choice(["market", "limit", "limit", "stop", "stop_limit"])
+        body = {
+            "symbol": symbol,
+            "qty": random.randint(1, 20),
+            "side": side,
+            "type": kind,
+            "time_in_force": random.choice(["day", "day", "gtc"]),
+            "extended_hours": kind == "limit" and not shape and random.random() < 0.3,
+            "order_class": shape,
+        }
+        if "limit" in kind:
+            body["limit_price"] = self.price(symbol, random.randint(-30, 30))
+        if kind.startswith("stop"):
+            body["stop_price"] = self.price(symbol, random.randint(-30, 30))
+        if shape:
+            body["stop_loss"] = {"stop_price": self.price(symbol, -random.randint(20, 80))}
+        if shape in ("bracket", "oco"):
+            body["take_profit"] = {"limit_price": self.price(symbol, random.randint(20, 80))}
+        return body
+
+
+def check(books: Books, market: HandMade) -> None:
+    """Everything that must hold between two requests."""
+    cost = sum((one.cost for one in books.positions.values()), D(0))
+    assert books.start + books.realised == books.cash + cost
+    assert books.buying_power >= 0
+    held: dict[str, int] = defaultdict(int)
+    filled: dict[str, int] = defaultdict(int)
+    cash = books.start
+    orders = {order.id: order for order in books.orders}
+    for fill in books.fills:
+        order = orders[fill.order_id]
+        sign = 1 if fill.side == "buy" else -1
+        held[fill.symbol] += sign * fill.qty
+        filled[fill.order_id] += fill.qty
+        cash -= sign * fill.qty * fill.price
+        assert held[fill.symbol] >= 0, "sold what was not held"
+        assert filled[fill.order_id] <= order.qty, "filled beyond its quantity"
+        check_price(fill, market)
+        assert fill.at == fill.bar + 60 * 10**9 <= books.at.timestamp() * 10**9, "used a bar before it was over"
+        assert fill.bar >= order.live_from
+    assert cash == books.cash
+    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
+    assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
+    assert all((order.status == "filled") == (order.filled_qty == order.qty) for order in books.orders)
+    check_holds(books)
+    waking: dict[str, list[str]] = defaultdict(list)
+    for order in books.orders:
+        if order.parent and order.status == "filled":
+            waking[order.parent].append(order.id)
+    assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
+
+
+def check_holds(books: Books) -> None:
+    """Open sells never hold back more than is there; a stop and a target on the same shares count once."""
+    most: dict[tuple[str, str], int] = defaultdict(int)
+    for order in books.orders:
+        if order.is_open and order.awake and not order.buy:
+            most[order.symbol, order.group] = max(most[order.symbol, order.group], order.qty)
+    for symbol in SYMBOLS:
+        held = sum(qty for (name, _), qty in most.items() if name == symbol)
+        assert held <= (books.positions[symbol].qty if symbol in books.positions else 0), "held back twice"
+
+
+def check_price(fill: Any, market: HandMade) -> None:
+    day = MONDAY if fill.bar < ny(TUESDAY, "00:00").timestamp() * 10**9 else TUESDAY
+    bars = market.session_bars(fill.symbol, day)
+    index = bars.start.tolist().index(fill.bar)
+    assert bars.low[index] <= float(fill.price) <= bars.high[index], "a price that the bar did not show"
+
+
+@settings(max_examples=100, deadline=None)
+@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]))
+def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int) -> None:
+    market = bars_of(bars)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash))
+    actor = Actor(here)
+    for step in plan:
+        actor.do(*step)
+        check(here.exchange.books(), market)
+    here.time = ny(TUESDAY, "20:00")
+    check(here.exchange.books(), market)
+
+
+@settings(max_examples=25, deadline=None)
+@given(bars=seeds, plan=plans)
+def test_how_often_the_exchange_is_asked_changes_nothing(bars: int, plan: list) -> None:
+    """Time lived through in one leap or in small steps: the same fills, the same orders."""
+    market = bars_of(bars)
+
+    def run(small_steps: bool) -> tuple:
+        here = World(market, ny(MONDAY, "15:30"))
+        actor = Actor(here)
+        for name, seed in plan:
+            before = here.time
+            actor.do(name, seed)
+            after, here.time = here.time, before
+            while small_steps and here.time < after and here.time < ny(MONDAY, "16:02"):
+                here.later(7)
+                here.time = min(here.time, after)
+                here.exchange.advance()
+            here.time = after
+        here.time = ny(TUESDAY, "10:30")
+        books = here.exchange.books()
+        return books.fills, books.cash, [(one.id, one.status, one.updated_at) for one in books.orders]
+
+    assert run(small_steps=True) == run(small_steps=False)
+
+
+def test_the_checks_above_see_a_fault() -> None:
+    """A fill outside its bar is noticed (so the properties can fail)."""
+    market = HandMade({"AAA": {MONDAY: [("15:30", 10.0, 10.0, 10.0, 10.0)], TUESDAY: []}})
+    here = World(market, ny(MONDAY, "15:30"))
+    Actor(here).request(
+        "POST", "/orders", json={"symbol": "AAA", "qty": 1, "side": "buy", "type": "market", "time_in_force": "day"}
+    )
+    here.later(60)
+    other = HandMade({"AAA": {MONDAY: [("15:30", 11.0, 11.0, 11.0, 11.0)], TUESDAY: []}})
+    check(here.exchange.books(), market)
+    with pytest.raises(AssertionError, match="did not show"):
+        check(here.exchange.books(), other)
