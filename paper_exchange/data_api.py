@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 from flask import Blueprint, request
 
-from paper_exchange.calendar import Session
 from paper_exchange.market import BarColumns
+from paper_exchange.pages import Wanted, day_json, page, place_of, to_rows
 from paper_exchange.replies import reply, with_now
-from paper_exchange.tape import DayBar, Tape, trade_counts
+from paper_exchange.tape import Tape
 from paper_exchange.wire import MINUTE, ApiError, parse_instant, price_of, rfc3339
 
 SYMBOL = re.compile(r"^[A-Z0-9][A-Z0-9./-]{0,14}$")
@@ -92,23 +89,6 @@ def _latest_routes(routes: Blueprint, tape: Tape) -> None:
         return reply({"symbol": symbol} | found)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A request for bars with starts in [start, end] that are over by `now` (all ns since the epoch).
-
-    `resume` is where the last page ended: a symbol, and the start of its last bar (-1: before its first).
-    """
-
-    symbols: list[str]
-    daily: bool
-    start: int
-    end: int
-    now: int
-    limit: int
-    newest_first: bool
-    resume: tuple[str, int] | None
-
-
 def _wanted(query: Mapping[str, str], symbols: list[str], now: int) -> Wanted:
     frame = query.get("timeframe") or ""
     if frame not in MINUTE_FRAMES + DAY_FRAMES:
@@ -138,7 +118,7 @@ def _wanted(query: Mapping[str, str], symbols: list[str], now: int) -> Wanted:
         now=now,
         limit=_limit(query.get("limit")),
         newest_first=sort == "desc",
-        resume=_resume(query.get("page_token")),
+        resume=place_of(query.get("page_token")),
     )
 
 
@@ -156,109 +136,6 @@ def _limit(text: str | None) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_BARS:
         raise ApiError(400, f"invalid limit: {text}; it must be between 1 and {MAX_BARS}")
     return int(text)
-
-
-def _resume(token: str | None) -> tuple[str, int] | None:
-    if not token:
-        return None
-    try:
-        symbol, last = base64.urlsafe_b64decode(token).decode().split("|")
-        return symbol, int(last)
-    except ValueError:
-        raise ApiError(400, "invalid page_token") from None
-
-
-def page(tape: Tape, wanted: Wanted) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
-    """One page of bars by symbol, and the token of the next one (None after the last)."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    room = wanted.limit
-    for symbol in wanted.symbols:
-        if symbol not in tape.listings or (wanted.resume and symbol < wanted.resume[0]):
-            continue
-        rows = _rows(tape, symbol, wanted, room + 1)
-        if len(rows) > room:
-            if room:
-                found[symbol] = [row for _, row in rows[:room]]
-                last = f"{symbol}|{rows[room - 1][0]}"
-            else:
-                # The page ended with the symbol before: the next one begins with this one, from its first bar.
-                last = f"{symbol}|{-1}"
-            return found, base64.urlsafe_b64encode(last.encode()).decode()
-        if rows:
-            found[symbol] = [row for _, row in rows]
-            room -= len(rows)
-    return found, None
-
-
-def _rows(tape: Tape, symbol: str, wanted: Wanted, most: int) -> list[tuple[int, dict[str, Any]]]:
-    """At most `most` bars of one symbol as (start, JSON object), after the place where the last page ended."""
-    if wanted.resume and wanted.resume[0] == symbol and wanted.resume[1] >= 0:
-        last = wanted.resume[1]
-        wanted = replace(wanted, end=last - 1) if wanted.newest_first else replace(wanted, start=last + 1)
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for session in _sessions(tape, wanted):
-        rows += (_day_rows if wanted.daily else _minutes)(tape, symbol, session, wanted)
-        if len(rows) >= most:
-            break
-    return rows[:most]
-
-
-def _sessions(tape: Tape, wanted: Wanted) -> list[Session]:
-    """Sessions that can hold wanted bars and that the market covers, in the order that is wanted."""
-    calendar = tape.calendar
-    low = int(np.searchsorted(calendar.after_closes, wanted.start, side="left"))
-    # A daily bar starts at midnight, hours before its session opens.
-    latest = min(wanted.end, wanted.now) + 12 * 60 * MINUTE
-    high = int(np.searchsorted(calendar.opens, latest, side="right"))
-    first, last = tape.market.first_session, tape.market.last_session
-    chosen = [session for session in calendar.sessions[low:high] if first <= session.day <= last]
-    return chosen[::-1] if wanted.newest_first else chosen
-
-
-def _minutes(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[tuple[int, dict[str, Any]]]:
-    bars = tape.session_bars(symbol, session)
-    low = int(np.searchsorted(bars.start, wanted.start, side="left"))
-    high = min(int(np.searchsorted(bars.start, wanted.end, side="right")), tape.ended(bars, wanted.now))
-    rows = to_rows(bars, low, high)
-    return rows[::-1] if wanted.newest_first else rows
-
-
-def to_rows(bars: BarColumns, low: int, high: int) -> list[tuple[int, dict[str, Any]]]:
-    """Bars low..high-1 as (start, JSON object).  `vw` is the typical price and `n` an estimate: bars tell neither."""
-    if high <= low:
-        return []
-    cut = slice(low, high)
-    starts = bars.start[cut]
-    stamps = np.datetime_as_string(starts.astype("datetime64[ns]").astype("datetime64[s]")).tolist()
-    typical = np.round((bars.high[cut] + bars.low[cut] + bars.close[cut]) / 3, 6).tolist()
-    columns = (bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut])
-    counts = trade_counts(bars.volume[cut]).tolist()
-    return [
-        (start, {"t": t + "Z", "o": o, "h": h, "l": low_, "c": c, "v": v, "n": n, "vw": vw})
-        for start, t, o, h, low_, c, v, n, vw in zip(
-            starts.tolist(), stamps, *(column.tolist() for column in columns), counts, typical, strict=True
-        )
-    ]
-
-
-def _day_rows(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[tuple[int, dict[str, Any]]]:
-    found = tape.day_bar(symbol, session, wanted.now)
-    if found is None or not wanted.start <= found.start <= wanted.end:
-        return []
-    return [(found.start, _day_json(found))]
-
-
-def _day_json(bar: DayBar) -> dict[str, Any]:
-    return {
-        "t": rfc3339(bar.start),
-        "o": bar.open,
-        "h": bar.high,
-        "l": bar.low,
-        "c": bar.close,
-        "v": bar.volume,
-        "n": bar.trades,
-        "vw": bar.vwap,
-    }
 
 
 def _symbols(text: str | None) -> list[str]:
@@ -336,7 +213,7 @@ def _snapshot(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
         "minuteBar": bar,
     }
     for field, day in zip(("dailyBar", "prevDailyBar"), days, strict=False):
-        body[field] = _day_json(day)
+        body[field] = day_json(day)
     return body
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from alpaca.common.exceptions import APIError
-from alpaca.trading.enums import QueryOrderStatus
+from alpaca.trading.enums import OrderClass, QueryOrderStatus
 from alpaca.trading.requests import (
     ClosePositionRequest,
     GetOrderByIdRequest,
@@ -277,7 +277,7 @@ def test_replacing_an_entry_takes_its_legs_along() -> None:
 def test_oco_exits_an_existing_position() -> None:
     here = held(("10:31", *FLAT), ("10:32", 10.0, 10.0, 9.7, 9.8))
     order = here.trading.submit_order(
-        bracket(limit, 10.4, side="sell", target=10.4).model_copy(update={"order_class": "oco"})
+        bracket(limit, 10.4, side="sell", target=10.4).model_copy(update={"order_class": OrderClass.OCO})
     )
     assert (order.status, order.limit_price, order.legs[0].status) == ("new", "10.4", "held")
     assert here.trading.get_open_position("AAA").qty_available == "0"
