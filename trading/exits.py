@@ -153,4 +153,6 @@ def labels(outcome: Floats, rules: ExitRules) -> NDArray[np.int8]:
 def quantised(price: float) -> Decimal:
     """A price on the exchange's grid (2 decimals at $1 and over, 4 below), for an order; nearest."""
     value = Decimal(repr(float(price)))
-    return value.quantize(Decimal("0.01") if value >= 1 else Decimal("0.0001"))
+    if value < 1:
+        value = value.quantize(Decimal("0.0001"))  # which may make a dollar of it
+    return value.quantize(Decimal("0.01")) if value >= 1 else value

@@ -69,7 +69,7 @@ def claim(folder: Path, market: MarketId) -> str | None:
             raise UserError(f"{folder} holds {owner.slug} and {aside} exists too; move one of them away and run again")
         folder.rename(aside)
         said = f"{folder.name}/ held {owner.description}: put aside as {aside.name}/"
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not _is_empty(folder):
         raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
     kept = folder.with_name(f"{folder.name}.{market.slug}")
     if kept.exists():
@@ -85,8 +85,17 @@ def claim(folder: Path, market: MarketId) -> str | None:
     return said
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether `folder` holds nothing, once a marker that a killed process was about to write is swept out."""
+    for leftover in folder.glob(f".{MARKER}.*.tmp"):
+        leftover.unlink()
+    return not any(folder.iterdir())
+
+
 def lock(folder: Path, holder: str) -> FileLock:
     """The right to be the only `holder` ("trader", "dataset build") on `folder`, until released or the process dies.
+
+    Keep what is returned: the right goes with it.
 
     Raises:
         UserError: another process has it.
