@@ -30,8 +30,6 @@ from trading import cli
 from trading.errors import ModelError, UserError
 
 if TYPE_CHECKING:  # at run time they are imported where they are used: --help must not wait for scikit-learn
-    from rich.console import Console
-
     from config import Settings
     from trading.folders import MarketId
     from trading.learning import Champion, Decision, Progress, TrainingSettings
@@ -110,12 +108,15 @@ def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> I
     market = market_of(data_dir)
     if market is None:
         raise UserError(f"{data_dir}: no market.json there; run python build_dataset.py")
-    with lock(models_dir, "trainer"):
+    held = lock(models_dir, "trainer")
+    try:
         if said := claim(models_dir, market):
             say(said)
         store = ModelStore(models_dir)
         store.prepare()
         yield store, market
+    finally:
+        held.release()
 
 
 def _retrain(
@@ -155,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from config import load_settings
     from trading.clock import SystemClock
     from trading.model_report import report
+    from trading.progress import progress_bars
 
     env_file = {} if options.env_file is None else {"env_file": options.env_file}
     settings = load_settings(
@@ -169,12 +171,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with (
         _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (store, market),
-        _progress(console) as progress,
+        progress_bars(console) as progress,
     ):
         champion = _in_service(store, market, now)
-        model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, progress)
+        show = partial(_show, progress)
+        model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, show)
     report(model, settings.MODELS_DIR, console)
     return 0
+
+
+def _show(progress: Progress, what: str, done: int, of: int) -> None:
+    progress(f"training: {what}", done, of)  # one bar for all steps
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -185,20 +192,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random in training (default: SEED)")
     cli.add_folders(parser, "data", "models")
     return parser.parse_args(arguments)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
-        task = shown.add_task("", total=None)
-
-        def progress(what: str, done: int, of: int) -> None:
-            shown.update(task, description=what, completed=done, total=of or None)
-
-        yield progress
 
 
 if __name__ == "__main__":

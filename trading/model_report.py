@@ -65,8 +65,8 @@ def _table(metrics: dict[str, Any]) -> Table:
 
 def _sessions_table(figures: dict[str, Any]) -> Table:
     table = Table(title="By session", title_justify="left")
-    for name in ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "won", "outcome after cost"):
-        table.add_column(name, justify="left" if name == "session" else "right")
+    for name in ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "won", "after cost"):
+        table.add_column(name, justify="left" if name == "session" else "right", no_wrap=True)
     for day in figures["by_session"]:
         minimum = day["at_min_confidence"]
         table.add_row(

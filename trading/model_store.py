@@ -45,7 +45,7 @@ from trading.model_checks import (
 REMEDY = "run python ml_trainer.py"
 
 _METRICS = re.compile(r"^metrics_(\d{8}_\d{6})\.json$")
-_OURS = re.compile(r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.\d+\.tmp)?$")
+_OURS = re.compile(r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.[\d-]+\.tmp)?$")
 
 Warn = Callable[[str], None]
 
