@@ -234,6 +234,7 @@ class Dataset:
             DataError: a file of the folder is malformed.
             OSError: the folder cannot be written, or the disk is full.
         """
+        _sweep(self.folder)
         old = read_manifest(self.folder)
         records = dict(old.symbols) if old else {}
         stale = old is not None and not old.made_with(rules)
@@ -283,11 +284,16 @@ class Dataset:
         merged = join([old.take(~np.isin(_days(old.start), replaced)), new.bars])
         merged = merged.take(np.argsort(merged.start, kind="stable"))
         rows = rows_of(merged, self.calendar, rules)
+        if merged.equals(old) and _size(self.bars_path(symbol)) == record.bars_bytes:
+            bars_bytes = record.bars_bytes  # only the rows are to be made anew
+        else:
+            lines = bar_files.bars_lines(symbol, merged)
+            bars_bytes = _append(self.bars_path(symbol), 0, bar_files.HEADER, lines)
         return SymbolRecord(
             **_counted(record, new),
             bars=len(merged),
             rows=len(rows),
-            bars_bytes=_append(self.bars_path(symbol), 0, bar_files.HEADER, bar_files.bars_lines(symbol, merged)),
+            bars_bytes=bars_bytes,
             rows_bytes=_append(self.rows_path(symbol), 0, row_files.HEADER, row_files.rows_lines(symbol, rows)),
         )
 
@@ -311,6 +317,13 @@ def _append(path: Path, lines_before: int, header: bytes, lines: bytes) -> int:
     content = (path.read_bytes() if lines_before else header) + lines
     write_bytes(path, content)
     return len(content)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs had written aside; this process is the only writer (see `trading.folders.lock`)."""
+    for part in (folder, folder / "bars"):
+        for path in part.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

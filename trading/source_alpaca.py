@@ -209,14 +209,14 @@ def _ask(what: str, call: Callable[[], T]) -> T:
         if status == 403 and "SIP" in message:
             raise BrokerError(f"Alpaca refuses {what}: {message}; set DATA_FEED=iex") from None
         raise SourceError(f"Alpaca refuses {what} (HTTP {status}): {message}; try again later") from None
-    except requests.RequestException as error:
-        raise SourceError(
-            f"Alpaca does not answer a request for {what} ({type(error).__name__}); check the network and try again"
-        ) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (requests.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"Alpaca's answer to a request for {what} cannot be read ({type(error).__name__}: {_brief(error)}); "
             "try again later"
+        ) from None
+    except requests.RequestException as error:
+        raise SourceError(
+            f"Alpaca does not answer a request for {what} ({type(error).__name__}); check the network and try again"
         ) from None
 
 

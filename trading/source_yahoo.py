@@ -193,7 +193,8 @@ def _reason(text: str) -> str:
     line = " ".join(text.split())
     inner = re.fullmatch(r"\w+\(['\"](.*?)['\"],?\)", line)
     line = inner[1] if inner else line
-    return line.split(" See https://")[0][:160].rstrip(". ")
+    line = re.sub(r" after \d+ ms", "", line.split(" See https://")[0])  # or no two symbols would share a reason
+    return line[:160].rstrip(". ")
 
 
 @contextmanager
