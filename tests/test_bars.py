@@ -135,8 +135,15 @@ def test_each_flaw_costs_its_bar_and_no_other(flaw: str) -> None:
 
 
 def test_a_spike_is_judged_within_its_session_only() -> None:
-    bars = join([session_bars(DAY, 7), scaled(3.0, slice(None))(session_bars(NEXT, 7))])
-    assert check_bars(bars, [DAY, NEXT])[1] == {}
+    last_jumps = join([scaled(3.0, 389)(session_bars(DAY, 7)), session_bars(NEXT, 7)])
+    assert check_bars(last_jumps, [DAY, NEXT])[1] == {}
+    gap = join([session_bars(DAY, 7), scaled(3.0, slice(None))(session_bars(NEXT, 7))])
+    assert check_bars(gap, [DAY, NEXT])[1] == {}
+
+
+def test_what_a_spike_hid_is_found_too() -> None:
+    bars = scaled(1.7, 51)(scaled(10.0, 50)(session_bars(DAY, 7)))
+    assert check_bars(bars, [DAY])[1] == {"absurd jump": 2}
 
 
 def test_a_half_day_ends_at_one_o_clock() -> None:
