@@ -29,7 +29,7 @@ from trading.learning import (
     thin,
     train,
 )
-from trading.metrics import at_threshold, evaluate, interval_over_sessions, reliability, shows_skill
+from trading.metrics import at_threshold, evaluate, interval_over_sessions, number, reliability, shows_skill
 
 
 def settings_of(kind: Kind) -> TrainingSettings:
@@ -241,6 +241,10 @@ def test_figures_are_plain_numbers_or_null(threshold: float) -> None:
 
 
 # Figures
+
+
+def test_a_figure_that_is_not_finite_is_null() -> None:
+    assert [number(value) for value in (np.float64(0.5), 3, np.nan, np.inf)] == [0.5, 3.0, None, None]
 
 
 def test_figures_at_a_threshold_by_hand() -> None:

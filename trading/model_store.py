@@ -135,11 +135,11 @@ class ModelStore:
         """
         self.prepare()
         at = stamp(now)
-        self._remove_leftovers()
         metrics_path = self.folder / f"metrics_{at}.json"
         if metrics_path.exists():
             metrics_path.unlink()
             sync_folder(self.folder)  # else a crash could bring it back beside files that are not its own
+        self._remove_leftovers()
         names = {
             "model": f"model_{trained.kind}_{at}.pkl",
             "scaler": f"scaler_{at}.pkl",
@@ -149,7 +149,6 @@ class ModelStore:
         files = {part: self._write_part(names[part], values[part]) for part in PARTS}
         metrics = _metrics(trained, at, now, market, files)
         self._write(metrics_path.name, orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        self._remove_leftovers()  # the other kind's model of the same second
         return self._load(at)
 
     def _write_part(self, name: str, value: Any) -> dict[str, Any]:
