@@ -108,6 +108,7 @@ def build(
     folder: Path,
     *,
     symbols: Sequence[str] | None = None,
+    universe: Universe | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Bring the data folder up to date as of `now`.
@@ -119,6 +120,7 @@ def build(
         calendar: the exchange's sessions.
         folder: the data folder; another market's is put aside first.
         symbols: these stocks instead of the day's most active.
+        universe: the stocks of the day where they were picked (and written down) before; else they are picked now.
         progress: called with "bars" or "rows", how much is done, how much there is.
 
     Raises:
@@ -127,13 +129,12 @@ def build(
     """
     from trading.dataset import Dataset
     from trading.fetching import fetch_missing, rows_progress
-    from trading.files import write_json
     from trading.folders import claim, lock
 
     held = lock(folder, "dataset build")
     try:
         # Everything that can be refused is asked first: then data/ is not touched, let alone put aside, for nothing.
-        universe = pick_universe(source, settings, now, symbols)
+        picked = universe or pick_universe(source, settings, now, symbols)
         sessions = source.sessions(calendar, now, settings.HISTORY_DAYS)
         if not sessions:
             raise UserError(f"{source.market.description}: has no session that was over by {now:%Y-%m-%d %H:%M} UTC")
@@ -141,11 +142,12 @@ def build(
         dataset = Dataset(folder, calendar)
         rules = exit_rules(settings)
         rebuilt = dataset.is_stale(rules)
-        answers = fetch_missing(source, dataset, universe.symbols, sessions, rules, progress, named=symbols is not None)
+        answers = fetch_missing(source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None)
         if dataset.is_stale(rules):  # nothing was missing, so nothing was written yet
             dataset.update({}, rules, source=source.name, feed=source.feed, progress=rows_progress(progress))
-        write_json(folder / f"universe_{universe.date}.json", universe.to_json() | {"feed": source.feed})
-        return _report(dataset, source, universe, sessions, answers, rebuilt, put_aside)
+        if universe is None:
+            write_universe(folder, picked, source.feed)
+        return _report(dataset, source, picked, sessions, answers, rebuilt, put_aside)
     finally:
         held.release()
 
@@ -171,6 +173,17 @@ def pick_universe(source: Source, settings: BuildSettings, now: datetime, symbol
             "set MIN_PRICE and MAX_PRICE wider, or name stocks with --symbols"
         )
     return universe
+
+
+def write_universe(folder: Path, universe: Universe, feed: str) -> None:
+    """Write the stocks of a day to `universe_YYYY-MM-DD.json`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from trading.files import write_json
+
+    write_json(folder / f"universe_{universe.date}.json", universe.to_json() | {"feed": feed})
 
 
 def exit_rules(settings: BuildSettings) -> ExitRules:

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from config import Settings
+    from market_scheduler import MarketScheduler
     from startup import World
     from trading.journal import Journal
     from trading.model_store import LoadedModel
     from trading.sessions import MarketCalendar, Session
-    from trading.sources import Source
+    from trading.sources import Source, Universe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +110,7 @@ class Run:
         self.log = TradeLog(settings.LOGS_DIR)
         self.journal: Journal = Journal(settings.LOGS_DIR, world.clock, self.view.event)
         self.since = world.clock.now()
+        self.universe: Universe | None = None
 
     def go(self) -> int:
         """Prepare, trade, and say how it went; returns the exit code."""
@@ -126,13 +128,15 @@ class Run:
         model = self._model()
         trader = self._trader(model)
         trader.take_up()
-        failure = self._trade(trader)
+        scheduler = self._trade(trader)
         self._farewell(trader)
-        if failure is not None:
-            raise failure
+        if scheduler.failure is not None:
+            raise scheduler.failure
         if self.journal.lost:
             raise UserError(f"{self.journal.fault}; {self.journal.lost} lines are missing from it; free some space")
-        return 0
+        if scheduler.failures:
+            console.print(f"{scheduler.failures} callbacks failed: see callback_failed in the audit", highlight=False)
+        return 1 if scheduler.failures else 0
 
     # Data and model
 
@@ -164,7 +168,9 @@ class Run:
 
         now, folder = self.world.clock.now(), self.settings.DATA_DIR
         with progress_bars(self.console) as progress:
-            report = build(self.source, self.settings, now, self.calendar, folder, progress=progress)
+            report = build(
+                self.source, self.settings, now, self.calendar, folder, universe=self.universe, progress=progress
+            )
         self.journal.event(
             "dataset_built",
             bars=report.fetched,
@@ -232,9 +238,11 @@ class Run:
 
     def _universe(self, session: Session) -> list[str]:
         """The most active stocks in the price band, now; written down with their date."""
-        from build_dataset import pick_universe
+        from build_dataset import pick_universe, write_universe
 
-        return pick_universe(self.source, self.settings, self.world.clock.now(), self.settings.DATA_DIR, None).symbols
+        self.universe = pick_universe(self.source, self.settings, self.world.clock.now(), None)
+        write_universe(self.settings.DATA_DIR, self.universe, self.source.feed)
+        return self.universe.symbols
 
     def _retrain(self, trader: Any, session: Session) -> None:
         """20:00: what is missing is downloaded, a model trained, and the better one serves."""
@@ -251,8 +259,8 @@ class Run:
             trader.predictor = Predictor(model, self.settings)
         self.journal.event("model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind)
 
-    def _trade(self, trader: Any) -> BaseException | None:
-        """Run the scheduler in its thread until it ends or a signal ends it; returns what killed it, if anything."""
+    def _trade(self, trader: Any) -> MarketScheduler:
+        """Run the scheduler in its thread until it ends or a signal ends it."""
         from market_scheduler import Callbacks, MarketScheduler
 
         s = self.settings
@@ -280,9 +288,7 @@ class Run:
             while thread.is_alive():
                 self.view.show(trader.snapshot, lambda: scheduler.next_event)
                 thread.join(0.25)
-        if scheduler.failures:
-            self.console.print(f"{scheduler.failures} callbacks failed: see the audit", highlight=False)
-        return scheduler.failure
+        return scheduler
 
     def _scheduled(self, event: dict[str, Any]) -> None:
         fields = {key: value for key, value in event.items() if key not in ("event", "time")}
