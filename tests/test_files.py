@@ -80,6 +80,7 @@ def test_until_the_block_ends_readers_see_the_old_content(tmp_path: Path) -> Non
 def test_two_threads_that_replace_one_file_do_not_tear_each_other_s(tmp_path: Path) -> None:
     file = tmp_path / "a"
     inside = threading.Barrier(2)
+    finished: list[bytes] = []
 
     def write(content: bytes) -> None:
         with replacing(file) as new:
@@ -87,14 +88,46 @@ def test_two_threads_that_replace_one_file_do_not_tear_each_other_s(tmp_path: Pa
             new.flush()
             inside.wait(60)
             new.write(content[10:])
+        finished.append(content[:1])
 
     threads = [threading.Thread(target=write, args=(letter * 100_000,)) for letter in (b"a", b"b")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert sorted(finished) == [b"a", b"b"]
     assert file.read_bytes() in (b"a" * 100_000, b"b" * 100_000)
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut leaves cannot be tried here; the order of the calls that decide it can be seen."""
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def seen_fsync(descriptor: int) -> None:
+        target = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        calls.append(f"fsync {'folder' if target == tmp_path else 'file'}, {target.stat().st_size} bytes")
+        fsync(descriptor)
+
+    def seen_replace(source: Path, target: Path) -> None:
+        calls.append("rename")
+        rename(source, target)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc here to tell which file a descriptor is of")
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    write_bytes(tmp_path / "a", b"12345")
+    assert calls[:2] == ["fsync file, 5 bytes", "rename"]
+    assert [call.split(",")[0] for call in calls[2:]] == ["fsync folder"]
+    calls.clear()
+    log = LineLog(tmp_path / "b.jsonl")
+    log.append([{}], sync=True)
+    log.close()
+    assert calls == ["fsync file, 3 bytes"]
 
 
 REWRITER = """
