@@ -7,6 +7,7 @@ scikit-learn is imported where it is used, because it costs a second.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -158,10 +159,20 @@ def probabilities(scaler: Any, model: Any, X: Floats) -> Floats:
         raise ValueError("a feature is NaN or infinite")
     scaled = scaler.transform(X)
     if not hasattr(model, "estimators_"):
-        return model.predict_proba(scaled)[:, 1]
+        with _loaded_libraries().limit(limits=1, user_api="openmp"):
+            # On a busy machine a second thread is waited for longer than it helps: 70 ms were seen instead of 2.
+            return model.predict_proba(scaled)[:, 1]
     single = np.ascontiguousarray(scaled, dtype=np.float32)  # what the trees compare
     total = np.zeros((len(X), 2))
     for tree in model.estimators_:
         total += tree.tree_.predict(single)
     total /= len(model.estimators_)
     return total[:, 1]
+
+
+@lru_cache(maxsize=1)
+def _loaded_libraries() -> Any:
+    """Those whose threads can be limited; looking for them takes a millisecond, so it is done once, after loading."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
