@@ -323,6 +323,12 @@ def test_a_rebalance_that_was_slept_through_entirely_is_told_of_and_left() -> No
     assert [e["reason"] for e in diary.said("rebalance_skipped")] == ["its session is over"]
 
 
+def test_a_machine_that_wakes_in_the_closing_minute_of_a_session_it_never_opened_does_not_trade() -> None:
+    diary, made = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 16:00:30"})
+    assert diary.lines() == ["retrain 03-26 20:00:00"]
+    assert made.ticks == 0
+
+
 def test_a_machine_that_sleeps_in_mid_session_skips_what_it_slept_through() -> None:
     diary, made = lived("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:00": "2018-03-26 13:00:40"})
     assert diary.lines() == MONDAY
@@ -530,6 +536,13 @@ def test_stop_from_another_thread_ends_a_sleep_on_the_wall_s_clock() -> None:
     assert not thread.is_alive()
     assert made.failure is None
     assert diary.events[-1]["event"] == "scheduler_stopped"
+
+
+def test_a_clock_that_is_interrupted_by_somebody_else_ends_it_too() -> None:
+    clock = SimulatedClock(ny("2018-03-26 03:00"))
+    diary = Diary(clock, lambda name: clock.interrupt())
+    scheduler(diary).run()
+    assert diary.lines() == MONDAY[:1]
 
 
 def test_stop_lets_the_running_callback_finish_and_calls_nothing_after_it() -> None:
