@@ -9,15 +9,18 @@
 Keys come from the environment or .env: APCA_API_KEY_ID and APCA_API_SECRET_KEY.  Only Alpaca paper or a loopback
 address is ever contacted.  The embedded exchange runs in this process, on a simulated clock, as fast as it goes.  On
 its generated market the account and the day go on where the last run ended; a run with --bars or --start is always
-made anew.  Without data or a model, both are built first.  Ctrl-C ends it cleanly: stops and targets stay at the
-exchange, and what is open is said.
+made anew, and puts the logs of the run before it in logs/earlier/.  Without data or a model, both are built first.
+
+Ctrl-C and SIGTERM end it within a second or two, at any time: stops and targets stay at the exchange, what is still
+open is said, and the next run takes it up.
+
+Exit codes: 0 all sessions traded; 1 something failed, see the audit log; 2 bad input, one line says which; 130, 143,
+129 ended by Ctrl-C, SIGTERM, a terminal that hung up.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -28,38 +31,39 @@ from trading import cli
 from trading.errors import BrokerError, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from config import Settings
     from market_scheduler import MarketScheduler
     from startup import World
     from trading.journal import Journal
     from trading.model_store import LoadedModel
+    from trading.orders import Account
     from trading.sessions import MarketCalendar, Session
-    from trading.sources import Source, Universe
+    from trading.sources import Source
+    from trading.view import Output
+
+MARKS_FILE = "schedule.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    from rich.console import Console
-
     from config import load_settings
     from startup import choose
     from trading.folders import claim, lock
     from trading.sessions import new_york_calendar
+    from trading.view import Output
 
     env_file = {} if options.env_file is None else {"env_file": options.env_file}
     folders = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
     settings = load_settings(**env_file, **folders, SEED=options.seed)
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    console = Console()
+    cli.log_errors()
+    console = Output()
     calendar = new_york_calendar()
     held = lock(settings.LOGS_DIR, "trader")
     try:
         opening = choose(options, settings, calendar)
         for folder in (settings.DATA_DIR, settings.MODELS_DIR, settings.LOGS_DIR):
             if said := claim(folder, opening.market):
-                console.print(said, highlight=False, markup=False, soft_wrap=True)
+                console.say(said)
         world = opening.open()
         try:
             return Run(world, settings, calendar, console).go()
@@ -93,10 +97,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 class Run:
     """One run of the main job in one world."""
 
-    def __init__(self, world: World, settings: Settings, calendar: MarketCalendar, console: Console) -> None:
+    def __init__(self, world: World, settings: Settings, calendar: MarketCalendar, console: Output) -> None:
+        from nightly import Learning
         from trading.broker import Broker
         from trading.journal import Journal
         from trading.source_alpaca import AlpacaSource
+        from trading.stopping import Stops
         from trading.trade_log import TradeLog
         from trading.view import View
 
@@ -109,104 +115,60 @@ class Run:
         self.source: Source = AlpacaSource(world.clients, settings.DATA_FEED, world.market)
         self.log = TradeLog(settings.LOGS_DIR)
         self.journal: Journal = Journal(settings.LOGS_DIR, world.clock, self.view.event)
+        self.stops = Stops()
         self.since = world.clock.now()
-        self.universe: Universe | None = None
+        self.learning = Learning(world, settings, calendar, self.source, console, self.journal, self.stops)
 
     def go(self) -> int:
         """Prepare, trade, and say how it went; returns the exit code."""
         from trading.broker import Unclear
 
-        console, world = self.console, self.world
-        console.print(
-            f"Trading on {world.market.description}; {world.said}", highlight=False, markup=False, soft_wrap=True
+        self.console.say(f"Trading on {self.world.market.description}; {self.world.said}")
+        for note in self.world.notes:
+            self.console.say(f"note: {note}")
+        self.journal.event(
+            "started",
+            market=self.world.market.description,
+            notes=list(self.world.notes),
+            settings=_public(self.settings),
         )
-        self.journal.event("started", market=world.market.description, settings=_public(self.settings))
         try:
-            self.broker.account()  # wrong keys show here, before anything is built
+            before = self.broker.account()  # wrong keys show here, before anything is built
         except Unclear as error:
             raise BrokerError(f"the broker does not answer: {error}; check the network and run again") from None
-        model = self._model()
+        model = self.learning.model()
+        self._pass_the_evening()
         trader = self._trader(model)
-        trader.take_up()
-        scheduler = self._trade(trader)
-        self._farewell(trader)
+        scheduler = self._scheduler(trader)
+        with self.stops:
+            self.stops.divert(scheduler.stop)
+            trader.take_up()
+            self._follow(scheduler, trader)
+        self._farewell(trader, before)
+        return self._verdict(scheduler)
+
+    def _verdict(self, scheduler: MarketScheduler) -> int:
+        """The exit code of a run that is over.
+
+        Raises:
+            UserError: the disk did not take all of the logs.
+            BaseException: whatever ended the scheduler's thread.
+        """
         if scheduler.failure is not None:
             raise scheduler.failure
         if self.journal.lost:
             raise UserError(f"{self.journal.fault}; {self.journal.lost} lines are missing from it; free some space")
+        if self.stops.stop is not None:
+            return self.stops.stop.exit_code
         if scheduler.failures:
-            console.print(f"{scheduler.failures} callbacks failed: see callback_failed in the audit", highlight=False)
+            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed in the audit")
         return 1 if scheduler.failures else 0
 
-    # Data and model
-
-    def _model(self) -> LoadedModel:
-        """The newest good model; data and model are made first where there is none (in a replay: always)."""
-        from trading.errors import ModelError
-        from trading.model_store import ModelStore
-
-        if not self.world.anew:
-            try:
-                return ModelStore(self.settings.MODELS_DIR).newest(
-                    now=self.world.clock.now(), market=self.world.market, warn=self._warn
-                )
-            except ModelError as error:
-                self.console.print(f"{error}: building one now", highlight=False, markup=False, soft_wrap=True)
-        self._build()
-        model = self._train(champion=None)
-        # The evening is over: the scheduler begins after it.
-        self.world.clock.sleep_until(self.world.clock.now() + timedelta(minutes=1))
-        return model
-
-    def _warn(self, line: str) -> None:
-        self.console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
-        self.journal.event("model_refused", reason=line)
-
-    def _build(self) -> None:
-        from build_dataset import build
-        from trading.progress import progress_bars
-
-        now, folder = self.world.clock.now(), self.settings.DATA_DIR
-        with progress_bars(self.console) as progress:
-            report = build(
-                self.source, self.settings, now, self.calendar, folder, universe=self.universe, progress=progress
-            )
-        self.journal.event(
-            "dataset_built",
-            bars=report.fetched,
-            left_out=report.left_out,
-            nothing=report.nothing,
-            rows=report.rows,
-            stocks=report.symbols,
-            sessions=len(report.sessions),
-            first=str(report.sessions[0].date),
-            last=str(report.sessions[-1].date),
-            notes=report.notes,
-        )
-
-    def _train(self, champion: LoadedModel | None) -> LoadedModel:
-        from ml_trainer import retrain
-        from trading.progress import progress_bars
-
-        with progress_bars(self.console) as progress:
-            model, decision = retrain(
-                self.settings.DATA_DIR,
-                self.settings.MODELS_DIR,
-                self.settings,
-                self.world.clock.now(),
-                champion=champion,
-                progress=lambda what, done, of: progress(f"training: {what}", done, of),
-            )
-        self.journal.event(
-            "model_trained",
-            model=model.timestamp,
-            in_service=decision.in_service,
-            reason=decision.reason,
-            figures=model.metrics["figures"],
-        )
-        return model
-
-    # Trading
+    def _pass_the_evening(self) -> None:
+        """A new exchange begins at the hour of the retrain: the model is there, so that retrain is behind us."""
+        clock = self.world.clock
+        if clock.simulated and not (self.settings.LOGS_DIR / MARKS_FILE).exists():
+            clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self, model: LoadedModel) -> Any:
         from ml_predictor import Predictor, fetch
@@ -237,84 +199,73 @@ class Run:
         )
 
     def _universe(self, session: Session) -> list[str]:
-        """The most active stocks in the price band, now; written down with their date."""
+        """The most active stocks in the price band, picked once a day and written down with the date."""
         from build_dataset import pick_universe, write_universe
+        from trading.sources import read_universe
 
-        self.universe = pick_universe(self.source, self.settings, self.world.clock.now(), None)
-        write_universe(self.settings.DATA_DIR, self.universe, self.source.feed)
-        return self.universe.symbols
+        started = any(event["event"] == "day_started" for event in self.journal.events_of(session.date))
+        universe = read_universe(self.settings.DATA_DIR, session.date) if started else None
+        if universe is None:
+            universe = pick_universe(self.source, self.settings, self.world.clock.now(), None)
+            write_universe(self.settings.DATA_DIR, universe, self.source.feed)
+        self.learning.universe = universe
+        return universe.symbols
 
-    def _retrain(self, trader: Any, session: Session) -> None:
-        """20:00: what is missing is downloaded, a model trained, and the better one serves."""
-        from ml_predictor import Predictor
-
-        try:
-            self._build()
-            champion = trader.predictor.model
-            model = self._train(champion)
-        except (UserError, OSError) as error:
-            self.journal.event("retrain_failed", session=str(session.date), reason=str(error))
-            return
-        if model.in_service:
-            trader.predictor = Predictor(model, self.settings)
-        self.journal.event("model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind)
-
-    def _trade(self, trader: Any) -> MarketScheduler:
-        """Run the scheduler in its thread until it ends or a signal ends it."""
+    def _scheduler(self, trader: Any) -> MarketScheduler:
         from market_scheduler import Callbacks, MarketScheduler
 
         s = self.settings
-        scheduler = MarketScheduler(
+        return MarketScheduler(
             self.world.clock,
             self.calendar,
             Callbacks(
                 rebalance=trader.rebalance,
                 tick=trader.tick,
-                retrain=partial(self._retrain, trader),
+                retrain=partial(self.learning.retrain, trader),
                 opened=trader.opened,
                 closed=trader.closed,
             ),
             rebalance_time=s.REBALANCE_TIME,
             retrain_time=s.RETRAIN_TIME,
             tick_second=s.TICK_SECOND,
-            marks=s.LOGS_DIR / "schedule.json",
+            marks=s.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
             stop_after=self.world.sessions,
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: scheduler.stop())
+
+    def _follow(self, scheduler: MarketScheduler, trader: Any) -> None:
+        """Run the scheduler in its thread until it ends, and show what it does."""
+        self.view.follow(lambda: trader.snapshot, lambda: scheduler.next_event)
         with self.view:
             thread = scheduler.start()
             while thread.is_alive():
-                self.view.show(trader.snapshot, lambda: scheduler.next_event)
+                self.view.refresh()
                 thread.join(0.25)
-        return scheduler
 
     def _scheduled(self, event: dict[str, Any]) -> None:
         fields = {key: value for key, value in event.items() if key not in ("event", "time")}
         self.journal.event(event["event"], **fields)
 
-    def _farewell(self, trader: Any) -> None:
-        """What is still open, and the summary."""
+    def _farewell(self, trader: Any, before: Account) -> None:
+        """What is still open, the summary, and where to read on.  A clock that was interrupted still tells the time."""
         from trading.broker import Unclear
-        from trading.view import summary
+        from trading.view import left_behind, summary, whereabouts
 
-        # After Ctrl-C too: a clock that was interrupted still tells the time.
         try:
-            for trade, resting in trader.still_open():
-                orders = ", ".join(f"{o.type} {o.side} {o.stop_price or o.limit_price}" for o in resting) or "NO ORDER"
-                self.console.print(f"still open: {trade.qty} {trade.symbol} at ${trade.entry_price}; resting: {orders}")
+            lines = left_behind(trader.still_open(), trader.positions.entering.values())
+            after = self.broker.account()
+            equity = f"equity  ${after.equity:,.2f}, ${before.equity:,.2f} at the start of this run"
         except Unclear as error:
-            self.console.print(f"what is open could not be established: {error}", highlight=False)
+            lines, equity = [f"what is open could not be established: {error}"], ""
         self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])
         self.journal.close()
+        summary(self.log, self.since, self.console)
         folders = {name: getattr(self.settings, f"{name.upper()}_DIR") for name in ("logs", "data", "models")}
-        warning = (
-            "The market is generated: these figures prove that the plumbing works, and nothing about profit."
-            if self.world.market.generated
-            else ""
-        )
-        summary(self.log, self.since, self.console, folders, warning)
+        for line in (*lines, equity, *whereabouts(folders)):
+            if line:
+                self.console.say(line)
+        if self.world.market.generated:
+            self.console.say("The market is generated: these figures prove that the system works, not that it earns.")
 
 
 def _public(settings: Settings) -> dict[str, Any]:

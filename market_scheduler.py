@@ -70,6 +70,10 @@ def read_marks(path: Path | None) -> Marks | None:
         raise UserError(f"{path}: damaged ({error!r}); delete it and run again") from None
 
 
+class Interrupted(Exception):
+    """Raised by a callback that was told to stop before it was done: it is due again at the next start."""
+
+
 class MarketScheduler:
     """Calls back at the exchange's times, until `stop` or until `stop_after` sessions are over.
 
@@ -201,7 +205,8 @@ class MarketScheduler:
     def _settle(self) -> None:
         """Do what is due, once."""
         while not self._stopping.is_set() and (found := self._due(self._clock.now())) is not None:
-            self._do(found)
+            if not self._do(found):
+                return
             self._marks = self._marks.with_done(found.job, found.session)
             self._save()
             if found.job == "retrain" and found.planned >= self._started:
@@ -209,7 +214,7 @@ class MarketScheduler:
                 if self.sessions_done == self._stop_after:
                     self._stopping.set()
 
-    def _do(self, found: Due) -> None:
+    def _do(self, found: Due) -> bool:
         fields: dict[str, Any] = {"planned": _new_york(found.planned)}
         late = self._clock.now() - found.planned
         if late > LATE:
@@ -218,9 +223,9 @@ class MarketScheduler:
             self._count_skipped(found.session, found.session.close + MINUTE)
         if found.skip is not None:
             self._say(f"{found.job}_skipped", found.session, reason=found.skip, **fields)
-            return
+            return True
         self._say(found.job, found.session, **fields)
-        self._call(found.job, getattr(self._callbacks, found.job), found.session)
+        return self._call(found.job, getattr(self._callbacks, found.job), found.session)
 
     def _minute(self) -> None:
         minute = self._times.minute_at(self._clock.now())
@@ -252,14 +257,19 @@ class MarketScheduler:
             self.ticks_skipped += skipped
             self._say("ticks_skipped", session, count=skipped, first=_new_york(first), last=_new_york(minute - MINUTE))
 
-    def _call(self, name: str, callback: Callable[..., None], session: Session, *more: datetime) -> None:
+    def _call(self, name: str, callback: Callable[..., None], session: Session, *more: datetime) -> bool:
         try:
             callback(session, *more)
+        except Interrupted:
+            self._stopping.set()
+            return False
         except Exception as error:  # whatever it is, the stops and the evening must still be seen to
             self.failures += 1
             log.exception("%s of %s failed", name, session.date)
             said = "".join(traceback.format_exception_only(error)).strip().splitlines()
-            self._say("callback_failed", session, callback=name, error=said[-1])
+            where = "".join(traceback.format_exception(error))
+            self._say("callback_failed", session, callback=name, error=said[-1], traceback=where)
+        return True
 
     def _save(self) -> None:
         if self._marks_file is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -40,6 +40,7 @@ class World:
         said: one line about the clock and the account.
         sessions: how many sessions to trade; None for no end.
         anew: a replay: nothing of an earlier run is taken up.
+        notes: what is worth knowing of the bars.
         close: to be called when the run is over.
     """
 
@@ -49,6 +50,7 @@ class World:
     said: str
     sessions: int | None
     anew: bool = False
+    notes: Sequence[str] = ()
     close: Callable[[], None] = lambda: None
 
 
@@ -116,9 +118,9 @@ class Embedded:
         self._sessions = sessions or 1
         self._anew = bars is not None or start is not None
         if bars is not None:
-            self._market, self.market = _recorded(bars)
+            self._market, self.market, self._notes = _recorded(bars)
         else:
-            self._market, self.market = _generated(settings)
+            self._market, self.market, self._notes = *_generated(settings), ()
         self._first = self._first_session(start)
 
     def open(self) -> World:
@@ -146,7 +148,7 @@ class Embedded:
             f"the embedded paper exchange, simulated clock {'goes on at' if resumed else 'from'} "
             f"{clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York, no network"
         )
-        return World(clock, clients, self.market, said, self._sessions, self._anew, exchange.close)
+        return World(clock, clients, self.market, said, self._sessions, self._anew, self._notes, exchange.close)
 
     def _first_session(self, start: date | None) -> Session:
         """The first session to trade; all of them must lie within the market, with enough history before."""
@@ -176,14 +178,16 @@ class Embedded:
         return sessions.index(session)
 
 
-def _recorded(folder: Path) -> tuple[Market, MarketId]:
+def _recorded(folder: Path) -> tuple[Market, MarketId, tuple[str, ...]]:
     from paper_exchange.recorded import MarketDataError, RecordedMarket
     from trading.source_folder import FolderSource
 
     try:
-        return RecordedMarket(folder), FolderSource(folder).market
+        market, identity = RecordedMarket(folder), FolderSource(folder).market
     except MarketDataError as error:
         raise UserError(f"--bars: {error}") from None
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in market.dropped.items())
+    return market, identity, (f"bars left out because they cannot be right: {left_out}",) if left_out else ()
 
 
 def _generated(settings: Settings) -> tuple[Market, MarketId]:

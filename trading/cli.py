@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 from trading.errors import UserError
+from trading.stopping import Stop, Stops
 
 REMEDIES = {
     errno.ENOSPC: "free some space and run again",
@@ -64,15 +67,37 @@ def symbols(text: str) -> list[str]:
     return found
 
 
+class OneLine(logging.Formatter):
+    """A record as one line; where it has a traceback, that stands in the audit."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def log_errors() -> None:
+    """Send what libraries and our own modules log as an error to stderr, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+
+
 def run(main: Callable[[], int]) -> int:
-    """Run a stage: what the user can mend becomes one line on stderr and exit code 2."""
+    """Run a stage: what the user can mend becomes one line on stderr and exit code 2.
+
+    Returns:
+        The stage's exit code; 128 and the signal's number where Ctrl-C or SIGTERM ended it (see `trading.stopping`).
+    """
     try:
-        return main()
+        with Stops():
+            return main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Stop as stop:
         print("stopped", file=sys.stderr)
-        return 130
+        return stop.exit_code
+    except BrokenPipeError:  # whoever read our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in REMEDIES:
             raise

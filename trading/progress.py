@@ -16,16 +16,23 @@ Report = Callable[[str, int, int], None]
 def progress_bars(console: Console) -> Iterator[Report]:
     """A bar for each thing that is reported while the block runs; on a file or a pipe, one line each at the end.
 
-    What is reported as "training: fitting" shares the bar of "training: scoring".
+    It shows the time that is left, and in the end the time it took.  What is reported as "training: fitting" shares
+    the bar of "training: scoring".
     """
-    columns = (TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
+    remaining = TimeRemainingColumn(elapsed_when_finished=True)
+    columns = (TextColumn("{task.description:51}"), BarColumn(20), MofNCompleteColumn(), remaining)
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            name = what.split(":")[0]
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=None)
-            bars.update(tasks[name], description=what, completed=done, total=total or None)
+    def report(what: str, done: int, total: int) -> None:
+        name = what.split(":")[0]
+        if name not in tasks:
+            bars.start()  # not before: without a bar it would leave an empty line
+            tasks[name] = bars.add_task(name, total=None)
+        bars.update(tasks[name], description=what, completed=done, total=total or None)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from trading.bars import Bars
@@ -72,6 +74,19 @@ class Universe:
             "refused": dict(self.refused),
             "symbols": [vars(pick) for pick in self.picks],
         }
+
+
+def read_universe(folder: Path, day: date) -> Universe | None:
+    """The stocks that were picked for a day and written to `universe_YYYY-MM-DD.json`; None where that cannot be read.
+
+    A trader that is started again in the middle of a day goes on with them.
+    """
+    try:
+        record = json.loads((folder / f"universe_{day}.json").read_text(encoding="utf-8"))
+        picks = tuple(Pick(pick["symbol"], pick["volume"], pick["price"]) for pick in record["symbols"])
+        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Source(Protocol):

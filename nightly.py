@@ -1,0 +1,146 @@
+"""What `live_trader.py` learns from: the dataset and the model at the start, and the retrain of every evening."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from build_dataset import build
+from market_scheduler import Interrupted
+from ml_predictor import Predictor
+from ml_trainer import retrain
+from trading.errors import ModelError, UserError
+from trading.model_store import REMEDY, LoadedModel, ModelStore, stamp
+from trading.progress import Report, progress_bars
+
+if TYPE_CHECKING:
+    from config import Settings
+    from startup import World
+    from trading.journal import Journal
+    from trading.sessions import MarketCalendar, Session
+    from trading.sources import Source, Universe
+    from trading.stopping import Stops
+    from trading.view import Output
+
+
+class Learning:
+    """The data and the models of one world.
+
+    Attributes:
+        universe: the stocks of the day, once they are picked; the evening's data is built for them.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        calendar: MarketCalendar,
+        source: Source,
+        console: Output,
+        journal: Journal,
+        stops: Stops,
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._calendar = calendar
+        self._source = source
+        self._console = console
+        self._journal = journal
+        self._stops = stops
+        self.universe: Universe | None = None
+
+    def model(self) -> LoadedModel:
+        """The newest good model; data and model are made first where there is none (in a replay: always).
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        if not self._world.anew:
+            try:
+                return ModelStore(self._settings.MODELS_DIR).newest(
+                    now=self._world.clock.now(), market=self._world.market, warn=self._warn
+                )
+            except ModelError as error:
+                self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: one is made now")
+        self._build()
+        return self._train(champion=None)
+
+    def retrain(self, trader: Any, session: Session) -> None:
+        """20:00: what is missing is downloaded, a model trained, and the better one serves.
+
+        Raises:
+            Interrupted: the run is being stopped.
+        """
+        champion = trader.predictor.model
+        if champion.timestamp == stamp(self._world.clock.now()):
+            return  # this evening's: an earlier run was killed just after it had published it
+        try:
+            self._build()
+            model = self._train(champion)
+        except Interrupted:
+            self._journal.event("retrain_interrupted", session=str(session.date))
+            raise
+        except (UserError, OSError) as error:
+            self._journal.event("retrain_failed", session=str(session.date), reason=str(error))
+            return
+        if model.in_service:
+            trader.predictor = Predictor(model, self._settings)
+        self._journal.event(
+            "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
+        )
+
+    def _warn(self, line: str) -> None:
+        self._console.say(f"warning: {line}")
+        self._journal.event("model_refused", reason=line)
+
+    def _build(self) -> None:
+        with progress_bars(self._console) as progress:
+            report = build(
+                self._source,
+                self._settings,
+                self._world.clock.now(),
+                self._calendar,
+                self._settings.DATA_DIR,
+                universe=self.universe,
+                progress=self._interruptible(progress),
+            )
+        self._journal.event(
+            "dataset_built",
+            bars=report.fetched,
+            left_out=report.left_out,
+            nothing=report.nothing,
+            rows=report.rows,
+            stocks=report.symbols,
+            sessions=len(report.sessions),
+            first=str(report.sessions[0].date),
+            last=str(report.sessions[-1].date),
+            notes=report.notes,
+        )
+
+    def _train(self, champion: LoadedModel | None) -> LoadedModel:
+        with progress_bars(self._console) as progress:
+            model, decision = retrain(
+                self._settings.DATA_DIR,
+                self._settings.MODELS_DIR,
+                self._settings,
+                self._world.clock.now(),
+                champion=champion,
+                progress=self._interruptible(lambda what, done, of: progress(f"training: {what}", done, of)),
+            )
+        self._journal.event(
+            "model_trained",
+            model=model.timestamp,
+            in_service=decision.in_service,
+            reason=decision.reason,
+            figures=model.metrics["figures"],
+        )
+        return model
+
+    def _interruptible(self, progress: Report) -> Report:
+        """A signal ends a retrain at its next step; what is left behind is what a kill would leave."""
+
+        def report(what: str, done: int, total: int) -> None:
+            if self._stops.stop is not None:
+                raise Interrupted
+            progress(what, done, total)
+
+        return report
