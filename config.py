@@ -59,6 +59,12 @@ class Settings(BaseModel):
     BOOSTING_MIN_SAMPLES_LEAF: Count = 100
     PROMOTION_TOLERANCE: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.002
     """How much worse (log loss on the newest session) a new model may be and still go into service."""
+    PROMOTION_OUTCOME_TOLERANCE: Annotated[float, Field(ge=0.0, le=1.0)] = 0.002
+    """How much less (fraction of the price, mean per signal on that session) it may bring and still go into service."""
+    KEEP_MODELS: Annotated[int, Field(ge=2, le=100_000)] = 30
+    """Models kept; older ones are removed, never the one in service, never the one that --rollback would return to."""
+    PAST_TRADE_WEIGHT: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    """How much a closed trade of the logs counts in training, against 1 for any other row; 0: trades do not teach."""
     SEED: Annotated[int, Field(ge=0)] = 1
 
     # Prediction and entry

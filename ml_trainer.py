@@ -54,6 +54,8 @@ def training_settings(settings: Settings) -> TrainingSettings:
         boosting_max_leaf_nodes=settings.BOOSTING_MAX_LEAF_NODES,
         boosting_min_samples_leaf=settings.BOOSTING_MIN_SAMPLES_LEAF,
         promotion_tolerance=settings.PROMOTION_TOLERANCE,
+        promotion_outcome_tolerance=settings.PROMOTION_OUTCOME_TOLERANCE,
+        past_trade_weight=settings.PAST_TRADE_WEIGHT,
         seed=settings.SEED,
         min_confidence=settings.MIN_CONFIDENCE,
         round_trip_cost=settings.ROUND_TRIP_COST,

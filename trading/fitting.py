@@ -36,9 +36,11 @@ class TrainingSettings:
     boosting_max_leaf_nodes: int = 8
     boosting_min_samples_leaf: int = 100
     promotion_tolerance: float = 0.002
+    promotion_outcome_tolerance: float = 0.002
     seed: int = 1
     min_confidence: float = 0.65
     round_trip_cost: float = 0.001
+    past_trade_weight: float = 1.0
 
 
 def split_by_session(session: NDArray[Any], test_size: float = 0.2) -> tuple[Mask, Mask]:
@@ -88,12 +90,28 @@ def thin(symbol: NDArray[Any], session: NDArray[Any], every: int) -> Mask:
     return (position - group) % every == 0
 
 
-def fit(X: Floats, y: Labels, settings: TrainingSettings) -> tuple[Any, Any]:
+def rows_to_fit(rows: Any, every: int) -> Mask:
+    """The rows that a model is fitted on: thinned, and every row of a past trade (`rows.past`, where there is one)."""
+    kept = thin(rows.symbol, rows.session, every)
+    past = getattr(rows, "past", None)
+    return kept if past is None else kept | past
+
+
+def weight_of(rows: Any, chosen: Mask) -> Floats | None:
+    """The weights of the chosen rows; None where all count the same (`rows.weight` is missing or 1 throughout)."""
+    weight = getattr(rows, "weight", None)
+    if weight is None or np.all(weight[chosen] == 1.0):
+        return None
+    return weight[chosen]
+
+
+def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None = None) -> tuple[Any, Any]:
     """A scaler and a model of these rows and no others; the same rows and settings give the same bytes.
 
     Args:
         X: shape (n, 11).
         y: shape (n,), 0 or 1.
+        weight: shape (n,), how much each row counts; None: all the same.  The scaler takes no notice of it.
 
     Returns:
         (scaler, model): a fitted StandardScaler and a fitted scikit-learn classifier, set to one thread.
@@ -110,7 +128,7 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings) -> tuple[Any, Any]:
     # One OpenMP and BLAS thread: sums shared by threads depend on their number.  The forest's trees are whole tasks.
     with threadpool_limits(1):
         scaler = StandardScaler().fit(X)
-        model = _classifier(settings).fit(scaler.transform(X), y)
+        model = _classifier(settings).fit(scaler.transform(X), y, sample_weight=weight)
     if hasattr(model, "n_jobs"):
         model.n_jobs = 1  # below thousands of rows threads cost more than they bring
     return scaler, model

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.calibration import Calibration, fit_calibration, win_probability
+from trading.challenge import Champion, Decision, challenge
 from trading.errors import DataError
 from trading.features import FEATURES
 from trading.fitting import (
@@ -24,10 +25,12 @@ from trading.fitting import (
     TrainingSettings,
     fit,
     probabilities,
+    rows_to_fit,
     split_by_session,
     thin,
+    weight_of,
 )
-from trading.metrics import evaluate, ranking, session_date
+from trading.metrics import evaluate, session_date
 
 __all__ = [
     "Champion",
@@ -77,39 +80,6 @@ class Rows(Protocol):
         """Shape (n,), 0 or 1."""
 
 
-class Champion(Protocol):
-    """The model in service, as `trading.model_store` loads it."""
-
-    @property
-    def timestamp(self) -> str: ...
-
-    @property
-    def trained_through(self) -> date: ...
-
-    @property
-    def scaler(self) -> Any: ...
-
-    @property
-    def model(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a new model goes into service, and why.
-
-    Both log losses are of the session `judged_on`, which neither model had seen; None where nothing could be compared.
-    """
-
-    in_service: bool
-    reason: str
-    judged_on: date | None = None
-    rows: int = 0
-    champion: str | None = None
-    champion_log_loss: float | None = None
-    challenger_log_loss: float | None = None
-    tolerance: float | None = None
-
-
 @dataclass(frozen=True)
 class TrainedModel:
     """A fitted model with what is written down about it; `about`: rows, sessions, figures, settings, ready for JSON."""
@@ -138,6 +108,7 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
         float64, one a row of `chosen`; None where they are of a single session.
     """
     X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
+    weight = weight_of(rows, chosen)
     sessions = np.unique(session)
     if len(sessions) < 2:
         return None
@@ -150,48 +121,9 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
         if np.all(others == others[0]):
             p[inside] = float(others[0])  # nothing to fit: that label is all that was ever seen
         else:
-            p[inside] = probabilities(*fit(X[~inside], others, settings), X[inside])
+            others_weight = None if weight is None else weight[~inside]
+            p[inside] = probabilities(*fit(X[~inside], others, settings, others_weight), X[inside])
     return p
-
-
-def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings) -> Decision:
-    """Whether the model of `rows` and `settings` goes into service in place of `champion`.
-
-    Both are scored on the newest session, which neither has seen: the challenger is fitted on all sessions before it.
-    It wins unless its log loss is worse by more than `promotion_tolerance`.
-
-    Raises:
-        DataError: fewer than two sessions, or a training part with one label.
-    """
-    if champion is None:
-        return Decision(True, "first model: there is none in service to compare it with")
-    newest = rows.session.max()
-    day = session_date(newest)
-    if champion.trained_through >= day:
-        reason = (
-            f"{champion.timestamp} was trained through {champion.trained_through} and so has seen the newest session "
-            f"{day}: it cannot be judged on it, and stays"
-        )
-        return Decision(False, reason, champion=champion.timestamp)
-    unseen = rows.session == newest
-    fitted_on = ~unseen & thin(rows.symbol, rows.session, settings.every_nth_row)
-    scaler, model = fit(rows.X[fitted_on], rows.label[fitted_on], settings)
-    y = rows.label[unseen]
-    old = ranking(probabilities(champion.scaler, champion.model, rows.X[unseen]), y)["log_loss"]
-    new = ranking(probabilities(scaler, model, rows.X[unseen]), y)["log_loss"]
-    promoted = new <= old + settings.promotion_tolerance
-    verdict = "not worse" if promoted else "worse"
-    return Decision(
-        in_service=promoted,
-        reason=f"log loss on {day}: {new:.4f}, {verdict} than the {old:.4f} of {champion.timestamp} "
-        f"(tolerance {settings.promotion_tolerance:g})",
-        judged_on=day,
-        rows=len(y),
-        champion=champion.timestamp,
-        champion_log_loss=old,
-        challenger_log_loss=new,
-        tolerance=settings.promotion_tolerance,
-    )
 
 
 def train(
@@ -218,10 +150,11 @@ def train(
 
 
 def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, progress: Progress) -> TrainedModel:
-    sampled = thin(rows.symbol, rows.session, settings.every_nth_row)
+    sampled = rows_to_fit(rows, settings.every_nth_row)
     training, testing = split_by_session(rows.session, settings.test_size)
     progress("fitting on the oldest sessions", 0, STEPS)
-    scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], settings)
+    oldest = training & sampled
+    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings, weight_of(rows, oldest))
     progress("learning what its probabilities are worth", 1, STEPS)
     known = out_of_sample(rows, training & sampled, settings)
     progress("scoring the newest sessions", 2, STEPS)
@@ -231,7 +164,7 @@ def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, pr
     progress("judging against the model in service", 3, STEPS)
     decision = challenge(champion, rows, settings)
     progress("fitting on all sessions", 4, STEPS)
-    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings)
+    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings, weight_of(rows, sampled))
     progress("done", 5, STEPS)
     about = {
         "rows": {

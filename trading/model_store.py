@@ -30,6 +30,8 @@ from trading.errors import ModelError
 from trading.features import FEATURES
 from trading.files import replacing, sync_folder
 from trading.folders import MarketId
+from trading.in_service import NAME as CHOICE_FILE
+from trading.in_service import Choice, choice_bytes, read_choice, serving_order
 from trading.learning import TrainedModel
 from trading.model_checks import (
     FORMAT,
@@ -45,7 +47,10 @@ from trading.model_checks import (
 REMEDY = "run python ml_trainer.py"
 
 _METRICS = re.compile(r"^metrics_(\d{8}_\d{6})\.json$")
-_OURS = re.compile(r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.[\d-]+\.tmp)?$")
+_OURS = re.compile(
+    r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.[\d-]+\.tmp)?$"
+    r"|^\.in_service\.json\.[\d-]+\.tmp$"
+)
 
 Warn = Callable[[str], None]
 
@@ -119,7 +124,7 @@ class ModelStore:
             OSError: it cannot be made.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._timestamps():
+        if not self.timestamps():
             os.chmod(self.folder, stat.S_IMODE(self.folder.stat().st_mode) & ~OTHERS_MAY_WRITE)
         refuse_if_open(self.folder)
 
@@ -148,8 +153,56 @@ class ModelStore:
         values = {"model": trained.model, "scaler": trained.scaler, "features": trained.features}
         files = {part: self._write_part(names[part], values[part]) for part in PARTS}
         metrics = _metrics(trained, at, now, market, files)
-        self._write(metrics_path.name, orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        return self._load(at)
+        content = orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        if trained.decision.in_service:
+            self._end_choice(at, lambda: self._write(metrics_path.name, content))
+        else:
+            self._write(metrics_path.name, content)
+        return self.load(at)
+
+    def _end_choice(self, at: str, commit: Callable[[], None]) -> None:
+        """A promotion supersedes what a person chose before it; a kill at any instant leaves one or the other.
+
+        A model that is later than the choice wins by its TIMESTAMP, so it is committed first.  One that is not (a
+        replay of earlier sessions) could not, so the choice goes first.
+        """
+        path = self.folder / CHOICE_FILE
+        choice = self.choice(lambda line: None)
+        if choice is None or at > choice.newest:
+            commit()
+        if path.exists():
+            path.unlink()
+            sync_folder(self.folder)
+        if choice is not None and at <= choice.newest:
+            commit()
+
+    def choose(self, choice: Choice) -> None:
+        """Put the model that `choice` names into service, durably, until a model is promoted after it.
+
+        Raises:
+            OSError: it cannot be written; what served before serves on.
+        """
+        self._write(CHOICE_FILE, choice_bytes(choice))
+
+    def choice(self, warn: Warn) -> Choice | None:
+        """What a person chose, if anything; a choice that cannot be read is no choice, and `warn` gets a line."""
+        try:
+            return read_choice(self.folder)
+        except ModelError as error:
+            warn(f"{error}; ignored, the newest promoted model serves")
+            return None
+
+    def remove(self, at: str) -> None:
+        """Remove a published model: its metrics first, so that a kill leaves nothing that a reader would trust.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        names = [path.name for path in self.folder.glob(f"*_{at}.pkl") if _OURS.match(path.name)]
+        (self.folder / f"metrics_{at}.json").unlink(missing_ok=True)
+        sync_folder(self.folder)
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _write_part(self, name: str, value: Any) -> dict[str, Any]:
         import joblib
@@ -167,17 +220,17 @@ class ModelStore:
 
     def _remove_leftovers(self) -> None:
         """Remove what a crash left: files of our names that no metrics name, and files written aside."""
-        kept = {f"metrics_{at}.json" for at in self._timestamps()}
-        for at in self._timestamps():
+        kept = {f"metrics_{at}.json" for at in self.timestamps()}
+        for at in self.timestamps():
             try:
-                kept |= {entry["name"] for entry in self._read_metrics(at)["files"].values()}
+                kept |= {entry["name"] for entry in self.metrics(at)["files"].values()}
             except ModelError:
                 kept |= {path.name for path in self.folder.glob(f"*_{at}.pkl")}  # damaged: evidence, not rubbish
         for path in self.folder.iterdir():
             if _OURS.match(path.name) and path.name not in kept:
                 path.unlink()
 
-    def _timestamps(self) -> list[str]:
+    def timestamps(self) -> list[str]:
         """Of every published model, newest first."""
         if not self.folder.is_dir():
             return []
@@ -192,28 +245,31 @@ class ModelStore:
         in_service_only: bool = True,
         warn: Warn = lambda line: None,
     ) -> LoadedModel:
-        """The newest model that passes every check.
+        """The model in service: the newest promoted one that passes every check, or the one that a person chose.
+
+        A choice (`in_service.json`) holds until a model is promoted after it; see `trading.in_service`.
 
         Args:
             now: models published after this instant do not exist yet (a replay must not see its future).
             market: models of another market are refused.
-            in_service_only: leave out those that were judged and not promoted.
+            in_service_only: leave out those that were judged and not promoted; else the newest of all, whatever was
+                chosen.
             warn: gets one line for every model that is refused.
 
         Raises:
             ModelError: there is none, or others may write the folder.
         """
         last = stamp(now) if now is not None else "9"
+        choice = self.choice(warn) if in_service_only else None
+        known = [at for at in self.timestamps() if at <= last]
         refused = 0
-        for at in self._timestamps():
-            if at > last:
-                continue
+        for at in serving_order(known, choice):
             try:
                 refuse_if_open(self.folder)
-                metrics = self._read_metrics(at)
-                if in_service_only and not metrics["decision"]["in_service"]:
+                chosen = choice is not None and at == choice.timestamp
+                if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
                     continue
-                return self._load(at, market)
+                return self.load(at, market)
             except ModelError as error:
                 refused += 1
                 warn(f"{error}; refused, an older model is used if there is one")
@@ -225,9 +281,9 @@ class ModelStore:
         return list(self._summaries(warn))
 
     def _summaries(self, warn: Warn) -> Iterator[ModelSummary]:
-        for at in self._timestamps():
+        for at in self.timestamps():
             try:
-                metrics = self._read_metrics(at)
+                metrics = self.metrics(at)
             except ModelError as error:
                 warn(str(error))
                 continue
@@ -241,7 +297,12 @@ class ModelStore:
                 bytes=sum(entry["bytes"] for entry in metrics["files"].values()),
             )
 
-    def _read_metrics(self, at: str) -> dict[str, Any]:
+    def metrics(self, at: str) -> dict[str, Any]:
+        """All of `metrics_TIMESTAMP.json`.
+
+        Raises:
+            ModelError: it is missing, damaged, or others may write it.
+        """
         path = self.folder / f"metrics_{at}.json"
         refuse_if_open(path)
         try:
@@ -251,8 +312,13 @@ class ModelStore:
             raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
         return metrics
 
-    def _load(self, at: str, market: MarketId | None = None) -> LoadedModel:
-        metrics = self._read_metrics(at)
+    def load(self, at: str, market: MarketId | None = None) -> LoadedModel:
+        """The model of a TIMESTAMP, through every check.
+
+        Raises:
+            ModelError: there is none, it cannot be trusted, or it is of another market than `market`.
+        """
+        metrics = self.metrics(at)
         path = self.folder / f"metrics_{at}.json"
         check_versions(path, metrics["versions"])
         if market is not None and metrics["market"]["slug"] != market.slug:
