@@ -202,7 +202,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _from_alpaca(
     settings: Settings, dataset: Dataset, symbols: list[str] | None, now: datetime
 ) -> tuple[SessionBars, datetime]:
-    from trading.broker import connect
+    from trading.broker import connect, market_data
     from trading.clock import SystemClock
     from trading.live_bars import SessionBars
     from trading.sessions import new_york_calendar
@@ -215,7 +215,7 @@ def _from_alpaca(
     if session.open > now:
         session = calendar.preceding(session.date)
     bars = SessionBars(session, symbols or newest_universe(dataset))
-    fetch(clients.data, bars, now, settings.DATA_FEED)
+    market_data(lambda: fetch(clients.data, bars, now, settings.DATA_FEED))
     return bars, now
 
 
@@ -253,7 +253,10 @@ def newest_universe(dataset: Dataset) -> list[str]:
     files = sorted(Path(dataset.folder).glob("universe_*.json"))
     if not files:
         raise DataError(f"{dataset.folder}: no universe there; run python build_dataset.py first, or name --symbols")
-    return [str(entry["symbol"]) for entry in json.loads(files[-1].read_text(encoding="utf-8"))["symbols"]]
+    try:
+        return [str(entry["symbol"]) for entry in json.loads(files[-1].read_text(encoding="utf-8"))["symbols"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{files[-1]}: damaged ({error}); run python build_dataset.py again") from None
 
 
 def _some(symbols: Sequence[str]) -> str:

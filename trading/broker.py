@@ -6,6 +6,8 @@ was taken); `Unclear` (no answer, or none that can be read: an order may or may 
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -34,9 +36,12 @@ from pydantic import ValidationError
 from requests.adapters import BaseAdapter
 
 from trading.clock import Clock
-from trading.errors import BrokerError
-from trading.orders import Account, MalformedReply, Order, Position
-from trading.wire import ALPACA_DATA, ALPACA_PAPER, allowed_origin, guard, said
+from trading.errors import BrokerError, UserError
+from trading.orders import UNREADABLE, Account, MalformedReply, Order, Position
+from trading.wire import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin, guard, said
+
+NOT_FOUND = 40410000
+"""Alpaca's code for an order or a position that does not exist."""
 
 T = TypeVar("T")
 
@@ -44,9 +49,20 @@ T = TypeVar("T")
 class OrderRefused(Exception):
     """The broker said no; nothing was taken.  The text is the broker's reason."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.code = code
+
+    @property
+    def is_unknown(self) -> bool:
+        """There is no such order or position.  A 404 of a proxy, which has no code, says nothing of the kind."""
+        return self.status == 404 and self.code == NOT_FOUND
+
+    @property
+    def is_duplicate(self) -> bool:
+        """The broker has an order of that client_order_id already: what was sent before did arrive."""
+        return self.status == 422 and "client_order_id must be unique" in str(self)
 
 
 class Unclear(Exception):
@@ -82,7 +98,11 @@ def connect(settings: Keys, keys: tuple[str, str], clock: Clock, inner: BaseAdap
 
     Raises:
         UserError: the address is neither Alpaca paper nor loopback.
+        BrokerError: the keys cannot be keys.
     """
+    for name, value in zip(("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"), keys, strict=True):
+        if not re.fullmatch(r"[!-~]+", value):  # requests would print such a header, key and all, in its error
+            raise BrokerError(f"{name}: it holds a blank, a line break or a character that no key has; copy it again")
     origin = allowed_origin(settings.APCA_API_BASE_URL)
     data_origin = ALPACA_DATA if origin == ALPACA_PAPER else origin
     key, secret = keys
@@ -92,8 +112,10 @@ def connect(settings: Keys, keys: tuple[str, str], clock: Clock, inner: BaseAdap
         ScreenerClient(key, secret, raw_data=True, url_override=data_origin),
     )
     timeout = (settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS)
-    for client in (clients.trading, clients.data, clients.screener):
-        guard(client, clock, settings.REQUESTS_PER_MINUTE, timeout, inner)
+    # Alpaca counts trading and market data apart.
+    trading, data = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
+    for client, limit in ((clients.trading, trading), (clients.data, data), (clients.screener, data)):
+        guard(client, clock, limit, timeout, inner)
     return clients
 
 
@@ -131,8 +153,21 @@ class Broker:
         replies = _rows(_read(self._client.get_all_positions))
         return {position.symbol: position for position in (_parsed(Position.read, reply) for reply in replies)}
 
+    def position(self, symbol: str) -> Position | None:
+        """What is held of one stock; None where the broker says that there is nothing."""
+        try:
+            return _parsed(Position.read, _ask(lambda: self._client.get_open_position(symbol)))
+        except OrderRefused as refusal:
+            if refusal.is_unknown:
+                return None
+            raise Unclear(str(refusal)) from refusal
+
     def orders(self, *, after: datetime | None = None, open_only: bool = False) -> list[Order]:
-        """Orders with their legs nested, oldest first, at most 500: those still open, or all since `after`."""
+        """Orders with their legs nested, oldest first, at most 500: those still open, or all since `after`.
+
+        One that cannot be read (a fraction of a share, sent by somebody else) is left out: whoever misses it asks for
+        it by its id or name, and learns why.
+        """
         query = GetOrdersRequest(
             status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
             after=after,
@@ -140,7 +175,11 @@ class Broker:
             direction=Sort.ASC,
             nested=True,
         )
-        return [_order(reply) for reply in _rows(_read(lambda: self._client.get_orders(query)))]
+        found = []
+        for reply in _rows(_read(lambda: self._client.get_orders(query))):
+            with contextlib.suppress(MalformedReply):
+                found.append(Order.read(reply))
+        return found
 
     def order(self, order_id: str) -> Order | None:
         """One order with its legs; None where the broker knows none of that id."""
@@ -153,15 +192,18 @@ class Broker:
     def close_of(self, day: date) -> str | None:
         """When the broker's own calendar closes `day`, as "16:00" New York time; None where it does not trade."""
         rows = _rows(_read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day))))
-        return next((str(row["close"]) for row in rows if row.get("date") == day.isoformat()), None)
+        try:
+            return next((str(row["close"]) for row in rows if row["date"] == day.isoformat()), None)
+        except UNREADABLE as error:
+            raise Unclear(f"calendar reply not understood: {type(error).__name__}: {error}") from error
 
     def _found(self, call: Callable[[], Any]) -> Order | None:
         try:
             return _order(_ask(call))
         except OrderRefused as refusal:
-            if refusal.status == 404:
+            if refusal.is_unknown:
                 return None
-            raise Unclear(str(refusal)) from refusal
+            raise Unclear(f"HTTP {refusal.status}: {refusal}") from refusal
 
     # What shall be
 
@@ -240,13 +282,28 @@ class Broker:
         try:
             _ask(lambda: self._client.cancel_order_by_id(order_id))
         except OrderRefused as refusal:
-            if refusal.status in (404, 422):
+            if refusal.is_unknown or refusal.status == 422:
                 return False
             raise Unclear(str(refusal)) from refusal
         return True
 
     def _send(self, order: Any) -> Order:
         return _order(_ask(lambda: self._client.submit_order(order)))
+
+
+def market_data(call: Callable[[], T]) -> T:
+    """Make a request for market data on behalf of a person who waits for it.
+
+    Raises:
+        BrokerError: the keys are refused.
+        UserError: so is the request, or there is no answer; one line with the reason.
+    """
+    try:
+        return _ask(call)
+    except OrderRefused as refusal:
+        raise UserError(f"market data: HTTP {refusal.status}: {refusal}") from refusal
+    except Unclear as error:
+        raise UserError(f"market data: {error}; check the network and run again") from error
 
 
 def _order(reply: Any) -> Order:
@@ -280,18 +337,19 @@ def _ask(call: Callable[[], T]) -> T:
         return call()
     except APIError as error:
         status = error.status_code or 0
-        message = str(said(error.response, "no reason given")["message"])
+        body = said(error.response, "no reason given")
+        message, code = _one_line(body["message"]), body.get("code")
         if status == 401:
             raise BrokerError(
                 "the broker refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env "
                 "(they must be the paper account's)"
             ) from None
         if 400 <= status < 500 and status != 408:
-            raise OrderRefused(status, message) from error
+            raise OrderRefused(status, message, code if isinstance(code, int) else None) from error
         raise Unclear(f"HTTP {status}: {message}") from error
     except (requests.RequestException, ValidationError, MalformedReply, ValueError, AttributeError) as error:
         raise Unclear(f"{type(error).__name__}: {_one_line(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:200]

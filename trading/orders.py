@@ -15,6 +15,10 @@ OURS: Final = "mlt-"
 """Every order of this system bears a client_order_id that begins so."""
 
 
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, InvalidOperation)
+"""What reading a reply that is not what it should be ends in."""
+
+
 class MalformedReply(Exception):
     """The broker's reply is not what its description promises; what became of the request is not known."""
 
@@ -35,6 +39,8 @@ class Order:
     limit_price: Decimal | None
     stop_price: Decimal | None
     filled_at: datetime | None
+    """When it traded last; where only a part traded and the broker names no time, when the order changed last."""
+    created_at: datetime | None
     replaced_by: str | None
     legs: tuple[Order, ...]
 
@@ -56,6 +62,7 @@ class Order:
             MalformedReply: a field that must be there is missing or is no number.
         """
         try:
+            heir = reply.get("replaced_by")
             return Order(
                 id=str(reply["id"]),
                 client_order_id=str(reply.get("client_order_id") or ""),
@@ -68,21 +75,21 @@ class Order:
                 filled_avg_price=_dollars(reply.get("filled_avg_price")),
                 limit_price=_dollars(reply.get("limit_price")),
                 stop_price=_dollars(reply.get("stop_price")),
-                filled_at=_instant(reply.get("filled_at")),
-                replaced_by=reply.get("replaced_by"),
+                filled_at=_instant(reply.get("filled_at") or reply.get("updated_at")),
+                created_at=_instant(reply.get("created_at")),
+                replaced_by=str(heir) if heir else None,
                 legs=tuple(Order.read(leg) for leg in reply.get("legs") or ()),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+        except UNREADABLE as error:
             raise MalformedReply(f"order reply not understood: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Position:
-    """What the broker says is held of one stock."""
+    """What the broker says is held of one stock; what is not ours may be a fraction, or short (negative)."""
 
     symbol: str
-    qty: int
-    qty_available: int
+    qty: Decimal
     avg_entry_price: Decimal
     current_price: Decimal | None
 
@@ -99,12 +106,11 @@ class Position:
                 raise ValueError("avg_entry_price is null")
             return Position(
                 symbol=str(reply["symbol"]),
-                qty=_shares(reply["qty"]),
-                qty_available=_shares(reply.get("qty_available", reply["qty"])),
+                qty=_number(reply["qty"]),
                 avg_entry_price=price,
                 current_price=_dollars(reply.get("current_price")),
             )
-        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        except UNREADABLE as error:
             raise MalformedReply(f"position reply not understood: {type(error).__name__}: {error}") from error
 
 
@@ -131,26 +137,33 @@ class Account:
             if reply.get("status") not in (None, "ACTIVE"):
                 reasons.append(f"status {reply['status']}")
             return Account(
-                equity=Decimal(str(reply["equity"])),
-                cash=Decimal(str(reply["cash"])),
-                buying_power=Decimal(str(reply["buying_power"])),
+                equity=_number(reply["equity"]),
+                cash=_number(reply["cash"]),
+                buying_power=_number(reply["buying_power"]),
                 blocked=", ".join(reasons) or None,
             )
-        except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
+        except UNREADABLE as error:
             raise MalformedReply(f"account reply not understood: {type(error).__name__}: {error}") from error
 
 
 def _shares(value: Any) -> int:
     if value is None:
         return 0
-    number = Decimal(str(value))
+    number = _number(value)
     if number != number.to_integral_value():
         raise ValueError(f"{value} is no whole number of shares")
     return int(number)
 
 
 def _dollars(value: Any) -> Decimal | None:
-    return None if value in (None, "") else Decimal(str(value))
+    return None if value in (None, "") else _number(value)
+
+
+def _number(value: Any) -> Decimal:
+    number = Decimal(str(value))
+    if not number.is_finite():
+        raise ValueError(f"{value} is no number")
+    return number
 
 
 def _instant(value: Any) -> datetime | None:

@@ -5,6 +5,7 @@ and retries of reads.  It is a `requests` transport adapter, so the clients do n
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ ALPACA_PAPER = "https://paper-api.alpaca.markets"
 ALPACA_DATA = "https://data.alpaca.markets"
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
+BROKEN_OFF = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 ATTEMPTS = 4
 
 
@@ -31,16 +33,23 @@ def allowed_origin(url: str) -> str:
     Raises:
         UserError: it is any other: nothing here may reach a live account.
     """
-    parts = urlsplit(url)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    if origin in (ALPACA_PAPER, ALPACA_DATA) and parts.path in ("", "/"):
-        return origin
-    if parts.scheme == "http" and parts.path in ("", "/") and not parts.username and _is_loopback(parts.hostname or ""):
-        return origin
-    raise UserError(
-        f"APCA_API_BASE_URL={url}: only {ALPACA_PAPER} or http:// on a loopback address is ever contacted; "
+    shown = re.sub(r"(?<=/)[^/]*@", "(secret)@", url)  # a password may stand before the host
+    refusal = UserError(
+        f"APCA_API_BASE_URL={shown}: only {ALPACA_PAPER} or http:// on a loopback address is ever contacted; "
         "this system trades on paper only"
     )
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which may be no number
+    except ValueError:
+        raise refusal from None
+    origin = f"{parts.scheme}://{parts.netloc}"
+    bare = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
+    if bare and (
+        origin in (ALPACA_PAPER, ALPACA_DATA) or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    ):
+        return origin
+    raise refusal
 
 
 def _is_loopback(host: str) -> bool:
@@ -53,7 +62,10 @@ def _is_loopback(host: str) -> bool:
 
 
 class RateLimit:
-    """At most `per_minute` requests in any 60 seconds; whoever comes too early waits on the clock."""
+    """At most `per_minute` requests in any 60 seconds; whoever comes too early waits on the clock.
+
+    One is shared by all clients that the server counts together.
+    """
 
     def __init__(self, per_minute: int, clock: Clock) -> None:
         self._per_minute = per_minute
@@ -63,8 +75,9 @@ class RateLimit:
     def wait(self) -> None:
         """Return when one more request may be sent."""
         while len(self._sent) >= self._per_minute:
-            free_at = self._sent[0] + timedelta(minutes=1)
-            if free_at > self._clock.now():
+            now = self._clock.now()
+            free_at = min(self._sent[0], now) + timedelta(minutes=1)  # a clock set back must not make us wait for hours
+            if free_at > now:
                 self._clock.sleep_until(free_at)
             self._sent.popleft()
         self._sent.append(self._clock.now())
@@ -87,11 +100,11 @@ class Guarded(BaseAdapter):
     Only GET is retried here: whether an order that got no answer was taken is for the trader to find out.
     """
 
-    def __init__(self, inner: BaseAdapter, clock: Clock, per_minute: int, timeout: tuple[float, float]) -> None:
+    def __init__(self, inner: BaseAdapter, clock: Clock, limit: RateLimit, timeout: tuple[float, float]) -> None:
         super().__init__()
         self._inner = inner
         self._clock = clock
-        self._limit = RateLimit(per_minute, clock)
+        self._limit = limit
         self._timeout = timeout
 
     def send(
@@ -107,7 +120,9 @@ class Guarded(BaseAdapter):
 
         def once() -> requests.Response:
             self._limit.wait()
-            return self._inner.send(request, stream, timeout or self._timeout, verify, cert, proxies)
+            response = self._inner.send(request, stream, timeout or self._timeout, verify, cert, proxies)
+            _ = response.content  # read here, so that a body that breaks off is a failure of this attempt
+            return response
 
         if request.method != "GET":
             return once()
@@ -115,7 +130,7 @@ class Guarded(BaseAdapter):
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=_wait,
             sleep=self._sleep,
-            retry=tenacity.retry_if_exception_type((requests.ConnectionError, requests.Timeout))
+            retry=tenacity.retry_if_exception_type(BROKEN_OFF)
             | tenacity.retry_if_result(lambda response: response.status_code in RETRIED),
             retry_error_callback=_last_outcome,
         )(once)
@@ -145,18 +160,23 @@ def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:
     return state.outcome.result()  # the last response, or raises the last exception
 
 
-def guard(client: Any, clock: Clock, per_minute: int, timeout: tuple[float, float], inner: BaseAdapter | None) -> None:
+def guard(client: Any, clock: Clock, limit: RateLimit, timeout: tuple[float, float], inner: BaseAdapter | None) -> None:
     """Put the guard under an alpaca-py client.
 
     Args:
         client: any alpaca-py REST client.
+        limit: counts its requests, and those of the clients that it is shared with.
+        timeout: seconds to connect, and seconds between two bytes.
         inner: the transport below; None for the network.
     """
     origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
     session: requests.Session = client._session
+    if origin.startswith("http://"):
+        session.trust_env = False  # no proxy of the environment gets to see what stays on this machine
     session.mount("https://", Refusing())
     session.mount("http://", Refusing())
-    session.mount(origin, Guarded(inner or HTTPAdapter(), clock, per_minute, timeout))
+    # The slash ends the host: "http://127.0.0.1" alone would be a prefix of http://127.0.0.1.evil.com too.
+    session.mount(f"{origin}/", Guarded(inner or HTTPAdapter(), clock, limit, timeout))
     client._retry = 0  # its own retries would send an order again after a 504
 
 
