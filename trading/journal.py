@@ -58,7 +58,7 @@ class Journal:
         try:
             self._log("audit").append([record], sync=True)
         except OSError as error:
-            self._failed(error, 1)
+            self._failed("audit", error, 1)
             raise
         self.fault = None
         self._watch(record)
@@ -70,6 +70,11 @@ class Journal:
     def events_of(self, day: date) -> Iterator[dict[str, Any]]:
         """The audit of a day, as far as it was written whole."""
         yield from read_lines(self.folder / f"audit_{day}.jsonl")
+
+    def newest_events(self, days: int) -> Iterator[dict[str, Any]]:
+        """The audit of the newest `days` days that have one, oldest first, as far as they were written whole."""
+        for path in sorted(self.folder.glob("audit_*.jsonl"))[-days:]:
+            yield from read_lines(path)
 
     def close(self) -> None:
         """Close the files."""
@@ -85,7 +90,7 @@ class Journal:
         try:
             self._log(kind).append(records, sync=sync)
         except OSError as error:
-            self._failed(error, len(records))
+            self._failed(kind, error, len(records))
         else:
             self.fault = None
 
@@ -98,21 +103,33 @@ class Journal:
             self._logs[kind] = LineLog(self.folder / f"{kind}_{today}.jsonl")
         return self._logs[kind]
 
-    def _failed(self, error: OSError, lines: int) -> None:
+    def _failed(self, kind: str, error: OSError, lines: int) -> None:
+        self._logs.pop(kind, None)  # opened afresh: after a failure its file may be closed, or gone
         if self.fault is None:
             logger.error("%s cannot be written: %s; nothing is bought until it can", self.folder, error.strerror)
         self.fault = f"{self.folder} cannot be written: {error.strerror}"
         self.lost += lines
 
     def _watch(self, record: dict[str, Any]) -> None:
-        if self._watcher is not None:
+        if self._watcher is None:
+            return
+        try:
             self._watcher(record)
+        except OSError as error:  # a console that is gone must not keep a stop from being placed
+            self._watcher = None
+            logger.error("nothing is shown any more: %s", error)
 
 
 def plain_value(value: Any) -> Any:
-    """As JSON takes it: decimals as numbers, instants with the New York offset."""
+    """As JSON takes it: decimals as numbers, instants with the New York offset, what it does not know as text."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):
         return new_york_time(value)
-    return value
+    if isinstance(value, dict):
+        return {str(key): plain_value(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain_value(one) for one in value]
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    return float(value) if isinstance(value, float) else str(value)

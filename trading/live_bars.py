@@ -54,7 +54,7 @@ class SessionBars:
         self.revised = 0
         """Bars that came again with other values."""
         self.refused = 0
-        """Bars that cannot be right (not finite, not positive, high below low) and were left out."""
+        """Bars that cannot be right (not readable, not positive, high below low), as often as they were sent."""
 
     def next_request(self, now: datetime) -> tuple[datetime, datetime]:
         """First and last instant to ask bars for: all of the session at first, then what is new and a little before."""
@@ -71,16 +71,25 @@ class SessionBars:
         for symbol, bars in (reply or {}).items():
             row = self._row.get(symbol)
             if row is not None:
-                for bar in bars or ():
+                for bar in bars if isinstance(bars, list) else ():
                     self._take_bar(row, bar, now)
         self._fetched_to = now
 
     def _take_bar(self, row: int, bar: Mapping[str, Any], now: datetime) -> None:
-        start = to_ns(datetime.fromisoformat(bar["t"]))
+        try:
+            start = to_ns(datetime.fromisoformat(bar["t"]))
+            values = np.array([bar["o"], bar["h"], bar["l"], bar["c"], bar["v"]], dtype=np.float64)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # one bad bar must not keep those of every other stock out
+            self.refused += 1
+            return
         if start < to_ns(self.session.open) or start + MINUTE_NS > min(to_ns(now), to_ns(self.session.close)):
             return
-        values = np.array([bar["o"], bar["h"], bar["l"], bar["c"], bar["v"]], dtype=np.float64)
-        if not _plausible(values):
+        if start % MINUTE_NS or not _plausible(values):
             self.refused += 1
             return
         count = self._count[row]
@@ -104,12 +113,15 @@ class SessionBars:
         ohlcv = np.ascontiguousarray(values.transpose(2, 1, 0))
         return Windows(tuple(self.symbols[row] for row in rows), ohlcv, self._start[rows, newest])
 
-    def last_close(self, symbol: str) -> float | None:
-        """Dollars; None where the symbol has shown no bar yet."""
+    def last_close(self, symbol: str, since: datetime | None = None) -> float | None:
+        """Dollars; None where the symbol has shown no bar yet, or none that ended at `since` or later."""
         row = self._row.get(symbol)
         if row is None or self._count[row] == 0:
             return None
-        return float(self._values[row, self._count[row] - 1, 3])
+        newest = self._count[row] - 1
+        if since is not None and self._start[row, newest] + MINUTE_NS < to_ns(since):
+            return None
+        return float(self._values[row, newest, 3])
 
     def newest_start(self) -> datetime | None:
         """When the newest bar of any symbol began."""

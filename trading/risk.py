@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
 
 from trading.sessions import Session
@@ -150,15 +150,20 @@ class Sizing:
     most: int
 
     def shares(self, equity: Decimal, price: float) -> int:
-        """Whole shares to buy at `price` dollars; 0 where the risk allows none."""
-        if price <= 0.0 or equity <= 0:
+        """Whole shares to buy at `price` dollars; 0 where the risk allows none.  Exact: never a share too many."""
+        if not 0.0 < price < math.inf or equity <= 0:
             return 0
-        return min(math.floor(float(equity) * self.risk / price), self.most)
+        risked, share = equity * _exact(self.risk), _exact(price)
+        return self.most if risked >= share * self.most else int(risked // share)
 
     def cost(self, equity: Decimal, price: float) -> Decimal:
         """Dollars that the purchase takes, rounded up to the cent."""
-        cents = math.ceil(self.shares(equity, price) * price * 100.0 - 1e-6)
-        return Decimal(cents) / 100
+        shares = self.shares(equity, price)
+        return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(repr(float(number)))
 
 
 def document_rules(

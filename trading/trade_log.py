@@ -53,8 +53,8 @@ class Trade:
 
     @property
     def is_open(self) -> bool:
-        """Whether shares are still held."""
-        return self.exit_price is None
+        """Whether shares are still held.  (A trade whose shares are gone without a trace is closed, at no price.)"""
+        return self.exit_time is None
 
     @property
     def day(self) -> date:
@@ -63,8 +63,10 @@ class Trade:
 
     @property
     def pnl_amount(self) -> Decimal | None:
-        """Dollars, before fees (a paper account has none)."""
-        return None if self.exit_price is None else (self.exit_price - self.entry_price) * self.qty
+        """Dollars, before fees (a paper account has none), to a hundredth of a cent: the finest tick there is."""
+        if self.exit_price is None:
+            return None
+        return ((self.exit_price - self.entry_price) * self.qty).quantize(Decimal("0.0001"))
 
     @property
     def pnl_fraction(self) -> float | None:
@@ -106,21 +108,21 @@ class Trade:
         """The trade that `as_json` wrote.
 
         Raises:
-            KeyError, ValueError, TypeError: it is no such object.
+            KeyError, ValueError, TypeError, ArithmeticError: it is no such object.
         """
         return Trade(
             symbol=record["symbol"],
             qty=int(record["qty"]),
             entry_price=_decimal(record["entry_price"]),
-            entry_time=datetime.fromisoformat(record["entry_time"]),
+            entry_time=_instant(record["entry_time"]),
             confidence=float(record["confidence"]),
             stop_loss=_decimal(record["stop_loss"]),
             take_profit=_decimal(record["take_profit"]),
             exit_price=None if record["exit_price"] is None else _decimal(record["exit_price"]),
-            exit_time=None if record["exit_time"] is None else datetime.fromisoformat(record["exit_time"]),
+            exit_time=None if record["exit_time"] is None else _instant(record["exit_time"]),
             exit_reason=record["exit_reason"],
             win_probability=record["win_probability"],
-            decision_time=None if record["decision_time"] is None else datetime.fromisoformat(record["decision_time"]),
+            decision_time=None if record["decision_time"] is None else _instant(record["decision_time"]),
             decision_price=record["decision_price"],
             model=record["model"],
             market=record["market"],
@@ -135,6 +137,13 @@ class Trade:
 
 def _decimal(number: float) -> Decimal:
     return Decimal(repr(number))
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return instant
 
 
 class TradeLog:
@@ -201,7 +210,7 @@ def _day_of(path: Path) -> date:
 def _read(path: Path) -> list[Trade]:
     try:
         return [Trade.from_json(record) for record in orjson.loads(path.read_bytes())]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise DataError(
             f"{path}: not a trade log ({type(error).__name__}: {error}); move it away and run again"
         ) from None
