@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from trading.books import order_name
 from trading.broker import Bracket, Broker, OrderRefused, Unclear
 from trading.clock import NEW_YORK, Clock
 from trading.exits import ExitRules, levels, quantised
 from trading.journal import Journal
 from trading.orders import Account
-from trading.positions import Entering, Positions, order_name
+from trading.positions import Positions
+from trading.purchases import Entering
 from trading.risk import Candidate, EntryRule, Sizing, Standing, first_refusal
 from trading.sessions import Session
 
@@ -129,6 +131,9 @@ class Entries:
         try:
             order = self._broker.buy(bracket)
         except OrderRefused as refusal:
+            if refusal.is_duplicate:  # what bears the name was sent before: it is ours
+                self._journal.event("entry_unclear", symbol=entering.symbol, client_order_id=name, reason=str(refusal))
+                return True
             del self._positions.entering[name]
             self._journal.event(
                 "entry_refused",

@@ -14,10 +14,11 @@ from alpaca.common.exceptions import APIError
 from trading.broker import Broker, Unclear
 from trading.clock import NEW_YORK, Clock
 from trading.entries import Entries, EntryPolicy, Signal
+from trading.errors import BrokerError, UserError
 from trading.exits import ExitRules, quantised
 from trading.journal import Journal
 from trading.live_bars import SessionBars, Windows
-from trading.orders import OURS, Account, Order
+from trading.orders import Account, Order
 from trading.positions import Positions
 from trading.sessions import MarketCalendar, Session
 from trading.snapshot import Row, Snapshot
@@ -25,6 +26,13 @@ from trading.trade_log import Trade, TradeLog
 
 EXTENDED_HOURS_DISCOUNT = Decimal("0.01")
 """A limit order at 4 AM asks this fraction less than the last price, so that a thin book takes it."""
+
+AUDITED_DAYS = 5
+"""A start looks for unsettled purchases in so many of the newest audits: the crash may lie days back."""
+
+NO_ANSWER = (Unclear, UserError, APIError, requests.RequestException, OSError)
+MALFORMED = (ValueError, AttributeError, TypeError, KeyError)
+"""What comes out of a request for market data, or of a reply that is not what it should be."""
 
 Fetch = Callable[[SessionBars, datetime], None]
 """Brings the bars of the session up to an instant."""
@@ -85,53 +93,64 @@ class Trader:
     def take_up(self) -> None:
         """After a start: adopt what the log, the audit and the broker know.
 
+        What the broker leaves unclear now, the first minute takes up again.
+
         Raises:
-            Unclear: the broker gives no readable answer.
             BrokerError: the broker refuses the keys.
         """
-        self.account = self._broker.account()
-        now = self._clock.now()
-        session = self._calendar.current_or_next(now)
-        self.positions.take_up(self._journal.events_of(session.date))
-        self.positions.compare()
-        self._cancel_strangers()
+        self.positions.take_up(self._journal.newest_events(AUDITED_DAYS))
+        try:
+            self.account = self._broker.account()
+        except Unclear as error:
+            self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
+        if self._compare():
+            self._cancel_strangers()
+
+    def _compare(self) -> bool:
+        """Compare the books; False where they cannot be read: what is known is managed on, and nothing is bought."""
+        try:
+            self.positions.compare()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="nothing is bought this minute")
+            self.positions.doubts.append(str(error))
+            return False
+        return True
 
     def _cancel_strangers(self) -> None:
-        """Open orders that bear our name but belong to no trade and no purchase that we know: stale."""
-        known = {trade.exit_intent for trade in self.positions.open} | set(self.positions.entering)
-        ids = {order_id for trade in self.positions.open for order_id in trade.sell_order_ids}
-        for order in self._broker.orders(open_only=True):
-            if order.client_order_id.startswith(OURS) and order.client_order_id not in known and order.id not in ids:
-                if any(leg.id in ids for leg in order.legs):
-                    continue  # the entry of an open trade, shown as the roof over its legs
-                taken = self._broker.cancel(order.id)
-                self._journal.event(
-                    "stale_order_cancelled", symbol=order.symbol, order_id=order.id, side=order.side, accepted=taken
-                )
+        try:
+            self.positions.cancel_strangers()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="stale orders are left for now")
 
     # 4 AM
 
     def rebalance(self, session: Session) -> None:
         """Sell what is left from before, clear stale orders, and make the day new."""
-        self.positions.compare()
-        self._cancel_strangers()
-        for trade in self._by_urgency(self.positions.open):
+        if self._compare():
+            self._cancel_strangers()
+        for trade in self._by_urgency(self._from_before(session)):
             price = self._last_price(trade)
             if self._clock.now() < session.open:
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
                 self.positions.leave(trade, "REBALANCE", limit)
             else:
                 self.positions.leave(trade, "REBALANCE")
-        self.start_day(session)
+        self._day_of(session)
+
+    def _from_before(self, session: Session) -> list[Trade]:
+        return [trade for trade in self.positions.open if trade.day < session.date]
 
     def start_day(self, session: Session) -> None:
-        """The universe of the day, an empty minute store, and a trade file, even where nothing will be traded."""
+        """The universe of the day, an empty minute store, and a trade file, even where nothing will be traded.
+
+        Raises:
+            Unclear, UserError, APIError, requests' exceptions, OSError: the day could not be started.
+        """
         symbols = self._universe(session)
-        self.day = Day(session, SessionBars(session, symbols))
         self.account = self._broker.account()
         closes = self._broker.close_of(session.date)
         ours = f"{session.close.astimezone(NEW_YORK):%H:%M}"
-        self.day.agreed = closes == ours
+        self.day = Day(session, SessionBars(session, symbols), agreed=closes == ours)
         if not self.day.agreed:
             self._journal.event("calendars_disagree", broker=closes, ours=ours, note="nothing is bought today")
         self._log.start_day(session.date)
@@ -159,30 +178,41 @@ class Trader:
 
     def opened(self, session: Session) -> None:
         """At the open: what 4 AM could not sell goes at market."""
-        if self.day is None or self.day.session != session:
-            self.start_day(session)
-        self.positions.compare()
-        for trade in self.positions.open:
-            if trade.day < session.date:
+        self._compare()
+        self._sell_what_is_left(session)
+        self._day_of(session)
+
+    def _sell_what_is_left(self, session: Session) -> None:
+        """At market; a sale at the limit of 4 AM that still rests is cancelled for it."""
+        for trade in self._from_before(session):
+            if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
                 self.positions.leave(trade, "REBALANCE")
+
+    def _day_of(self, session: Session) -> Day | None:
+        """What belongs to the running session; None where it cannot be started yet: what is open is minded all the
+        same, and the next minute tries again."""
+        if self.day is None or self.day.session != session:
+            try:
+                self.start_day(session)
+            except (*NO_ANSWER, *MALFORMED) as error:
+                reason = f"{type(error).__name__}: {error}"[:300]
+                self._journal.event("day_not_started", session=str(session.date), reason=reason)
+                return None
+        return self.day
 
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: compare the books, mind what is open, predict, buy."""
-        if self.day is None or self.day.session != session:
-            self.start_day(session)
-        assert self.day is not None
-        try:
-            self.positions.compare()
-        except Unclear as error:
-            self._journal.event("broker_unclear", reason=str(error), note="nothing is bought this minute")
-            self.positions.doubts = [str(error)]
-        fresh = self._refresh(self.day.bars)
+        self._compare()
+        self._sell_what_is_left(session)
         if instant >= session.flatten_at(self._rules.flatten_minutes):
-            self._flatten()
-        else:
-            self.positions.second_line(self.day.bars.last_close)
+            self._flatten()  # before anything else is asked for: these minutes are the last
+            if self.day is not None:
+                self._refresh(self.day.bars)
+        elif (day := self._day_of(session)) is not None:
+            fresh = self._refresh(day.bars)
+            self.positions.second_line(day.bars.last_close)
             if fresh:
-                self._decide(self.day, instant)
+                self._decide(day, instant)
         self._show()
 
     def _show(self) -> None:
@@ -206,7 +236,7 @@ class Trader:
     def _refresh(self, bars: SessionBars) -> bool:
         try:
             self._fetch(bars, self._clock.now())
-        except (APIError, requests.RequestException, ValueError, AttributeError, TypeError, KeyError) as error:
+        except (*NO_ANSWER, *MALFORMED) as error:
             self._journal.event("no_bars", reason=f"{type(error).__name__}: {error}"[:300])
             return False
         return True
@@ -245,8 +275,11 @@ class Trader:
 
     def closed(self, session: Session) -> None:
         """After the close: the last comparison, and a loud word where something is still open."""
-        self.positions.compare()
-        self.account = self._broker.account()
+        self._compare()
+        try:
+            self.account = self._broker.account()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="the equity below is an older one")
         for trade in self.positions.open:
             self._journal.event(
                 "not_flat", symbol=trade.symbol, qty=trade.qty, note="sold at 4 AM, or at the next open"
@@ -259,7 +292,7 @@ class Trader:
             trades=len(trades),
             won=won,
             pnl_amount=sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0)),
-            equity=self.account.equity,
+            equity=None if self.account is None else self.account.equity,
             open=len(self.positions.open),
             bars_revised=self.day.bars.revised if self.day is not None else 0,
             bars_refused=self.day.bars.refused if self.day is not None else 0,
@@ -273,8 +306,4 @@ class Trader:
             Unclear: the broker gives no readable answer.
         """
         self.positions.compare()
-        books = self.positions.books
-        return [
-            (trade, [o for i in trade.sell_order_ids if (o := books.orders.get(i)) is not None and not o.is_final])
-            for trade in self.positions.open
-        ]
+        return [(trade, self.positions.resting(trade)) for trade in self.positions.open]

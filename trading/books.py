@@ -1,0 +1,143 @@
+"""The two sets of books that are compared every minute: the broker's, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from trading.broker import Broker, Unclear
+from trading.clock import NEW_YORK, Clock
+from trading.journal import Journal
+from trading.orders import OURS, Order, Position
+from trading.trade_log import TradeLog
+
+PATIENCE: Final = timedelta(minutes=3)
+"""What the broker does not know of for so long is taken as never arrived, or as gone."""
+
+POLLS: Final = 10
+"""Seconds that a cancellation is waited for; what takes longer is taken up again at the next minute."""
+
+LAG: Final = timedelta(seconds=30)
+"""Orders and positions may disagree for about 10 seconds after a fill."""
+
+
+def order_name(day: str, symbol: str, minute: str, intent: str) -> str:
+    """A client_order_id made of date, symbol, minute and intent: the same decision always bears the same name."""
+    return f"{OURS}{day}-{symbol}-{minute}-{intent}"
+
+
+def intent_of(order: Order) -> str:
+    """What an order of ours is for ("entry", "exit", "stop"); nothing where it is not ours, or a leg."""
+    if not order.client_order_id.startswith(OURS):
+        return ""
+    return order.client_order_id.rsplit("-", 1)[-1].rstrip("0123456789")
+
+
+class Books:
+    """The broker's side: positions as of the last comparison, and orders by id and by name, asked for where needed."""
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self.positions: dict[str, Position] = {}
+        self._by_id: dict[str, Order] = {}
+        self._by_name: dict[str, Order] = {}
+
+    def read(self, since: datetime | None) -> None:
+        """Read positions, and the orders sent since an instant (None: no orders), afresh.
+
+        Raises:
+            Unclear: they cannot be read; nothing has been changed.
+        """
+        positions = self._broker.positions()
+        orders = [] if since is None else self._broker.orders(after=since - timedelta(minutes=1))
+        self.positions, self._by_id, self._by_name = positions, {}, {}
+        self.take(orders)
+
+    def take(self, orders: Iterable[Order]) -> None:
+        """Add orders with their legs."""
+        for order in orders:
+            for one in order.family():
+                self._by_id[one.id] = one
+                self._by_name[one.client_order_id] = one
+
+    def order(self, order_id: str, *, afresh: bool = False) -> Order | None:
+        """An order with its legs; None where the broker knows none of that id."""
+        if afresh or order_id not in self._by_id:
+            found = self._broker.order(order_id)
+            if found is not None:
+                self.take([found])
+        return self._by_id.get(order_id)
+
+    def named(self, name: str) -> Order | None:
+        """The order that bears a client_order_id; None where there is none (yet)."""
+        if name not in self._by_name:
+            found = self._broker.order_called(name)
+            if found is not None:
+                self.take([found])
+        return self._by_name.get(name)
+
+    def seen(self, order_id: str) -> Order | None:
+        """An order as far as it was read; the broker is not asked."""
+        return self._by_id.get(order_id)
+
+    def sells(self, symbol: str, since: datetime) -> list[Order]:
+        """The orders of one stock that sell and came at `since` or later, as far as they were read, oldest first."""
+        found = [
+            order
+            for order in self._by_id.values()
+            if order.symbol == symbol and order.side == "sell" and order.created_at is not None
+        ]
+        return sorted((o for o in found if o.created_at and o.created_at >= since), key=lambda o: str(o.created_at))
+
+    def free_name(self, symbol: str, intent: str) -> str:
+        """The name of an order that is sent now; numbered where the minute has one already."""
+        local = self._clock.now().astimezone(NEW_YORK)
+        name = base = order_name(f"{local:%Y%m%d}", symbol, f"{local:%H%M}", intent)
+        number = 1
+        while name in self._by_name:
+            number += 1
+            name = f"{base}{number}"
+        return name
+
+    def wait_until_final(self, order_ids: Iterable[str]) -> bool:
+        """Poll until none of the orders can trade any more; False where that takes too long."""
+        waiting = list(order_ids)
+        for _ in range(POLLS):
+            orders = [self.order(order_id, afresh=True) for order_id in waiting]
+            waiting = [order.id for order in orders if order is not None and not order.is_final]
+            if not waiting:
+                return True
+            self._clock.sleep_until(self._clock.now() + timedelta(seconds=1))
+        return False
+
+
+class Ledger:
+    """Our side: the trade log, the audit, and what could not be established.  No disk that refuses ends the day."""
+
+    def __init__(self, log: TradeLog, journal: Journal) -> None:
+        self.log = log
+        self.journal = journal
+        self.doubts: list[str] = []
+        """Since the last comparison; while there is any, nothing is bought."""
+
+    def doubt(self, text: str) -> None:
+        """Something is not known."""
+        self.doubts.append(text)
+
+    def guarded(self, what: str, step: Callable[[], None]) -> None:
+        """Take a step; where the broker's answer is unclear, that is a doubt, and the others go on."""
+        try:
+            step()
+        except Unclear as error:
+            self.doubt(f"{what}: {error}")
+            self.journal.event("unclear", what=what, reason=str(error))
+
+    def save(self) -> None:
+        """Write the trade log; where the disk refuses, it is tried again at the next save."""
+        try:
+            self.log.save()
+        except OSError as error:
+            self.doubt(f"the trade log cannot be written: {error.strerror}")
+            self.journal.event("trade_log_unwritten", reason=str(error.strerror))
