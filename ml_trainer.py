@@ -3,6 +3,9 @@
 
     python ml_trainer.py                              a forest of 200 trees, or what MODEL_KIND says
     python ml_trainer.py --model gradient_boosting    200 iterations of histogram gradient boosting
+    python ml_trainer.py --list                       every model with its figures, and which is in service
+    python ml_trainer.py --rollback                   back to the model that served before
+    python ml_trainer.py --use 20180326_200000        put this model into service
 
 The newest HISTORY_DAYS sessions of data/ are split by session: the oldest 80% train a model, the newest 20% test it.
 Beside its accuracy, precision, recall and ROC-AUC stands what always saying no would score, and the same figures at
@@ -12,7 +15,8 @@ MIN_CONFIDENCE, where trading buys.  Then the model that is published is fitted 
 
 It goes into service if, on the newest session, it is not worse than the model in service; `metrics_*.json` says which,
 and why.  A model that has already seen the newest session cannot be judged on it, and stays: a second run on the same
-evening changes nothing.
+evening changes nothing.  What --rollback or --use chose serves until a new model is promoted.  The newest KEEP_MODELS
+models are kept, and the one in service and the one before it in any case.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ from trading import cli
 from trading.errors import ModelError, UserError
 
 if TYPE_CHECKING:  # at run time they are imported where they are used: --help must not wait for scikit-learn
+    from rich.console import Console
+
     from config import Settings
     from trading.folders import MarketId
     from trading.learning import Champion, Decision, Progress, TrainingSettings
@@ -77,7 +83,8 @@ def retrain(
     Args:
         now: aware instant; sessions that closed later are not looked at.
         champion: the model in service; None where there is none.
-        say: gets a line when another market's models were put aside.
+        say: gets a line when another market's models were put aside, when an earlier training was cut short, and when
+            old models were removed.
 
     Returns:
         (model, decision): the published model, read back through every check of the store.  It is in service only
@@ -88,7 +95,7 @@ def retrain(
         OSError: the models cannot be written.  Whatever is raised, the models that were there are untouched.
     """
     with _models(data_dir, models_dir, settings, say) as (store, market):
-        return _retrain(store, market, data_dir, settings, now, champion, progress)
+        return _retrain(store, market, data_dir, settings, now, champion, progress, say)
 
 
 @contextmanager
@@ -129,14 +136,38 @@ def _retrain(
     now: datetime,
     champion: Champion | None,
     progress: Progress,
+    say: Say,
 ) -> tuple[LoadedModel, Decision]:
     from trading.dataset import Dataset
     from trading.learning import train
+    from trading.model_admin import begin_training, cut_short, end_training
 
-    progress("loading the data", 0, 0)
-    rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
-    trained = train(rows, training_settings(settings), champion, progress)
-    return store.publish(trained, now=now, market=market), trained.decision
+    if said := cut_short(store, market):
+        say(said)
+    begin_training(store.folder, now)
+    try:
+        progress("loading the data", 0, 0)
+        rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
+        trained = train(rows, training_settings(settings), champion, progress)
+        model = store.publish(trained, now=now, market=market)
+    finally:
+        end_training(store.folder)
+    _prune(store, market, settings, now, model, say)
+    return model, trained.decision
+
+
+def _prune(
+    store: ModelStore, market: MarketId, settings: Settings, now: datetime, model: LoadedModel, say: Say
+) -> None:
+    from trading.model_admin import prune
+
+    try:
+        gone = prune(store, settings.KEEP_MODELS, now, market, model.timestamp)
+    except OSError as error:  # the new model is published all the same
+        say(f"old models could not be removed: {error}")
+        return
+    if gone:
+        say(f"removed {len(gone)} old model(s), the newest {settings.KEEP_MODELS} are kept: {', '.join(gone)}")
 
 
 def _in_service(store: ModelStore, market: MarketId, now: datetime) -> LoadedModel | None:
@@ -145,7 +176,7 @@ def _in_service(store: ModelStore, market: MarketId, now: datetime) -> LoadedMod
         return store.newest(
             now=now - timedelta(seconds=1),
             market=market,
-            warn=lambda line: print(f"warning: {line}", file=sys.stderr),
+            warn=_warn,
         )
     except ModelError:
         return None  # the first model, or one in place of models that cannot be used: the warnings say why
@@ -156,19 +187,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from config import load_settings
-    from trading.clock import SystemClock
-    from trading.model_report import report
-    from trading.progress import progress_bars
 
     env_file = {} if options.env_file is None else {"env_file": options.env_file}
     settings = load_settings(
         **env_file,
         DATA_DIR=options.data_dir,
         MODELS_DIR=options.models_dir,
+        LOGS_DIR=options.logs_dir,
         MODEL_KIND=options.model,
         SEED=options.seed,
     )
     console = Console()
+    if options.list or options.rollback or options.use:
+        return _administer(options, settings, console)
+    return _train_and_report(settings, console)
+
+
+def _administer(options: argparse.Namespace, settings: Settings, console: Console) -> int:
+    """--list, --rollback, --use."""
+    from trading.clock import SystemClock
+    from trading.folders import lock, market_of
+    from trading.model_admin import cut_short, list_models, rollback, use
+    from trading.model_store import ModelStore
+
+    store, market = ModelStore(settings.MODELS_DIR), market_of(settings.MODELS_DIR)
+    if options.list:
+        list_models(store, market, console, _warn)
+        return 0
+    held = lock(settings.MODELS_DIR, "trainer")
+    try:
+        if said := cut_short(store, market):
+            print(said)
+        now = SystemClock().now()
+        if options.rollback:
+            print(rollback(store, market, now, options.why, _warn))
+        else:
+            print(use(store, options.use, market, now, options.why, _warn))
+    finally:
+        held.release()
+    return 0
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _train_and_report(settings: Settings, console: Console) -> int:
+    from trading.clock import SystemClock
+    from trading.model_report import report
+    from trading.progress import progress_bars
+
     now = SystemClock().now()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with (
@@ -177,9 +245,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         champion = _in_service(store, market, now)
         show = partial(_show, progress)
-        model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, show)
+        with _said_when_it_fails(champion):
+            model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, show, say)
     report(model, settings.MODELS_DIR, console)
     return 0
+
+
+@contextmanager
+def _said_when_it_fails(champion: LoadedModel | None) -> Iterator[None]:
+    """A training that fails or is stopped says which model serves on."""
+    stays = "" if champion is None else f"{champion.timestamp} stays in service"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}; {stays}" if stays else str(error)) from error
+    except BaseException:
+        if stays:
+            print(f"the training did not come to its end: {stays}", file=sys.stderr)
+        raise
 
 
 def _show(progress: Progress, what: str, done: int, of: int) -> None:
@@ -192,7 +275,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--model", choices=("random_forest", "gradient_boosting"), help="kind of model (default: MODEL_KIND)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random in training (default: SEED)")
-    cli.add_folders(parser, "data", "models")
+    action = parser.add_argument_group("instead of training").add_mutually_exclusive_group()
+    action.add_argument("--list", action="store_true", help="show every model with its figures, and which serves")
+    action.add_argument("--rollback", action="store_true", help="go back to the model that served before")
+    action.add_argument("--use", metavar="TIMESTAMP", help="put this model into service")
+    parser.add_argument("--why", default="", metavar="TEXT", help="reason to keep with --rollback or --use")
+    cli.add_folders(parser, "data", "models", "logs")
     return parser.parse_args(arguments)
 
 
