@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -18,8 +20,13 @@ from trading.sessions import Session
 OVERLAP: Final = timedelta(minutes=5)
 """Fetched again every minute: a bar can come late, and can be revised."""
 
-CAPACITY: Final = 400
-"""Bars of one session; a full one has 390."""
+UNREADABLE: Final = (KeyError, TypeError, ValueError, OverflowError)
+"""What a bar raises that is not what it should be."""
+
+FIELDS: Final = ("o", "h", "l", "c", "v")
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,8 @@ class Windows:
     """
 
     symbols: tuple[str, ...]
-    ohlcv: NDArray[np.float64]
-    start: NDArray[np.int64]
+    ohlcv: Floats
+    start: Ints
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -47,9 +54,12 @@ class SessionBars:
         self.session = session
         self.symbols = tuple(symbols)
         self._row = {symbol: row for row, symbol in enumerate(self.symbols)}
-        self._values = np.zeros((len(self.symbols), CAPACITY, 5))
-        self._start = np.zeros((len(self.symbols), CAPACITY), dtype=np.int64)
-        self._count = np.zeros(len(self.symbols), dtype=np.int64)
+        # A bar's minute counts from the open.  Each column holds one symbol's bars, oldest first, without its gaps.
+        minutes, stocks = session.minutes, len(self.symbols)
+        self._values = np.zeros((len(FIELDS), minutes, stocks))
+        self._minute = np.zeros((minutes, stocks), dtype=np.int64)
+        self._place = np.full((minutes, stocks), -1, dtype=np.int16)  # of a minute's bar in its column; -1: not here
+        self._count = np.zeros(stocks, dtype=np.int64)
         self._fetched_to: datetime | None = None
         self.revised = 0
         """Bars that came again with other values."""
@@ -66,52 +76,86 @@ class SessionBars:
     def take(self, reply: Mapping[str, Any] | None, now: datetime) -> None:
         """Add what the broker sent for `next_request(now)`: symbol -> bars with t, o, h, l, c, v.
 
-        A bar that is not over by `now`, or lies outside the session, is passed over.
+        A bar that is not over by `now`, or lies outside the session, is passed over; one that came before is replaced.
         """
+        rows: list[int] = []
+        lists: list[list[Any]] = []
         for symbol, bars in (reply or {}).items():
             row = self._row.get(symbol)
-            if row is not None:
-                for bar in bars if isinstance(bars, list) else ():
-                    self._take_bar(row, bar, now)
+            if row is not None and isinstance(bars, list) and bars:
+                rows.append(row)
+                lists.append(bars)
+        if lists:
+            row_of_bar = np.repeat(np.array(rows), [len(bars) for bars in lists])
+            self._take_bars(row_of_bar, list(chain.from_iterable(lists)), now)
         self._fetched_to = now
 
-    def _take_bar(self, row: int, bar: Mapping[str, Any], now: datetime) -> None:
+    def _take_bars(self, row: Ints, bars: list[Any], now: datetime) -> None:
+        """Add `bars`, of the symbols `row`; those of one symbol are adjacent."""
         try:
-            start = to_ns(datetime.fromisoformat(bar["t"]))
-            values = np.array([bar["o"], bar["h"], bar["l"], bar["c"], bar["v"]], dtype=np.float64)
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ):  # one bad bar must not keep those of every other stock out
-            self.refused += 1
+            start, values = _columns(bars)
+        except UNREADABLE:  # one bad bar must not keep those of every other stock out
+            start, values, readable = _readable_columns(bars)
+            row = row[readable]
+            self.refused += len(bars) - len(row)
+        since_open = start - to_ns(self.session.open)
+        over = (since_open >= 0) & (start + MINUTE_NS <= min(to_ns(now), to_ns(self.session.close)))
+        good = over & (start % MINUTE_NS == 0) & _plausible(values)
+        self.refused += int(np.count_nonzero(over & ~good))
+        row, minute, values = row[good], since_open[good] // MINUTE_NS, values[:, good]
+        for distinct in _passes(row, minute):
+            self._store(row[distinct], minute[distinct], values[:, distinct])
+
+    def _store(self, row: Ints, minute: Ints, values: Floats) -> None:
+        """Add bars of distinct symbol and minute; those of one symbol adjacent, their minutes rising."""
+        place = self._place[minute, row]
+        known = place >= 0
+        at = (slice(None), place[known], row[known])
+        self.revised += int(np.count_nonzero((self._values[at] != values[:, known]).any(axis=0)))
+        self._values[at] = values[:, known]
+        row, minute, values = row[~known], minute[~known], values[:, ~known]
+        if not len(row):
             return
-        if start < to_ns(self.session.open) or start + MINUTE_NS > min(to_ns(now), to_ns(self.session.close)):
-            return
-        if start % MINUTE_NS or not _plausible(values):
-            self.refused += 1
-            return
-        count = self._count[row]
-        starts = self._start[row, :count]
-        place = int(np.searchsorted(starts, start))
-        if place < count and starts[place] == start:
-            self.revised += int((self._values[row, place] != values).any())
-        else:
-            self._start[row, place + 1 : count + 1] = self._start[row, place:count].copy()
-            self._values[row, place + 1 : count + 1] = self._values[row, place:count].copy()
-            self._count[row] += 1
-        self._start[row, place] = start
-        self._values[row, place] = values
+        newest = np.where(self._count[row] > 0, self._minute[self._count[row] - 1, row], -1)
+        late = minute < newest
+        for i in np.flatnonzero(late):
+            self._insert(int(row[i]), int(minute[i]), values[:, i])
+        self._append(row[~late], minute[~late], values[:, ~late])
+
+    def _append(self, row: Ints, minute: Ints, values: Floats) -> None:
+        """Add bars that are newer than all of their symbol's, adjacent and rising."""
+        position = np.arange(len(row))
+        begins = np.append(True, row[1:] != row[:-1])[: len(row)]
+        place = self._count[row] + position - np.maximum.accumulate(np.where(begins, position, 0))
+        self._minute[place, row] = minute
+        self._place[minute, row] = place
+        self._values[:, place, row] = values
+        self._count += np.bincount(row, minlength=len(self.symbols))
+
+    def _insert(self, row: int, minute: int, values: Floats) -> None:
+        """Add a bar that came late."""
+        count = int(self._count[row])
+        place = int(np.searchsorted(self._minute[:count, row], minute))
+        self._minute[place + 1 : count + 1, row] = self._minute[place:count, row].copy()
+        self._values[:, place + 1 : count + 1, row] = self._values[:, place:count, row].copy()
+        self._minute[place, row] = minute
+        self._values[:, place, row] = values
+        self._place[self._minute[place : count + 1, row], row] = np.arange(place, count + 1)
+        self._count[row] += 1
 
     def windows(self) -> Windows:
         """The newest 20 bars of every symbol that has 20."""
         rows = np.flatnonzero(self._count >= LOOKBACK_BARS)
         newest = self._count[rows] - 1
-        lags = newest[:, None] + np.arange(1 - LOOKBACK_BARS, 1)
-        values = self._values[rows[:, None], lags]  # (m, 20, 5)
-        ohlcv = np.ascontiguousarray(values.transpose(2, 1, 0))
-        return Windows(tuple(self.symbols[row] for row in rows), ohlcv, self._start[rows, newest])
+        lags = newest + np.arange(1 - LOOKBACK_BARS, 1)[:, None]  # (20, m)
+        minutes, stocks = self._minute.shape
+        ohlcv = np.take(self._values.reshape(len(FIELDS), minutes * stocks), lags * stocks + rows, axis=1)
+        symbols = self.symbols if len(rows) == stocks else tuple(self.symbols[row] for row in rows)
+        return Windows(symbols, ohlcv, self._start_of(self._minute[newest, rows]))
+
+    def _start_of(self, minute: Any) -> Any:
+        """Start of a minute or of many, ns since 1970-01-01 UTC."""
+        return to_ns(self.session.open) + MINUTE_NS * minute
 
     def last_close(self, symbol: str, since: datetime | None = None) -> float | None:
         """Dollars; None where the symbol has shown no bar yet, or none that ended at `since` or later."""
@@ -119,20 +163,62 @@ class SessionBars:
         if row is None or self._count[row] == 0:
             return None
         newest = self._count[row] - 1
-        if since is not None and self._start[row, newest] + MINUTE_NS < to_ns(since):
+        if since is not None and self._start_of(self._minute[newest, row]) + MINUTE_NS < to_ns(since):
             return None
-        return float(self._values[row, newest, 3])
+        return float(self._values[3, newest, row])
 
     def newest_start(self) -> datetime | None:
         """When the newest bar of any symbol began."""
         if not self._count.any():
             return None
-        newest = int(self._start.max())
+        newest = int(self._start_of(self._minute.max()))
         return datetime.fromtimestamp(newest / 1e9, tz=NEW_YORK)
 
 
-def _plausible(values: NDArray[np.float64]) -> bool:
+def _columns(bars: Sequence[Mapping[str, Any]]) -> tuple[Ints, Floats]:
+    """Starts, ns since 1970-01-01 UTC, int64 (n,), and open, high, low, close, volume, float64 (5, n), of raw bars.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: one of them is not what it should be.
+    """
+    instants = [bar["t"] for bar in bars]
+    known = {text: to_ns(datetime.fromisoformat(text)) for text in set(instants)}  # thousands of stocks, few minutes
+    numbers = chain.from_iterable(map(itemgetter(*FIELDS), bars))
+    values = np.fromiter(numbers, np.float64, len(FIELDS) * len(bars))
+    return np.array([known[text] for text in instants]), values.reshape(len(bars), len(FIELDS)).T
+
+
+def _readable_columns(bars: Sequence[Mapping[str, Any]]) -> tuple[Ints, Floats, Ints]:
+    """The same of those that are readable, with their positions, int64."""
+    readable = []
+    for position, bar in enumerate(bars):
+        try:
+            _columns([bar])
+        except UNREADABLE:
+            continue
+        readable.append(position)
+    if not readable:
+        return np.empty(0, np.int64), np.empty((len(FIELDS), 0)), np.empty(0, np.int64)
+    return *_columns([bars[position] for position in readable]), np.array(readable)
+
+
+def _passes(row: Ints, minute: Ints) -> Iterator[slice | Ints]:
+    """Bars in rounds of distinct symbol and minute, so that one that was sent twice is a bar and then its revision."""
+    if np.all((np.diff(minute) > 0) | (np.diff(row) != 0)):  # as Alpaca sends them
+        yield slice(None)
+        return
+    order = np.lexsort((minute, row))  # stable: what was sent first stays first
+    row, minute = row[order], minute[order]
+    position = np.arange(len(order))
+    begins = np.append(True, (row[1:] != row[:-1]) | (minute[1:] != minute[:-1]))
+    nth = position - np.maximum.accumulate(np.where(begins, position, 0))
+    for n in range(int(nth.max()) + 1):
+        yield order[nth == n]
+
+
+def _plausible(values: Floats) -> NDArray[np.bool_]:
+    """Whether each column of open, high, low, close, volume can be right."""
     open_, high, low, close, volume = values
-    if not np.isfinite(values).all():
-        return False
-    return low > 0.0 and volume >= 0.0 and low <= min(open_, close) and max(open_, close) <= high
+    finite = np.isfinite(values).all(axis=0)
+    enclosed = (low <= np.minimum(open_, close)) & (np.maximum(open_, close) <= high)
+    return finite & (low > 0.0) & (volume >= 0.0) & enclosed
