@@ -93,7 +93,8 @@ one_bar = st.one_of(good, good, good, implausible, good.flatmap(broken))
 run = st.builds(
     lambda first, n: [raw(at, 10.0) for at in range(first, first + n)], st.integers(0, 190), st.integers(0, 30)
 )
-bar_lists = st.one_of(run, run, st.lists(one_bar, max_size=30), st.none(), st.just({"t": 1}))
+mixed = st.builds(lambda whole, others: [*whole, *others], run, st.lists(one_bar, max_size=30))
+bar_lists = st.one_of(run, run, mixed, mixed, st.none(), st.just({"t": 1}))
 replies = st.lists(
     st.tuples(st.dictionaries(st.sampled_from([*SYMBOLS, "OTHER"]), bar_lists), st.sampled_from([15.0, 30.5, 215.0])),
     max_size=5,
@@ -135,3 +136,12 @@ def test_a_late_bar_takes_its_place(late: int) -> None:
     again.take({"AAA": [raw(at, 10.0 + at) for at in range(31)]}, SESSION.close)
     assert bars.windows().ohlcv.tobytes() == again.windows().ohlcv.tobytes()
     assert bars.revised == 0
+
+
+def test_a_bar_sent_twice_in_one_reply_is_a_bar_and_its_revision() -> None:
+    bars, once = SessionBars(SESSION, SYMBOLS), SessionBars(SESSION, SYMBOLS)
+    run = [raw(at, 10.0 + at) for at in range(25)]
+    bars.take({"AAA": [*run, raw(24, 50.0)], "BBB": [run[3], *run]}, SESSION.close)
+    once.take({"AAA": [*run[:-1], raw(24, 50.0)], "BBB": run}, SESSION.close)
+    assert bars.windows().ohlcv.tobytes() == once.windows().ohlcv.tobytes()
+    assert (bars.revised, once.revised) == (1, 0)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ Watcher = Callable[[dict[str, Any]], None]
 
 def new_york_time(instant: datetime) -> str:
     """ISO 8601 with the New York offset, to the second (or finer where there is more)."""
-    local = instant.astimezone(NEW_YORK)
+    return _new_york_time(instant.astimezone(UTC))
+
+
+@lru_cache(maxsize=1024)
+def _new_york_time(utc: datetime) -> str:
+    """Of an instant in UTC, where equal times are one instant; ten thousand predictions of a minute share a few."""
+    local = utc.astimezone(NEW_YORK)
     return local.isoformat(timespec="microseconds" if local.microsecond else "seconds")
 
 
