@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,7 +30,7 @@ LINES: Final[dict[str, str]] = {
     "unprotected": "{qty} {symbol} have no resting order: {remedy}",
     "foreign_position": "{qty} {symbol} held that this system did not buy: never touched",
     "day_closed": "day closed: {trades} trades, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
-    "dataset_built": "bars: {bars:,} new, {rows:,} rows of {stocks} stocks over {sessions} sessions",
+    "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
     "model_trained": "model {model} trained: {figures}; {reason}",
     "retrain_failed": "retrain failed, the old model stays in service: {reason}",
     "retrain_interrupted": "retrain interrupted: the next run makes up for it",
@@ -86,7 +86,7 @@ class View:
 
     def event(self, record: dict[str, Any]) -> None:
         """Print an event of the audit that a person wants to see as it happens."""
-        if self._live is None and record["event"] == "minute":
+        if self._live is None:
             self._hourly(datetime.fromisoformat(record["time"]))
         if line := _line(record):
             self._console.say(f"{record['time'][:19].replace('T', ' ')}  {line}")
@@ -95,7 +95,7 @@ class View:
         """Once an hour, before what happens next, the account as it stood at the end of the last minute."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         snapshot = self._snapshot()
-        if snapshot is not None and hour != self._hour:
+        if snapshot is not None and hour != self._hour and now - snapshot.at < timedelta(hours=1):
             self._hour = hour
             self._console.say(f"{snapshot.at.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {_status(snapshot)}")
 
