@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paper_exchange.adapter import WsgiAdapter, mount
+    from paper_exchange.conduct import Conduct
     from paper_exchange.exchange import Books, PaperExchange
     from paper_exchange.store import StateError
+    from paper_exchange.tape import Halt
 
-__all__ = ["Books", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
+__all__ = ["Books", "Conduct", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
 _HOMES = {
     "Books": "exchange",
+    "Conduct": "conduct",
+    "Halt": "tape",
     "PaperExchange": "exchange",
     "StateError": "store",
     "WsgiAdapter": "adapter",

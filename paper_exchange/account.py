@@ -14,7 +14,10 @@ COST_PLACES = Decimal("0.0001")
 
 @dataclass(frozen=True)
 class Fill:
-    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch."""
+    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch.
+
+    `cumulative` and `leaves` are the order's filled and unfilled shares after it.
+    """
 
     sequence: int
     order_id: str
@@ -24,6 +27,8 @@ class Fill:
     price: Decimal
     at: int
     bar: int
+    cumulative: int = 0
+    leaves: int = 0
 
 
 @dataclass

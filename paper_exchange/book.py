@@ -53,9 +53,8 @@ class Book:
     def legs(self, order: Order) -> list[Order]:
         """The legs of an order, target first; of a replaced leg only its replacement."""
         found = [self.orders[leg] for leg in self._legs.get(order.id, ())]
-        return sorted((leg for leg in found if leg.status != "replaced"), key=lambda leg: (leg.role, leg.sequence))[
-            ::-1
-        ]
+        shown = [leg for leg in found if leg.status != "replaced" and not leg.waits_for]
+        return sorted(shown, key=lambda leg: (leg.role, leg.sequence))[::-1]
 
     def group(self, order: Order) -> list[Order]:
         """The open orders that belong together with an order, itself included."""
@@ -68,18 +67,27 @@ class Book:
 
     def selling(self, symbol: str) -> list[Order]:
         """Open orders that hold shares back: sells, legs only once they are awake."""
-        return [one for one in self.open_in(symbol) if not one.buy and one.awake]
+        return [one for one in self.open_in(symbol) if not one.buy and one.awake and not one.waits_for]
 
     def held(self, symbol: str, without: str | None = None) -> int:
         """Shares held back by open sells; a stop and a target on the same shares hold them once."""
         most: dict[str, int] = {}
         for order in self.selling(symbol):
             if order.group != without:
-                most[order.group] = max(most.get(order.group, 0), order.remaining)
+                most[order.group] = max(most.get(order.group, 0), order.remaining, self._successor(order).remaining)
         return sum(most.values())
 
     def reserved(self, without: str | None = None) -> Decimal:
-        """Dollars kept back by open buys."""
-        return sum(
-            (one.remaining * one.reserve for one in self.open.values() if one.buy and one.id != without), Decimal(0)
-        )
+        """Dollars kept back by open buys; by one that is being replaced, the larger of the two sums."""
+        total = Decimal(0)
+        for one in self.open.values():
+            if one.buy and one.id != without and not one.waits_for:
+                total += one.remaining * one.reserve
+                if one.successor:
+                    new = self._successor(one)
+                    total += max(Decimal(0), new.remaining * new.reserve - one.remaining * one.reserve)
+        return total
+
+    def _successor(self, order: Order) -> Order:
+        """The replacement that an order waits for; itself where there is none."""
+        return self.orders[order.successor] if order.successor else order

@@ -81,23 +81,27 @@ class Calendar:
             "next_close": eastern(self.closing_after(instant).close),
         }
 
-    def days(self, start: date | None, end: date | None) -> list[dict[str, str]]:
-        """The body of `/v2/calendar`: trading days of [start, end], both inclusive."""
-        return [
-            self._day(session)
-            for session in self.sessions
-            if (start is None or session.day >= start) and (end is None or session.day <= end)
-        ]
+    def days(self, start: date | None, end: date | None, settled: bool = False) -> list[dict[str, str]]:
+        """The body of `/v2/calendar`: trading days (or those that settle) in [start, end], both inclusive."""
+        found = []
+        for session in self.sessions:
+            day = self.settlement(session) if settled else session.day
+            if (start is None or day >= start) and (end is None or day <= end):
+                found.append(self._day(session))
+        return found
+
+    def settlement(self, session: Session) -> date:
+        """The day on which a session's trades settle: the next trading day."""
+        return self.sessions[min(session.index + 1, len(self.sessions) - 1)].day
 
     def _day(self, session: Session) -> dict[str, str]:
-        settlement = self.sessions[min(session.index + 1, len(self.sessions) - 1)]
         return {
             "date": session.day.isoformat(),
             "open": _wall(session.open).strftime("%H:%M"),
             "close": _wall(session.close).strftime("%H:%M"),
             "session_open": _wall(session.pre_open).strftime("%H%M"),
             "session_close": _wall(session.after_close).strftime("%H%M"),
-            "settlement_date": settlement.day.isoformat(),
+            "settlement_date": self.settlement(session).isoformat(),
         }
 
     def _at(self, index: int, instant: int) -> Session:

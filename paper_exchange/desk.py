@@ -5,6 +5,16 @@ from __future__ import annotations
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
+from paper_exchange.checks import (
+    check_buying_power,
+    check_client_id,
+    check_replaceable,
+    check_shares,
+    check_trading,
+    check_wash_trade,
+    lifetime,
+    reserve_of,
+)
 from paper_exchange.engine import Engine
 from paper_exchange.orders import Order
 from paper_exchange.validation import (
@@ -18,42 +28,37 @@ from paper_exchange.validation import (
     time_in_force_of,
     whole_shares,
 )
-from paper_exchange.wire import (
-    FORBIDDEN,
-    MINUTE,
-    ApiError,
-    against_rule,
-    bad_parameter,
-    not_found,
-    number,
-    parse_decimal,
-)
-
-MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
+from paper_exchange.wire import MINUTE, ApiError, against_rule, bad_parameter, not_found, parse_decimal
 
 
 def submit(engine: Engine, body: Any, now: int) -> Order:
     """Take a new order, with its legs.
 
     Raises:
-        ApiError: 422 for the request itself, 403 for buying power or shares that are not there.
+        ApiError: 422 for the request itself, 403 for wash trades, buying power or shares that are not there.
     """
     draft = draft_of(body)
+    check_trading(engine)
     check_asset(draft, engine.tape.listings.get(draft.symbol))
-    _check_client_id(engine, draft.client_order_id)
+    if engine.tape.halted(draft.symbol, now):
+        raise against_rule(f'asset "{draft.symbol}" is not tradable')
+    check_client_id(engine, draft.client_order_id)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
-    reserve = _reserve(draft.type, draft.limit_price, draft.stop_price, price) if draft.side == "buy" else Decimal(0)
+    times = lifetime(engine, draft.time_in_force, draft.extended_hours, now + engine.conduct.delay)
+    check_wash_trade(engine, draft)
+    reserve = reserve_of(draft.type, draft.limit_price, draft.stop_price, price) if draft.side == "buy" else Decimal(0)
     if draft.side == "buy":
         check_buying_power(engine, draft.qty * reserve)
     else:
         check_shares(engine, draft.symbol, draft.qty)
-    return _enter(engine, draft, reserve, now)
+    return _enter(engine, draft, reserve, times, now)
 
 
-def _enter(engine: Engine, draft: Draft, reserve: Decimal, now: int) -> Order:
-    live_from, expires_at = lifetime(engine, draft.time_in_force, draft.extended_hours, now)
+def _enter(engine: Engine, draft: Draft, reserve: Decimal, times: tuple[int, int], now: int) -> Order:
+    live_from, expires_at = times
     sequence, order_id, client_id = engine.next_ids()
+    delay = engine.conduct.delay
     head = Order(
         id=order_id,
         sequence=sequence,
@@ -69,7 +74,8 @@ def _enter(engine: Engine, draft: Draft, reserve: Decimal, now: int) -> Order:
         submitted_at=now,
         live_from=live_from,
         expires_at=expires_at,
-        status="new" if live_from <= now else "accepted",
+        status="pending_new" if delay else "new" if live_from <= now else "accepted",
+        pending_until=now + delay if delay else None,
         order_class=draft.order_class,
         role={"": "simple", "oco": "target"}.get(draft.order_class, "entry"),
         limit_price=draft.limit_price,
@@ -82,6 +88,7 @@ def _enter(engine: Engine, draft: Draft, reserve: Decimal, now: int) -> Order:
     for role, leg in legs:
         if leg is not None:
             engine.book.add(_leg(engine, head, role, leg))
+    engine.events.tell(head.status, head, now)
     return head
 
 
@@ -112,63 +119,6 @@ def _leg(engine: Engine, head: Order, role: str, leg: Leg) -> Order:
     )
 
 
-def lifetime(engine: Engine, time_in_force: str, extended: bool, now: int) -> tuple[int, int | None]:
-    """The start of the first bar that an order of this instant can trade in, and the instant at which it ends.
-
-    In its session it can trade from the minute in progress on; outside it waits for the next open.
-    """
-    calendar = engine.calendar
-    session = calendar.extended_after(now) if extended else calendar.closing_after(now)
-    begin, end = (session.pre_open, session.after_close) if extended else (session.open, session.close)
-    live_from = begin if now < begin else now // MINUTE * MINUTE
-    return live_from, end if time_in_force == "day" else None
-
-
-def _reserve(kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None) -> Decimal:
-    """Dollars a share that a buy keeps back: its limit; else 3% over the stop or the last price."""
-    if limit is not None:
-        return limit
-    base = stop if stop is not None else price
-    return Decimal(0) if base is None else (base * MARKET_BUFFER).quantize(Decimal("0.0001"))
-
-
-def _check_client_id(engine: Engine, client_order_id: str | None) -> None:
-    if client_order_id is not None and engine.book.by_client_id(client_order_id) is not None:
-        raise bad_parameter("client_order_id must be unique")
-
-
-def check_buying_power(engine: Engine, cost: Decimal, without: str | None = None) -> None:
-    """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
-    power = engine.ledger.cash - engine.book.reserved(without=without)
-    if cost > power:
-        raise ApiError(
-            403, "insufficient buying power", FORBIDDEN, buying_power=number(power, 2), cost_basis=number(cost, 2)
-        )
-
-
-def check_shares(engine: Engine, symbol: str, qty: int, without: str | None = None) -> None:
-    """403 if that many shares are not there, or are held back by other orders than the group `without`."""
-    existing = engine.ledger.qty(symbol)
-    if not existing:
-        listing = engine.tape.listings[symbol]
-        short = "account is not allowed to short" if listing.shortable else f'asset "{symbol}" cannot be sold short'
-        raise ApiError(403, short, FORBIDDEN)
-    held = engine.book.held(symbol, without=without)
-    available = existing - held
-    if qty > available:
-        related = [one.id for one in engine.book.selling(symbol) if one.group != without]
-        raise ApiError(
-            403,
-            f"insufficient qty available for order (requested: {qty}, available: {available})",
-            FORBIDDEN,
-            available=str(available),
-            existing_qty=str(existing),
-            held_for_orders=str(held),
-            related_orders=related,
-            symbol=symbol,
-        )
-
-
 def find(engine: Engine, order_id: str) -> Order:
     """The order with an id.
 
@@ -181,38 +131,54 @@ def find(engine: Engine, order_id: str) -> Order:
     return order
 
 
-def cancel(engine: Engine, order: Order, now: int) -> list[Order]:
-    """Cancel an order and all that belongs to it.
+def cancel(engine: Engine, order: Order, now: int) -> None:
+    """Cancel an order and all that belongs to it; where requests take time it is in pending_cancel until then.
 
     Raises:
-        ApiError: 422 / 42210000 if it is over already.
+        ApiError: 422 / 42210000 if it is over already, or waits to be cancelled or replaced.
     """
     if not order.is_open:
         raise against_rule(f'order is already in "{order.status}" state')
-    return engine.end_group(order, "canceled", now)
+    if order.waits_for or order.status in ("pending_cancel", "pending_replace"):
+        raise against_rule(f'unable to cancel order, order is in "{order.status}" state')
+    if not engine.conduct.delay:
+        engine.life.end_group(order, "canceled", now)
+        return
+    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.conduct.delay
+    engine.book.touch(order)
+    engine.events.tell("pending_cancel", order, now)
 
 
-def cancel_all(engine: Engine, now: int) -> list[Order]:
-    """Cancel whatever is open; returns it."""
-    ended = list(engine.book.open.values())
-    for order in ended:
-        order.finish("canceled", now)
-        engine.book.touch(order)
-    return ended
+def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[str, int]]:
+    """Cancel whatever is open; returns (order id, HTTP status) of each.  `at_once`: without the usual latency."""
+    done: list[tuple[str, int]] = []
+    for order in list(engine.book.open.values()):
+        if not order.is_open:
+            continue  # it went with one before it
+        if at_once or not engine.conduct.delay:
+            engine.life.finish(order, "canceled", now)
+            done.append((order.id, 200))
+            continue
+        try:
+            cancel(engine, order, now)
+        except ApiError as error:
+            done.append((order.id, error.status))
+        else:
+            done.append((order.id, 200))
+    return done
 
 
 def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
     """A new order with new terms in the place of an open one; a leg stays in its group.
+
+    `qty` is what the new order shall trade; left out, it is what the old one still lacks.
 
     Raises:
         ApiError: 422 if nothing changes, the order is over or not at the exchange yet; 403 as for a new order.
     """
     if not isinstance(body, dict):
         raise bad_parameter("request body format is invalid")
-    if not order.is_open:
-        raise against_rule(f'order is already in "{order.status}" state')
-    if order.status == "accepted":
-        raise against_rule("unable to replace order, order isn't sent to exchange yet")
+    check_replaceable(order)
     new = _changed(engine, order, body, now)
     if order.buy:
         check_buying_power(engine, new.remaining * new.reserve, without=order.id)
@@ -220,23 +186,26 @@ def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
         check_shares(engine, order.symbol, new.qty, without=order.group)
     new.sequence, new.id, generated = engine.next_ids()
     new.client_order_id = client_id_of(body.get("client_order_id")) or generated
-    order.replaced_by = new.id
-    order.finish("replaced", now)
-    engine.book.touch(order)
     engine.book.add(new)
-    for leg in engine.book.legs(order):
-        leg.qty = new.qty
-        engine.book.adopt(leg, new.id)
+    if not engine.conduct.delay:
+        engine.life.replace(order, new, now)
+        return new
+    new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
+    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.conduct.delay
+    engine.book.touch(order)
+    engine.events.tell("pending_replace", order, now)
     return new
 
 
 def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Order:
     """The order with the body's terms, checked; ids still those of the old one."""
     terms: dict[str, Any] = {}
+    if body.get("notional") not in (None, ""):
+        raise bad_parameter("notional orders cannot be replaced")
     if body.get("qty") not in (None, ""):
         terms["qty"] = whole_shares(body["qty"])
     if body.get("time_in_force") not in (None, ""):
-        terms["time_in_force"] = time_in_force_of(body["time_in_force"])
+        terms["time_in_force"] = _lasting(body["time_in_force"], order)
     for field in ("limit_price", "stop_price"):
         price = tidy_price(body.get(field), field)
         if price is not None:
@@ -245,21 +214,36 @@ def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Or
             terms[field] = price
     if body.get("trail") not in (None, ""):
         raise bad_parameter("trail is for trailing_stop orders, which this exchange does not take")
-    _check_client_id(engine, client_id_of(body.get("client_order_id")))
+    check_client_id(engine, client_id_of(body.get("client_order_id")))
     if all(getattr(order, field) == value for field, value in terms.items()):
         raise against_rule("order parameters are not changed")
+    return _renewed(engine, order, {"qty": order.remaining} | terms, now)
+
+
+def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> Order:
     new = Order(**(vars(order) | terms))
     if new.extended_hours and new.time_in_force != "day":
         raise against_rule("extended hours order must be DAY limit orders")
     new.replaces, new.replaced_by = order.id, None
     new.created_at = new.submitted_at = new.updated_at = now
-    if order.parent is None or "time_in_force" in terms:
+    if new.filled_qty:
+        new.filled_qty, new.filled_value = 0, Decimal(0)
+        new.status = "new"
+    if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
         new.live_from, new.expires_at = lifetime(engine, new.time_in_force, new.extended_hours, now)
-    new.live_from = max(now // MINUTE * MINUTE, order.live_from)
+    new.live_from = max((now + engine.conduct.delay) // MINUTE * MINUTE, order.live_from)
     if new.buy:
         price = engine.tape.last_price(order.symbol, now)
-        new.reserve = _reserve(new.type, new.limit_price, new.stop_price, price)
+        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price)
     return new
+
+
+def _lasting(value: Any, order: Order) -> str:
+    """A time in force that an order can be moved to: day or gtc, or the one it has."""
+    found = time_in_force_of(value)
+    if found not in ("day", "gtc") and found != order.time_in_force:
+        raise against_rule(f"time_in_force cannot be changed to {found}")
+    return found
 
 
 def close_position(engine: Engine, symbol: str, qty: Any, percentage: Any, now: int) -> Order:

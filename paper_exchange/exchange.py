@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,11 +14,13 @@ from flask import Flask
 from paper_exchange.account import Fill
 from paper_exchange.app import make_app
 from paper_exchange.calendar import xnys
+from paper_exchange.conduct import Conduct
 from paper_exchange.engine import Engine
+from paper_exchange.events import TradeEvent
 from paper_exchange.market import Market
 from paper_exchange.orders import Order
 from paper_exchange.store import Store
-from paper_exchange.tape import Tape
+from paper_exchange.tape import Halt, Tape
 from paper_exchange.wire import from_ns
 
 
@@ -55,7 +57,8 @@ class PaperExchange:
     `now` returns an aware datetime; it is the exchange's only clock.  `cash` is the opening balance in dollars (a
     state file that exists already has its own).  `state_path` is a file that survives a restart, None keeps everything
     in memory.  `keys` are the key id and secret to accept, None accepts any that are not empty.  `rate_limit` is in
-    requests a minute of the exchange's clock, None enforces none.
+    requests a minute of the exchange's clock and a key, None enforces none.  `conduct` says how it behaves beyond the
+    rules (partial fills, latency), `halts` which stocks do not trade when.
 
     Raises:
         StateError: the state file cannot be used.
@@ -71,10 +74,13 @@ class PaperExchange:
         keys: tuple[str, str] | None = None,
         rate_limit: int | None = None,
         account: str = "paper",
+        conduct: Conduct | None = None,
+        halts: Sequence[Halt] = (),
     ) -> None:
         self._lock = threading.RLock()
         self._store = Store(state_path) if state_path else None
-        self._engine = Engine(Tape(market, xnys()), now, Decimal(cash), self._store, account)
+        tape = Tape(market, xnys(), halts)
+        self._engine = Engine(tape, now, Decimal(cash), self._store, account, conduct)
         self.description = market.description
         self.app: Flask = make_app(self._engine, self._lock, keys, rate_limit)
 
@@ -99,6 +105,13 @@ class PaperExchange:
                 fills=tuple(ledger.fills),
                 orders=tuple(Order(**vars(order)) for order in self._engine.book.orders.values()),
             )
+
+    def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
+        """Call `listener` with every order event from now on, in order; returns what ends that.
+
+        It is called while the exchange is locked: it must be quick, and ask the exchange nothing.
+        """
+        return self._engine.events.listen(listener)
 
     def close(self) -> None:
         """Save and close the state file; the exchange is not to be used after it."""

@@ -27,7 +27,8 @@ class Bar:
 class Terms:
     """What an order asks for, as far as its price goes.
 
-    `kind` is market, limit, stop or stop_limit; `triggered` says that a stop_limit has already become a limit.
+    `kind` is market, limit, stop or stop_limit; `triggered` says that a stop_limit has already become a limit, and a
+    stop (of which a part was filled) a market order.
     """
 
     kind: str
@@ -62,13 +63,18 @@ def match(terms: Terms, bar: Bar) -> Match:
     Market: the open.  Limit: the open if it is as good as the limit, else the limit if the bar touched it (touching is
     enough).  Stop: the open if it is beyond the stop, else the stop if the bar touched it.
     """
-    if terms.kind == "market":
-        return Match(bar.open)
+    if terms.kind == "market" or (terms.kind == "stop" and terms.triggered):
+        return Match(bar.open, terms.triggered)
     if terms.kind == "limit" or terms.triggered:
         return Match(_limit(terms, bar), terms.triggered)
     if terms.kind == "stop":
         return Match(_stop(terms, bar))
     return _stop_limit(terms, bar)
+
+
+def auction(bar: Bar, price: Decimal) -> Bar:
+    """The opening or closing auction of a bar: everything at one price."""
+    return Bar(bar.start, price, price, price, price)
 
 
 def _limit(terms: Terms, bar: Bar) -> Decimal | None:
@@ -103,6 +109,8 @@ def match_exit(
     The open comes before anything else, then the stop, then the target.  `entered` is given in the bar in which the
     entry itself traded, None in every later one.
     """
+    if stop is not None and stop.kind == "stop" and stop.triggered:
+        return "stop", Match(bar.open, triggered=True)
     if target is not None and entered in (None, Entered.AT_OPEN) and _opens_beyond(target, bar):
         return "target", Match(bar.open)
     if stop is not None:

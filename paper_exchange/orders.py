@@ -12,7 +12,11 @@ from typing import Any
 from paper_exchange.matching import Terms
 from paper_exchange.wire import number, rfc3339
 
-OPEN_STATUSES = frozenset({"accepted", "new", "held", "partially_filled", "pending_new"})
+OPEN_STATUSES = frozenset(
+    {"accepted", "new", "held", "partially_filled", "pending_new", "pending_cancel", "pending_replace"}
+)
+WORKING = frozenset({"new", "held", "partially_filled", "pending_cancel", "pending_replace"})
+FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
 
 
 @dataclass
@@ -20,9 +24,11 @@ class Order:
     """One order.  Instants are nanoseconds since the epoch (UTC) or None, prices Decimals of dollars, qty shares.
 
     `role` is simple, entry, target or stop; `parent` is the order that a leg belongs to.  A leg is `awake` once its
-    entry has filled.  `live_from` is the first instant at which a bar may start that the order can trade in,
-    `expires_at` the instant at which it ends (None: good till cancelled).  `reserve` is the dollars a share that an
-    open buy keeps back from the buying power.
+    entry has filled completely.  `live_from` is the first instant at which a bar may start that the order can trade
+    in, `expires_at` the instant at which it ends.  `reserve` is the dollars a share that an open buy keeps back from
+    the buying power.  `pending_until` is the instant at which a pending_* status turns into what was asked for;
+    `successor` is the replacement that an order in pending_replace waits for, `waits_for` the same seen from there.
+    `filled_before` counts the shares that the orders filled whose place this one took.
     """
 
     id: str
@@ -58,11 +64,20 @@ class Order:
     replaced_at: int | None = None
     replaced_by: str | None = None
     replaces: str | None = None
+    pending_until: int | None = None
+    successor: str | None = None
+    waits_for: str | None = None
+    filled_before: int = 0
 
     @property
     def is_open(self) -> bool:
         """Whether anything can still happen to it."""
         return self.status in OPEN_STATUSES
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is at the exchange and can trade, its hours permitting."""
+        return self.awake and self.waits_for is None and self.status in WORKING
 
     @property
     def buy(self) -> bool:
@@ -88,8 +103,8 @@ class Order:
         """Move to a terminal status at an instant."""
         self.status = status
         self.updated_at = at
-        field = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
-        setattr(self, field.get(status, "replaced_at"), at)
+        self.pending_until = None
+        setattr(self, FINISHED_AT.get(status, "replaced_at"), at)
 
     def to_text(self) -> str:
         """Itself as one line of JSON, for the store."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from paper_exchange.account import Fill, Holding, Ledger
 from paper_exchange.orders import Order
@@ -35,6 +36,7 @@ class Saved:
     sequence: int
     processed: int
     created_at: int
+    configurations: dict[str, Any]
 
 
 class Store:
@@ -76,7 +78,8 @@ class Store:
             fields = json.loads(text)
             ledger.fills.append(Fill(**(fields | {"price": Decimal(fields["price"])})))
         orders = [Order.from_text(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
-        return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"])
+        configurations = body.get("configurations", {})
+        return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
 
     def save(self, state: Saved, new_fills: Sequence[Fill]) -> None:
         """Write changed orders, new fills and the account, all or nothing."""
@@ -90,6 +93,7 @@ class Store:
             "sequence": state.sequence,
             "processed": state.processed,
             "created_at": state.created_at,
+            "configurations": state.configurations,
         }
         self._db.execute("BEGIN IMMEDIATE")
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
 
 from paper_exchange.calendar import Calendar, Session
+from paper_exchange.frames import trade_counts
 from paper_exchange.market import BarColumns, Listing, Market
 from paper_exchange.matching import Bar
-from paper_exchange.wire import MINUTE, price_of
+from paper_exchange.wire import MINUTE, price_of, to_ns
 
 CACHED_SESSIONS = 2048  # of one symbol each, about 20 kB
 LOOK_BACK = 30  # sessions searched for a last price before a stock counts as one that never traded
@@ -31,14 +34,39 @@ class DayBar:
     vwap: float
 
 
+@dataclass(frozen=True)
+class Halt:
+    """A stock does not trade from `start` up to `end` (aware datetimes): no bars, no new orders, not tradable."""
+
+    symbol: str
+    start: datetime
+    end: datetime
+
+    def covers(self, instant: int) -> bool:
+        """Whether an instant (ns since the epoch) lies in it."""
+        return to_ns(self.start) <= instant < to_ns(self.end)
+
+    def without(self, bars: BarColumns) -> BarColumns:
+        """The bars that do not begin in it."""
+        keep = (bars.start < to_ns(self.start)) | (bars.start >= to_ns(self.end))
+        return BarColumns(
+            bars.start[keep], bars.open[keep], bars.high[keep], bars.low[keep], bars.close[keep], bars.volume[keep]
+        )
+
+
 class Tape:
     """Reads a market through a cache, and never past an instant that it is given."""
 
-    def __init__(self, market: Market, calendar: Calendar) -> None:
+    def __init__(self, market: Market, calendar: Calendar, halts: Sequence[Halt] = ()) -> None:
         self.market = market
+        self._halts = tuple(halts)
         self.calendar = calendar
         self.listings: dict[str, Listing] = {listing.symbol: listing for listing in market.listings}
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
+
+    def halted(self, symbol: str, instant: int) -> bool:
+        """Whether trading of a stock is halted at an instant."""
+        return any(one.symbol == symbol and one.covers(instant) for one in self._halts)
 
     def session_bars(self, symbol: str, session: Session) -> BarColumns:
         """All bars of a listed symbol in a session, those to come included: for this module and matching only."""
@@ -46,6 +74,9 @@ class Tape:
         found = self._cache.get(key)
         if found is None:
             found = self.market.session_bars(symbol, session.day)
+            for halt in self._halts:
+                if halt.symbol == symbol:
+                    found = halt.without(found)
             self._cache[key] = found
             if len(self._cache) > CACHED_SESSIONS:
                 self._cache.popitem(last=False)
@@ -56,6 +87,19 @@ class Tape:
     def ended(self, bars: BarColumns, instant: int) -> int:
         """How many of the bars are over at an instant."""
         return int(np.searchsorted(bars.start, instant - MINUTE, side="right"))
+
+    def shown(self, symbol: str, session: Session, instant: int) -> BarColumns:
+        """The session's bars that market data shows at an instant."""
+        bars = self.session_bars(symbol, session)
+        cut = slice(0, self.ended(bars, instant))
+        return BarColumns(
+            bars.start[cut], bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut]
+        )
+
+    def news(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
+        """What market data shows anew in (after, until]: ("b", start of the bar), oldest first."""
+        starts = self.session_bars(symbol, session).start + MINUTE
+        return [("b", start - MINUTE) for start in starts[(starts > after) & (starts <= until)].tolist()]
 
     def newly_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
         """Bars of the session that ended in (after, until], oldest first."""
@@ -86,29 +130,23 @@ class Tape:
 
     def day_bar(self, symbol: str, session: Session, instant: int) -> DayBar | None:
         """The session's bars that are over, as one; None if there are none."""
-        bars = self.session_bars(symbol, session)
-        count = self.ended(bars, instant)
-        if not count:
+        bars = self.shown(symbol, session, instant)
+        if not len(bars):
             return None
-        volume = bars.volume[:count]
+        volume = bars.volume
         total = int(volume.sum())
-        typical = (bars.high[:count] + bars.low[:count] + bars.close[:count]) / 3
+        typical = (bars.high + bars.low + bars.close) / 3
         vwap = float((typical * volume).sum() / total) if total else float(typical[-1])
         return DayBar(
             start=session.pre_open - 4 * 60 * MINUTE,
             open=float(bars.open[0]),
-            high=float(bars.high[:count].max()),
-            low=float(bars.low[:count].min()),
-            close=float(bars.close[count - 1]),
+            high=float(bars.high.max()),
+            low=float(bars.low.min()),
+            close=float(bars.close[-1]),
             volume=total,
             trades=int(trade_counts(volume).sum()),
             vwap=round(vwap, 6),
         )
-
-
-def trade_counts(volume: np.ndarray) -> np.ndarray:
-    """An estimate of the number of trades, one for every 100 shares: the bars do not tell it."""
-    return np.maximum(volume // 100, 1)
 
 
 def _bar(bars: BarColumns, index: int) -> Bar:

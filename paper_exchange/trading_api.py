@@ -1,28 +1,30 @@
-"""The trading half of the REST interface: `/v2/account`, clock, calendar, assets, orders, positions."""
+"""The trading half of the REST interface: account, clock, calendar, assets, orders, positions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from flask import Blueprint, request
 
-from paper_exchange import desk, views
+from paper_exchange import desk, lists, markets, portfolio, views
 from paper_exchange.engine import Engine
-from paper_exchange.orders import Order, to_wire
+from paper_exchange.lists import with_legs
+from paper_exchange.orders import to_wire
 from paper_exchange.replies import reply, with_now
-from paper_exchange.wire import ApiError, bad_parameter, not_found, parse_instant
-
-MAX_ORDERS = 500
+from paper_exchange.trading_query import choice_of, day_of_query, flag_of
+from paper_exchange.validation import changed_configurations
+from paper_exchange.wire import ApiError, bad_parameter, not_found
 
 
 def trading_routes(engine: Engine) -> Blueprint:
     """Every trading route over one engine."""
     routes = Blueprint("trading", __name__)
     _account_routes(routes, engine)
+    _time_routes(routes, engine)
+    _asset_routes(routes, engine)
+    _order_list_routes(routes, engine)
     _order_routes(routes, engine)
     _position_routes(routes, engine)
     return routes
@@ -34,29 +36,62 @@ def _account_routes(routes: Blueprint, engine: Engine) -> None:
     def account(now: int) -> Any:
         return reply(views.account(engine, now))
 
+    @routes.get("/v2/account/configurations")
+    @with_now
+    def configurations(now: int) -> Any:
+        return reply(engine.configurations)
+
+    @routes.patch("/v2/account/configurations")
+    @with_now
+    def configure(now: int) -> Any:
+        engine.configure(changed_configurations(_body()))
+        return reply(engine.configurations)
+
+    @routes.get("/v2/account/portfolio/history")
+    @with_now
+    def portfolio_history(now: int) -> Any:
+        return reply(portfolio.history(engine, request.args, now))
+
+    @routes.get("/v2/account/activities")
+    @routes.get("/v2/account/activities/<kind>")
+    @with_now
+    def activities(now: int, kind: str | None = None) -> Any:
+        return reply(lists.activities(engine, request.args, kind))
+
+
+def _time_routes(routes: Blueprint, engine: Engine) -> None:
+    calendar = engine.calendar
+
     @routes.get("/v2/clock")
     @with_now
     def clock(now: int) -> Any:
-        return reply(engine.calendar.clock(now))
+        return reply(calendar.clock(now))
 
     @routes.get("/v2/calendar")
     @with_now
-    def calendar(now: int) -> Any:
-        return reply(engine.calendar.days(_day("start"), _day("end")))
+    def days(now: int) -> Any:
+        settled = choice_of(request.args, "date_type", ("TRADING", "SETTLEMENT"), "TRADING") == "SETTLEMENT"
+        start, end = day_of_query(request.args, "start"), day_of_query(request.args, "end")
+        return reply(calendar.days(start, end, settled))
 
+    @routes.get("/v3/clock")
+    @with_now
+    def clocks(now: int) -> Any:
+        names = [name for name in (request.args.get("markets") or "NYSE,NASDAQ").split(",") if name]
+        at = markets.instant_of(request.args, now)
+        return reply({"clocks": [markets.clock(calendar, name, at) for name in names]})
+
+    @routes.get("/v3/calendar/<market>")
+    @with_now
+    def market_days(now: int, market: str) -> Any:
+        return reply(markets.days(calendar, market, request.args, now))
+
+
+def _asset_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.get("/v2/assets")
     @with_now
     def assets(now: int) -> Any:
-        wanted = {field: request.args.get(field) for field in ("status", "exchange")}
-        kind = request.args.get("asset_class") or "us_equity"
-        found = [views.asset(engine, listing) for listing in engine.tape.listings.values()]
-        return reply(
-            [
-                one
-                for one in found
-                if kind == one["class"] and all(not value or one[field] == value for field, value in wanted.items())
-            ]
-        )
+        return reply(lists.assets(engine, request.args, now))
 
     @routes.get("/v2/assets/<symbol>")
     @with_now
@@ -64,48 +99,24 @@ def _account_routes(routes: Blueprint, engine: Engine) -> None:
         listing = engine.tape.listings.get(_symbol(engine, symbol))
         if listing is None:
             raise not_found(f"asset not found for {symbol}")
-        return reply(views.asset(engine, listing))
-
-    @routes.get("/v2/account/activities")
-    @routes.get("/v2/account/activities/<kind>")
-    @with_now
-    def activities(now: int, kind: str | None = None) -> Any:
-        return reply(_activities(engine, request.args, kind))
+        return reply(views.asset(engine, listing, now))
 
 
-def _order_routes(routes: Blueprint, engine: Engine) -> None:
+def _order_list_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.post("/v2/orders")
     @with_now
     def submit(now: int) -> Any:
-        order = desk.submit(engine, _body(), now)
-        return reply(_with_legs(engine, order))
+        return reply(with_legs(engine, desk.submit(engine, _body(), now)))
 
     @routes.get("/v2/orders")
     @with_now
     def orders(now: int) -> Any:
-        return reply(list_orders(engine, request.args))
+        return reply(lists.orders(engine, request.args))
 
     @routes.delete("/v2/orders")
     @with_now
     def cancel_all(now: int) -> Any:
-        return reply([{"id": order.id, "status": 200} for order in desk.cancel_all(engine, now)], 207)
-
-    @routes.get("/v2/orders/<order_id>")
-    @with_now
-    def order(now: int, order_id: str) -> Any:
-        found = desk.find(engine, order_id)
-        return reply(_with_legs(engine, found) if _flag(request.args.get("nested")) else to_wire(found))
-
-    @routes.patch("/v2/orders/<order_id>")
-    @with_now
-    def replace(now: int, order_id: str) -> Any:
-        return reply(_with_legs(engine, desk.replace(engine, desk.find(engine, order_id), _body(), now)))
-
-    @routes.delete("/v2/orders/<order_id>")
-    @with_now
-    def cancel(now: int, order_id: str) -> Any:
-        desk.cancel(engine, desk.find(engine, order_id), now)
-        return reply(None, 204)
+        return reply([{"id": order_id, "status": status} for order_id, status in desk.cancel_all(engine, now)], 207)
 
     @routes.get("/v2/orders:by_client_order_id")
     @with_now
@@ -116,7 +127,26 @@ def _order_routes(routes: Blueprint, engine: Engine) -> None:
         found = engine.book.by_client_id(client_id)
         if found is None:
             raise not_found(f"order not found for {client_id}")
-        return reply(_with_legs(engine, found) if _flag(request.args.get("nested")) else to_wire(found))
+        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else to_wire(found))
+
+
+def _order_routes(routes: Blueprint, engine: Engine) -> None:
+    @routes.get("/v2/orders/<order_id>")
+    @with_now
+    def order(now: int, order_id: str) -> Any:
+        found = desk.find(engine, order_id)
+        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else to_wire(found))
+
+    @routes.patch("/v2/orders/<order_id>")
+    @with_now
+    def replace(now: int, order_id: str) -> Any:
+        return reply(with_legs(engine, desk.replace(engine, desk.find(engine, order_id), _body(), now)))
+
+    @routes.delete("/v2/orders/<order_id>")
+    @with_now
+    def cancel(now: int, order_id: str) -> Any:
+        desk.cancel(engine, desk.find(engine, order_id), now)
+        return reply(None, 204)
 
 
 def _position_routes(routes: Blueprint, engine: Engine) -> None:
@@ -143,8 +173,8 @@ def _position_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.delete("/v2/positions")
     @with_now
     def close_all(now: int) -> Any:
-        if _flag(request.args.get("cancel_orders")):
-            desk.cancel_all(engine, now)
+        if flag_of(request.args, "cancel_orders"):
+            desk.cancel_all(engine, now, at_once=True)
         return reply([_closed(engine, symbol, now) for symbol in list(engine.ledger.holdings)], 207)
 
 
@@ -156,104 +186,12 @@ def _closed(engine: Engine, symbol: str, now: int) -> dict[str, Any]:
     return {"symbol": symbol, "status": 200, "body": to_wire(order)}
 
 
-def list_orders(engine: Engine, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The body of GET `/v2/orders`.
-
-    With `nested` a leg is shown under its parent, and by itself only where the parent does not match the filters:
-    what is open is never out of sight.
-    """
-    status = query.get("status") or "open"
-    if status not in ("open", "closed", "all"):
-        raise bad_parameter(f"invalid status: {status!r}")
-    direction = query.get("direction") or "desc"
-    if direction not in ("asc", "desc"):
-        raise bad_parameter(f"invalid direction: {direction!r}")
-    limit = _limit(query.get("limit"), 50, MAX_ORDERS)
-    nested = _flag(query.get("nested"))
-    pool = engine.book.open if status == "open" else engine.book.orders
-    wanted = _filter(query, status)
-    found = [order for order in pool.values() if wanted(order)]
-    shown = {order.id for order in found}
-    if nested:
-        found = [order for order in found if order.parent not in shown]
-    found.sort(key=lambda order: order.sequence, reverse=direction == "desc")
-    found = found[:limit]
-    return [_with_legs(engine, order) if nested else to_wire(order) for order in found]
-
-
-def _filter(query: Mapping[str, str], status: str) -> Callable[[Order], bool]:
-    symbols, side = (query.get("symbols") or "").split(","), query.get("side")
-    after, until = _instant(query, "after"), _instant(query, "until")
-
-    def wanted(order: Order) -> bool:
-        return (
-            (status == "all" or order.is_open == (status == "open"))
-            and (symbols == [""] or order.symbol in symbols)
-            and (not side or order.side == side)
-            and (after is None or order.submitted_at > after)
-            and (until is None or order.submitted_at < until)
-        )
-
-    return wanted
-
-
-def _with_legs(engine: Engine, order: Order) -> dict[str, Any]:
-    return to_wire(order, engine.book.legs(order) or None)
-
-
-def _activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> list[dict[str, Any]]:
-    wanted = kind or query.get("activity_types")
-    if (wanted and "FILL" not in wanted.split(",")) or query.get("category") == "non_trade_activity":
-        return []
-    after, until = _instant(query, "after"), _instant(query, "until")
-    rows = [
-        views.activity(engine, fill)
-        for fill in engine.ledger.fills
-        if (after is None or fill.at > after) and (until is None or fill.at < until)
-    ]
-    if (query.get("direction") or "desc") == "desc":
-        rows.reverse()
-    token = query.get("page_token")
-    if token:
-        places = [index for index, row in enumerate(rows) if row["id"] == token]
-        rows = rows[places[0] + 1 :] if places else []
-    return rows[: _limit(query.get("page_size"), 100, 100)]
-
-
 def _body() -> Any:
     try:
         # Decimals: 0.1 + 0.2 has to arrive as the sender wrote it, to be refused as Alpaca refuses it.
         return json.loads(request.get_data() or b"null", parse_float=Decimal)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ApiError(400, "request body format is invalid", 40010000) from None
-
-
-def _flag(text: str | None) -> bool:
-    return (text or "").lower() in ("true", "1", "t")
-
-
-def _limit(text: str | None, default: int, most: int) -> int:
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < 1:
-        raise bad_parameter(f"invalid limit: {text!r}")
-    return min(int(text), most)
-
-
-def _instant(query: Mapping[str, str], field: str) -> int | None:
-    text = query.get(field)
-    try:
-        return parse_instant(text, field) if text else None
-    except ValueError as error:
-        raise bad_parameter(str(error)) from None
-
-
-def _day(field: str) -> date | None:
-    text = request.args.get(field)
-    try:
-        return date.fromisoformat(text[:10]) if text else None
-    except ValueError:
-        raise bad_parameter(f"invalid {field}: {text!r} is not a date (YYYY-MM-DD)") from None
 
 
 def _symbol(engine: Engine, text: str) -> str:

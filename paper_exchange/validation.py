@@ -16,6 +16,19 @@ MAX_CLIENT_ID = 128
 MAX_QTY = 10**9
 KINDS = {"market": (), "limit": ("limit_price",), "stop": ("stop_price",), "stop_limit": ("stop_price", "limit_price")}
 CLASSES = ("", "simple", "bracket", "oco", "oto")
+TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
+
+CONFIGURATIONS: dict[str, Any] = {
+    "disable_overnight_trading": False,
+    "fractional_trading": False,
+    "max_margin_multiplier": "1",
+    "max_options_trading_level": 0,
+    "no_shorting": True,
+    "ptp_no_exception_entry": False,
+    "suspend_trade": False,
+    "trade_confirm_email": "all",
+}
+CONFIGURATION_WORDS = {"trade_confirm_email": ("all", "none"), "max_margin_multiplier": ("1", "2", "4")}
 
 
 @dataclass(frozen=True)
@@ -102,11 +115,11 @@ def _flag(body: Mapping[str, Any], field: str) -> bool:
 
 
 def time_in_force_of(value: Any) -> str:
-    """`day` or `gtc`; every other one is refused, with Alpaca's code for parameters."""
+    """One of Alpaca's six for stocks; anything else is refused, with Alpaca's code for parameters."""
     if value is None or value == "":
         raise bad_parameter("time_in_force is required")
-    if value not in ("day", "gtc"):
-        raise bad_parameter(f"invalid time_in_force: {value!r}; this exchange takes day, gtc")
+    if value not in TIMES_IN_FORCE:
+        raise bad_parameter(f"invalid time_in_force: {value!r}; this exchange takes {', '.join(TIMES_IN_FORCE)}")
     return str(value)
 
 
@@ -123,19 +136,20 @@ def client_id_of(value: Any) -> str | None:
 
 def _qty_of_body(body: Mapping[str, Any]) -> int:
     if body.get("notional") not in (None, ""):
-        raise against_rule("notional orders are not supported by this exchange; give qty in whole shares")
+        parse_decimal(body["notional"], "notional")
+        raise against_rule(f'asset "{body["symbol"]}" is not fractionable: give qty in whole shares, not notional')
     if body.get("qty") in (None, ""):
         raise bad_parameter("qty or notional is required")
     return whole_shares(body["qty"])
 
 
 def whole_shares(value: Any, field: str = "qty") -> int:
-    """A positive whole number of shares; Alpaca takes fractions, this exchange does not."""
+    """A positive whole number of shares: no stock of this exchange is `fractionable`."""
     qty = parse_decimal(value, field)
     if qty is None or qty <= 0:
         raise bad_parameter(f"{field} must be > 0")
     if qty != qty.to_integral_value():
-        raise against_rule(f"invalid {field} {qty}: fractional shares are not supported by this exchange")
+        raise against_rule(f"asset is not fractionable: {field} {qty} is not a whole number of shares")
     if qty > MAX_QTY:
         raise bad_parameter(f"{field} must be <= {MAX_QTY}")
     return int(qty)
@@ -158,7 +172,8 @@ def _entry_price(body: Mapping[str, Any], kind: str, field: str) -> Decimal | No
         # An oco order may give its limit as take_profit alone.
         value = body.get(field)
         if value is None and field == "limit_price" and body.get("order_class") == "oco":
-            value = (body.get("take_profit") or {}).get("limit_price")
+            target = body.get("take_profit")
+            value = target.get("limit_price") if isinstance(target, Mapping) else None
         price = tidy_price(value, field)
         if price is None:
             raise bad_parameter(f"{kind} orders require {field.replace('_', ' ')}")
@@ -195,11 +210,15 @@ def check_draft(draft: Draft) -> None:
     """Rules about the draft's own fields: extended hours, and which legs a class has."""
     if draft.extended_hours and (draft.type != "limit" or draft.time_in_force != "day"):
         raise against_rule("extended hours order must be DAY limit orders")
+    if draft.time_in_force in ("opg", "cls") and draft.type not in ("market", "limit"):
+        raise against_rule(f"{draft.time_in_force} orders must be market or limit orders")
     given = (draft.target is not None) + (draft.stop is not None)
     if draft.order_class == "":
         if given:
             raise against_rule("take_profit and stop_loss need order_class bracket, oco or oto")
         return
+    if draft.time_in_force not in ("day", "gtc"):
+        raise against_rule(f"{draft.order_class} orders must be DAY or GTC orders")
     if draft.extended_hours:
         raise against_rule(f"{draft.order_class} orders cannot be extended hours orders")
     if draft.order_class == "bracket" and given != 2:
@@ -253,3 +272,21 @@ def check_pair(target: Leg | None, stop: Leg | None) -> None:
     """A target lies above its stop."""
     if target and stop and target.limit_price and stop.stop_price and target.limit_price <= stop.stop_price:
         raise against_rule("take_profit.limit_price must be > stop_loss.stop_price")
+
+
+def changed_configurations(body: Any) -> dict[str, Any]:
+    """What a PATCH of the account's configurations changes; fields of no meaning here are taken and kept.
+
+    Raises:
+        ApiError: 422 for a value of the wrong kind.
+    """
+    if not isinstance(body, Mapping):
+        raise bad_parameter("request body format is invalid")
+    changes = {name: value for name, value in body.items() if name in CONFIGURATIONS and value is not None}
+    for name, value in changes.items():
+        kind = type(CONFIGURATIONS[name])
+        words = CONFIGURATION_WORDS.get(name)
+        wrong_level = name == "max_options_trading_level" and value not in (0, 1, 2, 3)
+        if type(value) is not kind or (words and value not in words) or wrong_level:
+            raise bad_parameter(f"invalid {name}: {value!r}")
+    return changes

@@ -56,7 +56,7 @@ def account(engine: Engine, now: int) -> dict[str, Any]:
         "trading_blocked": False,
         "transfers_blocked": False,
         "account_blocked": False,
-        "trade_suspended_by_user": False,
+        "trade_suspended_by_user": engine.configurations["suspend_trade"],
         "options_approved_level": 0,
         "options_trading_level": 0,
     } | {name: number(amount, CENTS) for name, amount in money.items()}
@@ -111,8 +111,9 @@ def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
     return holding.average
 
 
-def asset(engine: Engine, listing: Listing) -> dict[str, Any]:
+def asset(engine: Engine, listing: Listing, now: int) -> dict[str, Any]:
     """One entry of `/v2/assets`."""
+    halted = engine.tape.halted(listing.symbol, now)
     return {
         "id": engine.asset_id(listing.symbol),
         "class": "us_equity",
@@ -120,7 +121,7 @@ def asset(engine: Engine, listing: Listing) -> dict[str, Any]:
         "symbol": listing.symbol,
         "name": listing.name,
         "status": "active" if listing.active else "inactive",
-        "tradable": listing.tradable and listing.active,
+        "tradable": listing.tradable and listing.active and not halted,
         "marginable": False,
         "shortable": listing.shortable,
         "easy_to_borrow": listing.shortable,
@@ -135,20 +136,19 @@ def asset(engine: Engine, listing: Listing) -> dict[str, Any]:
 
 def activity(engine: Engine, fill: Fill) -> dict[str, Any]:
     """One FILL of `/v2/account/activities`."""
-    order = engine.book.orders[fill.order_id]
     stamp = from_ns(fill.at).strftime("%Y%m%d%H%M%S") + f"{fill.sequence % 1000:03d}"
     return {
         "id": f"{stamp}::{fill.order_id}",
         "account_id": engine.account_id,
         "activity_type": "FILL",
         "transaction_time": rfc3339(fill.at),
-        "type": "fill",
+        "type": "partial_fill" if fill.leaves else "fill",
         "price": number(fill.price),
         "qty": number(fill.qty),
         "side": fill.side,
         "symbol": fill.symbol,
-        "leaves_qty": "0",
+        "leaves_qty": number(fill.leaves),
         "order_id": fill.order_id,
-        "cum_qty": number(order.filled_qty),
-        "order_status": order.status,
+        "cum_qty": number(fill.cumulative or fill.qty),
+        "order_status": "partially_filled" if fill.leaves else "filled",
     }

@@ -160,12 +160,12 @@ def test_unknown_paths_and_bodies_are_refused_in_json() -> None:
 
 def a_day(here: World) -> list[str]:
     """Some orders, one of each fate; returns what the exchange shows at the end."""
-    first = here.trading.submit_order(bracket())
-    here.later(61)
     here.trading.submit_order(LimitOrderRequest(symbol="AAA", qty=2, side="buy", limit_price=9.0, time_in_force="gtc"))
+    first = here.trading.submit_order(bracket())
     gone = here.trading.submit_order(
         LimitOrderRequest(symbol="AAA", qty=2, side="buy", limit_price=9.1, time_in_force="gtc")
     )
+    here.later(61)
     here.trading.cancel_order_by_id(gone.id)
     return [str(first.id), *shown(here)]
 
@@ -190,6 +190,7 @@ def test_the_account_survives_a_restart_of_the_exchange(tmp_path: Path) -> None:
     again.at("16:00")
     legs = again.trading.get_order_by_id(order, GetOrderByIdRequest(nested=True)).legs
     assert [leg.status for leg in legs] == ["expired", "expired"]
+    again.trading.cancel_orders()
     assert again.trading.close_position("AAA").status == "accepted"
     assert len({one.id for one in again.trading.get_orders(GetOrdersRequest(status=QueryOrderStatus.ALL))}) == 6
 

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paper_exchange import Conduct
 from paper_exchange.exchange import Books
 from tests.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
+LASTING = ["day"] * 6 + ["gtc", "gtc", "ioc", "fok", "opg", "cls"]
+CONDUCTS = [Conduct(), Conduct(partial_fills=0.4), Conduct(latency=2.5), Conduct(partial_fills=0.6, latency=20, seed=3)]
 KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
 
 # Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
@@ -111,7 +114,7 @@ class Actor:
             "qty": random.randint(1, 20),
             "side": side,
             "type": kind,
-            "time_in_force": random.choice(["day", "day", "gtc"]),
+            "time_in_force": random.choice(["day", "day", "gtc"] if shape else LASTING),
             "extended_hours": kind == "limit" and not shape and random.random() < 0.3,
             "order_class": shape,
         }
@@ -149,7 +152,7 @@ def check(books: Books, market: HandMade) -> None:
     assert cash == books.cash
     assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
     assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
-    assert all((order.status == "filled") == (order.filled_qty == order.qty) for order in books.orders)
+    check_statuses(books)
     check_holds(books)
     waking: dict[str, list[str]] = defaultdict(list)
     for order in books.orders:
@@ -158,12 +161,36 @@ def check(books: Books, market: HandMade) -> None:
     assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
 
 
+def check_replies(here: World) -> None:
+    """What clients are told adds up: equity = start + realised + unrealised, to the cent."""
+    books = here.exchange.books()
+    account, positions = here.raw.get_account(), here.raw.get_all_positions()
+    unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
+    assert abs(D(account["equity"]) - (books.start + books.realised + unrealised)) <= D("0.01")
+    value = sum((D(one["market_value"]) for one in positions), D(0))
+    assert abs(D(account["cash"]) + value - D(account["equity"])) <= D("0.01")
+    assert D(account["buying_power"]) >= 0
+    assert all(0 <= int(one["qty_available"]) <= int(one["qty"]) for one in positions)
+
+
+def check_statuses(books: Books) -> None:
+    """A status says what the shares say."""
+    for order in books.orders:
+        assert order.qty >= 1 or order.status in ("rejected", "canceled"), "an order for nothing"
+        assert (order.status == "filled") == (order.filled_qty == order.qty > 0)
+        assert order.status != "partially_filled" or 0 < order.filled_qty < order.qty
+        assert order.awake or not order.filled_qty, "a sleeping leg traded"
+        assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
+
+
 def check_holds(books: Books) -> None:
     """Open sells never hold back more than is there; a stop and a target on the same shares count once."""
     most: dict[tuple[str, str], int] = defaultdict(int)
+    groups = {order.id: order.group for order in books.orders}
     for order in books.orders:
         if order.is_open and order.awake and not order.buy:
-            most[order.symbol, order.group] = max(most[order.symbol, order.group], order.qty)
+            group = groups[order.waits_for or order.id]  # a replacement on its way is for the same shares
+            most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
     for symbol in SYMBOLS:
         held = sum(qty for (name, _), qty in most.items() if name == symbol)
         assert held <= (books.positions[symbol].qty if symbol in books.positions else 0), "held back twice"
@@ -177,26 +204,29 @@ def check_price(fill: Any, market: HandMade) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]))
-def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int) -> None:
+@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), conduct=st.sampled_from(CONDUCTS))
+def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash))
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct)
     actor = Actor(here)
-    for step in plan:
+    for count, step in enumerate(plan):
         actor.do(*step)
         check(here.exchange.books(), market)
+        if count % 4 == 0:
+            check_replies(here)
     here.time = ny(TUESDAY, "20:00")
     check(here.exchange.books(), market)
+    check_replies(here)
 
 
 @settings(max_examples=25, deadline=None)
-@given(bars=seeds, plan=plans)
-def test_how_often_the_exchange_is_asked_changes_nothing(bars: int, plan: list) -> None:
+@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS))
+def test_how_often_the_exchange_is_asked_changes_nothing(bars: int, plan: list, conduct: Conduct) -> None:
     """Time lived through in one leap or in small steps: the same fills, the same orders."""
     market = bars_of(bars)
 
     def run(small_steps: bool) -> tuple:
-        here = World(market, ny(MONDAY, "15:30"))
+        here = World(market, ny(MONDAY, "15:30"), conduct=conduct)
         actor = Actor(here)
         for name, seed in plan:
             before = here.time
