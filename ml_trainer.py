@@ -6,6 +6,9 @@
     python ml_trainer.py --list                       every model with its figures, and which is in service
     python ml_trainer.py --rollback                   back to the model that served before
     python ml_trainer.py --use 20180326_200000        put this model into service
+    python ml_trainer.py --audit                      check the pipeline, from bars to predictions, for self-deception
+    python ml_trainer.py --walk-forward               how it would have done, evening by evening: a page and its figures
+    python ml_trainer.py --compare                    the same for every way to learn, side by side
 
 The newest HISTORY_DAYS sessions of data/ are split by session: the oldest 80% train a model, the newest 20% test it.
 Beside its accuracy, precision, recall and ROC-AUC stands what always saying no would score, and the same figures at
@@ -37,6 +40,9 @@ if TYPE_CHECKING:  # at run time they are imported where they are used: --help m
     from rich.console import Console
 
     from config import Settings
+    from trading import walk_command
+    from trading.backends import Backend
+    from trading.exits import ExitRules
     from trading.folders import MarketId
     from trading.learning import Champion, Decision, Progress, TrainingSettings
     from trading.model_store import LoadedModel, ModelStore
@@ -98,21 +104,25 @@ def retrain(
         return _retrain(store, market, data_dir, settings, now, champion, progress, say)
 
 
-@contextmanager
-def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> Iterator[tuple[ModelStore, MarketId]]:
-    """The models of the market that the data is of, ready to be written by us alone."""
-    from trading.dataset import Dataset
+def _exit_rules(settings: Settings) -> ExitRules:
     from trading.exits import ExitRules
-    from trading.folders import claim, lock, market_of
-    from trading.model_store import ModelStore
 
-    rules = ExitRules(
+    return ExitRules(
         settings.STOP_LOSS_PCT,
         settings.TAKE_PROFIT_PCT,
         settings.FLATTEN_MINUTES_BEFORE_CLOSE,
         settings.ROUND_TRIP_COST,
     )
-    if Dataset(data_dir).manifest.rules != rules:
+
+
+@contextmanager
+def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> Iterator[tuple[ModelStore, MarketId]]:
+    """The models of the market that the data is of, ready to be written by us alone."""
+    from trading.dataset import Dataset
+    from trading.folders import claim, lock, market_of
+    from trading.model_store import ModelStore
+
+    if Dataset(data_dir).manifest.rules != _exit_rules(settings):
         raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
     market = market_of(data_dir)
     if market is None:
@@ -198,9 +208,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SEED=options.seed,
     )
     console = Console()
+    if options.audit:
+        from trading.pipeline_audit import run_audit
+
+        return run_audit(settings, console)
     if options.list or options.rollback or options.use:
         return _administer(options, settings, console)
-    return _train_and_report(settings, console)
+    if options.walk_forward or options.compare:
+        return _walk_forward(options, settings, console)
+    return _train_and_report(settings, console, options.backend, options.scheduler)
+
+
+def _walk_forward(options: argparse.Namespace, settings: Settings, console: Console) -> int:
+    """--walk-forward, --compare."""
+    from trading import walk_command
+    from trading.clock import SystemClock
+    from trading.progress import progress_bars
+
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (_, market):
+        pass  # what is wrong with the folders is said now; nobody is kept out of them for the minutes that it takes
+    request = _walk_request(options, settings, market, SystemClock().now())
+    run = walk_command.compare_command if options.compare else walk_command.walk_forward_command
+    show = walk_command.show_comparison if options.compare else walk_command.show_walk
+    with progress_bars(console) as progress:
+        found, page = run(request, progress)
+    show(found, page, console)
+    return 0
+
+
+def _walk_request(
+    options: argparse.Namespace, settings: Settings, market: MarketId, now: datetime
+) -> walk_command.Request:
+    from decimal import Decimal
+
+    from trading.measured_trades import AccountRules
+    from trading.risk import Sizing
+    from trading.walk_command import Request, variants
+
+    training = training_settings(settings)
+    return Request(
+        data_dir=settings.DATA_DIR,
+        models_dir=settings.MODELS_DIR,
+        market=market,
+        training=training,
+        variants=variants(training.kind),
+        window=settings.HISTORY_DAYS,
+        exits=_exit_rules(settings),
+        account=AccountRules(
+            min_confidence=settings.MIN_CONFIDENCE,
+            equity=Decimal(repr(settings.PAPER_CASH)),
+            size=Sizing(settings.RISK_PER_TRADE, settings.MAX_POSITION_SIZE),
+            max_open=settings.MAX_OPEN_POSITIONS,
+            min_price=settings.MIN_PRICE,
+            max_price=settings.MAX_PRICE,
+        ),
+        calibrated=settings.CONFIDENCE == "calibrated",
+        now=now,
+        backend=options.backend,
+        scheduler=options.scheduler,
+    )
 
 
 def _administer(options: argparse.Namespace, settings: Settings, console: Console) -> int:
@@ -232,7 +299,8 @@ def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def _train_and_report(settings: Settings, console: Console) -> int:
+def _train_and_report(settings: Settings, console: Console, backend: Backend, scheduler: str | None) -> int:
+    from trading.backends import workers
     from trading.clock import SystemClock
     from trading.model_report import report
     from trading.progress import progress_bars
@@ -245,7 +313,7 @@ def _train_and_report(settings: Settings, console: Console) -> int:
     ):
         champion = _in_service(store, market, now)
         show = partial(_show, progress)
-        with _said_when_it_fails(champion):
+        with _said_when_it_fails(champion), workers(backend, scheduler) as at, at.spread():
             model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, show, say)
     report(model, settings.MODELS_DIR, console)
     return 0
@@ -279,6 +347,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     action.add_argument("--list", action="store_true", help="show every model with its figures, and which serves")
     action.add_argument("--rollback", action="store_true", help="go back to the model that served before")
     action.add_argument("--use", metavar="TIMESTAMP", help="put this model into service")
+    action.add_argument(
+        "--walk-forward", action="store_true", help="score every session with a model of the evening before"
+    )
+    action.add_argument("--compare", action="store_true", help="walk every way to learn forward, and compare them")
+    parser.add_argument(
+        "--backend",
+        choices=("joblib", "dask"),
+        default="joblib",
+        help="who fits: this machine's cores, or a Dask cluster (default: joblib)",
+    )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="the cluster, as in tcp://127.0.0.1:8786")
+    action.add_argument("--audit", action="store_true", help="check data, models and logs; exit code 1 on a finding")
     parser.add_argument("--why", default="", metavar="TEXT", help="reason to keep with --rollback or --use")
     cli.add_folders(parser, "data", "models", "logs")
     return parser.parse_args(arguments)
