@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +20,7 @@ from trading.folders import MarketId
 from trading.sessions import MarketCalendar, Session, at
 
 if TYPE_CHECKING:
+    from paper_exchange import PaperExchange
     from paper_exchange.market import Market
 
 STATE_FILE = "paper_exchange.sqlite"
@@ -148,7 +150,16 @@ class Embedded:
             f"the embedded paper exchange, simulated clock {'goes on at' if resumed else 'from'} "
             f"{clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York, no network"
         )
-        return World(clock, clients, self.market, said, self._sessions, self._anew, self._notes, exchange.close)
+        return World(
+            clock, clients, self.market, said, self._sessions, self._anew, self._notes, lambda: self._close(exchange)
+        )
+
+    def _close(self, exchange: PaperExchange) -> None:
+        try:
+            exchange.close()
+        except sqlite3.Error as error:
+            path = self._settings.LOGS_DIR / STATE_FILE
+            raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
 
     def _first_session(self, start: date | None) -> Session:
         """The first session to trade; all of them must lie within the market, with enough history before."""

@@ -108,7 +108,8 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body)))
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
+                self._db.execute("ROLLBACK")
             raise
 
     def close(self) -> None:

@@ -179,8 +179,14 @@ class Books:
             body = json.loads(db.execute("SELECT body FROM state").fetchone()[0])
             fills = [json.loads(row[0]) for row in db.execute("SELECT body FROM fills ORDER BY sequence")]
             orders = [json.loads(row[0]) for row in db.execute("SELECT body FROM orders")]
-        money = (Decimal(body[name]) for name in ("start", "cash", "realised"))
-        return Books(*money, body["holdings"], fills, {order["id"]: order for order in orders})
+        return Books(
+            Decimal(body["start"]),
+            Decimal(body["cash"]),
+            Decimal(body["realised"]),
+            body["holdings"],
+            fills,
+            {order["id"]: order for order in orders},
+        )
 
 
 TERMINAL = {"filled", "canceled", "expired", "rejected", "replaced"}

@@ -13,8 +13,9 @@ from enum import IntEnum
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from trading.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,14 +53,14 @@ class ExitRules:
     round_trip_cost: float = 0.001
 
 
-@njit(cache=True)
+@compiled()
 def _tick_up(price: float) -> float:
     """`price` on the exchange's grid (cents at $1 and over, hundredths of a cent below), rounded up."""
     ticks = 100.0 if price >= 1.0 else 10_000.0
     return np.ceil(price * ticks - 1e-6) / ticks
 
 
-@njit(cache=True)
+@compiled()
 def levels(entry: float, stop_loss: float, take_profit: float) -> tuple[float, float]:
     """Stop and target of a position bought at `entry`, dollars, on the exchange's price grid.
 
@@ -68,7 +69,7 @@ def levels(entry: float, stop_loss: float, take_profit: float) -> tuple[float, f
     return _tick_up(entry * (1.0 - stop_loss)), _tick_up(entry * (1.0 + take_profit))
 
 
-@njit(cache=True)
+@compiled()
 def exit_in_bar(open_: float, high: float, low: float, stop: float, target: float) -> tuple[int, float]:
     """Whether a bar takes a long position out, and at which price: (`Exit` code, dollars or NaN)."""
     if open_ <= stop:
@@ -87,7 +88,7 @@ def exit_at_price(price: float, stop: float, target: float) -> Exit:
     return Exit(exit_in_bar(price, price, price, stop, target)[0])
 
 
-@njit(cache=True)
+@compiled()
 def _outcomes(
     open_: Floats,
     high: Floats,

@@ -40,6 +40,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(aside, path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(aside)):
+            error.filename = str(path)  # a full disk names no file, and nobody knows the one written aside
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from trading.compiled import compiled
 
 BLOCK: Final = 16
 """Rows that go down a tree side by side: enough to hide the wait for memory, few enough to stay in registers."""
@@ -89,7 +90,7 @@ def forest_probabilities(model: Any, X: NDArray[np.float64]) -> NDArray[np.float
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_trees(
     X: NDArray[np.float32],
     root: NDArray[np.uint32],
