@@ -61,6 +61,8 @@ class Settings(BaseModel):
     """How much worse (log loss on the newest session) a new model may be and still go into service."""
     PROMOTION_OUTCOME_TOLERANCE: Annotated[float, Field(ge=0.0, le=1.0)] = 0.002
     """How much less (fraction of the price, mean per signal on that session) it may bring and still go into service."""
+    TRAINING_REPORT: bool = True
+    """Whether every training writes its page, models/report_TIMESTAMP.html, beside the model."""
     KEEP_MODELS: Annotated[int, Field(ge=2, le=100_000)] = 30
     """Models kept; older ones are removed, never the one in service, never the one that --rollback would return to."""
     PAST_TRADE_WEIGHT: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0

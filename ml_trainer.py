@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # at run time they are imported where they are used: --help m
     from trading.folders import MarketId
     from trading.learning import Champion, Decision, Progress, TrainingSettings
     from trading.model_store import LoadedModel, ModelStore
+    from trading.training_page import TrainingReport
 
 Say = Callable[[str], None]
 
@@ -151,6 +152,7 @@ def _retrain(
     from trading.dataset import Dataset
     from trading.learning import train
     from trading.model_admin import begin_training, cut_short, end_training
+    from trading.training_page import TrainingReport
 
     if said := cut_short(store, market):
         say(said)
@@ -158,12 +160,24 @@ def _retrain(
     try:
         progress("loading the data", 0, 0)
         rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
-        trained = train(rows, training_settings(settings), champion, progress)
+        training = training_settings(settings)
+        page = TrainingReport(training)
+        watch = {"observe": page.observe} if settings.TRAINING_REPORT else {}
+        trained = train(rows, training, champion, progress, **watch)
         model = store.publish(trained, now=now, market=market)
+        if settings.TRAINING_REPORT:
+            _write_report(page, store.folder, model, say)
     finally:
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
     return model, trained.decision
+
+
+def _write_report(page: TrainingReport, folder: Path, model: LoadedModel, say: Say) -> None:
+    try:
+        page.write(folder, model.metrics)
+    except OSError as error:  # the new model is published all the same
+        say(f"the training report could not be written: {error}")
 
 
 def _prune(
@@ -173,6 +187,8 @@ def _prune(
 
     try:
         gone = prune(store, settings.KEEP_MODELS, now, market, model.timestamp)
+        for timestamp in gone:
+            (store.folder / f"report_{timestamp}.html").unlink(missing_ok=True)
     except OSError as error:  # the new model is published all the same
         say(f"old models could not be removed: {error}")
         return

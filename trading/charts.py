@@ -245,3 +245,16 @@ def intervals(entries: Sequence[tuple[str, Figures]], xlabel: str, zero: float =
     axes.margins(y=0.25)
     axes.set(xlabel=xlabel)
     return drawing.uri()
+
+
+def points(entries: Sequence[tuple[str, float]], xlabel: str = "log loss (lower is better)") -> str:
+    """One point for each named value, on an axis that shows where they differ."""
+    drawing = Drawing(height=0.4 * len(entries) + 0.9)
+    axes = drawing.axes[0][0]
+    names, values = [name for name, _ in entries][::-1], [value for _, value in entries][::-1]
+    axes.plot(values, names, "o", ms=8, color=COLOURS["model"])
+    for name, value in zip(names, values, strict=True):
+        axes.annotate(f"{value:.4f}", (value, name), xytext=(9, -4), textcoords="offset points", fontsize=9)
+    axes.margins(x=0.4, y=0.5)
+    axes.set(xlabel=xlabel)
+    return drawing.uri()

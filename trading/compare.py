@@ -9,7 +9,7 @@ import numpy as np
 
 from trading import charts
 from trading.over_sessions import Figures, above, below, differences, mean_of_sessions, pooled_difference, sums
-from trading.page import Page, Section, Tile, interval, per_cent, plain, share
+from trading.page import Page, Section, Tile, interval, per_cent, plain, sentence, share
 from trading.walk_figures import PROBABILITIES
 from trading.walk_forward import Walk
 from trading.walk_page import GENERATED
@@ -80,7 +80,7 @@ def comparison_page(found: dict[str, Any]) -> Page:
         lines.insert(0, GENERATED)
     return Page(
         title="Ways to learn, compared",
-        what=f"{found['market']['description'].capitalize()}. Each was walked forward over the same {len(days)} "
+        what=f"{sentence(found['market']['description'])}. Each was walked forward over the same {len(days)} "
         f"sessions ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} rows), and each session is "
         "one observation. Intervals are 95%, over sessions.",
         verdict=lines,

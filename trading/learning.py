@@ -94,6 +94,25 @@ class TrainedModel:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What the figures of a training are made of.
+
+    Attributes:
+        scaler, model: fitted on the training part alone.
+        p, calibrated: probabilities of the test part, shape (number of test rows,); None without a calibration.
+        rows, training, testing: all rows, and which of them are which part.
+    """
+
+    scaler: Any
+    model: Any
+    p: Floats
+    calibrated: Floats | None
+    rows: Rows
+    training: Mask
+    testing: Mask
+
+
 def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Floats | None:
     """Probabilities of rows from models that were fitted on other sessions: blocks of sessions are left out in turn.
 
@@ -131,8 +150,12 @@ def train(
     settings: TrainingSettings,
     champion: Champion | None = None,
     progress: Progress = lambda what, done, of: None,
+    observe: Callable[[Tested], None] = lambda tested: None,
 ) -> TrainedModel:
     """Evaluate on the newest sessions, judge against `champion`, then fit the model to publish on all rows.
+
+    Args:
+        observe: gets what the figures are made of, for a report; it changes nothing.
 
     Returns:
         The model of all rows.  Its calibration and its figures come from the model of the training part alone.
@@ -146,10 +169,16 @@ def train(
     with threadpool_limits(
         1
     ):  # here, too, so that scoring does not wait for threads while the trader uses the other core
-        return _train(rows, settings, champion, progress)
+        return _train(rows, settings, champion, progress, observe)
 
 
-def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, progress: Progress) -> TrainedModel:
+def _train(
+    rows: Rows,
+    settings: TrainingSettings,
+    champion: Champion | None,
+    progress: Progress,
+    observe: Callable[[Tested], None],
+) -> TrainedModel:
     sampled = rows_to_fit(rows, settings.every_nth_row)
     training, testing = split_by_session(rows.session, settings.test_size)
     progress("fitting on the oldest sessions", 0, STEPS)
@@ -159,7 +188,9 @@ def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, pr
     known = out_of_sample(rows, training & sampled, settings)
     progress("scoring the newest sessions", 2, STEPS)
     p = probabilities(scaler, model, rows.X[testing])
-    evaluation = _evaluation(p, known, rows, training, testing, sampled, settings)
+    calibrated = None if known is None else win_probability(p, fit_calibration(known, rows.label[oldest]))
+    evaluation = _evaluation(p, calibrated, rows, training, testing, settings)
+    observe(Tested(scaler, model, p, calibrated, rows, training, testing))
     calibration = _calibration(p, known, rows, training, testing, sampled)
     progress("judging against the model in service", 3, STEPS)
     decision = challenge(champion, rows, settings)
@@ -183,16 +214,13 @@ def _train(rows: Rows, settings: TrainingSettings, champion: Champion | None, pr
 
 def _evaluation(
     p: Floats,
-    known: Floats | None,
+    calibrated: Floats | None,
     rows: Rows,
     training: Mask,
     testing: Mask,
-    sampled: Mask,
     settings: TrainingSettings,
 ) -> dict[str, Any]:
     """Figures of the test part; the calibration that is judged here was fitted on the training part alone."""
-    labels = rows.label[training & sampled]
-    calibrated = None if known is None else win_probability(p, fit_calibration(known, labels))
     return evaluate(
         p,
         calibrated,

@@ -55,6 +55,11 @@ def html(page: Page) -> bytes:
     return template.render(page=page).encode()
 
 
+def sentence(text: str) -> str:
+    """`text` as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def plain(value: float | None, decimals: int = 3, sign: bool = False) -> str:
     """A number, or a dash where there is none."""
     return NONE if value is None else f"{value:{'+' if sign else ''}.{decimals}f}"

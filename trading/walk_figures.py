@@ -247,7 +247,8 @@ def _signal_line(model: Figures, base: Figures, threshold: float) -> str:
         return f"No row reached {threshold:.0%}: nothing would have been bought."
     outcome, won = model["outcome_per_signal_pct"], model["precision"]["value"]
     words = (
-        f"Its {model['signals']:,} signals at {threshold:.0%} (in {model['sessions_with_signals']} sessions) won "
+        f"Its {_counted(model['signals'], 'signal')} at {threshold:.0%} (in "
+        f"{_counted(model['sessions_with_signals'], 'session')}) won "
         f"{won:.1%} and brought {outcome['value']:+.2f}% each after cost; buying every row won "
         f"{base['won']['value']:.1%} and brought {base['outcome_pct']['value']:+.2f}%."
     )
@@ -259,3 +260,7 @@ def _signal_line(model: Figures, base: Figures, threshold: float) -> str:
     if below(outcome, 0.0):
         return f"{words} That is a loss beyond doubt: {interval}."
     return f"{words} The interval over sessions, {interval}, includes zero: no evidence of profit."
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

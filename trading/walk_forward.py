@@ -155,9 +155,9 @@ def walk(
     """
     settings = replace(settings, kind=variant.kind)
     plans = _plans(rows.session, window, least)
-    names, groups = _groups(features)
+    names, groups = importance_groups(features)
     taught = replace(rows, label=_taught(rows.outcome, rows.label, settings.round_trip_cost, variant))
-    samples = [_sample(plan.end - plan.begin, settings.seed) for plan in plans]
+    samples = [importance_sample(plan.end - plan.begin, settings.seed) for plan in plans]
 
     def evening(i: int) -> Evening:
         plan = plans[i]
@@ -182,16 +182,24 @@ def score(evening: Evening) -> Scored:
     trained = train(evening.known, evening.settings)
     with threadpool_limits(1):
         p = probabilities(trained.scaler, trained.model, evening.unseen)
-        permuted = _permuted(trained.scaler, trained.model, evening)
-    return Scored(p, win_probability(p, trained.calibration), permuted)
+        X = evening.unseen[evening.sample]
+        shuffled = permuted(trained.scaler, trained.model, X, evening.groups, evening.seed)
+    return Scored(p, win_probability(p, trained.calibration), shuffled)
 
 
-def _permuted(scaler: Any, model: Any, evening: Evening) -> Floats:
-    """Probabilities of the sampled rows when one group of columns after the other belongs to other rows."""
-    random = np.random.default_rng(evening.seed)
-    X = evening.unseen[evening.sample]
-    result = np.empty((len(evening.groups), len(X)))
-    for i, group in enumerate(evening.groups):
+def permuted(scaler: Any, model: Any, X: Floats, groups: tuple[tuple[int, ...], ...], seed: int) -> Floats:
+    """Probabilities of rows of one session when one group of columns after the other belongs to other rows of it.
+
+    Args:
+        X: features, shape (n, columns).
+        groups: positions of columns.
+
+    Returns:
+        Shape (len(groups), n).
+    """
+    random = np.random.default_rng(seed)
+    result = np.empty((len(groups), len(X)))
+    for i, group in enumerate(groups):
         shuffled = X.copy()
         shuffled[:, group] = X[random.permutation(len(X))][:, group]
         result[i] = probabilities(scaler, model, shuffled)
@@ -216,7 +224,7 @@ def _plans(session: NDArray[Any], window: int, least: int) -> list[_Plan]:
     return found
 
 
-def _groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """What is permuted: every column alone, and together those that say nearly the same."""
     named: dict[str, tuple[int, ...]] = {name: (i,) for i, name in enumerate(features)}
     for name, members in ALIKE.items():
@@ -231,8 +239,9 @@ def _taught(outcome: Floats, label: Labels, cost: float, variant: Variant) -> La
     return (outcome > 100.0 * (cost + variant.label_min_profit)).astype(np.int8)
 
 
-def _sample(n: int, seed: int) -> NDArray[np.int64]:
-    chosen = np.random.default_rng(seed).choice(n, min(n, PERMUTED_ROWS), replace=False)
+def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[np.int64]:
+    """Positions of at most `most` of n rows, ascending."""
+    chosen = np.random.default_rng(seed).choice(n, min(n, most), replace=False)
     return np.sort(chosen).astype(np.int64)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trading import charts
 from trading.over_sessions import Figures
-from trading.page import NONE, Page, Section, Tile, interval, per_cent, plain, share
+from trading.page import NONE, Page, Section, Tile, interval, per_cent, plain, sentence, share
 from trading.walk_figures import verdict
 
 GENERATED = "The market is generated: these figures show that the system works; about profit they prove nothing."
@@ -21,7 +21,7 @@ def walk_page(found: dict[str, Any]) -> Page:
     return Page(
         title=f"Walk-forward: {found['variant'].replace('_', ' ')}",
         what=(
-            f"{found['market']['description'].capitalize()}. Every session from {days[0]['session']} to "
+            f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
             f"{days[-1]['session']} ({len(days)}) was scored by a model trained the evening before, on at most the "
             f"{found['window']} sessions until then: {found['rows']:,} rows, none of them seen in training. "
             f"Outcomes are after {found['cost_pct']:.2g}% of cost; intervals are 95%, over sessions."
@@ -29,11 +29,9 @@ def walk_page(found: dict[str, Any]) -> Page:
         verdict=lines,
         tiles=_tiles(pooled, found["threshold"]),
         sections=[
-            _pooled_section(pooled, found["threshold"]),
-            *_plots(found),
+            *figure_sections(found),
             *([_evolution_section(found)] if found.get("evolution") else []),
             *([_illusion_section(found)] if found.get("random_split") else []),
-            _sessions_section(found),
         ],
         footer=[
             f"Made {found['at']}; seed {found['settings']['seed']}; "
@@ -41,6 +39,12 @@ def walk_page(found: dict[str, Any]) -> Page:
             + ". Every number is in the JSON file of the same name."
         ],
     )
+
+
+def figure_sections(found: dict[str, Any]) -> list[Section]:
+    """Tables and plots of what `trading.walk_figures.figures` found."""
+    table = _pooled_section(found["pooled"], found["threshold"])
+    return [table, *_plots(found), _sessions_section(found)]
 
 
 def _tiles(pooled: dict[str, Any], threshold: float) -> list[Tile]:
