@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from paper_exchange.faults import FaultPlan
     from paper_exchange.market import Market
 
 WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
@@ -44,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--state", metavar="FILE", help="file that keeps the account over a restart (default: none)")
     found.add_argument(
         "--rate-limit", metavar="N", type=int, help="answer 429 after N requests a minute (default: never)"
+    )
+    found.add_argument(
+        "--faults", metavar="PLAN", help="make it hostile: a JSON plan of faults, or the seed of a storm of them"
     )
     return found
 
@@ -90,12 +94,16 @@ def serve(options: argparse.Namespace) -> int:
     from paper_exchange.store import StateError
 
     signal.signal(signal.SIGTERM, _stop)
-    market = _market(options)
+    market, plan = _market(options), _plan(options.faults)
+    if plan is not None:
+        from paper_exchange.fault_market import FaultyMarket
+
+        market = FaultyMarket(market, plan)
     try:
         start = _start(options.start, market, _stored_instant(options.state))
         exchange = PaperExchange(
             market,
-            ScaledClock(start, options.speed),
+            clock := ScaledClock(start, options.speed),
             cash=Decimal(options.cash),
             state_path=Path(options.state) if options.state else None,
             rate_limit=options.rate_limit,
@@ -103,7 +111,12 @@ def serve(options: argparse.Namespace) -> int:
     except StateError as error:
         raise BadInput(str(error)) from error
     try:
-        server = waitress.create_server(exchange.app, host=options.host, port=options.port, threads=4)
+        if plan is None:
+            run = waitress.create_server(exchange.app, host=options.host, port=options.port, threads=4).run
+        else:
+            from paper_exchange.fault_server import FaultyApp, listen
+
+            run = listen(FaultyApp(exchange, plan, clock), options.host, options.port).serve_forever
     except OSError as error:
         raise BadInput(
             f"cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port"
@@ -115,9 +128,11 @@ def serve(options: argparse.Namespace) -> int:
         flush=True,
     )
     try:
-        server.run()
+        run()
     finally:
         exchange.close()
+        if plan is not None:
+            print(f"{plan.total} of {plan.requests} requests went wrong", flush=True)
     return 0
 
 
@@ -137,6 +152,15 @@ def _stored_instant(path: str | None) -> int | None:
     finally:
         store.close()
     return saved.processed if saved else None
+
+
+def _plan(text: str | None) -> FaultPlan | None:
+    from paper_exchange.faults import FaultPlan, PlanError
+
+    try:
+        return FaultPlan.load(text) if text is not None else None
+    except PlanError as error:
+        raise BadInput(f"--faults {error}") from error
 
 
 def _market(options: argparse.Namespace) -> Market:
