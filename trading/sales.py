@@ -264,7 +264,10 @@ class Sales:
         """
         resting = [order for order in self._orders(trade) if not order.is_final]
         for order in resting:
-            taken = self._broker.cancel(order.id)
+            try:
+                taken: bool | None = self._broker.cancel(order.id)
+            except Unclear:
+                taken = None  # what became of it shows below: waiting for the answer would cost a minute
             self._journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=taken)
         if not self._books.wait_until_final(order.id for order in resting):
             raise Unclear("its legs are not cancelled yet")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import requests
 from alpaca.common.exceptions import APIError
@@ -29,6 +29,10 @@ EXTENDED_HOURS_DISCOUNT = Decimal("0.01")
 
 AUDITED_DAYS = 5
 """A start looks for unsettled purchases in so many of the newest audits: the crash may lie days back."""
+
+TRIES: Final = 3
+AGAIN: Final = timedelta(seconds=5)
+"""What came back unclear is asked again so many times, so soon: a minute is long for shares without a stop."""
 
 NO_ANSWER = (Unclear, UserError, APIError, requests.RequestException, OSError)
 MALFORMED = (ValueError, AttributeError, TypeError, KeyError)
@@ -105,6 +109,19 @@ class Trader:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
         if self._compare():
             self._cancel_strangers()
+        self._ask_again()
+        now = self._clock.now()
+        session = self._calendar.current_or_next(now)
+        if session.flatten_at(self._rules.flatten_minutes) <= now < session.close:
+            self._flatten()  # the next minute may be the last
+
+    def _ask_again(self) -> None:
+        """While something about what is held is not known: compare once more, soon."""
+        for _ in range(TRIES - 1):
+            if not self.positions.doubts:
+                return
+            self._clock.sleep_until(self._clock.now() + AGAIN)
+            self._compare()
 
     def _compare(self) -> bool:
         """Compare the books; False where they cannot be read: what is known is managed on, and nothing is bought."""
@@ -213,6 +230,7 @@ class Trader:
             self.positions.second_line(day.bars.last_close)
             if fresh:
                 self._decide(day, instant)
+        self._ask_again()
         self._show()
 
     def _show(self) -> None:
@@ -268,10 +286,15 @@ class Trader:
 
     def _flatten(self) -> None:
         """No entry any more; legs cancelled, everything sold at market, watched until it is gone."""
-        self.positions.cancel_entries("END_OF_DAY")
-        for trade in self.positions.open:
-            if trade.exit_intent is None:
-                self.positions.leave(trade, "END_OF_DAY")
+        for _ in range(TRIES):
+            self.positions.cancel_entries("END_OF_DAY")
+            for trade in self.positions.open:
+                if trade.exit_intent is None:
+                    self.positions.leave(trade, "END_OF_DAY")
+            if not self.positions.doubts:
+                return
+            self._clock.sleep_until(self._clock.now() + AGAIN)
+            self._compare()
 
     def closed(self, session: Session) -> None:
         """After the close: the last comparison, and a loud word where something is still open."""

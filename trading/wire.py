@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import requests
 import tenacity
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -130,8 +131,7 @@ class Guarded(BaseAdapter):
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=_wait,
             sleep=self._sleep,
-            retry=tenacity.retry_if_exception_type(BROKEN_OFF)
-            | tenacity.retry_if_result(lambda response: response.status_code in RETRIED),
+            retry=tenacity.retry_if_exception_type(BROKEN_OFF) | tenacity.retry_if_result(_worth_another_try),
             retry_error_callback=_last_outcome,
         )(once)
 
@@ -140,6 +140,16 @@ class Guarded(BaseAdapter):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _worth_another_try(response: requests.Response) -> bool:
+    """A failure that may pass; or a success that says nothing: half a JSON, a proxy's page, null."""
+    if response.status_code in RETRIED:
+        return True
+    try:
+        return response.status_code == 200 and orjson.loads(response.content) is None
+    except ValueError:
+        return True
 
 
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=8)
