@@ -262,9 +262,7 @@ def choose_source(args: argparse.Namespace, settings: Settings, calendar: Market
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        prog="build_dataset.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    found = cli.Parser(__doc__)
     found.add_argument(
         "--source",
         choices=["alpaca", "yfinance", "bars"],

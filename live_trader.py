@@ -47,7 +47,7 @@ MARKS_FILE = "schedule.json"
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     from config import load_settings
-    from startup import choose
+    from startup import check_folder, choose
     from trading.folders import claim, lock
     from trading.sessions import new_york_calendar
     from trading.view import Output
@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held = lock(settings.LOGS_DIR, "trader")
     try:
         opening = choose(options, settings, calendar)
-        for folder in (settings.DATA_DIR, settings.MODELS_DIR, settings.LOGS_DIR):
+        ours = (settings.DATA_DIR, settings.MODELS_DIR, settings.LOGS_DIR)
+        for folder in ours:
+            check_folder(folder)
+        for folder in ours:
             if said := claim(folder, opening.market):
                 console.say(said)
         world = opening.open()
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument(
         "--broker",
         choices=("alpaca", "embedded"),
@@ -89,7 +92,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sessions", type=cli.positive, metavar="N", help="sessions to trade (default: 1; on Alpaca: no end)"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the generated market and of the training (SEED)")
+    parser.add_argument(
+        "--seed", type=cli.seed, metavar="N", help="seed of the generated market and of the training (SEED)"
+    )
     cli.add_folders(parser, "data", "models", "logs")
     return parser.parse_args(arguments)
 
@@ -135,7 +140,11 @@ class Run:
         try:
             before = self.broker.account()  # wrong keys show here, before anything is built
         except Unclear as error:
-            raise BrokerError(f"the broker does not answer: {error}; check the network and run again") from None
+            self.journal.event("broker_unclear", reason=str(error), note="the run ends")
+            raise BrokerError(
+                f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
+                "and run again"
+            ) from None
         model = self.learning.model()
         self._pass_the_evening()
         trader = self._trader(model)

@@ -311,7 +311,7 @@ def timetable_row(day: date, calendar: MarketCalendar, times: Times, flatten_min
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Print the timetable that the scheduler would follow (New York time).")
+    parser = cli.Parser("Print the timetable that the scheduler would follow (New York time).")
     parser.add_argument("--date", type=cli.day, metavar="D", help="first day, as 2018-03-26 (default: today)")
     parser.add_argument("--days", type=cli.positive, default=5, metavar="N", help="how many days (default: 5)")
     cli.add_folders(parser)

@@ -354,11 +354,13 @@ def _show(progress: Progress, what: str, done: int, of: int) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument(
         "--model", choices=("random_forest", "gradient_boosting"), help="kind of model (default: MODEL_KIND)"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random in training (default: SEED)")
+    parser.add_argument(
+        "--seed", type=cli.seed, metavar="N", help="seed of everything random in training (default: SEED)"
+    )
     action = parser.add_argument_group("instead of training").add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="show every model with its figures, and which serves")
     action.add_argument("--rollback", action="store_true", help="go back to the model that served before")

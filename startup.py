@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from trading.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.errors import BrokerError, UserError
 from trading.folders import MarketId
 from trading.sessions import MarketCalendar, Session, at
+from trading.wire import allowed_origin
 
 if TYPE_CHECKING:
     from paper_exchange import PaperExchange
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 STATE_FILE = "paper_exchange.sqlite"
 LOG_FILES = ("trades_*.json", "predictions_*.jsonl", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")
 KEPT_FOLDER = "earlier"
+
+ROOM = 32_000_000
+"""Bytes; the predictions of a day alone are some 10 MB."""
 
 FEWEST_HISTORY = 2
 """Sessions before the first traded one: one to train on, one to test on."""
@@ -92,6 +97,7 @@ class OnAlpaca:
                 "--broker alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env or the environment; "
                 "leave --broker out to trade on the embedded exchange"
             )
+        allowed_origin(settings.APCA_API_BASE_URL)
         self._settings = settings
         self._keys = (settings.APCA_API_KEY_ID.get_secret_value(), settings.APCA_API_SECRET_KEY.get_secret_value())
         self._sessions = sessions
@@ -185,8 +191,10 @@ class Embedded:
         first, last = sessions[0].date, sessions[-1].date
         if not first <= start <= last:
             raise UserError(f"--start {start}: the bars lie between {first} and {last}; choose a day in between")
-        session = self._calendar.session(start)
-        return sessions.index(session)
+        if not self._calendar.is_session(start):
+            following = self._calendar.following(start).date
+            raise UserError(f"--start {start}: the exchange is closed on that day; the next session is {following}")
+        return sessions.index(self._calendar.session(start))
 
 
 def _recorded(folder: Path) -> tuple[Market, MarketId, tuple[str, ...]]:
@@ -207,6 +215,25 @@ def _generated(settings: Settings) -> tuple[Market, MarketId]:
     market = GeneratedMarket(settings.SEED, settings.MARKET_STOCKS, learnability=settings.LEARNABILITY)
     slug = f"generated-{settings.SEED}-{settings.MARKET_STOCKS}-{settings.LEARNABILITY:g}"
     return market, MarketId(slug, market.description, generated=True)
+
+
+def check_folder(folder: Path) -> None:
+    """See that a day's files can be written to `folder`, which may not be there yet, and fit on its disk.
+
+    Raises:
+        UserError: they cannot, or do not.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder}: {there} is a file, not a folder; name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: {there} cannot be written; mend its permissions or name another folder")
+    free = shutil.disk_usage(there).free
+    if free < ROOM:
+        raise UserError(
+            f"{folder}: its disk has {free / 1e6:.1f} MB left, a day needs {ROOM / 1e6:.0f}: free some space, or name "
+            "another folder"
+        )
 
 
 def set_aside(logs: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 from trading.errors import UserError
 from trading.stopping import Stop, Stops
@@ -23,6 +24,16 @@ REMEDIES = {
     errno.EPERM: "you have no right to it: mend its permissions or name another folder",
     errno.ENOTDIR: "a file stands where a folder is needed: name another folder",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """A stage's command line: the help is its module's docstring as it stands, an error is one line."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message.removeprefix('argument ')} (see --help)\n")
 
 
 def add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -59,6 +70,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A seed given on the command line."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
 def symbols(text: str) -> list[str]:
     """`A,B` given on the command line, as upper-case symbols without repetition."""
     found = list(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
@@ -74,10 +92,25 @@ class OneLine(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
+class Once(logging.Filter):
+    """Lets the same message through once: a disk that is full fails every minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._seen
+        self._seen.add(message)
+        return new
+
+
 def log_errors() -> None:
     """Send what libraries and our own modules log as an error to stderr, a line each."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
+    handler.addFilter(Once())
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
 
 
