@@ -95,10 +95,11 @@ def serve(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, _stop)
     market, plan = _market(options), _plan(options.faults)
+    conduct = None
     if plan is not None:
-        from paper_exchange.fault_market import FaultyMarket
+        from paper_exchange.fault_market import FaultyConduct, FaultyMarket
 
-        market = FaultyMarket(market, plan)
+        market, conduct = FaultyMarket(market, plan), FaultyConduct(plan=plan)
     try:
         start = _start(options.start, market, _stored_instant(options.state))
         exchange = PaperExchange(
@@ -107,6 +108,7 @@ def serve(options: argparse.Namespace) -> int:
             cash=Decimal(options.cash),
             state_path=Path(options.state) if options.state else None,
             rate_limit=options.rate_limit,
+            conduct=conduct,
         )
     except StateError as error:
         raise BadInput(str(error)) from error

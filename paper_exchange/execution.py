@@ -106,6 +106,8 @@ class Execution:
         qty = order.remaining
         if order.time_in_force != "fok":
             qty = self._conduct.part(qty, order.sequence, bar.start)
+        if not qty:
+            return False
         spendable = self._ledger.cash - self._book.reserved(without=order.id)
         if qty * price > spendable if order.buy else qty > self._ledger.qty(order.symbol):
             self._life.finish(order, "canceled" if order.filled_qty else "rejected", at)

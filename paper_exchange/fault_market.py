@@ -1,16 +1,17 @@
-"""A market in which stocks halt and gap, as a plan has it."""
+"""A market in which stocks halt and gap and orders get stuck, as a plan has it."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 
 import numpy as np
 
+from paper_exchange.conduct import Conduct
 from paper_exchange.faults import FaultPlan, Rule
 from paper_exchange.market import BarColumns, Listing, Market
-from paper_exchange.wire import MINUTE, NEW_YORK, to_ns
+from paper_exchange.wire import MINUTE, NEW_YORK, from_ns, to_ns
 
 LAST_MINUTES = 2
 """A halt is drawn so that it begins at least this long before the close."""
@@ -56,6 +57,23 @@ class FaultyMarket:
         high = min(last, _instant(session, rule.until)) if rule.until else last
         high -= LAST_MINUTES * MINUTE
         return None if high <= low else chance.randrange(low // MINUTE, high // MINUTE) * MINUTE
+
+
+@dataclass(frozen=True)
+class FaultyConduct(Conduct):
+    """A conduct under which some orders get one share and then no more for a long time, as a plan has it."""
+
+    plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
+    _begun: set[int] = field(default_factory=set)
+
+    def part(self, qty: int, sequence: int, bar: int) -> int:
+        """How many of `qty` shares; 0 where the order is stuck."""
+        if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
+            return super().part(qty, sequence, bar)
+        if sequence in self._begun:
+            return 0
+        self._begun.add(sequence)
+        return min(qty, 1)
 
 
 def _instant(session: date, clock: str) -> int:

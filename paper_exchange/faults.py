@@ -49,9 +49,10 @@ AFTER: Final[dict[str, str]] = {
 
 MARKET: Final[dict[str, str]] = {
     "halt": "a stock does not trade from `start` (a minute drawn after it) through the close",
+    "stuck": "an order gets one share, and no more until `until`: a partial fill with no end",
     "gap": "a stock's price jumps by `size` (negative: down) at a minute drawn between `start` and `until`",
 }
-"""Faults of the tape, by stock and session: `rate` is the share of stocks that are hit."""
+"""Faults of the market: `rate` is the share of stocks (of orders: `stuck`) that are hit in a session."""
 
 SECONDS: Final[dict[str, float]] = {"stale_positions": 10.0, "stale_orders": 10.0, "wrong_clock": 420.0}
 DELAY_SECONDS: Final = 20.0
@@ -150,11 +151,18 @@ class FaultPlan:
         """What happens to a stock in a session: the rules that hit it, each with its own stream of chance."""
         found = []
         for number, rule in enumerate(self.rules):
-            if rule.fault in MARKET and (not rule.on or re.search(rule.on, symbol)):
+            if rule.fault in ("halt", "gap") and (not rule.on or re.search(rule.on, symbol)):
                 chance = self.random(number, f"{symbol}:{session}")
                 if chance.random() < rule.rate:
                     found.append((rule, chance))
         return found
+
+    def stuck(self, sequence: int, at: time) -> bool:
+        """Whether an order (by its sequence number) gets no more than its first share at a New York wall time."""
+        return any(
+            rule.fault == "stuck" and rule.covers(at) and self.random(number, f"order {sequence}").random() < rule.rate
+            for number, rule in enumerate(self.rules)
+        )
 
     def random(self, number: int, question: int | str) -> random.Random:
         """The stream of chance of one question to one rule."""
@@ -248,6 +256,7 @@ def storm(seed: int, rate: float = 0.10) -> FaultPlan:
         Rule("wrong_clock", each, "^GET /v2/clock"),
         Rule("data_stops", 1.0, "/bars", start="10:40", until="10:50"),
         Rule("halt", 0.06, start="10:30"),
+        Rule("stuck", 0.10, until="12:45"),
         Rule("gap", 0.10, start="09:50", until="15:50"),
     ]
     return FaultPlan(seed, rules)

@@ -144,7 +144,16 @@ class Drill:
         chance = random.Random(seed)
         plan = storm(seed, rate)
         foreign = chance.choice([one.symbol for one in self.market.listings if one.tradable and one.active])
-        hostile = Hostile(seed, plan, kills, KILL_RATES, session.close - timedelta(minutes=5), foreign)
+        hostile = Hostile(
+            seed,
+            plan,
+            kills,
+            KILL_RATES,
+            session.close - timedelta(minutes=5),
+            foreign,
+            0.15,
+            chance.choice((0.0, 0.0, 1.0)),
+        )
         start = session.open - timedelta(minutes=10)
         if minutes:
             start = session.close - timedelta(minutes=minutes)

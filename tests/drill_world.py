@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from paper_exchange.exchange import PaperExchange
-from paper_exchange.fault_market import FaultyMarket
+from paper_exchange.fault_market import FaultyConduct, FaultyMarket
 from paper_exchange.fault_server import FaultyApp, call, listen, request_line, reset
 from paper_exchange.faults import FaultPlan, kind_of
 from paper_exchange.market import Market
@@ -192,7 +192,7 @@ def states_of(orders: Iterable[Order]) -> list[str]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """What one run throws at the trader."""
+    """What one run throws at the trader; `parts` and `latency` are the exchange's `Conduct`."""
 
     seed: int
     plan: FaultPlan
@@ -200,12 +200,16 @@ class Hostile:
     kill_rates: tuple[tuple[str, float], ...]
     flatten_at: datetime
     foreign: str | None
+    parts: float = 0.0
+    latency: float = 0.0
 
 
 def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
     """The exchange on its socket, until SIGTERM; its books stay in `exchange.sqlite`, what it did in `hostile.json`."""
     faulty = FaultyMarket(market, hostile.plan)
-    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=folder / "exchange.sqlite")
+    conduct = FaultyConduct(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    books = folder / "exchange.sqlite"
+    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, conduct=conduct)
     if hostile.foreign:
         body = {"symbol": hostile.foreign, "qty": FOREIGN_QTY, "side": "buy", "type": "market", "time_in_force": "day"}
         exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)

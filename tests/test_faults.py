@@ -20,7 +20,7 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
-from paper_exchange.fault_market import FaultyMarket, gapped, halted
+from paper_exchange.fault_market import FaultyConduct, FaultyMarket, gapped, halted
 from paper_exchange.fault_replies import with_null, with_unknown_status, without_new_bars
 from paper_exchange.fault_server import FaultyAdapter, FaultyApp, listen
 from paper_exchange.faults import AFTER, BEFORE, FaultPlan, PlanError, Rule, kind_of, storm
@@ -174,6 +174,17 @@ def test_stocks_halt_through_the_close_and_gap() -> None:
     down = gapped(whole, int(whole.start[7]), -0.2)
     assert (down.low <= np.minimum(down.open, down.close)).all()
     assert (np.maximum(down.open, down.close) <= down.high).all()
+
+
+def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
+    plan = FaultPlan(1, [Rule("stuck", until="10:40")])
+    clock = [ny(MONDAY, "10:31:02")]
+    market = HandMade({"AAA": {MONDAY: ROWS}})
+    exchange = PaperExchange(market, lambda: clock[0], conduct=FaultyConduct(plan=plan))
+    exchange.app.test_client().post("/v2/orders", json=BUY, headers=KEYS)
+    for instant, held in (("10:32:02", 1), ("10:39:02", 1), ("10:41:02", 5)):
+        clock[0] = ny(MONDAY, instant)
+        assert exchange.books().positions["AAA"].qty == held
 
 
 def test_in_process_a_reset_and_a_delay_are_what_requests_raises() -> None:
