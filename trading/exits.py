@@ -35,6 +35,9 @@ _STOP_LOSS: Final = int(Exit.STOP_LOSS)
 _TAKE_PROFIT: Final = int(Exit.TAKE_PROFIT)
 _END_OF_DAY: Final = int(Exit.END_OF_DAY)
 
+_BLOCK: Final = 16
+"""Bars that are stepped over at once where no level was near: what makes a quiet day as quick as a wild one."""
+
 
 @dataclass(frozen=True)
 class ExitRules:
@@ -101,25 +104,64 @@ def _outcomes(
     n = len(open_)
     outcome = np.full(n, np.nan)
     reason = np.zeros(n, dtype=np.int8)
-    for bar in range(n - 1):
-        entry_bar = bar + 1
+    lowest, highest, block_lowest, block_highest = _extremes(open_, high, low)
+    end = n  # the first bar from the entry on that is flattening, or of another group; found from the newest bar back
+    for entry_bar in range(n - 1, 0, -1):
+        if flattening[entry_bar]:
+            end = entry_bar
+        elif entry_bar + 1 == n or group[entry_bar + 1] != group[entry_bar]:
+            end = entry_bar + 1
+        bar = entry_bar - 1
         if group[entry_bar] != group[bar] or flattening[entry_bar]:
             continue
         entry = open_[entry_bar]
         stop, target = levels(entry, stop_loss, take_profit)
-        for k in range(entry_bar, n):
-            if group[k] != group[bar]:
-                break
-            if flattening[k]:
-                outcome[bar] = 100.0 * (open_[k] / entry - 1.0)
-                reason[bar] = _END_OF_DAY
-                break
+        k = _first_touch(lowest, highest, block_lowest, block_highest, entry_bar, end, stop, target)
+        if k < end:
             code, price = exit_in_bar(open_[k], high[k], low[k], stop, target)
-            if code != _NONE:
-                outcome[bar] = 100.0 * (price / entry - 1.0)
-                reason[bar] = code
-                break
+            outcome[bar] = 100.0 * (price / entry - 1.0)
+            reason[bar] = code
+        elif end < n and group[end] == group[bar]:
+            outcome[bar] = 100.0 * (open_[end] / entry - 1.0)
+            reason[bar] = _END_OF_DAY
     return outcome, reason
+
+
+@compiled()
+def _extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The lowest and the highest of each bar's prices that a rule looks at, and of each `_BLOCK` adjacent bars'."""
+    n = len(open_)
+    lowest, highest = np.empty(n), np.empty(n)
+    block_lowest, block_highest = np.full(n // _BLOCK + 1, np.inf), np.full(n // _BLOCK + 1, -np.inf)
+    for k in range(n):
+        lowest[k], highest[k] = np.fmin(open_[k], low[k]), np.fmax(open_[k], high[k])
+        block = k // _BLOCK
+        block_lowest[block] = np.fmin(block_lowest[block], lowest[k])
+        block_highest[block] = np.fmax(block_highest[block], highest[k])
+    return lowest, highest, block_lowest, block_highest
+
+
+@compiled()
+def _first_touch(
+    lowest: Floats,
+    highest: Floats,
+    block_lowest: Floats,
+    block_highest: Floats,
+    first: int,
+    end: int,
+    stop: float,
+    target: float,
+) -> int:
+    """The first bar from `first` on that reaches a level, at most `end`; blocks that reach none are stepped over."""
+    k = first
+    while k < end:
+        if k % _BLOCK == 0 and block_lowest[k // _BLOCK] > stop and block_highest[k // _BLOCK] < target:
+            k += _BLOCK
+            continue
+        if lowest[k] <= stop or highest[k] >= target:
+            return k
+        k += 1
+    return end
 
 
 def outcomes(
