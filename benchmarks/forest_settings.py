@@ -1,0 +1,94 @@
+"""How much of the rows a tree needs: forests on walk-forward blocks of unseen sessions, by CPU, log loss and ROC-AUC.
+
+For each setting a forest is fitted on all sessions before a block, and scored on each session of the block.
+Differences are paired by session; their intervals are over sessions, because the minutes of one are not independent.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Line, Options
+from benchmarks.material import bar_folder
+from build_dataset import build
+from config import Settings
+from trading.dataset import Dataset, Rows
+from trading.fitting import TrainingSettings, fit, probabilities, thin
+from trading.metrics import ranking
+from trading.sessions import new_york_calendar
+from trading.source_folder import FolderSource
+
+NOW = TrainingSettings()
+SETTINGS = (
+    NOW,
+    replace(NOW, forest_max_samples=0.2),
+    replace(NOW, forest_max_samples=0.02),
+    replace(NOW, every_nth_row=32, forest_max_samples=0.2),
+    replace(NOW, forest_max_depth=6, forest_min_samples_leaf=100),
+)
+BLOCK = 4
+NEWEST = 16
+T_QUANTILE = 2.13
+"""Student's t, 97.5%, 15 degrees of freedom."""
+
+
+def measure(options: Options) -> list[Line]:
+    with tempfile.TemporaryDirectory() as temporary:
+        here = Path(temporary)
+        bars, said = bar_folder(options.bars, here / "bars", options.quick)
+        calendar = new_york_calendar()
+        source = FolderSource(bars, calendar)
+        build(source, Settings(), source.newest, calendar, here / "data")
+        rows = Dataset(here / "data").load(sessions=30)
+    found = [_walked(rows, settings) for settings in SETTINGS]
+    cpu, scores = found[0]
+    lines = [
+        Line(
+            f"forest: {_named(SETTINGS[0])} (now)", f"{len(rows):,} rows", f"{cpu:.1f} s of CPU",
+            note=f"log loss {scores[0].mean():.4f}, ROC-AUC {scores[1].mean():.4f} on the newest {NEWEST} sessions; "
+            f"{said}",
+        )
+    ]  # fmt: skip
+    for settings, (other_cpu, other) in zip(SETTINGS[1:], found[1:], strict=True):
+        worse, ranked = (_interval(theirs - own) for theirs, own in zip(other, scores, strict=True))
+        lines.append(
+            Line(
+                "  the same", "", f"{cpu:.1f} s of CPU", _named(settings), f"{other_cpu:.1f} s of CPU", other_cpu / cpu,
+                note=f"theirs - ours: log loss {worse}, ROC-AUC {ranked}",
+            )
+        )  # fmt: skip
+    return lines
+
+
+def _named(settings: TrainingSettings) -> str:
+    return (
+        f"every {settings.every_nth_row}th row, {settings.forest_max_samples:g} of them a tree, "
+        f"leaf {settings.forest_min_samples_leaf}, depth {settings.forest_max_depth}"
+    )
+
+
+def _walked(rows: Rows, settings: TrainingSettings) -> tuple[float, NDArray[np.float64]]:
+    """CPU seconds of the fits, and (log loss, ROC-AUC) of each unseen session, shape (2, sessions)."""
+    days, cpu, scores = rows.sessions[-NEWEST:], 0.0, []
+    kept = thin(rows.symbol, rows.session, settings.every_nth_row)
+    for block in np.array_split(days, NEWEST // BLOCK):
+        before = kept & (rows.session < block[0])
+        began = time.process_time()
+        scaler, model = fit(rows.X[before], rows.label[before], settings)
+        cpu += time.process_time() - began
+        for day in block:
+            that = rows.session == day
+            figures = ranking(probabilities(scaler, model, rows.X[that]), rows.label[that])
+            scores.append((figures["log_loss"], figures["roc_auc"]))
+    return cpu, np.array(scores).T
+
+
+def _interval(difference: NDArray[np.float64]) -> str:
+    half = T_QUANTILE * difference.std(ddof=1) / np.sqrt(len(difference))
+    return f"{difference.mean():+.4f} ± {half:.4f}"

@@ -1,0 +1,148 @@
+"""The minute step: from the arrival of the bars to predictions, and to the history, against a loop over stocks."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from benchmarks.features import of_window
+from benchmarks.harness import Line, Options, Timing, shown
+from benchmarks.labels import RULES
+from benchmarks.material import walk
+from config import Settings
+from ml_predictor import Predictor
+from trading.calibration import Calibration
+from trading.clock import SimulatedClock
+from trading.exits import labels, outcomes
+from trading.features import LOOKBACK_BARS, features, window_is_whole
+from trading.fitting import Kind, TrainingSettings, fit
+from trading.journal import Journal
+from trading.live_bars import SessionBars
+from trading.sessions import new_york_calendar
+
+AIM = {10_000: 0.150}
+SESSION = new_york_calendar().session(date(2018, 3, 28))
+OVERLAP = 6
+"""Bars of each stock in a minute's reply: the new one, and five that are asked for again."""
+FIRST = 30
+"""The minute of the session that is measured first."""
+
+
+def model(kind: Kind, rows: int) -> Any:
+    """A model of the default settings, fitted on a walk."""
+    bars = walk(rows, seed=9)
+    outcome, _ = outcomes(bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES)
+    outcome = outcome[LOOKBACK_BARS - 1 :]
+    known = window_is_whole(bars.group) & ~np.isnan(outcome)
+    X, y = features(*bars.ohlcv)[known], labels(outcome[known], RULES)
+    settings = TrainingSettings(kind=kind)
+    scaler, fitted = fit(X[:: settings.every_nth_row], y[:: settings.every_nth_row], settings)
+    return SimpleNamespace(scaler=scaler, model=fitted, calibration=Calibration(0.8, -0.1), timestamp="20180327_200000")
+
+
+class Market:
+    """Replies of the bars endpoint as alpaca-py hands them on: dictionaries of what was JSON."""
+
+    def __init__(self, stocks: int, minutes: int) -> None:
+        self.symbols = tuple(f"S{number:05d}" for number in range(stocks))
+        columns = walk(minutes * stocks, 0.0005, seed=3).ohlcv
+        self.ohlcv = [np.round(column.reshape(stocks, minutes), 4) for column in columns]
+
+    def reply(self, first: int, last: int) -> dict[str, list[dict[str, Any]]]:
+        """The bars of the minutes from `first` until before `last`."""
+        times = [f"{SESSION.open + timedelta(minutes=at):%Y-%m-%dT%H:%M:00Z}" for at in range(first, last)]
+        parts = [column[:, first:last].tolist() for column in self.ohlcv]
+        return orjson.loads(
+            orjson.dumps(
+                {
+                    symbol: [
+                        {"t": t, "o": o, "h": h, "l": low, "c": c, "v": int(v), "n": 7, "vw": c}
+                        for t, o, h, low, c, v in zip(times, *(part[i] for part in parts), strict=True)
+                    ]
+                    for i, symbol in enumerate(self.symbols)
+                }
+            )
+        )
+
+
+def measure(options: Options) -> list[Line]:
+    lines = []
+    kinds: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+    for kind in kinds:
+        of = model(kind, 50_000 if options.quick else 800_000)
+        for stocks in (50, 500) if options.quick else (50, 500, 10_000):
+            minutes = 8 if options.quick else 15 if stocks > 1000 else 60
+            lines += _measured(kind, of, stocks, minutes)
+    return lines
+
+
+def _measured(kind: str, of: Any, stocks: int, minutes: int) -> list[Line]:
+    market, bars, predictor = Market(stocks, FIRST + minutes), SessionBars(SESSION, ()), Predictor(of, Settings())
+    bars = SessionBars(SESSION, market.symbols)
+    bars.take(market.reply(0, FIRST), SESSION.open + timedelta(minutes=FIRST))
+    ours, written, parts, naive = Timing(), Timing(), [], []
+    with tempfile.TemporaryDirectory() as folder:
+        clock = SimulatedClock(SESSION.open)
+        journal = Journal(Path(folder), clock)
+        for minute in range(FIRST + 1, FIRST + minutes + 1):
+            now = SESSION.open + timedelta(minutes=minute, seconds=2)
+            clock.sleep_until(now)
+            reply = market.reply(minute - OVERLAP, minute)
+            seconds, cpu = _step(bars, predictor, journal, reply, now)
+            parts.append(seconds)
+            ours.wall.append(sum(parts[-1][:3]))
+            ours.cpu.append(cpu)
+            written.wall.append(sum(parts[-1]))
+            naive.append(_stock(market, of, minute % stocks, minute))
+        journal.close()
+    return _lines(kind, stocks, ours, written, np.median(parts, axis=0).tolist(), float(np.median(naive)) * stocks)
+
+
+def _step(
+    bars: SessionBars, predictor: Predictor, journal: Journal, reply: dict[str, Any], now: datetime
+) -> tuple[list[float], float]:
+    """Seconds of taking the bars, of cutting windows, of predicting, of writing the history; CPU seconds of the first
+    three."""
+    cpu, marks = time.process_time(), [time.perf_counter()]
+    bars.take(reply, now)
+    marks.append(time.perf_counter())
+    windows = bars.windows()
+    marks.append(time.perf_counter())
+    predictions = predictor.predict(windows, now)
+    marks.append(time.perf_counter())
+    cpu = time.process_time() - cpu
+    journal.predictions([prediction.as_json() for prediction in predictions])
+    marks.append(time.perf_counter())
+    return np.diff(marks).tolist(), cpu
+
+
+def _stock(market: Market, of: Any, stock: int, minute: int) -> float:
+    """CPU seconds for one stock as a loop over stocks would do it: pandas features, one row, scikit-learn's predict."""
+    window = [column[stock, minute - LOOKBACK_BARS : minute] for column in market.ohlcv]
+    began = time.process_time()
+    vector = np.array([of_window(*window)])
+    of.model.predict_proba(of.scaler.transform(vector))
+    return time.process_time() - began
+
+
+def _lines(kind: str, stocks: int, ours: Timing, written: Timing, parts: list[float], naive: float) -> list[Line]:
+    taking, cutting, predicting, writing = (shown(part) for part in parts)
+    aim = AIM.get(stocks)
+    return [
+        Line(
+            f"minute step, {kind.replace('_', ' ')}", f"{stocks:,} stocks",
+            f"p50 {ours.text()}, p95 {shown(ours.p95)}", "loop over stocks, one a minute, scaled",
+            f"{shown(naive)} CPU", naive / ours.median_cpu,
+            aim="" if aim is None else f"{shown(aim)}, features included",
+            met=None if aim is None else ours.median_cpu <= aim,
+            note=f"bars {taking}, windows {cutting}, predictions {predicting}; history {writing} more: "
+            f"p50 {shown(written.median)}, p95 {shown(written.p95)}",
+        )
+    ]  # fmt: skip
