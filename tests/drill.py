@@ -72,7 +72,7 @@ KILL_RATES: Final = (
 )
 """How likely the trader is killed at a request, in each of the three phases."""
 
-WALL_LIMIT: Final = 400.0
+WALL_LIMIT: Final = 900.0
 OWN_EXITS: Final = 40
 
 
@@ -125,7 +125,7 @@ class Drill:
         """Data and a model, by the trader itself on an exchange without faults."""
         evening = datetime.combine(TRAINED_ON, datetime.min.time(), NEW_YORK) + timedelta(hours=20, minutes=30)
         self.base.mkdir(parents=True)
-        calm = Hostile(0, FaultPlan(0, []), 0, (), evening, None)
+        calm = Hostile(0, FaultPlan(0, []), 0, (), evening + timedelta(hours=1), None)
         begun = time.monotonic()
         self._live(self.base, calm, evening, evening + timedelta(minutes=5), random.Random(0))
         if not list((self.base / "models").glob("metrics_*.json")):
@@ -189,7 +189,7 @@ class Drill:
             bars = tape.session_bars(listing.symbol, session.date)
             if not len(bars) or bars.start[-1] < last_bar:
                 halted.add(listing.symbol)
-        return check(saved, folder / "logs", session.close, foreign, frozenset(halted), life.down)
+        return check(saved.orders, saved.ledger, folder / "logs", session.close, foreign, frozenset(halted), life.down)
 
     def _live(self, folder: Path, hostile: Hostile, start: datetime, end: datetime, chance: random.Random) -> Life:
         """Exchange and trader from `start` to `end`; the trader is started again whenever it is gone."""

@@ -12,9 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from paper_exchange.account import Fill
+from paper_exchange.account import Fill, Ledger
 from paper_exchange.orders import Order
-from paper_exchange.store import Saved
 from paper_exchange.wire import to_ns
 from trading.trade_log import Trade, TradeLog
 
@@ -44,7 +43,8 @@ class Side:
 
 
 def check(
-    saved: Saved,
+    orders: Sequence[Order],
+    ledger: Ledger,
     logs: Path,
     close: datetime,
     foreign: str | None,
@@ -54,7 +54,7 @@ def check(
     """Everything that the drill promises.
 
     Args:
-        saved: the exchange's books, from its own state file.
+        orders, ledger: the exchange's books, from its own state file.
         logs: the trader's folder.
         close: of the session that was traded.
         foreign: a stock that somebody else bought.
@@ -62,9 +62,8 @@ def check(
         down: when the trader was dead (ns since the epoch): it answers for the seconds in which it lived.
     """
     found = Findings()
-    orders = {order.id: order for order in saved.orders}
-    ours = [order for order in saved.orders if order.symbol != foreign]
-    fills = [fill for fill in saved.ledger.fills if fill.symbol != foreign]
+    ours = [order for order in orders if order.symbol != foreign]
+    fills = [fill for fill in ledger.fills if fill.symbol != foreign]
     _readable(logs, found)
     try:
         trades = TradeLog(logs).trades
@@ -73,9 +72,9 @@ def check(
         return found
     _entries(ours, fills, found)
     _counts(ours, fills, found)
-    _log_and_fills(trades, orders, fills, found)
-    _orphans(trades, saved, foreign, found)
-    _money(trades, saved, foreign, found)
+    _log_and_fills(trades, {order.id: order for order in ours}, fills, found)
+    _orphans(trades, ours, ledger, foreign, found)
+    _money(trades, ledger, foreign, found)
     _flat(fills, to_ns(close), halted, logs, found)
     _protection(ours, fills, to_ns(close), down, found)
     found.figures |= {
@@ -180,28 +179,30 @@ def _same(trade: Trade, what: str, qty: int, price: Decimal | None, fills: Seque
             found.wrong("log and fills differ", f"{trade.symbol} {what}: {price} in the log, {average} filled")
 
 
-def _orphans(trades: Sequence[Trade], saved: Saved, foreign: str | None, found: Findings) -> None:
+def _orphans(
+    trades: Sequence[Trade], orders: Sequence[Order], ledger: Ledger, foreign: str | None, found: Findings
+) -> None:
     logged: dict[str, int] = defaultdict(int)
     for trade in trades:
         if trade.is_open:
             logged[trade.symbol] += trade.qty
-    held = {symbol: one.qty for symbol, one in saved.ledger.holdings.items() if symbol != foreign}
+    held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol != foreign}
     for symbol in sorted({*logged, *held}):
         if logged.get(symbol, 0) != held.get(symbol, 0):
             text = f"{symbol}: the log holds {logged.get(symbol, 0)}, the exchange {held.get(symbol, 0)}"
             found.wrong("orphan position", text)
     known = {order_id for trade in trades if trade.is_open for order_id in trade.sell_order_ids}
-    for order in saved.orders:
-        if order.is_open and order.awake and order.symbol != foreign and order.id not in known:
+    for order in orders:
+        if order.is_open and order.awake and order.id not in known:
             found.wrong("orphan order", f"{order.symbol} {order.side} {order.type} {order.client_order_id}")
 
 
-def _money(trades: Sequence[Trade], saved: Saved, foreign: str | None, found: Findings) -> None:
+def _money(trades: Sequence[Trade], ledger: Ledger, foreign: str | None, found: Findings) -> None:
     logged = sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))
-    if foreign and any(fill.symbol == foreign and fill.side == "sell" for fill in saved.ledger.fills):
+    if foreign and any(fill.symbol == foreign and fill.side == "sell" for fill in ledger.fills):
         found.wrong("foreign position touched", foreign)
-    if abs(logged - saved.ledger.realised) >= CENT / 2:
-        found.wrong("P&L differs", f"the log {logged}, the account {saved.ledger.realised}")
+    if abs(logged - ledger.realised) >= CENT / 2:
+        found.wrong("P&L differs", f"the log {logged}, the account {ledger.realised}")
 
 
 def _flat(fills: Sequence[Fill], close: int, halted: frozenset[str], logs: Path, found: Findings) -> None:
@@ -270,12 +271,14 @@ def _protection(
 
 def _side(order: Order, by_id: dict[str, Order]) -> Side:
     """When an order that sells could trade: a leg from its entry's complete fill on."""
-    start = order.submitted_at
+    start, qty = order.submitted_at, order.qty
     if order.parent is not None and order.role in ("stop", "target"):
         entry = by_id.get(order.parent)
         filled = entry.filled_at if entry is not None else None
         start = FOREVER if filled is None or not order.awake else max(start, filled)
-    return Side(start, max(start, ended(order)), order.qty)
+        if entry is not None:
+            qty = entry.filled_qty  # the order shows less once its sibling has sold a part: then less is held, too
+    return Side(start, max(start, ended(order)), qty)
 
 
 def _cover(sides: Iterable[Side], instant: int) -> int:

@@ -213,6 +213,8 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
     if hostile.foreign:
         body = {"symbol": hostile.foreign, "qty": FOREIGN_QTY, "side": "buy", "type": "market", "time_in_force": "day"}
         exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)
+        shared.advance(3 * 60 * 10**9)  # in a running session it is there before the trader is
+        exchange.advance()
     app = FaultyApp(exchange, hostile.plan, shared.now, lambda seconds: hold(shared, seconds))
     killer = Killer(
         app, exchange, shared, hostile.seed, hostile.kills, hostile.kill_rates, shared.now(), hostile.flatten_at
