@@ -28,6 +28,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -152,6 +153,7 @@ def _retrain(
     from trading.dataset import Dataset
     from trading.learning import train
     from trading.model_admin import begin_training, cut_short, end_training
+    from trading.past_trades import past_trades, taught
     from trading.training_page import TrainingReport
 
     if said := cut_short(store, market):
@@ -161,9 +163,16 @@ def _retrain(
         progress("loading the data", 0, 0)
         rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
         training = training_settings(settings)
+        rows, entered = taught(
+            rows,
+            past_trades(settings.LOGS_DIR, market.slug, now),
+            training.past_trade_weight,
+            training.round_trip_cost,
+        )
         page = TrainingReport(training)
         watch = {"observe": page.observe} if settings.TRAINING_REPORT else {}
         trained = train(rows, training, champion, progress, **watch)
+        trained = replace(trained, about={**trained.about, "past_trades": entered})
         model = store.publish(trained, now=now, market=market)
         if settings.TRAINING_REPORT:
             _write_report(page, store.folder, model, say)

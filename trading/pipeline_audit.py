@@ -8,6 +8,7 @@ printed; all of it goes to `data/pipeline_audit.json`.  Exit code 0, or 1 where 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,6 +22,7 @@ from trading.dataset import Dataset, Rows
 from trading.errors import DataError
 from trading.files import write_json
 from trading.model_store import ModelStore
+from trading.past_trades import past_trades, taught
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,13 +100,19 @@ def audit(
 
 
 def _rows_of_model(dataset: Dataset, logs: Path, metrics: dict[str, Any]) -> Rows | None:
-    """The rows that a model was made of, where `data/` still gives as many."""
+    """The rows that a model was made of, where data and logs still give them."""
     days = np.array([*metrics["sessions"]["train"], *metrics["sessions"]["test"]], dtype="datetime64[D]")
     try:
         rows = dataset.load()
     except DataError:
         return None
     rows = rows.take(np.isin(rows.session, days))
+    past = metrics.get("past_trades") or {"entered": 0}
+    if past["entered"]:
+        trades = past_trades(logs, metrics["market"]["slug"], datetime.fromisoformat(metrics["trained_at"]))
+        rows, entered = taught(rows, trades, past["weight"], metrics["settings"]["round_trip_cost"])
+        if entered != past:
+            return None  # trades have gone from the logs, or came later
     return rows if len(rows) == metrics["rows"]["all"] else None
 
 
