@@ -52,7 +52,7 @@ class Settings(BaseModel):
     N_ESTIMATORS: Count = 200
     TRAIN_EVERY_NTH_ROW: Count = 8
     FOREST_MIN_SAMPLES_LEAF: Count = 50
-    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     FOREST_MAX_DEPTH: Count = 10
     BOOSTING_LEARNING_RATE: Fraction = 0.05
     BOOSTING_MAX_LEAF_NODES: Annotated[int, Field(ge=2)] = 8

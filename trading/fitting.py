@@ -30,7 +30,7 @@ class TrainingSettings:
     n_estimators: int = 200
     every_nth_row: int = 8
     forest_min_samples_leaf: int = 50
-    forest_max_samples: float = 0.05
+    forest_max_samples: float = 0.2
     forest_max_depth: int = 10
     boosting_learning_rate: float = 0.05
     boosting_max_leaf_nodes: int = 8
