@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from paper_exchange.clock import ScaledClock
+    from paper_exchange.exchange import PaperExchange
     from paper_exchange.faults import FaultPlan
     from paper_exchange.market import Market
+    from paper_exchange.streams import StreamServer
 
+CHANCES = {
+    "partial-fills": "probability that a fill is of a part only; Alpaca's paper has 0.1",
+    "late-bars": "probability that a bar is shown up to 90 s late",
+    "revised-bars": "probability that a bar is at first shown wrong",
+    "latency": "seconds that an order, a cancel or a replacement stays pending",
+}
 WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
 
 
@@ -25,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
         prog="python -m paper_exchange",
-        description="A paper exchange that speaks Alpaca's REST interface, on recorded or generated 1-minute bars.",
+        description="A paper exchange that speaks Alpaca's interface, on recorded or generated 1-minute bars.",
         epilog="Point a bot at it with url_override='http://127.0.0.1:8765'; any non-empty keys will do.",
     )
     found.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
@@ -49,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--faults", metavar="PLAN", help="make it hostile: a JSON plan of faults, or the seed of a storm of them"
     )
+    found.add_argument(
+        "--stream-port", metavar="N", type=int, help="port of the websocket streams (default: port + 1; 0: none)"
+    )
+    for name, what in CHANCES.items():
+        found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
+    found.add_argument("--chance-seed", metavar="N", type=int, default=0, help="seed of what is drawn (default: 0)")
     return found
 
 
@@ -73,6 +89,8 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput(f"--port {options.port}: choose one from 1 to 65535")
     if not 0 < options.speed <= 1_000_000:
         raise BadInput(f"--speed {options.speed}: choose one above 0, at most 1000000")
+    if options.stream_port is not None and not 0 <= options.stream_port < 65536:
+        raise BadInput(f"--stream-port {options.stream_port}: choose one from 1 to 65535, or 0 for none")
     if options.rate_limit is not None and options.rate_limit < 1:
         raise BadInput(f"--rate-limit {options.rate_limit}: choose at least 1, or leave it out")
     try:
@@ -87,43 +105,19 @@ def check(options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Build the exchange and listen."""
-    import waitress
-
-    from paper_exchange.clock import ScaledClock
-    from paper_exchange.exchange import PaperExchange
-    from paper_exchange.store import StateError
-
     signal.signal(signal.SIGTERM, _stop)
-    market, plan = _market(options), _plan(options.faults)
-    conduct = None
-    if plan is not None:
-        from paper_exchange.fault_market import FaultyConduct, FaultyMarket
-
-        market, conduct = FaultyMarket(market, plan), FaultyConduct(plan=plan)
+    plan = _plan(options.faults)
+    exchange, clock, start = _exchange(options, plan)
     try:
-        start = _start(options.start, market, _stored_instant(options.state))
-        exchange = PaperExchange(
-            market,
-            clock := ScaledClock(start, options.speed),
-            cash=Decimal(options.cash),
-            state_path=Path(options.state) if options.state else None,
-            rate_limit=options.rate_limit,
-            conduct=conduct,
-        )
-    except StateError as error:
-        raise BadInput(str(error)) from error
-    try:
-        if plan is None:
-            run = waitress.create_server(exchange.app, host=options.host, port=options.port, threads=4).run
-        else:
-            from paper_exchange.fault_server import FaultyApp, listen
-
-            run = listen(FaultyApp(exchange, plan, clock), options.host, options.port).serve_forever
+        run = _listener(options, exchange, plan, clock)
     except OSError as error:
         raise BadInput(
             f"cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port"
         ) from error
+    streams = _streams(options, exchange)
     print(exchange.description)
+    where = f"ws://{options.host}:{_stream_port(options)}/stream and /v2/iex" if streams else "none"
+    print(f"streams: {where}")
     print(
         f"listening on http://{options.host}:{options.port}; the exchange's clock shows {start:%Y-%m-%d %H:%M:%S %Z} "
         f"and runs {options.speed:g} times as fast as the wall's; Ctrl-C ends it",
@@ -132,10 +126,73 @@ def serve(options: argparse.Namespace) -> int:
     try:
         run()
     finally:
+        if streams:
+            streams.close()
         exchange.close()
         if plan is not None:
             print(f"{plan.total} of {plan.requests} requests went wrong", flush=True)
     return 0
+
+
+def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[PaperExchange, ScaledClock, datetime]:
+    """The exchange, its clock, and the instant at which that starts."""
+    from paper_exchange.clock import ScaledClock
+    from paper_exchange.conduct import Conduct
+    from paper_exchange.exchange import PaperExchange
+    from paper_exchange.fault_market import FaultyConduct, FaultyMarket
+    from paper_exchange.store import StateError
+
+    market = _market(options)
+    drawn = {"partial_fills": options.partial_fills, "latency": options.latency, "seed": options.chance_seed}
+    try:
+        conduct = Conduct(**drawn) if plan is None else FaultyConduct(plan=plan, **drawn)
+        start = _start(options.start, market, _stored_instant(options.state))
+        clock = ScaledClock(start, options.speed)
+        exchange = PaperExchange(
+            market if plan is None else FaultyMarket(market, plan),
+            clock,
+            cash=Decimal(options.cash),
+            state_path=Path(options.state) if options.state else None,
+            rate_limit=options.rate_limit,
+            conduct=conduct,
+            late_bars=options.late_bars,
+            revised_bars=options.revised_bars,
+        )
+    except (StateError, ValueError) as error:
+        raise BadInput(str(error)) from error
+    return exchange, clock, start
+
+
+def _listener(
+    options: argparse.Namespace, exchange: PaperExchange, plan: FaultPlan | None, clock: ScaledClock
+) -> Callable[[], None]:
+    """What serves until it is stopped; the port is taken when this returns."""
+    if plan is None:
+        import waitress
+
+        return waitress.create_server(exchange.app, host=options.host, port=options.port, threads=4).run
+    from paper_exchange.fault_server import FaultyApp, listen
+
+    return listen(FaultyApp(exchange, plan, clock), options.host, options.port).serve_forever
+
+
+def _stream_port(options: argparse.Namespace) -> int:
+    return options.port + 1 if options.stream_port is None else options.stream_port
+
+
+def _streams(options: argparse.Namespace, exchange: PaperExchange) -> StreamServer | None:
+    """The streams; none where their port is 0, or is one that nobody asked for and somebody has."""
+    from paper_exchange.streams import StreamServer
+
+    port = _stream_port(options)
+    if not 0 < port < 65536:
+        return None
+    try:
+        return StreamServer(exchange, options.host, port)
+    except OSError as error:
+        if options.stream_port is None:
+            return None
+        raise BadInput(f"cannot listen on {options.host}:{port} ({error}); choose another --stream-port") from error
 
 
 def _stop(*_: object) -> NoReturn:
@@ -184,12 +241,13 @@ def _market(options: argparse.Namespace) -> Market:
 def _start(text: str | None, market: Market, stored: int | None) -> datetime:
     """The instant at which the clock starts, in New York time: as asked, as stored, or after some history."""
     from paper_exchange.calendar import xnys
-    from paper_exchange.wire import NEW_YORK, from_ns, to_ns
+    from paper_exchange.wire import MINUTE, NEW_YORK, from_ns, to_ns
 
     calendar = xnys()
     if text is None:
         if stored is not None:
-            return from_ns(stored).astimezone(NEW_YORK)
+            # A killed exchange may have shown up to a minute more than it had saved: time must not go back.
+            return from_ns(stored + MINUTE).astimezone(NEW_YORK)
         first = calendar.index_of[market.first_session] + WARM_UP_SESSIONS
         last = calendar.index_of[market.last_session]
         return from_ns(calendar.sessions[min(first, last)].open).astimezone(NEW_YORK)

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 from flask import Flask
 
 from paper_exchange.account import Fill
-from paper_exchange.app import make_app
+from paper_exchange.app import make_app, matches
 from paper_exchange.calendar import xnys
 from paper_exchange.conduct import Conduct
 from paper_exchange.engine import Engine
 from paper_exchange.events import TradeEvent
 from paper_exchange.market import Market
 from paper_exchange.orders import Order
+from paper_exchange.published import PublishedTape
 from paper_exchange.store import Store
 from paper_exchange.tape import Halt, Tape
 from paper_exchange.wire import from_ns
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,12 @@ class PaperExchange:
     state file that exists already has its own).  `state_path` is a file that survives a restart, None keeps everything
     in memory.  `keys` are the key id and secret to accept, None accepts any that are not empty.  `rate_limit` is in
     requests a minute of the exchange's clock and a key, None enforces none.  `conduct` says how it behaves beyond the
-    rules (partial fills, latency), `halts` which stocks do not trade when.
+    rules (partial fills, latency), `halts` which stocks do not trade when.  `late_bars` and `revised_bars` are the
+    probabilities that market data shows a bar up to 90 s late, or at first wrong and right 30 s later.
 
     Raises:
         StateError: the state file cannot be used.
+        ValueError: a probability out of its range.
     """
 
     def __init__(
@@ -76,18 +82,35 @@ class PaperExchange:
         account: str = "paper",
         conduct: Conduct | None = None,
         halts: Sequence[Halt] = (),
+        late_bars: float = 0.0,
+        revised_bars: float = 0.0,
     ) -> None:
         self._lock = threading.RLock()
         self._store = Store(state_path) if state_path else None
-        tape = Tape(market, xnys(), halts)
+        tape = shown = Tape(market, xnys(), halts)
+        if late_bars or revised_bars:
+            seed = conduct.seed if conduct else 0
+            shown = PublishedTape(market, xnys(), halts, late=late_bars, revised=revised_bars, seed=seed)
+        self._shown = shown
+        self._keys = keys
         self._engine = Engine(tape, now, Decimal(cash), self._store, account, conduct)
         self.description = market.description
-        self.app: Flask = make_app(self._engine, self._lock, keys, rate_limit)
+        self.app: Flask = make_app(self._engine, shown, self._lock, keys, rate_limit)
 
     def advance(self) -> datetime:
         """Live through every minute that has passed; returns the instant reached (UTC).  Requests do it themselves."""
         with self._lock:
             return from_ns(self._engine.advance())
+
+    def advance_ns(self) -> int:
+        """As `advance`; the instant in nanoseconds since the epoch."""
+        with self._lock:
+            return self._engine.advance()
+
+    def looking(self, look: Callable[[Tape], T]) -> T:
+        """What `look` finds on the tape that market data shows, while nothing else is served."""
+        with self._lock:
+            return look(self._shown)
 
     def books(self) -> Books:
         """The account as the exchange itself keeps it, at this instant."""
@@ -105,6 +128,10 @@ class PaperExchange:
                 fills=tuple(ledger.fills),
                 orders=tuple(Order(**vars(order)) for order in self._engine.book.orders.values()),
             )
+
+    def accepts(self, key: str, secret: str) -> bool:
+        """Whether the exchange takes these keys."""
+        return matches((key, secret), self._keys)
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
         """Call `listener` with every order event from now on, in order; returns what ends that.

@@ -60,7 +60,8 @@ class Life:
                     self.book.touch(one)
             if not leg.pending_until:
                 leg.status = "held" if leg.role == "stop" and both else "new"
-                self.events.tell(leg.status, leg, at)
+                if leg.status == "new":  # the stream knows no event for a leg that is held
+                    self.events.tell("new", leg, at)
 
     def due(self, order: Order) -> list[int]:
         """The instants at which something happens to an open order without a trade."""

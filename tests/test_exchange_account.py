@@ -141,6 +141,8 @@ def test_rate_limit_and_its_headers() -> None:
     assert [one.status_code for one in got] == [200, 200, 429]
     assert [one.headers["X-RateLimit-Remaining"] for one in got] == ["1", "0", "0"]
     assert got[0].headers["X-RateLimit-Reset"] == str(int(ny(MONDAY, "10:32").timestamp()))
+    other = headers | {"APCA-API-KEY-ID": "other"}
+    assert session.get(f"{ORIGIN}/v2/clock", headers=other).headers["X-RateLimit-Remaining"] == "1"
     here.later(60)
     assert session.get(f"{ORIGIN}/v2/clock", headers=headers).status_code == 200
 

@@ -404,14 +404,13 @@ def test_events_tell_the_life_of_a_bracket() -> None:
         ("new", str(sent.id)),
         ("fill", str(sent.id)),
         ("new", str(target.id)),
-        ("held", str(loss.id)),
         ("fill", str(target.id)),
         ("canceled", str(loss.id)),
     ]
     fill = found[1].data()
     assert (fill["price"], fill["qty"], fill["position_qty"], fill["order"]["status"]) == ("10", "5", "5", "filled")
     assert fill["timestamp"] == "2018-03-26T14:32:00Z"
-    assert found[4].data()["position_qty"] == "0"
+    assert found[3].data()["position_qty"] == "0"
 
 
 def test_events_of_parts_replacements_and_refusals() -> None:
