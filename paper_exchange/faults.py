@@ -54,6 +54,13 @@ MARKET: Final[dict[str, str]] = {
 }
 """Faults of the market: `rate` is the share of stocks (of orders: `stuck`) that are hit in a session."""
 
+STREAM: Final[dict[str, str]] = {
+    "event_twice": "a stream's message comes twice",
+    "event_late": "a message comes after the one that followed it",
+    "silent": "nothing comes on the stream, which stays open",
+}
+"""Faults of a stream's messages: `on` is matched against "EVENT name"."""
+
 SECONDS: Final[dict[str, float]] = {"stale_positions": 10.0, "stale_orders": 10.0, "wrong_clock": 420.0}
 DELAY_SECONDS: Final = 20.0
 
@@ -76,7 +83,7 @@ class Rule:
     size: float = -0.10
 
     def __post_init__(self) -> None:
-        known = [*BEFORE, *AFTER, *MARKET]
+        known = [*BEFORE, *AFTER, *MARKET, *STREAM]
         if self.fault not in known:
             raise PlanError(f"fault={self.fault!r}: not known; choose from {', '.join(known)}")
         if not 0.0 <= self.rate <= 1.0:
@@ -133,10 +140,17 @@ class FaultPlan:
             line: "METHOD /path?query body".
             at: the exchange's New York wall time.
         """
+        self.requests += 1
+        return self._draw(line, at, {*BEFORE, *AFTER})
+
+    def draw_event(self, name: str, at: time) -> Rule | None:
+        """The fault of a stream's message ("fill", "new"), or None."""
+        return self._draw(f"EVENT {name}", at, {*STREAM})
+
+    def _draw(self, line: str, at: time, among: set[str]) -> Rule | None:
         with self._lock:
-            self.requests += 1
             for number, rule in enumerate(self.rules):
-                if rule.fault in MARKET or not self._patterns[number].search(line) or not rule.covers(at):
+                if rule.fault not in among or not self._patterns[number].search(line) or not rule.covers(at):
                     continue
                 if rule.most is not None and self._hits[number] >= rule.most:
                     continue

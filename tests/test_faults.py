@@ -23,6 +23,7 @@ from paper_exchange.__main__ import main
 from paper_exchange.fault_market import FaultyConduct, FaultyMarket, gapped, halted
 from paper_exchange.fault_replies import with_null, with_unknown_status, without_new_bars
 from paper_exchange.fault_server import FaultyAdapter, FaultyApp, listen
+from paper_exchange.fault_streams import FaultyStream
 from paper_exchange.faults import AFTER, BEFORE, FaultPlan, PlanError, Rule, kind_of, storm
 from tests.exchange_world import MONDAY, HandMade, ny
 from tests.test_exchange_server import ROOT, free_port
@@ -185,6 +186,17 @@ def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
     for instant, held in (("10:32:02", 1), ("10:39:02", 1), ("10:41:02", 5)):
         clock[0] = ny(MONDAY, instant)
         assert exchange.books().positions["AAA"].qty == held
+
+
+def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
+    for fault, wanted in (("event_twice", "aabbcc"), ("silent", ""), ("event_late", "bac")):
+        rule = Rule(fault, on="EVENT a" if fault == "event_late" else "EVENT")
+        sent: list[str] = []
+        stream = FaultyStream(FaultPlan(1, [rule]), lambda: ny(MONDAY, "10:31"), str, sent.append)
+        for message in "abc":
+            stream(message)
+        assert "".join(sent) == wanted
+    assert FaultPlan(1, [Rule("silent")]).draw("GET /v2/orders", time(11)) is None
 
 
 def test_in_process_a_reset_and_a_delay_are_what_requests_raises() -> None:
