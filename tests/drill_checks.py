@@ -20,6 +20,8 @@ from trading.trade_log import Trade, TradeLog
 MOST_POSITIONS, MOST_SHARES = 10, 5
 FOREVER = 1 << 62
 CENT = Decimal("0.01")
+LONGEST_NAKED = 75.0
+"""Seconds: the minute from one look to the next, and one time-out (15 s) on the way."""
 
 
 @dataclass
@@ -255,10 +257,10 @@ def _protection(
             without_stop += seconds * (held > stopped)
             naked += seconds * (held > max(stopped, sold))
             longest, longest_naked = max(longest, run), max(longest_naked, run_naked)
-            if run_naked > 60.0:
+            if run_naked > LONGEST_NAKED:
                 worst[symbol] = run_naked
     for symbol, seconds in worst.items():
-        found.wrong("unprotected over a minute", f"{symbol}: {seconds:.0f} s without any order")
+        found.wrong("unprotected too long", f"{symbol}: {seconds:.0f} s without any order")
     found.figures |= {
         "held seconds": held_for,
         "seconds without a stop": without_stop,

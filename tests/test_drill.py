@@ -112,7 +112,7 @@ def test_every_kind_of_loss_is_seen(tmp_path: Path) -> None:
     )
     trades[0].exit_price = Decimal("10.3")
     assert {"log and fills differ", "P&L differs"} <= kinds(tmp_path / "d", orders, fills, trades)
-    assert "unprotected over a minute" in kinds(tmp_path / "e", *a_day_without_its_stop())
+    assert "unprotected too long" in kinds(tmp_path / "e", *a_day_without_its_stop())
 
 
 def a_day_without_its_stop() -> tuple[list[Order], list[Fill], list[Trade]]:
