@@ -134,7 +134,9 @@ def _losses(backend: Backend) -> tuple[type[BaseException], ...]:
 
 
 @contextmanager
-def workers(backend: Backend = "joblib", scheduler: str | None = None) -> Iterator[Workers]:
+def workers(
+    backend: Backend = "joblib", scheduler: str | None = None, *, patience: float = PATIENCE
+) -> Iterator[Workers]:
     """The workers that `--backend` and `--scheduler` name.
 
     Raises:
@@ -148,7 +150,7 @@ def workers(backend: Backend = "joblib", scheduler: str | None = None) -> Iterat
         return
     if scheduler is None:
         raise UserError("--backend dask: name the cluster too, as in --scheduler tcp://127.0.0.1:8786")
-    client = _connected(scheduler)
+    client = _connected(scheduler, patience)
     try:
         _check_cluster(client, scheduler)
         yield Workers("dask", client=client)
@@ -156,21 +158,21 @@ def workers(backend: Backend = "joblib", scheduler: str | None = None) -> Iterat
         client.close()
 
 
-def _connected(scheduler: str) -> Any:
+def _connected(scheduler: str, patience: float) -> Any:
     import logging
 
     from distributed import Client
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a lost worker is no news to the user: it is made up for
     try:
-        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        client = Client(scheduler, timeout=patience, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error}); start one") from None
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=patience)
     except TimeoutError:
         client.close()
-        raise UserError(f"--scheduler {scheduler}: no worker came within {PATIENCE} s; start some: {START}") from None
+        raise UserError(f"--scheduler {scheduler}: no worker came within {patience:g} s; start some: {START}") from None
     return client
 
 
