@@ -88,7 +88,7 @@ def _span(engine: Engine, query: Mapping[str, str], now: int) -> Span:
     if reporting not in REPORTING or reset not in ("per_day", "no_reset"):
         raise bad_parameter(f"invalid intraday_reporting or pnl_reset: {reporting!r}, {reset!r}")
     extended = reporting != "market_hours" or (query.get("extended_hours") or "").lower() == "true"
-    return Span(max(start, engine.created_at), end, FRAMES[frame], frame, extended, reset == "per_day")
+    return Span(max(min(start, now), engine.created_at), end, FRAMES[frame], frame, extended, reset == "per_day")
 
 
 def _period(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 MINUTE = 60 * 10**9
+MOST_NS = 2**63 - 2 * 24 * 60 * MINUTE  # room for a day or two of arithmetic within 64 bits
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,18 +79,24 @@ def eastern(ns: int) -> str:
 def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
     """Nanoseconds of an RFC 3339 instant or a YYYY-MM-DD date (UTC); a naive one is UTC, as Alpaca has it.
 
+    An instant that 64 bits cannot hold becomes the nearest that they can (the years 1677 and 2262).
+
     Raises:
         ValueError: neither; the message names the field and the value.
     """
     try:
         if len(text) == 10:
-            day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-            return to_ns(day + timedelta(days=1)) - 1 if end_of_day else to_ns(day)
+            day = to_ns(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
+            return _held(day + 24 * 60 * MINUTE - 1 if end_of_day else day)
         # A '+' of an unescaped query string arrives as a blank.
         instant = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
         raise ValueError(f"invalid {field}: {text!r} is not an RFC 3339 instant or a YYYY-MM-DD date") from None
-    return to_ns(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    return _held(to_ns(instant if instant.tzinfo else instant.replace(tzinfo=UTC)))
+
+
+def _held(ns: int) -> int:
+    return max(-MOST_NS, min(MOST_NS, ns))
 
 
 def parse_decimal(value: Any, field: str) -> Decimal | None:

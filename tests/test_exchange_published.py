@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -127,3 +128,16 @@ def test_portfolio_history_adds_up() -> None:
     assert (days["equity"], days["profit_loss_pct"]) == ([100_010.0], [0.0001])
     with pytest.raises(APIError, match="30 days"):
         here.raw.get("/account/portfolio/history", {"period": "1A", "timeframe": "1Min"})
+
+
+def test_no_instant_breaks_anything() -> None:
+    here = world()
+    instants = ["9999-12-31", "9999-12-31T23:59:59Z", "0001-01-01", "0001-01-01T00:00:00+14:00"]
+    fields = ["start", "end", "after", "until", "date"]
+    paths = ["account/activities", "account/portfolio/history", "orders", "calendar", "stocks/AAA/auctions"]
+    paths += ["stocks/AAA/trades", "stocks/AAA/bars?timeframe=1Week", "stocks/AAA/bars?timeframe=1Min"]
+    for path, field, instant in product(paths, fields, instants):
+        try:
+            here.raw_data.get(f"/{path}", {field: instant})
+        except APIError as error:
+            assert error.status_code < 500, error.response.text
