@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,8 @@ class Purchases:
             return
         if order.filled_qty and not order.is_final:
             # Its legs sleep until the last share is bought: better fewer shares than unprotected ones.
-            self._broker.cancel(order.id)
+            with contextlib.suppress(Unclear):  # whether it was heard shows below
+                self._broker.cancel(order.id)
             self._books.wait_until_final([order.id])
             order = self._books.seen(order.id) or order
         if not order.is_final:
