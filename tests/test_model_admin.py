@@ -329,7 +329,8 @@ def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.Capture
 def test_a_retrain_keeps_the_newest_models(tmp_path: Path) -> None:
 
     fill(tmp_path / "data", SESSIONS[:6])
-    champion, said = None, []
+    champion = None
+    said: list[str] = []
     for number in range(1, 6):
         champion, _ = ml_trainer.retrain(
             tmp_path / "data",
