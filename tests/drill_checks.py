@@ -75,13 +75,15 @@ def check(
     _entries(ours, fills, found)
     _counts(ours, fills, found)
     _log_and_fills(trades, {order.id: order for order in ours}, fills, found)
-    _orphans(trades, ours, ledger, foreign, found)
-    _money(trades, ledger, foreign, found)
+    parts = _sold_in_part(trades, fills)
+    _orphans(trades, ours, ledger, foreign, parts, found)
+    _money(trades, ledger, foreign, parts, found)
     _flat(fills, to_ns(close), halted, logs, found)
     _protection(ours, fills, to_ns(close), down, found)
     found.figures |= {
         "buys": sum(fill.side == "buy" for fill in fills),
         "trades": len(trades),
+        "open trades sold in part": len(parts),
         "sells": sum(fill.side == "sell" for fill in fills),
         "pnl": float(sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))),
     }
@@ -161,8 +163,8 @@ def _log_and_fills(trades: Sequence[Trade], orders: dict[str, Order], fills: Seq
         _same(trade, "entry", trade.qty, trade.entry_price, by_order.get(trade.entry_order_id, []), found)
         if not trade.is_open:
             _same(trade, "exit", trade.qty, trade.exit_price, sells, found)
-        elif sells:
-            found.wrong("log and fills differ", f"{trade.symbol}: sold {sum(f.qty for f in sells)}, the log says open")
+        elif sum(fill.qty for fill in sells) >= trade.qty:
+            found.wrong("log and fills differ", f"{trade.symbol}: all {trade.qty} are sold, the log says open")
     for order_id in by_order:
         if claimed[order_id] == 0:
             order = orders[order_id]
@@ -181,13 +183,29 @@ def _same(trade: Trade, what: str, qty: int, price: Decimal | None, fills: Seque
             found.wrong("log and fills differ", f"{trade.symbol} {what}: {price} in the log, {average} filled")
 
 
+def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill]) -> dict[str, tuple[int, Decimal]]:
+    """Of open trades: shares that orders in the log have sold, and what that earned; the log has no field for it."""
+    parts: dict[str, tuple[int, Decimal]] = {}
+    for trade in trades:
+        sells = [fill for fill in fills if fill.order_id in trade.sell_order_ids]
+        if trade.is_open and sells:
+            earned = sum((fill.qty * (fill.price - trade.entry_price) for fill in sells), Decimal(0))
+            parts[trade.symbol] = (sum(fill.qty for fill in sells), earned)
+    return parts
+
+
 def _orphans(
-    trades: Sequence[Trade], orders: Sequence[Order], ledger: Ledger, foreign: str | None, found: Findings
+    trades: Sequence[Trade],
+    orders: Sequence[Order],
+    ledger: Ledger,
+    foreign: str | None,
+    parts: dict[str, tuple[int, Decimal]],
+    found: Findings,
 ) -> None:
     logged: dict[str, int] = defaultdict(int)
     for trade in trades:
         if trade.is_open:
-            logged[trade.symbol] += trade.qty
+            logged[trade.symbol] += trade.qty - parts.get(trade.symbol, (0, Decimal(0)))[0]
     held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol != foreign}
     for symbol in sorted({*logged, *held}):
         if logged.get(symbol, 0) != held.get(symbol, 0):
@@ -199,8 +217,15 @@ def _orphans(
             found.wrong("orphan order", f"{order.symbol} {order.side} {order.type} {order.client_order_id}")
 
 
-def _money(trades: Sequence[Trade], ledger: Ledger, foreign: str | None, found: Findings) -> None:
+def _money(
+    trades: Sequence[Trade],
+    ledger: Ledger,
+    foreign: str | None,
+    parts: dict[str, tuple[int, Decimal]],
+    found: Findings,
+) -> None:
     logged = sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))
+    logged += sum((earned for _, earned in parts.values()), Decimal(0))
     if foreign and any(fill.symbol == foreign and fill.side == "sell" for fill in ledger.fills):
         found.wrong("foreign position touched", foreign)
     if abs(logged - ledger.realised) >= CENT / 2:
