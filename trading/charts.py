@@ -102,7 +102,7 @@ def reliability(tables: dict[str, list[Figures]], threshold: float) -> str:
     for axes in (top, bottom):
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that really won")
-    top.annotate(f"threshold {threshold:.0%}", (threshold, 0.02), xytext=(4, 0), textcoords="offset points", fontsize=9)
+    top.annotate(f"threshold {threshold:.0%}", (threshold, 0.02), xytext=(8, 0), textcoords="offset points", fontsize=9)
     bottom.set_yscale("log")
     bottom.set(xlabel="probability of a win, as said", ylabel="rows")
     for axis in (top.xaxis, top.yaxis, bottom.xaxis):
@@ -130,7 +130,7 @@ def curves(found: dict[str, Figures | None], base_rate: float) -> str:
         highest = max(highest, *curve["precision"])
     roc.set(title="ROC", xlabel="losers taken", ylabel="winners found", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     pr.set(title="Precision-recall", xlabel="winners found (recall)", ylabel="won among those taken", xlim=(0, 1))
-    pr.set_ylim(0, min(1.02, max(1.25 * highest, 2 * base_rate)))
+    pr.set_ylim(0, min(1.02, max(1.25 * highest, base_rate + 0.1)))
     for axis in (roc.xaxis, roc.yaxis, pr.xaxis, pr.yaxis):
         _percent(axis)
     roc.legend(loc="lower right", fontsize=8.5)

@@ -121,7 +121,9 @@ def _plots(found: dict[str, Any]) -> list[Section]:
         ),
         Section(
             "ROC and precision-recall",
-            "All scored rows together. A model that knows nothing follows the dashed lines.",
+            "All scored rows together; a model that knows nothing follows the dashed lines. Calibration moves each "
+            "session as a whole and keeps the order of its stocks, so its curve tells how well it foresaw the "
+            "sessions.",
             charts.curves(found["curves"], base),
         ),
         Section(
