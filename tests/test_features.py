@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trading.features import FEATURES, LOOKBACK_BARS, features, window_is_whole
+from trading.features import CHUNK, FEATURES, LOOKBACK_BARS, features, window_is_whole
 from trading.sessions import new_york_calendar
 
 Floats = NDArray[np.float64]
@@ -213,3 +213,12 @@ def test_the_first_features_of_a_real_session_are_those_of_its_20th_bar() -> Non
     assert len(rows) == sum(max(0, len(part) - LOOKBACK_BARS + 1) for part in parts)
     assert rows[0, FEATURES.index("Close")] == parts[0]["close"].iloc[LOOKBACK_BARS - 1]
     assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_a_history_longer_than_a_chunk_has_the_bits_of_its_windows(rows: int) -> None:
+    history = walk(rows + LOOKBACK_BARS - 1, seed=11)
+    found = history.features()
+    assert len(found) == rows
+    for row in {0, CHUNK - 1, CHUNK, CHUNK + 1, rows - 1} & set(range(rows)):
+        assert found[row].tobytes() == history[slice(row, row + LOOKBACK_BARS)].features().tobytes()

@@ -31,6 +31,9 @@ FEATURES: Final = (
 )
 """The document's eleven, in its order."""
 
+CHUNK: Final = 8192
+"""Rows that are computed at once: few enough for all of their sums to stay in the processor's cache."""
+
 Floats = NDArray[np.float64]
 
 
@@ -89,8 +92,15 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
     """
     n = max(0, len(close) - LOOKBACK_BARS + 1)
     out = np.empty((n, *close.shape[1:], len(FEATURES)))
-    if n == 0:
-        return out
+    columns = (open_, high, low, close, volume)
+    for first in range(0, n, CHUNK):
+        last = min(n, first + CHUNK)
+        _fill(out[first:last], *(column[first : last + LOOKBACK_BARS - 1] for column in columns))
+    return out
+
+
+def _fill(out: Floats, open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> None:
+    """Feature vectors of a part of a history, with the bars before it that its windows need, into `out`."""
     newest = slice(LOOKBACK_BARS - 1, None)
     typical = (high + low + close) / 3.0
     shares = _summed_lags(volume)
@@ -107,7 +117,6 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
     out[..., 8] = macd - signal
     out[..., 9] = (close[newest] - vwap) / vwap
     out[..., 10] = typical[newest]
-    return out
 
 
 def window_is_whole(group: NDArray[np.int64]) -> NDArray[np.bool_]:
