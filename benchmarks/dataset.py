@@ -26,7 +26,7 @@ def measure(options: Options) -> list[Line]:
         here = Path(temporary)
         bars, said = bar_folder(options.bars, here / "bars", options.quick)
         everything, nightly, pandas = [], [], []
-        rounds = 1 if options.quick else 3
+        rounds = 1 if options.quick else 2
         for _ in range(rounds):
             data = here / "data"
             shutil.rmtree(data, ignore_errors=True)

@@ -28,9 +28,7 @@ NOW = TrainingSettings()
 SETTINGS = (
     NOW,
     replace(NOW, forest_max_samples=0.2),
-    replace(NOW, forest_max_samples=0.02),
     replace(NOW, every_nth_row=32, forest_max_samples=0.2),
-    replace(NOW, forest_max_depth=6, forest_min_samples_leaf=100),
 )
 BLOCK = 4
 NEWEST = 16

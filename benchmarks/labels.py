@@ -71,7 +71,7 @@ def vectorised(bars: Walk) -> Floats:
 
 
 def measure(options: Options) -> list[Line]:
-    n, sample, rounds = (100_000, 1_000, 3) if options.quick else (1_000_000, 5_000, 7)
+    n, sample, rounds = (100_000, 1_000, 3) if options.quick else (1_000_000, 5_000, 3)
     lines = []
     for what, volatility in (("labels", 0.002), ("labels, barriers rarely hit", 0.0004)):
         bars = walk(n, volatility)

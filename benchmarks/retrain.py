@@ -45,14 +45,14 @@ def measure(options: Options) -> list[Line]:
         source = FolderSource(bars, calendar)
         build(source, Settings(), source.newest, calendar, here / "data")
         rows = Dataset(here / "data").load(sessions=30)
-        trees = TREES if options.full else 3 if options.quick else 10
+        trees = TREES if options.full else 2 if options.quick else 5
         kinds: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
         ours: dict[str, list[Trained]] = {kind: [] for kind in kinds}
-        theirs = []
-        for number in range(1 if options.full or options.quick else 3):
+        theirs: list[Trained] = []
+        for number in range(1 if options.full or options.quick else 2):
             for kind in kinds:
                 ours[kind].append(_ours(here, kind))
-            if number == 0 or options.full:
+            if number == 0:
                 theirs.append(_default_forest(rows, trees))
         return [line for kind in kinds for line in _lines(kind, _median(ours[kind]), theirs[0], trees, len(rows), said)]
 
@@ -69,7 +69,7 @@ def _ours(here: Path, kind: Kind) -> Trained:
 
 
 def _median(trained: list[Trained]) -> Trained:
-    return sorted(trained, key=lambda one: one.cpu)[len(trained) // 2]
+    return sorted(trained, key=lambda one: one.cpu)[(len(trained) - 1) // 2]
 
 
 def _default_forest(rows: Rows, trees: int) -> Trained:

@@ -21,7 +21,7 @@ def measure(options: Options) -> list[Line]:
     commands = {name: [name, "--help"] for name in STAGES}
     commands["python -m paper_exchange"] = ["-m", "paper_exchange", "--help"]
     commands["libraries"] = ["-c", LIBRARIES]
-    timings = alternating({name: partial(_run, how) for name, how in commands.items()}, 3 if options.quick else 9)
+    timings = alternating({name: partial(_run, how) for name, how in commands.items()}, 3 if options.quick else 5)
     theirs = timings.pop("libraries").median  # of wall time: the work is a child's
     return [
         Line(f"`{name} --help`", "", shown(timing.median), "importing alpaca-py, scikit-learn, yfinance, pandas",
