@@ -161,8 +161,11 @@ def workers(
 def _connected(scheduler: str, patience: float) -> Any:
     import logging
 
+    import dask
     from distributed import Client
 
+    # A task brings its rows with it on purpose: scattered data would be lost with the worker that holds it.
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a lost worker is no news to the user: it is made up for
     try:
         client = Client(scheduler, timeout=patience, set_as_default=False)
