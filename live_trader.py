@@ -228,7 +228,7 @@ class Run:
             self.world.clock,
             self.calendar,
             Callbacks(
-                rebalance=trader.rebalance,
+                rebalance=partial(self._rebalance, trader),
                 tick=trader.tick,
                 retrain=partial(self.learning.retrain, trader),
                 opened=trader.opened,
@@ -241,6 +241,11 @@ class Run:
             on_event=self._scheduled,
             stop_after=self.world.sessions,
         )
+
+    def _rebalance(self, trader: Any, session: Session) -> None:
+        """4 AM: the day begins with the model that serves now, also where a person chose it since last evening."""
+        self.learning.follow_choice(trader)
+        trader.rebalance(session)
 
     def _follow(self, scheduler: MarketScheduler, trader: Any) -> None:
         """Run the scheduler in its thread until it ends, and show what it does."""

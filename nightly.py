@@ -70,6 +70,7 @@ class Learning:
         Raises:
             Interrupted: the run is being stopped.
         """
+        self.follow_choice(trader)
         champion = trader.predictor.model
         if champion.timestamp == stamp(self._world.clock.now()):
             return  # this evening's: an earlier run was killed just after it had published it
@@ -80,13 +81,33 @@ class Learning:
             self._journal.event("retrain_interrupted", session=str(session.date))
             raise
         except (UserError, OSError) as error:
-            self._journal.event("retrain_failed", session=str(session.date), reason=str(error))
+            self._journal.event(
+                "retrain_failed", session=str(session.date), reason=str(error), stays_in_service=champion.timestamp
+            )
             return
         if model.in_service:
             trader.predictor = Predictor(model, self._settings)
         self._journal.event(
             "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
         )
+
+    def follow_choice(self, trader: Any) -> None:
+        """Let the model serve that `ml_trainer.py --rollback` or `--use` chose while this process ran."""
+        store = ModelStore(self._settings.MODELS_DIR)
+        choice = store.choice(self._warn)
+        if choice is None or choice.timestamp == trader.predictor.model.timestamp:
+            return
+        try:
+            model = store.newest(now=self._world.clock.now(), market=self._world.market, warn=self._warn)
+        except ModelError:
+            return  # the one that serves was good when it was loaded
+        if model.timestamp == choice.timestamp:
+            trader.predictor = Predictor(model, self._settings)
+            self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")
+
+    def _trainer_says(self, line: str) -> None:
+        self._console.say(line)
+        self._journal.event("trainer_says", text=line)
 
     def _warn(self, line: str) -> None:
         self._console.say(f"warning: {line}")
@@ -125,12 +146,15 @@ class Learning:
                 self._world.clock.now(),
                 champion=champion,
                 progress=self._interruptible(lambda what, done, of: progress(f"training: {what}", done, of)),
+                say=self._trainer_says,
             )
         self._journal.event(
             "model_trained",
             model=model.timestamp,
             in_service=decision.in_service,
             reason=decision.reason,
+            decision=model.metrics["decision"],
+            past_trades=model.metrics["past_trades"],
             figures=model.metrics["figures"],
         )
         return model

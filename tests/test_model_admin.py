@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,17 +19,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ml_trainer
+from ml_predictor import Predictor
+from nightly import Learning
 from tests.learning_rows import FEW_TREES, made_up_rows
 from tests.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.test_model_store import Kill, in_child
 from trading.challenge import challenge
-from trading.clock import NEW_YORK
+from trading.clock import NEW_YORK, SimulatedClock
 from trading.errors import ModelError
-from trading.folders import MarketId
+from trading.files import read_lines
+from trading.folders import MarketId, market_of
 from trading.in_service import NAME, Choice, serving_order
+from trading.journal import Journal
 from trading.learning import TrainedModel, train
 from trading.model_admin import AT_WORK, prune, rollback, serving, use
 from trading.model_store import ModelStore
+from trading.sessions import new_york_calendar
+from trading.source_folder import FolderSource
+from trading.stopping import Stops
+from trading.view import Output
 
 PROJECT = Path(__file__).resolve().parent.parent
 MARKET = MarketId("bars-test", "recorded bars of test")
@@ -385,3 +394,31 @@ def test_a_training_that_fails_says_which_model_stays(
     assert "AAA.csv" in error
     assert error.strip().endswith(f"{first.timestamp} stays in service")
     assert ModelStore(tmp_path / "models").newest().timestamp == first.timestamp
+
+
+def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_what_stays(tmp_path: Path) -> None:
+    """Its models are chosen by another process while it runs; that evening its data folder is gone."""
+    fill(tmp_path / "data", SESSIONS[:6])
+    chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
+    first, _ = ml_trainer.retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[3]))
+    second, _ = ml_trainer.retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]), champion=first)
+    clock = SimulatedClock(evening(SESSIONS[5]))
+    journal = Journal(chosen.LOGS_DIR, clock)
+    market = market_of(chosen.DATA_DIR)
+    world = SimpleNamespace(clock=clock, market=market)
+    source = FolderSource(tmp_path / "data" / "bars")
+    learning = Learning(world, chosen, new_york_calendar(), source, Output(), journal, Stops())  # type: ignore[arg-type]
+    trader = SimpleNamespace(predictor=Predictor(second, chosen))
+    learning.follow_choice(trader)
+    assert trader.predictor.model.timestamp == second.timestamp
+    rollback(ModelStore(chosen.MODELS_DIR), market, LATER, "it lost")
+    learning.follow_choice(trader)
+    assert trader.predictor.model.timestamp == first.timestamp
+    (chosen.DATA_DIR / "market.json").unlink()
+    learning.retrain(trader, SESSIONS[5])
+    journal.close()
+    events = list(read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl"))))
+    assert [event["event"] for event in events] == ["model_in_service", "retrain_failed"]
+    assert events[0]["reason"] == "chosen by hand"
+    assert events[1]["stays_in_service"] == first.timestamp
+    assert trader.predictor.model.timestamp == first.timestamp
