@@ -1,0 +1,133 @@
+"""What the pipeline makes of markets whose truth is known: `python -m benchmarks.truth` (some minutes).
+
+The longer version of `tests/test_truth.py`, with the settings that the system runs with.  All markets are generated:
+the figures prove the plumbing, never the profit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.test_truth import off_by_band
+from tests.truth_rows import generated_rows, independent_sessions, nothing_to_learn, planted, true_auc
+from trading.calibration import win_probability
+from trading.dataset import Rows
+from trading.fitting import Floats, Kind, TrainingSettings, fit, probabilities, rows_to_fit, split_by_session, weight_of
+from trading.learning import train
+from trading.metrics import interval_over_sessions, ranking
+from trading.past_trades import PastTrade, PastTrades, taught
+
+KINDS: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+PATTERNS = (("VWAP_Deviation",), ("VWAP_Deviation", "Volume"), ("VWAP_Deviation", "MACD_Hist"))
+COST = 0.001
+Line = tuple[str, ...]
+
+
+def scored(rows: Rows, kind: Kind, every: int = 8) -> Floats:
+    """Probabilities of the newest fifth of the sessions, from a model of the rest."""
+    training, testing = split_by_session(rows.session)
+    fitted = training & rows_to_fit(rows, every)
+    model = fit(rows.X[fitted], rows.label[fitted], TrainingSettings(kind=kind), weight_of(rows, fitted))
+    return probabilities(*model, rows.X[testing])
+
+
+def nothing(walks: Rows) -> Iterator[Line]:
+    """Learnability 0: as it is (barriers know the volatility), and with outcomes that are given away."""
+    _, testing = split_by_session(walks.session)
+    for kind in KINDS:
+        for what, rows in (("random walks as they are", walks), ("outcomes given away", nothing_to_learn(walks, 1))):
+            p, y, session = scored(rows, kind), rows.label[testing], rows.session[testing]
+            days = [ranking(p[session == day], y[session == day])["roc_auc"] for day in np.unique(session)]
+            low, high = interval_over_sessions(days) or (np.nan, np.nan)
+            yield kind, what, f"ROC-AUC {np.mean(days):.3f}, over sessions {low:.3f} to {high:.3f}"
+
+
+def pattern(rows: Rows) -> Iterator[Line]:
+    """Planted patterns: how much of the way from 0.5 to the best possible ROC-AUC is gone."""
+    _, testing = split_by_session(rows.session)
+    for columns in PATTERNS:
+        drawn, p = planted(rows, 1, columns)
+        best = true_auc(p[testing], p[testing])
+        for kind in KINDS:
+            reached = true_auc(scored(drawn, kind), p[testing])
+            share = (reached - 0.5) / (best - 0.5)
+            yield kind, f"pattern in {' and '.join(columns)}", f"{reached:.4f} of {best:.4f} possible: {share:.1%}"
+
+
+def more_sessions(rows: Rows) -> Iterator[Line]:
+    """The same sessions tested, ever more before them to learn from."""
+    drawn, p = planted(rows, 1, PATTERNS[1])
+    days = np.unique(drawn.session)
+    tested = drawn.session >= days[-6]
+    for kind in KINDS:
+        found = []
+        for count in (1, 2, 4, 8, 16, 24):
+            fitted = ~tested & (drawn.session >= days[-6 - count]) & rows_to_fit(drawn, 32)
+            model = fit(drawn.X[fitted], drawn.label[fitted], TrainingSettings(kind=kind))
+            found.append(f"{count}: {true_auc(probabilities(*model, drawn.X[tested]), p[tested]):.3f}")
+        yield kind, "ROC-AUC by sessions learnt from, every 32nd row", ", ".join(found)
+
+
+def reliability(rows: Rows, what: str) -> Iterator[Line]:
+    """Share won less win_probability on the sessions after the first 15, by fifths."""
+    days = np.unique(rows.session)
+    seen, unseen = rows.take(rows.session < days[15]), rows.take(rows.session >= days[15])
+    for kind in KINDS:
+        trained = train(seen, TrainingSettings(kind=kind))
+        honest = win_probability(probabilities(trained.scaler, trained.model, unseen.X), trained.calibration)
+        bands = ", ".join(f"{gap:+.3f}±{half:.3f}" for gap, half in off_by_band(honest, unseen, 15))
+        yield kind, f"won less win_probability, {what}", bands
+
+
+def bad_fills(rows: Rows) -> Iterator[Line]:
+    """Trades in four stocks all lost 2.3%: mean probability there, in other stocks of that price, and elsewhere."""
+    _, testing = split_by_session(rows.session)
+    price = np.array([np.median(rows.X[rows.symbol == i, 3]) for i in range(len(rows.symbols))])
+    bad = np.argsort(price)[[8, 16, 24, 32]]
+    near = [i for i in range(len(price)) if i not in bad and np.min(np.abs(np.log(price[i] / price[bad]))) < 0.1]
+    for kind in KINDS:
+        for count, weight in ((0, 1.0), (10, 1.0), (10, 20.0), (40, 1.0), (40, 20.0), (160, 1.0), (160, 20.0)):
+            new, _ = taught(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, COST)
+            p = scored(new, kind)
+            groups = (bad, near, [i for i in range(len(price)) if i not in bad and i not in near])
+            means = [p[np.isin(rows.symbol[testing], group)].mean() for group in groups]
+            words = "bad {:.3f}, others at their price {:.3f}, elsewhere {:.3f}".format(*means)
+            yield kind, f"{count} lost trades in each of 4 stocks, weight {weight:g}", words
+
+
+def _lost(rows: Rows, known: np.ndarray, stocks: np.ndarray, count: int) -> Iterator[PastTrade]:
+    random = np.random.default_rng(1)
+    for stock in stocks:
+        for i in random.choice(np.flatnonzero(known & (rows.symbol == stock)), count, replace=False):
+            yield PastTrade(rows.symbols[stock], int(rows.start[i]), rows.X[i], -2.3)
+
+
+def main() -> int:
+    console = Console(width=150)
+    table = Table("model", "what", "figure", title="Generated markets whose truth is known", title_justify="left")
+    rows = generated_rows(1, 60, 30, 0.5)
+    parts = (
+        nothing(generated_rows(1, 60, 30, 0.0)),
+        pattern(rows),
+        more_sessions(rows),
+        reliability(independent_sessions(30, 60), "independent sessions"),
+        reliability(rows, "one market"),
+        bad_fills(rows),
+    )
+    with console.status("measuring"):
+        for part in parts:
+            for line in part:
+                table.add_row(*line)
+                console.print(*line, sep="  ", highlight=False)
+            table.add_section()
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
