@@ -27,7 +27,7 @@ from trading.source_folder import FolderSource
 NOW = TrainingSettings()
 SETTINGS = (
     NOW,
-    replace(NOW, forest_max_samples=0.2),
+    replace(NOW, forest_max_samples=0.05),
     replace(NOW, every_nth_row=32, forest_max_samples=0.2),
 )
 BLOCK = 4
