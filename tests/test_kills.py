@@ -123,5 +123,13 @@ def test_whatever_the_step_one_purchase_one_sale_and_a_log_that_agrees_with_the_
         assert not here.open_orders(), told
         assert [trade.qty for trade in here.log.trades] == [5] * len(bought), told
         assert not any(trade.is_open for trade in here.log.trades), told
+        assert all(
+            trade.exit_reason
+            in (
+                "END_OF_DAY",
+                "STOP_LOSS",
+            )
+            for trade in here.log.trades
+        ), told
         assert not here.events("foreign_position", "position_gone", "oversold"), told
         here.check_books()
