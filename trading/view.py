@@ -194,6 +194,10 @@ def summary(log: TradeLog, since: datetime, console: Output) -> None:
     table.add_row("all", *_counts(trades))
     with contextlib.suppress(OSError):
         console.print(table)
+    if not trades:
+        console.say(
+            "Nothing was bought: the audit has the best prediction of every minute, and each rule that said no."
+        )
 
 
 def _counts(trades: list[Trade]) -> tuple[str, ...]:
