@@ -82,6 +82,10 @@ class Books:
         """An order as far as it was read; the broker is not asked."""
         return self._by_id.get(order_id)
 
+    def seen_named(self, name: str) -> Order | None:
+        """The order that bears a client_order_id as far as it was read; the broker is not asked."""
+        return self._by_name.get(name)
+
     def sells(self, symbol: str, since: datetime) -> list[Order]:
         """The orders of one stock that sell and came at `since` or later, as far as they were read, oldest first."""
         found = [

@@ -84,7 +84,8 @@ class Positions:
         Raises:
             Unclear: the books cannot be read; nothing has been changed but `doubts`.
         """
-        since = [entering.decision_time for entering in self.entering.values()]
+        purchases = (*self.entering.values(), *self._purchases.given_up.values())
+        since = [one.decision_time for one in purchases]
         since += [trade.decision_time or trade.entry_time for trade in self.open]
         try:
             self.books.read(min(since, default=None))

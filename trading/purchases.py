@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,8 +17,12 @@ from trading.exits import ExitRules, levels, quantised
 from trading.orders import Order
 from trading.trade_log import Trade
 
-SETTLED = frozenset({"entry_refused", "entry_not_filled", "entry_never_arrived"})
+NEVER_ARRIVED = "entry_never_arrived"
+SETTLED = frozenset({"entry_refused", "entry_not_filled", NEVER_ARRIVED})
 """Events after which a decided purchase is over without a trade.  (Whether there is one, the trade log knows.)"""
+
+LATEST = timedelta(hours=12)
+"""An order that is good for the day and has not arrived by then never will."""
 
 
 @dataclass
@@ -75,6 +79,8 @@ class Purchases:
         self._rules = rules
         self._market = market
         self.entering: dict[str, Entering] = {}
+        self.given_up: dict[str, Entering] = {}
+        """Never arrived, as far as is known: should one come after all, it is ours."""
 
     def take_up(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: find the purchases that were decided and never settled, in the audit."""
@@ -88,13 +94,21 @@ class Purchases:
                     continue
                 pending[one.client_order_id] = one
             elif event.get("event") in SETTLED:
-                pending.pop(event.get("client_order_id", ""), None)
+                settled = pending.pop(event.get("client_order_id", ""), None)
+                if settled is not None and event["event"] == NEVER_ARRIVED:
+                    self.given_up[settled.client_order_id] = settled
         self.entering = {name: one for name, one in pending.items() if not self._ledger.log.knows(name)}
         for one in self.entering.values():
             self._journal.event("entry_taken_up", symbol=one.symbol, client_order_id=one.client_order_id)
 
     def settle(self) -> None:
         """Look up every purchase; what was filled becomes a trade."""
+        for name, late in list(self.given_up.items()):
+            if self._clock.now() - late.decision_time >= LATEST:
+                del self.given_up[name]
+            elif self._books.seen_named(name) is not None and not self._ledger.log.knows(name):
+                self.entering[name] = self.given_up.pop(name)
+                self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
         for entering in list(self.entering.values()):
             self._ledger.guarded(f"the purchase of {entering.symbol}", partial(self._settle, entering))
 
@@ -102,7 +116,8 @@ class Purchases:
         order = self._books.named(entering.client_order_id)
         if order is None:
             if self._clock.now() - entering.decision_time >= PATIENCE:
-                self._over(entering, "entry_never_arrived")
+                self.given_up[entering.client_order_id] = entering
+                self._over(entering, NEVER_ARRIVED)
             return
         if order.filled_qty and not order.is_final:
             # Its legs sleep until the last share is bought: better fewer shares than unprotected ones.

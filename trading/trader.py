@@ -32,7 +32,9 @@ AUDITED_DAYS = 5
 
 TRIES: Final = 3
 AGAIN: Final = timedelta(seconds=5)
-"""What came back unclear is asked again so many times, so soon: a minute is long for shares without a stop."""
+"""Before the close what came back unclear is tried so many times, so soon."""
+PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15))
+"""Until what is in doubt is asked again: a minute is long for shares without a stop."""
 
 NO_ANSWER = (Unclear, UserError, APIError, requests.RequestException, OSError)
 MALFORMED = (ValueError, AttributeError, TypeError, KeyError)
@@ -116,11 +118,14 @@ class Trader:
             self._flatten()  # the next minute may be the last
 
     def _ask_again(self) -> None:
-        """While something about what is held is not known: compare once more, soon."""
-        for _ in range(TRIES - 1):
-            if not self.positions.doubts:
+        """While something about what is held is not known, or a purchase is on its way: compare once more, soon.
+
+        A purchase that fills in part has no stop until it is seen; to the next minute it is long.
+        """
+        for pause in PAUSES:
+            if not self.positions.doubts and not self.positions.entering:
                 return
-            self._clock.sleep_until(self._clock.now() + AGAIN)
+            self._clock.sleep_until(self._clock.now() + pause)
             self._compare()
 
     def _compare(self) -> bool:
