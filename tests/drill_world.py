@@ -236,12 +236,10 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
 
 def hold(shared: Shared, seconds: float) -> None:
     """A request that is held: the trader gives up on it, and after `seconds` of exchange time it goes on."""
-    begun = shared.get(Shared.NOW)
+    begun, waited = shared.get(Shared.NOW), time.monotonic()
     shared.advance(TIME_OUT_TAKES)
-    time.sleep(TIME_OUT + 0.1)
-    waited = time.monotonic()
-    while shared.get(Shared.NOW) < begun + seconds * 1e9 and time.monotonic() - waited < HELD_AT_MOST:
-        time.sleep(0.003)
+    while shared.get(Shared.NOW) < begun + seconds * 1e9 and time.monotonic() - waited < TIME_OUT + HELD_AT_MOST:
+        time.sleep(0.001)
 
 
 def trader_process(shared: Shared, folder: Path) -> int:
