@@ -81,6 +81,18 @@ class Settings(BaseModel):
     MAX_POSITION_SIZE: Count = 5
     MAX_OPEN_POSITIONS: Count = 10
 
+    # Guards beside the document's rules; 0 switches one off
+    MAX_DAILY_LOSS_PCT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+    """Nothing more is bought on a day that has lost this fraction of the equity; what is open is managed."""
+    COOL_DOWN_MINUTES: Annotated[int, Field(ge=0, le=1440)] = 0
+    """A stock is not bought again for so long after its stop was hit."""
+    MAX_LOSSES_IN_A_ROW: Annotated[int, Field(ge=0)] = 0
+    """Nothing more is bought on a day after so many losses in a row."""
+    MAX_SPREAD_PCT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """A stock whose bid and ask lie further apart than this fraction of its price is not bought."""
+    CONTROL_DIR: Path = PROJECT
+    """Folder of the files STOP and FLATTEN."""
+
     # Schedule, New York time
     REBALANCE_TIME: time = time(4, 0)
     RETRAIN_TIME: time = time(20, 0)
@@ -108,7 +120,7 @@ class Settings(BaseModel):
     MODELS_DIR: Path = PROJECT / "models"
     LOGS_DIR: Path = PROJECT / "logs"
 
-    @field_validator("DATA_DIR", "MODELS_DIR", "LOGS_DIR")
+    @field_validator("DATA_DIR", "MODELS_DIR", "LOGS_DIR", "CONTROL_DIR")
     @classmethod
     def _from_project(cls, folder: Path) -> Path:
         return PROJECT / folder.expanduser()

@@ -149,6 +149,7 @@ class Run:
         self._pass_the_evening()
         trader = self._trader(model)
         scheduler = self._scheduler(trader)
+        trader.on_flat = scheduler.stop
         with self.stops:
             self.stops.divert(scheduler.stop)
             trader.take_up()
@@ -180,18 +181,28 @@ class Run:
             clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self, model: LoadedModel) -> Any:
-        from ml_predictor import Predictor, fetch
+        from ml_predictor import Predictor, fetch, spread_of
         from trading.entries import EntryPolicy
         from trading.exits import ExitRules
+        from trading.guards import Controls, guard_rules
         from trading.risk import Sizing, document_rules
         from trading.trader import Trader
 
         s = self.settings
         sizing = Sizing(s.RISK_PER_TRADE, s.MAX_POSITION_SIZE)
         policy = EntryPolicy(
-            rules=document_rules(s.MIN_CONFIDENCE, s.MIN_PRICE, s.MAX_PRICE, s.MAX_OPEN_POSITIONS, sizing),
+            rules=(
+                *document_rules(s.MIN_CONFIDENCE, s.MIN_PRICE, s.MAX_PRICE, s.MAX_OPEN_POSITIONS, sizing),
+                *guard_rules(
+                    daily_loss=s.MAX_DAILY_LOSS_PCT,
+                    cool_down_minutes=s.COOL_DOWN_MINUTES,
+                    losses_in_a_row=s.MAX_LOSSES_IN_A_ROW,
+                ),
+            ),
             sizing=sizing,
             exits=ExitRules(s.STOP_LOSS_PCT, s.TAKE_PROFIT_PCT, s.FLATTEN_MINUTES_BEFORE_CLOSE, s.ROUND_TRIP_COST),
+            spread_of=partial(spread_of, self.world.clients.data, feed=s.DATA_FEED) if s.MAX_SPREAD_PCT else None,
+            widest_spread=s.MAX_SPREAD_PCT,
         )
         self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
         return Trader(
@@ -205,6 +216,7 @@ class Run:
             predictor=Predictor(model, s),
             fetch=partial(fetch, self.world.clients.data, feed=s.DATA_FEED),
             universe=self._universe,
+            controls=Controls(s.CONTROL_DIR),
         )
 
     def _universe(self, session: Session) -> list[str]:

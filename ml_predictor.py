@@ -152,6 +152,22 @@ def fetch(client: BarClient, bars: SessionBars, now: datetime, feed: str) -> Non
     bars.take(client.get_stock_bars(request), now)
 
 
+def spread_of(client: Any, symbol: str, feed: str) -> float | None:
+    """Bid-ask spread of a stock as a fraction of its price, by the latest quote; None where there is no such quote."""
+    from alpaca.data.enums import DataFeed
+    from alpaca.data.requests import StockLatestQuoteRequest
+
+    from trading.broker import market_data
+
+    request = StockLatestQuoteRequest(symbol_or_symbols=symbol, feed=DataFeed(feed))
+    try:
+        quote = market_data(lambda: client.get_stock_latest_quote(request))[symbol]
+        bid, ask = float(quote["bp"]), float(quote["ap"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    return (ask - bid) / ((ask + bid) / 2.0) if 0.0 < bid <= ask else None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     from config import load_settings

@@ -17,15 +17,16 @@ from urllib.parse import unquote
 import requests
 from requests.adapters import BaseAdapter
 
-from ml_predictor import Prediction, fetch
+from ml_predictor import Prediction, fetch, spread_of
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.broker import Broker, Clients, connect
 from trading.clock import NEW_YORK, SimulatedClock
 from trading.entries import EntryPolicy
 from trading.exits import ExitRules
+from trading.guards import Controls
 from trading.journal import Journal
-from trading.risk import Sizing, document_rules
+from trading.risk import EntryRule, Sizing, document_rules
 from trading.sessions import Session, new_york_calendar
 from trading.trade_log import Trade, TradeLog
 from trading.trader import Trader
@@ -212,6 +213,10 @@ class TradingWorld:
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
         self.script = Script(signals or {}, prices or {})
         self.universe: Callable[[Session], list[str]] = lambda session: sorted(bars)
+        self.controls = folder.with_name(f"{folder.name}-controls")
+        self.controls.mkdir(exist_ok=True)
+        self.guards: Sequence[EntryRule] = ()
+        self.widest_spread = 0.0
         self.start()
 
     def start(self) -> None:
@@ -227,11 +232,18 @@ class TradingWorld:
             self.journal,
             self.clock,
             CALENDAR,
-            EntryPolicy(document_rules(0.65, 1.0, 20.0, 10, sizing), sizing, ExitRules()),
+            EntryPolicy(
+                (*document_rules(0.65, 1.0, 20.0, 10, sizing), *self.guards),
+                sizing,
+                ExitRules(),
+                partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
+                self.widest_spread,
+            ),
             market="by-hand",
             predictor=self.script,
             fetch=partial(fetch, self.clients.data, feed="iex"),
             universe=lambda session: self.universe(session),
+            controls=Controls(self.controls),
         )
 
     def restart(self) -> None:

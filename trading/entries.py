@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -15,7 +15,7 @@ from trading.journal import Journal
 from trading.orders import Account
 from trading.positions import Positions
 from trading.purchases import Entering
-from trading.risk import Candidate, EntryRule, Sizing, Standing, first_refusal
+from trading.risk import Candidate, EntryRule, Losses, Sizing, Standing, first_refusal
 from trading.sessions import Session
 
 
@@ -43,6 +43,9 @@ class EntryPolicy:
     rules: Sequence[EntryRule]
     sizing: Sizing
     exits: ExitRules
+    spread_of: Callable[[str], float | None] | None = None
+    """Bid-ask spread of a stock as a fraction of its price (None: not known); without it no spread is asked for."""
+    widest_spread: float = 0.0
 
 
 class Entries:
@@ -57,7 +60,14 @@ class Entries:
         self._clock = clock
         self._policy = policy
 
-    def consider(self, signals: Sequence[Signal], account: Account, session: Session, instant: datetime) -> None:
+    def consider(
+        self,
+        signals: Sequence[Signal],
+        account: Account,
+        session: Session,
+        instant: datetime,
+        losses: Losses | None = None,
+    ) -> None:
         """Hold every signal that reaches the threshold, the most confident first, against the filters, and buy.
 
         Args:
@@ -65,6 +75,7 @@ class Entries:
             account: as it is before this minute's purchases.
             session: the running one.
             instant: the minute that decides; it names the orders.
+            losses: what the day has brought so far.
         """
         standing = Standing(
             now=self._clock.now(),
@@ -73,10 +84,15 @@ class Entries:
             equity=account.equity,
             buying_power=account.buying_power,
             held=self._positions.held,
+            losses=losses or Losses(),
         )
         for signal in signals:
             candidate = Candidate(signal.symbol, signal.price, signal.confidence)
-            refusal = self._obstacle(account) or first_refusal(self._policy.rules, candidate, standing)
+            refusal = (
+                self._obstacle(account)
+                or first_refusal(self._policy.rules, candidate, standing)
+                or self._spread(signal.symbol)
+            )
             if refusal is not None:
                 self._journal.event(
                     "not_bought",
@@ -100,6 +116,16 @@ class Entries:
             return "truth", f"not known: {self._positions.doubts[0]}"
         if self._journal.fault is not None:
             return "journal", self._journal.fault
+        return None
+
+    def _spread(self, symbol: str) -> tuple[str, str] | None:
+        if self._policy.spread_of is None:
+            return None
+        spread = self._policy.spread_of(symbol)
+        if spread is None:
+            return "spread", f"the spread of {symbol} is not known"
+        if spread > self._policy.widest_spread:
+            return "spread", f"the spread of {symbol} is {spread:.2%}, over {self._policy.widest_spread:.2%}"
         return None
 
     def _entering(self, signal: Signal, standing: Standing, instant: datetime) -> Entering:

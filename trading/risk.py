@@ -6,8 +6,8 @@ Pure: what the account holds and what the time is, is handed in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
@@ -25,6 +25,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Losses:
+    """What the day has brought so far.
+
+    Attributes:
+        pnl: dollars, closed and open trades of the day.
+        in_a_row: closed trades that lost, since the last one that did not.
+        stopped_out: symbol -> when its stop was hit last.
+    """
+
+    pnl: Decimal = Decimal(0)
+    in_a_row: int = 0
+    stopped_out: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Standing:
     """Where the account stands at the moment of decision."""
 
@@ -36,6 +51,7 @@ class Standing:
     """What is left after the orders that were sent a moment ago."""
     held: frozenset[str]
     """Symbols held, being bought or being sold, ours or not."""
+    losses: Losses = field(default_factory=Losses)
 
 
 class EntryRule(Protocol):

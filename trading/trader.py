@@ -16,6 +16,7 @@ from trading.clock import NEW_YORK, Clock
 from trading.entries import Entries, EntryPolicy, Signal
 from trading.errors import BrokerError, UserError
 from trading.exits import ExitRules, quantised
+from trading.guards import Controls, losses_of
 from trading.journal import Journal
 from trading.live_bars import SessionBars, Windows
 from trading.orders import Account, Order
@@ -77,6 +78,8 @@ class Trader:
         predictor: Predictor,
         fetch: Fetch,
         universe: Callable[[Session], list[str]],
+        controls: Controls,
+        on_flat: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._log = log
@@ -87,6 +90,10 @@ class Trader:
         self.predictor = predictor
         self._fetch = fetch
         self._universe = universe
+        self._controls = controls
+        self.on_flat = on_flat
+        """Called when FLATTEN has been obeyed."""
+        self._told = ""
         self.positions = Positions(broker, log, journal, clock, policy.exits, market)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
         self.day: Day | None = None
@@ -114,7 +121,7 @@ class Trader:
         self._ask_again()
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
-        if session.flatten_at(self._rules.flatten_minutes) <= now < session.close:
+        if session.flatten_at(self._rules.flatten_minutes) <= now < session.close and not self._controls.stop:
             self._flatten()  # the next minute may be the last
 
     def _ask_again(self) -> None:
@@ -150,7 +157,7 @@ class Trader:
         """Sell what is left from before, clear stale orders, and make the day new."""
         if self._compare():
             self._cancel_strangers()
-        for trade in self._by_urgency(self._from_before(session)):
+        for trade in () if self._controls.stop else self._by_urgency(self._from_before(session)):
             price = self._last_price(trade)
             if self._clock.now() < session.open:
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
@@ -206,6 +213,8 @@ class Trader:
 
     def _sell_what_is_left(self, session: Session) -> None:
         """At market; a sale at the limit of 4 AM that still rests is cancelled for it."""
+        if self._controls.stop:
+            return
         for trade in self._from_before(session):
             if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
                 self.positions.leave(trade, "REBALANCE")
@@ -223,8 +232,19 @@ class Trader:
         return self.day
 
     def tick(self, session: Session, instant: datetime) -> None:
-        """One minute: compare the books, mind what is open, predict, buy."""
+        """One minute: compare the books, mind what is open, predict, buy; or what a person's file says instead."""
         self._compare()
+        if self._controls.flatten:
+            self._flatten_and_end()
+        elif self._controls.stop:
+            self._tell_once("stopped_by_file", note="STOP is there: nothing is bought or sold; what rests stays")
+        else:
+            self._told = ""
+            self._minute(session, instant)
+        self._ask_again()
+        self._show()
+
+    def _minute(self, session: Session, instant: datetime) -> None:
         self._sell_what_is_left(session)
         if instant >= session.flatten_at(self._rules.flatten_minutes):
             self._flatten()  # before anything else is asked for: these minutes are the last
@@ -235,8 +255,19 @@ class Trader:
             self.positions.second_line(day.bars.last_close)
             if fresh:
                 self._decide(day, instant)
-        self._ask_again()
-        self._show()
+
+    def _flatten_and_end(self) -> None:
+        """FLATTEN: sell everything, and end once it is gone."""
+        self._tell_once("flatten_by_file", note="FLATTEN is there: everything is sold, then the program ends")
+        self._flatten("FLATTEN")
+        if not self.positions.open and not self.positions.entering and not self.positions.doubts:
+            self._journal.event("flat", note="nothing is held: the program ends; remove FLATTEN before the next start")
+            self.on_flat()
+
+    def _tell_once(self, event: str, **fields: Any) -> None:
+        if self._told != event:
+            self._told = event
+            self._journal.event(event, **fields)
 
     def _show(self) -> None:
         """Leave a picture of the account for the view."""
@@ -280,7 +311,9 @@ class Trader:
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="nothing is bought this minute")
             return
-        self._entries.consider(signals, self.account, day.session, instant)
+        prices = {p.symbol: p.current_price for p in self.positions.books.positions.values() if p.current_price}
+        losses = losses_of(self._log.of_day(day.session.date), prices)
+        self._entries.consider(signals, self.account, day.session, instant, losses)
 
     @staticmethod
     def _best(predictions: Sequence[Signal]) -> dict[str, Any]:
@@ -289,13 +322,13 @@ class Trader:
         best = max(predictions, key=lambda p: (p.confidence, p.symbol))
         return {"best": best.symbol, "best_confidence": best.confidence}
 
-    def _flatten(self) -> None:
+    def _flatten(self, reason: str = "END_OF_DAY") -> None:
         """No entry any more; legs cancelled, everything sold at market, watched until it is gone."""
         for _ in range(TRIES):
-            self.positions.cancel_entries("END_OF_DAY")
+            self.positions.cancel_entries(reason)
             for trade in self.positions.open:
                 if trade.exit_intent is None:
-                    self.positions.leave(trade, "END_OF_DAY")
+                    self.positions.leave(trade, reason)
             if not self.positions.doubts:
                 return
             self._clock.sleep_until(self._clock.now() + AGAIN)

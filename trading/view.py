@@ -41,6 +41,15 @@ LINES: Final[dict[str, str]] = {
     "position_taken_up": "taken up from before: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
     "ticks_skipped": "ticks skipped: {count}",
+    "day_not_started": "the day cannot be started yet: {reason}",
+    "position_gone": "{qty} {symbol}: {note}",
+    "oversold": "OVERSOLD: {sold} {symbol} were sold, {held} were held",
+    "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; nothing is bought until that is clear",
+    "exit_refused": "the sale of {symbol} was refused: {reason}",
+    "stop_refused": "the stop of {symbol} was refused: {reason}",
+    "stopped_by_file": "{note}",
+    "flatten_by_file": "{note}",
+    "flat": "{note}",
 }
 """How the audit's weightier events read; the others are only written."""
 
