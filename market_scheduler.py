@@ -321,10 +321,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Print the timetable."""
     arguments = _arguments()
-    from rich.console import Console
     from rich.table import Table
 
     from config import load_settings
+    from trading.progress import standard_output
 
     settings = load_settings(**({"env_file": arguments.env_file} if arguments.env_file else {}))
     times = Times(settings.REBALANCE_TIME, settings.RETRAIN_TIME, settings.TICK_SECOND)
@@ -336,10 +336,7 @@ def main() -> int:
         table.add_column(heading, justify="right" if heading == "ticks" else "left", no_wrap=True)
     for day in days:
         table.add_row(*timetable_row(day, calendar, times, settings.FLATTEN_MINUTES_BEFORE_CLOSE))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # a file has no width: do not cut columns for it
-    console.print(table)
+    standard_output().print(table)
     return 0
 
 

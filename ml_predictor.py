@@ -283,10 +283,10 @@ def _some(symbols: Sequence[str]) -> str:
 def _print_table(
     predictions: list[Prediction], model: LoadedModel, now: datetime, settings: Settings, market: str
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from trading.journal import new_york_time
+    from trading.progress import standard_output
 
     table = Table(
         title=f"Predictions as of {new_york_time(now)}, model {model.timestamp} ({model.kind})", caption=market
@@ -297,7 +297,7 @@ def _print_table(
         cells = (f"{p.price:.4g}", f"{p.confidence:.4f}", f"{p.win_probability:.4f}", p.recommendation)
         stale = " (stale)" if p.stale else ""
         table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
-    Console().print(table)
+    standard_output().print(table)
     print(f"{len(signals(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.MIN_CONFIDENCE:g}")
 
 

@@ -219,9 +219,9 @@ def _in_service(store: ModelStore, market: MarketId, now: datetime) -> LoadedMod
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    from rich.console import Console
 
     from config import load_settings
+    from trading.progress import standard_output
 
     env_file = {} if options.env_file is None else {"env_file": options.env_file}
     settings = load_settings(
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         MODEL_KIND=options.model,
         SEED=options.seed,
     )
-    console = Console()
+    console = standard_output()
     if options.audit:
         from trading.pipeline_audit import run_audit
 

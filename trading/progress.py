@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
+
+FILE_WIDTH: Final = 150
 
 
 @contextmanager
@@ -36,3 +39,9 @@ def progress_bars(console: Console) -> Iterator[Report]:
     finally:
         if tasks:
             bars.stop()
+
+
+def standard_output() -> Console:
+    """Standard output; a file or a pipe has no width, so that no column is cut for it."""
+    found = Console()
+    return found if found.is_terminal else Console(width=FILE_WIDTH)
