@@ -181,9 +181,9 @@ class Run:
             clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self, model: LoadedModel) -> Any:
+        from build_dataset import exit_rules
         from ml_predictor import Predictor, fetch, spread_of
         from trading.entries import EntryPolicy
-        from trading.exits import ExitRules
         from trading.guards import Controls, guard_rules
         from trading.risk import Sizing, document_rules
         from trading.trader import Trader
@@ -200,7 +200,7 @@ class Run:
                 ),
             ),
             sizing=sizing,
-            exits=ExitRules(s.STOP_LOSS_PCT, s.TAKE_PROFIT_PCT, s.FLATTEN_MINUTES_BEFORE_CLOSE, s.ROUND_TRIP_COST),
+            exits=exit_rules(s),
             spread_of=partial(spread_of, self.world.clients.data, feed=s.DATA_FEED) if s.MAX_SPREAD_PCT else None,
             widest_spread=s.MAX_SPREAD_PCT,
         )

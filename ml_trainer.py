@@ -34,6 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from build_dataset import exit_rules
 from trading import cli
 from trading.errors import ModelError, UserError
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:  # at run time they are imported where they are used: --help m
     from config import Settings
     from trading import walk_command
     from trading.backends import Backend
-    from trading.exits import ExitRules
     from trading.folders import MarketId
     from trading.learning import Champion, Decision, Progress, TrainingSettings
     from trading.model_store import LoadedModel, ModelStore
@@ -106,17 +106,6 @@ def retrain(
         return _retrain(store, market, data_dir, settings, now, champion, progress, say)
 
 
-def _exit_rules(settings: Settings) -> ExitRules:
-    from trading.exits import ExitRules
-
-    return ExitRules(
-        settings.STOP_LOSS_PCT,
-        settings.TAKE_PROFIT_PCT,
-        settings.FLATTEN_MINUTES_BEFORE_CLOSE,
-        settings.ROUND_TRIP_COST,
-    )
-
-
 @contextmanager
 def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> Iterator[tuple[ModelStore, MarketId]]:
     """The models of the market that the data is of, ready to be written by us alone."""
@@ -124,7 +113,7 @@ def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> I
     from trading.folders import claim, lock, market_of
     from trading.model_store import ModelStore
 
-    if Dataset(data_dir).manifest.rules != _exit_rules(settings):
+    if Dataset(data_dir).manifest.rules != exit_rules(settings):
         raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
     market = market_of(data_dir)
     if market is None:
@@ -279,7 +268,7 @@ def _walk_request(
         training=training,
         variants=variants(training.kind),
         window=settings.HISTORY_DAYS,
-        exits=_exit_rules(settings),
+        exits=exit_rules(settings),
         account=AccountRules(
             min_confidence=settings.MIN_CONFIDENCE,
             equity=Decimal(repr(settings.PAPER_CASH)),
