@@ -126,8 +126,6 @@ class Run:
 
     def go(self) -> int:
         """Prepare, trade, and say how it went; returns the exit code."""
-        from trading.broker import Unclear
-
         self.console.say(f"Trading on {self.world.market.description}; {self.world.said}")
         for note in self.world.notes:
             self.console.say(f"note: {note}")
@@ -137,14 +135,7 @@ class Run:
             notes=list(self.world.notes),
             settings=_public(self.settings),
         )
-        try:
-            before = self.broker.account()  # wrong keys show here, before anything is built
-        except Unclear as error:
-            self.journal.event("broker_unclear", reason=str(error), note="the run ends")
-            raise BrokerError(
-                f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
-                "and run again"
-            ) from None
+        before = self._first_answer()
         model = self.learning.model()
         self._pass_the_evening()
         trader = self._trader(model)
@@ -156,6 +147,27 @@ class Run:
             self._follow(scheduler, trader)
         self._farewell(trader, before)
         return self._verdict(scheduler)
+
+    def _first_answer(self) -> Account | None:
+        """The account at the start: wrong keys show here, before anything is built.
+
+        A broker that gives no answer ends a run that has nothing to lose.  Where shares are held, or may be, the run
+        goes on (None), and every minute asks again: somebody has to sell them before the close.
+        """
+        from trading.broker import Unclear
+
+        try:
+            return self.broker.account()
+        except Unclear as error:
+            sent = any(event.get("event") == "entry_intent" for event in self.journal.newest_events(1))
+            if self.log.open_trades or sent:
+                self.journal.event("broker_unclear", reason=str(error), note="shares may be held: it is asked again")
+                return None
+            self.journal.event("broker_unclear", reason=str(error), note="the run ends")
+            raise BrokerError(
+                f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
+                "and run again"
+            ) from None
 
     def _verdict(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that is over.
@@ -272,7 +284,7 @@ class Run:
         fields = {key: value for key, value in event.items() if key not in ("event", "time")}
         self.journal.event(event["event"], **fields)
 
-    def _farewell(self, trader: Any, before: Account) -> None:
+    def _farewell(self, trader: Any, before: Account | None) -> None:
         """What is still open, the summary, and where to read on.  A clock that was interrupted still tells the time."""
         from trading.broker import Unclear
         from trading.view import left_behind, summary, whereabouts
@@ -280,7 +292,8 @@ class Run:
         try:
             lines = left_behind(trader.still_open(), trader.positions.entering.values())
             after = self.broker.account()
-            equity = f"equity  ${after.equity:,.2f}, ${before.equity:,.2f} at the start of this run"
+            begun = "" if before is None else f", ${before.equity:,.2f} at the start of this run"
+            equity = f"equity  ${after.equity:,.2f}{begun}"
         except Unclear as error:
             lines, equity = [f"what is open could not be established: {error}"], ""
         self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])

@@ -71,6 +71,10 @@ class Positions:
             self._journal.event("position_taken_up", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         self._purchases.take_up(events)
 
+    def left(self, trade: Trade) -> int:
+        """Shares of an open trade that no known order has sold."""
+        return self._sales.left(trade)
+
     def resting(self, trade: Trade) -> list[Order]:
         """The orders that rest under a trade, as of the last comparison."""
         found = (self.books.seen(order_id) for order_id in trade.sell_order_ids)

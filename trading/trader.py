@@ -343,7 +343,7 @@ class Trader:
             self._journal.event("broker_unclear", reason=str(error), note="the equity below is an older one")
         for trade in self.positions.open:
             self._journal.event(
-                "not_flat", symbol=trade.symbol, qty=trade.qty, note="sold at 4 AM, or at the next open"
+                "not_flat", symbol=trade.symbol, qty=self._left(trade), note="sold at 4 AM, or at the next open"
             )
         trades = [trade for trade in self._log.of_day(session.date) if not trade.is_open]
         won = sum(1 for trade in trades if (trade.pnl_amount or 0) > 0)
@@ -359,6 +359,13 @@ class Trader:
             bars_refused=self.day.bars.refused if self.day is not None else 0,
         )
         self._show()
+
+    def _left(self, trade: Trade) -> int:
+        """Shares still held; the bought ones where the broker does not say."""
+        try:
+            return self.positions.left(trade)
+        except (Unclear, BrokerError):
+            return trade.qty
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """What a stopped trader leaves behind: every open trade with the orders that rest under it.
