@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -279,7 +279,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build as the command line says; returns the exit code."""
     args = parser().parse_args(argv)
+    from rich.console import Console
+
     from config import PROJECT, load_settings
+    from trading.progress import progress_bars
     from trading.sessions import new_york_calendar
 
     settings = load_settings(
@@ -287,37 +290,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     calendar = new_york_calendar()
     source, now = choose_source(args, settings, calendar)
-    report = _with_progress_bars(
-        lambda progress: build(
-            source, settings, now, calendar, settings.DATA_DIR, symbols=args.symbols, progress=progress
-        )
-    )
+    with progress_bars(Console(stderr=True)) as progress:
+        report = build(source, settings, now, calendar, settings.DATA_DIR, symbols=args.symbols, progress=progress)
     print(report.summary())
     return 0
-
-
-def _with_progress_bars(work: Callable[[Progress], BuildReport]) -> BuildReport:
-    """Do `work` with a bar on the screen for each thing that it reports."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    titles = {"bars": "fetching (stocks x sessions)", "rows": "rows made anew (stocks)"}
-    columns = (TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Bars(*columns, console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            bars.start()
-            tasks[what] = bars.add_task(titles[what])
-        bars.update(tasks[what], completed=done, total=total)
-
-    try:
-        return work(show)
-    finally:
-        if tasks:
-            bars.stop()
 
 
 if __name__ == "__main__":

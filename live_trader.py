@@ -195,8 +195,9 @@ class Run:
     def _trader(self, model: LoadedModel) -> Any:
         from build_dataset import exit_rules
         from ml_predictor import Predictor, fetch, spread_of
+        from trading.controls import Controls
         from trading.entries import EntryPolicy
-        from trading.guards import Controls, guard_rules
+        from trading.guards import guard_rules
         from trading.risk import Sizing, document_rules
         from trading.trader import Trader
 

@@ -22,9 +22,9 @@ from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.broker import Broker, Clients, connect
 from trading.clock import NEW_YORK, SimulatedClock
+from trading.controls import Controls
 from trading.entries import EntryPolicy
 from trading.exits import ExitRules
-from trading.guards import Controls
 from trading.journal import Journal
 from trading.risk import EntryRule, Sizing, document_rules
 from trading.sessions import Session, new_york_calendar

@@ -1,7 +1,6 @@
-"""Guards beside the document's entry filters, each a small rule with its setting; and two files that a person can lay
-into the project folder: `STOP` (nothing is bought or sold by the program, resting legs stay) and `FLATTEN`.
+"""Guards beside the document's entry filters, each a small rule with its setting.
 
-The rules are pure: what the day has brought is handed in.  Their defaults leave a normal day as the document has it.
+Pure: what the day has brought is handed in.  Their defaults leave a normal day as the document has it.
 """
 
 from __future__ import annotations
@@ -10,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 from trading.risk import Candidate, EntryRule, Losses, Standing
 from trading.trade_log import Trade
-
-STOP, FLATTEN = "STOP", "FLATTEN"
 
 STOPPED_OUT: Final = "STOP_LOSS"
 
@@ -93,20 +89,3 @@ def guard_rules(*, daily_loss: float, cool_down_minutes: int, losses_in_a_row: i
     if losses_in_a_row > 0:
         rules.append(LosingRunRule(losses_in_a_row))
     return tuple(rules)
-
-
-@dataclass(frozen=True)
-class Controls:
-    """The files of a folder by which a person tells a running trader what to do."""
-
-    folder: Path
-
-    @property
-    def stop(self) -> bool:
-        """Open nothing, close nothing: what rests at the exchange stays."""
-        return (self.folder / STOP).exists()
-
-    @property
-    def flatten(self) -> bool:
-        """Sell everything, then end."""
-        return (self.folder / FLATTEN).exists()

@@ -13,10 +13,11 @@ from alpaca.common.exceptions import APIError
 
 from trading.broker import Broker, Unclear
 from trading.clock import NEW_YORK, Clock
+from trading.controls import Controls
 from trading.entries import Entries, EntryPolicy, Signal
 from trading.errors import BrokerError, UserError
 from trading.exits import ExitRules, quantised
-from trading.guards import Controls, losses_of
+from trading.guards import losses_of
 from trading.journal import Journal
 from trading.live_bars import SessionBars, Windows
 from trading.orders import Account, Order
