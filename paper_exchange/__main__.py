@@ -114,7 +114,7 @@ def serve(options: argparse.Namespace) -> int:
         raise BadInput(
             f"cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port"
         ) from error
-    streams = _streams(options, exchange)
+    streams = _streams(options, exchange, plan, clock)
     print(exchange.description)
     where = f"ws://{options.host}:{_stream_port(options)}/stream and /v2/iex" if streams else "none"
     print(f"streams: {where}")
@@ -130,7 +130,8 @@ def serve(options: argparse.Namespace) -> int:
             streams.close()
         exchange.close()
         if plan is not None:
-            print(f"{plan.total} of {plan.requests} requests went wrong", flush=True)
+            events = f", and {plan.events} messages of the streams" if plan.events else ""
+            print(f"{plan.total} of {plan.requests} requests went wrong{events}", flush=True)
     return 0
 
 
@@ -180,7 +181,9 @@ def _stream_port(options: argparse.Namespace) -> int:
     return options.port + 1 if options.stream_port is None else options.stream_port
 
 
-def _streams(options: argparse.Namespace, exchange: PaperExchange) -> StreamServer | None:
+def _streams(
+    options: argparse.Namespace, exchange: PaperExchange, plan: FaultPlan | None, clock: ScaledClock
+) -> StreamServer | None:
     """The streams; none where their port is 0, or is one that nobody asked for and somebody has."""
     from paper_exchange.streams import StreamServer
 
@@ -188,7 +191,7 @@ def _streams(options: argparse.Namespace, exchange: PaperExchange) -> StreamServ
     if not 0 < port < 65536:
         return None
     try:
-        return StreamServer(exchange, options.host, port)
+        return StreamServer(exchange, options.host, port, plan, clock)
     except OSError as error:
         if options.stream_port is None:
             return None

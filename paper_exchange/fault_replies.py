@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from paper_exchange import markets
 from paper_exchange.account import Fill
+from paper_exchange.calendar import xnys
 from paper_exchange.orders import Order
+from paper_exchange.wire import to_ns
 
 UNKNOWN_STATUS = "pending_something"
 
@@ -95,8 +98,14 @@ def _began(bar: Mapping[str, Any]) -> datetime:
 
 
 def wrong_clock(body: Any, seconds: float) -> Any:
-    """The clock's reading off by `seconds`."""
-    if not isinstance(body, Mapping) or "timestamp" not in body:
+    """The exchange's clock off by `seconds`, and what follows from that: whether it is open, when it opens, closes."""
+    if not isinstance(body, Mapping):
         return body
-    shifted = datetime.fromisoformat(body["timestamp"]) + timedelta(seconds=seconds)
-    return {**body, "timestamp": shifted.isoformat()}
+    if isinstance(body.get("clocks"), list):
+        clocks = [markets.clock(xnys(), one["market"]["mic"], _off(one, seconds)) for one in body["clocks"]]
+        return {**body, "clocks": clocks}
+    return xnys().clock(_off(body, seconds)) if "timestamp" in body else body
+
+
+def _off(clock: Mapping[str, Any], seconds: float) -> int:
+    return to_ns(datetime.fromisoformat(clock["timestamp"]) + timedelta(seconds=seconds))

@@ -43,7 +43,7 @@ AFTER: Final[dict[str, str]] = {
     "stale_positions": "positions as they were `seconds` ago, for `seconds` after every fill",
     "stale_orders": "orders that filled within `seconds` are shown as not filled: they disagree with the positions",
     "data_stops": "no bar that began after `start`",
-    "wrong_clock": "/v2/clock is wrong by `seconds`",
+    "wrong_clock": "the clock is wrong by `seconds`, and so is whether the market is open",
 }
 """Faults of the answer: whatever was asked has been done."""
 
@@ -57,9 +57,11 @@ MARKET: Final[dict[str, str]] = {
 STREAM: Final[dict[str, str]] = {
     "event_twice": "a stream's message comes twice",
     "event_late": "a message comes after the one that followed it",
-    "silent": "nothing comes on the stream, which stays open",
+    "event_lost": "a message never comes",
+    "silent": "nothing comes on the stream for `seconds`, though it stays open",
+    "dropped": "every connection of the stream is cut in the place of a message",
 }
-"""Faults of a stream's messages: `on` is matched against "EVENT name"."""
+"""Faults of a stream's messages: `on` is matched against "EVENT kind SYMBOL" ("EVENT fill AAPL", "EVENT bar AAPL")."""
 
 SECONDS: Final[dict[str, float]] = {"stale_positions": 10.0, "stale_orders": 10.0, "wrong_clock": 420.0}
 DELAY_SECONDS: Final = 20.0
@@ -128,7 +130,7 @@ class FaultPlan:
         self.rules = tuple(rules)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.requests = 0
-        self._asked: Counter[int] = Counter()
+        self._asked: Counter[tuple[int, str]] = Counter()
         self._hits: Counter[int] = Counter()
         self._patterns = [re.compile(rule.on) for rule in self.rules]
         self._lock = threading.Lock()
@@ -143,19 +145,20 @@ class FaultPlan:
         self.requests += 1
         return self._draw(line, at, {*BEFORE, *AFTER})
 
-    def draw_event(self, name: str, at: time) -> Rule | None:
-        """The fault of a stream's message ("fill", "new"), or None."""
-        return self._draw(f"EVENT {name}", at, {*STREAM})
+    def draw_event(self, name: str, at: time, stream: str = "") -> Rule | None:
+        """The fault of a stream's message ("fill AAPL", "bar AAPL"), or None; each stream has its own chance."""
+        return self._draw(f"EVENT {name}", at, {*STREAM}, stream)
 
-    def _draw(self, line: str, at: time, among: set[str]) -> Rule | None:
+    def _draw(self, line: str, at: time, among: set[str], stream: str = "") -> Rule | None:
         with self._lock:
             for number, rule in enumerate(self.rules):
                 if rule.fault not in among or not self._patterns[number].search(line) or not rule.covers(at):
                     continue
                 if rule.most is not None and self._hits[number] >= rule.most:
                     continue
-                self._asked[number] += 1
-                if self.random(number, self._asked[number]).random() < rule.rate:
+                self._asked[number, stream] += 1
+                question = f"{stream} {self._asked[number, stream]}".strip()
+                if self.random(number, question).random() < rule.rate:
                     self._hits[number] += 1
                     self.counts[rule.fault, kind_of(line)] += 1
                     return rule
@@ -185,7 +188,12 @@ class FaultPlan:
     @property
     def total(self) -> int:
         """Faults of requests so far."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) - self.events
+
+    @property
+    def events(self) -> int:
+        """Faults of the streams' messages so far."""
+        return sum(count for (_, line), count in self.counts.items() if line.startswith("EVENT"))
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it."""
@@ -239,7 +247,7 @@ ORDERS: Final = " /v2/orders"
 
 
 def storm(seed: int, rate: float = 0.10) -> FaultPlan:
-    """Everything at once: about `rate` of all requests go wrong, and some stocks halt or gap.
+    """Everything at once: about `rate` of all requests and messages go wrong, and some stocks halt or gap.
 
     The likeliest fault of an order is the worst: taken, and not answered.
     """
@@ -267,11 +275,14 @@ def storm(seed: int, rate: float = 0.10) -> FaultPlan:
         Rule("unknown_status", 2 * each, ORDERS),
         Rule("stale_positions", 4 * each, "^GET /v2/positions"),
         Rule("stale_orders", 2 * each, "^GET" + ORDERS),
-        Rule("wrong_clock", each, "^GET /v2/clock"),
+        Rule("wrong_clock", each, "^GET /v[23]/clock"),
         Rule("data_stops", 1.0, "/bars", start="10:40", until="10:50"),
         Rule("halt", 0.06, start="10:30"),
         Rule("stuck", 0.10, until="12:45"),
         Rule("gap", 0.10, start="09:50", until="15:50"),
+        *(Rule(fault, rate / 3) for fault in ("event_twice", "event_late", "event_lost")),
+        Rule("silent", rate / 10),
+        Rule("dropped", rate / 10),
     ]
     return FaultPlan(seed, rules)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -20,22 +22,45 @@ from websockets.http11 import Request, Response
 
 from paper_exchange.events import TradeEvent
 from paper_exchange.exchange import PaperExchange
+from paper_exchange.fault_streams import FaultyStream
+from paper_exchange.faults import FaultPlan
 from paper_exchange.stream_data import FEEDS, DataClient, Wire, news_of
 
 TICK_SECONDS = 0.05
 AUTH_SECONDS = 10.0
+KINDS = {"t": "trade", "q": "quote", "b": "bar", "u": "updated_bar", "d": "daily_bar"}
 INVALID = [{"T": "error", "code": 400, "msg": "invalid syntax"}]
 
 
 class StreamServer:
     """Serves the streams of an exchange from a thread of its own.
 
+    `plan` makes them hostile: its rules are asked about every message, once for all who listen; `now` is then the
+    exchange's clock.
+
     Raises:
         OSError: it cannot listen on host and port.
     """
 
-    def __init__(self, exchange: PaperExchange, host: str, port: int) -> None:
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        host: str,
+        port: int,
+        plan: FaultPlan | None = None,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
         self._exchange = exchange
+        self._news: list[dict[str, Any]] = []
+        self._take_event: Callable[[TradeEvent], None] = self._send_event
+        self._take_news: Callable[[dict[str, Any]], None] = self._news.append
+        if plan is not None and now is not None:
+            self._take_event = FaultyStream(
+                plan, now, _event_name, self._send_event, partial(self._drop, "_traders"), "trade_updates"
+            )
+            self._take_news = FaultyStream(
+                plan, now, _news_name, self._news.append, partial(self._drop, "_readers"), "data"
+            )
         self._traders: set[ServerConnection] = set()
         self._readers: dict[ServerConnection, DataClient] = {}
         self._loop = asyncio.new_event_loop()
@@ -44,7 +69,7 @@ class StreamServer:
         self._thread = threading.Thread(target=self._run, args=(host, port, started), name="streams", daemon=True)
         self._thread.start()
         started.result()
-        self._deaf = exchange.listen(self._heard)
+        self._deaf = exchange.listen(self._take_event)
 
     def close(self) -> None:
         """Stop serving; connections are closed."""
@@ -75,7 +100,7 @@ class StreamServer:
 
     # -- what has happened -----------------------------------------------------------------------------------------
 
-    def _heard(self, event: TradeEvent) -> None:
+    def _send_event(self, event: TradeEvent) -> None:
         """Called by the exchange, in whatever thread asked it."""
         message = json.dumps({"stream": "trade_updates", "data": event.data()}).encode()
         self._loop.call_soon_threadsafe(lambda: broadcast(set(self._traders), message))
@@ -88,11 +113,25 @@ class StreamServer:
             symbols: set[str] = set().union(*(one.symbols for one in self._readers.values()))
             if symbols and now > last:
                 look = partial(news_of, symbols=symbols, after=last, until=now)
-                news = await asyncio.to_thread(self._exchange.looking, look)
-                for socket, client in list(self._readers.items()):
-                    if wanted := [message for message in news if client.wants(message)]:
-                        broadcast({socket}, client.wire.pack(wanted))
+                for message in await asyncio.to_thread(self._exchange.looking, look):
+                    self._take_news(message)
+                self._send_news()
             last = now
+
+    def _send_news(self) -> None:
+        for socket, client in list(self._readers.items()):
+            if wanted := [message for message in self._news if client.wants(message)]:
+                broadcast({socket}, client.wire.pack(wanted))
+        self._news.clear()
+
+    def _drop(self, clients: str) -> None:
+        """Cut every connection of a stream; it may be called from any thread."""
+
+        def cut() -> None:
+            for socket in list(getattr(self, clients)):
+                socket.transport.abort()
+
+        self._loop.call_soon_threadsafe(cut)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
@@ -162,6 +201,14 @@ class StreamServer:
             code, text = 401, "not authenticated"
         await socket.send(wire.pack([{"T": "error", "code": code, "msg": text}]))
         return None
+
+
+def _event_name(event: TradeEvent) -> str:
+    return f"{event.event} {event.order['symbol']}"
+
+
+def _news_name(message: dict[str, Any]) -> str:
+    return f"{KINDS[message['T']]} {message['S']}"
 
 
 def _known_path(socket: ServerConnection, request: Request) -> Response | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,66 @@ def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
         assert {item.symbol for item in seen} == {"AAA"}
         kinds = {type(item).__name__ for item in seen}
         assert kinds == {"Bar", "Trade", "Quote"}
+
+
+def plan(folder: Path, *rules: dict) -> tuple[str, str]:
+    """The option that makes a server hostile."""
+    path = folder.parent / "plan.json"
+    path.write_text(json.dumps({"seed": 1, "rules": rules}))
+    return "--faults", str(path)
+
+
+def test_events_come_twice_and_out_of_order_over_the_socket(folder: Path) -> None:
+    rules = ({"fault": "event_twice", "on": "^EVENT fill"}, {"fault": "event_late", "on": "^EVENT new AAA", "most": 1})
+    with running(folder, *START, "--speed", "60", *plan(folder, *rules)) as server:
+        stream = TradingStream("key", "secret", url_override=f"{server.streams}/stream")
+        seen: list[Any] = []
+
+        async def note(update: Any) -> None:
+            seen.append(update)
+
+        stream.subscribe_trade_updates(note)
+        with streaming(stream):
+            time.sleep(0.2)  # as above
+            order = MarketOrderRequest(symbol="AAA", qty=3, side="buy", time_in_force="day")
+            server.trading.submit_order(order)
+            wait_for(lambda: len(seen) >= 3)
+        assert [one.event for one in seen] == ["fill", "fill", "new"]
+        assert seen[0].execution_id == seen[1].execution_id
+        server.process.send_signal(signal.SIGTERM)
+        said = server.process.communicate(timeout=PATIENCE)[0]
+        assert "0 of 1 requests went wrong, and 2 messages of the streams" in said
+
+
+@pytest.mark.parametrize(
+    ("rule", "missed"),
+    [
+        ({"fault": "silent", "on": "^EVENT bar AAA", "seconds": 150, "most": 1}, 3),
+        ({"fault": "event_lost", "on": "^EVENT bar AAA", "most": 1}, 1),
+        ({"fault": "dropped", "on": "^EVENT bar AAA", "most": 1}, 1),
+    ],
+    ids=lambda value: value["fault"] if isinstance(value, dict) else "",
+)
+def test_a_stream_goes_silent_or_is_cut_and_the_real_client_goes_on(folder: Path, rule: dict, missed: int) -> None:
+    rules = {"fault": "event_twice", "on": "^EVENT quote"}, rule | {"start": "10:33"}
+    with running(folder, *START, "--speed", "120", *plan(folder, *rules)) as server:
+        stream = StockDataStream("key", "secret", url_override=f"{server.streams}/v2/iex")
+        seen: list[Any] = []
+
+        async def note(bar: Any) -> None:
+            seen.append(bar.timestamp)
+
+        stream.subscribe_bars(note, "AAA")
+        with streaming(stream):
+            wait_for(lambda: len(seen) >= 3 and max(gaps(seen)) > 1)
+        # At least: a client that was cut off misses more while it connects again.
+        assert max(gaps(seen)) >= missed + 1
+        assert sorted(set(seen)) == seen
+
+
+def gaps(stamps: list[Any]) -> list[int]:
+    """Minutes from one bar to the next."""
+    return [(later - before) // timedelta(minutes=1) for before, later in pairwise(stamps)]
 
 
 def talk(socket: Any, message: dict) -> Any:

@@ -11,6 +11,7 @@ import time as wall
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from paper_exchange.fault_market import FaultyConduct, FaultyMarket, gapped, hal
 from paper_exchange.fault_replies import with_null, with_unknown_status, without_new_bars
 from paper_exchange.fault_server import FaultyAdapter, FaultyApp, listen
 from paper_exchange.fault_streams import FaultyStream
-from paper_exchange.faults import AFTER, BEFORE, FaultPlan, PlanError, Rule, kind_of, storm
+from paper_exchange.faults import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
 from tests.exchange_world import MONDAY, HandMade, ny
 from tests.test_exchange_server import ROOT, free_port
 
@@ -152,6 +153,14 @@ def test_an_order_that_is_over_keeps_its_status() -> None:
     assert (changed[0]["status"], changed[0]["legs"][0]["status"]) == ("pending_something", "filled")
 
 
+def test_a_wrong_clock_is_wrong_about_the_session_too() -> None:
+    world = World(Rule("wrong_clock", on="clock", seconds=6 * 3600))
+    told = world.ask("GET", "/v2/clock").json()
+    assert (told["is_open"], told["next_open"][:16]) == (False, "2018-03-27T09:30")
+    clocks = world.ask("GET", "/v3/clock").json()["clocks"]
+    assert {one["phase"] for one in clocks} == {"post"}
+
+
 def test_data_stops_and_the_clock_is_wrong() -> None:
     world = World(Rule("data_stops", on="/bars", start="10:20", until="11:00"), Rule("wrong_clock", on="/v2/clock"))
     query = {"symbols": "AAA", "timeframe": "1Min", "feed": "iex", "start": "2018-03-26T10:15:00-04:00"}
@@ -189,14 +198,27 @@ def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
 
 
 def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
-    for fault, wanted in (("event_twice", "aabbcc"), ("silent", ""), ("event_late", "bac")):
+    cases = [("event_twice", "aabbcc"), ("silent", ""), ("event_late", "bac"), ("event_lost", ""), ("dropped", "///")]
+    for fault, wanted in cases:
         rule = Rule(fault, on="EVENT a" if fault == "event_late" else "EVENT")
         sent: list[str] = []
-        stream = FaultyStream(FaultPlan(1, [rule]), lambda: ny(MONDAY, "10:31"), str, sent.append)
+        cut = partial(sent.append, "/")
+        stream = FaultyStream(FaultPlan(1, [rule]), lambda: ny(MONDAY, "10:31"), str, sent.append, cut)
         for message in "abc":
             stream(message)
         assert "".join(sent) == wanted
     assert FaultPlan(1, [Rule("silent")]).draw("GET /v2/orders", time(11)) is None
+
+
+def test_a_silent_stream_is_heard_again() -> None:
+    clock = [ny(MONDAY, "10:31:00")]
+    sent: list[str] = []
+    plan = FaultPlan(1, [Rule("silent", most=1, seconds=30)])
+    stream = FaultyStream(plan, lambda: clock[0], str, sent.append)
+    for second, message in ((0, "a"), (29, "b"), (30, "c")):
+        clock[0] = ny(MONDAY, f"10:31:{second:02d}")
+        stream(message)
+    assert sent == ["c"]
 
 
 def test_in_process_a_reset_and_a_delay_are_what_requests_raises() -> None:
@@ -218,6 +240,65 @@ def test_the_same_seed_draws_the_same_faults() -> None:
 
     assert of(1) == of(1)
     assert of(1) != of(2)
+
+
+# The hostile exchange that was promised, word for word, and the fault of each.
+PROMISED = {
+    "delay beyond the client's time-out": ["delay", "delay_before"],
+    "connection reset before and after the order was taken": ["reset_before", "reset_after"],
+    "429": ["429"],
+    "500": ["500"],
+    "502": ["502"],
+    "503": ["503"],
+    "504 after accept": ["504"],
+    "truncated JSON": ["truncated", "cut_off"],
+    "an HTML page": ["html"],
+    "null where a list belongs": ["null"],
+    "unknown status": ["unknown_status"],
+    "stale positions for 10 s after a fill": ["stale_positions"],
+    "orders and positions that disagree": ["stale_orders"],
+    "events out of order or twice": ["event_late", "event_twice"],
+    "partial fills with no end": ["stuck"],
+    "a halt through the close": ["halt"],
+    "a gap through the stop": ["gap"],
+    "a stream that goes silent": ["silent", "event_lost", "dropped"],
+    "data that stops": ["data_stops"],
+    "a wrong clock": ["wrong_clock"],
+}
+
+
+def test_every_promised_fault_is_drawn_by_the_seeded_storm() -> None:
+    plan = storm(3)
+    lines = ["POST /v2/orders {}", "GET /v2/orders?a=b", "GET /v2/positions", "GET /v2/clock", "GET /v2/stocks/bars"]
+    drawn = {rule.fault for _ in range(500) for line in lines if (rule := plan.draw(line, time(10, 45)))}
+    drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
+    drawn |= {rule.fault for number in range(100) for rule, _ in plan.of_market(f"S{number}", "2018-03-26")}
+    drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
+    for words, faults in PROMISED.items():
+        assert drawn >= set(faults), words
+    assert drawn == {fault for faults in PROMISED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
+
+
+def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> None:
+    rows = [(f"{15 + n // 60}:{n % 60:02d}", 10.0, 10.1, 9.9, 10.0) for n in range(60)]
+    gap = Rule("gap", start="15:20", until="15:30", size=-0.2)
+    for rule in (gap, Rule("halt", start="15:20", until="15:30")):
+        clock = [ny(MONDAY, "15:10:02")]
+        market = FaultyMarket(HandMade({"AAA": {MONDAY: rows}}), FaultPlan(2, [rule]))
+        exchange = PaperExchange(market, partial(clock.__getitem__, 0))
+        client = exchange.app.test_client()
+        exits = {"take_profit": {"limit_price": 12}, "stop_loss": {"stop_price": 9.5}}
+        client.post("/v2/orders", json=BUY | exits | {"order_class": "bracket"}, headers=KEYS)
+        clock[0] = ny(MONDAY, "15:40:00")
+        if rule is gap:
+            assert [(fill.side, str(fill.price)) for fill in exchange.books().fills] == [
+                ("buy", "10.0"),
+                ("sell", "8.0"),
+            ]
+        else:
+            client.delete("/v2/positions?cancel_orders=true", headers=KEYS)
+            clock[0] = ny(MONDAY, "16:01:00")
+            assert exchange.books().positions["AAA"].qty == 5
 
 
 def test_a_plan_counts_what_it_did_and_stops_at_most() -> None:
