@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -55,6 +56,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--state", metavar="FILE", help="file that keeps the account over a restart (default: none)")
     found.add_argument(
         "--rate-limit", metavar="N", type=int, help="answer 429 after N requests a minute (default: never)"
+    )
+    found.add_argument(
+        "--require-keys",
+        action="store_true",
+        help="take no keys but APCA_API_KEY_ID and APCA_API_SECRET_KEY of the environment (default: any)",
     )
     found.add_argument(
         "--faults", metavar="PLAN", help="make it hostile: a JSON plan of faults, or the seed of a storm of them"
@@ -154,6 +160,7 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
             clock,
             cash=Decimal(options.cash),
             state_path=Path(options.state) if options.state else None,
+            keys=_keys() if options.require_keys else None,
             rate_limit=options.rate_limit,
             conduct=conduct,
             late_bars=options.late_bars,
@@ -162,6 +169,14 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
     except (StateError, ValueError) as error:
         raise BadInput(str(error)) from error
     return exchange, clock, start
+
+
+def _keys() -> tuple[str, str]:
+    """The keys to accept.  Of the environment: a command line is for all to see."""
+    found = tuple(os.environ.get(name, "") for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"))
+    if not all(found):
+        raise BadInput("--require-keys: set APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment")
+    return found[0], found[1]
 
 
 def _listener(

@@ -207,9 +207,9 @@ class FaultyAdapter(WsgiAdapter):
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Says nothing of requests or of connections that were cut on purpose."""
+    """Says nothing of requests (a malformed one is repeated whole, keys and all) or of connections cut on purpose."""
 
-    def log_request(self, *_: Any) -> None:
+    def log(self, *_: Any) -> None:
         """Nothing."""
 
     def connection_dropped(self, *_: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -88,7 +89,7 @@ class StreamServer:
 
     async def _serve(self, host: str, port: int, started: Future[None]) -> None:
         try:
-            server: Server = await serve(self._client, host, port, process_request=_known_path)
+            server: Server = await serve(self._client, host, port, process_request=_known_path, logger=_discreet())
         except OSError as error:
             started.set_exception(error)
             return
@@ -201,6 +202,13 @@ class StreamServer:
             code, text = 401, "not authenticated"
         await socket.send(wire.pack([{"T": "error", "code": code, "msg": text}]))
         return None
+
+
+def _discreet() -> logging.Logger:
+    """A logger that never writes frames and headers down, whatever the level of all others: keys are in them."""
+    found = logging.getLogger(f"{__name__}.server")
+    found.setLevel(logging.WARNING)
+    return found
 
 
 def _event_name(event: TradeEvent) -> str:

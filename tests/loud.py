@@ -1,0 +1,60 @@
+"""A real process in which every logger speaks at DEBUG: what `test_secrets` listens to.
+
+python -m tests.loud exchange ARGUMENTS            `python -m paper_exchange ARGUMENTS`
+python -m tests.loud trader START SPEED ARGUMENTS  `live_trader.py ARGUMENTS`, on a clock like that exchange's
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class ScaledSystemClock:
+    """The clock of an exchange that began at `start` just now and runs `speed` times as fast as the wall's."""
+
+    simulated = False
+
+    def __init__(self, start: datetime, speed: float) -> None:
+        self._start = start.astimezone(UTC)
+        self._speed = speed
+        self._began = time.monotonic()
+        self._stopped = threading.Event()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._speed)
+
+    def sleep_until(self, instant: datetime) -> bool:
+        while (left := instant - self.now()) > timedelta(0):
+            if self._stopped.wait(left.total_seconds() / self._speed):
+                return False
+        return not self._stopped.is_set()
+
+    def interrupt(self) -> None:
+        self._stopped.set()
+
+
+def trader(start: str, speed: str, *arguments: str) -> int:
+    """`live_trader.py`; its clock is another, everything else is as ever."""
+    import live_trader
+    import startup
+    from trading import cli
+
+    clock = ScaledSystemClock(datetime.fromisoformat(start), float(speed))
+    startup.SystemClock = lambda: clock  # type: ignore[assignment,misc,return-value]
+    return cli.run(lambda: live_trader.main(arguments))
+
+
+def exchange(*arguments: str) -> int:
+    """`python -m paper_exchange`."""
+    from paper_exchange.__main__ import main
+
+    return main(list(arguments))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG)
+    sys.exit(exchange(*sys.argv[2:]) if sys.argv[1] == "exchange" else trader(*sys.argv[2:]))
