@@ -44,15 +44,22 @@ class Settings(BaseModel):
     TAKE_PROFIT_PCT: Fraction = 0.04
     ROUND_TRIP_COST: Annotated[float, Field(ge=0.0, lt=0.1)] = 0.001
     """What buying and selling cost together, as a fraction of the price; a trade is a win only above it."""
+    LABEL_MIN_PROFIT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """A trade counts as won only above this outcome after cost, as a fraction of the entry price; 0: any profit."""
     FLATTEN_MINUTES_BEFORE_CLOSE: Annotated[int, Field(ge=1, le=60)] = 5
 
     # Training
+    FEATURE_SET: Literal["document", "relative"] = "document"
+    """What a model learns from: the document's eleven features, or relative ones that hold for any stock."""
     MODEL_KIND: Literal["random_forest", "gradient_boosting"] = "random_forest"
     TEST_SIZE: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
     N_ESTIMATORS: Count = 200
     TRAIN_EVERY_NTH_ROW: Count = 8
     FOREST_MIN_SAMPLES_LEAF: Count = 50
-    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
+    """Share of the rows that each tree sees."""
+    FOREST_MAX_FEATURES: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the features that each cut of a tree may choose from."""
     FOREST_MAX_DEPTH: Count = 10
     BOOSTING_LEARNING_RATE: Fraction = 0.05
     BOOSTING_MAX_LEAF_NODES: Annotated[int, Field(ge=2)] = 8
@@ -103,6 +110,8 @@ class Settings(BaseModel):
     REQUESTS_PER_MINUTE: Annotated[int, Field(ge=10)] = 180
     """Alpaca allows 200; the rest is left for your own look-ups."""
     CONNECT_TIMEOUT_SECONDS: Dollars = 3.05
+    TRADING_TIMEOUT_SECONDS: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0
+    """To an answer about orders, positions or the account; what comes later is looked up."""
     READ_TIMEOUT_SECONDS: Dollars = 15.0
     APCA_API_KEY_ID: SecretStr | None = None
     APCA_API_SECRET_KEY: SecretStr | None = None
@@ -237,6 +246,14 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.MIN_PRICE >= settings.MAX_PRICE:
         source = sources.get("MIN_PRICE") or sources.get("MAX_PRICE", "settings")
         raise UserError(f"{source}: MIN_PRICE={settings.MIN_PRICE:g} must be below MAX_PRICE={settings.MAX_PRICE:g}")
+    needed = settings.ROUND_TRIP_COST + settings.LABEL_MIN_PROFIT
+    if settings.LABEL_MIN_PROFIT and needed >= settings.TAKE_PROFIT_PCT:
+        source = sources.get("LABEL_MIN_PROFIT") or sources.get("TAKE_PROFIT_PCT", "settings")
+        raise UserError(
+            f"{source}: LABEL_MIN_PROFIT={settings.LABEL_MIN_PROFIT:g} with ROUND_TRIP_COST="
+            f"{settings.ROUND_TRIP_COST:g} is not below TAKE_PROFIT_PCT={settings.TAKE_PROFIT_PCT:g}: no trade could "
+            "win; it is a fraction, 0.002 for 0.2 per cent"
+        )
     if bool(settings.APCA_API_KEY_ID) != bool(settings.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
         if not settings.APCA_API_KEY_ID:

@@ -228,7 +228,17 @@ class MarketScheduler:
         return self._call(found.job, getattr(self._callbacks, found.job), found.session)
 
     def _minute(self) -> None:
+        """The minute that it is now; and where it took so long that another has come, that one at once."""
         minute = self._times.minute_at(self._clock.now())
+        while True:
+            self._do_minute(minute)
+            newer = self._times.minute_at(self._clock.now())
+            session = tick_session(newer, self._calendar)
+            if self._stopping.is_set() or newer <= minute or session is None or newer == session.close:
+                return  # what came after the close is seen to by the close
+            minute = newer
+
+    def _do_minute(self, minute: datetime) -> None:
         session = tick_session(minute, self._calendar)
         if session is None or minute < session.close:
             self._settle()  # a missed rebalance or open goes before the tick; the close after it

@@ -20,8 +20,8 @@ from trading.trade_log import Trade, TradeLog
 MOST_POSITIONS, MOST_SHARES = 10, 5
 FOREVER = 1 << 62
 CENT = Decimal("0.01")
-LONGEST_NAKED = 75.0
-"""Seconds: the minute from one look to the next, and one time-out (15 s) on the way."""
+LONGEST_NAKED = 60.0
+"""Seconds that shares may be without any order that sells them while the trader lives."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ def check(
     _entries(ours, fills, found)
     _counts(ours, fills, found)
     _log_and_fills(trades, {order.id: order for order in ours}, fills, found)
-    parts = _sold_in_part(trades, fills)
+    parts = _sold_in_part(trades, fills, found)
     _orphans(trades, ours, ledger, foreign, parts, found)
     _money(trades, ledger, foreign, parts, found)
     _flat(fills, to_ns(close), halted, logs, found)
@@ -183,11 +183,14 @@ def _same(trade: Trade, what: str, qty: int, price: Decimal | None, fills: Seque
             found.wrong("log and fills differ", f"{trade.symbol} {what}: {price} in the log, {average} filled")
 
 
-def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill]) -> dict[str, tuple[int, Decimal]]:
-    """Of open trades: shares that orders in the log have sold, and what that earned; the log has no field for it."""
+def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill], found: Findings) -> dict[str, tuple[int, Decimal]]:
+    """Of open trades: shares that orders in the log have sold, and what that earned."""
     parts: dict[str, tuple[int, Decimal]] = {}
     for trade in trades:
         sells = [fill for fill in fills if fill.order_id in trade.sell_order_ids]
+        # A fill after the last look stands in the log after the next start.
+        if trade.sold_qty > sum(fill.qty for fill in sells):
+            found.wrong("log and fills differ", f"{trade.symbol}: {trade.sold_qty} sold in the log")
         if trade.is_open and sells:
             earned = sum((fill.qty * (fill.price - trade.entry_price) for fill in sells), Decimal(0))
             parts[trade.symbol] = (sum(fill.qty for fill in sells), earned)

@@ -3,7 +3,7 @@
 The exchange is a process of its own on a real socket, the trader is `live_trader.py --broker alpaca` in another.  Both
 live in exchange time, which stands in a few bytes of shared memory: it stands still while the trader works or is
 dead, and jumps when the trader sleeps, so that a run wastes no second and its order of events repeats.  A request
-takes 50 ms of it, a request that got no answer as long as the trader's time-out.
+takes 50 ms of it, a request that got no answer as long as the trader's time-out (15 s for market data, else 5).
 
 Every process is forked from one that has imported everything, so that a restart costs no imports; a kill is a real
 SIGKILL all the same.
@@ -37,13 +37,17 @@ from paper_exchange.orders import Order
 from paper_exchange.wire import from_ns, to_ns
 
 REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
-TIME_OUT: Final = 0.4  # the trader's READ_TIMEOUT_SECONDS, wall
-TIME_OUT_TAKES: Final = 15 * 10**9  # ns of exchange time
+TIME_OUT: Final = 0.4  # the trader's two time-outs, wall
+TIME_OUT_TAKES: Final = {True: 15 * 10**9, False: 5 * 10**9}  # ns of exchange time; True: market data
 HELD_AT_MOST: Final = 1.0  # wall seconds that a request is held back at most
 KEYS: Final = {"APCA-API-KEY-ID": "drill", "APCA-API-SECRET-KEY": "drill"}
 FOREIGN_QTY: Final = 7
 CLOSING_KILLS: Final = 3
 """In the minutes in which everything is sold, and after: a trader that is dead most of them cannot sell."""
+
+
+ASKED: Final = threading.local()
+"""What the request of this thread is about: the trader waits longer for market data than for its orders."""
 
 
 class Shared:
@@ -122,6 +126,7 @@ class Killer:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.shared.advance(REQUEST_TAKES)
         line = request_line(environ)
+        ASKED.market_data = "/v2/stocks" in line or "/v1beta1" in line
         phase, delay = self._draw(line)
         if phase == "before":
             self._kill(line, phase, self.shared.get(Shared.PID))
@@ -237,7 +242,7 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
 def hold(shared: Shared, seconds: float) -> None:
     """A request that is held: the trader gives up on it, and after `seconds` of exchange time it goes on."""
     begun, waited = shared.get(Shared.NOW), time.monotonic()
-    shared.advance(TIME_OUT_TAKES)
+    shared.advance(TIME_OUT_TAKES[getattr(ASKED, "market_data", False)])
     while shared.get(Shared.NOW) < begun + seconds * 1e9 and time.monotonic() - waited < TIME_OUT + HELD_AT_MOST:
         time.sleep(0.001)
 

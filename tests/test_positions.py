@@ -246,6 +246,44 @@ def test_legs_that_somebody_cancelled_are_replaced_by_a_stop_within_the_minute(t
     assert len(here.events("unprotected")) == 1
 
 
+BUSY = page(429, '{"code": 42910000, "message": "too many requests."}')
+
+
+@pytest.mark.parametrize("act", [lost_before, lost_after, page(503, "<html>"), page(200, "<html>", taken=True), BUSY])
+def test_a_stop_without_an_answer_is_looked_up_and_there_within_seconds(tmp_path: Path, act: Any) -> None:
+    here = holding(tmp_path)
+    by_hand(here).cancel_orders()
+    here.wire.faults = [Fault("POST", act, times=2)]
+    here.at("10:33:02")
+    here.trader.positions.compare()
+    assert here.open_orders() == [("sell", "stop", 9.8)] and here.clock.now() <= ny(MONDAY, "10:33:10")
+    names = {body["client_order_id"] for body in here.wire.bodies if body and body["type"] == "stop"}
+    assert len(names) == 1 and here.trader.positions.doubts == []
+    assert not here.events("stop_refused", "exit_intent")
+    sends = [line for line in here.wire.sent if "POST" in line or "by_client" in line][1:]
+    assert all("by_client" in line for line in sends[1::2])  # never sent again before it was looked up
+    here.tick("15:55", "15:56", "15:57")
+    assert here.held() == 0
+    here.check_books()
+
+
+def test_what_nothing_protects_comes_before_what_is_protected(tmp_path: Path) -> None:
+    """AAA's legs have to be moved, BBB has none: BBB first."""
+    bars = {"AAA": {MONDAY: with_bars(DAY, JUMP)}, "BBB": {MONDAY: DAY}}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9, "BBB": 0.8}})
+    here.tick("10:31")
+    here.at("10:32:01")
+    legs = [one for one in here.exchange.books().orders if one.symbol == "BBB" and one.type == "limit"]
+    by_hand(here).cancel_order_by_id(legs[0].id)  # the other leg goes with it
+    here.tick("10:32")
+    assert [trade.symbol for trade in here.log.trades] == ["AAA", "BBB"]
+    assert [event["event"] for event in here.events("unprotected", "leg_moved")] == [
+        "unprotected",
+        "leg_moved",
+        "leg_moved",
+    ]
+
+
 def test_where_a_stop_is_refused_the_shares_are_sold(tmp_path: Path) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
@@ -352,12 +390,16 @@ def test_several_sales_make_one_exact_average(tmp_path: Path) -> None:
     owner.submit_order(MarketOrderRequest(symbol="AAA", qty=1, side="sell", time_in_force="day"))
     here.tick("10:41")
     assert here.open_orders() == [("sell", "stop", 9.8)] and here.trade().is_open
+    assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10.1"))
+    here.restart()
+    assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10.1"))  # it was in the file
     owner.cancel_orders()
     here.at("10:45:01")
     owner.submit_order(MarketOrderRequest(symbol="AAA", qty=4, side="sell", time_in_force="day"))
     here.tick("10:46")
     trade = here.trade()
     assert (trade.exit_price, trade.pnl_amount, trade.exit_reason) == (D("10.26"), D("1.3"), "SOLD_BY_OTHERS")
+    assert (trade.sold_qty, trade.sold_amount) == (5, D("51.3"))
     here.check_books()
 
 
@@ -395,6 +437,18 @@ def test_a_position_that_is_sold_between_two_requests_is_no_strangers(tmp_path: 
     here.wire.faults = [Fault("GET /v2/positions$", page(200, rows))]
     here.tick("10:34")
     assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
+
+
+def test_a_position_that_is_shown_for_a_while_after_its_sale_is_no_strangers(tmp_path: Path) -> None:
+    here = holding(tmp_path, ("10:33", 9.9, 9.9, 9.7, 9.7))
+    rows = json.dumps([{"symbol": "AAA", "qty": "5", "avg_entry_price": "10"}])
+    here.wire.faults = [Fault("GET /v2/positions$", page(200, rows), times=None)]
+    here.tick("10:34")
+    here.at("10:34:10")
+    here.trader.positions.compare()
+    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
+    here.tick("10:35")  # by now it would be gone
+    assert [event["symbol"] for event in here.events("foreign_position")] == ["AAA"]
 
 
 def test_fewer_shares_than_the_log_says_are_a_doubt_and_what_is_there_is_sold(tmp_path: Path) -> None:

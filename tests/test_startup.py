@@ -8,14 +8,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import waitress.server
 
 import startup
 from config import Settings
+from live_trader import Run
 from paper_exchange import PaperExchange
 from paper_exchange.generated import GeneratedMarket
 from startup import World, choose
@@ -25,6 +28,8 @@ from trading.broker import Broker
 from trading.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.errors import BrokerError, UserError
 from trading.stopping import Stop, Stops
+from trading.trade_log import Trade
+from trading.view import Output
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +186,40 @@ def test_an_exchange_on_loopback_is_traded_like_alpaca(address: str, tmp_path: P
     refused = opened(tmp_path, APCA_API_BASE_URL=address, **{**KEYS, "APCA_API_SECRET_KEY": "wrong"})
     with pytest.raises(BrokerError, match="401"):
         Broker(refused.clients).account()
+
+
+# A broker that is silent at the start
+
+
+def silent_start(root: Path, logs: dict[str, str]) -> Run:
+    world = opened(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS)
+    for name, text in logs.items():
+        (root / "logs" / name).write_text(text)
+    return Run(world, settings(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS), CALENDAR, Output())
+
+
+def test_a_start_that_has_nothing_to_lose_ends_where_the_broker_is_silent(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match=r"gives no answer.*APCA_API_BASE_URL"):
+        silent_start(tmp_path, {"trades_2025-03-03.json": "[]"})._first_answer()
+
+
+HELD = Trade("AAA", 5, Decimal(10), datetime(2025, 3, 3, 15, tzinfo=UTC), 0.7, Decimal("9.8"), Decimal("10.4"))
+SENT = '{"time": "2025-03-03T10:00:02.000-05:00", "event": "entry_intent", "symbol": "AAA"}'
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        {"trades_2025-03-03.json": orjson.dumps([HELD.as_json()]).decode()},
+        {"audit_2025-03-03.jsonl": SENT + chr(10)},
+    ],
+    ids=["a trade is open", "a purchase was sent"],
+)
+def test_a_start_that_may_hold_shares_goes_on_and_asks_again(tmp_path: Path, logs: dict[str, str]) -> None:
+    run = silent_start(tmp_path, logs)
+    assert run._first_answer() is None
+    notes = [event["note"] for event in run.journal.newest_events(9) if event["event"] == "broker_unclear"]
+    assert notes == ["shares may be held: it is asked again"]
 
 
 # Folders

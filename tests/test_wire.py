@@ -162,16 +162,23 @@ def silent_server() -> Iterator[int]:
     thread.join(5)
 
 
+TIMEOUTS = ("TRADING_TIMEOUT_SECONDS", "READ_TIMEOUT_SECONDS")
+TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[1]}
+
+
+@pytest.mark.timeout(20)  # with the other time-out it would wait for minutes
 @pytest.mark.parametrize("name", ["trading", "data", "screener"])
 def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server: int, name: str) -> None:
-    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", READ_TIMEOUT_SECONDS=0.05)
+    """Each client has its own time-out: orders are not waited for as long as a page of bars."""
+    timeouts = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
+    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
     clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
     with pytest.raises(requests.ReadTimeout):
         getattr(clients, name).get("/account")
 
 
 def test_an_order_that_gets_no_answer_is_unclear_and_was_sent_once(silent_server: int) -> None:
-    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", READ_TIMEOUT_SECONDS=0.05)
+    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", TRADING_TIMEOUT_SECONDS=0.05)
     broker = Broker(connect(wire, (KEY, SECRET), SimulatedClock(START)))
     with pytest.raises(Unclear) as caught:
         broker.sell("AAA", 5, "mlt-20180326-AAA-1031-exit")

@@ -43,6 +43,7 @@ class Wire:
     REQUESTS_PER_MINUTE: int = 180
     CONNECT_TIMEOUT_SECONDS: float = 3.05
     READ_TIMEOUT_SECONDS: float = 15.0
+    TRADING_TIMEOUT_SECONDS: float = 5.0
 
 
 class Killed(BaseException):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from trading.broker import Broker, Unclear
+from trading.broker import Broker, OrderRefused, Unclear
 from trading.clock import NEW_YORK, Clock
 from trading.journal import Journal
 from trading.orders import OURS, Order, Position
@@ -17,6 +17,12 @@ PATIENCE: Final = timedelta(minutes=3)
 
 POLLS: Final = 10
 """Seconds that a cancellation is waited for; what takes longer is taken up again at the next minute."""
+
+CANCELLED_AGAIN: Final = 3
+"""After so many polls a cancellation is asked for again: the first may never have been heard."""
+
+SENDS: Final = 3
+"""How often an order that protects or sells is sent, under one name, until it is known to be there."""
 
 LAG: Final = timedelta(seconds=30)
 """Orders and positions may disagree for about 10 seconds after a fill."""
@@ -105,16 +111,63 @@ class Books:
             name = f"{base}{number}"
         return name
 
-    def wait_until_final(self, order_ids: Iterable[str]) -> bool:
-        """Poll until none of the orders can trade any more; False where that takes too long."""
-        waiting = list(order_ids)
-        for _ in range(POLLS):
-            orders = [self.order(order_id, afresh=True) for order_id in waiting]
-            waiting = [order.id for order in orders if order is not None and not order.is_final]
+    def cancel(self, orders: Iterable[Order], said: Callable[[Order, bool | None], None]) -> bool:
+        """Cancel orders and poll until none of them can trade any more; False where that takes too long.
+
+        Args:
+            said: called with every order and what the broker said to its first cancellation: taken, not taken, or
+                (None) nothing.  What became of it shows in the poll.
+        """
+        waiting = list(orders)
+        for poll in range(POLLS):
+            for order in waiting if poll % CANCELLED_AGAIN == 0 else ():
+                taken = self._cancel_one(order)
+                if poll == 0:
+                    said(order, taken)
+            found = [self.order(order.id, afresh=True) for order in waiting]
+            waiting = [order for order in found if order is not None and not order.is_final]
             if not waiting:
                 return True
             self._clock.sleep_until(self._clock.now() + timedelta(seconds=1))
         return False
+
+    def _cancel_one(self, order: Order) -> bool | None:
+        try:
+            return self._broker.cancel(order.id)
+        except Unclear:
+            return None
+
+    def sent(self, name: str, send: Callable[[], Order]) -> Order:
+        """Send an order until it is known to be there; it is looked up by its name before it is sent again.
+
+        For what protects or sells: a minute without it is long, and under one name the broker takes it once only.
+
+        Args:
+            name: the client_order_id under which `send` sends it.
+
+        Raises:
+            OrderRefused: the broker said no.
+            Unclear: it is still not known, or the broker is too busy; the next comparison looks it up.
+        """
+        problem: Exception | None = None
+        for attempt in range(SENDS):
+            if attempt:
+                self._clock.sleep_until(self._clock.now() + timedelta(seconds=attempt))
+                found = self.named(name)
+                if found is not None:
+                    return found
+            try:
+                order = send()
+            except Unclear as error:
+                problem = error
+            except OrderRefused as refusal:
+                if not (refusal.is_duplicate or refusal.is_too_soon):
+                    raise
+                problem = refusal
+            else:
+                self.take([order])
+                return order
+        raise Unclear(f"sent {SENDS} times: {problem}") from problem
 
 
 class Ledger:
@@ -137,6 +190,10 @@ class Ledger:
         except Unclear as error:
             self.doubt(f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
+
+    def cancelled(self, reason: str, order: Order, taken: bool | None) -> None:
+        """A cancellation was asked for; `taken` is what the broker said, None where nothing."""
+        self.journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=taken)
 
     def save(self) -> None:
         """Write the trade log; where the disk refuses, it is tried again at the next save."""

@@ -64,6 +64,11 @@ class OrderRefused(Exception):
         """The broker has an order of that client_order_id already: what was sent before did arrive."""
         return self.status == 422 and "client_order_id must be unique" in str(self)
 
+    @property
+    def is_too_soon(self) -> bool:
+        """The rate limit: the same request may be taken a moment later."""
+        return self.status == 429
+
 
 class Unclear(Exception):
     """No answer, or none that can be read: what the broker did is not known."""
@@ -85,6 +90,7 @@ class Keys(Protocol):
     REQUESTS_PER_MINUTE: int
     CONNECT_TIMEOUT_SECONDS: float
     READ_TIMEOUT_SECONDS: float
+    TRADING_TIMEOUT_SECONDS: float
 
 
 def connect(settings: Keys, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
@@ -111,11 +117,13 @@ def connect(settings: Keys, keys: tuple[str, str], clock: Clock, inner: BaseAdap
         StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_origin),
         ScreenerClient(key, secret, raw_data=True, url_override=data_origin),
     )
-    timeout = (settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS)
-    # Alpaca counts trading and market data apart.
+    # Alpaca counts trading and market data apart.  What is asked about orders and positions must not wait long: the
+    # minute in which shares have no stop goes by, and an answer that comes later is looked up.
+    connecting = settings.CONNECT_TIMEOUT_SECONDS
     trading, data = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
-    for client, limit in ((clients.trading, trading), (clients.data, data), (clients.screener, data)):
-        guard(client, clock, limit, timeout, inner)
+    guard(clients.trading, clock, trading, (connecting, settings.TRADING_TIMEOUT_SECONDS), inner)
+    for client in (clients.data, clients.screener):
+        guard(client, clock, data, (connecting, settings.READ_TIMEOUT_SECONDS), inner)
     return clients
 
 

@@ -99,15 +99,16 @@ class Positions:
         self._ledger.doubts = []
         before = {trade.symbol for trade in self.open} | {one.symbol for one in self.entering.values()}
         self._purchases.settle()
-        for trade in self.open:
+        for trade in sorted(self.open, key=self._sales.covered):  # first those that nothing protects
             self._ledger.guarded(f"the position in {trade.symbol}", partial(self._sales.update, trade))
         self._check_positions(before)
         self.save()
 
     def _check_positions(self, before: set[str]) -> None:
         ours = {trade.symbol: trade for trade in self.open}
+        # What was ours when the positions were read may have been sold since, and is shown for a while after.
+        before |= {trade.symbol for trade in self._log.trades if self._just_sold(trade)}
         for symbol, position in self.books.positions.items():
-            # What was ours when the positions were read may have been sold since.
             if symbol not in ours and symbol not in before and symbol not in self._foreign:
                 self._foreign.add(symbol)
                 qty = _whole(position.qty)
@@ -115,6 +116,9 @@ class Positions:
         for trade in ours.values():
             if trade.exit_intent is None and self._clock.now() - trade.entry_time > LAG:
                 self._ledger.guarded(f"the shares of {trade.symbol}", partial(self._check_shares, trade))
+
+    def _just_sold(self, trade: Trade) -> bool:
+        return trade.exit_time is not None and self._clock.now() - trade.exit_time <= LAG
 
     def _check_shares(self, trade: Trade) -> None:
         position, logged = self.books.positions.get(trade.symbol), self._sales.left(trade)

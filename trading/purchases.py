@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,9 +120,7 @@ class Purchases:
             return
         if order.filled_qty and not order.is_final:
             # Its legs sleep until the last share is bought: better fewer shares than unprotected ones.
-            with contextlib.suppress(Unclear):  # whether it was heard shows below
-                self._broker.cancel(order.id)
-            self._books.wait_until_final([order.id])
+            self._books.cancel([order], partial(self._ledger.cancelled, "FILLED_IN_PART"))
             order = self._books.seen(order.id) or order
         if not order.is_final:
             return

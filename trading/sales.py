@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from trading.books import LAG, PATIENCE, Books, Ledger, intent_of
 from trading.broker import Broker, OrderRefused, Unclear
@@ -34,6 +35,11 @@ class Sales:
         self._clock = clock
         self._missing: dict[str, datetime] = {}
 
+    def covered(self, trade: Trade) -> bool:
+        """Whether an order rests that sells its shares, as far as the orders were read."""
+        found = (self._books.seen(order_id) for order_id in trade.sell_order_ids)
+        return any(order is not None and not order.is_final for order in found)
+
     def left(self, trade: Trade) -> int:
         """Shares that no known order has sold."""
         return trade.qty - sum(order.filled_qty for order in self._orders(trade))
@@ -47,6 +53,7 @@ class Sales:
         self._adopt(trade)
         self._find_exit(trade)
         sells, left = self._orders(trade), self.left(trade)
+        self._note_sold(trade, sells)
         if left <= 0:
             self._sold(trade, sells)
         elif trade.exit_intent is not None:
@@ -120,7 +127,17 @@ class Sales:
 
     # Sold
 
+    def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
+        """Keep in the log what is sold already."""
+        filled = [order for order in sells if order.filled_qty]
+        shares = sum(order.filled_qty for order in filled)
+        value = sum((fill_of(order)[0] * order.filled_qty for order in filled), Decimal(0)).quantize(CENT_PARTS)
+        if (shares, value) != (trade.sold_qty, trade.sold_amount):
+            trade.sold_qty, trade.sold_amount = shares, value
+            self._ledger.log.changed(trade)
+
     def _sold(self, trade: Trade, sells: list[Order]) -> None:
+        self._note_sold(trade, sells)
         filled = [order for order in sells if order.filled_qty]
         shares = sum(order.filled_qty for order in filled)
         value = sum((fill_of(order)[0] * order.filled_qty for order in filled), Decimal(0))
@@ -196,14 +213,11 @@ class Sales:
         name = self._books.free_name(trade.symbol, "stop")
         self._journal.event("unprotected", symbol=trade.symbol, qty=qty, remedy=f"stop at {trade.stop_loss}")
         try:
-            order = self._broker.protect(trade.symbol, qty, trade.stop_loss, name)
+            order = self._books.sent(name, partial(self._broker.protect, trade.symbol, qty, trade.stop_loss, name))
         except OrderRefused as refusal:
-            if refusal.is_duplicate:
-                raise Unclear("its stop has arrived already") from refusal
             self._ledger.doubt(f"{trade.symbol} has no stop: {refusal}")
             self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
             return False
-        self._books.take([order])
         self._add(trade, (order,))
         return True
 
@@ -263,33 +277,25 @@ class Sales:
             Unclear: something does; nothing may be sold on top of it.
         """
         resting = [order for order in self._orders(trade) if not order.is_final]
-        for order in resting:
-            try:
-                taken: bool | None = self._broker.cancel(order.id)
-            except Unclear:
-                taken = None  # what became of it shows below: waiting for the answer would cost a minute
-            self._journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=taken)
-        if not self._books.wait_until_final(order.id for order in resting):
+        if not self._books.cancel(resting, partial(self._ledger.cancelled, reason)):
             raise Unclear("its legs are not cancelled yet")
         self._adopt(trade)
         if any(not order.is_final for order in self._orders(trade)):
             raise Unclear("a leg was moved at the same moment")
 
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
+        if limit is None:
+            send = partial(self._broker.sell, trade.symbol, qty, name)
+        else:
+            send = partial(self._broker.sell_limit, trade.symbol, qty, limit, name)
         try:
-            if limit is None:
-                order = self._broker.sell(trade.symbol, qty, name)
-            else:
-                order = self._broker.sell_limit(trade.symbol, qty, limit, name)
+            order = self._books.sent(name, send)
         except OrderRefused as refusal:
-            if refusal.is_duplicate:
-                raise Unclear("its sale has arrived already") from refusal  # the next comparison finds it by its name
             trade.exit_intent = trade.exit_reason = None
             self._ledger.log.changed(trade)
             self._ledger.doubt(f"the sale of {trade.symbol} was refused: {refusal}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=str(refusal))
             self._protect(trade, qty)  # its legs are gone: not a minute without a stop
             return
-        self._books.take([order])
         self._add(trade, (order,))
         self._journal.event("exit_sent", symbol=trade.symbol, client_order_id=name, order_id=order.id)

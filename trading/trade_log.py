@@ -50,6 +50,10 @@ class Trade:
     """client_order_id of the sale that was sent or is about to be; it is looked up before another is sent."""
     sell_order_ids: list[str] = field(default_factory=list)
     """Every order that ever could sell these shares: legs, moved legs, stops placed again, exits."""
+    sold_qty: int = 0
+    """Shares that are sold already, while the trade is open and after."""
+    sold_amount: Decimal = Decimal(0)
+    """Dollars that they brought."""
 
     @property
     def is_open(self) -> bool:
@@ -101,6 +105,8 @@ class Trade:
             "target_order_id": self.target_order_id,
             "exit_intent": self.exit_intent,
             "sell_order_ids": self.sell_order_ids,
+            "sold_qty": self.sold_qty,
+            "sold_amount": float(self.sold_amount),
         }
 
     @staticmethod
@@ -132,6 +138,8 @@ class Trade:
             target_order_id=record["target_order_id"],
             exit_intent=record["exit_intent"],
             sell_order_ids=list(record["sell_order_ids"]),
+            sold_qty=int(record.get("sold_qty", 0)),  # a log of an earlier version has neither
+            sold_amount=_decimal(record.get("sold_amount", 0)),
         )
 
 

@@ -35,8 +35,10 @@ AUDITED_DAYS = 5
 TRIES: Final = 3
 AGAIN: Final = timedelta(seconds=5)
 """Before the close what came back unclear is tried so many times, so soon."""
-PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15))
+PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15), *4 * (timedelta(seconds=10),))
 """Until what is in doubt is asked again: a minute is long for shares without a stop."""
+LOOKS: Final = 2
+"""After so many, purchases on their way are left to the next minute; a doubt is not."""
 
 NO_ANSWER = (Unclear, UserError, APIError, requests.RequestException, OSError)
 MALFORMED = (ValueError, AttributeError, TypeError, KeyError)
@@ -80,6 +82,7 @@ class Trader:
         fetch: Fetch,
         universe: Callable[[Session], list[str]],
         controls: Controls,
+        bars_of: Callable[[Session, Sequence[str]], SessionBars] = SessionBars,
         on_flat: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
@@ -92,6 +95,7 @@ class Trader:
         self._fetch = fetch
         self._universe = universe
         self._controls = controls
+        self._bars_of = bars_of
         self.on_flat = on_flat
         """Called when FLATTEN has been obeyed."""
         self._told = ""
@@ -113,12 +117,12 @@ class Trader:
             BrokerError: the broker refuses the keys.
         """
         self.positions.take_up(self._journal.newest_events(AUDITED_DAYS))
+        if self._compare():  # before anything else: shares may be without a stop
+            self._cancel_strangers()
         try:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        if self._compare():
-            self._cancel_strangers()
         self._ask_again()
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
@@ -126,14 +130,20 @@ class Trader:
             self._flatten()  # the next minute may be the last
 
     def _ask_again(self) -> None:
-        """While something about what is held is not known, or a purchase is on its way: compare once more, soon.
+        """While something about what is held is not known, or a purchase is on its way: compare once more, soon, as
+        long as the next minute is not there.
 
         A purchase that fills in part has no stop until it is seen; to the next minute it is long.
         """
-        for pause in PAUSES:
-            if not self.positions.doubts and not self.positions.entering:
+        next_minute = self._clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+        for look, pause in enumerate(PAUSES):
+            waiting = bool(self.positions.entering) and look < LOOKS
+            if not self.positions.doubts and not waiting:
                 return
-            self._clock.sleep_until(self._clock.now() + pause)
+            again = self._clock.now() + pause
+            if look >= LOOKS and again >= next_minute:
+                return
+            self._clock.sleep_until(again)
             self._compare()
 
     def _compare(self) -> bool:
@@ -180,7 +190,7 @@ class Trader:
         self.account = self._broker.account()
         closes = self._broker.close_of(session.date)
         ours = f"{session.close.astimezone(NEW_YORK):%H:%M}"
-        self.day = Day(session, SessionBars(session, symbols), agreed=closes == ours)
+        self.day = Day(session, self._bars_of(session, symbols), agreed=closes == ours)
         if not self.day.agreed:
             self._journal.event("calendars_disagree", broker=closes, ours=ours, note="nothing is bought today")
         self._log.start_day(session.date)
@@ -301,16 +311,16 @@ class Trader:
         self._journal.predictions([prediction.as_json() for prediction in predictions])
         signals = sorted((p for p in predictions if p.meets_threshold), key=lambda p: (-p.confidence, p.symbol))
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **self._best(predictions))
+        try:
+            self.account = self._broker.account()  # without signals too: a person looks at the equity
+        except Unclear as error:
+            self._journal.event("broker_unclear", reason=str(error), note="nothing is bought this minute")
+            return
         if not signals:
             return
         day.signals += len(signals)
         if not day.agreed:
             self._journal.event("not_bought", rule="calendar", reason="the broker's calendar differs from ours")
-            return
-        try:
-            self.account = self._broker.account()
-        except Unclear as error:
-            self._journal.event("broker_unclear", reason=str(error), note="nothing is bought this minute")
             return
         prices = {p.symbol: p.current_price for p in self.positions.books.positions.values() if p.current_price}
         losses = losses_of(self._log.of_day(day.session.date), prices)
