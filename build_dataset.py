@@ -7,10 +7,11 @@
 
 It picks the stocks of the day (most active by volume, tradable, $1 to $20) and writes them down with the date, fetches
 the 1-minute bars of the last trading days that are not there yet, leaves out bars that cannot be right and says how
-many and why, and writes one row a bar: symbol, timestamp, the 11 features, outcome in per cent, label.
+many and why, and writes one row a bar: symbol, timestamp, the features, outcome in per cent, label.
 
-Run again, it fetches only what is missing.  A stock that has left the universe keeps its rows.  If an exit rule in the
-settings has changed, all rows are made anew from data/bars/, without a download.
+Run again, it fetches only what is missing.  A stock that has left the universe keeps its rows.  If FEATURE_SET,
+LABEL_MIN_PROFIT or an exit rule in the settings has changed, all rows are made anew from data/bars/, without a download
+or a key.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # at run time they are imported where they are used: --help m
     from config import Settings
     from trading.dataset import Dataset
     from trading.exits import ExitRules
+    from trading.feature_sets import FeatureSet
     from trading.fetching import Answers, Progress
     from trading.sessions import MarketCalendar, Session
     from trading.sources import Source, Universe
@@ -49,6 +51,8 @@ class BuildSettings(Protocol):
     TAKE_PROFIT_PCT: float
     ROUND_TRIP_COST: float
     FLATTEN_MINUTES_BEFORE_CLOSE: int
+    LABEL_MIN_PROFIT: float
+    FEATURE_SET: FeatureSet
 
 
 @dataclass(frozen=True)
@@ -140,16 +144,50 @@ def build(
             raise UserError(f"{source.market.description}: has no session that was over by {now:%Y-%m-%d %H:%M} UTC")
         put_aside = claim(folder, source.market)
         dataset = Dataset(folder, calendar)
-        rules = exit_rules(settings)
-        rebuilt = dataset.is_stale(rules)
-        answers = fetch_missing(source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None)
-        if dataset.is_stale(rules):  # nothing was missing, so nothing was written yet
-            dataset.update({}, rules, source=source.name, feed=source.feed, progress=rows_progress(progress))
+        rules, features = exit_rules(settings), settings.FEATURE_SET
+        rebuilt = dataset.is_stale(rules, features)
+        answers = fetch_missing(
+            source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None, feature_set=features
+        )
+        if dataset.is_stale(rules, features):  # nothing was missing, so nothing was written yet
+            about = {"source": source.name, "feed": source.feed}
+            dataset.update({}, rules, **about, feature_set=features, progress=rows_progress(progress))
         if universe is None:
             write_universe(folder, picked, source.feed)
         return _report(dataset, source, picked, sessions, answers, rebuilt, put_aside)
     finally:
         held.release()
+
+
+def rebuild(settings: BuildSettings, calendar: MarketCalendar, folder: Path, progress: Progress) -> str | None:
+    """Make all rows anew from `data/bars/` if a rule has changed since they were made; nothing is fetched.
+
+    Returns:
+        What was done, in some lines of text; None where the rows are what the settings make.
+
+    Raises:
+        UserError: a file is malformed, another build is at work.
+        OSError: the folder cannot be written.
+    """
+    from trading.dataset import Dataset
+    from trading.fetching import rows_progress
+    from trading.folders import lock
+
+    held = lock(folder, "dataset build")
+    try:
+        dataset, rules, features = Dataset(folder, calendar), exit_rules(settings), settings.FEATURE_SET
+        if not dataset.is_stale(rules, features):
+            return None
+        old = dataset.manifest
+        about = {"source": old.source, "feed": old.feed}
+        new = dataset.update({}, rules, **about, feature_set=features, progress=rows_progress(progress))
+    finally:
+        held.release()
+    with_rows = [record.rows for record in new.symbols.values() if record.rows]
+    return (
+        "rows      all made anew, because a rule had changed; no Alpaca keys: nothing was fetched\n"
+        f"data      {sum(with_rows):,} rows of {len(with_rows)} stocks in {folder}"
+    )
 
 
 def pick_universe(source: Source, settings: BuildSettings, now: datetime, symbols: Sequence[str] | None) -> Universe:
@@ -195,6 +233,7 @@ def exit_rules(settings: BuildSettings) -> ExitRules:
         take_profit=settings.TAKE_PROFIT_PCT,
         flatten_minutes=settings.FLATTEN_MINUTES_BEFORE_CLOSE,
         round_trip_cost=settings.ROUND_TRIP_COST,
+        label_min_profit=settings.LABEL_MIN_PROFIT,
     )
 
 
@@ -289,6 +328,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.env_file or PROJECT / ".env", HISTORY_DAYS=args.days, TOP_STOCKS=args.top, DATA_DIR=args.data_dir
     )
     calendar = new_york_calendar()
+    if not (settings.has_keys or args.source or args.bars or args.symbols):
+        with progress_bars(Console(stderr=True)) as progress:
+            done = rebuild(settings, calendar, settings.DATA_DIR, progress)
+        if done is not None:
+            print(done)
+            return 0
     source, now = choose_source(args, settings, calendar)
     with progress_bars(Console(stderr=True)) as progress:
         report = build(source, settings, now, calendar, settings.DATA_DIR, symbols=args.symbols, progress=progress)

@@ -229,6 +229,7 @@ class Run:
             predictor=Predictor(model, s),
             fetch=partial(fetch, self.world.clients.data, feed=s.DATA_FEED),
             universe=self._universe,
+            bars_of=self.learning.session_bars,
             controls=Controls(s.CONTROL_DIR),
         )
 

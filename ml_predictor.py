@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from config import Settings
     from trading.bars import Ints
     from trading.dataset import Dataset
+    from trading.feature_sets import FeatureSet
     from trading.live_bars import SessionBars, Windows
     from trading.model_store import LoadedModel
+    from trading.sessions import Session
 
 
 class Prediction(NamedTuple):
@@ -56,6 +58,7 @@ class Prediction(NamedTuple):
     stale: bool
     model: str
     features: tuple[float, ...]
+    feature_set: FeatureSet = "document"
 
     def as_json(self) -> dict[str, Any]:
         """The document's dictionary, then ours; times in ISO 8601 with the New York offset."""
@@ -64,6 +67,8 @@ class Prediction(NamedTuple):
         record = self._asdict()
         record["timestamp"] = new_york_time(self.timestamp)
         record["bar_time"] = new_york_time(self.bar_time)
+        if self.feature_set == "document":
+            del record["feature_set"]  # goes without saying
         return record
 
 
@@ -79,12 +84,12 @@ class Predictor:
     def predict(self, windows: Windows, now: datetime) -> list[Prediction]:
         """A prediction for every symbol of `windows`, in its order: one feature pass, one call of the model."""
         from trading.calibration import win_probability
-        from trading.features import FEATURES, features
+        from trading.feature_sets import of_windows
         from trading.learning import probabilities
 
         if not len(windows):
             return []
-        vectors = features(*windows.ohlcv)[0]
+        vectors = of_windows(windows, self.model.feature_set)
         own = probabilities(self.model.scaler, self.model.model, vectors)
         honest = win_probability(own, self.model.calibration)
         held = honest if self._calibrated else own
@@ -94,7 +99,7 @@ class Predictor:
             windows.symbols,
             signal.astype(int).tolist(),
             held.tolist(),
-            vectors[:, FEATURES.index("Close")].tolist(),
+            windows.ohlcv[3, -1].tolist(),
             ["BUY" if buy else "HOLD" for buy in signal.tolist()],
             ((held >= self._minimum) & ~stale).tolist(),
             repeat(now),
@@ -104,8 +109,9 @@ class Predictor:
             stale.tolist(),
             repeat(self.model.timestamp),
             map(tuple, vectors.tolist()),
+            repeat(self.model.feature_set),
         )
-        return [Prediction(*fields) for fields in zip(*columns)]  # noqa: B905 - two of them have no end
+        return [Prediction(*fields) for fields in zip(*columns)]  # noqa: B905 - some of them have no end
 
     def _ages(self, start: Ints, now: datetime) -> tuple[list[datetime], NDArray[np.bool_]]:
         """When each newest bar began, and whether it is too old; most stocks share one instant."""
@@ -182,13 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **env_file, DATA_DIR=options.data_dir, MODELS_DIR=options.models_dir, LOGS_DIR=options.logs_dir
     )
     market = market_of(settings.MODELS_DIR)
-    model = ModelStore(settings.MODELS_DIR).newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
+    store = ModelStore(settings.MODELS_DIR, settings.FEATURE_SET)
+    model = store.newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
     dataset = Dataset(settings.DATA_DIR)
     clock = SystemClock()
     if settings.has_keys:
         bars, now = _from_alpaca(settings, dataset, options.symbols, clock.now())
     else:
-        bars, now = _from_data(dataset, options.symbols)
+        bars, now = _from_data(dataset, options.symbols, settings.FEATURE_SET)
     predictions = Predictor(model, settings).predict(bars.windows(), now)
     journal = Journal(settings.LOGS_DIR, clock)
     journal.predictions([prediction.as_json() for prediction in predictions])
@@ -200,7 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_table(predictions, model, now, settings, "" if market is None else market.description)
     missing = set(bars.symbols) - {prediction.symbol for prediction in predictions}
     if missing:
-        print(f"no prediction, fewer than 20 bars in the session: {', '.join(sorted(missing))}", file=sys.stderr)
+        why = "fewer than 20 bars in the session"
+        if settings.FEATURE_SET == "relative":
+            why += ", or no bars in data/ of the session before it"
+        print(f"no prediction, {why}: {', '.join(sorted(missing))}", file=sys.stderr)
     if journal.fault:
         raise UserError(f"{journal.fault}; the predictions above were not written to the history")
     return 0
@@ -221,7 +231,6 @@ def _from_alpaca(
 ) -> tuple[SessionBars, datetime]:
     from trading.broker import connect, market_data
     from trading.clock import SystemClock
-    from trading.live_bars import SessionBars
     from trading.sessions import new_york_calendar
 
     assert settings.APCA_API_KEY_ID is not None and settings.APCA_API_SECRET_KEY is not None
@@ -231,16 +240,28 @@ def _from_alpaca(
     session = calendar.current_or_next(now)
     if session.open > now:
         session = calendar.preceding(session.date)
-    bars = SessionBars(session, symbols or newest_universe(dataset))
+    bars = session_bars(dataset, session, symbols or newest_universe(dataset), settings.FEATURE_SET)
     market_data(lambda: fetch(clients.data, bars, now, settings.DATA_FEED))
     return bars, now
 
 
-def _from_data(dataset: Dataset, symbols: list[str] | None) -> tuple[SessionBars, datetime]:
+def session_bars(dataset: Dataset, session: Session, symbols: Sequence[str], feature_set: FeatureSet) -> SessionBars:
+    """An empty store for the bars of a session, with what its stocks usually trade where the features need that.
+
+    Raises:
+        DataError: bars in `data/` cannot be read.
+    """
+    from trading.live_bars import SessionBars
+
+    if feature_set == "document":
+        return SessionBars(session, symbols)
+    return SessionBars(session, symbols, dataset.habits(symbols, session))
+
+
+def _from_data(dataset: Dataset, symbols: list[str] | None, feature_set: FeatureSet) -> tuple[SessionBars, datetime]:
     """The newest session that `data/` holds, as of its last bar."""
     from trading.bars import MINUTE_NS, from_ns, read_bars_file
     from trading.clock import NEW_YORK
-    from trading.live_bars import SessionBars
     from trading.sessions import new_york_calendar
 
     wanted = symbols or dataset.symbols
@@ -253,7 +274,7 @@ def _from_data(dataset: Dataset, symbols: list[str] | None) -> tuple[SessionBars
         raise DataError(f"{dataset.folder} holds no bars of {_some(wanted)}; run python build_dataset.py first")
     now = from_ns(newest + MINUTE_NS)
     session = new_york_calendar().session(now.astimezone(NEW_YORK).date())
-    bars = SessionBars(session, wanted)
+    bars = session_bars(dataset, session, wanted, feature_set)
     bars.take({symbol: _as_reply(found.since(session.open)) for symbol, found in history.items()}, now)
     return bars, now
 

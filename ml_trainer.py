@@ -63,6 +63,7 @@ def training_settings(settings: Settings) -> TrainingSettings:
         every_nth_row=settings.TRAIN_EVERY_NTH_ROW,
         forest_min_samples_leaf=settings.FOREST_MIN_SAMPLES_LEAF,
         forest_max_samples=settings.FOREST_MAX_SAMPLES,
+        forest_max_features=settings.FOREST_MAX_FEATURES,
         forest_max_depth=settings.FOREST_MAX_DEPTH,
         boosting_learning_rate=settings.BOOSTING_LEARNING_RATE,
         boosting_max_leaf_nodes=settings.BOOSTING_MAX_LEAF_NODES,
@@ -73,6 +74,8 @@ def training_settings(settings: Settings) -> TrainingSettings:
         seed=settings.SEED,
         min_confidence=settings.MIN_CONFIDENCE,
         round_trip_cost=settings.ROUND_TRIP_COST,
+        feature_set=settings.FEATURE_SET,
+        label_min_profit=settings.LABEL_MIN_PROFIT,
     )
 
 
@@ -107,14 +110,25 @@ def retrain(
 
 
 @contextmanager
-def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> Iterator[tuple[ModelStore, MarketId]]:
-    """The models of the market that the data is of, ready to be written by us alone."""
+def _models(
+    data_dir: Path, models_dir: Path, settings: Settings, say: Say, *, as_bars: bool = False
+) -> Iterator[tuple[ModelStore, MarketId]]:
+    """The models of the market that the data is of, ready to be written by us alone.
+
+    `as_bars`: only the bars of the data are used, whatever rules its rows were made with.
+    """
     from trading.dataset import Dataset
+    from trading.feature_sets import COLUMNS
     from trading.folders import claim, lock, market_of
     from trading.model_store import ModelStore
 
-    if Dataset(data_dir).manifest.rules != exit_rules(settings):
+    manifest = Dataset(data_dir).manifest
+    if not as_bars and manifest.rules != exit_rules(settings):
         raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
+    if not as_bars and manifest.features != COLUMNS[settings.FEATURE_SET]:
+        raise UserError(
+            f"{data_dir}: its rows are not of FEATURE_SET={settings.FEATURE_SET}; run python build_dataset.py"
+        )
     market = market_of(data_dir)
     if market is None:
         raise UserError(f"{data_dir}: no market.json there; run python build_dataset.py")
@@ -122,7 +136,7 @@ def _models(data_dir: Path, models_dir: Path, settings: Settings, say: Say) -> I
     try:
         if said := claim(models_dir, market):
             say(said)
-        store = ModelStore(models_dir)
+        store = ModelStore(models_dir, settings.FEATURE_SET)
         store.prepare()
         yield store, market
     finally:
@@ -154,9 +168,9 @@ def _retrain(
         training = training_settings(settings)
         rows, entered = taught(
             rows,
-            past_trades(settings.LOGS_DIR, market.slug, now),
+            past_trades(settings.LOGS_DIR, market.slug, now, training.feature_set),
             training.past_trade_weight,
-            training.round_trip_cost,
+            training.round_trip_cost + training.label_min_profit,
         )
         page = TrainingReport(training)
         watch = {"observe": page.observe} if settings.TRAINING_REPORT else {}
@@ -194,16 +208,18 @@ def _prune(
         say(f"removed {len(gone)} old model(s), the newest {settings.KEEP_MODELS} are kept: {', '.join(gone)}")
 
 
-def _in_service(store: ModelStore, market: MarketId, now: datetime) -> LoadedModel | None:
-    """The model that a new one of `now` has to stand up to."""
-    try:
-        return store.newest(
-            now=now - timedelta(seconds=1),
-            market=market,
-            warn=_warn,
-        )
-    except ModelError:
-        return None  # the first model, or one in place of models that cannot be used: the warnings say why
+def model_in_service(
+    settings: Settings, market: MarketId, now: datetime, warn: Say = lambda line: None
+) -> LoadedModel | None:
+    """The model that a new one of `now` has to stand up to, of whatever features where FEATURE_SET has none."""
+    from trading.model_store import ModelStore
+
+    for feature_set in (settings.FEATURE_SET, None):
+        try:
+            return ModelStore(settings.MODELS_DIR, feature_set).newest(now=now, market=market, warn=warn)
+        except ModelError:
+            warn = lambda line: None  # noqa: E731 - the same models again
+    return None  # the first model, or one in place of models that cannot be used: the warnings say why
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -240,7 +256,7 @@ def _walk_forward(options: argparse.Namespace, settings: Settings, console: Cons
     from trading.progress import progress_bars
 
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    with _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (_, market):
+    with _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say, as_bars=True) as (_, market):
         pass  # what is wrong with the folders is said now; nobody is kept out of them for the minutes that it takes
     request = _walk_request(options, settings, market, SystemClock().now())
     run = walk_command.compare_command if options.compare else walk_command.walk_forward_command
@@ -266,7 +282,7 @@ def _walk_request(
         models_dir=settings.MODELS_DIR,
         market=market,
         training=training,
-        variants=variants(training.kind),
+        variants=variants(training.kind, training.feature_set, training.label_min_profit),
         window=settings.HISTORY_DAYS,
         exits=exit_rules(settings),
         account=AccountRules(
@@ -291,7 +307,7 @@ def _administer(options: argparse.Namespace, settings: Settings, console: Consol
     from trading.model_admin import cut_short, list_models, rollback, use
     from trading.model_store import ModelStore
 
-    store, market = ModelStore(settings.MODELS_DIR), market_of(settings.MODELS_DIR)
+    store, market = ModelStore(settings.MODELS_DIR, settings.FEATURE_SET), market_of(settings.MODELS_DIR)
     if options.list:
         list_models(store, market, console, _warn)
         return 0
@@ -325,7 +341,7 @@ def _train_and_report(settings: Settings, console: Console, backend: Backend, sc
         _models(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (store, market),
         progress_bars(console) as progress,
     ):
-        champion = _in_service(store, market, now)
+        champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
         show = partial(_show, progress)
         with _said_when_it_fails(champion), workers(backend, scheduler) as at, at.spread():
             model, _ = _retrain(store, market, settings.DATA_DIR, settings, now, champion, show, say)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from build_dataset import build
 from market_scheduler import Interrupted
 from ml_predictor import Predictor
-from ml_trainer import retrain
+from ml_trainer import model_in_service, retrain
 from trading.errors import ModelError, UserError
 from trading.model_store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.progress import Report, progress_bars
@@ -15,7 +16,9 @@ from trading.progress import Report, progress_bars
 if TYPE_CHECKING:
     from config import Settings
     from startup import World
+    from trading.bars import Floats
     from trading.journal import Journal
+    from trading.live_bars import SessionBars
     from trading.sessions import MarketCalendar, Session
     from trading.sources import Source, Universe
     from trading.stopping import Stops
@@ -54,15 +57,44 @@ class Learning:
         Raises:
             UserError: it cannot be made.
         """
+        champion = None
         if not self._world.anew:
+            now, market = self._world.clock.now(), self._world.market
             try:
-                return ModelStore(self._settings.MODELS_DIR).newest(
-                    now=self._world.clock.now(), market=self._world.market, warn=self._warn
-                )
+                return self._store().newest(now=now, market=market, warn=self._warn)
             except ModelError as error:
                 self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: one is made now")
+            champion = model_in_service(self._settings, market, now)  # of other features: the decision says so
         self._build()
-        return self._train(champion=None)
+        return self._train(champion)
+
+    def _store(self) -> ModelStore:
+        return ModelStore(self._settings.MODELS_DIR, self._settings.FEATURE_SET)
+
+    def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
+        """An empty store for the bars of a session; with relative features, with what its stocks usually trade.
+
+        What `data/` lacks of the sessions before is fetched first, unless the market is open.  A stock without bars
+        there gets no signal on that day, and the audit says so.
+        """
+        from trading.dataset import Dataset
+        from trading.live_bars import SessionBars
+
+        if self._settings.FEATURE_SET == "document":
+            return SessionBars(session, symbols)
+        dataset = Dataset(self._settings.DATA_DIR, self._calendar)
+        reason = "data/ has no bars of them of the session before, so it is not known what they usually trade"
+        habits: Mapping[str, Floats] = {}
+        try:
+            lacking = dataset.missing(symbols, [self._calendar.preceding(session.date)])
+            if lacking and self._world.clock.now() < session.open:
+                self._build()
+            habits = dataset.habits(symbols, session)
+        except (UserError, OSError) as error:
+            reason = str(error)
+        if without := [symbol for symbol in symbols if symbol not in habits]:
+            self._journal.event("no_habit", symbols=without, reason=reason, note="they get no signal today")
+        return SessionBars(session, symbols, habits)
 
     def retrain(self, trader: Any, session: Session) -> None:
         """20:00: what is missing is downloaded, a model trained, and the better one serves.
@@ -93,7 +125,7 @@ class Learning:
 
     def follow_choice(self, trader: Any) -> None:
         """Let the model serve that `ml_trainer.py --rollback` or `--use` chose while this process ran."""
-        store = ModelStore(self._settings.MODELS_DIR)
+        store = self._store()
         choice = store.choice(self._warn)
         if choice is None or choice.timestamp == trader.predictor.model.timestamp:
             return

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from tests.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
 from trading.calibration import Calibration, fit_calibration, win_probability
 from trading.errors import DataError
+from trading.features import FEATURES
 from trading.fitting import Kind
 from trading.learning import (
     TrainingSettings,
@@ -356,6 +357,7 @@ class InService:
     trained_through: date
     scaler: Any
     model: Any
+    features: tuple[str, ...] = FEATURES
 
 
 def in_service(rows: MadeUpRows, settings: TrainingSettings = FEW_TREES) -> InService:

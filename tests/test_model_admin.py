@@ -257,7 +257,7 @@ class InService:
 
     def __init__(self, trained: TrainedModel) -> None:
         self.trained_through = trained.trained_through
-        self.scaler, self.model = trained.scaler, trained.model
+        self.scaler, self.model, self.features = trained.scaler, trained.model, trained.features
 
 
 def test_a_champion_of_the_same_rows_leaves_nothing_to_judge_and_the_decision_says_so() -> None:

@@ -322,7 +322,15 @@ def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
             assert stored["kind"] == "gradient_boosting" and len(stored["by_session"]) == len(SESSIONS) - 5
             assert "Performance evolution" in said and "random split" in said and "by_session" in stored
         else:
-            assert [one["kind"] for one in stored["variants"]] == ["gradient_boosting", "random_forest"]
+            assert [one["variant"] for one in stored["variants"]] == [
+                "gradient_boosting",
+                "random_forest",
+                "gradient_boosting, relative features",
+                "random_forest, relative features",
+                "gradient_boosting, won above 0.20%",
+                "gradient_boosting, won above 0.50%",
+            ]
+            assert stored["left_out"]["document"] > 0 == stored["left_out"]["relative"]
             assert "Differences to gradient_boosting" in said
     kept = {path.name for path in models.iterdir() if path.name.startswith(("walk_forward", "comparison"))}
     store = ModelStore(models)

@@ -93,6 +93,11 @@ def _slow(bars: Bars, session: Session, material: Material) -> dict[int, SlowOut
     }
 
 
+def _won_above(material: Material) -> float:
+    """Per cent above which an outcome is won."""
+    return 100.0 * (material.rules.round_trip_cost + material.rules.label_min_profit)
+
+
 def _same_rows(
     check: Check, where: str, full: SymbolRows, other: SymbolRows, cut: int, known: set[int], *, ends: bool
 ) -> None:
@@ -139,7 +144,8 @@ def files(material: Material, step: Step) -> Check:
         if material.manifest.rebuilding:
             check.left_out["a rebuild of the rows was cut short"] += 1
             continue
-        stored, made = read_rows_file(material.dataset.rows_path(symbol)), material.rows(symbol)
+        stored = read_rows_file(material.dataset.rows_path(symbol), material.feature_set)
+        made = material.rows(symbol)
         if len(stored) != material.manifest.symbols[symbol].rows:
             check.left_out["a killed build went beyond the manifest"] += 1
             continue
@@ -154,7 +160,7 @@ def files(material: Material, step: Step) -> Check:
 
 def labels(material: Material, rng: Rng, step: Step, sessions: int) -> Check:
     """(d) Outcome and label of whole sessions, by the slow version; what is not known has no row."""
-    check = Check("labels", "outcomes and labels against a slow second version; unknown outcomes have no row")
+    check = Check("labels", "outcomes and labels against a slow second version; what is not known has no row")
     for _ in range(sessions):
         step()
         symbol = str(rng.choice(material.symbols))
@@ -174,11 +180,13 @@ def _label_session(check: Check, material: Material, symbol: str, session: Sessi
         where = f"{symbol} {moment(start)}"
         if expected is None:
             check.hold(i is None, f"{where}: its outcome is not known, yet it has a row")
+        elif not material.has_features(symbol, session, start):
+            check.hold(i is None, f"{where}: a row without bars of the session before")
         elif i is None:
             check.hold(False, f"{where}: its outcome is {expected.outcome:.4f}%, yet it has no row")
         else:
-            label = int(expected.outcome > 100.0 * material.rules.round_trip_cost)
-            near = abs(expected.outcome - 100.0 * material.rules.round_trip_cost) < 1e-9
+            label = int(expected.outcome > _won_above(material))
+            near = abs(expected.outcome - _won_above(material)) < 1e-9
             good = abs(rows.outcome[i] - expected.outcome) < 1e-9 and (near or int(rows.label[i]) == label)
             said = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
             check.hold(good, f"{where}: {said}; the slow version says {expected.outcome:.4f}%, {label}")
@@ -208,13 +216,17 @@ def live(material: Material, rng: Rng, step: Step, minutes: int) -> Check:
 
 
 def _live_minute(check: Check, material: Material, session: Session, shown: dict[str, Bars], now: Any) -> None:
-    found = material.pipeline.live_vectors(session, shown, now)
+    known = {symbol: join([material.before(symbol, session), bars]) for symbol, bars in shown.items()}
+    found = material.pipeline.live_vectors(session, known, now)
     for symbol, bars in shown.items():
         over = over_by(bars, now)
         if over < LOOKBACK_BARS:
             check.hold(symbol not in found, f"{symbol} at {now}: a prediction before the 20th bar")
             continue
         newest = int(bars.start[over - 1])
+        if not material.has_features(symbol, session, newest):
+            check.hold(symbol not in found, f"{symbol} at {now}: a prediction without bars of the session before")
+            continue
         start, vector = found.get(symbol, (0, None))
         if vector is None or start != newest:
             what = "no prediction" if vector is None else f"predicts on the bar of {moment(start)}"
@@ -222,9 +234,10 @@ def _live_minute(check: Check, material: Material, session: Session, shown: dict
                 False, f"{symbol} at {now:%Y-%m-%d %H:%M:%S} UTC: {what}; the newest whole bar is {moment(newest)}"
             )
             continue
-        trained_on = material.vectors(symbol)[newest]
+        trained_on = material.vectors(symbol).get(newest)
         check.hold(
-            vector.tobytes() == trained_on.tobytes(), f"{symbol} {moment(newest)}: live features differ from training"
+            trained_on is not None and vector.tobytes() == trained_on.tobytes(),
+            f"{symbol} {moment(newest)}: live features differ from training",
         )
 
 
@@ -290,7 +303,7 @@ def _newest_changes_nothing(check: Check, material: Material, rows: Any, rng: Rn
     names = rng.choice(len(rows.symbols), min(8, len(rows.symbols)), replace=False)
     few = rows.take(np.isin(rows.session, days) & np.isin(rows.symbol, names))
     newest = few.session == days[-1]
-    settings = replace(SMALL, test_size=2.0 / len(days) + 1e-9)
+    settings = replace(SMALL, test_size=2.0 / len(days) + 1e-9, feature_set=material.feature_set)
     one = SplitRows(few.symbol, few.session, few.X, few.outcome, few.label)
     other = replace(
         one,

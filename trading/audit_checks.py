@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,42 +16,51 @@ from trading.bars import MINUTE_NS, Bars, from_ns, read_bars_file, session_numbe
 from trading.calibration import win_probability
 from trading.dataset import Dataset
 from trading.exits import ExitRules
-from trading.features import LOOKBACK_BARS, features, window_is_whole
+from trading.feature_sets import SESSIONS_BEFORE, FeatureSet, habit_of, of_history, of_windows
+from trading.features import LOOKBACK_BARS
 from trading.fitting import Floats, Mask, probabilities, split_by_session, thin
 from trading.learning import train
 from trading.live_bars import SessionBars
 from trading.manifest import SymbolRecord
 from trading.rows import SymbolRows, rows_of, sessions_around
-from trading.sessions import MarketCalendar, Session
+from trading.sessions import MarketCalendar, Session, new_york_calendar
 
 MOST_FINDINGS: Final = 20
 """Findings of one check that are told in words; the rest is counted."""
 
 Vectors = dict[int, NDArray[np.float64]]
-"""Start of the bar (ns) -> its features (11,)."""
+"""Start of the bar (ns) -> its features (columns,)."""
 
 
-def history_vectors(bars: Bars, calendar: MarketCalendar) -> Vectors:
-    """The features of every bar of one symbol that has a whole window, its outcome known or not."""
-    group = session_numbers(bars.start, sessions_around(bars.start, calendar))
-    X = features(bars.open, bars.high, bars.low, bars.close, bars.volume)
+def history_vectors(bars: Bars, calendar: MarketCalendar, feature_set: FeatureSet = "document") -> Vectors:
+    """The features of every bar of one symbol that has some, its outcome known or not."""
+    sessions = sessions_around(bars.start, calendar)
+    X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), feature_set)
     starts = bars.start[LOOKBACK_BARS - 1 :].tolist()
-    whole = window_is_whole(group)
-    return {start: X[i] for i, start in enumerate(starts) if whole[i]}
+    return {start: X[i] for i, start in enumerate(starts) if usable[i]}
 
 
-def live_vectors(session: Session, bars: Mapping[str, Bars], now: datetime) -> dict[str, tuple[int, Floats]]:
+def live_vectors(
+    session: Session, bars: Mapping[str, Bars], now: datetime, feature_set: FeatureSet = "document"
+) -> dict[str, tuple[int, Floats]]:
     """Symbol -> (start of the newest bar, its features), as a running trader has them at `now`.
 
     Args:
         bars: what the market has shown of the session; the minute that runs at `now` is there, as far as it went.
+            Bars of the sessions before come first, where the features need them: they lie in `data/` by then.
+        feature_set: which features.
     """
-    store = SessionBars(session, sorted(bars))
+    habits = None
+    if feature_set == "relative":
+        calendar = new_york_calendar()
+        habits = {symbol: habit_of(one, session, calendar) for symbol, one in bars.items()}
+    bars = {symbol: one.since(session.open) for symbol, one in bars.items()}
+    store = SessionBars(session, sorted(bars), habits)
     store.take({symbol: _as_reply(one) for symbol, one in bars.items()}, now)
     windows = store.windows()
     if not len(windows):
         return {}
-    vectors = features(*windows.ohlcv)[0]
+    vectors = of_windows(windows, feature_set)
     return {symbol: (int(windows.start[i]), vectors[i]) for i, symbol in enumerate(windows.symbols)}
 
 
@@ -77,6 +86,15 @@ class Pipeline:
     split: Callable[[NDArray[Any], float], tuple[Mask, Mask]] = split_by_session
     thin: Callable[[NDArray[Any], NDArray[Any], int], Mask] = thin
     train: Callable[..., Any] = train
+
+    @classmethod
+    def of(cls, feature_set: FeatureSet) -> Pipeline:
+        """The functions of the system, for rows of these features."""
+        return cls(
+            rows_of=partial(rows_of, feature_set=feature_set),
+            history_vectors=partial(history_vectors, feature_set=feature_set),
+            live_vectors=partial(live_vectors, feature_set=feature_set),
+        )
 
 
 @dataclass
@@ -126,6 +144,7 @@ class Material:
         self.calendar = dataset.calendar
         self.manifest = dataset.manifest
         self.rules = self.manifest.rules
+        self.feature_set = self.manifest.feature_set
         self._bars: dict[str, Bars] = {}
         self._rows: dict[str, SymbolRows] = {}
         self._vectors: dict[str, Vectors] = {}
@@ -167,6 +186,26 @@ class Material:
     def of_session(self, symbol: str, session: Session) -> Bars:
         """The bars of a symbol in one session."""
         return self.bars(symbol).between(session.open, session.close)
+
+    def before(self, symbol: str, session: Session) -> Bars:
+        """The bars of the sessions before that the features of a session are made of, too."""
+        first = session
+        for _ in range(SESSIONS_BEFORE[self.feature_set]):
+            first = self.calendar.preceding(first.date)
+        return self.bars(symbol).between(first.open, session.open)
+
+    def has_features(self, symbol: str, session: Session, start: int) -> bool:
+        """Whether a bar with a whole window has features: the relative ones need a habit at each of its minutes.
+
+        Worked out in another way than the features do it.
+        """
+        if self.feature_set == "document":
+            return True
+        if not len(self.of_session(symbol, self.calendar.preceding(session.date))):
+            return False
+        days = {from_ns(one).date() for one in self.before(symbol, session).start.tolist()}
+        longest = max(self.calendar.session(day).minutes for day in days)
+        return (start - to_ns(session.open)) // MINUTE_NS < longest
 
 
 def moment(start: int) -> str:

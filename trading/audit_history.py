@@ -14,14 +14,13 @@ import numpy as np
 from trading.audit_checks import Check, Material, moment
 from trading.bars import MINUTE_NS, to_ns
 from trading.errors import ModelError
-from trading.features import FEATURES
+from trading.feature_sets import name_of
 from trading.files import read_lines
 from trading.fitting import rows_to_fit
 from trading.model_store import LoadedModel, ModelStore
 
 Step = Callable[[], None]
 
-CLOSE: Final = FEATURES.index("Close")
 AS_OF_THE_DAY: Final = ("MIN_CONFIDENCE", "CONFIDENCE", "MAX_BAR_AGE_SECONDS")
 
 
@@ -55,6 +54,10 @@ def history(material: Material, store: ModelStore, logs: Path, rules: Rules, ste
             model = models[name]
             if isinstance(model, str):
                 check.left_out[model] += len(lines)
+            elif model.feature_set != material.feature_set:
+                check.left_out[f"its features are another set than the {material.feature_set} ones of data/"] += len(
+                    lines
+                )
             else:
                 _hold_lines(check, material, model, lines, rules)
     if not check.compared and not check.left_out:
@@ -84,7 +87,7 @@ def _loaded(store: ModelStore, name: str) -> LoadedModel | str:
 def _hold_lines(
     check: Check, material: Material, model: LoadedModel, lines: list[dict[str, Any]], rules: Rules
 ) -> None:
-    known, X = [], []
+    known, X, prices = [], [], []
     for line in lines:
         try:
             start, now = to_ns(datetime.fromisoformat(line["bar_time"])), datetime.fromisoformat(line["timestamp"])
@@ -99,12 +102,14 @@ def _hold_lines(
             continue
         known.append((line, symbol, start, now))
         X.append(vector)
+        prices.append(_close(material, symbol, start))
     if not known:
         return
     made = np.array(X)
     own, honest = material.pipeline.scores(model, made)
     for i, (line, symbol, start, now) in enumerate(known):
-        wrong = _differs(line, made[i], float(own[i]), float(honest[i]), rules.at(now), to_ns(now) - start - MINUTE_NS)
+        age = to_ns(now) - start - MINUTE_NS
+        wrong = _differs(line, made[i], prices[i], float(own[i]), float(honest[i]), rules.at(now), age)
         check.hold(not wrong, f"{symbol} {moment(start)}: {', '.join(wrong)} differ from what data/ and the model give")
 
 
@@ -114,17 +119,27 @@ def _why_no_vector(material: Material, symbol: str, start: int) -> str:
     day = str(np.datetime64(start, "ns").astype("datetime64[D]"))
     if day not in material.manifest.symbols[symbol].sessions:
         return "its session is not in data/"
+    session = material.session_of(start)
+    if not material.has_features(symbol, session, start):
+        return "the session before it is not in data/"
     return "its bar is not in data/ (left out by the check, or revised)"
 
 
-def _differs(line: dict[str, Any], X: Any, own: float, honest: float, rules: dict[str, Any], age_ns: int) -> list[str]:
+def _close(material: Material, symbol: str, start: int) -> float:
+    bars = material.bars(symbol)
+    return float(bars.close[np.searchsorted(bars.start, start)])
+
+
+def _differs(
+    line: dict[str, Any], X: Any, price: float, own: float, honest: float, rules: dict[str, Any], age_ns: int
+) -> list[str]:
     """The fields of a written prediction that come out differently."""
     held = honest if rules["CONFIDENCE"] == "calibrated" else own
     stale = age_ns > rules["MAX_BAR_AGE_SECONDS"] * 1_000_000_000
     signal = int(held >= 0.5 and not stale)
     expected = {
         "features": X.tolist(),
-        "price": float(X[CLOSE]),
+        "price": price,
         "model_probability": own,
         "win_probability": honest,
         "confidence": held,
@@ -151,7 +166,9 @@ def published(material: Material, store: ModelStore, rows_of_model: Callable[[di
         check.hold(max(test) == str(model.trained_through), f"{at}: trained through another day than it says")
         rows = rows_of_model(model.metrics)
         if rows is None:
-            check.left_out["data/ has changed since the model was made"] += 1
+            same = name_of(model.metrics["features"]) == material.feature_set
+            why = "data/ has changed since the model was made" if same else "data/ holds another set of features"
+            check.left_out[why] += 1
             continue
         mean, scale = _scaling(rows, int(model.metrics["settings"]["every_nth_row"]))
         same = np.array_equal(mean, model.scaler.mean_) and np.array_equal(scale, model.scaler.scale_)

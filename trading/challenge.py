@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from trading.feature_sets import COLUMNS
 from trading.fitting import Floats, TrainingSettings, fit, probabilities, rows_to_fit, weight_of
 from trading.metrics import Figures, at_threshold, ranking, session_date
 
@@ -29,6 +30,9 @@ class Champion(Protocol):
 
     @property
     def trained_through(self) -> date: ...
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
 
     @property
     def scaler(self) -> Any: ...
@@ -76,6 +80,12 @@ def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings)
     """
     if champion is None:
         return Decision(True, "first model: there is none in service to compare it with")
+    if champion.features != COLUMNS[settings.feature_set]:
+        reason = (
+            f"{champion.timestamp} learnt from other features than FEATURE_SET={settings.feature_set}: nothing to "
+            "judge; it cannot serve with them, and the new one goes into service"
+        )
+        return Decision(True, reason, champion=champion.timestamp)
     newest = rows.session.max()
     day = session_date(newest)
     if champion.trained_through >= day:

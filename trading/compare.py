@@ -82,7 +82,7 @@ def comparison_page(found: dict[str, Any]) -> Page:
         title="Ways to learn, compared",
         what=f"{sentence(found['market']['description'])}. Each was walked forward over the same {len(days)} "
         f"sessions ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} rows), and each session is "
-        "one observation. Intervals are 95%, over sessions.",
+        f"one observation. Intervals are 95%, over sessions. {said_of_rows(found)}",
         verdict=lines,
         tiles=[
             Tile(one["variant"].replace("_", " "), plain(one["pooled"]["model"]["roc_auc"]["value"]), "ROC-AUC")
@@ -90,6 +90,17 @@ def comparison_page(found: dict[str, Any]) -> Page:
         ],
         sections=[_table(variants), *_differences(paired)],
         footer=[f"Made {found['at']}. Every number is in the JSON file of the same name."],
+    )
+
+
+def said_of_rows(found: dict[str, Any]) -> str:
+    """What was done to score all on the same rows, in one or two sentences; nothing where no row was left out."""
+    lost = [f"{count:,} rows of the {name} features" for name, count in found.get("left_out", {}).items() if count]
+    if not lost:
+        return ""
+    return (
+        f"All learnt from and were scored on the bars that have a row in every set of features: {' and '.join(lost)} "
+        "were left out, for the relative ones need the session before."
     )
 
 

@@ -26,6 +26,7 @@ from trading import rows as row_files
 from trading.bars import Bars, Floats, Ints, join, read_bars_file
 from trading.errors import DataError
 from trading.exits import ExitRules
+from trading.feature_sets import SESSIONS_BEFORE, FeatureSet, habit_of
 from trading.files import write_bytes
 from trading.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.rows import SymbolRows, read_rows_file, rows_of
@@ -48,9 +49,9 @@ class Rows:
         symbol: position in `symbols` of each row's, int32 (n,).
         session: date of the session, datetime64[D] (n,).
         start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
-        X: features, float64 (n, 11), C-contiguous, columns as `FEATURES`.
+        X: features, float64 (n, columns), C-contiguous, columns as `trading.feature_sets.COLUMNS` names them.
         outcome: per cent of the entry price before cost, float64 (n,).
-        label: 1 where the outcome is a profit after cost, else 0, int8 (n,).
+        label: 1 where the outcome counts as won, else 0, int8 (n,).
     """
 
     symbols: tuple[str, ...]
@@ -152,6 +153,29 @@ class Dataset:
         names = tuple(sorted(symbol for symbol, record in manifest.symbols.items() if record.rows))
         with ThreadPoolExecutor(READERS) as pool:
             parts = list(pool.map(lambda name: self._load_symbol(name, manifest), names))
+        return self._until(names, parts, until, sessions)
+
+    def make(self, rules: ExitRules, feature_set: FeatureSet, *, until: datetime | None = None) -> Rows:
+        """All rows as these rules and this set make them of `data/bars/`, whatever `data/SYMBOL.csv` holds.
+
+        Raises:
+            DataError: as `load`.
+        """
+        records = self.manifest.symbols
+        names = sorted(symbol for symbol, record in records.items() if record.bars)
+
+        def rows_of_symbol(name: str) -> SymbolRows:
+            return rows_of(self._recorded_bars(name, records[name]), self.calendar, rules, feature_set)
+
+        with ThreadPoolExecutor(READERS) as pool:
+            parts = list(pool.map(rows_of_symbol, names))
+        found = {name: part for name, part in zip(names, parts, strict=True) if len(part)}
+        return self._until(tuple(found), list(found.values()), until, None)
+
+    def _until(
+        self, names: tuple[str, ...], parts: Sequence[SymbolRows], until: datetime | None, sessions: int | None
+    ) -> Rows:
+        """The rows of all symbols in order, as of an instant, of the newest sessions."""
         if not parts:
             raise DataError(f"{self.folder}: no symbol has a row; run python build_dataset.py with more --days")
         rows = _combined(names, parts)
@@ -169,11 +193,13 @@ class Dataset:
 
     def _load_symbol(self, symbol: str, manifest: Manifest) -> SymbolRows:
         record = manifest.symbols[symbol]
-        if manifest.rebuilding:
-            return rows_of(self._recorded_bars(symbol, record), self.calendar, manifest.rules)
+        feature_set = manifest.feature_set
         path = self.rows_path(symbol)
-        rows = read_rows_file(path)
-        if _size(path) != record.rows_bytes:  # a killed run got as far as this file: see what was there before it
+        gone_on = _size(path) != record.rows_bytes  # a killed run got as far as this file
+        if manifest.rebuilding or (gone_on and record.rows_bytes and SESSIONS_BEFORE[feature_set]):
+            return rows_of(self._recorded_bars(symbol, record), self.calendar, manifest.rules, feature_set)
+        rows = read_rows_file(path, feature_set)
+        if gone_on:  # see what was there before it
             days = np.array(record.sessions, dtype="datetime64[D]")
             known = np.isin(_days(rows.start), days)
             rows = SymbolRows(rows.start[known], rows.X[known], rows.outcome[known], rows.label[known])
@@ -194,6 +220,25 @@ class Dataset:
         days = np.array(record.sessions, dtype="datetime64[D]")
         return bars.take(np.isin(_days(bars.start), days))
 
+    def habits(self, symbols: Sequence[str], session: Session) -> dict[str, Floats]:
+        """What each of these stocks usually trades, for a session that is to come, by the bars before it.
+
+        Stocks without a habit are left out: the folder has no bars of the session before.
+
+        Raises:
+            DataError: a file of the folder is malformed.
+        """
+        manifest = read_manifest(self.folder)
+        records = manifest.symbols if manifest else {}
+
+        def of(symbol: str) -> Floats:
+            bars = self._recorded_bars(symbol, records.get(symbol, SymbolRecord()))
+            return habit_of(bars, session, self.calendar)
+
+        with ThreadPoolExecutor(READERS) as pool:
+            found = dict(zip(symbols, pool.map(of, symbols), strict=True))
+        return {symbol: habit for symbol, habit in found.items() if np.isfinite(habit).any()}
+
     def missing(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, list[Session]]:
         """Which of `sessions` were not fetched yet, for each symbol that lacks some; all where its bars are gone."""
         manifest = read_manifest(self.folder)
@@ -205,10 +250,10 @@ class Dataset:
             lacking[symbol] = [session for session in sessions if session.date.isoformat() not in fetched]
         return {symbol: found for symbol, found in lacking.items() if found}
 
-    def is_stale(self, rules: ExitRules) -> bool:
+    def is_stale(self, rules: ExitRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows on disk were made with other rules or features; `update` makes them anew."""
         manifest = read_manifest(self.folder)
-        return manifest is not None and not manifest.made_with(rules)
+        return manifest is not None and not manifest.made_with(rules, feature_set)
 
     def update(
         self,
@@ -217,6 +262,7 @@ class Dataset:
         *,
         source: str,
         feed: str,
+        feature_set: FeatureSet = "document",
         progress: Callable[[int, int], None] | None = None,
     ) -> Manifest:
         """Add what was fetched, and make all rows anew, from the bars on disk, if they were made with other rules.
@@ -228,6 +274,7 @@ class Dataset:
             fetched: symbol -> its new bars; a session that is there already is replaced.
             rules: the exit rules of outcomes and labels.
             source, feed: where the bars came from, for the manifest.
+            feature_set: the columns of the rows.
             progress: called with (symbols done, symbols in all).
 
         Raises:
@@ -237,26 +284,32 @@ class Dataset:
         _sweep(self.folder)
         old = read_manifest(self.folder)
         records = dict(old.symbols) if old else {}
-        stale = old is not None and not old.made_with(rules)
+        stale = old is not None and not old.made_with(rules, feature_set)
+        about: dict[str, Any] = {"source": source, "feed": feed, "feature_set": feature_set}
         if stale:
-            marked = new_manifest(rules, source=source, feed=feed, symbols=records, rebuilding=True)
-            write_manifest(self.folder, marked)
+            write_manifest(self.folder, new_manifest(rules, symbols=records, rebuilding=True, **about))
         touched = sorted(set(fetched) | (set(records) if stale else set()))
         for done, symbol in enumerate(touched, 1):
-            records[symbol] = self._write_symbol(symbol, records.get(symbol), fetched.get(symbol), rules, stale)
+            record, new = records.get(symbol, SymbolRecord()), fetched.get(symbol, Fetched(Bars.empty(), ()))
+            records[symbol] = self._write_symbol(symbol, record, new, rules, feature_set, stale)
             if progress is not None:
                 progress(done, len(touched))
-        manifest = new_manifest(rules, source=source, feed=feed, symbols=records)
+        manifest = new_manifest(rules, symbols=records, **about)
         write_manifest(self.folder, manifest)
         return manifest
 
     def _write_symbol(
-        self, symbol: str, record: SymbolRecord | None, new: Fetched | None, rules: ExitRules, stale: bool
+        self,
+        symbol: str,
+        record: SymbolRecord,
+        new: Fetched,
+        rules: ExitRules,
+        feature_set: FeatureSet,
+        stale: bool,
     ) -> SymbolRecord:
-        record, new = record or SymbolRecord(), new or Fetched(Bars.empty(), ())
         if stale or not self._can_append(symbol, record, new):
-            return self._write_whole(symbol, record, new, rules)
-        rows = rows_of(new.bars, self.calendar, rules)
+            return self._write_whole(symbol, record, new, rules, feature_set)
+        rows = self._new_rows(symbol, record, new, rules, feature_set)
         return SymbolRecord(
             **_counted(record, new),
             bars=record.bars + len(new.bars),
@@ -265,9 +318,22 @@ class Dataset:
                 self.bars_path(symbol), record.bars, bar_files.HEADER, bar_files.bars_lines(symbol, new.bars)
             ),
             rows_bytes=_append(
-                self.rows_path(symbol), record.rows, row_files.HEADER, row_files.rows_lines(symbol, rows)
+                self.rows_path(symbol), record.rows, row_files.header(feature_set), row_files.rows_lines(symbol, rows)
             ),
         )
+
+    def _new_rows(
+        self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules, feature_set: FeatureSet
+    ) -> SymbolRows:
+        """The rows of bars that come after all that is there; some features look at the sessions before, too."""
+        before = SESSIONS_BEFORE[feature_set]
+        if not before or not len(new.bars) or not record.bars:
+            return rows_of(new.bars, self.calendar, rules, feature_set)
+        first = self.calendar.session(bar_files.from_ns(int(new.bars.start[0])).date())
+        for _ in range(before):
+            first = self.calendar.preceding(first.date)
+        together = join([self._recorded_bars(symbol, record).since(first.open), new.bars])
+        return rows_of(together, self.calendar, rules, feature_set).since(int(new.bars.start[0]))
 
     def _can_append(self, symbol: str, record: SymbolRecord, new: Fetched) -> bool:
         """Whether the files are as recorded, and everything new is later than what they hold."""
@@ -276,14 +342,16 @@ class Dataset:
         sizes = (_size(self.bars_path(symbol)), _size(self.rows_path(symbol)))
         return (not record.bars or sizes[0] == record.bars_bytes) and (not record.rows or sizes[1] == record.rows_bytes)
 
-    def _write_whole(self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules) -> SymbolRecord:
+    def _write_whole(
+        self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules, feature_set: FeatureSet
+    ) -> SymbolRecord:
         if _size(self.bars_path(symbol)) < record.bars_bytes:
             record = SymbolRecord()  # its bars are gone: what was fetched now is all there is
         replaced = np.array([day.isoformat() for day in new.sessions], dtype="datetime64[D]")
         old = self._recorded_bars(symbol, record)
         merged = join([old.take(~np.isin(_days(old.start), replaced)), new.bars])
         merged = merged.take(np.argsort(merged.start, kind="stable"))
-        rows = rows_of(merged, self.calendar, rules)
+        rows = rows_of(merged, self.calendar, rules, feature_set)
         if merged.equals(old) and _size(self.bars_path(symbol)) == record.bars_bytes:
             bars_bytes = record.bars_bytes  # only the rows are to be made anew
         else:
@@ -294,7 +362,9 @@ class Dataset:
             bars=len(merged),
             rows=len(rows),
             bars_bytes=bars_bytes,
-            rows_bytes=_append(self.rows_path(symbol), 0, row_files.HEADER, row_files.rows_lines(symbol, rows)),
+            rows_bytes=_append(
+                self.rows_path(symbol), 0, row_files.header(feature_set), row_files.rows_lines(symbol, rows)
+            ),
         )
 
 

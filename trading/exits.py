@@ -48,12 +48,19 @@ class ExitRules:
         take_profit: fraction of the entry price that is enough (0.04).
         flatten_minutes: minutes before the close from which on everything is sold (5).
         round_trip_cost: fraction of the entry price that a purchase and its sale cost (spread, slippage).
+        label_min_profit: fraction of the entry price above which an outcome after cost counts as won (0: any profit).
     """
 
     stop_loss: float = 0.02
     take_profit: float = 0.04
     flatten_minutes: int = 5
     round_trip_cost: float = 0.001
+    label_min_profit: float = 0.0
+
+    @property
+    def won_above(self) -> float:
+        """Per cent of the entry price, before cost, above which a trade counts as won."""
+        return 100.0 * (self.round_trip_cost + self.label_min_profit)
 
 
 @compiled()
@@ -183,14 +190,14 @@ def outcomes(
 
 
 def labels(outcome: Floats, rules: ExitRules) -> NDArray[np.int8]:
-    """1 where the outcome (per cent) is a profit after `round_trip_cost`, else 0, as int8.
+    """1 where the outcome (per cent) after `round_trip_cost` is above `label_min_profit`, else 0, as int8.
 
     Raises:
         ValueError: an outcome is NaN: what is not known is no 0.
     """
     if np.isnan(outcome).any():
         raise ValueError("an unknown outcome has no label: leave its row out")
-    return (outcome > 100.0 * rules.round_trip_cost).astype(np.int8)
+    return (outcome > rules.won_above).astype(np.int8)
 
 
 def quantised(price: float) -> Decimal:

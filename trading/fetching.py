@@ -11,6 +11,7 @@ from typing import Final
 from trading.bars import Bars, check_bars, session_numbers
 from trading.dataset import Dataset, Fetched
 from trading.exits import ExitRules
+from trading.feature_sets import FeatureSet
 from trading.sessions import Session
 from trading.sources import Source, SourceError
 
@@ -39,6 +40,7 @@ def fetch_missing(
     progress: Progress | None,
     *,
     named: bool,
+    feature_set: FeatureSet = "document",
 ) -> Answers:
     """Fetch, check and write what the folder lacks, a chunk at a time.
 
@@ -56,8 +58,8 @@ def fetch_missing(
         if not source.exhaustive and not kept.total():
             # The most active stocks come first: if they have nothing, the source does not answer.
             raise SourceError(f"{source.market.description}: no bars at all; {_last(source.notes)}")
-        shown = rows_progress(progress) if dataset.is_stale(rules) else None
-        dataset.update(fetched, rules, source=source.name, feed=source.feed, progress=shown)
+        shown = rows_progress(progress) if dataset.is_stale(rules, feature_set) else None
+        dataset.update(fetched, rules, source=source.name, feed=source.feed, feature_set=feature_set, progress=shown)
         done += len(asked) * len(run)
         if progress is not None:
             progress("bars", done, total)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trading.errors import DataError
+
+if TYPE_CHECKING:
+    from trading.feature_sets import FeatureSet
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -41,6 +44,8 @@ class TrainingSettings:
     min_confidence: float = 0.65
     round_trip_cost: float = 0.001
     past_trade_weight: float = 1.0
+    feature_set: FeatureSet = "document"
+    label_min_profit: float = 0.0
 
 
 def split_by_session(session: NDArray[Any], test_size: float = 0.2) -> tuple[Mask, Mask]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trading.calibration import Calibration, fit_calibration, win_probability
 from trading.challenge import Champion, Decision, challenge
 from trading.errors import DataError
-from trading.features import FEATURES
+from trading.feature_sets import COLUMNS
 from trading.fitting import (
     Floats,
     Kind,
@@ -69,7 +69,7 @@ class Rows(Protocol):
 
     @property
     def X(self) -> Floats:
-        """Shape (n, 11), columns as `FEATURES`."""
+        """Shape (n, columns), as `trading.feature_sets.COLUMNS` names them."""
 
     @property
     def outcome(self) -> Floats:
@@ -209,7 +209,8 @@ def _train(
         "settings": asdict(settings),
     }
     through = session_date(rows.session.max())
-    return TrainedModel(settings.kind, scaler, model, FEATURES, calibration, decision, through, about)
+    columns = COLUMNS[settings.feature_set]
+    return TrainedModel(settings.kind, scaler, model, columns, calibration, decision, through, about)
 
 
 def _evaluation(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trading.bars import MINUTE_NS, to_ns
 from trading.clock import NEW_YORK
 from trading.features import LOOKBACK_BARS
+from trading.relative import BUCKET_MINUTES, BUCKETS, SoFar
 from trading.sessions import Session
 
 OVERLAP: Final = timedelta(minutes=5)
@@ -37,22 +38,35 @@ class Windows:
         symbols: m names.
         ohlcv: open, high, low, close, volume; float64 of shape (5, 20, m), oldest bar first.
         start: start of each symbol's newest bar, ns since 1970-01-01 UTC, int64 of shape (m,).
+        so_far: what the relative features need beside them; None where no habits were given.
     """
 
     symbols: tuple[str, ...]
     ohlcv: Floats
     start: Ints
+    so_far: SoFar | None = None
 
     def __len__(self) -> int:
         return len(self.symbols)
 
 
 class SessionBars:
-    """The regular-session bars of one session, symbol by symbol, as far as they are over."""
+    """The regular-session bars of one session, symbol by symbol, as far as they are over.
 
-    def __init__(self, session: Session, symbols: Sequence[str]) -> None:
+    Args:
+        session: of which.
+        symbols: whose.
+        habits: for the relative features: symbol -> what it usually trades (`trading.feature_sets.habit_of`); a symbol
+            without one has no window.  Not given: windows know nothing of the session before them.
+    """
+
+    def __init__(self, session: Session, symbols: Sequence[str], habits: Mapping[str, Floats] | None = None) -> None:
         self.session = session
         self.symbols = tuple(symbols)
+        self._habit: Floats | None = None  # (buckets, stocks)
+        if habits is not None:
+            unknown = np.full(BUCKETS, np.nan)
+            self._habit = np.array([habits.get(symbol, unknown) for symbol in symbols]).reshape(-1, BUCKETS).T
         self._row = {symbol: row for row, symbol in enumerate(self.symbols)}
         # A bar's minute counts from the open.  Each column holds one symbol's bars, oldest first, without its gaps.
         minutes, stocks = session.minutes, len(self.symbols)
@@ -144,14 +158,33 @@ class SessionBars:
         self._count[row] += 1
 
     def windows(self) -> Windows:
-        """The newest 20 bars of every symbol that has 20."""
+        """The newest 20 bars of every symbol that has 20, and, where habits were given, one for their minutes."""
         rows = np.flatnonzero(self._count >= LOOKBACK_BARS)
         newest = self._count[rows] - 1
         lags = newest + np.arange(1 - LOOKBACK_BARS, 1)[:, None]  # (20, m)
+        so_far = None
+        if self._habit is not None:
+            habit = self._habit[self._minute[lags, rows] // BUCKET_MINUTES, rows]
+            known = np.isfinite(habit).all(axis=0)
+            rows, newest, lags = rows[known], newest[known], lags[:, known]
+            so_far = self._so_far(rows, newest, habit[:, known])
         minutes, stocks = self._minute.shape
         ohlcv = np.take(self._values.reshape(len(FIELDS), minutes * stocks), lags * stocks + rows, axis=1)
         symbols = self.symbols if len(rows) == stocks else tuple(self.symbols[row] for row in rows)
-        return Windows(symbols, ohlcv, self._start_of(self._minute[newest, rows]))
+        return Windows(symbols, ohlcv, self._start_of(self._minute[newest, rows]), so_far)
+
+    def _so_far(self, rows: Ints, newest: Ints, habit: Floats) -> SoFar:
+        """What the session has shown of these symbols by the end of their newest bars."""
+        held = int(newest.max(initial=-1)) + 1
+        values = self._values[:, :held, :][:, :, rows]
+        there = np.arange(held)[:, None] <= newest
+        return SoFar(
+            first_open=values[0, :1] if held else np.empty((1, 0)),
+            highest=np.where(there, values[1], -np.inf).max(axis=0, initial=-np.inf)[None],
+            lowest=np.where(there, values[2], np.inf).min(axis=0, initial=np.inf)[None],
+            elapsed=((self._minute[newest, rows] + 1) / self.session.minutes)[None],
+            habit=habit,
+        )
 
     def _start_of(self, minute: Any) -> Any:
         """Start of a minute or of many, ns since 1970-01-01 UTC."""

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trading.errors import DataError
 from trading.exits import ExitRules
+from trading.feature_sets import COLUMNS, FeatureSet, checked_name
 from trading.features import FEATURES, LOOKBACK_BARS
 from trading.files import write_json
 
@@ -45,6 +46,7 @@ class Manifest:
         source, feed: where the bars came from.
         stop_loss, take_profit, round_trip_cost: the exit rules of outcomes and labels, as fractions.
         flatten_minutes: minutes before the close at which positions are sold.
+        label_min_profit: fraction of the entry price above which an outcome after cost counts as won.
         lookback: bars a feature window has.
         features: the features' names, in order.
         rebuilding: a run was killed while it made all rows anew, so the files may hold rows of two sets of rules.
@@ -63,22 +65,40 @@ class Manifest:
     rebuilding: bool = False
     symbols: dict[str, SymbolRecord] = field(default_factory=dict)
     format: int = FORMAT
+    label_min_profit: float = 0.0
 
     @property
     def rules(self) -> ExitRules:
         """The exit rules that the rows were made with."""
-        return ExitRules(self.stop_loss, self.take_profit, self.flatten_minutes, self.round_trip_cost)
+        return ExitRules(
+            self.stop_loss, self.take_profit, self.flatten_minutes, self.round_trip_cost, self.label_min_profit
+        )
 
-    def made_with(self, rules: ExitRules) -> bool:
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The features that the rows hold.
+
+        Raises:
+            DataError: they are none that this version knows.
+        """
+        return checked_name(self.features, NAME)
+
+    def made_with(self, rules: ExitRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows in the folder are those that `rules` and this version's features make."""
-        same_features = (self.lookback, self.features) == (LOOKBACK_BARS, FEATURES)
+        same_features = (self.lookback, self.features) == (LOOKBACK_BARS, COLUMNS[feature_set])
         return self.rules == rules and same_features and not self.rebuilding
 
 
 def new_manifest(
-    rules: ExitRules, *, source: str, feed: str, symbols: dict[str, SymbolRecord], rebuilding: bool = False
+    rules: ExitRules,
+    *,
+    source: str,
+    feed: str,
+    symbols: dict[str, SymbolRecord],
+    rebuilding: bool = False,
+    feature_set: FeatureSet = "document",
 ) -> Manifest:
-    """The manifest of rows made with `rules`."""
+    """The manifest of rows made with `rules`, with the columns of `feature_set`."""
     return Manifest(
         source=source,
         feed=feed,
@@ -86,8 +106,10 @@ def new_manifest(
         take_profit=rules.take_profit,
         round_trip_cost=rules.round_trip_cost,
         flatten_minutes=rules.flatten_minutes,
+        features=COLUMNS[feature_set],
         rebuilding=rebuilding,
         symbols=dict(sorted(symbols.items())),
+        label_min_profit=rules.label_min_profit,
     )
 
 

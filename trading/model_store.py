@@ -27,7 +27,7 @@ import orjson
 from trading.calibration import Calibration
 from trading.clock import NEW_YORK
 from trading.errors import ModelError
-from trading.features import FEATURES
+from trading.feature_sets import COLUMNS, FeatureSet, name_of
 from trading.files import replacing, sync_folder
 from trading.folders import MarketId
 from trading.in_service import NAME as CHOICE_FILE
@@ -63,7 +63,7 @@ class LoadedModel:
         timestamp: its TIMESTAMP, which names it in logs.
         kind: "random_forest" or "gradient_boosting".
         scaler, model: for `trading.learning.probabilities`.
-        features: names of the columns, equal to `trading.features.FEATURES`.
+        features: names of the columns: those of `trading.feature_sets.COLUMNS[feature_set]`.
         metrics: all of `metrics_TIMESTAMP.json`.
         calibration: for `trading.calibration.win_probability`.
         trained_through: the newest session that it has seen.
@@ -77,6 +77,13 @@ class LoadedModel:
     metrics: dict[str, Any]
     calibration: Calibration
     trained_through: date
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The name of its features."""
+        name = name_of(self.features)
+        assert name is not None  # `ModelStore.load` refuses others
+        return name
 
     @property
     def in_service(self) -> bool:
@@ -109,10 +116,16 @@ def stamp(now: datetime) -> str:
 
 
 class ModelStore:
-    """The models of one folder.  One writer at a time: hold `trading.folders.lock(folder, "trainer")` to publish."""
+    """The models of one folder.  One writer at a time: hold `trading.folders.lock(folder, "trainer")` to publish.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: `models/`.
+        feature_set: models that learnt from other features are refused; None: all are taken.
+    """
+
+    def __init__(self, folder: Path, feature_set: FeatureSet | None = None) -> None:
         self.folder = folder
+        self.feature_set = feature_set
 
     def prepare(self) -> None:
         """Make the folder fit to publish in; call it before the work of training, not after.
@@ -262,18 +275,25 @@ class ModelStore:
         last = stamp(now) if now is not None else "9"
         choice = self.choice(warn) if in_service_only else None
         known = [at for at in self.timestamps() if at <= last]
-        refused = 0
+        refused = others = 0
         for at in serving_order(known, choice):
             try:
                 refuse_if_open(self.folder)
                 chosen = choice is not None and at == choice.timestamp
                 if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
                     continue
+                if other := self._other_features(at):
+                    others += 1
+                    if others == 1:  # where there are more of them, they say the same
+                        warn(f"{other}; refused, an older model is used if there is one")
+                    continue
                 return self.load(at, market)
             except ModelError as error:
                 refused += 1
                 warn(f"{error}; refused, an older model is used if there is one")
-        why = f"none of its {refused} model(s) can be used" if refused else "there is no model in it"
+        why = f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
+        if others and not refused:
+            why = f"its {others} model(s) learnt from other features than FEATURE_SET={self.feature_set}"
         raise ModelError(f"{self.folder}: {why}; {REMEDY}")
 
     def list(self, *, warn: Warn = lambda line: None) -> list[ModelSummary]:
@@ -323,13 +343,17 @@ class ModelStore:
         check_versions(path, metrics["versions"])
         if market is not None and metrics["market"]["slug"] != market.slug:
             raise ModelError(f"{path}: made on {metrics['market']['slug']}, not on {market.slug}")
-        if tuple(metrics["features"]) != FEATURES:
+        feature_set = name_of(metrics["features"])
+        if feature_set is None:
             raise ModelError(f"{path}: its features are not those of this version of the system")
+        if other := self._other_features(at):
+            raise ModelError(other)
+        columns = COLUMNS[feature_set]
         # The very bytes that were checked are unpickled, and none before all three are checked.
         contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
         values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
         model, scaler = values["model"], values["scaler"]
-        if tuple(values["features"]) != FEATURES or not scaler.n_features_in_ == model.n_features_in_ == len(FEATURES):
+        if tuple(values["features"]) != columns or not scaler.n_features_in_ == model.n_features_in_ == len(columns):
             raise ModelError(f"{path}: its files do not belong together")
         if hasattr(model, "n_jobs"):
             model.n_jobs = 1
@@ -338,11 +362,18 @@ class ModelStore:
             kind=metrics["kind"],
             scaler=scaler,
             model=model,
-            features=FEATURES,
+            features=columns,
             metrics=metrics,
             calibration=Calibration.from_json(metrics["calibration"]),
             trained_through=date.fromisoformat(metrics["trained_through"]),
         )
+
+    def _other_features(self, at: str) -> str | None:
+        """Why a model cannot serve with FEATURE_SET; None where it can, or where its features are no set at all."""
+        found = name_of(self.metrics(at)["features"])
+        if self.feature_set is None or found in (None, self.feature_set):
+            return None
+        return f"{self.folder}: {at} learnt from FEATURE_SET={found}, the setting is {self.feature_set}"
 
     def _checked_bytes(self, entry: dict[str, Any]) -> bytes:
         path = self.folder / entry["name"]
@@ -368,6 +399,7 @@ def _metrics(
         "decision": asdict(trained.decision),
         **trained.about,
         "calibration": asdict(trained.calibration),
+        "feature_set": name_of(trained.features),
         "features": list(trained.features),
         "versions": library_versions(),
         "files": files,

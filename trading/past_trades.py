@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from trading.bars import Floats, Ints, to_ns
 from trading.clock import NEW_YORK
 from trading.dataset import Rows
-from trading.features import FEATURES
+from trading.feature_sets import COLUMNS, FeatureSet
 from trading.files import read_lines
 from trading.folders import market_of
 from trading.journal import new_york_time
@@ -34,7 +34,7 @@ from trading.trade_log import Trade
 
 @dataclass(frozen=True)
 class PastTrade:
-    """One closed trade as a row: symbol, start of its bar (ns), features (11,), outcome in per cent before cost."""
+    """One closed trade as a row: symbol, start of its bar (ns), features, outcome in per cent before cost."""
 
     symbol: str
     start: int
@@ -68,13 +68,14 @@ class TaughtRows(Rows):
         return _taught(rows, self.past[which], self.weight[which])
 
 
-def past_trades(logs: Path, market: str, now: datetime) -> PastTrades:
+def past_trades(logs: Path, market: str, now: datetime, feature_set: FeatureSet = "document") -> PastTrades:
     """The closed trades of a logs folder, as of `now`.
 
     Args:
         logs: folder of `trades_*.json` and `predictions_*.jsonl`; it need not exist.
         market: slug of the market that the rows are of.
         now: aware instant.
+        feature_set: the features of the rows; a trade whose prediction was made of others does not teach.
     """
     owner = market_of(logs) if logs.is_dir() else None
     if owner is None or owner.slug != market:
@@ -89,7 +90,7 @@ def past_trades(logs: Path, market: str, now: datetime) -> PastTrades:
                 closed.append(trade)
             else:
                 left_out[reason] += 1
-        found.extend(_with_predictions(closed, logs, left_out))
+        found.extend(_with_predictions(closed, logs, left_out, feature_set))
     return PastTrades(tuple(found), dict(sorted(left_out.items())))
 
 
@@ -111,7 +112,9 @@ def _why_not(trade: Trade, market: str, now: datetime) -> str | None:
     return "without the instant of its decision" if trade.decision_time is None else None
 
 
-def _with_predictions(trades: Sequence[Trade], logs: Path, left_out: Counter[str]) -> Iterator[PastTrade]:
+def _with_predictions(
+    trades: Sequence[Trade], logs: Path, left_out: Counter[str], feature_set: FeatureSet
+) -> Iterator[PastTrade]:
     """Each trade with the features of the prediction of its minute, which bears the instant of the decision."""
     wanted: dict[date, dict[tuple[str, str], Trade]] = {}
     for trade in trades:
@@ -122,8 +125,10 @@ def _with_predictions(trades: Sequence[Trade], logs: Path, left_out: Counter[str
         for line in read_lines(logs / f"predictions_{day}.jsonl"):
             trade_of_line = by_key.pop((str(line.get("symbol")), str(line.get("timestamp"))[:16]), None)
             if trade_of_line is not None:
-                one = _past_trade(trade_of_line, line)
-                if one is None:
+                one = _past_trade(trade_of_line, line, len(COLUMNS[feature_set]))
+                if line.get("feature_set", "document") != feature_set:
+                    left_out["its prediction was made of other features"] += 1
+                elif one is None:
                     left_out["its prediction is not readable"] += 1
                 else:
                     yield one
@@ -133,13 +138,13 @@ def _with_predictions(trades: Sequence[Trade], logs: Path, left_out: Counter[str
             left_out["its prediction is not in the logs"] += len(by_key)
 
 
-def _past_trade(trade: Trade, line: dict[str, Any]) -> PastTrade | None:
+def _past_trade(trade: Trade, line: dict[str, Any], columns: int) -> PastTrade | None:
     try:
         start = to_ns(datetime.fromisoformat(line["bar_time"]))
         X = np.array(line["features"], dtype=np.float64)
     except (KeyError, TypeError, ValueError):
         return None
-    if X.shape != (len(FEATURES),) or not np.isfinite(X).all() or trade.exit_price is None:
+    if X.shape != (columns,) or not np.isfinite(X).all() or trade.exit_price is None:
         return None
     return PastTrade(trade.symbol, start, X, 100.0 * (float(trade.exit_price / trade.entry_price) - 1.0))
 
@@ -152,7 +157,8 @@ def taught(rows: Rows, past: PastTrades, weight: float, cost: float) -> tuple[Ro
 
     Args:
         weight: how much such a row counts in fitting, against 1 for any other.
-        cost: round-trip cost as a fraction of the price, held against real outcomes as against simulated ones.
+        cost: round-trip cost, and the least profit that counts as won, as a fraction of the price: held against real
+            outcomes as against simulated ones.
     """
     if weight == 0.0:
         return rows, {"weight": 0.0, "entered": 0, "replaced": 0, "added": 0, "labels_changed": 0, "left_out": {}}

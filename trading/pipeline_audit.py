@@ -21,6 +21,7 @@ from trading.audit_history import AS_OF_THE_DAY, Rules, history, published, reas
 from trading.dataset import Dataset, Rows
 from trading.errors import DataError
 from trading.files import write_json
+from trading.manifest import Manifest
 from trading.model_store import ModelStore
 from trading.past_trades import past_trades, taught
 
@@ -69,7 +70,8 @@ def audit(
     Raises:
         DataError: there is no dataset, or a file of it is damaged.
     """
-    material = Material(Dataset(settings.DATA_DIR), pipeline or Pipeline())
+    dataset = Dataset(settings.DATA_DIR)
+    material = Material(dataset, pipeline or Pipeline.of(dataset.manifest.feature_set))
     store = ModelStore(settings.MODELS_DIR)
     logs = settings.LOGS_DIR
     days = len(list(logs.glob("predictions_*.jsonl")))
@@ -93,14 +95,18 @@ def audit(
         "live": lambda: live(material, rng(2), step, amount.minutes),
         "history": lambda: history(material, store, logs, rules, step),
         "split": lambda: split(material, settings.TEST_SIZE, settings.TRAIN_EVERY_NTH_ROW, rng(3), step),
-        "published": lambda: published(material, store, partial(_rows_of_model, material.dataset, logs), step),
+        "published": lambda: published(
+            material, store, partial(_rows_of_model, dataset, material.manifest, logs), step
+        ),
         "labels": lambda: labels(material, rng(4), step, amount.sessions),
     }
     return [checks[name]() for name in NAMES if name in only]
 
 
-def _rows_of_model(dataset: Dataset, logs: Path, metrics: dict[str, Any]) -> Rows | None:
+def _rows_of_model(dataset: Dataset, manifest: Manifest, logs: Path, metrics: dict[str, Any]) -> Rows | None:
     """The rows that a model was made of, where data and logs still give them."""
+    if tuple(metrics["features"]) != manifest.features:
+        return None
     days = np.array([*metrics["sessions"]["train"], *metrics["sessions"]["test"]], dtype="datetime64[D]")
     try:
         rows = dataset.load()
@@ -109,8 +115,10 @@ def _rows_of_model(dataset: Dataset, logs: Path, metrics: dict[str, Any]) -> Row
     rows = rows.take(np.isin(rows.session, days))
     past = metrics.get("past_trades") or {"entered": 0}
     if past["entered"]:
-        trades = past_trades(logs, metrics["market"]["slug"], datetime.fromisoformat(metrics["trained_at"]))
-        rows, entered = taught(rows, trades, past["weight"], metrics["settings"]["round_trip_cost"])
+        at, numbers = datetime.fromisoformat(metrics["trained_at"]), metrics["settings"]
+        trades = past_trades(logs, metrics["market"]["slug"], at, manifest.feature_set)
+        cost = numbers["round_trip_cost"] + numbers.get("label_min_profit", 0.0)
+        rows, entered = taught(rows, trades, past["weight"], cost)
         if entered != past:
             return None  # trades have gone from the logs, or came later
     return rows if len(rows) == metrics["rows"]["all"] else None

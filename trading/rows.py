@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,10 @@ from trading.bars import Bars, Floats, Ints, from_ns, session_numbers, to_ns
 from trading.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
 from trading.errors import DataError
 from trading.exits import ExitRules, labels, outcomes
-from trading.features import FEATURES, LOOKBACK_BARS, features, window_is_whole
+from trading.feature_sets import COLUMNS, FeatureSet, of_history
+from trading.features import LOOKBACK_BARS
 from trading.sessions import MarketCalendar, Session
 
-FILE_COLUMNS: Final = (
-    {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*FEATURES, "outcome"), NUMBER) | {"label": WHOLE}
-)
-HEADER: Final = (",".join(FILE_COLUMNS) + "\n").encode()
 REBUILD: Final = "delete it and run python build_dataset.py, which makes it again"
 
 
@@ -31,9 +29,9 @@ class SymbolRows:
 
     Attributes:
         start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
-        X: features, float64 (n, 11), columns as `FEATURES`.
+        X: features, float64 (n, columns), columns as `trading.feature_sets.COLUMNS` names them.
         outcome: per cent of the entry price before cost, float64 (n,).
-        label: 1 where the outcome is a profit after cost, else 0, int8 (n,).
+        label: 1 where the outcome counts as won, else 0, int8 (n,).
     """
 
     start: Ints
@@ -44,23 +42,41 @@ class SymbolRows:
     def __len__(self) -> int:
         return len(self.start)
 
+    def since(self, start: int) -> SymbolRows:
+        """The rows of bars that start at `start` (ns) or later."""
+        kept = slice(int(np.searchsorted(self.start, start)), None)
+        return SymbolRows(self.start[kept], self.X[kept], self.outcome[kept], self.label[kept])
 
-def rows_of(bars: Bars, calendar: MarketCalendar, rules: ExitRules) -> SymbolRows:
+
+def file_columns(columns: Iterable[str]) -> dict[str, Any]:
+    """Column -> type of a rows file with these features."""
+    return {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*columns, "outcome"), NUMBER) | {"label": WHOLE}
+
+
+def header(feature_set: FeatureSet) -> bytes:
+    """The first line of a rows file."""
+    return (",".join(file_columns(COLUMNS[feature_set])) + "\n").encode()
+
+
+def rows_of(bars: Bars, calendar: MarketCalendar, rules: ExitRules, feature_set: FeatureSet = "document") -> SymbolRows:
     """A row for every bar whose 20-bar window lies in its session and whose outcome is known.
+
+    The relative features need the stock's volume in the session before, too: its first session has no row.
 
     Args:
         bars: checked bars of one symbol.
         calendar: the exchange's sessions, half days included.
         rules: the exits that make outcome and label.
+        feature_set: which columns `X` has.
     """
     sessions = sessions_around(bars.start, calendar)
     group = session_numbers(bars.start, sessions)
     flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
     flattening = bars.start >= flatten_at[group] if len(bars) else np.empty(0, np.bool_)
     outcome, _ = outcomes(bars.open, bars.high, bars.low, group, flattening, rules)
-    X = features(bars.open, bars.high, bars.low, bars.close, bars.volume)
+    X, usable = of_history(bars, sessions, group, feature_set)
     outcome, start = outcome[LOOKBACK_BARS - 1 :], bars.start[LOOKBACK_BARS - 1 :]
-    kept = window_is_whole(group) & ~np.isnan(outcome)
+    kept = usable & ~np.isnan(outcome)
     return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules))
 
 
@@ -82,23 +98,24 @@ def _sessions_between(calendar: MarketCalendar, first: int, last: int) -> list[S
 
 def rows_lines(symbol: str, rows: SymbolRows) -> bytes:
     """The lines of a rows file without its header."""
-    columns = [np.ascontiguousarray(rows.X[:, i]) for i in range(len(FEATURES))]
+    columns = [np.ascontiguousarray(rows.X[:, i]) for i in range(rows.X.shape[1])]
     return csv_files.format_rows(symbol, rows.start, [*columns, rows.outcome, rows.label])
 
 
-def read_rows_file(path: Path) -> SymbolRows:
-    """The rows of `data/SYMBOL.csv`.
+def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRows:
+    """The rows of `data/SYMBOL.csv`, which holds the columns of this set.
 
     Raises:
         DataError: the file is missing, empty or damaged, lacks a column, or holds a value that cannot be right.
     """
-    table = csv_files.read_table(path, FILE_COLUMNS, REBUILD)
-    X = np.empty((table.num_rows, len(FEATURES)))
-    for i, name in enumerate(FEATURES):
+    columns = COLUMNS[feature_set]
+    table = csv_files.read_table(path, file_columns(columns), REBUILD)
+    X = np.empty((table.num_rows, len(columns)))
+    for i, name in enumerate(columns):
         X[:, i] = csv_files.numbers_of(table[name])
     outcome = csv_files.numbers_of(table["outcome"])
     label = table["label"].to_numpy()  # float64 where one is empty: it then fails the check below
-    _check(path, FEATURES, np.isfinite(X), X)
+    _check(path, columns, np.isfinite(X), X)
     _check(path, ("outcome",), np.isfinite(outcome)[:, None], outcome[:, None])
     _check(path, ("label",), np.isin(label, (0, 1))[:, None], label[:, None])
     return SymbolRows(csv_files.instants_of(table["timestamp"]), X, outcome, label.astype(np.int8))

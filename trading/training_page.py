@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from trading import charts
-from trading.features import FEATURES
+from trading.feature_sets import COLUMNS
 from trading.files import write_bytes
 from trading.fitting import TrainingSettings
 from trading.learning import Tested
@@ -60,13 +60,13 @@ def _as_walk(tested: Tested, settings: TrainingSettings) -> Walk:
     rows, inside = tested.rows, tested.testing
     X = rows.X[inside]
     sessions, group = np.unique(rows.session[inside], return_inverse=True)
-    names, groups = importance_groups(FEATURES)
+    names, groups = importance_groups(COLUMNS[settings.feature_set])
     positions = [np.flatnonzero(group == i) for i in range(len(sessions))]
     samples = [at[importance_sample(len(at), settings.seed, SAMPLED)] for at in positions]
     shuffled = [permuted(tested.scaler, tested.model, X[at], groups, settings.seed + i) for i, at in enumerate(samples)]
     known = len(np.unique(rows.session[tested.training]))
     return Walk(
-        variant=Variant(settings.kind),
+        variant=Variant(settings.kind, settings.feature_set, settings.label_min_profit),
         settings=settings,
         window=known,
         sessions=sessions,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from trading.backends import Backend, workers
+from trading.bars import MINUTE_NS
 from trading.clock import NEW_YORK
 from trading.dataset import Dataset, Rows
 from trading.exits import ExitRules
+from trading.feature_sets import FeatureSet
 from trading.files import write_bytes, write_json
 from trading.fitting import Kind, TrainingSettings, fit, probabilities, thin
 from trading.folders import MarketId
@@ -25,11 +29,11 @@ from trading.model_checks import library_versions
 from trading.over_sessions import Figures
 from trading.page import html, interval, per_cent, plain, share
 from trading.walk_figures import figures, verdict
-from trading.walk_forward import Progress, Variant, Walk, walk
+from trading.walk_forward import Progress, Variant, Walk, taught_labels, walk
 
 KINDS: Final[tuple[Kind, ...]] = ("random_forest", "gradient_boosting")
-FEATURE_SETS: Final = ("document",)
-LABEL_MIN_PROFITS: Final = (0.0,)
+FEATURE_SETS: Final[tuple[FeatureSet, ...]] = ("document", "relative")
+LABEL_MIN_PROFITS: Final = (0.0, 0.002, 0.005)
 """The axes of a comparison: kinds of model, columns to learn from, and what is taught as won (fraction after cost)."""
 
 TESTED: Final = 0.2
@@ -75,47 +79,78 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[dict[str
 
     dataset = Dataset(request.data_dir)
     progress("loading the data", 0, 0)
-    rows = dataset.load(until=request.now)
-    walked = _walks(request, request.variants[:1], rows, progress)[0]
+    variant = request.variants[0]
+    rows = _rows(request, dataset, variant.feature_set)
+    walked = _walks(request, [variant], {variant.feature_set: rows}, progress)[0]
     found = {**_about(request), **_figures(request, walked)}
     progress("what the account would have bought", 0, 0)
     _add_trades(found, request, walked, rows, dataset)
     progress("what a random split would have claimed", 0, 0)
-    settings = replace(request.training, kind=walked.variant.kind)
-    found["random_split"] = random_split(_newest(rows, request.window), settings)
+    found["random_split"] = random_split(_newest(rows, request.window), walked.settings)
     return found, _written(request, "walk_forward", found, html(walk_page(found)))
 
 
 def compare_command(request: Request, progress: Progress) -> tuple[dict[str, Any], Path]:
-    """Walk every variant forward and write `comparison_TIMESTAMP.json` and `.html`; as `walk_forward_command`."""
+    """Walk every variant forward and write `comparison_TIMESTAMP.json` and `.html`; as `walk_forward_command`.
+
+    All of them learn from and are scored on the same bars: those that have a row in every set of features.
+    """
     from trading.compare import compared, comparison_page
 
     progress("loading the data", 0, 0)
-    rows = Dataset(request.data_dir).load(until=request.now)
+    dataset = Dataset(request.data_dir)
+    names = dict.fromkeys(variant.feature_set for variant in request.variants)
+    rows, left_out = in_common({name: _rows(request, dataset, name) for name in names})
     walks = _walks(request, request.variants, rows, progress)
     all_figures = [_figures(request, walked) for walked in walks]
     cost = request.exits.round_trip_cost
     differences = compared(walks, all_figures, min_confidence=request.account.min_confidence, cost=cost)
-    found = {**_about(request), "variants": all_figures, "differences": differences}
+    found = {**_about(request), "left_out": left_out, "variants": all_figures, "differences": differences}
     return found, _written(request, "comparison", found, html(comparison_page(found)))
 
 
-def variants(first: Kind) -> list[Variant]:
-    """Every way to learn that `--compare` knows, the one that is used now first."""
-    kinds = sorted(KINDS, key=lambda kind: kind != first)
-    return [
-        Variant(kind, feature_set, profit)
-        for profit in LABEL_MIN_PROFITS
-        for feature_set in FEATURE_SETS
-        for kind in kinds
-    ]
+def variants(kind: Kind, feature_set: FeatureSet, label_min_profit: float) -> list[Variant]:
+    """Every way to learn that `--compare` knows, the one of the settings first: every set of features with every kind
+    of model, and, of the settings' own, every least profit that counts as won."""
+    kinds = sorted(KINDS, key=lambda one: one != kind)
+    sets = sorted(FEATURE_SETS, key=lambda one: one != feature_set)
+    found = [Variant(one, columns, label_min_profit) for columns in sets for one in kinds]
+    others = (profit for profit in LABEL_MIN_PROFITS if profit != label_min_profit)
+    return [*found, *(Variant(kind, feature_set, profit) for profit in others)]
 
 
-def _walks(request: Request, variants: Sequence[Variant], rows: Rows, progress: Progress) -> list[Walk]:
+def _rows(request: Request, dataset: Dataset, feature_set: FeatureSet) -> Rows:
+    """Rows made of `data/bars/`, whatever set and labels `data/` holds; any profit after cost is their label."""
+    return dataset.make(replace(request.exits, label_min_profit=0.0), feature_set, until=request.now)
+
+
+def in_common(rows: Mapping[FeatureSet, Rows]) -> tuple[dict[FeatureSet, Rows], dict[FeatureSet, int]]:
+    """The rows of the bars that have one in every set, and how many each set loses by that.
+
+    Args:
+        rows: name of the set -> its rows, all of one data folder and as of one instant.
+    """
+    number = {symbol: i for i, symbol in enumerate(sorted({s for one in rows.values() for s in one.symbols}))}
+    keys = {name: _keys(one, number) for name, one in rows.items()}
+    shared = reduce(partial(np.intersect1d, assume_unique=True), keys.values())
+    inside = {name: np.isin(keys[name], shared) for name in rows}
+    left_out = {name: int(np.count_nonzero(~kept)) for name, kept in inside.items()}
+    return {name: one if inside[name].all() else one.take(inside[name]) for name, one in rows.items()}, left_out
+
+
+def _keys(rows: Rows, number: Mapping[str, int]) -> NDArray[np.int64]:
+    """One number a row, the same for the same stock and minute whichever rows it stands among."""
+    numbers = np.array([number[symbol] for symbol in rows.symbols], dtype=np.int64)
+    return (numbers[rows.symbol] << 32) + rows.start // MINUTE_NS
+
+
+def _walks(
+    request: Request, variants: Sequence[Variant], rows: Mapping[FeatureSet, Rows], progress: Progress
+) -> list[Walk]:
     with workers(request.backend, request.scheduler) as at:
         return [
-            walk(rows, variant, request.training, window=request.window, at=at, progress=progress)
-            for variant in variants
+            walk(rows[one.feature_set], one, request.training, window=request.window, at=at, progress=progress)
+            for one in variants
         ]
 
 
@@ -173,7 +208,8 @@ def random_split(rows: Any, settings: TrainingSettings) -> Figures:
     random = np.random.default_rng(settings.seed)
     tested = random.random(len(rows.label)) < TESTED
     fitted = ~tested & thin(rows.symbol, rows.session, settings.every_nth_row)
-    p = probabilities(*fit(rows.X[fitted], rows.label[fitted], settings), rows.X[tested])
+    taught = taught_labels(rows.outcome, rows.label, settings)
+    p = probabilities(*fit(rows.X[fitted], taught[fitted], settings), rows.X[tested])
     y, outcome = rows.label[tested], rows.outcome[tested]
     half = at_threshold(p, y, outcome, 0.5, settings.round_trip_cost)
     sure = at_threshold(p, y, outcome, settings.min_confidence, settings.round_trip_cost)
@@ -240,7 +276,7 @@ def _evolution_table(found: dict[str, Any]) -> Table:
 
 def show_comparison(found: dict[str, Any], page: Path, console: Console) -> None:
     """The table of the variants and the paired differences on the console."""
-    from trading.compare import HEAD, MEASURES, table_rows
+    from trading.compare import HEAD, MEASURES, said_of_rows, table_rows
 
     table = Table(title="Walk-forward of each", title_justify="left")
     for i, name in enumerate(HEAD):
@@ -257,7 +293,7 @@ def show_comparison(found: dict[str, Any], page: Path, console: Console) -> None
             value = plain(figure["value"], 4, sign=True)
             paired.add_row(entry["variant"], measure, value, interval(figure, 4, sign=True), figure["verdict"])
     console.print(paired)
-    _say(console, [], found, page)
+    _say(console, [line for line in [said_of_rows(found)] if line], found, page)
 
 
 def _say(console: Console, lines: list[str], found: dict[str, Any], page: Path) -> None:

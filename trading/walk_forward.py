@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trading.backends import ALONE, Workers
 from trading.errors import DataError
-from trading.features import FEATURES
+from trading.feature_sets import COLUMNS, FeatureSet
 from trading.fitting import Floats, Kind, Labels, TrainingSettings, probabilities, thin
 
 LEAST_SESSIONS: Final = 5
@@ -28,7 +28,12 @@ LEAST_SESSIONS: Final = 5
 PERMUTED_ROWS: Final = 2000
 """Rows of a session that permutation importance is measured on, at most."""
 
-ALIKE: Final = {"prices together": ("Open", "High", "Low", "Close", "VWAP", "Typical_Price")}
+ALIKE: Final = {
+    "prices together": ("Open", "High", "Low", "Close", "VWAP", "Typical_Price"),
+    "session together": ("From_High", "From_Low", "From_Open", "Session_Time"),
+    "trend together": ("VWAP_Deviation", "MACD_Rel", "MACD_Signal_Rel", "MACD_Hist_Rel", "Return_5", "Return_19"),
+    "volumes together": ("Volume_Habit", "Window_Volume_Habit"),
+}
 """Features that say nearly the same: permuted one by one, each is stood in for by the others."""
 
 Progress = Callable[[str, int, int], None]
@@ -41,12 +46,12 @@ class Variant:
     Attributes:
         kind: kind of model.
         feature_set: name of the columns of X.
-        label_min_profit: a row is taught as won only where its outcome after cost is above this fraction of the price.
-            What it is scored by stays the same: profit after cost.
+        label_min_profit: a row is taught as won only where its outcome after cost is above this fraction of the price
+            (LABEL_MIN_PROFIT).  What it is scored by stays the same: any profit after cost.
     """
 
     kind: Kind = "random_forest"
-    feature_set: str = "document"
+    feature_set: FeatureSet = "document"
     label_min_profit: float = 0.0
 
     @property
@@ -135,17 +140,16 @@ def walk(
     *,
     window: int,
     least: int = LEAST_SESSIONS,
-    features: Sequence[str] = FEATURES,
     at: Workers = ALONE,
     progress: Progress = lambda what, done, of: None,
 ) -> Walk:
     """Score every session that has at least `least` sessions before it, each with a model of its own.
 
     Args:
-        rows: as `trading.dataset.Dataset.load` gives them, sorted by session.
-        settings: the numbers of the training; `variant.kind` stands in for its kind.
+        rows: as `trading.dataset.Dataset.make` gives them, sorted by session: of `variant.feature_set`, and with any
+            profit after cost as label.
+        settings: the numbers of the training; the variant's stand in for its own.
         window: sessions that a model learns from, at most (HISTORY_DAYS).
-        features: names of the columns of `rows.X`.
         at: who does the work; the results are the same.
         progress: called with what is done and how many sessions.
 
@@ -153,10 +157,15 @@ def walk(
         DataError: not one session has so many before it, or a window has one label only.
         UserError: as `Workers.map`.
     """
-    settings = replace(settings, kind=variant.kind)
+    settings = replace(
+        settings,
+        kind=variant.kind,
+        feature_set=variant.feature_set,
+        label_min_profit=variant.label_min_profit,
+    )
     plans = _plans(rows.session, window, least)
-    names, groups = importance_groups(features)
-    taught = replace(rows, label=_taught(rows.outcome, rows.label, settings.round_trip_cost, variant))
+    names, groups = importance_groups(COLUMNS[variant.feature_set])
+    taught = replace(rows, label=taught_labels(rows.outcome, rows.label, settings))
     samples = [importance_sample(plan.end - plan.begin, settings.seed) for plan in plans]
 
     def evening(i: int) -> Evening:
@@ -233,10 +242,11 @@ def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[t
     return tuple(named), tuple(named.values())
 
 
-def _taught(outcome: Floats, label: Labels, cost: float, variant: Variant) -> Labels:
-    if not variant.label_min_profit:
+def taught_labels(outcome: Floats, label: Labels, settings: TrainingSettings) -> Labels:
+    """What a model is taught, of rows whose label is any profit after cost."""
+    if not settings.label_min_profit:
         return label
-    return (outcome > 100.0 * (cost + variant.label_min_profit)).astype(np.int8)
+    return (outcome > 100.0 * (settings.round_trip_cost + settings.label_min_profit)).astype(np.int8)
 
 
 def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[np.int64]:
