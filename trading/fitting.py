@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ Labels = NDArray[np.int8]
 Mask = NDArray[np.bool_]
 Kind = Literal["random_forest", "gradient_boosting"]
 
+LEVELS: Final = 64
+"""Values of a column that a forest may tell apart while it is fitted; as many rows each."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -33,7 +36,8 @@ class TrainingSettings:
     n_estimators: int = 200
     every_nth_row: int = 8
     forest_min_samples_leaf: int = 50
-    forest_max_samples: float = 0.2
+    forest_max_samples: float = 0.03
+    forest_max_features: float = 1.0
     forest_max_depth: int = 10
     boosting_learning_rate: float = 0.05
     boosting_max_leaf_nodes: int = 8
@@ -133,10 +137,30 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None 
     # One OpenMP and BLAS thread: sums shared by threads depend on their number.  The forest's trees are whole tasks.
     with threadpool_limits(1):
         scaler = StandardScaler().fit(X)
-        model = _classifier(settings).fit(scaler.transform(X), y, sample_weight=weight)
+        scaled = scaler.transform(X)
+        if settings.kind == "random_forest":
+            scaled = _in_levels(scaled)
+        model = _classifier(settings).fit(scaled, y, sample_weight=weight)
     if hasattr(model, "n_jobs"):
         model.n_jobs = 1  # below thousands of rows threads cost more than they bring
     return scaler, model
+
+
+def _in_levels(X: Floats) -> NDArray[np.float32]:
+    """The columns in `LEVELS` values each: every value becomes the mean of its quantile bin, in the order they had.
+
+    A tree sorts equal values faster and weighs no cut between them: two thirds of the CPU, and no ROC-AUC lost (see
+    benchmarks/RESULTS.md).  Histogram boosting does the same with 255 bins.  Predictions take the values as they are.
+    The quantiles are of some 10,000 rows, spread over all.
+    """
+    step = 1 + len(X) // 10_000
+    levels = np.empty(X.shape, dtype=np.float32)
+    for column in range(X.shape[1]):
+        values = np.ascontiguousarray(X[:, column])
+        ranks = np.searchsorted(np.quantile(values[::step], np.arange(1, LEVELS) / LEVELS), values)
+        rows = np.maximum(np.bincount(ranks), 1)
+        levels[:, column] = (np.bincount(ranks, weights=values) / rows)[ranks]
+    return levels
 
 
 def _classifier(settings: TrainingSettings) -> Any:
@@ -147,6 +171,7 @@ def _classifier(settings: TrainingSettings) -> Any:
             n_estimators=settings.n_estimators,
             min_samples_leaf=settings.forest_min_samples_leaf,
             max_samples=settings.forest_max_samples,
+            max_features=settings.forest_max_features,
             max_depth=settings.forest_max_depth,
             random_state=settings.seed,
             n_jobs=-1,  # every tree has its own seed: the number of threads changes nothing but the time
