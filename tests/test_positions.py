@@ -681,3 +681,31 @@ def test_a_restart_in_the_middle_of_the_day_changes_nothing(tmp_path: Path) -> N
         here.tick("10:33")
     assert (here.open_orders(), here.trade().as_json(), here.wire.count("POST|PATCH|DELETE")) == before
     assert not here.events("foreign_position", "unclear", "unprotected", "positions_disagree")
+
+
+# -- between two minutes -----------------------------------------------------------------------------------------------
+
+
+def comparisons(here: TradingWorld, minute: str) -> list[str]:
+    """Seconds of the exchange's clock at which the positions were read, from a tick on."""
+    seen: list[str] = []
+
+    def note(request: Any, send: Any) -> Any:
+        seen.append(f"{here.clock.now():%M:%S}")
+        return send()
+
+    here.wire.faults.insert(0, Fault("GET /v2/positions$", note, times=None))
+    here.tick(minute)
+    return seen
+
+
+def test_a_doubt_is_asked_after_until_the_next_minute_and_no_longer(tmp_path: Path) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [Fault("GET /v2/orders\\?", page(404, "{}"), times=None)]
+    assert comparisons(here, "10:33") == ["33:02", "33:07", "33:22", "33:32", "33:42", "33:52"]
+
+
+def test_a_purchase_on_its_way_is_looked_at_twice_and_left_to_the_next_minute(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    assert comparisons(here, "10:31") == ["31:02", "31:07", "31:22"]
+    assert comparisons(here, "10:32") == ["32:02"]

@@ -34,6 +34,7 @@ AUDITED_DAYS = 5
 
 TRIES: Final = 3
 AGAIN: Final = timedelta(seconds=5)
+MINUTE: Final = timedelta(minutes=1)
 """Before the close what came back unclear is tried so many times, so soon."""
 PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15), *4 * (timedelta(seconds=10),))
 """Until what is in doubt is asked again: a minute is long for shares without a stop."""
@@ -123,25 +124,24 @@ class Trader:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        self._ask_again()
+        self._ask_again(self._clock.now() + MINUTE)
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._rules.flatten_minutes) <= now < session.close and not self._controls.stop:
             self._flatten()  # the next minute may be the last
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, until: datetime) -> None:
         """While something about what is held is not known, or a purchase is on its way: compare once more, soon, as
-        long as the next minute is not there.
+        long as the minute lasts.
 
         A purchase that fills in part has no stop until it is seen; to the next minute it is long.
         """
-        next_minute = self._clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
         for look, pause in enumerate(PAUSES):
             waiting = bool(self.positions.entering) and look < LOOKS
             if not self.positions.doubts and not waiting:
                 return
             again = self._clock.now() + pause
-            if look >= LOOKS and again >= next_minute:
+            if look >= LOOKS and again >= until:
                 return
             self._clock.sleep_until(again)
             self._compare()
@@ -252,7 +252,7 @@ class Trader:
         else:
             self._told = ""
             self._minute(session, instant)
-        self._ask_again()
+        self._ask_again(instant + MINUTE)
         self._show()
 
     def _minute(self, session: Session, instant: datetime) -> None:
