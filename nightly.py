@@ -112,10 +112,15 @@ class Learning:
         except Interrupted:
             self._journal.event("retrain_interrupted", session=str(session.date))
             raise
-        except (UserError, OSError) as error:
+        except Exception as error:
             self._journal.event(
-                "retrain_failed", session=str(session.date), reason=str(error), stays_in_service=champion.timestamp
+                "retrain_failed",
+                session=str(session.date),
+                reason=str(error) or type(error).__name__,
+                stays_in_service=champion.timestamp,
             )
+            if not isinstance(error, UserError | OSError):
+                raise  # a defect: the scheduler writes its traceback down, and the run ends with 1
             return
         if model.in_service:
             trader.predictor = Predictor(model, self._settings)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -421,4 +422,22 @@ def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_
     assert [event["event"] for event in events] == ["model_in_service", "retrain_failed"]
     assert events[0]["reason"] == "chosen by hand"
     assert events[1]["stays_in_service"] == first.timestamp
+    assert trader.predictor.model.timestamp == first.timestamp
+
+
+def test_an_evening_that_ends_in_a_defect_says_what_stays_and_hides_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "data", SESSIONS[:5])
+    chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
+    first, _ = ml_trainer.retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]))
+    clock = SimulatedClock(evening(SESSIONS[5]))
+    journal = Journal(chosen.LOGS_DIR, clock)
+    world = SimpleNamespace(clock=clock, market=market_of(chosen.DATA_DIR))
+    no_source: Any = object()
+    learning = Learning(world, chosen, new_york_calendar(), no_source, Output(), journal, Stops())  # type: ignore[arg-type]
+    trader = SimpleNamespace(predictor=Predictor(first, chosen))
+    with pytest.raises(AttributeError):
+        learning.retrain(trader, SESSIONS[5])
+    journal.close()
+    (event,) = read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl")))
+    assert (event["event"], event["stays_in_service"]) == ("retrain_failed", first.timestamp)
     assert trader.predictor.model.timestamp == first.timestamp
