@@ -68,6 +68,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--stream-port", metavar="N", type=int, help="port of the websocket streams (default: port + 1; 0: none)"
     )
+    found.add_argument(
+        "--margin", action="store_true", help="a margin account, 2x, which may sell short (default: a cash account)"
+    )
+    found.add_argument(
+        "--fractionable", action="store_true", help="take orders for parts of shares and for dollars (default: not)"
+    )
     for name, what in CHANCES.items():
         found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
     found.add_argument("--chance-seed", metavar="N", type=int, default=0, help="seed of what is drawn (default: 0)")
@@ -165,6 +171,8 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
             conduct=conduct,
             late_bars=options.late_bars,
             revised_bars=options.revised_bars,
+            margin=options.margin,
+            fractionable=options.fractionable,
         )
     except (StateError, ValueError) as error:
         raise BadInput(str(error)) from error

@@ -1,6 +1,7 @@
-"""Cash, positions and fills of one account.  Long only; money is exact, nothing is rounded but a cost on a part sale.
+"""Cash, positions and fills of one account; money is exact, nothing is rounded but the cost of a part that is closed.
 
-At every instant `start + realised == cash + cost of what is held`, to the last digit.
+A short position has a negative quantity, and a negative cost: what its sale brought.  At every instant
+`start + realised == cash + cost of what is held`, to the last digit.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from paper_exchange.wire import Shares, shares, size
+
 COST_PLACES = Decimal("0.0001")
+FINE_PLACES = Decimal("0.000000000001")  # where parts of shares are held
 
 
 @dataclass(frozen=True)
@@ -23,22 +27,22 @@ class Fill:
     order_id: str
     symbol: str
     side: str
-    qty: int
+    qty: Shares
     price: Decimal
     at: int
     bar: int
-    cumulative: int = 0
-    leaves: int = 0
+    cumulative: Shares = 0
+    leaves: Shares = 0
 
 
 @dataclass
 class Holding:
-    """Shares of one stock, what they cost in dollars, and how many were held over the last close."""
+    """Shares of one stock, what they cost in dollars, how many were held over the last close; short: all negative."""
 
     symbol: str
-    qty: int = 0
+    qty: Shares = 0
     cost: Decimal = Decimal(0)
-    overnight: int = 0
+    overnight: Shares = 0
 
     @property
     def average(self) -> Decimal:
@@ -48,7 +52,10 @@ class Holding:
 
 @dataclass
 class Ledger:
-    """The account's books: `start` and `cash` in dollars, holdings by symbol, every fill in order."""
+    """The account's books: `start` and `cash` in dollars, holdings by symbol, every fill in order.
+
+    `margin` says that it may borrow: cash for shares, and shares to sell them short.
+    """
 
     start: Decimal
     cash: Decimal
@@ -56,41 +63,51 @@ class Ledger:
     holdings: dict[str, Holding] = field(default_factory=dict)
     fills: list[Fill] = field(default_factory=list)
     equity_at_close: dict[date, Decimal] = field(default_factory=dict)
+    margin: bool = False
 
-    def qty(self, symbol: str) -> int:
-        """Shares held."""
+    def qty(self, symbol: str) -> Shares:
+        """Shares held; a negative number of a stock that was sold short."""
         holding = self.holdings.get(symbol)
         return holding.qty if holding else 0
 
     def apply(self, fill: Fill) -> None:
-        """Book one fill.
+        """Book one fill.  A position is opened, added to or closed by it, never turned into one of the other side.
 
         Raises:
-            ValueError: it sells shares that are not held, or spends cash that is not there.
+            ValueError: it closes more than is held, spends cash that is not there, or sells short without margin.
         """
-        value = fill.qty * fill.price
-        if fill.side == "buy":
-            if value > self.cash:
-                raise ValueError(f"fill of {fill.symbol} costs {value}, cash is {self.cash}")
-            holding = self.holdings.setdefault(fill.symbol, Holding(fill.symbol))
-            holding.qty += fill.qty
-            holding.cost += value
-            self.cash -= value
+        signed = fill.qty if fill.side == "buy" else -fill.qty
+        held = self.qty(fill.symbol)
+        if (held < 0 < signed) or (signed < 0 < held):
+            self._close(fill, signed)
         else:
-            self._sell(fill, value)
+            self._open(fill, signed)
+        self.cash -= signed * fill.price
         self.fills.append(fill)
 
-    def _sell(self, fill: Fill, value: Decimal) -> None:
-        holding = self.holdings.get(fill.symbol)
-        if holding is None or holding.qty < fill.qty:
+    def _open(self, fill: Fill, signed: Shares) -> None:
+        if not self.margin and signed < 0:
             raise ValueError(f"fill sells {fill.qty} {fill.symbol}, held are {self.qty(fill.symbol)}")
-        share = holding.cost * fill.qty / holding.qty
-        cost = holding.cost if fill.qty == holding.qty else share.quantize(COST_PLACES, ROUND_HALF_EVEN)
-        holding.qty -= fill.qty
+        if not self.margin and signed * fill.price > self.cash:
+            raise ValueError(f"fill of {fill.symbol} costs {signed * fill.price}, cash is {self.cash}")
+        holding = self.holdings.setdefault(fill.symbol, Holding(fill.symbol))
+        holding.qty = shares(holding.qty + signed)
+        holding.cost += signed * fill.price
+
+    def _close(self, fill: Fill, signed: Shares) -> None:
+        holding = self.holdings[fill.symbol]
+        if fill.qty > size(holding.qty):
+            raise ValueError(f"fill {fill.side}s {fill.qty} {fill.symbol}, held are {holding.qty}")
+        whole = isinstance(holding.qty, int) and isinstance(fill.qty, int)
+        part = (holding.cost * fill.qty / size(holding.qty)).quantize(
+            COST_PLACES if whole else FINE_PLACES, ROUND_HALF_EVEN
+        )
+        cost = holding.cost if fill.qty == size(holding.qty) else part
+        holding.qty = shares(holding.qty + signed)
         holding.cost -= cost
-        holding.overnight = min(holding.overnight, holding.qty)
-        self.cash += value
-        self.realised += value - cost
+        if size(holding.overnight) > size(holding.qty):
+            holding.overnight = holding.qty
+        self.realised += -signed * fill.price - cost
         if not holding.qty:
             del self.holdings[fill.symbol]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from paper_exchange.orders import Order
+from paper_exchange.wire import Shares
 
 
 class Book:
@@ -65,27 +66,26 @@ class Book:
         """Open orders of one stock in the order in which they came."""
         return sorted((one for one in self.open.values() if one.symbol == symbol), key=lambda one: one.sequence)
 
-    def selling(self, symbol: str) -> list[Order]:
-        """Open orders that hold shares back: sells, legs only once they are awake."""
-        return [one for one in self.open_in(symbol) if not one.buy and one.awake and not one.waits_for]
+    def closing(self, symbol: str) -> list[Order]:
+        """Open orders that hold shares back: those that close a position, legs only once they are awake."""
+        return [one for one in self.open_in(symbol) if not one.opening and one.awake and not one.waits_for]
 
-    def held(self, symbol: str, without: str | None = None) -> int:
-        """Shares held back by open sells; a stop and a target on the same shares hold them once."""
-        most: dict[str, int] = {}
-        for order in self.selling(symbol):
+    def held(self, symbol: str, without: str | None = None) -> Shares:
+        """Shares held back by open orders that close; a stop and a target on the same shares hold them once."""
+        most: dict[str, Shares] = {}
+        for order in self.closing(symbol):
             if order.group != without:
                 most[order.group] = max(most.get(order.group, 0), order.remaining, self._successor(order).remaining)
         return sum(most.values())
 
     def reserved(self, without: str | None = None) -> Decimal:
-        """Dollars kept back by open buys; by one that is being replaced, the larger of the two sums."""
+        """Dollars kept back by open orders that open; by one that is being replaced, the larger of the two sums."""
         total = Decimal(0)
         for one in self.open.values():
-            if one.buy and one.id != without and not one.waits_for:
-                total += one.remaining * one.reserve
+            if one.opening and one.id != without and not one.waits_for:
+                total += one.kept_back
                 if one.successor:
-                    new = self._successor(one)
-                    total += max(Decimal(0), new.remaining * new.reserve - one.remaining * one.reserve)
+                    total += max(Decimal(0), self._successor(one).kept_back - one.kept_back)
         return total
 
     def _successor(self, order: Order) -> Order:

@@ -9,7 +9,18 @@ from paper_exchange.calendar import day_of
 from paper_exchange.engine import Engine
 from paper_exchange.orders import Order
 from paper_exchange.validation import Draft
-from paper_exchange.wire import FORBIDDEN, MINUTE, NEW_YORK, ApiError, against_rule, bad_parameter, number, to_ns
+from paper_exchange.wire import (
+    FORBIDDEN,
+    MINUTE,
+    NEW_YORK,
+    ApiError,
+    Shares,
+    against_rule,
+    bad_parameter,
+    number,
+    size,
+    to_ns,
+)
 
 MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
 GTC_DAYS, AGED_AT = 90, time(16, 15)
@@ -57,8 +68,61 @@ def _ninety_days(now: int) -> int:
     return to_ns(datetime.combine(day, AGED_AT, NEW_YORK))
 
 
-def reserve_of(kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None) -> Decimal:
-    """Dollars a share that a buy keeps back: its limit; else 3% over the stop or the last price."""
+def intent_of(engine: Engine, draft: Draft) -> str:
+    """Whether an order opens or closes: it closes a position of the other side, and opens where there is none.
+
+    In an account that cannot sell short every sale closes.
+
+    Raises:
+        ApiError: 422 if the request says otherwise.
+    """
+    held = engine.ledger.qty(draft.symbol)
+    if draft.side == "buy":
+        found = "buy_to_close" if held < 0 else "buy_to_open"
+    else:
+        found = "sell_to_close" if held > 0 or not engine.ledger.margin else "sell_to_open"
+    if draft.intent and draft.intent != found and (held or engine.ledger.margin):
+        raise against_rule(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
+    return found
+
+
+def check_short(engine: Engine, draft: Draft, now: int) -> None:
+    """403 if a sale that opens a short position is not allowed: by the account, the stock, or an open order."""
+    if not engine.may_short or engine.money.multiplier(now) < 2:
+        raise _no_short(engine, draft.symbol)
+    if not engine.tape.listings[draft.symbol].shortable:
+        raise ApiError(403, f'asset "{draft.symbol}" cannot be sold short', FORBIDDEN)
+    if draft.fractional:
+        raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
+
+
+def check_other_openings(engine: Engine, draft: Draft) -> None:
+    """403 if an open order would open a position of the other side in the same stock."""
+    for order in engine.book.open_in(draft.symbol):
+        if order.opening and order.side != draft.side:
+            what = ("long buy", "short sell") if draft.side == "buy" else ("short sell", "long buy")
+            raise ApiError(403, f"cannot open a {what[0]} while a {what[1]} order is open", FORBIDDEN)
+
+
+def _no_short(engine: Engine, symbol: str) -> ApiError:
+    shortable = engine.tape.listings[symbol].shortable
+    return ApiError(
+        403, "account is not allowed to short" if shortable else f'asset "{symbol}" cannot be sold short', FORBIDDEN
+    )
+
+
+def reserve_of(
+    kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None, buy: bool = True
+) -> Decimal:
+    """Dollars a share that an order which opens keeps back.
+
+    A buy: its limit; else 3% over the stop or the last price.  A short sale: 3% over the last price, or its limit or
+    stop where that is more.
+    """
+    if not buy:
+        known = [one for one in (limit, stop) if one is not None]
+        above = [] if price is None else [(price * MARKET_BUFFER).quantize(Decimal("0.0001"))]
+        return max([*known, *above], default=Decimal(0))
     if limit is not None:
         return limit
     base = stop if stop is not None else price
@@ -100,33 +164,32 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
         )
 
 
-def check_buying_power(engine: Engine, cost: Decimal, without: str | None = None) -> None:
+def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | None = None) -> None:
     """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
-    power = engine.ledger.cash - engine.book.reserved(without=without)
+    power = engine.money.excess(now, without=without)
     if cost > power:
+        shown = max(power, Decimal(0)) if engine.ledger.margin else power
         raise ApiError(
-            403, "insufficient buying power", FORBIDDEN, buying_power=number(power, 2), cost_basis=number(cost, 2)
+            403, "insufficient buying power", FORBIDDEN, buying_power=number(shown, 2), cost_basis=number(cost, 2)
         )
 
 
-def check_shares(engine: Engine, symbol: str, qty: int, without: str | None = None) -> None:
-    """403 if that many shares are not there, or are held back by other orders than the group `without`."""
-    existing = engine.ledger.qty(symbol)
+def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None = None) -> None:
+    """403 if a position has less than that many shares, or other orders than the group `without` hold them back."""
+    existing = size(engine.ledger.qty(symbol))
     if not existing:
-        listing = engine.tape.listings[symbol]
-        short = "account is not allowed to short" if listing.shortable else f'asset "{symbol}" cannot be sold short'
-        raise ApiError(403, short, FORBIDDEN)
+        raise _no_short(engine, symbol)
     held = engine.book.held(symbol, without=without)
     available = existing - held
     if qty > available:
-        related = [one.id for one in engine.book.selling(symbol) if one.group != without]
+        related = [one.id for one in engine.book.closing(symbol) if one.group != without]
         raise ApiError(
             403,
-            f"insufficient qty available for order (requested: {qty}, available: {available})",
+            f"insufficient qty available for order (requested: {number(qty)}, available: {number(available)})",
             FORBIDDEN,
-            available=str(available),
-            existing_qty=str(existing),
-            held_for_orders=str(held),
+            available=number(available),
+            existing_qty=number(existing),
+            held_for_orders=number(held),
             related_orders=related,
             symbol=symbol,
         )

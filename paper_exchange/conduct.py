@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from paper_exchange.wire import MINUTE
+from paper_exchange.wire import MINUTE, Shares
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,12 @@ class Conduct:
         """Nanoseconds that a request about an order stays pending."""
         return round(self.latency * 10**9)
 
-    def part(self, qty: int, sequence: int, bar: int) -> int:
-        """How many of `qty` shares an order (by its sequence number) gets in a bar (by its start): at least one."""
-        if not self.partial_fills or qty < 2:
+    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
+        """How many of `qty` shares an order (by its sequence number) gets in a bar (by its start): at least one.
+
+        What is no whole number of shares is filled at once.
+        """
+        if not self.partial_fills or qty < 2 or not isinstance(qty, int):
             return qty
         random = Random(f"{self.seed}:{sequence}:{bar // MINUTE}")
         return random.randint(1, qty - 1) if random.random() < self.partial_fills else qty

@@ -8,27 +8,46 @@ from typing import Any
 from paper_exchange.checks import (
     check_buying_power,
     check_client_id,
+    check_other_openings,
     check_replaceable,
     check_shares,
+    check_short,
     check_trading,
     check_wash_trade,
+    intent_of,
     lifetime,
     reserve_of,
 )
 from paper_exchange.engine import Engine
 from paper_exchange.orders import Order
+from paper_exchange.trailing import Trail
 from paper_exchange.validation import (
     Draft,
     Leg,
     check_asset,
+    check_class,
+    check_fractional,
     check_levels,
     client_id_of,
     draft_of,
+    shares_of,
     tidy_price,
     time_in_force_of,
-    whole_shares,
+    trail_of,
 )
-from paper_exchange.wire import MINUTE, ApiError, against_rule, bad_parameter, not_found, parse_decimal
+from paper_exchange.wire import (
+    FORBIDDEN,
+    MINUTE,
+    SMALLEST_PART,
+    ApiError,
+    against_rule,
+    bad_parameter,
+    not_found,
+    number,
+    parse_decimal,
+    shares,
+    size,
+)
 
 
 def submit(engine: Engine, body: Any, now: int) -> Order:
@@ -39,36 +58,65 @@ def submit(engine: Engine, body: Any, now: int) -> Order:
     """
     draft = draft_of(body)
     check_trading(engine)
-    check_asset(draft, engine.tape.listings.get(draft.symbol))
+    listing = check_asset(draft, engine.tape.listings.get(draft.symbol))
     if engine.tape.halted(draft.symbol, now):
         raise against_rule(f'asset "{draft.symbol}" is not tradable')
     check_client_id(engine, draft.client_order_id)
+    intent = intent_of(engine, draft)
+    opening = intent.endswith("open")
+    check_class(draft, opening)
+    check_fractional(draft, listing, engine.configurations["fractional_trading"] or not opening)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
     times = lifetime(engine, draft.time_in_force, draft.extended_hours, now + engine.conduct.delay)
     check_wash_trade(engine, draft)
-    reserve = reserve_of(draft.type, draft.limit_price, draft.stop_price, price) if draft.side == "buy" else Decimal(0)
-    if draft.side == "buy":
-        check_buying_power(engine, draft.qty * reserve)
+    head = _head(engine, draft, intent, price, times, now)
+    check_account(engine, head, draft, now)
+    return _enter(engine, head, draft, now)
+
+
+def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
+    """403 if the account cannot pay what an order opens, may not open it, or has not what it closes."""
+    if order.opening:
+        if not order.buy:
+            check_short(engine, draft, now)
+        check_other_openings(engine, draft)
+        check_buying_power(engine, order.kept_back, now)
+    elif order.buy and draft.fractional:
+        raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
     else:
-        check_shares(engine, draft.symbol, draft.qty)
-    return _enter(engine, draft, reserve, times, now)
+        check_shares(engine, order.symbol, order.qty)
 
 
-def _enter(engine: Engine, draft: Draft, reserve: Decimal, times: tuple[int, int], now: int) -> Order:
+def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int) -> Order:
+    """The order of a draft; it has no ids yet."""
     live_from, expires_at = times
-    sequence, order_id, client_id = engine.next_ids()
+    trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
+    stop = draft.stop_price
+    if draft.type == "trailing_stop":
+        if price is None or trail.stop(price) <= 0:
+            raise against_rule("trail_price must be less than the market price", market_price=number(price))
+        stop = trail.stop(price)
+    qty = draft.qty
+    if draft.notional is not None:
+        at = draft.limit_price or price
+        if at is None:
+            raise against_rule(f'asset "{draft.symbol}" has no market price: give qty, not notional')
+        qty = shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
     delay = engine.conduct.delay
-    head = Order(
-        id=order_id,
-        sequence=sequence,
-        client_order_id=draft.client_order_id or client_id,
+    reserve = Decimal(0)
+    if intent.endswith("open"):
+        reserve = reserve_of(draft.type, draft.limit_price, stop, price, draft.side == "buy")
+    return Order(
+        id="",
+        sequence=0,
+        client_order_id=draft.client_order_id or "",
         symbol=draft.symbol,
         asset_id=engine.asset_id(draft.symbol),
         side=draft.side,
         type=draft.type,
         time_in_force=draft.time_in_force,
-        qty=draft.qty,
+        qty=qty,
         created_at=now,
         updated_at=now,
         submitted_at=now,
@@ -79,10 +127,20 @@ def _enter(engine: Engine, draft: Draft, reserve: Decimal, times: tuple[int, int
         order_class=draft.order_class,
         role={"": "simple", "oco": "target"}.get(draft.order_class, "entry"),
         limit_price=draft.limit_price,
-        stop_price=draft.stop_price,
+        stop_price=stop,
         extended_hours=draft.extended_hours,
         reserve=reserve,
+        intent=intent,
+        notional=draft.notional,
+        trail_price=draft.trail_price,
+        trail_percent=draft.trail_percent,
+        hwm=price if draft.type == "trailing_stop" else None,
     )
+
+
+def _enter(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
+    head.sequence, head.id, client_id = engine.next_ids()
+    head.client_order_id = head.client_order_id or client_id
     engine.book.add(head)
     legs = [("stop", draft.stop)] if draft.order_class == "oco" else [("target", draft.target), ("stop", draft.stop)]
     for role, leg in legs:
@@ -94,13 +152,15 @@ def _enter(engine: Engine, draft: Draft, reserve: Decimal, times: tuple[int, int
 
 def _leg(engine: Engine, head: Order, role: str, leg: Leg) -> Order:
     sequence, order_id, client_id = engine.next_ids()
+    side = head.side if head.order_class == "oco" else "sell" if head.buy else "buy"
     return Order(
         id=order_id,
         sequence=sequence,
         client_order_id=client_id,
         symbol=head.symbol,
         asset_id=head.asset_id,
-        side="sell",
+        side=side,
+        intent=f"{side}_to_close",
         type=leg.type,
         time_in_force=head.time_in_force,
         qty=head.qty,
@@ -180,8 +240,8 @@ def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
         raise bad_parameter("request body format is invalid")
     check_replaceable(order)
     new = _changed(engine, order, body, now)
-    if order.buy:
-        check_buying_power(engine, new.remaining * new.reserve, without=order.id)
+    if order.opening:
+        check_buying_power(engine, new.kept_back, now, without=order.id)
     elif order.awake:
         check_shares(engine, order.symbol, new.qty, without=order.group)
     new.sequence, new.id, generated = engine.next_ids()
@@ -202,18 +262,25 @@ def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Or
     terms: dict[str, Any] = {}
     if body.get("notional") not in (None, ""):
         raise bad_parameter("notional orders cannot be replaced")
+    if order.notional is not None:
+        raise against_rule("notional orders cannot be replaced")
     if body.get("qty") not in (None, ""):
-        terms["qty"] = whole_shares(body["qty"])
+        terms["qty"] = shares_of(body["qty"])
+        if terms["qty"] != order.remaining and not (isinstance(terms["qty"], int) and isinstance(order.qty, int)):
+            raise against_rule("qty of fractional orders cannot be changed")
     if body.get("time_in_force") not in (None, ""):
         terms["time_in_force"] = _lasting(body["time_in_force"], order)
     for field in ("limit_price", "stop_price"):
         price = tidy_price(body.get(field), field)
         if price is not None:
-            if getattr(order, field) is None:
+            if getattr(order, field) is None or order.type == "trailing_stop":
                 raise bad_parameter(f"{order.type} orders must not have {field.replace('_', ' ')}")
             terms[field] = price
     if body.get("trail") not in (None, ""):
-        raise bad_parameter("trail is for trailing_stop orders, which this exchange does not take")
+        if order.type != "trailing_stop":
+            raise bad_parameter(f"{order.type} orders must not have trail")
+        field = "trail_price" if order.trail_price is not None else "trail_percent"
+        terms[field] = trail_of(body["trail"], field)
     check_client_id(engine, client_id_of(body.get("client_order_id")))
     if all(getattr(order, field) == value for field, value in terms.items()):
         raise against_rule("order parameters are not changed")
@@ -232,40 +299,48 @@ def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> O
     if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
         new.live_from, new.expires_at = lifetime(engine, new.time_in_force, new.extended_hours, now)
     new.live_from = max((now + engine.conduct.delay) // MINUTE * MINUTE, order.live_from)
-    if new.buy:
+    new.follow(order.hwm)
+    if (new.stop_price or 1) <= 0:
+        raise against_rule("trail must be less than the market price", market_price=number(order.hwm))
+    if new.opening:
         price = engine.tape.last_price(order.symbol, now)
-        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price)
+        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price, new.buy)
     return new
 
 
 def _lasting(value: Any, order: Order) -> str:
     """A time in force that an order can be moved to: day or gtc, or the one it has."""
     found = time_in_force_of(value)
+    if found != order.time_in_force and not isinstance(order.qty, int):
+        raise against_rule("fractional orders must be DAY orders")
     if found not in ("day", "gtc") and found != order.time_in_force:
         raise against_rule(f"time_in_force cannot be changed to {found}")
     return found
 
 
 def close_position(engine: Engine, symbol: str, qty: Any, percentage: Any, now: int) -> Order:
-    """Sell a position, or a part of it, at market.
+    """Sell a position (or buy back a short one), or a part of it, at market.
 
     Raises:
         ApiError: 404 if it does not exist, 403 if other orders hold the shares, 422 for a bad part.
     """
-    existing = engine.ledger.qty(symbol)
-    if not existing:
+    held = engine.ledger.qty(symbol)
+    if not held:
         raise not_found("position does not exist")
+    existing = size(held)
     if qty not in (None, "") and percentage not in (None, ""):
         raise bad_parameter("only one of qty or percentage is allowed")
-    shares = existing
+    wanted = existing
     if qty not in (None, ""):
-        shares = whole_shares(qty)
+        wanted = shares_of(qty)
     elif percentage not in (None, ""):
         part = parse_decimal(percentage, "percentage")
         if part is None or not 0 < part <= 100:
             raise bad_parameter("percentage must be between 0 and 100")
-        shares = int((existing * part / 100).to_integral_value(ROUND_FLOOR))
-        if not shares:
+        smallest = SMALLEST_PART if held > 0 and engine.tape.listings[symbol].fractionable else Decimal(1)
+        wanted = shares((existing * part / 100).quantize(smallest, ROUND_FLOOR))
+        if not wanted:
             raise bad_parameter("percentage is less than one share")
-    body = {"symbol": symbol, "qty": shares, "side": "sell", "type": "market", "time_in_force": "day"}
+    side = "sell" if held > 0 else "buy"
+    body = {"symbol": symbol, "qty": wanted, "side": side, "type": "market", "time_in_force": "day"}
     return submit(engine, body, now)

@@ -7,7 +7,7 @@ passed.  A bar is looked at once, when it is over; what it does to an order is d
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -19,10 +19,11 @@ from paper_exchange.conduct import Conduct
 from paper_exchange.events import Events
 from paper_exchange.execution import Execution
 from paper_exchange.life import Life
+from paper_exchange.margin import Money
 from paper_exchange.store import Saved, Store
 from paper_exchange.tape import Tape
 from paper_exchange.validation import CONFIGURATIONS
-from paper_exchange.wire import MINUTE, to_ns
+from paper_exchange.wire import MINUTE, against_rule, to_ns
 
 NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
 
@@ -38,6 +39,7 @@ class Engine:
         store: Store | None = None,
         account: str = "paper",
         conduct: Conduct | None = None,
+        configurations: Mapping[str, Any] | None = None,
     ) -> None:
         self.tape = tape
         self.calendar: Calendar = tape.calendar
@@ -52,11 +54,13 @@ class Engine:
         self.created_at = saved.created_at if saved else self.processed
         self._saved_fills = len(self.ledger.fills)
         self._saved_at = self.processed if saved else -1
-        self.configurations = CONFIGURATIONS | (saved.configurations if saved else {})
+        self.configurations = CONFIGURATIONS | dict(configurations or {}) | (saved.configurations if saved else {})
+        self.ledger.margin = self.configurations["max_margin_multiplier"] != "1"
+        self.money = Money(tape, self.ledger, self.book)
         self.conduct = conduct or Conduct()
         self.events = Events()
         self.life = Life(self.book, self.events)
-        self._execution = Execution(tape, self.ledger, self.book, self.life, self.conduct, self.account_id)
+        self._execution = Execution(tape, self.money, self.ledger, self.book, self.life, self.conduct, self.account_id)
 
     # -- identity --------------------------------------------------------------------------------------------------
 
@@ -75,9 +79,27 @@ class Engine:
         return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
     def configure(self, changes: dict[str, Any]) -> None:
-        """Change the account's configurations; saved at once."""
+        """Change the account's configurations; saved at once.
+
+        Raises:
+            ApiError: 422 if it would end the margin that positions or open orders rest on.
+        """
+        margin = (self.configurations | changes)["max_margin_multiplier"] != "1"
+        if self.ledger.margin and not margin and self._borrows():
+            raise against_rule("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
         self.configurations |= changes
+        self.ledger.margin = margin
         self.save()
+
+    def _borrows(self) -> bool:
+        short = any(holding.qty < 0 for holding in self.ledger.holdings.values())
+        selling = any(order.opening and not order.buy for order in self.book.open.values())
+        return short or selling or self.ledger.cash < self.book.reserved()
+
+    @property
+    def may_short(self) -> bool:
+        """Whether the account may sell short at all, as far as its configurations go."""
+        return self.ledger.margin and not self.configurations["no_shorting"]
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -116,24 +138,7 @@ class Engine:
         for order in list(self.book.open.values()):
             self.life.settle(order, until)
         if until == session.close:
-            self.ledger.close_day(session.day, self.equity(until))
-
-    # -- money -----------------------------------------------------------------------------------------------------
-
-    def value(self, symbol: str, instant: int) -> Decimal:
-        """A share's price: the newest close that is over; what it cost where there is none."""
-        price = self.tape.last_price(symbol, instant)
-        return self.ledger.holdings[symbol].average if price is None else price
-
-    def equity(self, instant: int) -> Decimal:
-        """Cash and the value of what is held, in dollars."""
-        return self.ledger.cash + sum(
-            (holding.qty * self.value(symbol, instant) for symbol, holding in self.ledger.holdings.items()), Decimal(0)
-        )
-
-    def buying_power(self) -> Decimal:
-        """Cash that no open buy keeps back."""
-        return self.ledger.cash - self.book.reserved()
+            self.ledger.close_day(session.day, self.money.equity(until))
 
     def last_equity(self, instant: int) -> Decimal:
         """Equity at the close of the session before the instant's date."""

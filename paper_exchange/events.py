@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from paper_exchange.account import Fill
 from paper_exchange.orders import Order, to_wire
-from paper_exchange.wire import number, rfc3339
+from paper_exchange.wire import Shares, number, rfc3339
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class TradeEvent:
     order: dict[str, Any]
     fill: Fill | None = None
     execution_id: str | None = None
-    position_qty: int = 0
+    position_qty: Shares = 0
 
     def data(self) -> dict[str, Any]:
         """The `data` of a trade_updates message."""
@@ -54,11 +53,11 @@ class Events:
         order: Order,
         at: int,
         fill: Fill | None = None,
-        position_qty: Decimal | int = 0,
+        position_qty: Shares = 0,
         execution_id: str | None = None,
     ) -> None:
         """Something has happened to an order."""
         if self._listeners:
-            found = TradeEvent(event, at, to_wire(order), fill, execution_id, int(position_qty))
+            found = TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty)
             for listener in list(self._listeners):
                 listener(found)

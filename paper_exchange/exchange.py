@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,17 +23,18 @@ from paper_exchange.orders import Order
 from paper_exchange.published import PublishedTape
 from paper_exchange.store import Store
 from paper_exchange.tape import Halt, Tape
-from paper_exchange.wire import from_ns
+from paper_exchange.wire import Shares, from_ns
 
 T = TypeVar("T")
+MARGIN = {"max_margin_multiplier": "2", "no_shorting": False}
 
 
 @dataclass(frozen=True)
 class HeldShares:
-    """Shares of one stock and what they cost in dollars, in all."""
+    """Shares of one stock and what they cost in dollars, in all; sold short: both negative."""
 
     symbol: str
-    qty: int
+    qty: Shares
     cost: Decimal
 
 
@@ -63,7 +64,9 @@ class PaperExchange:
     in memory.  `keys` are the key id and secret to accept, None accepts any that are not empty.  `rate_limit` is in
     requests a minute of the exchange's clock and a key, None enforces none.  `conduct` says how it behaves beyond the
     rules (partial fills, latency), `halts` which stocks do not trade when.  `late_bars` and `revised_bars` are the
-    probabilities that market data shows a bar up to 90 s late, or at first wrong and right 30 s later.
+    probabilities that market data shows a bar up to 90 s late, or at first wrong and right 30 s later.  `margin` makes
+    it a margin account that may sell short, `fractionable` lets every stock be traded in parts of shares; both begin
+    the account's configurations.
 
     Raises:
         StateError: the state file cannot be used.
@@ -84,6 +87,8 @@ class PaperExchange:
         halts: Sequence[Halt] = (),
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
+        margin: bool = False,
+        fractionable: bool = False,
     ) -> None:
         self._lock = threading.RLock()
         self._store = Store(state_path) if state_path else None
@@ -91,9 +96,12 @@ class PaperExchange:
         if late_bars or revised_bars:
             seed = conduct.seed if conduct else 0
             shown = PublishedTape(market, xnys(), halts, late=late_bars, revised=revised_bars, seed=seed)
+        if fractionable:
+            tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         self._shown = shown
         self._keys = keys
-        self._engine = Engine(tape, now, Decimal(cash), self._store, account, conduct)
+        configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})
+        self._engine = Engine(tape, now, Decimal(cash), self._store, account, conduct, configurations)
         self.description = market.description
         self.app: Flask = make_app(self._engine, shown, self._lock, keys, rate_limit)
 
@@ -122,8 +130,8 @@ class PaperExchange:
                 start=ledger.start,
                 cash=ledger.cash,
                 realised=ledger.realised,
-                equity=self._engine.equity(now),
-                buying_power=self._engine.buying_power(),
+                equity=self._engine.money.equity(now),
+                buying_power=self._engine.money.buying_power(now),
                 positions={one.symbol: HeldShares(one.symbol, one.qty, one.cost) for one in ledger.holdings.values()},
                 fills=tuple(ledger.fills),
                 orders=tuple(Order(**vars(order)) for order in self._engine.book.orders.values()),

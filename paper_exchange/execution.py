@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import uuid
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from paper_exchange.account import Fill, Ledger
 from paper_exchange.book import Book
 from paper_exchange.calendar import Session
 from paper_exchange.conduct import Conduct
 from paper_exchange.life import Life
-from paper_exchange.matching import NOTHING, Bar, Entered, Match, auction, match, match_exit
+from paper_exchange.margin import Money
+from paper_exchange.matching import NOTHING, STOPS, Bar, Entered, Match, auction, match, match_exit
 from paper_exchange.orders import Order
 from paper_exchange.tape import Tape
-from paper_exchange.wire import MINUTE
+from paper_exchange.wire import MINUTE, SMALLEST_PART, Shares, shares, size
 
 
 class Execution:
     """Matches one account's orders on one tape.  A bar is looked at once, when it is over."""
 
-    def __init__(self, tape: Tape, ledger: Ledger, book: Book, life: Life, conduct: Conduct, account_id: str) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        money: Money,
+        ledger: Ledger,
+        book: Book,
+        life: Life,
+        conduct: Conduct,
+        account_id: str,
+    ) -> None:
         self._tape = tape
+        self._money = money
         self._ledger = ledger
         self._book = book
         self._life = life
@@ -52,7 +63,7 @@ class Execution:
                 self._match_entry(order, bar, session)
 
     def _match_entry(self, order: Order, bar: Bar, session: Session) -> None:
-        found = match(order.terms, bar)
+        found = match(order.terms, bar) if order.hwm is None or order.triggered else self._follow(order, bar)
         if order.time_in_force in ("opg", "cls"):
             found = _in_auction(order, bar, session)
         self._note_trigger(order, found, bar)
@@ -62,12 +73,24 @@ class Execution:
         if not legs or not self._wake(legs, order, bar):
             return
         at_open = found.price == bar.open
-        falling = Entered.FALLING if order.type == "limit" or order.triggered else Entered.RISING
-        self._match_exits(legs[0], bar, Entered.AT_OPEN if at_open else falling)
+        falling = order.buy == (order.type == "limit" or order.triggered)
+        inside = Entered.FALLING if falling else Entered.RISING
+        self._match_exits(legs[0], bar, Entered.AT_OPEN if at_open else inside)
+
+    def _follow(self, order: Order, bar: Bar) -> Match:
+        """A trailing stop in a bar: its stop as it is; then the mark that the bar makes, and what is certain of it."""
+        found = match(order.terms, bar)
+        if found.price is not None or order.hwm is None:
+            return found
+        mark = order.trail.mark(order.hwm, bar, whole=bar.start >= order.submitted_at)
+        if mark != order.hwm:
+            order.follow(mark)
+            self._book.touch(order)
+        return Match(bar.close) if order.trail.passed(mark, bar) else NOTHING
 
     def _wake(self, legs: list[Order], entry: Order, bar: Bar) -> bool:
-        """Wake the legs for what the entry bought, or what is left of it: parts may have been sold meanwhile."""
-        free = self._ledger.qty(entry.symbol) - self._book.held(entry.symbol)
+        """Wake the legs for what the entry opened, or what is left of it: parts may have been closed meanwhile."""
+        free = size(self._ledger.qty(entry.symbol)) - self._book.held(entry.symbol)
         qty = min(entry.filled_before + entry.filled_qty, free)
         if qty < 1:
             for leg in legs:
@@ -103,31 +126,45 @@ class Execution:
     def _fill(self, order: Order, price: Decimal, bar: Bar) -> bool:
         """Book a fill; an order that the account cannot pay or deliver ends instead."""
         at = bar.start + MINUTE
+        if order.notional is not None:
+            self._count(order, order.notional, price)
         qty = order.remaining
-        if order.time_in_force != "fok":
+        if order.time_in_force != "fok" and order.notional is None:
             qty = self._conduct.part(qty, order.sequence, bar.start)
-        if not qty:
+        if not qty and order.remaining:
             return False
-        spendable = self._ledger.cash - self._book.reserved(without=order.id)
-        if qty * price > spendable if order.buy else qty > self._ledger.qty(order.symbol):
+        if not self._covered(order, qty, price, at):
             self._life.finish(order, "canceled" if order.filled_qty else "rejected", at)
             self._life.end_group(order, "canceled", at)
             return False
-        done, left = order.filled_qty + qty, order.remaining - qty
+        done, left = shares(order.filled_qty + qty), shares(order.remaining - qty)
         fill = Fill(
             len(self._ledger.fills) + 1, order.id, order.symbol, order.side, qty, price, at, bar.start, done, left
         )
         self._ledger.apply(fill)
-        order.filled_qty += qty
+        order.filled_qty = done
         order.filled_value += qty * price
         # What is left of a stop is a market order: its price was met.
-        order.triggered = order.triggered or order.type == "stop"
+        order.triggered = order.triggered or order.type in STOPS
         self._life.filled(order, qty, at)
         execution = str(uuid.uuid5(self._account, f"execution:{fill.sequence}"))
         held = self._ledger.qty(order.symbol)
         self._life.events.tell("partial_fill" if left else "fill", order, at, fill, held, execution)
         self._life.fill_ended(order, at)
         return True
+
+    def _covered(self, order: Order, qty: Shares, price: Decimal, at: int) -> bool:
+        """Whether the account can pay what an order opens, or has what it closes."""
+        held = self._ledger.qty(order.symbol)
+        if not order.opening:
+            return 0 < qty <= (-held if order.buy else held)
+        other_side = held < 0 if order.buy else held > 0
+        return qty > 0 and not other_side and qty * price <= self._money.excess(at, without=order.id)
+
+    def _count(self, order: Order, notional: Decimal, price: Decimal) -> None:
+        """The shares of an order over dollars, now that there is a price; never more than it holds back to sell."""
+        qty = shares((notional / price).quantize(SMALLEST_PART, ROUND_FLOOR))
+        order.qty = qty if order.opening else min(qty, order.qty)
 
 
 def _in_auction(order: Order, bar: Bar, session: Session) -> Match:

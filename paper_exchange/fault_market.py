@@ -11,7 +11,7 @@ import numpy as np
 from paper_exchange.conduct import Conduct
 from paper_exchange.faults import FaultPlan, Rule
 from paper_exchange.market import BarColumns, Listing, Market
-from paper_exchange.wire import MINUTE, NEW_YORK, from_ns, to_ns
+from paper_exchange.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
 
 LAST_MINUTES = 2
 """A halt is drawn so that it begins at least this long before the close."""
@@ -66,7 +66,7 @@ class FaultyConduct(Conduct):
     plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
     _begun: set[int] = field(default_factory=set)
 
-    def part(self, qty: int, sequence: int, bar: int) -> int:
+    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
         """How many of `qty` shares; 0 where the order is stuck."""
         if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
             return super().part(qty, sequence, bar)

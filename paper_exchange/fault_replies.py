@@ -10,7 +10,7 @@ from paper_exchange import markets
 from paper_exchange.account import Fill
 from paper_exchange.calendar import xnys
 from paper_exchange.orders import Order
-from paper_exchange.wire import to_ns
+from paper_exchange.wire import Shares, number, shares, to_ns
 
 UNKNOWN_STATUS = "pending_something"
 
@@ -64,15 +64,15 @@ def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[
     if not isinstance(body, list):
         return body
     rows = {row["symbol"]: row for row in body}
-    moved: dict[str, int] = {}
+    moved: dict[str, Shares] = {}
     for fill in fills:
         if fill.at > since:
             moved[fill.symbol] = moved.get(fill.symbol, 0) + (fill.qty if fill.side == "buy" else -fill.qty)
     for symbol, change in moved.items():
-        before = int(float(rows[symbol]["qty"]) if symbol in rows else 0) - change
+        before = shares(rows[symbol]["qty"] if symbol in rows else 0) - change
         row = rows.pop(symbol, None) or seen.get(symbol)
-        if before > 0 and row is not None:
-            rows[symbol] = {**row, "qty": str(before), "qty_available": str(before)}
+        if before and row is not None:
+            rows[symbol] = {**row, "qty": number(before), "qty_available": number(before)}
     return list(rows.values())
 
 

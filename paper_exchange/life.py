@@ -5,6 +5,7 @@ from __future__ import annotations
 from paper_exchange.book import Book
 from paper_exchange.events import Events
 from paper_exchange.orders import Order
+from paper_exchange.wire import Shares
 
 ENDS = {"day": "expired"}  # by time in force; every other one ends as canceled
 
@@ -23,7 +24,7 @@ class Life:
         self.events.tell(status, order, at)
         self._drop_successor(order, at)
 
-    def filled(self, order: Order, qty: int, at: int) -> None:
+    def filled(self, order: Order, qty: Shares, at: int) -> None:
         """Note that `qty` more shares were filled: all, or a part, which a replacement on its way then lacks."""
         if order.successor:
             self.book.orders[order.successor].qty -= qty
@@ -49,7 +50,7 @@ class Life:
             self.finish(one, status, at)
         return ended
 
-    def wake(self, legs: list[Order], qty: int, start: int, entry: Order) -> None:
+    def wake(self, legs: list[Order], qty: Shares, start: int, entry: Order) -> None:
         """The legs of an entry that has filled completely in the bar that began at `start`, for `qty` shares."""
         both, at = len(legs) > 1, entry.updated_at
         for leg in legs:
@@ -100,6 +101,7 @@ class Life:
             if new.role == "stop" and len(self.book.group(old)) > 1:
                 new.status = "held"
         new.updated_at = at
+        new.follow(old.hwm)
         self.finish(old, "replaced", at)
         self.book.touch(new)
         self.events.tell("new", new, at)

@@ -24,6 +24,7 @@ class Listing:
     tradable: bool = True
     active: bool = True
     shortable: bool = True
+    fractionable: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,15 @@ class Bar:
     close: Decimal
 
 
+STOPS = ("stop", "trailing_stop")  # market orders once their price was met
+
+
 @dataclass(frozen=True)
 class Terms:
     """What an order asks for, as far as its price goes.
 
-    `kind` is market, limit, stop or stop_limit; `triggered` says that a stop_limit has already become a limit, and a
-    stop (of which a part was filled) a market order.
+    `kind` is market, limit, stop, trailing_stop or stop_limit; `triggered` says that a stop_limit has already become a
+    limit, and a stop (of which a part was filled) a market order.
     """
 
     kind: str
@@ -63,11 +66,11 @@ def match(terms: Terms, bar: Bar) -> Match:
     Market: the open.  Limit: the open if it is as good as the limit, else the limit if the bar touched it (touching is
     enough).  Stop: the open if it is beyond the stop, else the stop if the bar touched it.
     """
-    if terms.kind == "market" or (terms.kind == "stop" and terms.triggered):
+    if terms.kind == "market" or (terms.kind in STOPS and terms.triggered):
         return Match(bar.open, terms.triggered)
     if terms.kind == "limit" or terms.triggered:
         return Match(_limit(terms, bar), terms.triggered)
-    if terms.kind == "stop":
+    if terms.kind in STOPS:
         return Match(_stop(terms, bar))
     return _stop_limit(terms, bar)
 

@@ -10,12 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from paper_exchange.matching import Terms
-from paper_exchange.wire import number, rfc3339
+from paper_exchange.trailing import Trail
+from paper_exchange.wire import Shares, number, rfc3339, shares
 
 OPEN_STATUSES = frozenset(
     {"accepted", "new", "held", "partially_filled", "pending_new", "pending_cancel", "pending_replace"}
 )
 WORKING = frozenset({"new", "held", "partially_filled", "pending_cancel", "pending_replace"})
+MONEY = ("limit_price", "stop_price", "reserve", "filled_value", "notional", "trail_price", "trail_percent", "hwm")
 FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
 
 
@@ -28,7 +30,10 @@ class Order:
     in, `expires_at` the instant at which it ends.  `reserve` is the dollars a share that an open buy keeps back from
     the buying power.  `pending_until` is the instant at which a pending_* status turns into what was asked for;
     `successor` is the replacement that an order in pending_replace waits for, `waits_for` the same seen from there.
-    `filled_before` counts the shares that the orders filled whose place this one took.
+    `filled_before` counts the shares that the orders filled whose place this one took.  `intent` says whether it opens
+    or closes a position (empty: a buy opens, a sell closes).  `notional` is the dollars of an order that names no
+    shares: `qty` is then an estimate until it is filled.  `hwm` is the high-water mark of a trailing stop (of a buy:
+    the low-water mark), whose `stop_price` follows it.
     """
 
     id: str
@@ -39,7 +44,7 @@ class Order:
     side: str
     type: str
     time_in_force: str
-    qty: int
+    qty: Shares
     created_at: int
     updated_at: int
     submitted_at: int
@@ -55,7 +60,7 @@ class Order:
     triggered: bool = False
     expires_at: int | None = None
     reserve: Decimal = Decimal(0)
-    filled_qty: int = 0
+    filled_qty: Shares = 0
     filled_value: Decimal = Decimal(0)
     filled_at: int | None = None
     expired_at: int | None = None
@@ -67,7 +72,12 @@ class Order:
     pending_until: int | None = None
     successor: str | None = None
     waits_for: str | None = None
-    filled_before: int = 0
+    filled_before: Shares = 0
+    intent: str = ""
+    notional: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    hwm: Decimal | None = None
 
     @property
     def is_open(self) -> bool:
@@ -85,19 +95,44 @@ class Order:
         return self.side == "buy"
 
     @property
+    def position_intent(self) -> str:
+        """Whether it opens or closes a position, long or short."""
+        return self.intent or ("buy_to_open" if self.buy else "sell_to_close")
+
+    @property
+    def opening(self) -> bool:
+        """Whether it opens a position or adds to one: it keeps back buying power; any other keeps back shares."""
+        return self.position_intent.endswith("open")
+
+    @property
+    def kept_back(self) -> Decimal:
+        """Dollars of buying power that an open order that opens keeps back."""
+        return self.remaining * self.reserve if self.notional is None else self.notional
+
+    @property
     def group(self) -> str:
         """The id that an order shares with its legs."""
         return self.parent or self.id
 
     @property
-    def remaining(self) -> int:
+    def remaining(self) -> Shares:
         """Shares not yet filled."""
-        return self.qty - self.filled_qty
+        return shares(self.qty - self.filled_qty)
 
     @property
     def terms(self) -> Terms:
         """What matching needs to know of it."""
         return Terms(self.type, self.buy, self.limit_price, self.stop_price, self.triggered)
+
+    @property
+    def trail(self) -> Trail:
+        """How a trailing stop follows its mark."""
+        return Trail(self.buy, self.trail_price, self.trail_percent)
+
+    def follow(self, mark: Decimal | None) -> None:
+        """Move a trailing stop to another mark."""
+        if mark is not None:
+            self.hwm, self.stop_price = mark, self.trail.stop(mark)
 
     def finish(self, status: str, at: int) -> None:
         """Move to a terminal status at an instant."""
@@ -114,8 +149,10 @@ class Order:
     def from_text(cls, text: str) -> Order:
         """The order that `to_text` wrote."""
         fields = json.loads(text)
-        for name in ("limit_price", "stop_price", "reserve", "filled_value"):
-            fields[name] = None if fields[name] is None else Decimal(fields[name])
+        for name in MONEY:
+            fields[name] = None if fields.get(name) is None else Decimal(fields[name])
+        for name in ("qty", "filled_qty", "filled_before"):
+            fields[name] = shares(fields[name])
         return cls(**fields)
 
 
@@ -139,24 +176,24 @@ def to_wire(order: Order, legs: Iterable[Order] | None = None) -> dict[str, Any]
         "asset_id": order.asset_id,
         "symbol": order.symbol,
         "asset_class": "us_equity",
-        "notional": None,
-        "qty": number(order.qty),
+        "notional": number(order.notional),
+        "qty": number(order.qty) if order.notional is None else None,
         "filled_qty": number(order.filled_qty),
         "filled_avg_price": number(average, 6),
         "order_class": order.order_class,
         "order_type": order.type,
         "type": order.type,
         "side": order.side,
-        "position_intent": "buy_to_open" if order.buy else "sell_to_close",
+        "position_intent": order.position_intent,
         "time_in_force": order.time_in_force,
         "limit_price": number(order.limit_price),
         "stop_price": number(order.stop_price),
         "status": order.status,
         "extended_hours": order.extended_hours,
         "legs": None if legs is None else [to_wire(leg) for leg in legs],
-        "trail_percent": None,
-        "trail_price": None,
-        "hwm": None,
+        "trail_percent": number(order.trail_percent),
+        "trail_price": number(order.trail_price),
+        "hwm": number(order.hwm),
         "subtag": None,
         "source": None,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from paper_exchange.calendar import Session
 from paper_exchange.engine import Engine
-from paper_exchange.wire import MINUTE, bad_parameter, parse_instant, to_ns
+from paper_exchange.wire import MINUTE, Shares, bad_parameter, parse_instant, to_ns
 
 DAY = 24 * 60 * MINUTE
 FRAMES = {"1Min": MINUTE, "5Min": 5 * MINUTE, "15Min": 15 * MINUTE, "1H": 60 * MINUTE, "1D": DAY}
@@ -135,7 +135,7 @@ def _equities(engine: Engine, instants: list[int]) -> dict[int, Decimal]:
     fills = iter(engine.ledger.fills)
     fill = next(fills, None)
     cash = engine.ledger.start
-    held: dict[str, int] = {}
+    held: dict[str, Shares] = {}
     paid: dict[str, Decimal] = {}
     found: dict[int, Decimal] = {}
     for instant in instants:

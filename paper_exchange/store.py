@@ -13,7 +13,7 @@ from typing import Any
 
 from paper_exchange.account import Fill, Holding, Ledger
 from paper_exchange.orders import Order
-from paper_exchange.wire import from_ns
+from paper_exchange.wire import from_ns, shares
 
 VERSION = 1
 SCHEMA = """
@@ -72,11 +72,13 @@ class Store:
     def _saved(self, body: dict) -> Saved:
         ledger = Ledger(Decimal(body["start"]), Decimal(body["cash"]), Decimal(body["realised"]))
         for row in body["holdings"]:
-            ledger.holdings[row["symbol"]] = Holding(**(row | {"cost": Decimal(row["cost"])}))
+            counts = {name: shares(row[name]) for name in ("qty", "overnight")}
+            ledger.holdings[row["symbol"]] = Holding(row["symbol"], cost=Decimal(row["cost"]), **counts)
         ledger.equity_at_close = {date.fromisoformat(day): Decimal(value) for day, value in body["closes"].items()}
         for (text,) in self._db.execute("SELECT body FROM fills ORDER BY sequence"):
             fields = json.loads(text)
-            ledger.fills.append(Fill(**(fields | {"price": Decimal(fields["price"])})))
+            counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
+            ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
         orders = [Order.from_text(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
         configurations = body.get("configurations", {})
         return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
@@ -105,7 +107,7 @@ class Store:
                 "INSERT INTO fills VALUES (?, ?)",
                 [(fill.sequence, json.dumps(asdict(fill), default=str)) for fill in new_fills],
             )
-            self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body)))
+            self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body, default=str)))
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself

@@ -8,13 +8,25 @@ from decimal import Decimal
 from typing import Any
 
 from paper_exchange.market import Listing
-from paper_exchange.wire import against_rule, bad_parameter, number, parse_decimal
+from paper_exchange.trailing import SMALL_TICK, TICK
+from paper_exchange.wire import (
+    FORBIDDEN,
+    SMALLEST_PART,
+    ApiError,
+    Shares,
+    against_rule,
+    bad_parameter,
+    number,
+    parse_decimal,
+    shares,
+)
 
-TICK = Decimal("0.01")
-SMALL_TICK = Decimal("0.0001")  # under one dollar
 MAX_CLIENT_ID = 128
 MAX_QTY = 10**9
+MIN_NOTIONAL = 1  # dollars
 KINDS = {"market": (), "limit": ("limit_price",), "stop": ("stop_price",), "stop_limit": ("stop_price", "limit_price")}
+KINDS |= {"trailing_stop": ()}
+SIDES = {"buy_to_open": "buy", "buy_to_close": "buy", "sell_to_open": "sell", "sell_to_close": "sell"}
 CLASSES = ("", "simple", "bracket", "oco", "oto")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
 
@@ -42,13 +54,13 @@ class Leg:
 
 @dataclass(frozen=True)
 class Draft:
-    """A well-formed request for an order; prices in dollars, qty in shares."""
+    """A well-formed request for an order; prices in dollars, qty in shares (0 where `notional` gives dollars)."""
 
     symbol: str
     side: str
     type: str
     time_in_force: str
-    qty: int
+    qty: Shares
     limit_price: Decimal | None
     stop_price: Decimal | None
     extended_hours: bool
@@ -56,6 +68,15 @@ class Draft:
     client_order_id: str | None
     target: Leg | None = None
     stop: Leg | None = None
+    notional: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    intent: str | None = None
+
+    @property
+    def fractional(self) -> bool:
+        """Whether it is for something else than a whole number of shares."""
+        return self.notional is not None or not isinstance(self.qty, int)
 
 
 def draft_of(body: Any) -> Draft:
@@ -86,16 +107,26 @@ def draft_of(body: Any) -> Draft:
         client_order_id=client_id_of(body.get("client_order_id")),
         target=_target_leg(body.get("take_profit")),
         stop=_stop_leg(body.get("stop_loss")),
+        notional=_notional(body),
+        trail_price=_trail(body, kind, "trail_price"),
+        trail_percent=_trail(body, kind, "trail_percent"),
+        intent=_intent(body),
     )
     check_draft(draft)
     return draft
 
 
 def _side(body: Mapping[str, Any]) -> str:
-    intent = body.get("position_intent")
-    if body.get("side") is None and intent in ("buy_to_open", "sell_to_close"):
-        return "buy" if intent == "buy_to_open" else "sell"
+    intent = _intent(body)
+    if body.get("side") is None and intent:
+        return SIDES[intent]
     return _choice(body, "side", ("buy", "sell"))
+
+
+def _intent(body: Mapping[str, Any]) -> str | None:
+    if body.get("position_intent") in (None, ""):
+        return None
+    return _choice(body, "position_intent", SIDES)
 
 
 def _choice(body: Mapping[str, Any], field: str, known: Any) -> str:
@@ -134,25 +165,59 @@ def client_id_of(value: Any) -> str | None:
     return value
 
 
-def _qty_of_body(body: Mapping[str, Any]) -> int:
+def _qty_of_body(body: Mapping[str, Any]) -> Shares:
+    if body.get("qty") not in (None, "") and body.get("notional") not in (None, ""):
+        raise bad_parameter("only one of qty or notional is accepted")
     if body.get("notional") not in (None, ""):
-        parse_decimal(body["notional"], "notional")
-        raise against_rule(f'asset "{body["symbol"]}" is not fractionable: give qty in whole shares, not notional')
+        return 0
     if body.get("qty") in (None, ""):
         raise bad_parameter("qty or notional is required")
-    return whole_shares(body["qty"])
+    return shares_of(body["qty"])
 
 
-def whole_shares(value: Any, field: str = "qty") -> int:
-    """A positive whole number of shares: no stock of this exchange is `fractionable`."""
+def shares_of(value: Any, field: str = "qty") -> Shares:
+    """A positive number of shares with at most nine decimals."""
     qty = parse_decimal(value, field)
     if qty is None or qty <= 0:
         raise bad_parameter(f"{field} must be > 0")
-    if qty != qty.to_integral_value():
-        raise against_rule(f"asset is not fractionable: {field} {qty} is not a whole number of shares")
+    if qty % SMALLEST_PART:
+        raise bad_parameter(f"{field} {qty} has more than 9 decimals")
     if qty > MAX_QTY:
         raise bad_parameter(f"{field} must be <= {MAX_QTY}")
-    return int(qty)
+    return shares(qty)
+
+
+def _notional(body: Mapping[str, Any]) -> Decimal | None:
+    """Dollars to trade, with at most nine decimals."""
+    notional = parse_decimal(body.get("notional"), "notional")
+    if notional is None:
+        return None
+    if notional <= 0:
+        raise bad_parameter("notional must be > 0")
+    if notional % SMALLEST_PART:
+        raise bad_parameter(f"notional {notional} has more than 9 decimals")
+    return notional
+
+
+def _trail(body: Mapping[str, Any], kind: str, field: str) -> Decimal | None:
+    if body.get(field) in (None, ""):
+        return None
+    if kind != "trailing_stop":
+        raise bad_parameter(f"{kind} orders must not have {field.replace('_', ' ')}")
+    return trail_of(body[field], field)
+
+
+def trail_of(value: Any, field: str) -> Decimal:
+    """The distance of a trailing stop: dollars on the price grid, or per cent under 100."""
+    if field == "trail_price":
+        price = tidy_price(value, field)
+        if price is None:
+            raise bad_parameter(f"{field} is required")
+        return price
+    percent = parse_decimal(value, field)
+    if percent is None or not 0 < percent < 100:
+        raise bad_parameter(f"{field} must be > 0 and < 100")
+    return percent
 
 
 def tidy_price(value: Any, name: str) -> Decimal | None:
@@ -208,6 +273,8 @@ def _stop_leg(body: Any) -> Leg | None:
 
 def check_draft(draft: Draft) -> None:
     """Rules about the draft's own fields: extended hours, and which legs a class has."""
+    if draft.type == "trailing_stop":
+        check_trailing(draft)
     if draft.extended_hours and (draft.type != "limit" or draft.time_in_force != "day"):
         raise against_rule("extended hours order must be DAY limit orders")
     if draft.time_in_force in ("opg", "cls") and draft.type not in ("market", "limit"):
@@ -228,14 +295,50 @@ def check_draft(draft: Draft) -> None:
         raise against_rule("oco orders must be limit orders with take_profit and stop_loss")
     if draft.order_class == "oto" and given != 1:
         raise against_rule("oto orders require either take_profit or stop_loss")
-    if draft.order_class != "oco" and draft.side == "sell":
+
+
+def check_trailing(draft: Draft) -> None:
+    """A trailing stop has one distance, and stands alone."""
+    if (draft.trail_price is None) == (draft.trail_percent is None):
+        raise bad_parameter("trailing_stop orders require either trail_price or trail_percent")
+    if draft.order_class:
+        raise against_rule("trailing_stop orders must be simple orders")
+    if draft.time_in_force not in ("day", "gtc"):
+        raise against_rule("trailing_stop orders must be DAY or GTC orders")
+
+
+def check_class(draft: Draft, opening: bool) -> None:
+    """Whether an order with legs is on the side of the position that its class wants."""
+    if draft.order_class in ("bracket", "oto") and not opening:
         raise against_rule(f"{draft.order_class} orders must be entry orders")
-    if draft.order_class == "oco" and draft.side == "buy":
+    if draft.order_class == "oco" and opening:
         raise against_rule("oco orders must be exit orders")
 
 
-def check_asset(draft: Draft, listing: Listing | None) -> None:
-    """Whether the stock can be traded.
+def check_fractional(draft: Draft, listing: Listing, allowed: bool) -> None:
+    """The rules of orders for parts of shares or for dollars; `allowed` is the account's `fractional_trading`.
+
+    Raises:
+        ApiError: 422 if the stock, the account or the kind of order does not allow them; 403 for less than a dollar.
+    """
+    if not draft.fractional:
+        return
+    if not listing.fractionable:
+        raise against_rule(f'asset "{draft.symbol}" is not fractionable: give qty in whole shares')
+    if not allowed:
+        raise bad_parameter("qty must be integer" if draft.notional is None else "qty is required")
+    if draft.time_in_force != "day":
+        raise against_rule("fractional orders must be DAY orders")
+    if draft.type not in ("market", "limit"):
+        raise against_rule("fractional orders must be market or limit orders")
+    if draft.order_class:
+        raise against_rule("fractional orders must be simple orders")
+    if draft.notional is not None and draft.notional < MIN_NOTIONAL:
+        raise ApiError(403, f"cost basis must be >= minimal amount of order {MIN_NOTIONAL}", FORBIDDEN)
+
+
+def check_asset(draft: Draft, listing: Listing | None) -> Listing:
+    """The stock, if it can be traded.
 
     Raises:
         ApiError: 422 / 42210000 if it is unknown, inactive or not tradable.
@@ -246,6 +349,7 @@ def check_asset(draft: Draft, listing: Listing | None) -> None:
         raise against_rule(f"asset {draft.symbol} is not active")
     if not listing.tradable:
         raise against_rule(f'asset "{draft.symbol}" is not tradable')
+    return listing
 
 
 def check_levels(draft: Draft, market_price: Decimal | None) -> None:
@@ -257,9 +361,16 @@ def check_levels(draft: Draft, market_price: Decimal | None) -> None:
     own = draft.limit_price or draft.stop_price
     bases = [price for price in (own, market_price) if price is not None]
     if draft.order_class == "oco":
-        check_pair(draft.target, draft.stop)
+        check_pair(draft.target, draft.stop, draft.side == "buy")
         bases = [price for price in (market_price,) if price is not None]
     if not bases:
+        return
+    if draft.side == "sell" and draft.order_class != "oco":
+        _check_levels_of_short(draft, bases)
+        return
+    if draft.order_class == "oco" and draft.side == "buy":
+        if draft.stop and draft.stop.stop_price and draft.stop.stop_price < max(bases) + TICK:
+            raise against_rule("stop_loss.stop_price must be >= base_price + 0.01", base_price=number(max(bases)))
         return
     if draft.stop and draft.stop.stop_price and draft.stop.stop_price > min(bases) - TICK:
         raise against_rule("stop_loss.stop_price must be <= base_price - 0.01", base_price=number(min(bases)))
@@ -268,9 +379,21 @@ def check_levels(draft: Draft, market_price: Decimal | None) -> None:
         raise against_rule("take_profit.limit_price must be >= base_price + 0.01", base_price=number(target_base))
 
 
-def check_pair(target: Leg | None, stop: Leg | None) -> None:
-    """A target lies above its stop."""
-    if target and stop and target.limit_price and stop.stop_price and target.limit_price <= stop.stop_price:
+def _check_levels_of_short(draft: Draft, bases: list[Decimal]) -> None:
+    """The legs of a short sale lie the other way round: the stop above, the target below."""
+    if draft.stop and draft.stop.stop_price and draft.stop.stop_price < max(bases) + TICK:
+        raise against_rule("stop_loss.stop_price must be >= base_price + 0.01", base_price=number(max(bases)))
+    if draft.target and draft.target.limit_price and draft.target.limit_price > bases[0] - TICK:
+        raise against_rule("take_profit.limit_price must be <= base_price - 0.01", base_price=number(bases[0]))
+
+
+def check_pair(target: Leg | None, stop: Leg | None, buy: bool = False) -> None:
+    """A target lies above its stop; below it where both buy to close a short position."""
+    if not (target and stop and target.limit_price and stop.stop_price):
+        return
+    if buy and target.limit_price >= stop.stop_price:
+        raise against_rule("take_profit.limit_price must be < stop_loss.stop_price")
+    if not buy and target.limit_price <= stop.stop_price:
         raise against_rule("take_profit.limit_price must be > stop_loss.stop_price")
 
 

@@ -9,22 +9,23 @@ from paper_exchange.account import Fill, Holding
 from paper_exchange.calendar import day_of
 from paper_exchange.engine import Engine
 from paper_exchange.market import Listing
-from paper_exchange.wire import from_ns, number, price_of, rfc3339
+from paper_exchange.wire import from_ns, number, price_of, rfc3339, size
 
 CENTS = 2
 
 
 def account(engine: Engine, now: int) -> dict[str, Any]:
-    """The body of `/v2/account`: a cash account (multiplier 1), long only."""
+    """The body of `/v2/account`."""
     ledger = engine.ledger
-    equity = engine.equity(now)
-    power = engine.buying_power()
+    equity = engine.money.equity(now)
+    power = engine.money.buying_power(now)
+    multiplier = engine.money.multiplier(now)
     last = engine.last_equity(now)
-    value = equity - ledger.cash
+    long, short = engine.money.values(now)
     money = {
         "buying_power": power,
         "regt_buying_power": power,
-        "non_marginable_buying_power": power,
+        "non_marginable_buying_power": power / multiplier,
         "options_buying_power": Decimal(0),
         "cash": ledger.cash,
         "accrued_fees": Decimal(0),
@@ -33,11 +34,11 @@ def account(engine: Engine, now: int) -> dict[str, Any]:
         "portfolio_value": equity,
         "equity": equity,
         "last_equity": last,
-        "long_market_value": value,
-        "short_market_value": Decimal(0),
-        "position_market_value": value,
-        "initial_margin": value,
-        "maintenance_margin": value,
+        "long_market_value": long,
+        "short_market_value": short,
+        "position_market_value": long - short,
+        "initial_margin": engine.money.initial_margin(now),
+        "maintenance_margin": engine.money.maintenance_margin(now),
         "last_maintenance_margin": Decimal(0),
         "sma": Decimal(0),
         "intraday_adjustments": Decimal(0),
@@ -51,8 +52,8 @@ def account(engine: Engine, now: int) -> dict[str, Any]:
         "currency": "USD",
         "created_at": rfc3339(engine.created_at),
         "balance_asof": _last_day(engine, now),
-        "multiplier": "1",
-        "shorting_enabled": False,
+        "multiplier": str(multiplier),
+        "shorting_enabled": engine.may_short and multiplier > 1,
         "trading_blocked": False,
         "transfers_blocked": False,
         "account_blocked": False,
@@ -71,27 +72,28 @@ def _last_day(engine: Engine, now: int) -> str:
 
 def position(engine: Engine, holding: Holding, now: int) -> dict[str, Any]:
     """One entry of `/v2/positions`; the price is the close of the newest bar that is over."""
-    price = engine.value(holding.symbol, now)
+    price = engine.money.price(holding.symbol, now)
     before = _lastday_price(engine, holding, now)
     value = holding.qty * price
     gain = value - holding.cost
     today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
-    basis = holding.overnight * before + (holding.qty - holding.overnight) * holding.average
+    basis = size(holding.overnight) * before + size(holding.qty - holding.overnight) * holding.average
+    held = engine.book.held(holding.symbol)
     listing = engine.tape.listings[holding.symbol]
     return {
         "asset_id": engine.asset_id(holding.symbol),
         "symbol": holding.symbol,
         "exchange": listing.exchange,
         "asset_class": "us_equity",
-        "asset_marginable": False,
+        "asset_marginable": engine.ledger.margin,
         "qty": number(holding.qty),
-        "qty_available": number(holding.qty - engine.book.held(holding.symbol)),
+        "qty_available": number(holding.qty - held if holding.qty > 0 else holding.qty + held),
         "avg_entry_price": number(holding.average, 6),
-        "side": "long",
+        "side": "long" if holding.qty > 0 else "short",
         "market_value": number(value, 6),
         "cost_basis": number(holding.cost, 6),
         "unrealized_pl": number(gain, 6),
-        "unrealized_plpc": number(gain / holding.cost, 12),
+        "unrealized_plpc": number(gain / abs(holding.cost), 12),
         "unrealized_intraday_pl": number(today, 6),
         "unrealized_intraday_plpc": number(today / basis, 12),
         "current_price": number(price),
@@ -122,14 +124,14 @@ def asset(engine: Engine, listing: Listing, now: int) -> dict[str, Any]:
         "name": listing.name,
         "status": "active" if listing.active else "inactive",
         "tradable": listing.tradable and listing.active and not halted,
-        "marginable": False,
+        "marginable": engine.ledger.margin,
         "shortable": listing.shortable,
         "easy_to_borrow": listing.shortable,
         "borrow_status": "easy_to_borrow" if listing.shortable else "hard_to_borrow",
-        "fractionable": False,
-        "maintenance_margin_requirement": 100,
-        "margin_requirement_long": "100",
-        "margin_requirement_short": "100",
+        "fractionable": listing.fractionable,
+        "maintenance_margin_requirement": 30 if engine.ledger.margin else 100,
+        "margin_requirement_long": "30" if engine.ledger.margin else "100",
+        "margin_requirement_short": "30" if engine.ledger.margin else "100",
         "attributes": [],
     }
 

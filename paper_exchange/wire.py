@@ -22,6 +22,27 @@ NOT_FOUND = 40410000  # 404
 RATE_LIMITED = 42910000  # 429
 
 
+Shares = int | Decimal
+"""A number of shares: an int where it is whole, as `shares` makes it."""
+
+
+SMALLEST_PART = Decimal("0.000000001")
+"""Of a share: orders have at most nine decimals."""
+
+
+def shares(value: Decimal | int | str) -> Shares:
+    """A number of shares; whole ones are ints."""
+    if isinstance(value, int):
+        return value
+    number = Decimal(value)
+    return int(number) if number == number.to_integral_value() else number
+
+
+def size(value: Shares) -> Shares:
+    """A number of shares without its sign."""
+    return -value if value < 0 else value
+
+
 class ApiError(Exception):
     """A refusal: an HTTP status and the JSON body that goes with it."""
 

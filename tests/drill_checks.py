@@ -14,7 +14,7 @@ from typing import Any
 
 from paper_exchange.account import Fill, Ledger
 from paper_exchange.orders import Order
-from paper_exchange.wire import to_ns
+from paper_exchange.wire import Shares, to_ns
 from trading.trade_log import Trade, TradeLog
 
 MOST_POSITIONS, MOST_SHARES = 10, 5
@@ -41,7 +41,7 @@ class Side:
 
     start: int
     end: int
-    qty: int
+    qty: Shares
 
 
 def check(
@@ -96,7 +96,7 @@ def ended(order: Order) -> int:
     return min((one for one in ends if one is not None), default=FOREVER)
 
 
-def position(fills: Iterable[Fill], symbol: str, instant: int) -> int:
+def position(fills: Iterable[Fill], symbol: str, instant: int) -> Shares:
     """Shares held at an instant."""
     return sum(
         fill.qty if fill.side == "buy" else -fill.qty for fill in fills if fill.symbol == symbol and fill.at <= instant
@@ -131,7 +131,7 @@ def _entries(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) ->
 
 def _counts(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) -> None:
     """Never more than 10 positions, purchases that rest included, nor more than 5 shares of one."""
-    held: dict[str, int] = defaultdict(int)
+    held: dict[str, Shares] = defaultdict(int)
     most = 0
     for fill in sorted(fills, key=lambda fill: (fill.at, fill.side == "buy")):
         held[fill.symbol] += fill.qty if fill.side == "buy" else -fill.qty
@@ -183,9 +183,9 @@ def _same(trade: Trade, what: str, qty: int, price: Decimal | None, fills: Seque
             found.wrong("log and fills differ", f"{trade.symbol} {what}: {price} in the log, {average} filled")
 
 
-def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill], found: Findings) -> dict[str, tuple[int, Decimal]]:
+def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill], found: Findings) -> dict[str, tuple[Shares, Decimal]]:
     """Of open trades: shares that orders in the log have sold, and what that earned."""
-    parts: dict[str, tuple[int, Decimal]] = {}
+    parts: dict[str, tuple[Shares, Decimal]] = {}
     for trade in trades:
         sells = [fill for fill in fills if fill.order_id in trade.sell_order_ids]
         # A fill after the last look stands in the log after the next start.
@@ -202,10 +202,10 @@ def _orphans(
     orders: Sequence[Order],
     ledger: Ledger,
     foreign: str | None,
-    parts: dict[str, tuple[int, Decimal]],
+    parts: dict[str, tuple[Shares, Decimal]],
     found: Findings,
 ) -> None:
-    logged: dict[str, int] = defaultdict(int)
+    logged: dict[str, Shares] = defaultdict(int)
     for trade in trades:
         if trade.is_open:
             logged[trade.symbol] += trade.qty - parts.get(trade.symbol, (0, Decimal(0)))[0]
@@ -225,7 +225,7 @@ def _money(
     trades: Sequence[Trade],
     ledger: Ledger,
     foreign: str | None,
-    parts: dict[str, tuple[int, Decimal]],
+    parts: dict[str, tuple[Shares, Decimal]],
     found: Findings,
 ) -> None:
     logged = sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))
@@ -312,5 +312,5 @@ def _side(order: Order, by_id: dict[str, Order]) -> Side:
     return Side(start, max(start, ended(order)), qty)
 
 
-def _cover(sides: Iterable[Side], instant: int) -> int:
+def _cover(sides: Iterable[Side], instant: int) -> Shares:
     return sum(side.qty for side in sides if side.start <= instant < side.end)

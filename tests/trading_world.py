@@ -19,6 +19,7 @@ from requests.adapters import BaseAdapter
 
 from ml_predictor import Prediction, fetch, spread_of
 from paper_exchange import PaperExchange, WsgiAdapter
+from paper_exchange.wire import Shares
 from tests.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.broker import Broker, Clients, connect
 from trading.clock import NEW_YORK, SimulatedClock
@@ -301,11 +302,11 @@ class TradingWorld:
         found = [(o.side, o.type, o.stop_price if o.stop_price is not None else o.limit_price) for o in orders]
         return sorted(((side, kind, None if price is None else float(price)) for side, kind, price in found), key=str)
 
-    def held(self, symbol: str = "AAA") -> int:
+    def held(self, symbol: str = "AAA") -> Shares:
         found = self.exchange.books().positions.get(symbol)
         return 0 if found is None else found.qty
 
-    def fills(self, symbol: str = "AAA") -> Iterator[tuple[str, int, Decimal]]:
+    def fills(self, symbol: str = "AAA") -> Iterator[tuple[str, Shares, Decimal]]:
         return ((f.side, f.qty, f.price) for f in self.exchange.books().fills if f.symbol == symbol)
 
     def check_books(self) -> None:
