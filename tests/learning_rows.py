@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from trading.fitting import Kind, TrainingSettings
 
-FEW_TREES = TrainingSettings(n_estimators=20, every_nth_row=2, forest_min_samples_leaf=20)
+FEW_TREES = TrainingSettings(
+    n_estimators=20, every_nth_row=2, forest_min_samples_leaf=20, forest_max_samples=0.2, forest_max_features=0.3
+)
 KINDS: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
 
 
