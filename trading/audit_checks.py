@@ -148,6 +148,7 @@ class Material:
         self._bars: dict[str, Bars] = {}
         self._rows: dict[str, SymbolRows] = {}
         self._vectors: dict[str, Vectors] = {}
+        self._minutes_known: dict[tuple[str, Session], int] = {}
 
     @cached_property
     def symbols(self) -> list[str]:
@@ -201,11 +202,17 @@ class Material:
         """
         if self.feature_set == "document":
             return True
+        key = (symbol, session)
+        if key not in self._minutes_known:
+            self._minutes_known[key] = self._longest_before(symbol, session)
+        return (start - to_ns(session.open)) // MINUTE_NS < self._minutes_known[key]
+
+    def _longest_before(self, symbol: str, session: Session) -> int:
+        """Minutes of the longest session that a habit is made of; 0 where there is none."""
         if not len(self.of_session(symbol, self.calendar.preceding(session.date))):
-            return False
-        days = {from_ns(one).date() for one in self.before(symbol, session).start.tolist()}
-        longest = max(self.calendar.session(day).minutes for day in days)
-        return (start - to_ns(session.open)) // MINUTE_NS < longest
+            return 0
+        days = np.unique(self.before(symbol, session).start.astype("datetime64[ns]").astype("datetime64[D]"))
+        return max(self.calendar.session(day.item()).minutes for day in days)
 
 
 def moment(start: int) -> str:
