@@ -131,7 +131,11 @@ def market() -> HandMade:
         return [(stamp, price, price + 0.1, price - 0.1, price + 0.05) for stamp in stamps]
 
     return HandMade(
-        {"AAA": {MONDAY: day(MONDAY, 10.0), TUESDAY: day(TUESDAY, 10.4)}, "BBB": {MONDAY: day(MONDAY, 5.0)}}
+        {
+            "AAA": {MONDAY: day(MONDAY, 10.0), TUESDAY: day(TUESDAY, 10.4)},
+            "BBB": {MONDAY: day(MONDAY, 5.0)},
+            "CCC": {MONDAY: day(MONDAY, 7.0)},
+        }
     )
 
 
@@ -139,7 +143,8 @@ class Guide:
     """A world with something of everything in it, and a hand that steers requests to it."""
 
     def __init__(self) -> None:
-        self.here = World(market(), ny(MONDAY, "10:00"), conduct=Conduct(partial_fills=0.3, latency=1.0))
+        conduct = Conduct(partial_fills=0.3, latency=1.0)
+        self.here = World(market(), ny(MONDAY, "10:00"), conduct=conduct, margin=True, fractionable=True)
         self.session = requests.Session()
         self.session.mount(ORIGIN, self.here.trading._session.get_adapter(ORIGIN))
         for body in (
@@ -152,10 +157,14 @@ class Guide:
                 "time_in_force": "day",
                 "client_order_id": "same",
             },
+            {"symbol": "BBB", "notional": "12.34", "side": "buy", "type": "market", "time_in_force": "day"},
+            {"symbol": "CCC", "qty": 9, "side": "sell", "type": "market", "time_in_force": "day"},
         ):
             self.call("POST", "/v2/orders", json=body)
         self.here.later(180)
         self.here.at("10:31")
+        positions = {one["symbol"]: one["qty"] for one in self.call("GET", "/v2/positions")}
+        assert positions["CCC"] == "-9" and "." in positions["BBB"]
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         return self.session.request(method, ORIGIN + path, headers=KEYS, **more).json()
@@ -179,10 +188,14 @@ class Guide:
             case.body = self.order(random) | ({"client_order_id": "same"} if random.random() < 0.1 else {})
         if isinstance(case.body, dict) and "{order_id}" in case.path:
             case.body = {"limit_price": f"9.{random.randint(10, 90)}", "qty": str(random.randint(1, 3))}
+            if random.random() < 0.4:
+                case.body = {"trail": f"0.{random.randint(10, 90)}"}
 
     def resting(self, random: Random) -> None:
         """One more order that rests at the exchange."""
         body = {"symbol": "AAA", "qty": 1, "side": "buy", "type": "limit", "time_in_force": "gtc", "limit_price": 9.05}
+        if random.random() < 0.4:
+            body |= {"type": "trailing_stop", "trail_percent": 2, "limit_price": None}
         self.call("POST", "/v2/orders", json=body)
         self.here.later(random.choice([0, 2]))
 
@@ -193,7 +206,7 @@ class Guide:
         values: dict[str, list[str]] = {
             "symbol": ["AAA", "BBB"],
             "symbols": ["AAA", "AAA,BBB", "BBB,ZZZ"],
-            "symbol_or_asset_id": ["AAA", "BBB", self.call("GET", "/v2/assets/AAA")["id"]],
+            "symbol_or_asset_id": ["AAA", "BBB", "CCC", self.call("GET", "/v2/assets/AAA")["id"]],
             "timeframe": ["1Min", "15Min", "1Hour", "1Day", "1Week", "3Month", "5Min", "1H", "1D"],
             "feed": ["iex"],
             "currency": ["USD"],
@@ -218,14 +231,19 @@ class Guide:
 
     def order(self, random: Random) -> dict[str, Any]:
         side = random.choice(["buy", "buy", "sell"])
-        body: dict[str, Any] = {"symbol": random.choice(["AAA", "BBB"]), "qty": str(random.randint(1, 4)), "side": side}
+        symbol = random.choice(["AAA", "BBB", "CCC"])
+        body: dict[str, Any] = {"symbol": symbol, "qty": str(random.randint(1, 4)), "side": side}
         body |= {
-            "type": random.choice(["market", "limit", "stop"]),
+            "type": random.choice(["market", "limit", "stop", "trailing_stop"]),
             "time_in_force": random.choice(["day", "gtc", "ioc"]),
         }
-        if body["type"] != "market":
+        if body["type"] == "trailing_stop":
+            body[random.choice(["trail_price", "trail_percent"])] = "0.5"
+        elif body["type"] == "market" and random.random() < 0.4:
+            body |= {"qty": "0.5"} if random.random() < 0.5 else {"qty": None, "notional": "5.25"}
+        elif body["type"] != "market":
             body["limit_price" if body["type"] == "limit" else "stop_price"] = "9.5" if side == "buy" else "11"
-        if side == "buy" and body["type"] != "stop" and random.random() < 0.5:
+        if side == "buy" and body["type"] in ("market", "limit") and random.random() < 0.5:
             exits = {"take_profit": {"limit_price": "13"}, "stop_loss": {"stop_price": "4"}}
             body |= exits | {"order_class": "bracket", "time_in_force": "day"}
         return body

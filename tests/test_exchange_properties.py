@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from paper_exchange import Conduct
 from paper_exchange.exchange import Books
+from paper_exchange.wire import Shares, size
 from tests.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
 
 SYMBOLS = ("AAA", "BBB")
@@ -20,6 +21,9 @@ START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of 
 LASTING = ["day"] * 6 + ["gtc", "gtc", "ioc", "fok", "opg", "cls"]
 CONDUCTS = [Conduct(), Conduct(partial_fills=0.4), Conduct(latency=2.5), Conduct(partial_fills=0.6, latency=20, seed=3)]
 KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
+
+CASH: dict[str, Any] = {}
+MARGIN: dict[str, Any] = {"margin": True, "fractionable": True}
 
 # Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
 # its number, because small numbers, which Hypothesis prefers, would make nearly every order a refused one.
@@ -51,8 +55,9 @@ def bars_of(seed: int) -> HandMade:
 class Actor:
     """Turns drawn actions into requests; a refusal is as good as an acceptance, a 500 never is."""
 
-    def __init__(self, here: World) -> None:
+    def __init__(self, here: World, short: bool = False) -> None:
         self.here = here
+        self.short = short
         self.statuses: list[int] = []
 
     def request(self, method: str, path: str, **more: Any) -> Any:
@@ -97,6 +102,10 @@ class Actor:
         if name == "cancel":
             self.request("DELETE", f"/orders/{order['id']}")
             return
+        if order["type"] == "trailing_stop" and random.random() < 0.7:
+            trail = round(random.randint(1, 60) * self.unit(order["symbol"]), 4)
+            self.request("PATCH", f"/orders/{order['id']}", json={"trail": trail})
+            return
         body: dict[str, Any] = {"qty": random.randint(1, 20)} if random.random() < 0.5 else {}
         body |= {
             field: self.price(order["symbol"], random.randint(-40, 40))
@@ -106,10 +115,12 @@ class Actor:
         self.request("PATCH", f"/orders/{order['id']}", json=body)
 
     def order(self, random: Random) -> dict:
-        symbol, side = random.choice(SYMBOLS), random.choice(["buy", "buy", "sell"])
-        shape = random.choice(["", "", "oco"] if side == "sell" else ["", "", "bracket", "bracket", "oto"])
-        kind = "limit" if shape == "oco" else random.choice(["market", "limit", "limit", "stop", "stop_limit"])
-        body = {
+        symbol, side = random.choice(SYMBOLS), random.choice(["buy", "sell"] if self.short else ["buy", "buy", "sell"])
+        exits, entries = ["", "", "oco"], ["", "", "bracket", "bracket", "oto"]
+        shape = random.choice(exits + entries if self.short else exits if side == "sell" else entries)
+        kinds = ["market", "limit", "limit", "stop", "stop_limit", "trailing_stop"]
+        kind = "limit" if shape == "oco" else random.choice(kinds)
+        body: dict[str, Any] = {
             "symbol": symbol,
             "qty": random.randint(1, 20),
             "side": side,
@@ -120,40 +131,65 @@ class Actor:
         }
         if "limit" in kind:
             body["limit_price"] = self.price(symbol, random.randint(-30, 30))
+        if kind == "trailing_stop":
+            if random.random() < 0.5:
+                body["trail_percent"] = random.choice([0.1, 0.5, 1, 2.25])
+            else:
+                body["trail_price"] = round(random.randint(1, 60) * self.unit(symbol), 4)
         if kind.startswith("stop"):
             body["stop_price"] = self.price(symbol, random.randint(-30, 30))
+        below = -1 if (side == "buy") != (shape == "oco" and self.short) else 1
         if shape:
-            body["stop_loss"] = {"stop_price": self.price(symbol, -random.randint(20, 80))}
+            body["stop_loss"] = {"stop_price": self.price(symbol, below * random.randint(20, 80))}
         if shape in ("bracket", "oco"):
-            body["take_profit"] = {"limit_price": self.price(symbol, random.randint(20, 80))}
+            body["take_profit"] = {"limit_price": self.price(symbol, -below * random.randint(20, 80))}
+        return self.in_parts(body, random) if self.short and not shape else body
+
+    def in_parts(self, body: dict[str, Any], random: Random) -> dict[str, Any]:
+        """Perhaps the same order for a part of a share, or for dollars."""
+        chance = random.random()
+        if chance < 0.2:
+            body |= {"qty": round(random.uniform(0.001, 5), random.randint(1, 9)), "time_in_force": "day"}
+        elif chance < 0.35:
+            del body["qty"]
+            body |= {"notional": round(random.uniform(1, 60), 2), "time_in_force": "day"}
         return body
 
 
-def check(books: Books, market: HandMade) -> None:
+def check(books: Books, market: HandMade, short: bool = False) -> None:
     """Everything that must hold between two requests."""
     cost = sum((one.cost for one in books.positions.values()), D(0))
     assert books.start + books.realised == books.cash + cost
     assert books.buying_power >= 0
-    held: dict[str, int] = defaultdict(int)
-    filled: dict[str, int] = defaultdict(int)
+    held: dict[str, Shares] = defaultdict(int)
+    filled: dict[str, Shares] = defaultdict(int)
     cash = books.start
     orders = {order.id: order for order in books.orders}
     for fill in books.fills:
         order = orders[fill.order_id]
         sign = 1 if fill.side == "buy" else -1
+        before = held[fill.symbol]
         held[fill.symbol] += sign * fill.qty
         filled[fill.order_id] += fill.qty
         cash -= sign * fill.qty * fill.price
-        assert held[fill.symbol] >= 0, "sold what was not held"
+        if order.opening:
+            assert sign * before >= 0, "opened against what was held"
+            assert sign > 0 or short, "sold short in a cash account"
+        else:
+            assert sign * before < 0, "closed what was not held"
+            assert sign * held[fill.symbol] <= 0, "closed more than was held"
+        assert order.notional is None or not order.opening or fill.qty * fill.price <= order.notional
         assert filled[fill.order_id] <= order.qty, "filled beyond its quantity"
         check_price(fill, market)
         assert fill.at == fill.bar + 60 * 10**9 <= books.at.timestamp() * 10**9, "used a bar before it was over"
         assert fill.bar >= order.live_from
     assert cash == books.cash
+    assert short or books.cash >= 0
     assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
     assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
     check_statuses(books)
     check_holds(books)
+    check_trails(books)
     waking: dict[str, list[str]] = defaultdict(list)
     for order in books.orders:
         if order.parent and order.status == "filled":
@@ -170,30 +206,49 @@ def check_replies(here: World) -> None:
     value = sum((D(one["market_value"]) for one in positions), D(0))
     assert abs(D(account["cash"]) + value - D(account["equity"])) <= D("0.01")
     assert D(account["buying_power"]) >= 0
-    assert all(0 <= int(one["qty_available"]) <= int(one["qty"]) for one in positions)
+    for one in positions:
+        qty, available = D(one["qty"]), D(one["qty_available"])
+        assert 0 <= available <= qty if one["side"] == "long" else qty <= available <= 0
+        assert (qty > 0) == (one["side"] == "long")
+    long = sum((D(one["market_value"]) for one in positions if one["side"] == "long"), D(0))
+    assert abs(D(account["long_market_value"]) - long) <= D("0.01")
+    assert abs(D(account["short_market_value"]) - (value - long)) <= D("0.01")
+    if account["multiplier"] == "2":
+        power = (D(account["equity"]) - D(account["initial_margin"])) * 2
+        assert D(account["buying_power"]) <= max(power, D(0)) + D("0.03")
 
 
 def check_statuses(books: Books) -> None:
     """A status says what the shares say."""
     for order in books.orders:
-        assert order.qty >= 1 or order.status in ("rejected", "canceled"), "an order for nothing"
+        assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
+        assert order.qty >= 1 or order.time_in_force == "day" or not order.is_open, "a part of a share that lasts"
         assert (order.status == "filled") == (order.filled_qty == order.qty > 0)
         assert order.status != "partially_filled" or 0 < order.filled_qty < order.qty
         assert order.awake or not order.filled_qty, "a sleeping leg traded"
         assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
 
 
+def check_trails(books: Books) -> None:
+    """A trailing stop lies at its distance from its mark, on the side of it from which it is met."""
+    for order in books.orders:
+        assert (order.type == "trailing_stop") == (order.hwm is not None)
+        if order.hwm is not None and order.stop_price is not None:
+            assert order.stop_price == order.trail.stop(order.hwm)
+            assert (order.stop_price > order.hwm) == order.buy or order.stop_price == order.hwm
+
+
 def check_holds(books: Books) -> None:
-    """Open sells never hold back more than is there; a stop and a target on the same shares count once."""
-    most: dict[tuple[str, str], int] = defaultdict(int)
+    """Open orders that close never hold back more than is there; a stop and a target on the same shares count once."""
+    most: dict[tuple[str, str], Shares] = defaultdict(int)
     groups = {order.id: order.group for order in books.orders}
     for order in books.orders:
-        if order.is_open and order.awake and not order.buy:
+        if order.is_open and order.awake and not order.opening:
             group = groups[order.waits_for or order.id]  # a replacement on its way is for the same shares
             most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
     for symbol in SYMBOLS:
         held = sum(qty for (name, _), qty in most.items() if name == symbol)
-        assert held <= (books.positions[symbol].qty if symbol in books.positions else 0), "held back twice"
+        assert held <= (size(books.positions[symbol].qty) if symbol in books.positions else 0), "held back twice"
 
 
 def check_price(fill: Any, market: HandMade) -> None:
@@ -219,15 +274,34 @@ def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: in
     check_replies(here)
 
 
+@settings(max_examples=150, deadline=None)
+@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), conduct=st.sampled_from(CONDUCTS))
+def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+    """Short sales, parts of shares, dollars, trailing stops: the same rules."""
+    market = bars_of(bars)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct, margin=True, fractionable=True)
+    actor = Actor(here, short=True)
+    for count, step in enumerate(plan):
+        actor.do(*step)
+        check(here.exchange.books(), market, short=True)
+        if count % 4 == 0:
+            check_replies(here)
+    here.time = ny(TUESDAY, "20:00")
+    check(here.exchange.books(), market, short=True)
+    check_replies(here)
+
+
 @settings(max_examples=25, deadline=None)
-@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS))
-def test_how_often_the_exchange_is_asked_changes_nothing(bars: int, plan: list, conduct: Conduct) -> None:
+@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS), account=st.sampled_from([CASH, MARGIN]))
+def test_how_often_the_exchange_is_asked_changes_nothing(
+    bars: int, plan: list, conduct: Conduct, account: dict[str, Any]
+) -> None:
     """Time lived through in one leap or in small steps: the same fills, the same orders."""
     market = bars_of(bars)
 
     def run(small_steps: bool) -> tuple:
-        here = World(market, ny(MONDAY, "15:30"), conduct=conduct)
-        actor = Actor(here)
+        here = World(market, ny(MONDAY, "15:30"), conduct=conduct, **account)
+        actor = Actor(here, short=bool(account))
         for name, seed in plan:
             before = here.time
             actor.do(name, seed)
