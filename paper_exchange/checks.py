@@ -8,7 +8,7 @@ from decimal import Decimal
 from paper_exchange.calendar import day_of
 from paper_exchange.engine import Engine
 from paper_exchange.orders import Order
-from paper_exchange.validation import Draft
+from paper_exchange.rules import Draft
 from paper_exchange.wire import (
     FORBIDDEN,
     MINUTE,

@@ -9,7 +9,6 @@ from paper_exchange.checks import (
     check_buying_power,
     check_client_id,
     check_other_openings,
-    check_replaceable,
     check_shares,
     check_short,
     check_trading,
@@ -20,26 +19,14 @@ from paper_exchange.checks import (
 )
 from paper_exchange.engine import Engine
 from paper_exchange.orders import Order
+from paper_exchange.rules import Draft, Leg, check_asset, check_class, check_fractional, check_levels
 from paper_exchange.trailing import Trail
-from paper_exchange.validation import (
-    Draft,
-    Leg,
-    check_asset,
-    check_class,
-    check_fractional,
-    check_levels,
-    client_id_of,
-    draft_of,
-    shares_of,
-    tidy_price,
-    time_in_force_of,
-    trail_of,
-)
+from paper_exchange.validation import draft_of, shares_of
 from paper_exchange.wire import (
     FORBIDDEN,
-    MINUTE,
     SMALLEST_PART,
     ApiError,
+    Shares,
     against_rule,
     bad_parameter,
     not_found,
@@ -91,18 +78,7 @@ def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
 def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int) -> Order:
     """The order of a draft; it has no ids yet."""
     live_from, expires_at = times
-    trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
-    stop = draft.stop_price
-    if draft.type == "trailing_stop":
-        if price is None or trail.stop(price) <= 0:
-            raise against_rule("trail_price must be less than the market price", market_price=number(price))
-        stop = trail.stop(price)
-    qty = draft.qty
-    if draft.notional is not None:
-        at = draft.limit_price or price
-        if at is None:
-            raise against_rule(f'asset "{draft.symbol}" has no market price: give qty, not notional')
-        qty = shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
+    stop = _stop_of(draft, price)
     delay = engine.conduct.delay
     reserve = Decimal(0)
     if intent.endswith("open"):
@@ -116,7 +92,7 @@ def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, time
         side=draft.side,
         type=draft.type,
         time_in_force=draft.time_in_force,
-        qty=qty,
+        qty=_qty_of(draft, price),
         created_at=now,
         updated_at=now,
         submitted_at=now,
@@ -136,6 +112,26 @@ def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, time
         trail_percent=draft.trail_percent,
         hwm=price if draft.type == "trailing_stop" else None,
     )
+
+
+def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
+    """The stop to begin with: a trailing one lies at its distance from the market."""
+    if draft.type != "trailing_stop":
+        return draft.stop_price
+    trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
+    if price is None or trail.stop(price) <= 0:
+        raise against_rule("trail_price must be less than the market price", market_price=number(price))
+    return trail.stop(price)
+
+
+def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
+    """The shares to begin with: for dollars an estimate, at the limit or the market."""
+    if draft.notional is None:
+        return draft.qty
+    at = draft.limit_price or price
+    if at is None:
+        raise against_rule(f'asset "{draft.symbol}" has no market price: give qty, not notional')
+    return shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
 
 
 def _enter(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
@@ -226,96 +222,6 @@ def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[st
         else:
             done.append((order.id, 200))
     return done
-
-
-def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
-    """A new order with new terms in the place of an open one; a leg stays in its group.
-
-    `qty` is what the new order shall trade; left out, it is what the old one still lacks.
-
-    Raises:
-        ApiError: 422 if nothing changes, the order is over or not at the exchange yet; 403 as for a new order.
-    """
-    if not isinstance(body, dict):
-        raise bad_parameter("request body format is invalid")
-    check_replaceable(order)
-    new = _changed(engine, order, body, now)
-    if order.opening:
-        check_buying_power(engine, new.kept_back, now, without=order.id)
-    elif order.awake:
-        check_shares(engine, order.symbol, new.qty, without=order.group)
-    new.sequence, new.id, generated = engine.next_ids()
-    new.client_order_id = client_id_of(body.get("client_order_id")) or generated
-    engine.book.add(new)
-    if not engine.conduct.delay:
-        engine.life.replace(order, new, now)
-        return new
-    new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
-    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.conduct.delay
-    engine.book.touch(order)
-    engine.events.tell("pending_replace", order, now)
-    return new
-
-
-def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Order:
-    """The order with the body's terms, checked; ids still those of the old one."""
-    terms: dict[str, Any] = {}
-    if body.get("notional") not in (None, ""):
-        raise bad_parameter("notional orders cannot be replaced")
-    if order.notional is not None:
-        raise against_rule("notional orders cannot be replaced")
-    if body.get("qty") not in (None, ""):
-        terms["qty"] = shares_of(body["qty"])
-        if terms["qty"] != order.remaining and not (isinstance(terms["qty"], int) and isinstance(order.qty, int)):
-            raise against_rule("qty of fractional orders cannot be changed")
-    if body.get("time_in_force") not in (None, ""):
-        terms["time_in_force"] = _lasting(body["time_in_force"], order)
-    for field in ("limit_price", "stop_price"):
-        price = tidy_price(body.get(field), field)
-        if price is not None:
-            if getattr(order, field) is None or order.type == "trailing_stop":
-                raise bad_parameter(f"{order.type} orders must not have {field.replace('_', ' ')}")
-            terms[field] = price
-    if body.get("trail") not in (None, ""):
-        if order.type != "trailing_stop":
-            raise bad_parameter(f"{order.type} orders must not have trail")
-        field = "trail_price" if order.trail_price is not None else "trail_percent"
-        terms[field] = trail_of(body["trail"], field)
-    check_client_id(engine, client_id_of(body.get("client_order_id")))
-    if all(getattr(order, field) == value for field, value in terms.items()):
-        raise against_rule("order parameters are not changed")
-    return _renewed(engine, order, {"qty": order.remaining} | terms, now)
-
-
-def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> Order:
-    new = Order(**(vars(order) | terms))
-    if new.extended_hours and new.time_in_force != "day":
-        raise against_rule("extended hours order must be DAY limit orders")
-    new.replaces, new.replaced_by = order.id, None
-    new.created_at = new.submitted_at = new.updated_at = now
-    if new.filled_qty:
-        new.filled_qty, new.filled_value = 0, Decimal(0)
-        new.status = "new"
-    if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
-        new.live_from, new.expires_at = lifetime(engine, new.time_in_force, new.extended_hours, now)
-    new.live_from = max((now + engine.conduct.delay) // MINUTE * MINUTE, order.live_from)
-    new.follow(order.hwm)
-    if (new.stop_price or 1) <= 0:
-        raise against_rule("trail must be less than the market price", market_price=number(order.hwm))
-    if new.opening:
-        price = engine.tape.last_price(order.symbol, now)
-        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price, new.buy)
-    return new
-
-
-def _lasting(value: Any, order: Order) -> str:
-    """A time in force that an order can be moved to: day or gtc, or the one it has."""
-    found = time_in_force_of(value)
-    if found != order.time_in_force and not isinstance(order.qty, int):
-        raise against_rule("fractional orders must be DAY orders")
-    if found not in ("day", "gtc") and found != order.time_in_force:
-        raise against_rule(f"time_in_force cannot be changed to {found}")
-    return found
 
 
 def close_position(engine: Engine, symbol: str, qty: Any, percentage: Any, now: int) -> Order:

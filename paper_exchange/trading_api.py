@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from paper_exchange import desk, lists, markets, portfolio, views
+from paper_exchange import desk, lists, markets, portfolio, replacing, views
 from paper_exchange.engine import Engine
 from paper_exchange.lists import with_legs
 from paper_exchange.orders import to_wire
@@ -140,7 +140,7 @@ def _order_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.patch("/v2/orders/<order_id>")
     @with_now
     def replace(now: int, order_id: str) -> Any:
-        return reply(with_legs(engine, desk.replace(engine, desk.find(engine, order_id), _body(), now)))
+        return reply(with_legs(engine, replacing.replace(engine, desk.find(engine, order_id), _body(), now)))
 
     @routes.delete("/v2/orders/<order_id>")
     @with_now
