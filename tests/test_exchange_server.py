@@ -82,6 +82,23 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         server.wait(timeout=20)
 
 
+def test_margin_and_parts_of_shares_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state.sqlite"
+    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--margin", "--fractionable")
+    try:
+        client: Any = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
+        assert client.get_account().shorting_enabled is True
+        assert client.get_asset("AAA").fractionable is True
+        short = LimitOrderRequest(symbol="AAA", qty=1, side="sell", limit_price=12.0, time_in_force="day")
+        assert client.submit_order(short).position_intent == "sell_to_open"
+        client.cancel_orders()
+        half = LimitOrderRequest(symbol="AAA", qty=0.5, side="buy", limit_price=9.0, time_in_force="day")
+        assert client.submit_order(half).qty == "0.5"
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
