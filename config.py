@@ -250,9 +250,9 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.LABEL_MIN_PROFIT and needed >= settings.TAKE_PROFIT_PCT:
         source = sources.get("LABEL_MIN_PROFIT") or sources.get("TAKE_PROFIT_PCT", "settings")
         raise UserError(
-            f"{source}: LABEL_MIN_PROFIT={settings.LABEL_MIN_PROFIT:g} with ROUND_TRIP_COST="
-            f"{settings.ROUND_TRIP_COST:g} is not below TAKE_PROFIT_PCT={settings.TAKE_PROFIT_PCT:g}: no trade could "
-            "win; it is a fraction, 0.002 for 0.2 per cent"
+            f"{source}: LABEL_MIN_PROFIT={settings.LABEL_MIN_PROFIT:g}: with ROUND_TRIP_COST="
+            f"{settings.ROUND_TRIP_COST:g} it is not below TAKE_PROFIT_PCT={settings.TAKE_PROFIT_PCT:g}, so no trade "
+            "could win; it is a fraction, 0.002 for 0.2 per cent"
         )
     if bool(settings.APCA_API_KEY_ID) != bool(settings.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"

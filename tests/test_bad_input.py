@@ -112,6 +112,11 @@ SETTINGS = {
     "no number": ("STOP_LOSS_PCT=two", ("STOP_LOSS_PCT=two",)),
     "no assignment": ("what is this", ("settings.env", "line 1", "NAME=value")),
     "half a pair of keys": ("APCA_API_KEY_ID=abc", ("APCA_API_SECRET_KEY is not",)),
+    "no such features": ("FEATURE_SET=ratios", ("settings.env", "FEATURE_SET=ratios", "'document' or 'relative'")),
+    "a profit in per cent": (
+        "LABEL_MIN_PROFIT=0.2",
+        ("settings.env", "LABEL_MIN_PROFIT=0.2", "0.002 for 0.2 per cent"),
+    ),
     "upside down": ("MIN_PRICE=30", ("MIN_PRICE=30", "below MAX_PRICE")),
     "the live host": (
         "APCA_API_KEY_ID=a\nAPCA_API_SECRET_KEY=b\nAPCA_API_BASE_URL=https://api.alpaca.markets",

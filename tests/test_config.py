@@ -34,6 +34,7 @@ def test_without_anything_the_document_s_numbers_hold() -> None:
     assert (settings.HISTORY_DAYS, settings.N_ESTIMATORS, settings.TEST_SIZE) == (30, 200, 0.2)
     assert (settings.MIN_PRICE, settings.MAX_PRICE) == (1.0, 20.0)
     assert settings.has_keys is False
+    assert (settings.FEATURE_SET, settings.LABEL_MIN_PROFIT) == ("document", 0.0)
 
 
 def test_the_command_line_beats_the_environment_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
@@ -72,6 +73,10 @@ def test_what_an_env_file_may_look_like(text: str, tmp_path: Path) -> None:
         ("TICK_SECOND", "60", "less than or equal to 30"),
         ("MODEL_KIND", "forest", "'random_forest' or 'gradient_boosting'"),
         ("CONFIDENCE", "mine", "'model' or 'calibrated'"),
+        ("FEATURE_SET", "both", "'document' or 'relative'"),
+        ("LABEL_MIN_PROFIT", "-0.001", "greater than or equal to 0"),
+        ("LABEL_MIN_PROFIT", "nan", "less than 1"),
+        ("LABEL_MIN_PROFIT", "0.2", "not below TAKE_PROFIT_PCT=0.04, so no trade could win"),
         ("DATA_FEED", "otc", "'iex'"),
         ("REBALANCE_TIME", "4", "write it as 04:00"),
         ("REBALANCE_TIME", "14400", "write it as 04:00"),
