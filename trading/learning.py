@@ -55,6 +55,9 @@ STEPS: Final = 5
 CALIBRATION_BLOCKS: Final = 4
 """Blocks of adjacent sessions that are left out in turn to learn what probabilities are worth."""
 
+CALIBRATION_TREES: Final = 25
+"""Trees of a forest that does not trade, but only tells what probabilities are worth."""
+
 
 class Rows(Protocol):
     """The training data: one row a bar, sorted by (session, symbol, start); what `trading.dataset` loads."""
@@ -118,7 +121,7 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
 
     Calibration needs many sessions, not many rows: the share of winners swings between 5% and 80% from day to day, and
     a sigmoid of a few test sessions learns that swing instead of the model's overconfidence.  Forests are fitted with
-    a quarter of the trees: it is the depth of the trees that makes them overconfident, not their number.
+    few trees: it is the depth of the trees that makes them overconfident, not their number.
 
     Args:
         chosen: mask of the rows to use, for fitting and for predicting.
@@ -132,7 +135,7 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
     if len(sessions) < 2:
         return None
     if settings.kind == "random_forest":
-        settings = replace(settings, n_estimators=max(1, settings.n_estimators // CALIBRATION_BLOCKS))
+        settings = replace(settings, n_estimators=min(settings.n_estimators, CALIBRATION_TREES))
     p = np.empty(len(y))
     for block in np.array_split(sessions, min(CALIBRATION_BLOCKS, len(sessions))):
         inside = (session >= block[0]) & (session <= block[-1])
