@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,48 @@ def test_a_blocked_account_buys_nothing_and_manages_on(tmp_path: Path, flag: str
     assert event["rule"] == "account" and flag in event["reason"]
     assert here.trade().exit_reason == "END_OF_DAY"
     here.check_books()
+
+
+def their_clock(seconds: float) -> Any:
+    """Their clock is off by so much."""
+    return edited(
+        lambda body: body | {"timestamp": str(datetime.fromisoformat(body["timestamp"]) + timedelta(seconds=seconds))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (their_clock(420), "differs from ours by 420 s"),
+        (their_clock(-31), "differs from ours by -31 s"),
+        (page(200, "{}"), "cannot be read"),
+        (page(200, '{"timestamp": "2018-03-26T10:31:00"}'), "cannot be read"),
+        (page(503, "<html>"), "cannot be read"),
+    ],
+)
+def test_while_the_clocks_disagree_nothing_is_bought_and_then_it_is(tmp_path: Path, act: Any, said: str) -> None:
+    bars = {"AAA": {MONDAY: DAY}}
+    signals = {f"10:3{n}": {"AAA": 0.8} for n in range(1, 4)}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
+    here.wire.faults = [Fault("GET /v2/clock", act, times=None)]
+    here.tick("10:31", "10:32")
+    assert here.held() == 0
+    assert [(e["rule"], said in e["reason"]) for e in here.events("not_bought")] == [("clock", True)] * 2
+    here.wire.faults = []
+    here.tick("10:33", "10:34")
+    assert here.held() == 5
+    told = [event["event"] for event in here.events("clocks_disagree", "clocks_agree")]
+    assert told == (["clocks_disagree", "clocks_agree"] if "by" in said else [])
+    asked = here.wire.count("GET /v2/clock")
+    here.tick("10:35")
+    assert here.wire.count("GET /v2/clock") == asked  # in a day that agrees it is asked once
+
+
+def test_a_clock_that_is_a_few_seconds_off_is_no_obstacle(tmp_path: Path) -> None:
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.wire.faults = [Fault("GET /v2/clock", their_clock(29), times=None)]
+    here.tick("10:31", "10:32")
+    assert here.held() == 5 and not here.events("clocks_disagree")
 
 
 @pytest.mark.parametrize("reply", ['[{"date": "2018-03-26", "open": "09:30", "close": "13:00"}]', "[]"])

@@ -205,6 +205,17 @@ class Broker:
         except UNREADABLE as error:
             raise Unclear(f"calendar reply not understood: {type(error).__name__}: {error}") from error
 
+    def time(self) -> datetime:
+        """What the broker's clock shows."""
+        reply = _read(self._client.get_clock)
+        try:
+            instant = datetime.fromisoformat(str(reply["timestamp"]))
+            if instant.tzinfo is None:
+                raise ValueError(f"{instant} has no time zone")
+        except UNREADABLE as error:
+            raise Unclear(f"clock reply not understood: {type(error).__name__}: {error}") from error
+        return instant
+
     def _found(self, call: Callable[[], Any]) -> Order | None:
         try:
             return _order(_ask(call))

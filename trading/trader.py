@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import requests
 from alpaca.common.exceptions import APIError
 
+from trading.agreement import Agreement
 from trading.broker import Broker, Unclear
 from trading.clock import NEW_YORK, Clock
 from trading.controls import Controls
@@ -62,8 +63,6 @@ class Day:
     session: Session
     bars: SessionBars
     signals: int = 0
-    agreed: bool = True
-    """The broker's calendar closes the session when ours does."""
 
 
 class Trader:
@@ -101,6 +100,7 @@ class Trader:
         """Called when FLATTEN has been obeyed."""
         self._told = ""
         self.positions = Positions(broker, log, journal, clock, policy.exits, market)
+        self._agreement = Agreement(broker, journal, clock)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
         self.day: Day | None = None
         self.account: Account | None = None
@@ -188,11 +188,8 @@ class Trader:
         """
         symbols = self._universe(session)
         self.account = self._broker.account()
-        closes = self._broker.close_of(session.date)
-        ours = f"{session.close.astimezone(NEW_YORK):%H:%M}"
-        self.day = Day(session, self._bars_of(session, symbols), agreed=closes == ours)
-        if not self.day.agreed:
-            self._journal.event("calendars_disagree", broker=closes, ours=ours, note="nothing is bought today")
+        self._agreement.begin(session)
+        self.day = Day(session, self._bars_of(session, symbols))
         self._log.start_day(session.date)
         self.positions.save()
         self._journal.event(
@@ -319,8 +316,8 @@ class Trader:
         if not signals:
             return
         day.signals += len(signals)
-        if not day.agreed:
-            self._journal.event("not_bought", rule="calendar", reason="the broker's calendar differs from ours")
+        if refusal := self._agreement.obstacle():
+            self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
         prices = {p.symbol: p.current_price for p in self.positions.books.positions.values() if p.current_price}
         losses = losses_of(self._log.of_day(day.session.date), prices)

@@ -37,6 +37,8 @@ LINES: Final[dict[str, str]] = {
     "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
     "unclear": "{what}: no clear answer ({reason})",
     "no_bars": "no bars: {reason}",
+    "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
+    "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
     "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
     "position_taken_up": "taken up from before: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
