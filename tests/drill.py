@@ -2,6 +2,7 @@
 
     python -m tests.drill --runs 20 --seed 1            20 sessions of some 50 kills each, and a table
     python -m tests.drill --runs 1 --seed 7 --keep DIR  one, whose logs and books stay in DIR
+    python -m tests.drill --broken all --runs 2         break every protection on purpose, and see it found
 
 A run is one session of a generated market, from ten minutes before the open until after the close (every fourth run:
 until after the next open).  The exchange (`paper_exchange`, with a storm of `paper_exchange.faults`) and the trader
@@ -35,6 +36,7 @@ from paper_exchange.faults import FaultPlan, storm
 from paper_exchange.generated import GeneratedMarket
 from paper_exchange.store import Store
 from paper_exchange.wire import to_ns
+from tests.drill_broken import BROKEN
 from tests.drill_checks import Findings, check
 from tests.drill_world import Hostile, Shared, exchange_process, forked, trader_process
 from trading.clock import NEW_YORK
@@ -111,8 +113,9 @@ class Life:
 class Drill:
     """Prepares data and a model once, then runs session after session on copies of them."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = print, broken: str | None = None) -> None:
         self.folder = folder
+        self.broken = broken
         self.base = folder / "base"
         self.say = say
         self.market = market()
@@ -208,8 +211,9 @@ class Drill:
 
     def _supervise(self, shared: Shared, folder: Path, chance: random.Random, begun: float) -> Life:
         life = Life()
+        broken = None if folder == self.base else self.broken
         while True:
-            pid = forked(lambda: trader_process(shared, folder), folder / "trader.txt")
+            pid = forked(lambda: trader_process(shared, folder, broken), folder / "trader.txt")
             shared.put(Shared.PID, pid)
             life.starts += 1
             code = os.waitstatus_to_exitcode(_wait(shared, pid, begun))
@@ -321,8 +325,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=int, default=0, help="only the last minutes of a session (default: all)")
     parser.add_argument("--base", type=Path, metavar="DIR", help="data and model of an earlier drill")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's files here")
+    parser.add_argument(
+        "--broken",
+        choices=("all", *BROKEN),
+        help="break this protection on purpose; exit code 1 where nothing is found (see drill_broken)",
+    )
     options = parser.parse_args(arguments)
     warm_up()
+    if options.broken:
+        return _broken(options)
     kept = options.keep or Path(tempfile.mkdtemp(prefix="drill-"))
     kept.mkdir(parents=True, exist_ok=True)
     results = []
@@ -348,6 +359,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.keep:
             shutil.rmtree(kept, ignore_errors=True)
     return 1 if any(result.found.violations for result in results) else 0
+
+
+def _broken(options: argparse.Namespace) -> int:
+    """Break one protection after the other; exit code 1 where the drill finds nothing wrong."""
+    names = list(BROKEN) if options.broken == "all" else [options.broken]
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="drill-") as folder:
+        whole = Drill(Path(folder) / "whole")
+        whole.prepare()
+        for name in names:
+            drill = Drill(Path(folder) / name, broken=name)
+            shutil.copytree(whole.base, drill.base)
+            found: Counter[str] = Counter()
+            for number in range(options.runs):
+                given = {"kills": options.kills, "rate": options.rate, "minutes": options.minutes}
+                result = drill.run(options.seed + number, number, **given)
+                found.update(kind for kind, _ in result.found.violations)
+                if found:
+                    break
+            missed += not found
+            said = ", ".join(f"{count} {kind}" for kind, count in found.most_common()) or "NOTHING FOUND"
+            print(f"{name:24} {said}", flush=True)
+    return 1 if missed else 0
 
 
 def _line(result: Result) -> str:

@@ -247,12 +247,16 @@ def hold(shared: Shared, seconds: float) -> None:
         time.sleep(0.001)
 
 
-def trader_process(shared: Shared, folder: Path) -> int:
-    """`live_trader.py --broker alpaca`, in exchange time."""
+def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> int:
+    """`live_trader.py --broker alpaca`, in exchange time; with a protection broken on purpose (`drill_broken`)."""
     import live_trader
     import startup
     from trading import cli
 
+    if broken is not None:
+        from tests.drill_broken import BROKEN
+
+        BROKEN[broken]()
     startup.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,misc,return-value]
     places = [f"--{name}-dir={folder / name}" for name in ("data", "models", "logs")]
     return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
