@@ -74,6 +74,7 @@ class SessionBars:
         self._minute = np.zeros((minutes, stocks), dtype=np.int64)
         self._place = np.full((minutes, stocks), -1, dtype=np.int16)  # of a minute's bar in its column; -1: not here
         self._count = np.zeros(stocks, dtype=np.int64)
+        self._highest, self._lowest = np.full(stocks, -np.inf), np.full(stocks, np.inf)
         self._fetched_to: datetime | None = None
         self.revised = 0
         """Bars that came again with other values."""
@@ -125,11 +126,17 @@ class SessionBars:
         place = self._place[minute, row]
         known = place >= 0
         at = (slice(None), place[known], row[known])
-        self.revised += int(np.count_nonzero((self._values[at] != values[:, known]).any(axis=0)))
+        revised = (self._values[at] != values[:, known]).any(axis=0)
+        self.revised += int(np.count_nonzero(revised))
         self._values[at] = values[:, known]
+        for stock in np.unique(row[known][revised]):
+            of_stock = self._values[:, : self._count[stock], stock]
+            self._highest[stock], self._lowest[stock] = of_stock[1].max(), of_stock[2].min()
         row, minute, values = row[~known], minute[~known], values[:, ~known]
         if not len(row):
             return
+        np.maximum.at(self._highest, row, values[1])
+        np.minimum.at(self._lowest, row, values[2])
         newest = np.where(self._count[row] > 0, self._minute[self._count[row] - 1, row], -1)
         late = minute < newest
         for i in np.flatnonzero(late):
@@ -175,13 +182,10 @@ class SessionBars:
 
     def _so_far(self, rows: Ints, newest: Ints, habit: Floats) -> SoFar:
         """What the session has shown of these symbols by the end of their newest bars."""
-        held = int(newest.max(initial=-1)) + 1
-        values = self._values[:, :held, :][:, :, rows]
-        there = np.arange(held)[:, None] <= newest
         return SoFar(
-            first_open=values[0, :1] if held else np.empty((1, 0)),
-            highest=np.where(there, values[1], -np.inf).max(axis=0, initial=-np.inf)[None],
-            lowest=np.where(there, values[2], np.inf).min(axis=0, initial=np.inf)[None],
+            first_open=self._values[0, :1, rows].T,
+            highest=self._highest[None, rows],
+            lowest=self._lowest[None, rows],
             elapsed=((self._minute[newest, rows] + 1) / self.session.minutes)[None],
             habit=habit,
         )
