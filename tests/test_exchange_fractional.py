@@ -99,9 +99,20 @@ def test_a_percentage_of_a_position_may_be_a_part_of_a_share() -> None:
 
 def test_a_fractional_order_fills_at_once_where_others_fill_in_parts() -> None:
     here = parts(conduct=Conduct(partial_fills=1.0))
-    order = here.trading.submit_order(market(qty=7.5))
+    part, amount = here.trading.submit_order(market(qty=7.5)), here.trading.submit_order(dollars(70))
     here.at("10:32")
-    assert here.trading.get_order_by_id(order.id).status == "filled"
+    assert [here.trading.get_order_by_id(one.id).filled_qty for one in (part, amount)] == ["7.5", "7"]
+
+
+def test_what_is_left_of_a_position_keeps_its_average_price() -> None:
+    """The cost of a hundred-thousandth of a share is far under a cent, and is not lost in rounding."""
+    here = parts(("10:31", 7.77, 7.77, 7.77, 7.77), ("10:32", *FLAT))
+    here.trading.submit_order(market(qty=0.00003))
+    here.at("10:32:00")
+    here.trading.submit_order(market("sell", 0.00001))
+    here.at("10:33")
+    assert here.trading.get_open_position("AAA").avg_entry_price == "7.77"
+    assert here.exchange.books().realised == D("0.0000223")
 
 
 def test_the_parts_survive_a_restart(tmp_path: Path) -> None:

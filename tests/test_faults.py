@@ -11,6 +11,7 @@ import time as wall
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, time
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
+from paper_exchange.account import Fill
 from paper_exchange.fault_market import FaultyConduct, FaultyMarket, gapped, halted
-from paper_exchange.fault_replies import with_null, with_unknown_status, without_new_bars
+from paper_exchange.fault_replies import stale_positions, with_null, with_unknown_status, without_new_bars
 from paper_exchange.fault_server import FaultyAdapter, FaultyApp, listen
 from paper_exchange.fault_streams import FaultyStream
 from paper_exchange.faults import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
+from paper_exchange.wire import Shares
 from tests.exchange_world import MONDAY, HandMade, ny
 from tests.test_exchange_server import ROOT, free_port
 
@@ -139,6 +142,21 @@ def test_a_position_that_was_sold_is_still_shown() -> None:
     world.time = ny(MONDAY, "10:33:02")
     assert world.exchange.books().positions == {}
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+
+
+def test_stale_positions_know_short_ones_and_parts_of_shares() -> None:
+    def fill(side: str, qty: Shares) -> Fill:
+        return Fill(1, "o", "AAA", side, qty, Decimal(10), at=9, bar=0)
+
+    def before(qty: str, *fills: Fill) -> list[str]:
+        seen = {"AAA": {"symbol": "AAA", "qty": "1"}}
+        rows = [{"symbol": "AAA", "qty": qty}] if qty != "0" else []
+        return [row["qty"] for row in stale_positions(rows, fills, 5, seen)]
+
+    assert before("-5", fill("sell", 5)) == []
+    assert before("-2", fill("buy", 3)) == ["-5"]
+    assert before("0", fill("buy", 5)) == ["-5"]
+    assert before("1.5", fill("buy", Decimal("0.25"))) == ["1.25"]
 
 
 def test_null_stands_where_a_list_belongs() -> None:
