@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from trading.trade_log import Trade
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,33 @@ class Snapshot:
     trades: int
     won: int
     realised: Decimal
+
+
+def picture(
+    at: datetime,
+    *,
+    equity: Decimal | None,
+    held: Iterable[Trade],
+    in_flight: int,
+    entered: Iterable[Trade],
+    price_of: Callable[[str], float | None],
+) -> Snapshot:
+    """The account as it is.
+
+    Args:
+        equity: dollars; None where it is not known.
+        held: the open trades.
+        in_flight: purchases on their way.
+        entered: the trades of the day, open and closed.
+        price_of: the newest price of a stock.
+    """
+    closed = [trade for trade in entered if not trade.is_open]
+    return Snapshot(
+        at=at,
+        equity=equity,
+        rows=tuple(Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit) for t in held),
+        in_flight=in_flight,
+        trades=len(closed),
+        won=sum(1 for trade in closed if (trade.pnl_amount or 0) > 0),
+        realised=sum((trade.pnl_amount or Decimal(0) for trade in closed), Decimal(0)),
+    )

@@ -24,7 +24,7 @@ from trading.live_bars import SessionBars, Windows
 from trading.orders import Account, Order
 from trading.positions import Positions
 from trading.sessions import MarketCalendar, Session
-from trading.snapshot import Row, Snapshot
+from trading.snapshot import Snapshot, picture
 from trading.trade_log import Trade, TradeLog
 
 EXTENDED_HOURS_DISCOUNT = Decimal("0.01")
@@ -280,19 +280,13 @@ class Trader:
     def _show(self) -> None:
         """Leave a picture of the account for the view."""
         now = self._clock.now()
-        price_of = self.day.bars.last_close if self.day is not None else lambda symbol: None
-        today = [t for t in self._log.of_day(now.astimezone(NEW_YORK).date()) if not t.is_open]
-        self.snapshot = Snapshot(
-            at=now,
+        self.snapshot = picture(
+            now,
             equity=None if self.account is None else self.account.equity,
-            rows=tuple(
-                Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit)
-                for t in self.positions.open
-            ),
+            held=self.positions.open,
             in_flight=len(self.positions.entering),
-            trades=len(today),
-            won=sum(1 for trade in today if (trade.pnl_amount or 0) > 0),
-            realised=sum((trade.pnl_amount or Decimal(0) for trade in today), Decimal(0)),
+            entered=self._log.of_day(now.astimezone(NEW_YORK).date()),
+            price_of=self.day.bars.last_close if self.day is not None else lambda symbol: None,
         )
 
     def _refresh(self, bars: SessionBars) -> bool:
