@@ -26,6 +26,9 @@ Kind = Literal["random_forest", "gradient_boosting"]
 LEVELS: Final = 128
 """Values of a column that a forest may tell apart while it is fitted; as many rows each."""
 
+FEWEST_LEAVES: Final = 10
+"""A tree sees rows enough for so many leaves at least, however small a share is asked for: with less it is a stump."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -140,7 +143,7 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None 
         scaled = scaler.transform(X)
         if settings.kind == "random_forest":
             scaled = _in_levels(scaled)
-        model = _classifier(settings).fit(scaled, y, sample_weight=weight)
+        model = _classifier(settings, len(y)).fit(scaled, y, sample_weight=weight)
     if hasattr(model, "n_jobs"):
         model.n_jobs = 1  # below thousands of rows threads cost more than they bring
     return scaler, model
@@ -163,14 +166,15 @@ def _in_levels(X: Floats) -> NDArray[np.float32]:
     return levels
 
 
-def _classifier(settings: TrainingSettings) -> Any:
+def _classifier(settings: TrainingSettings, rows: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
     if settings.kind == "random_forest":
+        fewest = min(1.0, FEWEST_LEAVES * settings.forest_min_samples_leaf / rows)
         return RandomForestClassifier(
             n_estimators=settings.n_estimators,
             min_samples_leaf=settings.forest_min_samples_leaf,
-            max_samples=settings.forest_max_samples,
+            max_samples=max(settings.forest_max_samples, fewest),
             max_features=settings.forest_max_features,
             max_depth=settings.forest_max_depth,
             random_state=settings.seed,
