@@ -44,7 +44,13 @@ def model(kind: Kind, rows: int) -> Any:
     X, y = features(*bars.ohlcv)[known], labels(outcome[known], RULES)
     settings = TrainingSettings(kind=kind)
     scaler, fitted = fit(X[:: settings.every_nth_row], y[:: settings.every_nth_row], settings)
-    return SimpleNamespace(scaler=scaler, model=fitted, calibration=Calibration(0.8, -0.1), timestamp="20180327_200000")
+    return SimpleNamespace(
+        scaler=scaler,
+        model=fitted,
+        calibration=Calibration(0.8, -0.1),
+        timestamp="20180327_200000",
+        feature_set="document",
+    )
 
 
 class Market:
