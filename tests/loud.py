@@ -1,7 +1,7 @@
 """A real process in which every logger speaks at DEBUG: what `test_secrets` listens to.
 
-python -m tests.loud exchange ARGUMENTS            `python -m paper_exchange ARGUMENTS`
-python -m tests.loud trader START SPEED ARGUMENTS  `live_trader.py ARGUMENTS`, on a clock like that exchange's
+python -m tests.loud exchange ARGUMENTS               `python -m paper_exchange ARGUMENTS`
+python -m tests.loud trader START AT SPEED ARGUMENTS  `live_trader.py ARGUMENTS`, on a clock like that exchange's
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from datetime import UTC, datetime, timedelta
 
 
 class ScaledSystemClock:
-    """The clock of an exchange that began at `start` just now and runs `speed` times as fast as the wall's."""
+    """The clock of an exchange that showed `start` at the instant `at` of the machine's monotonic clock.
+
+    It runs `speed` times as fast as the wall's.
+    """
 
     simulated = False
 
-    def __init__(self, start: datetime, speed: float) -> None:
+    def __init__(self, start: datetime, at: float, speed: float) -> None:
         self._start = start.astimezone(UTC)
         self._speed = speed
-        self._began = time.monotonic()
+        self._began = at
         self._stopped = threading.Event()
 
     def now(self) -> datetime:
@@ -37,13 +40,13 @@ class ScaledSystemClock:
         self._stopped.set()
 
 
-def trader(start: str, speed: str, *arguments: str) -> int:
+def trader(start: str, at: str, speed: str, *arguments: str) -> int:
     """`live_trader.py`; its clock is another, everything else is as ever."""
     import live_trader
     import startup
     from trading import cli
 
-    clock = ScaledSystemClock(datetime.fromisoformat(start), float(speed))
+    clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
     startup.SystemClock = lambda: clock  # type: ignore[assignment,misc,return-value]
     return cli.run(lambda: live_trader.main(arguments))
 
