@@ -20,6 +20,7 @@ from config import Settings
 from ml_predictor import Predictor
 from trading.calibration import Calibration
 from trading.clock import SimulatedClock
+from trading.collector import uncollected
 from trading.exits import labels, outcomes
 from trading.features import LOOKBACK_BARS, features, window_is_whole
 from trading.fitting import Kind, TrainingSettings, fit
@@ -101,7 +102,8 @@ def _measured(kind: str, of: Any, stocks: int, minutes: int) -> list[Line]:
             now = SESSION.open + timedelta(minutes=minute, seconds=2)
             clock.sleep_until(now)
             reply = market.reply(minute - OVERLAP, minute)
-            seconds, cpu = _step(bars, predictor, journal, reply, now)
+            with uncollected():
+                seconds, cpu = _step(bars, predictor, journal, reply, now)
             parts.append(seconds)
             ours.wall.append(sum(parts[-1][:3]))
             ours.cpu.append(cpu)
@@ -115,7 +117,7 @@ def _step(
     bars: SessionBars, predictor: Predictor, journal: Journal, reply: dict[str, Any], now: datetime
 ) -> tuple[list[float], float]:
     """Seconds of taking the bars, of cutting windows, of predicting, of writing the history; CPU seconds of the first
-    three."""
+    three.  As in the trader, the garbage collector waits."""
     cpu, marks = time.process_time(), [time.perf_counter()]
     bars.take(reply, now)
     marks.append(time.perf_counter())

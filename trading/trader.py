@@ -14,6 +14,7 @@ from alpaca.common.exceptions import APIError
 from trading.agreement import Agreement
 from trading.broker import Broker, Unclear
 from trading.clock import NEW_YORK, Clock
+from trading.collector import uncollected
 from trading.controls import Controls
 from trading.entries import Entries, EntryPolicy, Signal
 from trading.errors import BrokerError, UserError
@@ -239,6 +240,7 @@ class Trader:
                 return None
         return self.day
 
+    @uncollected()
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: compare the books, mind what is open, predict, buy; or what a person's file says instead."""
         self._compare()
