@@ -27,8 +27,9 @@ from trading.source_folder import FolderSource
 NOW = TrainingSettings()
 SETTINGS = (
     NOW,
-    replace(NOW, forest_max_samples=0.05),
-    replace(NOW, every_nth_row=32, forest_max_samples=0.2),
+    replace(NOW, forest_max_samples=0.2, forest_max_features=0.3),
+    replace(NOW, forest_max_samples=0.05, forest_max_features=0.3),
+    replace(NOW, forest_max_samples=0.05, forest_max_features=0.5),
 )
 BLOCK = 4
 NEWEST = 16
@@ -67,6 +68,7 @@ def measure(options: Options) -> list[Line]:
 def _named(settings: TrainingSettings) -> str:
     return (
         f"every {settings.every_nth_row}th row, {settings.forest_max_samples:g} of them a tree, "
+        f"{settings.forest_max_features:g} of the features a cut, "
         f"leaf {settings.forest_min_samples_leaf}, depth {settings.forest_max_depth}"
     )
 
