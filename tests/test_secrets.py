@@ -238,7 +238,6 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
     assert len(leaks(tmp_path, f"python --key {KEY}")) == len(forms(SECRET)) + 1
 
 
-@pytest.mark.xfail(reason="trading/wire.py leaves http.client's own debugging as it is: it prints every header")
 def test_not_even_http_client_prints_a_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """http.client.HTTPConnection.debuglevel is no log level, but people set it to see what is on the wire."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)

@@ -9,13 +9,15 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 import requests
 import tenacity
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from trading.clock import Clock
 from trading.errors import UserError
@@ -82,6 +84,43 @@ class RateLimit:
                 self._clock.sleep_until(free_at)
             self._sent.popleft()
         self._sent.append(self._clock.now())
+
+
+class _Mute(HTTPConnection):
+    """Without http.client's own debugging, which prints every header, the keys among them."""
+
+    debuglevel = 0
+
+    def set_debuglevel(self, level: int) -> None:
+        """Nothing."""
+
+
+class _MuteTLS(_Mute, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _MutePool(HTTPConnectionPool):
+    ConnectionCls = _Mute
+
+
+class _MutePoolTLS(HTTPSConnectionPool):
+    ConnectionCls = _MuteTLS
+
+
+_MUTE: Final = {"http": _MutePool, "https": _MutePoolTLS}
+
+
+class Discreet(HTTPAdapter):
+    """The network, by connections that never print what they send."""
+
+    def init_poolmanager(self, *more: Any, **options: Any) -> None:
+        super().init_poolmanager(*more, **options)
+        self.poolmanager.pool_classes_by_scheme = _MUTE
+
+    def proxy_manager_for(self, *more: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*more, **options)
+        manager.pool_classes_by_scheme = _MUTE
+        return manager
 
 
 class Refusing(BaseAdapter):
@@ -186,7 +225,7 @@ def guard(client: Any, clock: Clock, limit: RateLimit, timeout: tuple[float, flo
     session.mount("https://", Refusing())
     session.mount("http://", Refusing())
     # The slash ends the host: "http://127.0.0.1" alone would be a prefix of http://127.0.0.1.evil.com too.
-    session.mount(f"{origin}/", Guarded(inner or HTTPAdapter(), clock, limit, timeout))
+    session.mount(f"{origin}/", Guarded(inner or Discreet(), clock, limit, timeout))
     client._retry = 0  # its own retries would send an order again after a 504
 
 
