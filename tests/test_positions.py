@@ -59,7 +59,7 @@ def by_hand(here: TradingWorld) -> TradingClient:
 
 
 def bought(here: TradingWorld, symbol: str = "AAA") -> int:
-    return sum(qty for side, qty, _ in here.fills(symbol) if side == "buy")
+    return sum(int(qty) for side, qty, _ in here.fills(symbol) if side == "buy")
 
 
 # -- purchases ---------------------------------------------------------------------------------------------------------

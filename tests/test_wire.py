@@ -170,7 +170,7 @@ TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[
 @pytest.mark.parametrize("name", ["trading", "data", "screener"])
 def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server: int, name: str) -> None:
     """Each client has its own time-out: orders are not waited for as long as a page of bars."""
-    timeouts = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
+    timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
     wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
     clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
     with pytest.raises(requests.ReadTimeout):
