@@ -48,6 +48,10 @@ class Timing:
         return sorted(self.wall)[min(len(self.wall) - 1, int(0.95 * len(self.wall)))]
 
     @property
+    def p95_cpu(self) -> float:
+        return sorted(self.cpu)[min(len(self.cpu) - 1, int(0.95 * len(self.cpu)))]
+
+    @property
     def median_cpu(self) -> float:
         return statistics.median(self.cpu)
 

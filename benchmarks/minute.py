@@ -146,8 +146,8 @@ def _lines(kind: str, stocks: int, ours: Timing, written: Timing, parts: list[fl
     return [
         Line(
             f"minute step, {kind.replace('_', ' ')}", f"{stocks:,} stocks",
-            f"p50 {ours.text()}, p95 {shown(ours.p95)}", "loop over stocks, one a minute, scaled",
-            f"{shown(naive)} CPU", naive / ours.median_cpu,
+            f"p50 {ours.text()}, p95 {shown(ours.p95)} ({shown(ours.p95_cpu)} CPU)",
+            "loop over stocks, one a minute, scaled", f"{shown(naive)} CPU", naive / ours.median_cpu,
             aim="" if aim is None else f"{shown(aim)}, features included",
             met=None if aim is None else ours.median_cpu <= aim,
             note=f"bars {taking}, windows {cutting}, predictions {predicting}; history {writing} more: "
