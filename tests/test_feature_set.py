@@ -229,6 +229,28 @@ def test_trades_of_another_set_do_not_teach_and_are_counted(folders: Settings, t
     assert not other.trades and other.left_out == {"its prediction was made of other features": 1}
 
 
+@pytest.mark.parametrize(("least", "changed"), [(0.0, 1), (0.03, 0)])
+def test_a_trade_is_held_against_the_least_profit_like_every_row(
+    folders: Settings, tmp_path: Path, least: float, changed: int
+) -> None:
+    """The trade of `write_trade` brings 1 %, in place of a row that lost."""
+    chosen = folders.model_copy(
+        update={"DATA_DIR": tmp_path / "d", "MODELS_DIR": tmp_path / "m", "LOGS_DIR": tmp_path / "l"}
+        | {"LABEL_MIN_PROFIT": least, "TRAINING_REPORT": False}
+    )
+    for folder in (chosen.DATA_DIR, chosen.LOGS_DIR):
+        claim(folder, MARKET)
+    rows = build(chosen.DATA_DIR, SESSIONS, rules=ExitRules(label_min_profit=least)).load()
+    lost = {(rows.symbols[rows.symbol[i]], int(rows.start[i])) for i in np.flatnonzero(rows.outcome < 0.0)}
+    (path,) = folders.LOGS_DIR.glob("predictions_*.jsonl")
+    (chosen.LOGS_DIR / path.name).write_bytes(path.read_bytes())
+    lines = (json.loads(line) for line in path.read_text().splitlines())
+    line = next(one for one in lines if (one["symbol"], to_ns(datetime.fromisoformat(one["bar_time"]))) in lost)
+    write_trade(chosen.LOGS_DIR, line["symbol"], datetime.fromisoformat(line["timestamp"]))
+    model, _ = ml_trainer.retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[-1]))
+    assert (model.metrics["past_trades"]["entered"], model.metrics["past_trades"]["labels_changed"]) == (1, changed)
+
+
 def write_trade(logs: Path, symbol: str, decided: datetime) -> None:
     local = decided.astimezone(NEW_YORK)
     stop, target = Decimal("9.80"), Decimal("10.40")

@@ -27,6 +27,7 @@ from trading.model_store import ModelStore
 from trading.over_sessions import differences, mean_of_sessions, pooled_difference, pooled_mean
 from trading.risk import Sizing
 from trading.sessions import new_york_calendar
+from trading.walk_command import FEATURE_SETS, in_common
 from trading.walk_figures import figures, verdict
 from trading.walk_forward import Variant, Walk, walk
 
@@ -234,6 +235,30 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better() -> None:
     assert worse["ROC-AUC"]["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
     same = compared([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0]
     assert same["ROC-AUC"]["value"] == 0.0 and "no difference" in same["ROC-AUC"]["verdict"]
+
+
+def test_a_log_loss_of_another_question_is_not_called_better_or_worse() -> None:
+    usual = walked(kind="gradient_boosting")
+    higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
+    found = [figures(one, min_confidence=0.65, cost=0.001) for one in (usual, higher)]
+    (entry,) = compared([usual, higher], found, min_confidence=0.65, cost=0.001)
+    assert entry["log loss"]["value"] > 0 and entry["log loss"]["verdict"] == "no like for like"
+    assert entry["ROC-AUC"]["verdict"] in ("better", "worse", "no difference beyond the interval")
+
+
+def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
+    dataset = Dataset(market)
+    both = {name: dataset.make(ExitRules(), name) for name in FEATURE_SETS}
+    thinned = {**both, "document": both["document"].take(both["document"].start % 7 != 0)}
+    rows, left_out = in_common(thinned)
+    places = [
+        {(one.symbols[s], t) for s, t in zip(one.symbol.tolist(), one.start.tolist(), strict=True)}
+        for one in (*thinned.values(), *rows.values())
+    ]
+    assert places[2] == places[3] == places[0] & places[1]
+    assert left_out == {"document": len(places[0] - places[1]), "relative": len(places[1] - places[0])}
+    assert min(left_out.values()) > 0
+    assert np.array_equal(rows["document"].session, rows["relative"].session)
 
 
 # Trades

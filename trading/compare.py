@@ -15,6 +15,8 @@ from trading.walk_forward import Walk
 from trading.walk_page import GENERATED
 
 BETTER_BELOW: Final = ("log_loss", "brier")
+OTHER_QUESTION: Final = "no like for like"
+"""Of the log loss where another LABEL_MIN_PROFIT was taught: the probabilities are of another event."""
 MEASURES: Final = (
     ("roc_auc", "model", "ROC-AUC"),
     ("log_loss", "model", "log loss"),
@@ -47,7 +49,9 @@ def compared(walks: Sequence[Walk], found: Sequence[Figures], *, min_confidence:
                     [day[probability][measure] for day in one["by_session"]] for one in (figures, found[0])
                 )
                 difference = mean_of_sessions(differences(days, reference))
-            entry[name] = {**difference, "verdict": _verdict(difference, measure)}
+            same = other.variant.label_min_profit == walks[0].variant.label_min_profit
+            verdict = _verdict(difference, measure) if same or measure not in BETTER_BELOW else OTHER_QUESTION
+            entry[name] = {**difference, "verdict": verdict}
         table.append(entry)
     return table
 
@@ -149,7 +153,15 @@ def _differences(paired: Sequence[Figures]) -> list[Section]:
     for _, _, measure in MEASURES if paired else ():
         entries = [(entry["variant"].replace("_", " "), entry[measure]) for entry in paired]
         reference = paired[0]["against"].replace("_", " ")
-        better = "below" if measure.startswith("log loss") else "above"
+        text = f"Paired by session; {'below' if measure.startswith('log loss') else 'above'} zero is better."
+        if any(figure["verdict"] == OTHER_QUESTION for _, figure in entries):
+            text += (
+                " Who was taught that only more than some profit counts as won says how likely that is, not how likely "
+                "any profit is, which is what is scored: see its ROC-AUC and its outcome per signal instead."
+            )
+        told = any(figure["value"] is not None for _, figure in entries)
+        if not told:
+            text = "Cannot be told: there were too few signals to compare."
         rows = [
             [name, plain(figure["value"], 4, sign=True), interval(figure, 4, sign=True), figure["verdict"]]
             for name, figure in entries
@@ -157,10 +169,10 @@ def _differences(paired: Sequence[Figures]) -> list[Section]:
         sections.append(
             Section(
                 f"{measure[0].upper()}{measure[1:]}: difference to {reference}",
-                f"Paired by session; {better} zero is better.",
-                charts.intervals(entries, f"difference in {measure}"),
-                ("", "difference", "interval", ""),
-                rows,
+                text,
+                charts.intervals(entries, f"difference in {measure}") if told else "",
+                ("", "difference", "interval", "") if told else (),
+                rows if told else [],
             )
         )
     return sections
