@@ -10,6 +10,7 @@ import pandas as pd
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, walk
 from trading.features import FEATURES, LOOKBACK_BARS, features
+from trading.relative import relative_features, so_far
 
 AIM_LIVE = 0.020
 
@@ -44,15 +45,18 @@ def measure(options: Options) -> list[Line]:
 def _history(n: int, sample: int, rounds: int) -> list[Line]:
     ohlcv = walk(n).ohlcv
     source, target = np.ones(4 * n), np.empty(4 * n)
+    session, minute = np.divmod(np.arange(n), 390)
+    lengths = np.full(session[-1] + 1, 390)
     timings = alternating(
         {
             "ours": lambda: features(*ohlcv),
             "pandas": _windows(ohlcv, sample),
             "triad": lambda: _triad(source, target),
+            "relative": lambda: relative_features(*ohlcv, shown=so_far(*ohlcv[:3], ohlcv[4], minute, session, lengths)),
         },
         rounds,
     )
-    ours, pandas = timings["ours"], timings["pandas"]
+    ours, pandas, relative = timings["ours"], timings["pandas"], timings["relative"]
     bandwidth = 5 * source.nbytes / timings["triad"].median_cpu
     touched = 8 * n * (5 + len(FEATURES))
     return [
@@ -65,6 +69,11 @@ def _history(n: int, sample: int, rounds: int) -> list[Line]:
             "  the same", f"{n:,} bars", ours.text(), "bars read, features written, at this run's memory bandwidth",
             shown(touched / bandwidth), touched / bandwidth / ours.median_cpu,
             note=f"{bandwidth / 1e9:.1f} GB/s (numpy triad)",
+        ),
+        Line(
+            "  the relative ones", f"{n:,} bars", relative.text(), "the document's eleven", ours.text(),
+            ours.median_cpu / relative.median_cpu,
+            note=f"{n / relative.median_cpu / 1e6:.1f} million rows a second of CPU",
         ),
     ]  # fmt: skip
 

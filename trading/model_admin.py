@@ -250,6 +250,8 @@ def list_models(store: ModelStore, market: MarketId | None, console: Console, wa
         mark = "*" if current is not None and at == current.timestamp else ""
         mark = "<" if earlier is not None and at == earlier.timestamp else mark
         kind = KINDS.get(metrics["kind"], metrics["kind"])
+        if metrics.get("feature_set", "document") != "document":
+            kind += f" {metrics['feature_set']}"
         table.add_row(mark, at, kind, metrics["trained_through"], *_cells(metrics))
         verdict = "promoted" if metrics["decision"]["in_service"] else "not promoted"
         decisions.append(f"{at}  {verdict}: {metrics['decision']['reason']}")
