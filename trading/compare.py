@@ -159,7 +159,8 @@ def _differences(paired: Sequence[Figures]) -> list[Section]:
                 " Who was taught that only more than some profit counts as won says how likely that is, not how likely "
                 "any profit is, which is what is scored: see its ROC-AUC and its outcome per signal instead."
             )
-        told = any(figure["value"] is not None for _, figure in entries)
+        shown = [entry for entry in entries if entry[1]["verdict"] != OTHER_QUESTION]
+        told = any(figure["value"] is not None for _, figure in shown)
         if not told:
             text = "Cannot be told: there were too few signals to compare."
         rows = [
@@ -170,7 +171,7 @@ def _differences(paired: Sequence[Figures]) -> list[Section]:
             Section(
                 f"{measure[0].upper()}{measure[1:]}: difference to {reference}",
                 text,
-                charts.intervals(entries, f"difference in {measure}") if told else "",
+                charts.intervals(shown, f"difference in {measure}") if told else "",
                 ("", "difference", "interval", "") if told else (),
                 rows if told else [],
             )
