@@ -56,9 +56,9 @@ class Settings(BaseModel):
     N_ESTIMATORS: Count = 200
     TRAIN_EVERY_NTH_ROW: Count = 8
     FOREST_MIN_SAMPLES_LEAF: Count = 50
-    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
+    FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Share of the rows that each tree sees."""
-    FOREST_MAX_FEATURES: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    FOREST_MAX_FEATURES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.65
     """Share of the features that each cut of a tree may choose from."""
     FOREST_MAX_DEPTH: Count = 10
     BOOSTING_LEARNING_RATE: Fraction = 0.05

@@ -23,11 +23,12 @@ Labels = NDArray[np.int8]
 Mask = NDArray[np.bool_]
 Kind = Literal["random_forest", "gradient_boosting"]
 
-LEVELS: Final = 128
+LEVELS: Final = 64
 """Values of a column that a forest may tell apart while it is fitted; as many rows each."""
 
-FEWEST_LEAVES: Final = 10
-"""A tree sees rows enough for so many leaves at least, however small a share is asked for: with less it is a stump."""
+FEWEST_LEAVES: Final = 100
+"""A tree sees rows enough for so many leaves at least, however small a share is asked for: with a short history it
+ranks worse else (benchmarks/FOREST.md)."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class TrainingSettings:
     n_estimators: int = 200
     every_nth_row: int = 8
     forest_min_samples_leaf: int = 50
-    forest_max_samples: float = 0.03
-    forest_max_features: float = 1.0
+    forest_max_samples: float = 0.05
+    forest_max_features: float = 0.65
     forest_max_depth: int = 10
     boosting_learning_rate: float = 0.05
     boosting_max_leaf_nodes: int = 8
@@ -152,7 +153,7 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None 
 def _in_levels(X: Floats) -> NDArray[np.float32]:
     """The columns in `LEVELS` values each: every value becomes the mean of its quantile bin, in the order they had.
 
-    A tree sorts equal values faster and weighs no cut between them: three quarters of the CPU, and no ROC-AUC lost (see
+    A tree sorts equal values faster and weighs no cut between them: two thirds of the CPU, and no ROC-AUC lost (see
     benchmarks/FOREST.md).  Histogram boosting does the same with 255 bins.  Predictions take the values as they are.
     The quantiles are of some 10,000 rows, spread over all.
     """
