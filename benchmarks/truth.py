@@ -115,7 +115,11 @@ def main() -> int:
         nothing(generated_rows(1, 60, 30, 0.0)),
         pattern(rows),
         more_sessions(rows),
-        reliability(independent_sessions(30, 60), "independent sessions"),
+        *(
+            reliability(independent_sessions(30, 40, first=first), f"30 independent sessions from seed {first}")
+            for first in range(1, 181, 30)
+        ),
+        reliability(independent_sessions(30, 60), "the first of them with 60 stocks"),
         reliability(rows, "one market"),
         bad_fills(rows),
     )

@@ -31,7 +31,9 @@ def predictor(kind: Kind, confidence: str) -> Predictor:
     X = features(*windows(3_000).ohlcv)[0]
     y = (X[:, 6] + np.random.default_rng(5).normal(0, 0.03, len(X)) > 0.0).astype(np.int8)
     scaler, model = fit(X, y, replace(FEW_TREES, kind=kind))
-    loaded: Any = SimpleNamespace(scaler=scaler, model=model, calibration=CALIBRATION, timestamp="20180327_200000")
+    loaded: Any = SimpleNamespace(
+        scaler=scaler, model=model, calibration=CALIBRATION, timestamp="20180327_200000", feature_set="document"
+    )
     settings: Any = SimpleNamespace(MIN_CONFIDENCE=0.45, CONFIDENCE=confidence, MAX_BAR_AGE_SECONDS=90)
     return Predictor(loaded, settings)
 

@@ -98,13 +98,14 @@ def true_auc(scores: Floats, p: Floats) -> float:
     )
 
 
-def independent_sessions(count: int, stocks: int = 40, learnability: float = 0.5) -> Rows:
+def independent_sessions(count: int, stocks: int = 40, learnability: float = 0.5, first: int = 1) -> Rows:
     """Rows of sessions that know nothing of each other: each is the first session of a market of its own.
 
-    In one market the level of volatility lasts for days, so that its sessions are no independent draws.
+    In one market the level of volatility lasts for days, so that its sessions are no independent draws.  The markets
+    have the seeds from `first` on.
     """
     days = new_york_calendar().between(date(2025, 1, 2), date(2025, 1, 2) + timedelta(days=2 * count + 10))[:count]
-    parts = [generated_rows(seed, stocks, 1, learnability) for seed in range(1, count + 1)]
+    parts = [generated_rows(seed, stocks, 1, learnability) for seed in range(first, first + count)]
     moved = [np.datetime64(day.date) for day in days]
     return Rows(
         tuple(f"S{i:02}" for i in range(stocks)),
