@@ -90,7 +90,7 @@ def test_the_same_lines_as_one_stock_after_the_other(kind: Kind, confidence: str
 
 def test_a_prediction_holds_plain_values_and_cannot_be_changed() -> None:
     for prediction in predictor("random_forest", "model").predict(windows(4), NOW):
-        kinds = [str, int, float, float, str, bool, datetime, float, float, datetime, bool, str, tuple]
+        kinds = [str, int, float, float, str, bool, datetime, float, float, datetime, bool, str, tuple, str]
         assert [type(getattr(prediction, name)) for name in Prediction._fields] == kinds
         with pytest.raises(AttributeError):
             prediction.signal = 1  # type: ignore[misc]
