@@ -57,7 +57,7 @@ class Settings(BaseModel):
     TRAIN_EVERY_NTH_ROW: Count = 8
     FOREST_MIN_SAMPLES_LEAF: Count = 50
     FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    """Share of the rows that each tree sees."""
+    """Share of the rows that each tree sees; but 100 leaves' worth (5,000 rows), or all there are, at least."""
     FOREST_MAX_FEATURES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.65
     """Share of the features that each cut of a tree may choose from."""
     FOREST_MAX_DEPTH: Count = 10

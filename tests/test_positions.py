@@ -403,6 +403,26 @@ def test_several_sales_make_one_exact_average(tmp_path: Path) -> None:
     here.check_books()
 
 
+def test_a_part_that_was_sold_at_a_price_not_told_yet_leaves_the_rest_under_a_stop(tmp_path: Path) -> None:
+    here = holding(tmp_path)
+    owner = by_hand(here)
+    owner.cancel_orders()
+    owner.submit_order(MarketOrderRequest(symbol="AAA", qty=1, side="sell", time_in_force="day"))
+    here.at("10:33:01")
+
+    def hide(body: Any) -> Any:
+        rows = body if isinstance(body, list) else [body]
+        hidden = [row | {"filled_avg_price": None} if row["side"] == "sell" else row for row in rows]
+        return hidden if isinstance(body, list) else hidden[0]
+
+    here.wire.faults = [Fault("GET /v2/orders", edited(hide), times=None)]
+    here.tick("10:33")
+    assert here.open_orders() == [("sell", "stop", 9.8)] and here.trade().sold_qty == 0
+    here.wire.faults = []
+    here.tick("10:34")
+    assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10"))
+
+
 # -- what others do ----------------------------------------------------------------------------------------------------
 
 

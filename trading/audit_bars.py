@@ -93,11 +93,6 @@ def _slow(bars: Bars, session: Session, material: Material) -> dict[int, SlowOut
     }
 
 
-def _won_above(material: Material) -> float:
-    """Per cent above which an outcome is won."""
-    return 100.0 * (material.rules.round_trip_cost + material.rules.label_min_profit)
-
-
 def _same_rows(
     check: Check, where: str, full: SymbolRows, other: SymbolRows, cut: int, known: set[int], *, ends: bool
 ) -> None:
@@ -185,8 +180,8 @@ def _label_session(check: Check, material: Material, symbol: str, session: Sessi
         elif i is None:
             check.hold(False, f"{where}: its outcome is {expected.outcome:.4f}%, yet it has no row")
         else:
-            label = int(expected.outcome > _won_above(material))
-            near = abs(expected.outcome - _won_above(material)) < 1e-9
+            label = int(expected.outcome > material.rules.won_above)
+            near = abs(expected.outcome - material.rules.won_above) < 1e-9
             good = abs(rows.outcome[i] - expected.outcome) < 1e-9 and (near or int(rows.label[i]) == label)
             said = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
             check.hold(good, f"{where}: {said}; the slow version says {expected.outcome:.4f}%, {label}")

@@ -39,6 +39,11 @@ _BLOCK: Final = 16
 """Bars that are stepped over at once where no level was near: what makes a quiet day as quick as a wild one."""
 
 
+def won_above(round_trip_cost: float, label_min_profit: float = 0.0) -> float:
+    """Per cent of the entry price, before cost, above which a trade counts as won; both are fractions of it."""
+    return 100.0 * (round_trip_cost + label_min_profit)
+
+
 @dataclass(frozen=True)
 class ExitRules:
     """The numbers of the exits.
@@ -59,8 +64,8 @@ class ExitRules:
 
     @property
     def won_above(self) -> float:
-        """Per cent of the entry price, before cost, above which a trade counts as won."""
-        return 100.0 * (self.round_trip_cost + self.label_min_profit)
+        """As `won_above`."""
+        return won_above(self.round_trip_cost, self.label_min_profit)
 
 
 @compiled()
@@ -193,11 +198,20 @@ def labels(outcome: Floats, rules: ExitRules) -> NDArray[np.int8]:
     """1 where the outcome (per cent) after `round_trip_cost` is above `label_min_profit`, else 0, as int8.
 
     Raises:
+        ValueError: as `won`.
+    """
+    return won(outcome, rules.won_above)
+
+
+def won(outcome: Floats, above: float) -> NDArray[np.int8]:
+    """1 where the outcome (per cent before cost) is above what counts as won (`won_above`), else 0, as int8.
+
+    Raises:
         ValueError: an outcome is NaN: what is not known is no 0.
     """
     if np.isnan(outcome).any():
         raise ValueError("an unknown outcome has no label: leave its row out")
-    return (outcome > rules.won_above).astype(np.int8)
+    return (outcome > above).astype(np.int8)
 
 
 def quantised(price: float) -> Decimal:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from trading.bars import Floats, Ints, to_ns
 from trading.clock import NEW_YORK
 from trading.dataset import Rows
+from trading.exits import won, won_above
 from trading.feature_sets import COLUMNS, FeatureSet
 from trading.files import read_lines
 from trading.folders import market_of
@@ -204,9 +205,9 @@ def _merged(
         if i is None:
             added.append((key[0], trade))
             continue
-        won = np.int8(trade.outcome > 100.0 * cost)
-        changed += int(label[i] != won)
-        X[i], outcome[i], label[i], past[i], weights[i] = trade.X, trade.outcome, won, True, weight
+        real = won(np.array([trade.outcome]), won_above(cost))[0]
+        changed += int(label[i] != real)
+        X[i], outcome[i], label[i], past[i], weights[i] = trade.X, trade.outcome, real, True, weight
     merged = _taught(Rows(rows.symbols, rows.symbol, rows.session, rows.start, X, outcome, label), past, weights)
     return _with_added(merged, added, weight, cost), len(kept) - len(added), changed
 
@@ -231,7 +232,7 @@ def _with_added(rows: TaughtRows, added: list[tuple[int, PastTrade]], weight: fl
         np.concatenate([rows.start, start]),
         np.concatenate([rows.X, np.array([trade.X for _, trade in added])]),
         np.concatenate([rows.outcome, outcome]),
-        np.concatenate([rows.label, (outcome > 100.0 * cost).astype(np.int8)]),
+        np.concatenate([rows.label, won(outcome, won_above(cost))]),
     )
     past = np.concatenate([rows.past, np.ones(len(added), dtype=np.bool_)])
     weights = np.concatenate([rows.weight, np.full(len(added), weight)])

@@ -128,8 +128,10 @@ class Sales:
     # Sold
 
     def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
-        """Keep in the log what is sold already."""
+        """Keep in the log what is sold already; a price that is not told yet must not keep a stop from resting."""
         filled = [order for order in sells if order.filled_qty]
+        if any(order.filled_avg_price is None or order.filled_at is None for order in filled):
+            return
         shares = sum(order.filled_qty for order in filled)
         value = sum((fill_of(order)[0] * order.filled_qty for order in filled), Decimal(0)).quantize(CENT_PARTS)
         if (shares, value) != (trade.sold_qty, trade.sold_amount):

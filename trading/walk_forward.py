@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trading.backends import ALONE, Workers
 from trading.errors import DataError
+from trading.exits import won, won_above
 from trading.feature_sets import COLUMNS, FeatureSet
 from trading.fitting import Floats, Kind, Labels, TrainingSettings, probabilities, thin
 
@@ -246,7 +247,7 @@ def taught_labels(outcome: Floats, label: Labels, settings: TrainingSettings) ->
     """What a model is taught, of rows whose label is any profit after cost."""
     if not settings.label_min_profit:
         return label
-    return (outcome > 100.0 * (settings.round_trip_cost + settings.label_min_profit)).astype(np.int8)
+    return won(outcome, won_above(settings.round_trip_cost, settings.label_min_profit))
 
 
 def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[np.int64]:
