@@ -20,60 +20,22 @@ Exit codes: 0 all sessions traded; 1 something failed, see the audit log; 2 bad 
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trading import cli
-from trading.errors import BrokerError, UserError
+from trading.app import cli
 
 if TYPE_CHECKING:
-    from config import Settings
-    from market_scheduler import MarketScheduler
-    from startup import World
-    from trading.journal import Journal
-    from trading.model_store import LoadedModel
-    from trading.orders import Account
-    from trading.sessions import MarketCalendar, Session
-    from trading.sources import Source
-    from trading.view import Output
-
-MARKS_FILE = "schedule.json"
+    import argparse
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Trade as the command line says; returns the exit code."""
     options = _options(arguments)
-    from config import load_settings
-    from startup import check_folder, choose
-    from trading.folders import claim, lock
-    from trading.sessions import new_york_calendar
-    from trading.view import Output
+    from trading.app.run import trade  # after parsing: --help waits for no library
 
-    env_file = {} if options.env_file is None else {"env_file": options.env_file}
-    folders = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
-    settings = load_settings(**env_file, **folders, SEED=options.seed)
-    cli.log_errors()
-    console = Output()
-    calendar = new_york_calendar()
-    held = lock(settings.LOGS_DIR, "trader")
-    try:
-        opening = choose(options, settings, calendar)
-        ours = (settings.DATA_DIR, settings.MODELS_DIR, settings.LOGS_DIR)
-        for folder in ours:
-            check_folder(folder)
-        for folder in ours:
-            if said := claim(folder, opening.market):
-                console.say(said)
-        world = opening.open()
-        try:
-            return Run(world, settings, calendar, console).go()
-        finally:
-            world.close()
-    finally:
-        held.release()
+    return trade(options)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,222 +59,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     cli.add_folders(parser, "data", "models", "logs")
     return parser.parse_args(arguments)
-
-
-class Run:
-    """One run of the main job in one world."""
-
-    def __init__(self, world: World, settings: Settings, calendar: MarketCalendar, console: Output) -> None:
-        from nightly import Learning
-        from trading.broker import Broker
-        from trading.journal import Journal
-        from trading.source_alpaca import AlpacaSource
-        from trading.stopping import Stops
-        from trading.trade_log import TradeLog
-        from trading.view import View
-
-        self.world = world
-        self.settings = settings
-        self.calendar = calendar
-        self.console = console
-        self.view = View(console, world.market.description)
-        self.broker = Broker(world.clients)
-        self.source: Source = AlpacaSource(world.clients, settings.DATA_FEED, world.market)
-        self.log = TradeLog(settings.LOGS_DIR)
-        self.journal: Journal = Journal(settings.LOGS_DIR, world.clock, self.view.event)
-        self.stops = Stops()
-        self.since = world.clock.now()
-        self.learning = Learning(world, settings, calendar, self.source, console, self.journal, self.stops)
-
-    def go(self) -> int:
-        """Prepare, trade, and say how it went; returns the exit code."""
-        self.console.say(f"Trading on {self.world.market.description}; {self.world.said}")
-        for note in self.world.notes:
-            self.console.say(f"note: {note}")
-        self.journal.event(
-            "started",
-            market=self.world.market.description,
-            notes=list(self.world.notes),
-            settings=_public(self.settings),
-        )
-        before = self._first_answer()
-        model = self.learning.model()
-        self._pass_the_evening()
-        trader = self._trader(model)
-        scheduler = self._scheduler(trader)
-        trader.on_flat = scheduler.stop
-        with self.stops:
-            self.stops.divert(scheduler.stop)
-            trader.take_up()
-            self._follow(scheduler, trader)
-        self._farewell(trader, before)
-        return self._verdict(scheduler)
-
-    def _first_answer(self) -> Account | None:
-        """The account at the start: wrong keys show here, before anything is built.
-
-        A broker that gives no answer ends a run that has nothing to lose.  Where shares are held, or may be, the run
-        goes on (None), and every minute asks again: somebody has to sell them before the close.
-        """
-        from trading.broker import Unclear
-
-        try:
-            return self.broker.account()
-        except Unclear as error:
-            sent = any(event.get("event") == "entry_intent" for event in self.journal.newest_events(1))
-            if self.log.open_trades or sent:
-                self.journal.event("broker_unclear", reason=str(error), note="shares may be held: it is asked again")
-                return None
-            self.journal.event("broker_unclear", reason=str(error), note="the run ends")
-            raise BrokerError(
-                f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
-                "and run again"
-            ) from None
-
-    def _verdict(self, scheduler: MarketScheduler) -> int:
-        """The exit code of a run that is over.
-
-        Raises:
-            UserError: the disk did not take all of the logs.
-            BaseException: whatever ended the scheduler's thread.
-        """
-        if scheduler.failure is not None:
-            raise scheduler.failure
-        if self.journal.lost:
-            raise UserError(f"{self.journal.fault}; {self.journal.lost} lines are missing from it; free some space")
-        if self.stops.stop is not None:
-            return self.stops.stop.exit_code
-        if scheduler.failures:
-            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed in the audit")
-        return 1 if scheduler.failures else 0
-
-    def _pass_the_evening(self) -> None:
-        """A new exchange begins at the hour of the retrain: the model is there, so that retrain is behind us."""
-        clock = self.world.clock
-        if clock.simulated and not (self.settings.LOGS_DIR / MARKS_FILE).exists():
-            clock.sleep_until(clock.now() + timedelta(minutes=1))
-
-    def _trader(self, model: LoadedModel) -> Any:
-        from build_dataset import exit_rules
-        from ml_predictor import Predictor, fetch, spread_of
-        from trading.controls import Controls
-        from trading.entries import EntryPolicy
-        from trading.guards import guard_rules
-        from trading.risk import Sizing, document_rules
-        from trading.trader import Trader
-
-        s = self.settings
-        sizing = Sizing(s.RISK_PER_TRADE, s.MAX_POSITION_SIZE)
-        policy = EntryPolicy(
-            rules=(
-                *document_rules(s.MIN_CONFIDENCE, s.MIN_PRICE, s.MAX_PRICE, s.MAX_OPEN_POSITIONS, sizing),
-                *guard_rules(
-                    daily_loss=s.MAX_DAILY_LOSS_PCT,
-                    cool_down_minutes=s.COOL_DOWN_MINUTES,
-                    losses_in_a_row=s.MAX_LOSSES_IN_A_ROW,
-                ),
-            ),
-            sizing=sizing,
-            exits=exit_rules(s),
-            spread_of=partial(spread_of, self.world.clients.data, feed=s.DATA_FEED) if s.MAX_SPREAD_PCT else None,
-            widest_spread=s.MAX_SPREAD_PCT,
-        )
-        self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
-        return Trader(
-            self.broker,
-            self.log,
-            self.journal,
-            self.world.clock,
-            self.calendar,
-            policy,
-            market=self.world.market.slug,
-            predictor=Predictor(model, s),
-            fetch=partial(fetch, self.world.clients.data, feed=s.DATA_FEED),
-            universe=self._universe,
-            bars_of=self.learning.session_bars,
-            controls=Controls(s.CONTROL_DIR),
-        )
-
-    def _universe(self, session: Session) -> list[str]:
-        """The most active stocks in the price band, picked once a day and written down with the date."""
-        from build_dataset import pick_universe, write_universe
-        from trading.sources import read_universe
-
-        started = any(event["event"] == "day_started" for event in self.journal.events_of(session.date))
-        universe = read_universe(self.settings.DATA_DIR, session.date) if started else None
-        if universe is None:
-            universe = pick_universe(self.source, self.settings, self.world.clock.now(), None)
-            write_universe(self.settings.DATA_DIR, universe, self.source.feed)
-        self.learning.universe = universe
-        return universe.symbols
-
-    def _scheduler(self, trader: Any) -> MarketScheduler:
-        from market_scheduler import Callbacks, MarketScheduler
-
-        s = self.settings
-        return MarketScheduler(
-            self.world.clock,
-            self.calendar,
-            Callbacks(
-                rebalance=partial(self._rebalance, trader),
-                tick=trader.tick,
-                retrain=partial(self.learning.retrain, trader),
-                opened=trader.opened,
-                closed=trader.closed,
-            ),
-            rebalance_time=s.REBALANCE_TIME,
-            retrain_time=s.RETRAIN_TIME,
-            tick_second=s.TICK_SECOND,
-            marks=s.LOGS_DIR / MARKS_FILE,
-            on_event=self._scheduled,
-            stop_after=self.world.sessions,
-        )
-
-    def _rebalance(self, trader: Any, session: Session) -> None:
-        """4 AM: the day begins with the model that serves now, also where a person chose it since last evening."""
-        self.learning.follow_choice(trader)
-        trader.rebalance(session)
-
-    def _follow(self, scheduler: MarketScheduler, trader: Any) -> None:
-        """Run the scheduler in its thread until it ends, and show what it does."""
-        self.view.follow(lambda: trader.snapshot, lambda: scheduler.next_event)
-        with self.view:
-            thread = scheduler.start()
-            while thread.is_alive():
-                self.view.refresh()
-                thread.join(0.25)
-
-    def _scheduled(self, event: dict[str, Any]) -> None:
-        fields = {key: value for key, value in event.items() if key not in ("event", "time")}
-        self.journal.event(event["event"], **fields)
-
-    def _farewell(self, trader: Any, before: Account | None) -> None:
-        """What is still open, the summary, and where to read on.  A clock that was interrupted still tells the time."""
-        from trading.broker import Unclear
-        from trading.view import left_behind, summary, whereabouts
-
-        try:
-            lines = left_behind(trader.still_open(), trader.positions.entering.values())
-            after = self.broker.account()
-            begun = "" if before is None else f", ${before.equity:,.2f} at the start of this run"
-            equity = f"equity  ${after.equity:,.2f}{begun}"
-        except Unclear as error:
-            lines, equity = [f"what is open could not be established: {error}"], ""
-        self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])
-        self.journal.close()
-        summary(self.log, self.since, self.console)
-        folders = {name: getattr(self.settings, f"{name.upper()}_DIR") for name in ("logs", "data", "models")}
-        for line in (*lines, equity, *whereabouts(folders)):
-            if line:
-                self.console.say(line)
-        if self.world.market.generated:
-            self.console.say("The market is generated: these figures prove that the system works, not that it earns.")
-
-
-def _public(settings: Settings) -> dict[str, Any]:
-    """The settings without the keys and without paths."""
-    values = settings.model_dump(mode="json", exclude={"APCA_API_KEY_ID", "APCA_API_SECRET_KEY"})
-    return {name: value for name, value in values.items() if not name.endswith("_DIR")}
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.harness import PROJECT, RECORDED, Line, Options, machine, run_one
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAMES = ("features", "labels", "dataset", "retrain", "forest_settings", "minute", "startup")
 TARGET = PROJECT / "benchmarks" / "RESULTS.md"

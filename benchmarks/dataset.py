@@ -13,11 +13,11 @@ import pandas as pd
 
 from benchmarks.harness import Line, Options, shown
 from benchmarks.material import bar_folder
-from build_dataset import BuildReport, build
 from config import Settings
-from trading.dataset import Dataset
-from trading.sessions import new_york_calendar
-from trading.source_folder import FolderSource
+from trading.base.calendar import new_york_calendar
+from trading.dataset.build import BuildReport, build
+from trading.dataset.dataset import Dataset
+from trading.market.recorded import FolderSource
 
 SAMPLE = 4
 

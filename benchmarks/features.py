@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, walk
-from trading.features import FEATURES, LOOKBACK_BARS, features
-from trading.relative import relative_features, so_far
+from trading.features.document import FEATURES, LOOKBACK_BARS, features
+from trading.features.relative import relative_features, so_far
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AIM_LIVE = 0.020
 

@@ -10,19 +10,22 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.harness import Line, Options
 from benchmarks.material import bar_folder
-from build_dataset import build
 from config import Settings
-from trading.dataset import Dataset, Rows
-from trading.fitting import TrainingSettings, fit, probabilities, thin
-from trading.metrics import ranking
-from trading.sessions import new_york_calendar
-from trading.source_folder import FolderSource
+from trading.base.calendar import new_york_calendar
+from trading.dataset.build import build
+from trading.dataset.dataset import Dataset, Rows
+from trading.learning.fitting import TrainingSettings, fit, probabilities, thin
+from trading.learning.metrics import ranking
+from trading.market.recorded import FolderSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NOW = TrainingSettings()
 SETTINGS = (

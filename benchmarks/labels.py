@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, Walk, walk
-from trading.exits import ExitRules, outcomes
+from trading.rules.exits import ExitRules, outcomes
 
 AIM_ROWS = 10e6
 RULES = ExitRules()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trading.bars import MINUTE_NS, Bars, join, to_ns, write_bars_file
-from trading.sessions import new_york_calendar
+from trading.base.calendar import new_york_calendar
+from trading.market.bars import MINUTE_NS, Bars, join, to_ns, write_bars_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Floats = NDArray[np.float64]
 SESSION_BARS = 390

@@ -17,16 +17,16 @@ from benchmarks.harness import Line, Options, Timing, shown
 from benchmarks.labels import RULES
 from benchmarks.material import walk
 from config import Settings
-from ml_predictor import Predictor
-from trading.calibration import Calibration
-from trading.clock import SimulatedClock
-from trading.collector import uncollected
-from trading.exits import labels, outcomes
-from trading.features import LOOKBACK_BARS, features, window_is_whole
-from trading.fitting import Kind, TrainingSettings, fit
-from trading.journal import Journal
-from trading.live_bars import SessionBars
-from trading.sessions import new_york_calendar
+from trading.base.calendar import new_york_calendar
+from trading.base.clock import SimulatedClock
+from trading.features.document import LOOKBACK_BARS, features, window_is_whole
+from trading.features.session_bars import SessionBars
+from trading.learning.calibration import Calibration
+from trading.learning.collector import uncollected
+from trading.learning.fitting import Kind, TrainingSettings, fit
+from trading.models.predictor import Predictor
+from trading.records.journal import Journal
+from trading.rules.exits import labels, outcomes
 
 AIM = {10_000: 0.150}
 SESSION = new_york_calendar().session(date(2018, 3, 28))

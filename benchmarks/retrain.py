@@ -13,21 +13,23 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.harness import Line, Options, shown
 from benchmarks.material import bar_folder
-from build_dataset import build
 from config import Settings
-from ml_trainer import retrain
-from trading.dataset import Dataset, Rows
-from trading.fitting import Kind, split_by_session
-from trading.metrics import interval_over_sessions
-from trading.sessions import new_york_calendar
-from trading.source_folder import FolderSource
+from trading.app.retrain import retrain
+from trading.base.calendar import new_york_calendar
+from trading.dataset.build import build
+from trading.dataset.dataset import Dataset, Rows
+from trading.learning.fitting import Kind, split_by_session
+from trading.learning.metrics import interval_over_sessions
+from trading.market.recorded import FolderSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TREES = 200
 AIM_CPU, AIM_SIZE = 80, 100
@@ -97,7 +99,7 @@ def _default_forest(rows: Rows, trees: int, ours: dict[str, list[Trained]], here
         cpu, wall, megabytes = cpu + spent[1], wall + spent[2], megabytes + _megabytes(spent[0])
         del spent
         for kind, found in ours.items():
-            found.append(_ours(here, cast(Kind, kind)))
+            found.append(_ours(here, cast("Kind", kind)))
     scale = TREES / trees
     pooled, by_session = _judged(rows, trees)
     return Trained(cpu * scale, wall * scale, megabytes * scale, pooled, by_session)

@@ -1,26 +1,40 @@
 """What the pipeline makes of markets whose truth is known: `python -m benchmarks.truth` (some minutes).
 
-The longer version of `tests/test_truth.py`, with the settings that the system runs with.  All markets are generated:
+The longer version of `tests/learning/test_truth.py`, with the settings that the system runs with.  All markets are
+generated:
 the figures prove the plumbing, never the profit.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.test_truth import off_by_band
-from tests.truth_rows import generated_rows, independent_sessions, nothing_to_learn, planted, true_auc
-from trading.calibration import win_probability
-from trading.dataset import Rows
-from trading.fitting import Floats, Kind, TrainingSettings, fit, probabilities, rows_to_fit, split_by_session, weight_of
-from trading.learning import train
-from trading.metrics import interval_over_sessions, ranking
-from trading.past_trades import PastTrade, PastTrades, taught
+from tests.learning.test_truth import off_by_band
+from tests.learning.truth_rows import generated_rows, independent_sessions, nothing_to_learn, planted, true_auc
+from trading.learning.calibration import win_probability
+from trading.learning.fitting import (
+    Floats,
+    Kind,
+    TrainingSettings,
+    fit,
+    probabilities,
+    rows_to_fit,
+    split_by_session,
+    weight_of,
+)
+from trading.learning.metrics import interval_over_sessions, ranking
+from trading.learning.past_trades import PastTrade, PastTrades, taught
+from trading.learning.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trading.dataset.dataset import Rows
 
 KINDS: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
 PATTERNS = (("VWAP_Deviation",), ("VWAP_Deviation", "Volume"), ("VWAP_Deviation", "MACD_Hist"))

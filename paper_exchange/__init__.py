@@ -8,22 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paper_exchange.adapter import WsgiAdapter, mount
-    from paper_exchange.conduct import Conduct
+    from paper_exchange.account.store import StateError
+    from paper_exchange.api.adapter import WsgiAdapter, mount
     from paper_exchange.exchange import Books, PaperExchange
-    from paper_exchange.store import StateError
-    from paper_exchange.tape import Halt
+    from paper_exchange.market.tape import Halt
+    from paper_exchange.orders.conduct import Conduct
 
 __all__ = ["Books", "Conduct", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
 _HOMES = {
     "Books": "exchange",
-    "Conduct": "conduct",
-    "Halt": "tape",
+    "Conduct": "orders.conduct",
+    "Halt": "market.tape",
     "PaperExchange": "exchange",
-    "StateError": "store",
-    "WsgiAdapter": "adapter",
-    "mount": "adapter",
+    "StateError": "account.store",
+    "WsgiAdapter": "api.adapter",
+    "mount": "api.adapter",
 }
 
 

@@ -6,18 +6,19 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from paper_exchange.clock import ScaledClock
+    from collections.abc import Callable
+
+    from paper_exchange.base.clock import ScaledClock
     from paper_exchange.exchange import PaperExchange
-    from paper_exchange.faults import FaultPlan
-    from paper_exchange.market import Market
-    from paper_exchange.streams import StreamServer
+    from paper_exchange.faults.faults import FaultPlan
+    from paper_exchange.market.market import Market
+    from paper_exchange.streams.streams import StreamServer
 
 CHANCES = {
     "partial-fills": "probability that a fill is of a part only; Alpaca's paper has 0.1",
@@ -149,11 +150,11 @@ def serve(options: argparse.Namespace) -> int:
 
 def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[PaperExchange, ScaledClock, datetime]:
     """The exchange, its clock, and the instant at which that starts."""
-    from paper_exchange.clock import ScaledClock
-    from paper_exchange.conduct import Conduct
+    from paper_exchange.account.store import StateError
+    from paper_exchange.base.clock import ScaledClock
     from paper_exchange.exchange import PaperExchange
-    from paper_exchange.fault_market import FaultyConduct, FaultyMarket
-    from paper_exchange.store import StateError
+    from paper_exchange.faults.market import FaultyConduct, FaultyMarket
+    from paper_exchange.orders.conduct import Conduct
 
     market = _market(options)
     drawn = {"partial_fills": options.partial_fills, "latency": options.latency, "seed": options.chance_seed}
@@ -195,7 +196,7 @@ def _listener(
         import waitress
 
         return waitress.create_server(exchange.app, host=options.host, port=options.port, threads=4).run
-    from paper_exchange.fault_server import FaultyApp, listen
+    from paper_exchange.faults.server import FaultyApp, listen
 
     return listen(FaultyApp(exchange, plan, clock), options.host, options.port).serve_forever
 
@@ -208,7 +209,7 @@ def _streams(
     options: argparse.Namespace, exchange: PaperExchange, plan: FaultPlan | None, clock: ScaledClock
 ) -> StreamServer | None:
     """The streams; none where their port is 0, or is one that nobody asked for and somebody has."""
-    from paper_exchange.streams import StreamServer
+    from paper_exchange.streams.streams import StreamServer
 
     port = _stream_port(options)
     if not 0 < port < 65536:
@@ -227,7 +228,7 @@ def _stop(*_: object) -> NoReturn:
 
 def _stored_instant(path: str | None) -> int | None:
     """How far a state file has lived (ns since the epoch); None without one, or for a new one."""
-    from paper_exchange.store import Store
+    from paper_exchange.account.store import Store
 
     if path is None or not Path(path).exists():
         return None
@@ -240,7 +241,7 @@ def _stored_instant(path: str | None) -> int | None:
 
 
 def _plan(text: str | None) -> FaultPlan | None:
-    from paper_exchange.faults import FaultPlan, PlanError
+    from paper_exchange.faults.faults import FaultPlan, PlanError
 
     try:
         return FaultPlan.load(text) if text is not None else None
@@ -250,13 +251,13 @@ def _plan(text: str | None) -> FaultPlan | None:
 
 def _market(options: argparse.Namespace) -> Market:
     if options.bars:
-        from paper_exchange.recorded import RecordedMarket
+        from paper_exchange.market.recorded import RecordedMarket
 
         try:
             return RecordedMarket(Path(options.bars))
         except ValueError as error:
             raise BadInput(str(error)) from error
-    from paper_exchange.generated import GeneratedMarket
+    from paper_exchange.market.generated import GeneratedMarket
 
     try:
         return GeneratedMarket(seed=1 if options.seed is None else options.seed)
@@ -266,8 +267,8 @@ def _market(options: argparse.Namespace) -> Market:
 
 def _start(text: str | None, market: Market, stored: int | None) -> datetime:
     """The instant at which the clock starts, in New York time: as asked, as stored, or after some history."""
-    from paper_exchange.calendar import xnys
-    from paper_exchange.wire import MINUTE, NEW_YORK, from_ns, to_ns
+    from paper_exchange.base.calendar import xnys
+    from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, to_ns
 
     calendar = xnys()
     if text is None:
@@ -289,8 +290,8 @@ def _start(text: str | None, market: Market, stored: int | None) -> datetime:
 
 
 def _instant_of(text: str) -> datetime:
-    from paper_exchange.calendar import xnys
-    from paper_exchange.wire import NEW_YORK, from_ns
+    from paper_exchange.base.calendar import xnys
+    from paper_exchange.base.wire import NEW_YORK, from_ns
 
     try:
         if len(text) > len("YYYY-MM-DD"):

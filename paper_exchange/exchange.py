@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from flask import Flask
+from paper_exchange.account.engine import Engine
+from paper_exchange.account.store import Store
+from paper_exchange.api.app import make_app, matches
+from paper_exchange.base.calendar import xnys
+from paper_exchange.base.wire import Shares, from_ns
+from paper_exchange.market.published import PublishedTape
+from paper_exchange.market.tape import Halt, Tape
+from paper_exchange.orders.orders import Order
 
-from paper_exchange.account import Fill
-from paper_exchange.app import make_app, matches
-from paper_exchange.calendar import xnys
-from paper_exchange.conduct import Conduct
-from paper_exchange.engine import Engine
-from paper_exchange.events import TradeEvent
-from paper_exchange.market import Market
-from paper_exchange.orders import Order
-from paper_exchange.published import PublishedTape
-from paper_exchange.store import Store
-from paper_exchange.tape import Halt, Tape
-from paper_exchange.wire import Shares, from_ns
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from flask import Flask
+
+    from paper_exchange.account.account import Fill
+    from paper_exchange.account.events import TradeEvent
+    from paper_exchange.market.market import Market
+    from paper_exchange.orders.conduct import Conduct
 
 T = TypeVar("T")
 MARGIN = {"max_margin_multiplier": "2", "no_shorting": False}

@@ -1,1 +1,1 @@
-"""What more than one stage needs: pure rules, and thin edges to the world. Imports no stage."""
+"""An ML day-trading system for US stocks, in rooms whose imports run one way (see docs/architecture.md)."""

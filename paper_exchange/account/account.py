@@ -1,0 +1,128 @@
+"""Cash, positions and fills of one account; money is exact, nothing is rounded but the cost of a part that is closed.
+
+A short position has a negative quantity, and a negative cost: what its sale brought.  At every instant
+`start + realised == cash + cost of what is held`, to the last digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING
+
+from paper_exchange.base.wire import Shares, shares, size
+
+if TYPE_CHECKING:
+    from datetime import date
+
+COST_PLACES = Decimal("0.0001")
+FINE_PLACES = Decimal("0.000000000001")  # where parts of shares are held
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch.
+
+    `cumulative` and `leaves` are the order's filled and unfilled shares after it.
+    """
+
+    sequence: int
+    order_id: str
+    symbol: str
+    side: str
+    qty: Shares
+    price: Decimal
+    at: int
+    bar: int
+    cumulative: Shares = 0
+    leaves: Shares = 0
+
+
+@dataclass
+class Holding:
+    """Shares of one stock, what they cost in dollars, how many were held over the last close; short: all negative."""
+
+    symbol: str
+    qty: Shares = 0
+    cost: Decimal = Decimal(0)
+    overnight: Shares = 0
+
+    @property
+    def average(self) -> Decimal:
+        """Average entry price in dollars a share."""
+        return self.cost / self.qty
+
+
+@dataclass
+class Ledger:
+    """The account's books: `start` and `cash` in dollars, holdings by symbol, every fill in order.
+
+    `margin` says that it may borrow: cash for shares, and shares to sell them short.
+    """
+
+    start: Decimal
+    cash: Decimal
+    realised: Decimal = Decimal(0)
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    fills: list[Fill] = field(default_factory=list)
+    equity_at_close: dict[date, Decimal] = field(default_factory=dict)
+    margin: bool = False
+
+    def qty(self, symbol: str) -> Shares:
+        """Shares held; a negative number of a stock that was sold short."""
+        holding = self.holdings.get(symbol)
+        return holding.qty if holding else 0
+
+    def apply(self, fill: Fill) -> None:
+        """Book one fill.  A position is opened, added to or closed by it, never turned into one of the other side.
+
+        Raises:
+            ValueError: it closes more than is held, spends cash that is not there, or sells short without margin.
+        """
+        signed = fill.qty if fill.side == "buy" else -fill.qty
+        held = self.qty(fill.symbol)
+        if (held < 0 < signed) or (signed < 0 < held):
+            self._close(fill, signed)
+        else:
+            self._open(fill, signed)
+        self.cash -= signed * fill.price
+        self.fills.append(fill)
+
+    def _open(self, fill: Fill, signed: Shares) -> None:
+        if not self.margin and signed < 0:
+            raise ValueError(f"fill sells {fill.qty} {fill.symbol}, held are {self.qty(fill.symbol)}")
+        if not self.margin and signed * fill.price > self.cash:
+            raise ValueError(f"fill of {fill.symbol} costs {signed * fill.price}, cash is {self.cash}")
+        holding = self.holdings.setdefault(fill.symbol, Holding(fill.symbol))
+        holding.qty = shares(holding.qty + signed)
+        holding.cost += signed * fill.price
+
+    def _close(self, fill: Fill, signed: Shares) -> None:
+        holding = self.holdings[fill.symbol]
+        if fill.qty > size(holding.qty):
+            raise ValueError(f"fill {fill.side}s {fill.qty} {fill.symbol}, held are {holding.qty}")
+        whole = isinstance(holding.qty, int) and isinstance(fill.qty, int)
+        part = (holding.cost * fill.qty / size(holding.qty)).quantize(
+            COST_PLACES if whole else FINE_PLACES, ROUND_HALF_EVEN
+        )
+        cost = holding.cost if fill.qty == size(holding.qty) else part
+        holding.qty = shares(holding.qty + signed)
+        holding.cost -= cost
+        if size(holding.overnight) > size(holding.qty):
+            holding.overnight = holding.qty
+        self.realised += -signed * fill.price - cost
+        if not holding.qty:
+            del self.holdings[fill.symbol]
+
+    def close_day(self, day: date, equity: Decimal) -> None:
+        """Remember the equity at a session's close, and what is held over it."""
+        self.equity_at_close[day] = equity
+        for holding in self.holdings.values():
+            holding.overnight = holding.qty
+
+    def last_equity(self, today: date) -> Decimal:
+        """Equity at the newest close before `today`; the start cash if there is none."""
+        for day in reversed(self.equity_at_close):
+            if day < today:
+                return self.equity_at_close[day]
+        return self.start

@@ -1,0 +1,208 @@
+"""Whether the account may (money, shares, wash trades), and when an order can trade.  Changes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from paper_exchange.base.calendar import day_of
+from paper_exchange.base.wire import (
+    FORBIDDEN,
+    MINUTE,
+    NEW_YORK,
+    ApiError,
+    Shares,
+    against_rule,
+    bad_parameter,
+    number,
+    size,
+    to_ns,
+)
+
+if TYPE_CHECKING:
+    from paper_exchange.account.engine import Engine
+    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.rules import Draft
+
+MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
+GTC_DAYS, AGED_AT = 90, time(16, 15)
+HOUR = 60 * MINUTE
+AUCTION_CUTOFF = {"opg": 2 * MINUTE, "cls": 10 * MINUTE}  # before the open at 9:30, before the close at 16:00
+
+
+def lifetime(engine: Engine, time_in_force: str, extended: bool, now: int) -> tuple[int, int]:
+    """The start of the first bar that an order of this instant can trade in, and the instant at which it ends.
+
+    In its session it can trade from the minute in progress on; outside it waits for the next open.
+
+    Raises:
+        ApiError: 422 for an opening or closing auction that it is too late for.
+    """
+    calendar = engine.calendar
+    if time_in_force in AUCTION_CUTOFF:
+        return _auction(engine, time_in_force, now)
+    session = calendar.extended_after(now) if extended else calendar.closing_after(now)
+    begin, end = (session.pre_open, session.after_close) if extended else (session.open, session.close)
+    live_from = begin if now < begin else now // MINUTE * MINUTE
+    if time_in_force in ("ioc", "fok"):
+        return live_from, live_from + MINUTE
+    return live_from, end if time_in_force == "day" else _ninety_days(now)
+
+
+def _auction(engine: Engine, time_in_force: str, now: int) -> tuple[int, int]:
+    """The one minute of an auction.  Orders for today's are taken up to a cut-off, those for the next from 19:00 on."""
+    calendar = engine.calendar
+    today = calendar.on(day_of(now))
+    if today:
+        event = today.open if time_in_force == "opg" else today.close
+        if event - AUCTION_CUTOFF[time_in_force] <= now < today.pre_open + 15 * HOUR:
+            raise against_rule(f"{time_in_force} orders are not taken at this time of the day")
+    if time_in_force == "opg":
+        start = calendar.opening_after(now).open
+        return start, start + MINUTE
+    end = calendar.closing_after(now).close
+    return end - MINUTE, end
+
+
+def _ninety_days(now: int) -> int:
+    """16:15 New York time on the 90th day: aged orders are cancelled then."""
+    day = day_of(now) + timedelta(days=GTC_DAYS)
+    return to_ns(datetime.combine(day, AGED_AT, NEW_YORK))
+
+
+def intent_of(engine: Engine, draft: Draft) -> str:
+    """Whether an order opens or closes: it closes a position of the other side, and opens where there is none.
+
+    In an account that cannot sell short every sale closes.
+
+    Raises:
+        ApiError: 422 if the request says otherwise.
+    """
+    held = engine.ledger.qty(draft.symbol)
+    if draft.side == "buy":
+        found = "buy_to_close" if held < 0 else "buy_to_open"
+    else:
+        found = "sell_to_close" if held > 0 or not engine.ledger.margin else "sell_to_open"
+    if draft.intent and draft.intent != found and (held or engine.ledger.margin):
+        raise against_rule(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
+    return found
+
+
+def check_short(engine: Engine, draft: Draft, now: int) -> None:
+    """403 if a sale that opens a short position is not allowed: by the account, the stock, or an open order."""
+    if not engine.may_short or engine.money.multiplier(now) < 2:
+        raise _no_short(engine, draft.symbol)
+    if not engine.tape.listings[draft.symbol].shortable:
+        raise ApiError(403, f'asset "{draft.symbol}" cannot be sold short', FORBIDDEN)
+    if draft.fractional:
+        raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
+
+
+def check_other_openings(engine: Engine, draft: Draft) -> None:
+    """403 if an open order would open a position of the other side in the same stock."""
+    for order in engine.book.open_in(draft.symbol):
+        if order.opening and order.side != draft.side:
+            what = ("long buy", "short sell") if draft.side == "buy" else ("short sell", "long buy")
+            raise ApiError(403, f"cannot open a {what[0]} while a {what[1]} order is open", FORBIDDEN)
+
+
+def _no_short(engine: Engine, symbol: str) -> ApiError:
+    shortable = engine.tape.listings[symbol].shortable
+    return ApiError(
+        403, "account is not allowed to short" if shortable else f'asset "{symbol}" cannot be sold short', FORBIDDEN
+    )
+
+
+def reserve_of(
+    kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None, buy: bool = True
+) -> Decimal:
+    """Dollars a share that an order which opens keeps back.
+
+    A buy: its limit; else 3% over the stop or the last price.  A short sale: 3% over the last price, or its limit or
+    stop where that is more.
+    """
+    if not buy:
+        known = [one for one in (limit, stop) if one is not None]
+        above = [] if price is None else [(price * MARKET_BUFFER).quantize(Decimal("0.0001"))]
+        return max([*known, *above], default=Decimal(0))
+    if limit is not None:
+        return limit
+    base = stop if stop is not None else price
+    return Decimal(0) if base is None else (base * MARKET_BUFFER).quantize(Decimal("0.0001"))
+
+
+def check_trading(engine: Engine) -> None:
+    """403 if the user has suspended trading in the account's configurations."""
+    if engine.configurations["suspend_trade"]:
+        raise ApiError(403, "new orders are rejected by user request", FORBIDDEN)
+
+
+def check_client_id(engine: Engine, client_order_id: str | None) -> None:
+    """422 if an order, open or not, has that client_order_id already."""
+    if client_order_id is not None and engine.book.by_client_id(client_order_id) is not None:
+        raise bad_parameter("client_order_id must be unique")
+
+
+def check_wash_trade(engine: Engine, draft: Draft) -> None:
+    """403 if a simple order could trade with an open one of the other side; complex orders are exempt.
+
+    A market or stop order on either side always could; two with limits could where their prices meet.
+    """
+    if draft.order_class:
+        return
+    for order in engine.book.open_in(draft.symbol):
+        if order.side == draft.side or not order.awake or order.waits_for:
+            continue
+        mine, theirs = draft.limit_price, order.limit_price
+        if mine is not None and theirs is not None and (mine < theirs if draft.side == "buy" else mine > theirs):
+            continue
+        kind = "limit" if theirs is not None and order.type == "limit" else "market/stop"
+        raise ApiError(
+            403,
+            "potential wash trade detected. use complex orders",
+            FORBIDDEN,
+            existing_order_id=order.id,
+            reject_reason=f"opposite side {kind} order exists",
+        )
+
+
+def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | None = None) -> None:
+    """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
+    power = engine.money.excess(now, without=without)
+    if cost > power:
+        shown = max(power, Decimal(0)) if engine.ledger.margin else power
+        raise ApiError(
+            403, "insufficient buying power", FORBIDDEN, buying_power=number(shown, 2), cost_basis=number(cost, 2)
+        )
+
+
+def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None = None) -> None:
+    """403 if a position has less than that many shares, or other orders than the group `without` hold them back."""
+    existing = size(engine.ledger.qty(symbol))
+    if not existing:
+        raise _no_short(engine, symbol)
+    held = engine.book.held(symbol, without=without)
+    available = existing - held
+    if qty > available:
+        related = [one.id for one in engine.book.closing(symbol) if one.group != without]
+        raise ApiError(
+            403,
+            f"insufficient qty available for order (requested: {number(qty)}, available: {number(available)})",
+            FORBIDDEN,
+            available=number(available),
+            existing_qty=number(existing),
+            held_for_orders=number(held),
+            related_orders=related,
+            symbol=symbol,
+        )
+
+
+def check_replaceable(order: Order) -> None:
+    """422 if an order is over, not at the exchange yet, or about to be cancelled or replaced."""
+    if not order.is_open:
+        raise against_rule(f'order is already in "{order.status}" state')
+    if order.status in ("accepted", "pending_new") or order.waits_for:
+        raise against_rule("unable to replace order, order isn't sent to exchange yet")
+    if order.pending_until:
+        raise against_rule(f'unable to replace order, order is in "{order.status}" state')

@@ -1,0 +1,148 @@
+"""Time and trades: moves the account from bar to bar, fills, expires and wakes orders.
+
+The engine is lazy: nothing happens between requests, and the next one first lives through every minute that has
+passed.  A bar is looked at once, when it is over; what it does to an order is dated at its end.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from paper_exchange.account.account import Ledger
+from paper_exchange.account.book import Book
+from paper_exchange.account.events import Events
+from paper_exchange.account.execution import Execution
+from paper_exchange.account.life import Life
+from paper_exchange.account.margin import Money
+from paper_exchange.account.store import Saved, Store
+from paper_exchange.base.calendar import Calendar, day_of
+from paper_exchange.base.wire import MINUTE, against_rule, to_ns
+from paper_exchange.orders.conduct import Conduct
+from paper_exchange.orders.validation import CONFIGURATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from decimal import Decimal
+
+    from paper_exchange.market.tape import Tape
+
+NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
+
+
+class Engine:
+    """One account on one tape.  Not thread-safe: the exchange holds a lock around every request."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        now: Callable[[], datetime],
+        cash: Decimal,
+        store: Store | None = None,
+        account: str = "paper",
+        conduct: Conduct | None = None,
+        configurations: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tape = tape
+        self.calendar: Calendar = tape.calendar
+        self._now = now
+        self._store = store
+        self.account_id = str(uuid.uuid5(NAMESPACE, f"account:{account}"))
+        saved = store.load() if store else None
+        self.ledger = saved.ledger if saved else Ledger(start=cash, cash=cash)
+        self.book = Book(saved.orders if saved else ())
+        self.sequence = saved.sequence if saved else 0
+        self.processed = saved.processed if saved else to_ns(now())
+        self.created_at = saved.created_at if saved else self.processed
+        self._saved_fills = len(self.ledger.fills)
+        self._saved_at = self.processed if saved else -1
+        self.configurations = CONFIGURATIONS | dict(configurations or {}) | (saved.configurations if saved else {})
+        self.ledger.margin = self.configurations["max_margin_multiplier"] != "1"
+        self.money = Money(tape, self.ledger, self.book)
+        self.conduct = conduct or Conduct()
+        self.events = Events()
+        self.life = Life(self.book, self.events)
+        self._execution = Execution(tape, self.money, self.ledger, self.book, self.life, self.conduct, self.account_id)
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    def next_ids(self) -> tuple[int, str, str]:
+        """Sequence number, order id and client_order_id of the next order: the same in two identical runs."""
+        self.sequence += 1
+        base = uuid.UUID(self.account_id)
+        return (
+            self.sequence,
+            str(uuid.uuid5(base, f"order:{self.sequence}")),
+            str(uuid.uuid5(base, f"client:{self.sequence}")),
+        )
+
+    def asset_id(self, symbol: str) -> str:
+        """The asset id of a stock, made of its symbol."""
+        return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Change the account's configurations; saved at once.
+
+        Raises:
+            ApiError: 422 if it would end the margin that positions or open orders rest on.
+        """
+        margin = (self.configurations | changes)["max_margin_multiplier"] != "1"
+        if self.ledger.margin and not margin and self._borrows():
+            raise against_rule("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
+        self.configurations |= changes
+        self.ledger.margin = margin
+        self.save()
+
+    def _borrows(self) -> bool:
+        short = any(holding.qty < 0 for holding in self.ledger.holdings.values())
+        selling = any(order.opening and not order.buy for order in self.book.open.values())
+        return short or selling or self.ledger.cash < self.book.reserved()
+
+    @property
+    def may_short(self) -> bool:
+        """Whether the account may sell short at all, as far as its configurations go."""
+        return self.ledger.margin and not self.configurations["no_shorting"]
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> int:
+        """Live through everything that has happened up to now; returns that instant.  A clock set back stands still."""
+        now = max(to_ns(self._now()), self.processed)
+        while self.processed < now:
+            self._step(now)
+        if self.book.changed or now - self._saved_at >= MINUTE:
+            self.save()
+        return now
+
+    def save(self) -> None:
+        """Write what has changed to the store, as one transaction."""
+        if self._store:
+            changed = list(self.book.changed.values())
+            self._store.save(
+                Saved(self.ledger, changed, self.sequence, self.processed, self.created_at, self.configurations),
+                new_fills=self.ledger.fills[self._saved_fills :],
+            )
+        self._saved_fills = len(self.ledger.fills)
+        self._saved_at = self.processed
+        self.book.changed.clear()
+
+    def _step(self, now: int) -> None:
+        """Up to the next instant at which anything but a bar happens: a close, an order that goes live or ends."""
+        session = self.calendar.closing_after(self.processed)
+        until = min(now, session.close)
+        for order in self.book.open.values():
+            for instant in self.life.due(order):
+                if self.processed < instant < until:
+                    until = instant
+        if self.book.open and until // MINUTE > self.processed // MINUTE:
+            self._execution.match_between(session, self.processed, until)
+        self.processed = until
+        for order in list(self.book.open.values()):
+            self.life.settle(order, until)
+        if until == session.close:
+            self.ledger.close_day(session.day, self.money.equity(until))
+
+    def last_equity(self, instant: int) -> Decimal:
+        """Equity at the close of the session before the instant's date."""
+        return self.ledger.last_equity(day_of(instant))

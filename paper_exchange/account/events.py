@@ -1,0 +1,66 @@
+"""Order events: what the trade-updates stream tells, in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from paper_exchange.base.wire import Shares, number, rfc3339
+from paper_exchange.orders.orders import Order, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paper_exchange.account.account import Fill
+
+
+@dataclass(frozen=True)
+class TradeEvent:
+    """One event of one order.  `at` is in ns since the epoch; `order` is the order as it was then, as JSON shows it."""
+
+    event: str
+    at: int
+    order: dict[str, Any]
+    fill: Fill | None = None
+    execution_id: str | None = None
+    position_qty: Shares = 0
+
+    def data(self) -> dict[str, Any]:
+        """The `data` of a trade_updates message."""
+        body: dict[str, Any] = {"event": self.event, "timestamp": rfc3339(self.at), "order": self.order}
+        if self.execution_id:
+            body["execution_id"] = self.execution_id
+        if self.fill:
+            body |= {
+                "price": number(self.fill.price),
+                "qty": number(self.fill.qty),
+                "position_qty": number(self.position_qty),
+            }
+        return body
+
+
+class Events:
+    """Hands events to whoever listens; nothing is made where nobody does."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[TradeEvent], None]] = []
+
+    def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
+        """Call `listener` with every event from now on; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(
+        self,
+        event: str,
+        order: Order,
+        at: int,
+        fill: Fill | None = None,
+        position_qty: Shares = 0,
+        execution_id: str | None = None,
+    ) -> None:
+        """Something has happened to an order."""
+        if self._listeners:
+            found = TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty)
+            for listener in list(self._listeners):
+                listener(found)

@@ -1,0 +1,122 @@
+"""The life of an order: every change of its status, for itself and for what belongs to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paper_exchange.account.book import Book
+    from paper_exchange.account.events import Events
+    from paper_exchange.base.wire import Shares
+    from paper_exchange.orders.orders import Order
+
+ENDS = {"day": "expired"}  # by time in force; every other one ends as canceled
+
+
+class Life:
+    """Moves the orders of a book from status to status, and tells of it.  Knows nothing of prices."""
+
+    def __init__(self, book: Book, events: Events) -> None:
+        self.book = book
+        self.events = events
+
+    def finish(self, order: Order, status: str, at: int) -> None:
+        """Move to a terminal status; a replacement that still waited for this order goes with it."""
+        order.finish(status, at)
+        self.book.touch(order)
+        self.events.tell(status, order, at)
+        self._drop_successor(order, at)
+
+    def filled(self, order: Order, qty: Shares, at: int) -> None:
+        """Note that `qty` more shares were filled: all, or a part, which a replacement on its way then lacks."""
+        if order.successor:
+            self.book.orders[order.successor].qty -= qty
+        if order.remaining:
+            order.updated_at = at
+            if not order.pending_until:
+                order.status = "partially_filled"
+        else:
+            order.finish("filled", at)
+        self.book.touch(order)
+
+    def fill_ended(self, order: Order, at: int) -> None:
+        """After the fill has been told: a replacement of a filled order, or one with nothing left, comes too late."""
+        if order.successor and (not order.is_open or self.book.orders[order.successor].qty < 1):
+            self._drop_successor(order, at)
+            if order.is_open:
+                order.status, order.pending_until = "partially_filled", None
+
+    def end_group(self, order: Order, status: str, at: int) -> list[Order]:
+        """End every open order of a group; returns those that it ended."""
+        ended = self.book.group(order)
+        for one in ended:
+            self.finish(one, status, at)
+        return ended
+
+    def wake(self, legs: list[Order], qty: Shares, start: int, entry: Order) -> None:
+        """The legs of an entry that has filled completely in the bar that began at `start`, for `qty` shares."""
+        both, at = len(legs) > 1, entry.updated_at
+        for leg in legs:
+            for one in (leg, self.book.orders.get(leg.successor or "")):
+                if one is not None:
+                    one.awake, one.live_from, one.updated_at = True, start, at
+                    one.qty, one.expires_at = qty, entry.expires_at
+                    self.book.touch(one)
+            if not leg.pending_until:
+                leg.status = "held" if leg.role == "stop" and both else "new"
+                if leg.status == "new":  # the stream knows no event for a leg that is held
+                    self.events.tell("new", leg, at)
+
+    def due(self, order: Order) -> list[int]:
+        """The instants at which something happens to an open order without a trade."""
+        return [at for at in (order.live_from, order.expires_at, order.pending_until) if at is not None]
+
+    def settle(self, order: Order, instant: int) -> None:
+        """What is due by an instant: what was pending, the end of its time, its arrival at the exchange."""
+        if order.pending_until is not None and order.pending_until <= instant and order.is_open:
+            self._confirm(order, order.pending_until)
+        if order.waits_for or not order.is_open:
+            return
+        if order.expires_at is not None and order.expires_at <= instant:
+            self.finish(order, ENDS.get(order.time_in_force, "canceled"), order.expires_at)
+        elif order.status == "accepted" and order.live_from <= instant:
+            order.status, order.updated_at = "new", order.live_from
+            self.book.touch(order)
+            self.events.tell("new", order, order.live_from)
+
+    def _confirm(self, order: Order, at: int) -> None:
+        order.pending_until = None
+        if order.status == "pending_cancel":
+            self.end_group(order, "canceled", at)
+        elif order.status == "pending_replace":
+            self.replace(order, self.book.orders[order.successor or ""], at)
+        elif order.status == "pending_new" and not order.waits_for:
+            order.status, order.updated_at = "new" if order.live_from <= at else "accepted", at
+            self.book.touch(order)
+            self.events.tell(order.status, order, at)
+
+    def replace(self, old: Order, new: Order, at: int) -> None:
+        """Put `new`, which is in the book, in the place of `old`; legs go over to it."""
+        old.replaced_by, old.successor, new.waits_for = new.id, None, None
+        new.filled_before = old.filled_before + old.filled_qty
+        if new.status == "pending_new":
+            new.status = "new" if new.awake else "held"
+            if new.role == "stop" and len(self.book.group(old)) > 1:
+                new.status = "held"
+        new.updated_at = at
+        new.follow(old.hwm)
+        self.finish(old, "replaced", at)
+        self.book.touch(new)
+        self.events.tell("new", new, at)
+        for leg in self.book.legs(old):
+            leg.qty = new.qty + new.filled_before
+            self.book.adopt(leg, new.id)
+
+    def _drop_successor(self, order: Order, at: int) -> None:
+        if order.successor:
+            new = self.book.orders[order.successor]
+            order.successor = None
+            self.book.touch(order)
+            new.finish("rejected" if order.filled_qty else "canceled", at)
+            self.book.touch(new)
+            self.events.tell(new.status, new, at)

@@ -1,0 +1,111 @@
+"""New terms for an open order: another order in its place."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from paper_exchange.account.checks import (
+    check_buying_power,
+    check_client_id,
+    check_replaceable,
+    check_shares,
+    lifetime,
+    reserve_of,
+)
+from paper_exchange.base.wire import MINUTE, against_rule, bad_parameter, number
+from paper_exchange.orders.orders import Order
+from paper_exchange.orders.validation import client_id_of, shares_of, tidy_price, time_in_force_of, trail_of
+
+if TYPE_CHECKING:
+    from paper_exchange.account.engine import Engine
+
+
+def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
+    """A new order with new terms in the place of an open one; a leg stays in its group.
+
+    `qty` is what the new order shall trade; left out, it is what the old one still lacks.
+
+    Raises:
+        ApiError: 422 if nothing changes, the order is over or not at the exchange yet; 403 as for a new order.
+    """
+    if not isinstance(body, dict):
+        raise bad_parameter("request body format is invalid")
+    check_replaceable(order)
+    new = _changed(engine, order, body, now)
+    if order.opening:
+        check_buying_power(engine, new.kept_back, now, without=order.id)
+    elif order.awake:
+        check_shares(engine, order.symbol, new.qty, without=order.group)
+    new.sequence, new.id, generated = engine.next_ids()
+    new.client_order_id = client_id_of(body.get("client_order_id")) or generated
+    engine.book.add(new)
+    if not engine.conduct.delay:
+        engine.life.replace(order, new, now)
+        return new
+    new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
+    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.conduct.delay
+    engine.book.touch(order)
+    engine.events.tell("pending_replace", order, now)
+    return new
+
+
+def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Order:
+    """The order with the body's terms, checked; ids still those of the old one."""
+    terms: dict[str, Any] = {}
+    if body.get("notional") not in (None, ""):
+        raise bad_parameter("notional orders cannot be replaced")
+    if order.notional is not None:
+        raise against_rule("notional orders cannot be replaced")
+    if body.get("qty") not in (None, ""):
+        terms["qty"] = shares_of(body["qty"])
+        if terms["qty"] != order.remaining and not (isinstance(terms["qty"], int) and isinstance(order.qty, int)):
+            raise against_rule("qty of fractional orders cannot be changed")
+    if body.get("time_in_force") not in (None, ""):
+        terms["time_in_force"] = _lasting(body["time_in_force"], order)
+    for field in ("limit_price", "stop_price"):
+        price = tidy_price(body.get(field), field)
+        if price is not None:
+            if getattr(order, field) is None or order.type == "trailing_stop":
+                raise bad_parameter(f"{order.type} orders must not have {field.replace('_', ' ')}")
+            terms[field] = price
+    if body.get("trail") not in (None, ""):
+        if order.type != "trailing_stop":
+            raise bad_parameter(f"{order.type} orders must not have trail")
+        field = "trail_price" if order.trail_price is not None else "trail_percent"
+        terms[field] = trail_of(body["trail"], field)
+    check_client_id(engine, client_id_of(body.get("client_order_id")))
+    if all(getattr(order, field) == value for field, value in terms.items()):
+        raise against_rule("order parameters are not changed")
+    return _renewed(engine, order, {"qty": order.remaining} | terms, now)
+
+
+def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> Order:
+    new = Order(**(vars(order) | terms))
+    if new.extended_hours and new.time_in_force != "day":
+        raise against_rule("extended hours order must be DAY limit orders")
+    new.replaces, new.replaced_by = order.id, None
+    new.created_at = new.submitted_at = new.updated_at = now
+    if new.filled_qty:
+        new.filled_qty, new.filled_value = 0, Decimal(0)
+        new.status = "new"
+    if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
+        new.live_from, new.expires_at = lifetime(engine, new.time_in_force, new.extended_hours, now)
+    new.live_from = max((now + engine.conduct.delay) // MINUTE * MINUTE, order.live_from)
+    new.follow(order.hwm)
+    if (new.stop_price or 1) <= 0:
+        raise against_rule("trail must be less than the market price", market_price=number(order.hwm))
+    if new.opening:
+        price = engine.tape.last_price(order.symbol, now)
+        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price, new.buy)
+    return new
+
+
+def _lasting(value: Any, order: Order) -> str:
+    """A time in force that an order can be moved to: day or gtc, or the one it has."""
+    found = time_in_force_of(value)
+    if found != order.time_in_force and not isinstance(order.qty, int):
+        raise against_rule("fractional orders must be DAY orders")
+    if found not in ("day", "gtc") and found != order.time_in_force:
+        raise against_rule(f"time_in_force cannot be changed to {found}")
+    return found

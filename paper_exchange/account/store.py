@@ -1,0 +1,137 @@
+"""The exchange's state in one SQLite file, so that it survives its own restart.  One transaction a change."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from paper_exchange.account.account import Fill, Holding, Ledger
+from paper_exchange.base.wire import from_ns, shares
+from paper_exchange.orders.orders import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fills (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
+"""
+
+
+class StateError(Exception):
+    """A state file that cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What is kept: the books, orders (in a save: the changed ones), and how far time has gone (ns since the epoch)."""
+
+    ledger: Ledger
+    orders: Sequence[Order]
+    sequence: int
+    processed: int
+    created_at: int
+    configurations: dict[str, Any]
+
+
+class Store:
+    """One state file.  `save` returns once SQLite has the transaction in its write-ahead log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; FULL would survive a power cut
+            self._db.executescript(SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"state file {path}: {error}; name another one, or delete it to start afresh") from error
+
+    def load(self) -> Saved | None:
+        """The state that was saved last; None in a new file.
+
+        Raises:
+            StateError: the file is damaged, or of another version.
+        """
+        try:
+            row = self._db.execute("SELECT version, body FROM state").fetchone()
+            if row is None:
+                return None
+            if row[0] != VERSION:
+                raise StateError(f"state file {self.path}: version {row[0]}, this program writes {VERSION}; delete it")
+            return self._saved(json.loads(row[1]))
+        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"state file {self.path} is damaged ({error}); delete it to start afresh") from error
+
+    def _saved(self, body: dict) -> Saved:
+        ledger = Ledger(Decimal(body["start"]), Decimal(body["cash"]), Decimal(body["realised"]))
+        for row in body["holdings"]:
+            counts = {name: shares(row[name]) for name in ("qty", "overnight")}
+            ledger.holdings[row["symbol"]] = Holding(row["symbol"], cost=Decimal(row["cost"]), **counts)
+        ledger.equity_at_close = {date.fromisoformat(day): Decimal(value) for day, value in body["closes"].items()}
+        for (text,) in self._db.execute("SELECT body FROM fills ORDER BY sequence"):
+            fields = json.loads(text)
+            counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
+            ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
+        orders = [Order.from_text(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
+        configurations = body.get("configurations", {})
+        return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
+
+    def save(self, state: Saved, new_fills: Sequence[Fill]) -> None:
+        """Write changed orders, new fills and the account, all or nothing."""
+        ledger = state.ledger
+        body = {
+            "start": str(ledger.start),
+            "cash": str(ledger.cash),
+            "realised": str(ledger.realised),
+            "holdings": [asdict(holding) | {"cost": str(holding.cost)} for holding in ledger.holdings.values()],
+            "closes": {day.isoformat(): str(value) for day, value in ledger.equity_at_close.items()},
+            "sequence": state.sequence,
+            "processed": state.processed,
+            "created_at": state.created_at,
+            "configurations": state.configurations,
+        }
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
+                [(order.id, order.sequence, order.to_text()) for order in state.orders],
+            )
+            self._db.executemany(
+                "INSERT INTO fills VALUES (?, ?)",
+                [(fill.sequence, json.dumps(asdict(fill), default=str)) for fill in new_fills],
+            )
+            self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body, default=str)))
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
+                self._db.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def stored_instant(path: Path) -> datetime | None:
+    """How far the exchange of a state file has lived (UTC); None without a file, or with a new one.
+
+    Raises:
+        StateError: the file cannot be used.
+    """
+    if not path.exists():
+        return None
+    store = Store(path)
+    try:
+        saved = store.load()
+    finally:
+        store.close()
+    return from_ns(saved.processed) if saved else None

@@ -1,0 +1,1 @@
+"""Alpaca's REST interface as a WSGI application."""

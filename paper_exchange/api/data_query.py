@@ -1,0 +1,123 @@
+"""What a request for market data may say.  Every refusal is a 400 (403 for data of a better plan), as on Alpaca."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+
+from paper_exchange.api.pages import Wanted, place_of
+from paper_exchange.base.wire import MINUTE, ApiError, parse_instant
+from paper_exchange.market.frames import MINUTE_FRAME, frame_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9./-]{0,14}")
+HISTORICAL_FEEDS = ("iex", "sip", "otc", "boats")
+LATEST_FEEDS = ("delayed_sip", "iex", "otc", "sip", "boats", "overnight")
+ADJUSTMENTS = {"raw", "split", "dividend", "spin-off", "all"}
+SIP_DELAY = 15 * MINUTE
+MAX_ROWS = 10_000
+MAX_TOKEN = 200
+
+
+def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> Wanted:
+    """The page that a query asks for: of bars (which need a timeframe), or of trades, quotes or auctions.
+
+    Raises:
+        ApiError: 400 for a bad parameter, 403 for SIP data of the last 15 minutes.
+    """
+    frame = frame_of(query.get("timeframe") or "") if bars else MINUTE_FRAME
+    if frame is None:
+        raise ApiError(400, f"invalid timeframe: {query.get('timeframe')!r}; such as 1Min, 15Min, 1Hour, 1Day, 1Week")
+    feed = choice(query, "feed", HISTORICAL_FEEDS) or "sip"
+    adjustment = query.get("adjustment") or "raw"
+    if not set(adjustment.split(",")) <= ADJUSTMENTS:
+        raise ApiError(400, f"invalid adjustment: {adjustment}")
+    newest_first = choice(query, "sort", ("asc", "desc")) == "desc"
+    check_currency(query)
+    _check_asof(query.get("asof"))
+    start, end = _span(query, now, feed)
+    return Wanted(
+        symbols=sorted(symbols),
+        frame=frame,
+        start=start,
+        end=end,
+        now=now,
+        limit=whole(query, "limit", 1000, MAX_ROWS),
+        newest_first=newest_first,
+        resume=place_of(query.get("page_token")),
+    )
+
+
+def _span(query: Mapping[str, str], now: int, feed: str) -> tuple[int, int]:
+    newest_for_sip = now - SIP_DELAY
+    day_start = now // (24 * 60 * MINUTE) * (24 * 60 * MINUTE)
+    start = _instant(query, "start", day_start)
+    end = _instant(query, "end", newest_for_sip if feed == "sip" else now, end_of_day=True)
+    if end < start and query.get("end"):
+        raise ApiError(400, "end should not be before start")
+    if feed == "sip" and end > newest_for_sip:
+        raise ApiError(403, "subscription does not permit querying recent SIP data")
+    return start, end
+
+
+def _instant(query: Mapping[str, str], field: str, default: int, *, end_of_day: bool = False) -> int:
+    text = query.get(field)
+    try:
+        return parse_instant(text, field, end_of_day=end_of_day) if text else default
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _check_asof(text: str | None) -> None:
+    """A date, or "-"; no stock of this exchange ever changed its symbol."""
+    if text and text != "-":
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ApiError(400, f"invalid asof: {text!r} is not a date (YYYY-MM-DD)") from None
+
+
+def choice(query: Mapping[str, str], field: str, known: tuple[str, ...]) -> str | None:
+    """One of the known words; None for an absent one."""
+    value = query.get(field)
+    if value and value not in known:
+        raise ApiError(400, f"invalid {field}: {value}")
+    return value or None
+
+
+def whole(query: Mapping[str, str], field: str, default: int, most: int) -> int:
+    """A whole number from 1 to `most`."""
+    text = query.get(field)
+    if not text:
+        return default
+    # ASCII only: isdecimal() is true of other scripts' digits too.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise ApiError(400, f"invalid {field}: {text}; it must be between 1 and {most}")
+    return int(text)
+
+
+def symbols_of(text: str | None) -> list[str]:
+    """The symbols of a comma-separated list, each once."""
+    names = list(dict.fromkeys(name for name in (text or "").split(",") if name))
+    if not names:
+        raise ApiError(400, "symbols is required")
+    for name in names:
+        if not SYMBOL.fullmatch(name):
+            raise ApiError(400, f"invalid symbol: {name}")
+    return names
+
+
+def check_currency(query: Mapping[str, str]) -> None:
+    """Prices are in US dollars."""
+    if query.get("currency") and query["currency"] != "USD":
+        raise ApiError(400, f"invalid currency: {query['currency']}; this exchange has USD")
+
+
+def check_latest(query: Mapping[str, str]) -> None:
+    """Feed and currency of a request for the latest data."""
+    check_currency(query)
+    if choice(query, "feed", LATEST_FEEDS) == "sip":
+        raise ApiError(403, "subscription does not permit querying recent SIP data")

@@ -1,0 +1,195 @@
+"""Pages of rows: sorted by symbol and then time, cut at a limit that counts over all symbols, continued by a token."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paper_exchange.base.calendar import Session
+from paper_exchange.base.wire import MINUTE, ApiError, rfc3339
+from paper_exchange.market.frames import MINUTE_FRAME, Frame, gather, joined, trade_counts
+from paper_exchange.market.tape import DayBar, Tape
+
+if TYPE_CHECKING:
+    from paper_exchange.market.market import BarColumns
+
+Row = tuple[int, dict[str, Any]]  # where it stands in time (ns since the epoch), and its JSON object
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request for rows with times in [start, end] that are known by `now` (all ns since the epoch).
+
+    `resume` is where the last page ended: a symbol, and the time of its last row (-1: before its first).
+    """
+
+    symbols: list[str]
+    start: int
+    end: int
+    now: int
+    limit: int
+    newest_first: bool
+    resume: tuple[str, int] | None
+    frame: Frame = MINUTE_FRAME
+
+
+Maker = Callable[[Tape, str, Session, Wanted], list[Row]]
+"""Makes the wanted rows of one symbol in one session, oldest first."""
+
+
+def place_of(token: str | None) -> tuple[str, int] | None:
+    """Where the last page ended, from its token.
+
+    Raises:
+        ApiError: 400 for a token that this exchange did not make.
+    """
+    if not token:
+        return None
+    try:
+        symbol, last = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("|")
+        return symbol, int(last)
+    except ValueError:
+        raise ApiError(400, "invalid page_token") from None
+
+
+def page(tape: Tape, wanted: Wanted, make: Maker | None = None) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
+    """One page of rows by symbol, and the token of the next one (None after the last); of bars where `make` is None."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    room = wanted.limit
+    for symbol in wanted.symbols:
+        if symbol not in tape.listings or (wanted.resume and symbol < wanted.resume[0]):
+            continue
+        rows = _rows(tape, symbol, wanted, room + 1, make)
+        if len(rows) > room:
+            if room:
+                found[symbol] = [row for _, row in rows[:room]]
+                last = f"{symbol}|{rows[room - 1][0]}"
+            else:
+                # The page ended with the symbol before: the next one begins with this one, from its first row.
+                last = f"{symbol}|{-1}"
+            return found, base64.urlsafe_b64encode(last.encode()).decode()
+        if rows:
+            found[symbol] = [row for _, row in rows]
+            room -= len(rows)
+    return found, None
+
+
+def _rows(tape: Tape, symbol: str, wanted: Wanted, most: int, make: Maker | None) -> list[Row]:
+    """At most `most` rows of one symbol, after the place where the last page ended."""
+    if wanted.resume and wanted.resume[0] == symbol and wanted.resume[1] >= 0:
+        last = wanted.resume[1]
+        wanted = replace(wanted, end=last - 1) if wanted.newest_first else replace(wanted, start=last + 1)
+    rows: list[Row] = []
+    for part in _parts(tape, symbol, wanted, make):
+        rows += reversed(part) if wanted.newest_first else part
+        if len(rows) >= most:
+            break
+    return rows[:most]
+
+
+def _parts(tape: Tape, symbol: str, wanted: Wanted, make: Maker | None) -> Iterable[list[Row]]:
+    """The rows session by session (of bars longer than a day: frame by frame), in the order that is wanted."""
+    if make is None and not wanted.frame.intraday and wanted.frame.unit != "day":
+        rows = _spans(tape, symbol, wanted)
+        return [rows]
+    if make is None:
+        make = _minutes if wanted.frame.plain else _buckets if wanted.frame.intraday else _days
+    return (make(tape, symbol, session, wanted) for session in _sessions(tape, wanted))
+
+
+def _sessions(tape: Tape, wanted: Wanted) -> list[Session]:
+    """Sessions that can hold wanted rows and that the market covers, in the order that is wanted."""
+    calendar = tape.calendar
+    low = int(np.searchsorted(calendar.after_closes, wanted.start, side="left"))
+    # A daily bar starts at midnight, hours before its session opens.
+    latest = min(wanted.end, wanted.now) + 12 * 60 * MINUTE
+    high = int(np.searchsorted(calendar.opens, latest, side="right"))
+    first, last = tape.market.first_session, tape.market.last_session
+    chosen = [session for session in calendar.sessions[low:high] if first <= session.day <= last]
+    return chosen[::-1] if wanted.newest_first else chosen
+
+
+def _minutes(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+    bars = tape.shown(symbol, session, wanted.now)
+    low, high = between(bars, wanted.start, wanted.end)
+    return to_rows(bars, low, high)
+
+
+def between(bars: BarColumns, start: int, end: int) -> tuple[int, int]:
+    """The range of indices of the bars that begin in [start, end]."""
+    return int(np.searchsorted(bars.start, start, side="left")), int(np.searchsorted(bars.start, end, side="right"))
+
+
+def to_rows(bars: BarColumns, low: int, high: int) -> list[Row]:
+    """Bars low..high-1 as (start, JSON object).  `vw` is the typical price and `n` an estimate: bars tell neither."""
+    if high <= low:
+        return []
+    cut = slice(low, high)
+    starts = bars.start[cut]
+    stamps = np.datetime_as_string(starts.astype("datetime64[ns]").astype("datetime64[s]")).tolist()
+    typical = np.round((bars.high[cut] + bars.low[cut] + bars.close[cut]) / 3, 6).tolist()
+    columns = (bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut])
+    counts = trade_counts(bars.volume[cut]).tolist()
+    return [
+        (start, {"t": t + "Z", "o": o, "h": h, "l": low_, "c": c, "v": v, "n": n, "vw": vw})
+        for start, t, o, h, low_, c, v, n, vw in zip(
+            starts.tolist(), stamps, *(column.tolist() for column in columns), counts, typical, strict=True
+        )
+    ]
+
+
+def _days(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+    found = tape.day_bar(symbol, session, wanted.now)
+    if found is None or not wanted.start <= found.start <= wanted.end:
+        return []
+    return [(found.start, day_json(found))]
+
+
+def _buckets(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+    """Bars of some minutes or hours, counted from midnight in New York; the newest one is of what there is so far."""
+    bars = tape.shown(symbol, session, wanted.now)
+    midnight = session.pre_open - 4 * 60 * MINUTE
+    return _long_rows(bars, midnight + (bars.start - midnight) // wanted.frame.size * wanted.frame.size, wanted)
+
+
+def _spans(tape: Tape, symbol: str, wanted: Wanted) -> list[Row]:
+    """Bars of weeks or months; the sessions before `start` that belong to the same one are not part of it."""
+    sessions = _sessions(tape, replace(wanted, end=wanted.now, newest_first=False))
+    parts = [(session, tape.shown(symbol, session, wanted.now)) for session in sessions]
+    parts = [(session, bars) for session, bars in parts if len(bars)]
+    if not parts:
+        return []
+    starts = np.concatenate([np.full(len(bars), wanted.frame.start_of(session)) for session, bars in parts])
+    return _long_rows(joined([bars for _, bars in parts]), starts, wanted)
+
+
+def _long_rows(bars: BarColumns, starts: Any, wanted: Wanted) -> list[Row]:
+    if not len(bars):
+        return []
+    long = gather(bars, starts)
+    columns = (long.open, long.high, long.low, long.close, long.volume, long.trades, long.vwap)
+    return [
+        (start, {"t": rfc3339(start), "o": o, "h": h, "l": low, "c": c, "v": v, "n": n, "vw": vw})
+        for start, o, h, low, c, v, n, vw in zip(
+            long.start.tolist(), *(column.tolist() for column in columns), strict=True
+        )
+        if wanted.start <= start <= wanted.end
+    ]
+
+
+def day_json(bar: DayBar) -> dict[str, Any]:
+    """A day bar as Alpaca's JSON has it."""
+    return {
+        "t": rfc3339(bar.start),
+        "o": bar.open,
+        "h": bar.high,
+        "l": bar.low,
+        "c": bar.close,
+        "v": bar.volume,
+        "n": bar.trades,
+        "vw": bar.vwap,
+    }

@@ -1,0 +1,158 @@
+"""The account, positions, assets and activities as Alpaca's replies show them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from paper_exchange.base.calendar import day_of
+from paper_exchange.base.wire import from_ns, number, price_of, rfc3339, size
+
+if TYPE_CHECKING:
+    from paper_exchange.account.account import Fill, Holding
+    from paper_exchange.account.engine import Engine
+    from paper_exchange.market.market import Listing
+
+CENTS = 2
+
+
+def account(engine: Engine, now: int) -> dict[str, Any]:
+    """The body of `/v2/account`."""
+    ledger = engine.ledger
+    equity = engine.money.equity(now)
+    power = engine.money.buying_power(now)
+    multiplier = engine.money.multiplier(now)
+    last = engine.last_equity(now)
+    long, short = engine.money.values(now)
+    money = {
+        "buying_power": power,
+        "regt_buying_power": power,
+        "non_marginable_buying_power": power / multiplier,
+        "options_buying_power": Decimal(0),
+        "cash": ledger.cash,
+        "accrued_fees": Decimal(0),
+        "pending_transfer_in": Decimal(0),
+        "pending_transfer_out": Decimal(0),
+        "portfolio_value": equity,
+        "equity": equity,
+        "last_equity": last,
+        "long_market_value": long,
+        "short_market_value": short,
+        "position_market_value": long - short,
+        "initial_margin": engine.money.initial_margin(now),
+        "maintenance_margin": engine.money.maintenance_margin(now),
+        "last_maintenance_margin": Decimal(0),
+        "sma": Decimal(0),
+        "intraday_adjustments": Decimal(0),
+        "pending_reg_taf_fees": Decimal(0),
+    }
+    return {
+        "id": engine.account_id,
+        "account_number": "PA" + engine.account_id.replace("-", "")[:10].upper(),
+        "status": "ACTIVE",
+        "crypto_status": "INACTIVE",
+        "currency": "USD",
+        "created_at": rfc3339(engine.created_at),
+        "balance_asof": _last_day(engine, now),
+        "multiplier": str(multiplier),
+        "shorting_enabled": engine.may_short and multiplier > 1,
+        "trading_blocked": False,
+        "transfers_blocked": False,
+        "account_blocked": False,
+        "trade_suspended_by_user": engine.configurations["suspend_trade"],
+        "options_approved_level": 0,
+        "options_trading_level": 0,
+    } | {name: number(amount, CENTS) for name, amount in money.items()}
+
+
+def _last_day(engine: Engine, now: int) -> str:
+    today = day_of(now)
+    newest = engine.calendar.closing_after(now).index
+    sessions = engine.calendar.sessions[max(0, newest - 3) : newest + 1]
+    return max((session.day for session in sessions if session.day < today), default=today).isoformat()
+
+
+def position(engine: Engine, holding: Holding, now: int) -> dict[str, Any]:
+    """One entry of `/v2/positions`; the price is the close of the newest bar that is over."""
+    price = engine.money.price(holding.symbol, now)
+    before = _lastday_price(engine, holding, now)
+    value = holding.qty * price
+    gain = value - holding.cost
+    today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
+    basis = size(holding.overnight) * before + size(holding.qty - holding.overnight) * holding.average
+    held = engine.book.held(holding.symbol)
+    listing = engine.tape.listings[holding.symbol]
+    return {
+        "asset_id": engine.asset_id(holding.symbol),
+        "symbol": holding.symbol,
+        "exchange": listing.exchange,
+        "asset_class": "us_equity",
+        "asset_marginable": engine.ledger.margin,
+        "qty": number(holding.qty),
+        "qty_available": number(holding.qty - held if holding.qty > 0 else holding.qty + held),
+        "avg_entry_price": number(holding.average, 6),
+        "side": "long" if holding.qty > 0 else "short",
+        "market_value": number(value, 6),
+        "cost_basis": number(holding.cost, 6),
+        "unrealized_pl": number(gain, 6),
+        "unrealized_plpc": number(gain / abs(holding.cost), 12),
+        "unrealized_intraday_pl": number(today, 6),
+        "unrealized_intraday_plpc": number(today / basis, 12),
+        "current_price": number(price),
+        "lastday_price": number(before),
+        "change_today": number(price / before - 1, 12),
+    }
+
+
+def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
+    """Close of the newest session before today that traded; the entry price where there is none."""
+    today = day_of(now)
+    for session in engine.tape.sessions_back(now):
+        if session.day < today:
+            bars = engine.tape.session_bars(holding.symbol, session)
+            if len(bars):
+                return price_of(bars.close[-1])
+    return holding.average
+
+
+def asset(engine: Engine, listing: Listing, now: int) -> dict[str, Any]:
+    """One entry of `/v2/assets`."""
+    halted = engine.tape.halted(listing.symbol, now)
+    return {
+        "id": engine.asset_id(listing.symbol),
+        "class": "us_equity",
+        "exchange": listing.exchange,
+        "symbol": listing.symbol,
+        "name": listing.name,
+        "status": "active" if listing.active else "inactive",
+        "tradable": listing.tradable and listing.active and not halted,
+        "marginable": engine.ledger.margin,
+        "shortable": listing.shortable,
+        "easy_to_borrow": listing.shortable,
+        "borrow_status": "easy_to_borrow" if listing.shortable else "hard_to_borrow",
+        "fractionable": listing.fractionable,
+        "maintenance_margin_requirement": 30 if engine.ledger.margin else 100,
+        "margin_requirement_long": "30" if engine.ledger.margin else "100",
+        "margin_requirement_short": "30" if engine.ledger.margin else "100",
+        "attributes": [],
+    }
+
+
+def activity(engine: Engine, fill: Fill) -> dict[str, Any]:
+    """One FILL of `/v2/account/activities`."""
+    stamp = from_ns(fill.at).strftime("%Y%m%d%H%M%S") + f"{fill.sequence % 1000:03d}"
+    return {
+        "id": f"{stamp}::{fill.order_id}",
+        "account_id": engine.account_id,
+        "activity_type": "FILL",
+        "transaction_time": rfc3339(fill.at),
+        "type": "partial_fill" if fill.leaves else "fill",
+        "price": number(fill.price),
+        "qty": number(fill.qty),
+        "side": fill.side,
+        "symbol": fill.symbol,
+        "leaves_qty": number(fill.leaves),
+        "order_id": fill.order_id,
+        "cum_qty": number(fill.cumulative or fill.qty),
+        "order_status": "partially_filled" if fill.leaves else "filled",
+    }

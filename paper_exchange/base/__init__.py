@@ -1,0 +1,1 @@
+"""Wire format, clock and calendar: what every room of the exchange needs."""

@@ -1,0 +1,30 @@
+"""A clock that runs at the wall's pace, or a multiple of it, from an instant of one's choice."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ScaledClock:
+    """Calling it returns the exchange's present, in the time zone of `start`.
+
+    `speed` is seconds of the exchange for one second of the wall; `elapsed` returns wall seconds that never go back.
+    """
+
+    def __init__(self, start: datetime, speed: float = 1.0, elapsed: Callable[[], float] | None = None) -> None:
+        if start.tzinfo is None:
+            raise ValueError(f"start {start.isoformat()} has no time zone; hand in an aware datetime")
+        if not speed > 0:
+            raise ValueError(f"speed {speed} is not above 0")
+        self._start = start
+        self._speed = speed
+        self._elapsed = elapsed or time.monotonic
+        self._began = self._elapsed()
+
+    def __call__(self) -> datetime:
+        return self._start + timedelta(seconds=(self._elapsed() - self._began) * self._speed)

@@ -1,0 +1,1 @@
+"""Faults on demand: wrong replies, broken connections, halted stocks."""

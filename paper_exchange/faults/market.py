@@ -1,0 +1,102 @@
+"""A market in which stocks halt and gap and orders get stuck, as a plan has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paper_exchange.base.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
+from paper_exchange.faults.faults import FaultPlan, Rule
+from paper_exchange.market.market import BarColumns, Listing, Market
+from paper_exchange.orders.conduct import Conduct
+
+if TYPE_CHECKING:
+    import random
+
+LAST_MINUTES = 2
+"""A halt is drawn so that it begins at least this long before the close."""
+
+
+class FaultyMarket:
+    """Another market's bars, with the halts and gaps of a plan; the same in every run of the same plan."""
+
+    def __init__(self, market: Market, plan: FaultPlan) -> None:
+        self._market = market
+        self._plan = plan
+
+    @property
+    def description(self) -> str:
+        return f"{self._market.description}, with halts and gaps"
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        return self._market.listings
+
+    @property
+    def first_session(self) -> date:
+        return self._market.first_session
+
+    @property
+    def last_session(self) -> date:
+        return self._market.last_session
+
+    def session_bars(self, symbol: str, session: date) -> BarColumns:
+        bars = self._market.session_bars(symbol, session)
+        if not len(bars):
+            return bars
+        for rule, chance in self._plan.of_market(symbol, session.isoformat()):
+            minute = self.minute_of(rule, chance, session, bars)
+            if minute is not None:
+                bars = halted(bars, minute) if rule.fault == "halt" else gapped(bars, minute, rule.size)
+        return bars
+
+    def minute_of(self, rule: Rule, chance: random.Random, session: date, bars: BarColumns) -> int | None:
+        """The drawn minute (ns since the epoch) between the rule's times; None where there is none in the session."""
+        first, last = int(bars.start[0]), int(bars.start[-1])
+        low = max(first, _instant(session, rule.start)) if rule.start else first
+        high = min(last, _instant(session, rule.until)) if rule.until else last
+        high -= LAST_MINUTES * MINUTE
+        return None if high <= low else chance.randrange(low // MINUTE, high // MINUTE) * MINUTE
+
+
+@dataclass(frozen=True)
+class FaultyConduct(Conduct):
+    """A conduct under which some orders get one share and then no more for a long time, as a plan has it."""
+
+    plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
+    _begun: set[int] = field(default_factory=set)
+
+    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
+        """How many of `qty` shares; 0 where the order is stuck."""
+        if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
+            return super().part(qty, sequence, bar)
+        if sequence in self._begun:
+            return 0
+        self._begun.add(sequence)
+        return min(qty, 1)
+
+
+def _instant(session: date, clock: str) -> int:
+    return to_ns(datetime.combine(session, time.fromisoformat(clock), NEW_YORK))
+
+
+def halted(bars: BarColumns, minute: int) -> BarColumns:
+    """No bar from `minute` (ns since the epoch) on."""
+    count = int(np.searchsorted(bars.start, minute))
+    return BarColumns(*(getattr(bars, name)[:count] for name in ("start", "open", "high", "low", "close", "volume")))
+
+
+def gapped(bars: BarColumns, minute: int, size: float) -> BarColumns:
+    """Prices from `minute` on times 1 + size, on the cent (on the hundredth of a cent below a dollar)."""
+    later = bars.start >= minute
+    prices = {}
+    for name in ("open", "high", "low", "close"):
+        values = getattr(bars, name).copy()
+        moved = values[later] * (1.0 + size)
+        ticks = np.where(values[later] * (1.0 + size) >= 1.0, 100.0, 10_000.0)
+        values[later] = np.maximum(np.rint(moved * ticks), 1.0) / ticks
+        prices[name] = values
+    return replace(bars, **prices)

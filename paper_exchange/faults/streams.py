@@ -1,0 +1,78 @@
+"""A stream behind a bad line: messages that come twice, out of order, or not at all, and connections that are cut."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from paper_exchange.base.wire import NEW_YORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paper_exchange.faults.faults import FaultPlan
+
+Message = TypeVar("Message")
+
+
+def _nothing() -> None:
+    """Where a stream has no connections to cut."""
+
+
+class FaultyStream(Generic[Message]):
+    """Hands messages on as a plan has it; `StreamServer` puts one between what makes them and what sends them.
+
+        exchange_events.listen(FaultyStream(plan, now, lambda event: event.event, send))
+
+    Args:
+        plan: whose rules of `faults.STREAM` are asked about every message.
+        now: the exchange's clock.
+        name_of: a message's name, "fill AAPL" of a trade event.
+        send: where messages go.
+        drop: cuts every connection of the stream.
+        stream: the stream's name; the plan's chance is its own.
+    """
+
+    def __init__(
+        self,
+        plan: FaultPlan,
+        now: Callable[[], datetime],
+        name_of: Callable[[Message], str],
+        send: Callable[[Message], None],
+        drop: Callable[[], None] = _nothing,
+        stream: str = "",
+    ) -> None:
+        self._plan = plan
+        self._now = now
+        self._name_of = name_of
+        self._send = send
+        self._drop = drop
+        self._stream = stream
+        self._late: list[Message] = []
+        self._silent_until: datetime | None = None
+
+    def __call__(self, message: Message) -> None:
+        """Take one message."""
+        now = self._now()
+        if self._silent_until is not None and now < self._silent_until:
+            return
+        rule = self._plan.draw_event(self._name_of(message), now.astimezone(NEW_YORK).time(), self._stream)
+        match None if rule is None else rule.fault:
+            case "silent":
+                assert rule is not None
+                self._silent_until = now + timedelta(seconds=rule.lasting)
+            case "event_late":
+                self._late.append(message)
+            case "event_lost":
+                return
+            case "dropped":
+                self._drop()
+            case fault:
+                self._hand_on(message, 2 if fault == "event_twice" else 1)
+
+    def _hand_on(self, message: Message, times: int) -> None:
+        for _ in range(times):
+            self._send(message)
+        late, self._late = self._late, []
+        for one in late:
+            self._send(one)

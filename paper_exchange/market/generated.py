@@ -1,0 +1,183 @@
+"""A market that is made, not recorded: regular sessions of made-up stocks, the same for the same seed.
+
+    market = GeneratedMarket(seed=7)
+    market.session_bars(market.listings[0].symbol, date(2025, 1, 3)).close
+
+What a strategy earns on it proves the plumbing, never the profit.
+
+The process (`generator_process.py`) follows the stylised facts of returns as Cont lists them ("Empirical properties of
+asset returns", Quantitative Finance 1, 2001) and of the trading day (Wood, McInish and Ord 1985; Jain and Joh 1988):
+
+- *Heavy tails.*  Shocks are Student's t with 5 degrees of freedom, cut off symmetrically at 12 standard deviations.
+- *Volatility clustering.*  Log-volatility is AR(1) from minute to minute and from session to session (the stochastic
+  volatility of Taylor 1986), for each stock and for the market.
+- *A U over the day* in volatility and volume; auctions in the first and the last bar.
+- *A common factor* in all returns, with betas from 0.6 to 1.6.
+- *Volume goes with volatility* and with the size of the move (Karpoff 1987).
+- *Thin trading.*  A minute has a bar if it had a trading impulse (Poisson); a fifth of the stocks miss many minutes.
+- *Gaps over night*, with the mean that keeps the median price in place over the years.  A weak pull back, in the gaps
+  only, holds those that have wandered far outside $1 to $20; so some stocks leave that band, and some come back.
+- *Ticks.*  Prints are whole cents ($0.0001 below $1).  Which of the two next to the efficient price is printed is
+  left to chance in proportion, as trades alternate between bid and ask; the whole bar goes the same way.
+
+`learnability` is the size of a planted drift.  Each stock goes through episodes of 90 minutes on average, and in each
+its return has a mean other than 0 (Laplace distributed, in proportion to the stock's own volatility).  A price that has
+risen above its VWAP of the last 20 minutes, with a MACD above 0, is likely in a rising episode that goes on for a
+while: intraday momentum (Gao, Han, Li and Zhou 2018), far stronger here than anywhere real.
+
+At learnability 0 the efficient price is a martingale within each session: its next return has mean 0 whatever came
+before.  Three things are *not* random even then.  How far it will move can be told from the past, as volatility
+clusters; so can how likely a stop or a target is reached, though not the mean of the outcome.  The last *print* is off
+its efficient price by up to a tick, so that the change from one close to the next is negatively correlated with the
+last change, strongly at $1 to $3 (the bid-ask bounce of Roll 1984); this pays nobody who trades at the next open, whose
+own side is drawn independently.  (Rounding to the nearest tick instead would leave a pattern that pays.)  And nights
+have a small positive mean.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paper_exchange.base.session_times import MINUTE_NS, session_times
+from paper_exchange.market.generator_process import State, Tape, first_state, night
+from paper_exchange.market.generator_process import session as make_session
+from paper_exchange.market.generator_stocks import draw_stocks
+from paper_exchange.market.market import BarColumns, Listing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_LEARNABILITY = 0.5
+YEARS = 10
+MOST_STOCKS = 5_000
+KEPT_SESSIONS = 64  # some 1.5 MB each with 60 stocks; older ones are made again when they are asked for
+
+# The cast, the first state and each session draw from streams of their own.
+CAST_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
+
+
+class GeneratedMarket:
+    """A simulated `Market` of 1-minute bars; safe to share between threads.
+
+    Args:
+        seed: Not negative; the same seed and arguments give the same market, whatever is asked for first.
+        stocks: How many stocks there are, 1 to 5,000.
+        first_session: A session of the XNYS calendar, on which the market begins.
+        learnability: How much the past tells about the future, from 0.0 (random walks) to 1.0.
+
+    Raises:
+        ValueError: an argument is outside these bounds.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        stocks: int = 60,
+        first_session: date = date(2025, 1, 2),
+        learnability: float = DEFAULT_LEARNABILITY,
+    ) -> None:
+        _check(seed, stocks, learnability)
+        self._seed = seed
+        self._learnability = float(learnability)
+        self._sessions = session_times(first_session, first_session + timedelta(days=round(365.25 * YEARS)))
+        if self._sessions.dates[0] != first_session:
+            following = self._sessions.dates[0]
+            raise ValueError(
+                f"first_session={first_session} is no session of the XNYS calendar; the next is {following}"
+            )
+        self._index = {day: i for i, day in enumerate(self._sessions.dates)}
+        self._stocks = draw_stocks(self._stream(CAST_STREAM), stocks)
+        self._columns = {listing.symbol: i for i, listing in enumerate(self._stocks.listings)}
+        # At the open of session i; a session can be made whenever the state at its open is known.
+        self._states: list[State] = [first_state(self._stream(STATE_STREAM), self._stocks)]
+        self._kept: OrderedDict[int, list[BarColumns]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def description(self) -> str:
+        """One line that says that the market is generated, and from what."""
+        return (
+            f"a generated market, not real prices (seed {self._seed}, {len(self._stocks)} stocks, "
+            f"learnability {self._learnability:g})"
+        )
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """Every stock, by symbol; from 10 stocks on, one is not tradable and another is not active."""
+        return self._stocks.listings
+
+    @property
+    def first_session(self) -> date:
+        """The first session."""
+        return self._sessions.dates[0]
+
+    @property
+    def last_session(self) -> date:
+        """The last session, some ten years after the first."""
+        return self._sessions.dates[-1]
+
+    def session_bars(self, symbol: str, session: date) -> BarColumns:
+        """The regular-session bars of one symbol in one session (read-only arrays); length 0 on other days.
+
+        The first call for a session makes it and those before it that were not made yet, some 20 ms each.
+
+        Raises:
+            KeyError: `symbol` is not listed.
+        """
+        column = self._columns[symbol]
+        i = self._index.get(session)
+        if i is None:
+            return _empty()
+        with self._lock:
+            if i not in self._kept:
+                for earlier in range(len(self._states) - 1, i):
+                    self._make(earlier)
+                self._make(i)
+            self._kept.move_to_end(i)
+            return self._kept[i][column]
+
+    def _make(self, i: int) -> None:
+        """Makes session i, and the state at the open of the next one, from the state at its open."""
+        rng = self._stream(SESSION_STREAM, i)
+        minutes = self._sessions.minutes(i)
+        tape, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
+        if len(self._states) == i + 1:
+            self._states.append(night(rng, self._stocks, after))
+        start = self._sessions.opens[i] + MINUTE_NS * np.arange(minutes, dtype=np.int64)
+        self._kept[i] = [_bars(start, tape, column) for column in range(len(self._stocks))]
+        while len(self._kept) > KEPT_SESSIONS:
+            self._kept.popitem(last=False)
+
+    def _stream(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *key])
+
+
+def _check(seed: int, stocks: int, learnability: float) -> None:
+    if seed < 0:
+        raise ValueError(f"seed={seed} is negative; give a whole number from 0 on")
+    if not 1 <= stocks <= MOST_STOCKS:
+        raise ValueError(f"stocks={stocks} is outside 1 to {MOST_STOCKS}; give a number between them")
+    if not 0.0 <= learnability <= 1.0:
+        raise ValueError(f"learnability={learnability} is outside 0.0 to 1.0; give a number between them")
+
+
+def _bars(start: NDArray[np.int64], tape: Tape, column: int) -> BarColumns:
+    """The bars of one stock: the minutes in which it traded."""
+    printed = tape.printed[:, column]
+    arrays = [tape.open, tape.high, tape.low, tape.close]
+    prices = [array[printed, column] for array in arrays]
+    bars = BarColumns(start[printed], prices[0], prices[1], prices[2], prices[3], tape.volume[printed, column])
+    for values in (bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume):
+        values.flags.writeable = False
+    return bars
+
+
+def _empty() -> BarColumns:
+    prices = np.empty(0)
+    whole = np.empty(0, dtype=np.int64)
+    return BarColumns(whole, prices, prices, prices, prices, whole)

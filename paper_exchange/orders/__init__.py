@@ -1,0 +1,1 @@
+"""Orders: what they are, which are valid, and when they match."""

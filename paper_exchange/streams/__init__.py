@@ -1,0 +1,1 @@
+"""The websocket streams: trade updates and market data."""

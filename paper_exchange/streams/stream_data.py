@@ -1,0 +1,123 @@
+"""What the market-data stream says: its encodings, its subscriptions, and the messages of a span of time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgpack  # type: ignore[import-untyped]
+import numpy as np
+
+from paper_exchange.api import ticks
+from paper_exchange.api.pages import day_json, to_rows
+from paper_exchange.base.wire import parse_instant
+
+if TYPE_CHECKING:
+    from paper_exchange.market.tape import Tape
+
+FEEDS = ("iex", "sip", "delayed_sip", "test")
+CHANNELS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "dailyBars": "d"}
+CHANNELS |= {"statuses": "s", "lulds": "l"}  # can be listened to; nothing is ever said there
+MOST_TICKS = 30  # symbols whose trades and quotes the Basic plan sends
+NOTHING = {"T": "error", "code": 400, "msg": "invalid syntax"}
+
+
+class Wire:
+    """JSON in text frames, or msgpack in binary ones where the client asked for that."""
+
+    def __init__(self, packed: bool) -> None:
+        self._packed = packed
+
+    def pack(self, messages: list[dict[str, Any]]) -> str | bytes:
+        """Messages as one frame."""
+        if not self._packed:
+            return json.dumps(messages)
+        return msgpack.packb([_with_timestamp(message) for message in messages])
+
+    def unpack(self, frame: str | bytes) -> dict[str, Any] | None:
+        """The message of a frame; None if it is none."""
+        try:
+            found = msgpack.unpackb(frame) if self._packed and isinstance(frame, bytes) else json.loads(frame)
+        except (ValueError, msgpack.UnpackException):
+            return None
+        return found if isinstance(found, dict) else None
+
+
+def _with_timestamp(message: dict[str, Any]) -> dict[str, Any]:
+    if "t" not in message:
+        return message
+    seconds, fraction = divmod(parse_nanoseconds(message["t"]), 10**9)
+    return message | {"t": msgpack.Timestamp(seconds, fraction)}
+
+
+def parse_nanoseconds(text: str) -> int:
+    """Nanoseconds of an instant as `wire.rfc3339` writes it, to the last digit."""
+    head, _, fraction = text.removesuffix("Z").partition(".")
+    return parse_instant(head + "Z", "t") + int(fraction.ljust(9, "0") or 0)
+
+
+class DataClient:
+    """One authenticated connection and what it listens to."""
+
+    def __init__(self, key: str, wire: Wire) -> None:
+        self.key = key
+        self.wire = wire
+        self._wanted: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
+
+    @property
+    def symbols(self) -> set[str]:
+        """Every symbol of any channel; `*` means all."""
+        return set().union(*self._wanted.values())
+
+    def wants(self, message: dict[str, Any]) -> bool:
+        """Whether a message is of a channel and symbol that it listens to."""
+        channel = next(name for name, kind in CHANNELS.items() if kind == message["T"])
+        return not self._wanted[channel].isdisjoint({message["S"], "*"})
+
+    def answer(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """The reply to a message; subscriptions change with it."""
+        action = message.get("action")
+        if action == "auth":
+            return [{"T": "error", "code": 403, "msg": "already authenticated"}]
+        if action not in ("subscribe", "unsubscribe"):
+            return [NOTHING]
+        changed = {channel: set(found) for channel, found in self._wanted.items()}
+        for channel, found in changed.items():
+            names = message.get(channel) or []
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                return [NOTHING]
+            (found.update if action == "subscribe" else found.difference_update)(names)
+        if len(changed["trades"]) + len(changed["quotes"]) > MOST_TICKS:
+            return [{"T": "error", "code": 405, "msg": "symbol limit exceeded"}]
+        self._wanted = changed
+        return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
+
+
+def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[dict[str, Any]]:
+    """What the tape shows anew in (after, until] of some symbols (`*`: all), as messages, oldest first."""
+    names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
+    calendar = tape.calendar
+    first, last = calendar.opened_by(after).index, calendar.opened_by(until).index
+    found: list[tuple[int, dict[str, Any]]] = []
+    for session in calendar.sessions[first : last + 1]:
+        if not tape.market.first_session <= session.day <= tape.market.last_session:
+            continue
+        for name in names:
+            for kind, start in tape.news(name, session, after, until):
+                found += [(start, message) for message in _messages(tape, name, session, kind, start, until)]
+    return [message for _, message in sorted(found, key=lambda item: item[0])]
+
+
+def _messages(tape: Tape, symbol: str, session: Any, kind: str, start: int, now: int) -> list[dict[str, Any]]:
+    bars = tape.shown(symbol, session, now)
+    index = int(np.searchsorted(bars.start, start))
+    row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
+    if kind == "u":
+        return [row]
+    day = tape.day_bar(symbol, session, now)
+    return [
+        {"T": "t", "S": symbol} | ticks.trade_of(tape, symbol, bars, index),
+        {"T": "q", "S": symbol} | ticks.quote_of(tape, symbol, bars, index),
+        row,
+        *([{"T": "d", "S": symbol} | day_json(day)] if day else []),
+    ]

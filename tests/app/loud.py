@@ -1,0 +1,63 @@
+"""A real process in which every logger speaks at DEBUG: what `test_secrets` listens to.
+
+python -m tests.app.loud exchange ARGUMENTS               `python -m paper_exchange ARGUMENTS`
+python -m tests.app.loud trader START AT SPEED ARGUMENTS  `live_trader.py ARGUMENTS`, on a clock like that exchange's
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class ScaledSystemClock:
+    """The clock of an exchange that showed `start` at the instant `at` of the machine's monotonic clock.
+
+    It runs `speed` times as fast as the wall's.
+    """
+
+    simulated = False
+
+    def __init__(self, start: datetime, at: float, speed: float) -> None:
+        self._start = start.astimezone(UTC)
+        self._speed = speed
+        self._began = at
+        self._stopped = threading.Event()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._speed)
+
+    def sleep_until(self, instant: datetime) -> bool:
+        while (left := instant - self.now()) > timedelta(0):
+            if self._stopped.wait(left.total_seconds() / self._speed):
+                return False
+        return not self._stopped.is_set()
+
+    def interrupt(self) -> None:
+        self._stopped.set()
+
+
+def trader(start: str, at: str, speed: str, *arguments: str) -> int:
+    """`live_trader.py`; its clock is another, everything else is as ever."""
+    import live_trader
+    from trading.app import cli
+    from trading.app import worlds as startup
+
+    clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
+    startup.SystemClock = lambda: clock  # type: ignore[assignment,misc,return-value]
+    return cli.run(lambda: live_trader.main(arguments))
+
+
+def exchange(*arguments: str) -> int:
+    """`python -m paper_exchange`."""
+    from paper_exchange.__main__ import main
+
+    return main(list(arguments))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG)
+    sys.exit(exchange(*sys.argv[2:]) if sys.argv[1] == "exchange" else trader(*sys.argv[2:]))

@@ -1,0 +1,359 @@
+"""What a new user gets wrong: one line on stderr that names the thing and the remedy, exit code 2, nothing written.
+
+Most of it runs the stage's own `main` in this process, as `python STAGE.py` does; what needs other rights or a wire
+runs as a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import waitress.server
+
+import build_dataset
+import live_trader
+import market_scheduler
+import ml_predictor
+import ml_trainer
+from paper_exchange import PaperExchange
+from paper_exchange.market.generated import GeneratedMarket
+from tests.app.whole_day import Place, clean_environment, trade, write_bars
+from trading.app import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HEADER = "symbol,timestamp,open,high,low,close,volume\n"
+ROW = "AAA,2025-03-03T14:30:00Z,5,5,5,5,100\n"
+FIRST, LAST = date(2025, 3, 3), date(2025, 3, 7)
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "bars"
+    write_bars(folder, FIRST, LAST, stocks=6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def traded(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Folders with data, a model and logs in them."""
+    place = Place.make(
+        tmp_path_factory.mktemp("traded"), HISTORY_DAYS=3, PROMOTION_TOLERANCE=9, PROMOTION_OUTCOME_TOLERANCE=1
+    )
+    assert trade(place, "--bars", bars, "--start", date(2025, 3, 6)) == 0
+    return place
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Every file below a folder but locks, which hold nothing and may stay."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str], main: Callable[..., int], arguments: list[str], root: Path, *words: str
+) -> None:
+    """Run a stage; it must end with exit code 2 and one line that has these words, and leave every file as it was."""
+    before = content(root)
+    capsys.readouterr()
+    with clean_environment():
+        try:
+            code = cli.run(lambda: main(arguments))
+        except SystemExit as exit_:  # argparse
+            code = int(exit_.code or 0)
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert one_line(error), error
+    for word in words:
+        assert word in error
+    assert content(root) == before
+
+
+def one_line(error: str) -> bool:
+    return error.startswith("error: ") and error.endswith("\n") and error.count("\n") == 1
+
+
+# The command line and the settings
+
+LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "outside the bars, a holiday": (["--bars=BARS", "--start=2025-01-09"], ("2025-01-09", "choose a day in between")),
+    "beyond the end": (["--bars=BARS", "--start=2025-03-05", "--sessions=9"], ("--sessions 9", "ask for fewer")),
+    "outside the bars": (["--bars=BARS", "--start=2018-03-26"], ("2018-03-26", "2025-03-03 and 2025-03-07")),
+    "too early": (["--bars=BARS", "--start=2025-03-04"], ("2025-03-04", "start on 2025-03-05 or later")),
+    "no date": (["--start=26.3.2018"], ("--start", "26.3.2018", "write it as 2018-03-26")),
+    "holiday, generated": (["--start=2025-07-04"], ("2025-07-04", "the next session is 2025-07-07")),
+    "weekend, generated": (["--start=2025-03-08"], ("2025-03-08", "the next session is 2025-03-10")),
+    "before the market, generated": (["--start=2024-01-03"], ("2024-01-03", "lie between 2025-01-02")),
+    "without history, generated": (["--start=2025-01-03"], ("2025-01-03", "start on 2025-01-06 or later")),
+    "no sessions": (["--sessions=0"], ("--sessions", "'0' is no whole number from 1 on")),
+    "no seed": (["--seed=x"], ("--seed", "'x'")),
+    "unknown option": (["--begin=2025-03-05"], ("--begin", "see --help")),
+    "no such folder": (["--bars=nowhere"], ("nowhere", "no such folder")),
+    "no keys": (["--broker=alpaca"], ("APCA_API_KEY_ID", "leave --broker out")),
+    "both": (["--broker=alpaca", "--bars=BARS"], ("--bars", "leave --broker alpaca out")),
+}
+
+
+@pytest.mark.parametrize("case", LIVE)
+def test_command_lines(case: str, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, words = LIVE[case]
+    place = Place.make(tmp_path)
+    arguments = [option.replace("BARS", str(bars)) for option in options]
+    refused(capsys, live_trader.main, place.arguments(*arguments), tmp_path, *words)
+
+
+SETTINGS = {
+    "mistyped": ("MIN_CONFIDANCE=0.65", ("settings.env", "MIN_CONFIDANCE", "did you mean MIN_CONFIDENCE?")),
+    "a percentage": ("MIN_CONFIDENCE=65", ("settings.env", "MIN_CONFIDENCE=65", "did you mean 0.65?")),
+    "no number": ("STOP_LOSS_PCT=two", ("STOP_LOSS_PCT=two",)),
+    "no assignment": ("what is this", ("settings.env", "line 1", "NAME=value")),
+    "half a pair of keys": ("APCA_API_KEY_ID=abc", ("APCA_API_SECRET_KEY is not",)),
+    "no such features": ("FEATURE_SET=ratios", ("settings.env", "FEATURE_SET=ratios", "'document' or 'relative'")),
+    "a profit in per cent": (
+        "LABEL_MIN_PROFIT=0.2",
+        ("settings.env", "LABEL_MIN_PROFIT=0.2", "0.002 for 0.2 per cent"),
+    ),
+    "upside down": ("MIN_PRICE=30", ("MIN_PRICE=30", "below MAX_PRICE")),
+    "the live host": (
+        "APCA_API_KEY_ID=a\nAPCA_API_SECRET_KEY=b\nAPCA_API_BASE_URL=https://api.alpaca.markets",
+        ("APCA_API_BASE_URL=https://api.alpaca.markets", "paper only"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, words = SETTINGS[case]
+    place = Place(tmp_path)
+    (tmp_path / "settings.env").write_text(lines)
+    refused(capsys, live_trader.main, place.arguments(), tmp_path, *words)
+
+
+def test_a_settings_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, live_trader.main, Place(tmp_path).arguments(), tmp_path, "settings.env", "mend the name")
+
+
+# Bars
+
+FILES = {
+    "empty": ("", "is empty"),
+    "header only": (HEADER, "no bars"),
+    "other columns": ("time,price\n1,2\n", "header must be"),
+    "no number": (HEADER + ROW.replace(",5,5,", ",5,x,"), "'x'"),
+    "no time": (HEADER + ROW.replace("2025-03-03T14:30:00Z", "yesterday"), "yesterday"),
+    "not text": ("\x00\x01" * 50, "AAA.csv"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize("stage", ["live_trader", "build_dataset"])
+def test_bar_files(case: str, stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, words = FILES[case]
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars" / "AAA.csv").write_text(text)
+    place = Place.make(tmp_path)
+    if stage == "live_trader":
+        arguments = place.arguments("--bars", tmp_path / "bars", "--start", "2025-03-05")
+        refused(capsys, live_trader.main, arguments, tmp_path, str(tmp_path / "bars" / "AAA.csv"), words)
+    else:
+        arguments = [f"--data-dir={place.data}", f"--bars={tmp_path / 'bars'}"]
+        refused(capsys, build_dataset.main, arguments, tmp_path, str(tmp_path / "bars" / "AAA.csv"))
+
+
+def test_unknown_symbols(bars: Path, traded: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [f"--data-dir={tmp_path / 'data'}", f"--bars={bars}", "--symbols=NOPE"]
+    refused(capsys, build_dataset.main, arguments, tmp_path, "NOPE", "no such stock")
+    arguments = traded.arguments("--symbols", "NOPE")
+    refused(capsys, ml_predictor.main, arguments, traded.root, "NOPE", "it holds")
+
+
+def test_a_data_folder_that_was_tampered_with(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(traded.data.glob("*.csv"))
+    whole = path.read_bytes()
+    folders = [f"--data-dir={traded.data}", f"--models-dir={traded.models}"]
+    try:
+        for damaged in (b"", b"not,a,row\n", whole[: len(whole) // 2], whole.replace(b"0.", b"O.", 1)):
+            path.write_bytes(damaged)
+            refused(capsys, ml_trainer.main, folders, traded.root, str(path))
+    finally:
+        path.write_bytes(whole)
+
+
+# Models
+
+
+def test_no_data_and_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    arguments = [f"--data-dir={place.data}", f"--models-dir={place.models}"]
+    refused(capsys, ml_trainer.main, arguments, tmp_path, "no dataset here", "run python build_dataset.py")
+    refused(capsys, ml_predictor.main, place.arguments(), tmp_path, "no model in it", "run python ml_trainer.py")
+
+
+def test_a_damaged_model_is_named_and_the_older_one_serves(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    models = sorted(traded.models.glob("model_*.pkl"))
+    kept = {path: path.read_bytes() for path in models}
+    try:
+        models[-1].write_bytes(kept[models[-1]][:-1])
+        with clean_environment():
+            assert cli.run(lambda: ml_predictor.main(traded.arguments())) == 0
+        warned = capsys.readouterr().err.splitlines()[0]
+        assert warned.startswith("warning: ") and models[-1].name in warned and "damaged" in warned
+        for path in models:
+            path.write_bytes(b"no model")
+        with clean_environment():
+            assert cli.run(lambda: ml_predictor.main(traded.arguments())) == 2
+        *warnings, last = capsys.readouterr().err.splitlines()
+        assert len(warnings) == len(models) and all(line.startswith("warning: ") for line in warnings)
+        assert last.startswith("error: ") and "run python ml_trainer.py" in last
+    finally:
+        for path, whole in kept.items():
+            path.write_bytes(whole)
+
+
+def test_dates_no_calendar_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def main(arguments: list[str]) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["market_scheduler.py", *arguments])
+            return market_scheduler.main()
+
+    env = f"--env-file={os.devnull}"
+    refused(capsys, main, ["--date=2300-01-01", env], tmp_path, "2300-01-01", "2010-01-04")
+    refused(capsys, main, ["--date=2025-02-30", env], tmp_path, "2025-02-30", "write it as")
+
+
+# Folders and disks
+
+
+@pytest.mark.parametrize("name", ["data", "models", "logs"])
+def test_a_file_in_place_of_a_folder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    (tmp_path / name).write_text("mine")
+    refused(capsys, live_trader.main, place.arguments(), tmp_path, str(tmp_path / name), "is a file, not a folder")
+
+
+def test_a_folder_that_is_somebody_elses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "thesis.txt").write_text("mine")
+    before = content(tmp_path / "models")
+    with clean_environment():
+        assert cli.run(lambda: live_trader.main(place.arguments())) == 2
+    assert one_line(error := capsys.readouterr().err) and str(tmp_path / "models") in error
+    assert content(tmp_path / "models") == before
+
+
+def mount(disk: Path, options: str) -> None:
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder that cannot be written: by rights, or, as root may write everywhere, on a read-only file system."""
+    folder = tmp_path / "read-only"
+    if os.geteuid():
+        folder.mkdir(mode=0o555)
+        yield folder
+        folder.chmod(0o755)
+    else:
+        mount(folder, "ro,size=64M")
+        yield folder
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("name", ["data", "models", "logs"])
+@pytest.mark.parametrize("itself", [True, False], ids=["itself", "above"])
+def test_a_read_only_folder(
+    name: str, itself: bool, read_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place.make(tmp_path / "run")
+    folder = read_only if itself else read_only / name
+    arguments = [*place.arguments(), f"--{name}-dir={folder}"]
+    refused(capsys, live_trader.main, arguments, tmp_path, str(read_only), "another folder")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 400 kB."""
+    disk = tmp_path / "disk"
+    mount(disk, "size=400k")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.parametrize("name", ["data", "models", "logs"])
+def test_a_disk_without_room_for_a_day(
+    name: str, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place.make(tmp_path)
+    arguments = [*place.arguments(), f"--{name}-dir={small_disk / name}"]
+    refused(capsys, live_trader.main, arguments, tmp_path, str(small_disk / name), "free some space")
+
+
+def test_a_disk_that_fills_up(bars: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = small_disk / "data"
+    with clean_environment():
+        assert cli.run(lambda: build_dataset.main([f"--data-dir={data}", f"--bars={bars}"])) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {data}") and "free some space" in error
+    assert not list(data.rglob("*.tmp"))
+    assert not (data / "dataset.json").exists()  # so a reader sees no dataset, and the next build begins anew
+
+
+# The wire
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A paper exchange on a real socket that accepts one pair of keys."""
+    market = GeneratedMarket(1, 12)
+    exchange = PaperExchange(market, lambda: datetime(2025, 3, 3, 15, 0, tzinfo=UTC), keys=("key", "secret"))
+    server = waitress.server.create_server(exchange.app, host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.close()
+
+
+def settings_for(place: Place, address: str, secret: str) -> None:
+    lines = (f"APCA_API_BASE_URL={address}", "APCA_API_KEY_ID=key", f"APCA_API_SECRET_KEY={secret}")
+    (place.root / "settings.env").write_text("\n".join(lines))
+
+
+def test_wrong_keys(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place(tmp_path)
+    settings_for(place, address, "another-secret")
+    with clean_environment():
+        assert cli.run(lambda: live_trader.main(place.arguments())) == 2
+    said = capsys.readouterr()
+    assert one_line(said.err), said.err
+    assert "401" in said.err and "APCA_API_SECRET_KEY" in said.err
+    assert not list(place.data.glob("*.csv")) and not list(place.models.glob("*.pkl"))
+    assert not list(place.logs.glob("trades_*"))
+    everything = said.out + said.err + "".join(map(str, content(tmp_path / "logs").values()))
+    assert "another-secret" not in everything
+
+
+def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place(tmp_path)
+    settings_for(place, address, "another-secret")
+    arguments = [f"--data-dir={place.data}", f"--env-file={tmp_path / 'settings.env'}"]
+    refused(capsys, build_dataset.main, arguments, tmp_path, "401")
+
+
+def test_nobody_at_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place(tmp_path)
+    settings_for(place, "http://127.0.0.1:9", "secret")
+    with clean_environment():
+        assert cli.run(lambda: live_trader.main(place.arguments())) == 2
+    assert one_line(error := capsys.readouterr().err), error
+    assert "no answer" in error and "APCA_API_BASE_URL" in error

@@ -1,0 +1,161 @@
+"""Settings: where they come from, and one line that names the file, the field and the value when one is wrong."""
+
+from __future__ import annotations
+
+import os
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from config import PROJECT, load_settings
+from trading.base.errors import UserError
+
+
+def refusal(text: str | bytes | None, tmp_path: Path, environment: dict[str, str] | None = None) -> str:
+    """What is said of an `.env` with `text` in it."""
+    file = Path(os.devnull)
+    if text is not None:
+        file = tmp_path / "my.env"
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError) as caught:
+        load_settings(file, environment or {})
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+def test_without_anything_the_document_s_numbers_hold() -> None:
+    settings = load_settings(environment={}, env_file=Path(os.devnull))
+    assert (settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT, settings.MIN_CONFIDENCE) == (0.02, 0.04, 0.65)
+    assert (settings.RISK_PER_TRADE, settings.MAX_POSITION_SIZE, settings.MAX_OPEN_POSITIONS) == (0.01, 5, 10)
+    assert time(4) == settings.REBALANCE_TIME
+    assert time(20) == settings.RETRAIN_TIME
+    assert (settings.HISTORY_DAYS, settings.N_ESTIMATORS, settings.TEST_SIZE) == (30, 200, 0.2)
+    assert (settings.MIN_PRICE, settings.MAX_PRICE) == (1.0, 20.0)
+    assert settings.has_keys is False
+    assert (settings.FEATURE_SET, settings.LABEL_MIN_PROFIT) == ("document", 0.0)
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "my.env"
+    file.write_text("SEED=2\nN_ESTIMATORS=20\nTOP_STOCKS=50\n")
+    settings = load_settings(file, {"SEED": "3", "N_ESTIMATORS": "30", "HOME": "/x"}, SEED=4, MODELS_DIR=None)
+    assert (settings.SEED, settings.N_ESTIMATORS, settings.TOP_STOCKS, settings.HISTORY_DAYS) == (4, 30, 50, 30)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n\n", "SEED=\n", "\ufeffSEED=1", 'export SEED="1"', "SEED=1 # one", " SEED = 1"]
+)
+def test_what_an_env_file_may_look_like(text: str, tmp_path: Path) -> None:
+    (tmp_path / "my.env").write_text(text, encoding="utf-8")
+    assert load_settings(tmp_path / "my.env", {}).SEED == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("MIN_CONFIDENCE", "65", "it is a fraction: did you mean 0.65?"),
+        ("STOP_LOSS_PCT", "2", "did you mean 0.02?"),
+        ("TEST_SIZE", "20", "did you mean 0.2?"),
+        ("MIN_CONFIDENCE", "nan", "less than 1"),
+        ("STOP_LOSS_PCT", "-0.02", "greater than 0"),
+        ("STOP_LOSS_PCT", "2%", "valid number"),
+        ("MAX_PRICE", "inf", "finite"),
+        ("PAPER_CASH", "inf", "finite"),
+        ("PAPER_CASH", "nan", "finite"),
+        ("PROMOTION_TOLERANCE", "inf", "finite"),
+        ("HISTORY_DAYS", "0", "greater than or equal to 1"),
+        ("HISTORY_DAYS", "2.5", "valid integer"),
+        ("N_ESTIMATORS", "9" * 300, "less than or equal to"),
+        ("TOP_STOCKS", "101", "less than or equal to 100"),
+        ("SEED", "-1", "greater than or equal to 0"),
+        ("TICK_SECOND", "60", "less than or equal to 30"),
+        ("MODEL_KIND", "forest", "'random_forest' or 'gradient_boosting'"),
+        ("CONFIDENCE", "mine", "'model' or 'calibrated'"),
+        ("FEATURE_SET", "both", "'document' or 'relative'"),
+        ("LABEL_MIN_PROFIT", "-0.001", "greater than or equal to 0"),
+        ("LABEL_MIN_PROFIT", "nan", "less than 1"),
+        ("LABEL_MIN_PROFIT", "0.2", "not below TAKE_PROFIT_PCT=0.04, so no trade could win"),
+        ("DATA_FEED", "otc", "'iex'"),
+        ("REBALANCE_TIME", "4", "write it as 04:00"),
+        ("REBALANCE_TIME", "14400", "write it as 04:00"),
+        ("REBALANCE_TIME", "04:00Z", "write it as 04:00"),
+        ("REBALANCE_TIME", "10:00", "before the open, 09:30"),
+        ("RETRAIN_TIME", "8pm", "write it as 04:00"),
+        ("RETRAIN_TIME", "25:00", "hour"),
+        ("RETRAIN_TIME", "16:00", "after the close, 16:00"),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_a_bad_value_is_named_with_its_place_and_the_mend(
+    name: str, value: str, hint: str, where: str, tmp_path: Path
+) -> None:
+    if where == "file":
+        said = refusal(f"{name}={value}\n", tmp_path)
+        place = str(tmp_path / "my.env")
+    else:
+        said, place = refusal(None, tmp_path, {name: value}), "the environment"
+    assert said.startswith(f"{place}: {name}={value}: ")
+    assert hint in said
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is no setting; did you mean MIN_CONFIDENCE?"),
+        ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
+        ("COLOUR=red", "COLOUR is no setting; see the settings table"),
+        ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not understood; write it as NAME=value"),
+        ("MIN_CONFIDENCE", "line 1 is not understood"),
+        ("=3", "line 1 is not understood"),
+        (b"SEED=\xff", "it is not UTF-8 text"),
+    ],
+)
+def test_a_line_that_is_no_setting_is_named(text: str | bytes, hint: str, tmp_path: Path) -> None:
+    said = refusal(text, tmp_path)
+    assert said.startswith(f"{tmp_path / 'my.env'}: ")
+    assert hint in said
+
+
+def test_a_file_that_is_named_has_to_be_there_and_the_usual_one_has_not(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file of settings"):
+        load_settings(tmp_path / "no.env", {})
+    with pytest.raises(UserError, match="there is no such file of settings"):
+        load_settings(tmp_path, {})
+
+
+def test_prices_have_to_be_in_order(tmp_path: Path) -> None:
+    assert refusal("MIN_PRICE=30", tmp_path).endswith("MIN_PRICE=30 must be below MAX_PRICE=20")
+    assert "MAX_PRICE=1" in refusal("MAX_PRICE=1", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["APCA_API_KEY_ID", "APCA_API_SECRET_KEY"])
+def test_one_key_alone_is_refused_without_showing_it(name: str, tmp_path: Path) -> None:
+    said = refusal(f"{name}=very-secret", tmp_path)
+    assert f"{name} is set but" in said
+    assert "very-secret" not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["APCA_API_SECRET_KEY 'very-secret", "APCA_API_SECRET_KEY:very-secret", "APCA_API_SECRET_KEY='very-secret"]
+)
+def test_a_key_is_not_shown_where_its_line_is_malformed(text: str, tmp_path: Path) -> None:
+    assert "very-secret" not in refusal(text, tmp_path)
+
+
+def test_keys_are_not_shown_by_the_settings_either() -> None:
+    keys = {"APCA_API_KEY_ID": "PKVERYSECRET", "APCA_API_SECRET_KEY": "very-secret"}
+    settings = load_settings(Path(os.devnull), keys)
+    assert settings.has_keys
+    assert "SECRET" not in repr(settings).replace("APCA_API_SECRET_KEY", "")
+    assert "very-secret" not in settings.model_dump_json()
+
+
+def test_folders_are_taken_from_the_project_from_home_or_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    given = {"DATA_DIR": "other", "MODELS_DIR": "~/models", "LOGS_DIR": "/var/logs"}
+    settings = load_settings(Path(os.devnull), given)
+    assert settings.DATA_DIR == PROJECT / "other"
+    assert Path("/somebody/models") == settings.MODELS_DIR
+    assert Path("/var/logs") == settings.LOGS_DIR

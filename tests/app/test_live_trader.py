@@ -1,0 +1,312 @@
+"""The main job, whole: days on recorded bars and on the generated market, through the real client and real processes.
+
+What the trade log says is held against the books of the exchange, read from its state file.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections import Counter
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.app.whole_day import (
+    CALENDAR,
+    Books,
+    Place,
+    check_against_the_books,
+    check_flat,
+    cut_bars,
+    lines_of,
+    start,
+    trade,
+    until,
+    write_bars,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FRIDAY, MONDAY = date(2025, 3, 7), date(2025, 3, 10)  # the clocks go forward on the Sunday between
+MOST = 6
+
+DOCUMENT_FIELDS = [
+    "symbol",
+    "side",
+    "qty",
+    "entry_price",
+    "entry_time",
+    "confidence",
+    "stop_loss",
+    "take_profit",
+    "status",
+    "exit_price",
+    "exit_time",
+    "pnl_pct",
+    "pnl_amount",
+]
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recorded bars with four sessions of history before FRIDAY and one after MONDAY."""
+    folder = tmp_path_factory.mktemp("recorded") / "bars"
+    write_bars(folder, date(2025, 3, 3), date(2025, 3, 11))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Friday and Monday, traded from nothing."""
+    place = Place.make(tmp_path_factory.mktemp("replayed"), MAX_OPEN_POSITIONS=MOST)
+    assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    return place
+
+
+# A replay of recorded bars
+
+
+def test_both_sessions_are_traded_and_every_exit_is_seen(replayed: Place) -> None:
+    trades = replayed.trades()
+    assert Counter(one["entry_time"][:10] for one in trades).keys() == {str(FRIDAY), str(MONDAY)}
+    assert {one["exit_reason"] for one in trades} == {"STOP_LOSS", "TAKE_PROFIT", "END_OF_DAY"}
+
+
+def test_the_log_and_the_books_of_the_exchange_agree_to_the_cent(replayed: Place) -> None:
+    check_against_the_books(replayed, most_positions=MOST)
+    books = Books.of(replayed.logs)
+    pnl = sum(round(100 * one["pnl_amount"]) for one in replayed.trades())
+    assert round(100 * (books.cash - books.start)) == pnl != 0
+
+
+def test_it_is_flat_before_every_close_on_both_sides_of_the_change_of_clocks(replayed: Place) -> None:
+    check_flat(replayed)
+    offsets = {one["entry_time"][:10]: one["entry_time"][-6:] for one in replayed.trades()}
+    assert offsets == {str(FRIDAY): "-05:00", str(MONDAY): "-04:00"}
+    opened = {e["time"] for e in replayed.audit() if e["event"] == "opened"}
+    assert opened == {f"{FRIDAY}T09:30:00-05:00", f"{MONDAY}T09:30:00-04:00"}
+
+
+def test_trades_have_the_fields_of_the_document_first_and_the_units_it_gives(replayed: Place) -> None:
+    for one in replayed.trades():
+        assert list(one)[: len(DOCUMENT_FIELDS)] == DOCUMENT_FIELDS
+        assert one["side"] == "BUY" and one["status"] == "CLOSED"
+        assert one["pnl_pct"] == pytest.approx(one["exit_price"] / one["entry_price"] - 1, abs=1e-6)
+        assert one["pnl_amount"] == pytest.approx((one["exit_price"] - one["entry_price"]) * one["qty"], abs=1e-9)
+        assert -1e-9 < one["stop_loss"] - 0.98 * one["entry_price"] < 0.01
+        assert -1e-9 < one["take_profit"] - 1.04 * one["entry_price"] < 0.01
+
+
+def test_a_reader_learns_why_from_the_logs_alone(replayed: Place) -> None:
+    audit, predictions = replayed.audit(), replayed.predictions()
+    said = {(line["timestamp"], line["symbol"]): line for line in predictions}
+    intents = {event["client_order_id"]: event for event in audit if event["event"] == "entry_intent"}
+    for one in replayed.trades():
+        prediction = said[(one["decision_time"], one["symbol"])]
+        assert prediction["meets_threshold"] and prediction["confidence"] == one["confidence"]
+        assert prediction["model"] == one["model"] and prediction["price"] == one["decision_price"]
+        assert intents[one["client_order_id"]]["time"] == one["decision_time"]
+        assert (replayed.models / f"metrics_{one['model']}.json").exists()
+    refused = {(event["time"], event["symbol"]): event for event in audit if event["event"] == "not_bought"}
+    bought = {(event["time"], event["symbol"]) for event in intents.values()}
+    flattening = [CALENDAR.session(day).flatten_at(5) for day in (FRIDAY, MONDAY)]
+    for (at, symbol), line in said.items():
+        assert not any(flat <= datetime.fromisoformat(at) for flat in flattening if str(flat.date()) == at[:10])
+        if line["meets_threshold"]:
+            assert ((at, symbol) in refused) != ((at, symbol) in bought)
+    assert all(event["rule"] and event["reason"] for event in refused.values())
+    assert {"not_owned", "positions"} <= {event["rule"] for event in refused.values()}
+
+
+def test_every_prediction_is_of_bars_that_were_over(replayed: Place) -> None:
+    for line in replayed.predictions():
+        at, bar = datetime.fromisoformat(line["timestamp"]), datetime.fromisoformat(line["bar_time"])
+        assert bar + timedelta(minutes=1) <= at
+
+
+def test_the_model_of_a_day_knows_nothing_of_it(replayed: Place) -> None:
+    models = {one["entry_time"][:10]: one["model"] for one in replayed.trades()}
+    for day, model in models.items():
+        metrics = json.loads((replayed.models / f"metrics_{model}.json").read_text())
+        assert metrics["trained_through"] < day
+
+
+def test_what_comes_after_a_day_does_not_change_its_logs(bars: Path, replayed: Place, tmp_path: Path) -> None:
+    cut_bars(bars, tmp_path / "bars", last=FRIDAY)
+    place = Place.make(tmp_path / "cut", MAX_OPEN_POSITIONS=MOST)
+    assert trade(place, "--bars", tmp_path / "bars", "--start", FRIDAY) == 0
+    name = json.loads((place.logs / "market.json").read_text())["slug"]
+    whole = json.loads((replayed.logs / "market.json").read_text())["slug"]
+    for file, content in place.logged("trades", "predictions").items():
+        assert content.replace(name.encode(), whole.encode()) == (replayed.logs / file).read_bytes(), file
+    cut, full = (lines_of(one.logs / f"audit_{FRIDAY}.jsonl") for one in (place, replayed))
+    assert [line for line in cut if line["event"] not in ("scheduler_stopped", "stopped")] == full
+
+
+def test_the_same_command_again_writes_the_same_bytes_and_keeps_the_logs_before(bars: Path, replayed: Place) -> None:
+    before = replayed.logged("trades", "predictions", "audit")
+    assert len(before) == 7
+    assert trade(replayed, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    again = replayed.logged("trades", "predictions", "audit")
+    kept = replayed.logs / "earlier" / "1"
+    assert {path.name: path.read_bytes() for path in kept.glob("*_2025*")} == before
+    assert before.keys() == again.keys()
+    for file, content in again.items():
+        if file.startswith("audit"):  # but for how much was there already
+            assert _but_for_the_dataset(content) == _but_for_the_dataset(before[file])
+        else:
+            assert content == before[file], file
+
+
+def _but_for_the_dataset(audit: bytes) -> list[bytes]:
+    return [line for line in audit.splitlines() if b'"event":"dataset_built"' not in line]
+
+
+def test_a_half_day_is_flat_before_its_own_close(tmp_path: Path) -> None:
+    half = date(2025, 7, 3)
+    write_bars(tmp_path / "bars", date(2025, 6, 30), half, stocks=10)
+    place = Place.make(tmp_path / "run", HISTORY_DAYS=3)
+    assert trade(place, "--bars", tmp_path / "bars", "--start", half) == 0
+    check_against_the_books(place)
+    check_flat(place)
+    assert place.trades()
+    closed = [event["time"] for event in place.audit() if event["event"] == "day_closed"]
+    assert closed == [f"{half}T13:00:02-04:00"]
+    retrained = [event["time"] for event in place.audit() if event["event"] == "model_trained"]
+    assert retrained[-1] == f"{half}T20:00:00-04:00"
+
+
+# The generated market, in processes of its own
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Data, model and account of a generated market, stopped by SIGTERM before the first session opens."""
+    place = Place.make(tmp_path_factory.mktemp("prepared"), HISTORY_DAYS=3)
+    process = start(place)
+    until(process, "day started")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, "")
+    return place
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str]:
+    """The first day, from there to its end, and what was printed."""
+    place = _copy(prepared, tmp_path_factory.mktemp("uninterrupted"))
+    process = start(place)
+    output, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (0, "")
+    return place, output
+
+
+def _copy(place: Place, folder: Path) -> Place:
+    shutil.copytree(place.root, folder, dirs_exist_ok=True)
+    return Place(folder)
+
+
+def test_the_output_is_plain_and_ends_with_a_summary(uninterrupted: tuple[Place, str]) -> None:
+    place, output = uninterrupted
+    lines = output.splitlines()
+    assert "a generated market, not real prices" in lines[0] and "no network" in lines[0]
+    assert lines[-1].startswith("The market is generated")
+    trades = place.trades()
+    won = sum(one["pnl_amount"] > 0 for one in trades)
+    row = next(line for line in lines if "│ all" in line).split("│")[2:6]
+    assert [cell.strip() for cell in row[:3]] == [str(len(trades)), str(won), f"{won / len(trades):.0%}"]
+    pnl = row[3].strip().replace("$", "").replace(",", "")
+    assert round(100 * float(pnl)) == sum(round(100 * one["pnl_amount"]) for one in trades)
+    for folder in (place.logs, place.data, place.models):
+        assert sum(str(folder) in line for line in lines) == 1
+    assert "\x1b" not in output and "Traceback" not in output
+    assert all(line.strip() for line in lines)
+    stamps = [line[:19] for line in lines if line[:4] == "2025"]
+    assert stamps == sorted(stamps)  # the hourly line says how it stood at its own minute
+
+
+def test_a_day_on_the_generated_market_agrees_with_the_books(uninterrupted: tuple[Place, str]) -> None:
+    place, _ = uninterrupted
+    assert len(place.trades()) > 5
+    check_against_the_books(place)
+    check_flat(place)
+
+
+def test_the_next_run_goes_on_with_the_next_day_even_where_nobody_reads_its_output(
+    uninterrupted: tuple[Place, str], tmp_path: Path
+) -> None:
+    place = _copy(uninterrupted[0], tmp_path / "next")
+    before = place.logged("trades")
+    process = start(place)
+    first = until(process, "day started")
+    assert process.stdout is not None
+    process.stdout.close()  # as `python live_trader.py | head` does
+    assert process.wait(timeout=100) == 0
+    assert not any("model" in line or "bars" in line for line in first)  # nothing is built again
+    logged = place.logged("trades")
+    assert [path[7:17] for path in logged] == ["2025-01-07", "2025-01-08"]
+    assert before.items() <= logged.items()
+    check_against_the_books(place)
+    check_flat(place)
+
+
+def test_a_day_that_is_interrupted_by_sigterm_ends_as_if_it_had_not_been(
+    prepared: Place, uninterrupted: tuple[Place, str], tmp_path: Path
+) -> None:
+    place = _copy(prepared, tmp_path / "terminated")
+    process = start(place)
+    until(process, "bought", times=4)
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 20  # it is far less; a machine under load must not fail this
+    assert (process.returncode, errors) == (143, "")
+    still_open = [one for one in place.trades() if one["status"] == "OPEN"]
+    assert still_open
+    check_against_the_books(place)
+    resting = [order for order in Books.of(place.logs).orders.values() if order["status"] in ("new", "held")]
+    for one in still_open:
+        line = next(line for line in output.splitlines() if line.startswith(f"still open: 5 {one['symbol']} "))
+        assert f"stop at ${one['stop_loss']:.2f}" in line and f"limit at ${one['take_profit']:.2f}" in line
+        assert {order["id"] for order in resting} >= {one["stop_order_id"], one["target_order_id"]}
+    second = start(place)
+    output = "".join(until(second, "  bars:"))
+    second.send_signal(signal.SIGINT)  # in the middle of the retrain
+    rest, errors = second.communicate(timeout=100)
+    assert (second.returncode, errors) == (130, "")
+    started = [event["symbols"] for event in place.audit() if event["event"] == "day_started"]
+    assert len(started) == 3  # once a process: the stocks of the day are picked once all the same
+    assert started[0] == started[1] == started[2]
+    assert output.count("taken up from before") == len(still_open)
+    check_against_the_books(place)
+    check_flat(place)
+    assert place.logged("trades") == uninterrupted[0].logged("trades")
+    models = {path.name for path in place.models.glob("metrics_*.json")}
+    third = start(place)
+    output, errors = third.communicate(timeout=100)
+    assert (third.returncode, errors) == (0, "")
+    made_up_for = {path.name for path in place.models.glob("metrics_*.json")} - models
+    assert ("metrics_20250107_200000.json" in made_up_for) == ("retrain interrupted" in rest)
+
+
+def test_a_day_that_is_killed_again_and_again_loses_nothing_and_buys_nothing_twice(
+    prepared: Place, tmp_path: Path
+) -> None:
+    place = _copy(prepared, tmp_path / "killed")
+    for words in ("bought", "sold"):
+        process = start(place)
+        until(process, f"  {words}")
+        process.kill()
+        process.communicate()
+    last = start(place)
+    _, errors = last.communicate(timeout=100)
+    assert (last.returncode, errors) == (0, "")
+    check_against_the_books(place)
+    check_flat(place)
+    names = [one["client_order_id"] for one in place.trades()]
+    assert len(names) == len(set(names)) > 3

@@ -1,0 +1,127 @@
+"""What was trained is what is traded: a replayed day rebuilt from `data/` along the training path, bit for bit."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.app.whole_day import Place, trade, write_bars
+from trading.dataset.dataset import Dataset, Rows
+from trading.learning.calibration import win_probability
+from trading.learning.train import probabilities
+from trading.market.bars import MINUTE_NS, Bars, read_bars_file, to_ns
+from trading.models.store import ModelStore
+from trading.rules.exits import levels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = date(2025, 3, 7)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A day that was traded, with the evening's dataset."""
+    root = tmp_path_factory.mktemp("parity")
+    write_bars(root / "bars", date(2025, 3, 3), DAY)
+    found = Place.make(root / "run")
+    assert trade(found, "--bars", root / "bars", "--start", DAY) == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(place: Place) -> Rows:
+    return Dataset(place.data).load()
+
+
+def place_of(rows: Rows) -> dict[tuple[str, int], int]:
+    """(symbol, start of the bar) -> row."""
+    named = ((rows.symbols[symbol], int(start)) for symbol, start in zip(rows.symbol, rows.start, strict=True))
+    return {key: row for row, key in enumerate(named)}
+
+
+def key_of(line: dict) -> tuple[str, int]:
+    return line["symbol"], to_ns(datetime.fromisoformat(line["bar_time"]))
+
+
+def bits(numbers: list) -> bytes:
+    return np.array(numbers, dtype=np.float64).tobytes()
+
+
+def test_features_of_every_prediction_are_those_of_the_dataset_to_the_bit(place: Place, rows: Rows) -> None:
+    lines = place.predictions()
+    where = place_of(rows)
+    assert len(lines) > 3000
+    for line in lines:
+        assert bits(line["features"]) == rows.X[where[key_of(line)]].tobytes(), line
+        assert bits([line["price"]]) == bits([line["features"][3]])
+
+
+def test_probabilities_are_those_of_the_model_that_the_line_names_to_the_bit(place: Place, rows: Rows) -> None:
+    """One batch over the whole day, through the scaler and the model as they were published."""
+    lines = place.predictions()
+    where = place_of(rows)
+    for name in {line["model"] for line in lines}:
+        model = ModelStore(place.models).load(name)
+        mine = [line for line in lines if line["model"] == name]
+        own = probabilities(model.scaler, model.model, rows.X[[where[key_of(line)] for line in mine]])
+        assert bits([line["model_probability"] for line in mine]) == own.tobytes()
+        honest = win_probability(own, model.calibration)
+        assert bits([line["win_probability"] for line in mine]) == honest.tobytes()
+        assert all(line["confidence"] == line["model_probability"] for line in mine)
+        assert all(line["meets_threshold"] == (line["confidence"] >= 0.55 and not line["stale"]) for line in mine)
+
+
+def test_every_minute_of_the_day_that_can_be_traded_was_predicted(place: Place, rows: Rows) -> None:
+    """A row of that day without a prediction would be one that training knows and trading never sees."""
+    predicted = {key_of(line) for line in place.predictions()}
+    day = {key for key, row in place_of(rows).items() if rows.session[row] == np.datetime64(DAY)}
+    assert day <= predicted
+    assert len(day) > 3000
+
+
+def test_labels_are_what_became_of_the_trades(place: Place, rows: Rows) -> None:
+    """The outcome of a row is that of the trade which was made on it, to the last digit.
+
+    One difference is left, and bounded here: the legs of a purchase are computed from the last price, and rest there
+    for one minute before they are moved to the price of the fill.  A bar of entry that reaches a level in that minute
+    may end the trade at another price than the label's.
+    """
+    where = place_of(rows)
+    said = {(line["timestamp"], line["symbol"]): line for line in place.predictions()}
+    exact = 0
+    for one in place.trades():
+        bars = read_bars_file(Dataset(place.data).bars_path(one["symbol"]))
+        key = key_of(said[(one["decision_time"], one["symbol"])])
+        entry = int(np.searchsorted(bars.start, key[1])) + 1
+        assert one["entry_price"] == bars.open[entry]
+        assert (
+            to_ns(datetime.fromisoformat(one["entry_time"])) == bars.start[entry] + MINUTE_NS
+        )  # known when it is over
+        outcome = 100.0 * (one["exit_price"] / one["entry_price"] - 1.0)
+        if not touched(bars, entry, one):
+            assert rows.outcome[where[key]] == pytest.approx(outcome, abs=1e-9), one
+            assert rows.label[where[key]] == (outcome > 0.1)
+            exact += 1
+    assert exact >= 20
+    assert exact >= 0.9 * len(place.trades())
+
+
+def touched(bars: Bars, entry: int, one: dict) -> bool:
+    """Whether the bar of entry reaches a level, as it was sent or as it was moved."""
+    sent_stop, sent_target = levels(one["decision_price"], 0.02, 0.04)
+    stop, target = max(sent_stop, one["stop_loss"]), min(sent_target, one["take_profit"])
+    return bool(bars.low[entry] <= stop or bars.high[entry] >= target)
+
+
+def test_the_recorded_bars_and_the_dataset_are_the_same(place: Place, tmp_path: Path) -> None:
+    """What came through the exchange and its client is what lies in the folder: no price is changed on the way."""
+    recorded = place.root.parent / "bars"
+    for symbol in Dataset(place.data).symbols:
+        assert Dataset(place.data).bars_path(symbol).is_file()
+        served = read_bars_file(Dataset(place.data).bars_path(symbol))
+        source = read_bars_file(recorded / f"{symbol}.csv")
+        assert served.equals(source)

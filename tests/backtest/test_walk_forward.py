@@ -1,0 +1,367 @@
+"""Walk-forward: nothing of the future in any fit, figures against slow obvious ones, intervals that cover."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
+from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from trading.app.backtest import FEATURE_SETS, in_common
+from trading.app.retrain import retrain, training_settings
+from trading.backtest.compare import compared
+from trading.backtest.figures import figures, verdict
+from trading.backtest.simulated_trades import AccountRules, MeasuredTrade, evolution, measured_trades, summed
+from trading.backtest.walk_forward import Variant, Walk, walk
+from trading.base.calendar import new_york_calendar
+from trading.base.errors import DataError
+from trading.dataset.dataset import Dataset
+from trading.learning.fitting import Kind, probabilities
+from trading.learning.metrics import ranking
+from trading.learning.session_statistics import differences, mean_of_sessions, pooled_difference, pooled_mean
+from trading.models.store import ModelStore
+from trading.rules.entry import Sizing
+from trading.rules.exits import ExitRules, exit_in_bar, levels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trading.market.bars import Bars
+
+ROWS = made_up_rows(sessions=8, symbols=3, minutes=60)
+TREES = replace(
+    FEW_TREES,
+    n_estimators=8,
+    forest_max_samples=0.5,
+    every_nth_row=1,
+    boosting_learning_rate=0.3,
+    boosting_min_samples_leaf=20,
+)
+
+
+def walked(rows: MadeUpRows = ROWS, kind: Kind = "random_forest", **options: Any) -> Walk:
+    return walk(rows, Variant(kind), TREES, **{"window": 30, "least": 4, **options})
+
+
+@pytest.fixture(scope="module")
+def plain_walk() -> Walk:
+    return walked()
+
+
+# Nothing of the future
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_happens_later_changes_no_bit_of_what_was_said_before(kind: Kind) -> None:
+    """From the seventh session on a feature gives the label away: only models of later evenings may know."""
+    told = ROWS.session >= np.unique(ROWS.session)[6]
+    X = ROWS.X.copy()
+    X[told, 0] = np.where(ROWS.label[told] == 1, 1e6, -1e6)
+    before, after = walked(kind=kind), walked(replace(ROWS, X=X), kind)
+    assert np.array_equal(before.p[before.group < 2], after.p[after.group < 2])
+    assert np.array_equal(before.calibrated[before.group < 2], after.calibrated[after.group < 2])
+    auc = [ranking(after.p[after.group == i], after.label[after.group == i])["roc_auc"] for i in range(4)]
+    assert auc[2] is not None and auc[2] < 0.95, "the session in which it begins cannot be known the evening before"
+    assert auc[3] is not None and auc[3] > 0.98, "the evening after it can"
+
+
+def test_the_outcomes_of_a_session_do_not_reach_the_model_that_scores_it() -> None:
+    last = ROWS.session == ROWS.session.max()
+    turned = replace(ROWS, label=np.where(last, 1 - ROWS.label, ROWS.label).astype(np.int8))
+    assert np.array_equal(walked().p, walked(turned).p)
+
+
+def test_window_and_least_sessions(plain_walk: Walk) -> None:
+    assert plain_walk.known_sessions.tolist() == [4, 5, 6, 7]
+    short = walked(window=3)
+    assert short.known_sessions.tolist() == [3, 3, 3, 3, 3]
+    assert len(short.sessions) == 5
+    newest = walked(ROWS.take(ROWS.session >= np.unique(ROWS.session)[4]), window=3)
+    assert np.array_equal(short.p[short.group == 4], newest.p), "what left the window is forgotten"
+
+
+def test_too_few_sessions_are_refused_by_name() -> None:
+    with pytest.raises(DataError, match=r"4 session\(s\).*more than 4.*--days"):
+        walked(ROWS.take(ROWS.session < np.unique(ROWS.session)[4]))
+
+
+def test_the_base_rate_is_that_of_the_evening_before(plain_walk: Walk) -> None:
+    for i, day in enumerate(plain_walk.sessions):
+        assert plain_walk.base_rate[i] == np.mean(ROWS.label[ROWS.session < day])
+
+
+def test_each_session_is_scored_as_the_nightly_model_would_score_it(tmp_path: Path) -> None:
+    """Through the real retrain of the evening before, its files, and the real predictor's function."""
+    fill(tmp_path / "data", SESSIONS)
+    rows = Dataset(tmp_path / "data").load()
+    chosen = settings(HISTORY_DAYS=5, TRAINING_REPORT=False)
+    found = walk(rows, Variant(), training_settings(chosen), window=5, least=4)
+    for i, session in ((0, SESSIONS[4]), (2, SESSIONS[6])):
+        before = SESSIONS[SESSIONS.index(session) - 1]
+        model, _ = retrain(tmp_path / "data", tmp_path / "models", chosen, evening(before))
+        inside = rows.session == np.datetime64(session.date)
+        assert np.array_equal(found.p[found.group == i], probabilities(model.scaler, model.model, rows.X[inside]))
+
+
+def test_what_is_taught_as_won_changes_and_what_it_is_judged_by_does_not() -> None:
+    higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
+    usual = walked(kind="gradient_boosting")
+    assert np.array_equal(higher.label, usual.label)
+    assert np.mean(higher.p) < np.mean(usual.p) - 0.05, "wins above 3.95% are rarer than wins"
+
+
+# Figures
+
+
+def test_figures_against_slow_obvious_ones(plain_walk: Walk) -> None:
+    found = figures(plain_walk, min_confidence=0.65, cost=0.001)
+    assert len(found["by_session"]) == 4
+    aucs = []
+    for i, day in enumerate(found["by_session"]):
+        rows = np.flatnonzero(plain_walk.group == i)
+        p, y, outcome = plain_walk.p[rows], plain_walk.label[rows], plain_walk.outcome[rows]
+        pairs = [(a > b) + 0.5 * (a == b) for a in p[y == 1] for b in p[y == 0]]
+        aucs.append(float(np.mean(pairs)))
+        loss = -np.mean([math.log(a if won else 1 - a) for a, won in zip(p, y, strict=True)])
+        rate = plain_walk.base_rate[i]
+        base = -np.mean([math.log(rate if won else 1 - rate) for won in y])
+        signals = [(won, o - 0.1) for a, won, o in zip(p, y, outcome, strict=True) if a >= 0.65]
+        assert day["model"]["roc_auc"] == pytest.approx(aucs[-1])
+        assert day["model"]["log_loss"] == pytest.approx(loss)
+        assert day["base_rate"]["log_loss"] == pytest.approx(base)
+        assert day["base_rate"]["brier"] == pytest.approx(np.mean((rate - y) ** 2))
+        assert day["model"]["signals"] == len(signals)
+        assert signals
+        assert day["model"]["precision"] == pytest.approx(np.mean([won for won, _ in signals]))
+        assert day["model"]["outcome_per_signal_pct"] == pytest.approx(np.mean([o for _, o in signals]))
+    assert found["pooled"]["model"]["roc_auc"]["value"] == pytest.approx(np.mean(aucs))
+    signal = plain_walk.p >= 0.65
+    assert found["pooled"]["model"]["outcome_per_signal_pct"]["value"] == pytest.approx(
+        np.mean(plain_walk.outcome[signal]) - 0.1
+    )
+    for band in found["reliability"]["model"]:
+        inside = [i for i, p in enumerate(plain_walk.p) if band["from"] <= p < band["to"]]
+        assert band["rows"] == len(inside)
+        assert band["won"]["value"] == pytest.approx(np.mean(plain_walk.label[inside]))
+    assert sum(band["rows"] for band in found["reliability"]["model"]) == len(plain_walk.p)
+
+
+def test_importance_finds_the_one_feature_that_says_something(plain_walk: Walk) -> None:
+    found = figures(plain_walk, min_confidence=0.65, cost=0.001)["importance"]
+    assert found[0]["feature"] == "MACD"  # column 6 carries the made-up pattern
+    assert found[0]["roc_auc_lost"]["low"] > 0.1
+    assert all(abs(entry["roc_auc_lost"]["value"]) < 0.05 for entry in found[1:])
+
+
+def test_the_verdict_promises_nothing_where_there_is_nothing_to_learn() -> None:
+    found = figures(walked(made_up_rows(sessions=8, strength=0.0)), min_confidence=0.65, cost=0.001)
+    assert verdict(found)[0].startswith("No evidence")
+    interval = found["pooled"]["model"]["roc_auc"]
+    assert interval["low"] < 0.5 < interval["high"]
+
+
+def test_figures_hold_no_nan_even_where_there_is_no_signal_or_one_class(plain_walk: Walk) -> None:
+    one_class = replace(plain_walk, label=np.zeros_like(plain_walk.label), p=np.full_like(plain_walk.p, 0.2))
+    for case in (plain_walk, one_class):
+        found = figures(case, min_confidence=0.99, cost=0.001)
+        json.dumps(found, allow_nan=False)
+        assert verdict(found)
+    assert found["pooled"]["model"]["precision"]["value"] is None
+    assert found["by_session"][0]["model"]["roc_auc"] is None
+
+
+# Intervals over sessions
+
+
+def test_the_interval_is_the_jackknife_over_sessions() -> None:
+    random = np.random.default_rng(3)
+    groups = [random.normal(size=size) for size in (5, 1, 9, 30)]
+    found = pooled_mean(np.array([g.sum() for g in groups]), np.array([float(len(g)) for g in groups]))
+    left = [np.mean(np.concatenate([g for j, g in enumerate(groups) if j != i])) for i in range(4)]
+    error = math.sqrt(3 / 4 * sum((value - np.mean(left)) ** 2 for value in left))
+    assert found["value"] == pytest.approx(np.mean(np.concatenate(groups)))
+    assert found["high"] - found["value"] == pytest.approx(3.1824463 * error)  # t of 3 degrees of freedom, 97.5%
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say_and_those_over_rows_do_not() -> None:
+    """Days that differ: 25 sessions of uneven length, a day's own luck in every row of it, the true mean 0."""
+    random = np.random.default_rng(11)
+    over_sessions = over_rows = paired = trials = 0
+    for _ in range(600):
+        counts = random.integers(5, 60, size=25)
+        rows = [random.normal() + random.normal(size=n) for n in counts]
+        total, count = np.array([r.sum() for r in rows]), counts.astype(float)
+        found = pooled_mean(total, count)
+        every = np.concatenate(rows)
+        half = 1.96 * np.std(every) / math.sqrt(len(every))
+        other = np.array([(r + random.normal(size=len(r))).sum() for r in rows])
+        difference = pooled_difference(other, count, total, count)
+        trials += 1
+        over_sessions += found["low"] <= 0.0 <= found["high"]
+        over_rows += abs(np.mean(every)) <= half
+        paired += difference["low"] <= 0.0 <= difference["high"]
+    assert 0.92 <= over_sessions / trials <= 0.98
+    assert 0.92 <= paired / trials <= 0.98
+    assert over_rows / trials < 0.6
+
+
+def test_what_cannot_be_told_is_none() -> None:
+    nothing = pooled_mean(np.zeros(3), np.zeros(3))
+    assert (nothing["value"], nothing["low"]) == (None, None)
+    one = pooled_mean(np.array([2.0, 0.0]), np.array([4.0, 0.0]))
+    assert (one["value"], one["low"]) == (0.5, None)
+    assert mean_of_sessions([None, 0.5]) == {"value": 0.5, "low": None, "high": None, "sessions": 1}
+    assert differences([1.0, None], [0.25, 1.0]) == [0.75, None]
+    lonely = pooled_difference(np.array([1.0, 0.0]), np.array([2.0, 0.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]))
+    assert lonely["value"] == -0.5 and lonely["low"] is None
+
+
+# Comparison
+
+
+def test_a_comparison_is_paired_and_knows_which_way_is_better() -> None:
+    good = walked()
+    random = np.random.default_rng(2)
+    noise = replace(good, p=random.uniform(0.3, 0.6, size=len(good.p)), calibrated=np.full_like(good.p, 0.4))
+    found = [figures(one, min_confidence=0.65, cost=0.001) for one in (good, noise)]
+    worse = compared([good, noise], found, min_confidence=0.65, cost=0.001)[0]
+    better = compared([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0]
+    assert worse["ROC-AUC"]["verdict"] == worse["log loss"]["verdict"] == "worse"
+    assert better["ROC-AUC"]["verdict"] == better["log loss"]["verdict"] == "better"
+    days = [[day["model"]["roc_auc"] for day in one["by_session"]] for one in found]
+    assert worse["ROC-AUC"]["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
+    same = compared([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0]
+    assert same["ROC-AUC"]["value"] == 0.0 and "no difference" in same["ROC-AUC"]["verdict"]
+
+
+def test_a_log_loss_of_another_question_is_not_called_better_or_worse() -> None:
+    usual = walked(kind="gradient_boosting")
+    higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
+    found = [figures(one, min_confidence=0.65, cost=0.001) for one in (usual, higher)]
+    (entry,) = compared([usual, higher], found, min_confidence=0.65, cost=0.001)
+    assert entry["log loss"]["value"] > 0 and entry["log loss"]["verdict"] == "no like for like"
+    assert entry["ROC-AUC"]["verdict"] in ("better", "worse", "no difference beyond the interval")
+
+
+def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
+    dataset = Dataset(market)
+    both = {name: dataset.make(ExitRules(), name) for name in FEATURE_SETS}
+    thinned = {**both, "document": both["document"].take(both["document"].start % 7 != 0)}
+    rows, left_out = in_common(thinned)
+    places = [
+        {(one.symbols[s], t) for s, t in zip(one.symbol.tolist(), one.start.tolist(), strict=True)}
+        for one in (*thinned.values(), *rows.values())
+    ]
+    assert places[2] == places[3] == places[0] & places[1]
+    assert left_out == {"document": len(places[0] - places[1]), "relative": len(places[1] - places[0])}
+    assert min(left_out.values()) > 0
+    assert np.array_equal(rows["document"].session, rows["relative"].session)
+
+
+# Trades
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("walk") / "data"
+    fill(folder, SESSIONS)
+    return folder
+
+
+def _slow_trades(found: Walk, rows: Any, bars: dict[str, Bars], most: int) -> list[tuple[int, str, float]]:
+    """Minute by minute: who is held, who signals, who is bought."""
+    calendar, held, trades = new_york_calendar(), {}, []  # type: ignore[var-annotated]
+    for now in sorted(set(found.start.tolist())):  # type: ignore[union-attr]
+        for symbol in [s for s, until in held.items() if until <= now]:
+            del held[symbol]
+        minute = [i for i in np.flatnonzero(found.start == now) if found.p[i] >= 0.5]
+        for i in sorted(minute, key=lambda i: (-found.p[i], found.symbol[i])):
+            symbol = rows.symbols[found.symbol[i]]
+            if symbol in held or len(held) >= most:
+                continue
+            day = found.sessions[found.group[i]].item()
+            flatten = int(calendar.session(day).flatten_at(5).timestamp() * 1e9)
+            b = bars[symbol]
+            k = entry = int(np.flatnonzero(b.start == now)[0]) + 1
+            stop, target = levels(b.open[entry], 0.02, 0.04)
+            while b.start[k] < flatten and exit_in_bar(b.open[k], b.high[k], b.low[k], stop, target)[0] == 0:
+                k += 1
+            held[symbol] = int(b.start[k])
+            trades.append((int(found.group[i]), symbol, float(found.outcome[i])))
+    return trades
+
+
+def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -> None:
+    dataset = Dataset(market)
+    rows = dataset.load()
+    scored = walk(rows, Variant(), replace(TREES, every_nth_row=8), window=30, least=4)
+    scored = replace(scored, p=np.random.default_rng(1).uniform(size=len(scored.p)) ** 8)
+    from trading.market.bars import read_bars_file
+
+    bars = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in rows.symbols}
+    account = AccountRules(0.5, Decimal(100_000), Sizing(0.01, 5), 2, 1.0, 20.0)
+    trades = measured_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, ExitRules(), account)
+    assert len(trades) > 20
+    slow = _slow_trades(scored, rows, bars, 2)
+    assert [(t.session, t.symbol, pytest.approx(t.outcome + 0.1)) for t in trades] == slow
+    assert all(t.shares == 5 and t.pnl == pytest.approx(5 * t.price * t.outcome / 100.0) for t in trades)
+    weeks = evolution(scored, scored.p, trades, Decimal(100_000))
+    assert sum(week["trades"] for week in weeks) == len(trades)
+    json.dumps(weeks, allow_nan=False)
+
+
+def test_summed_trades_by_hand() -> None:
+    trades = [MeasuredTrade(0, "A", 5, 10.0, 3.9, 1.95), MeasuredTrade(0, "B", 5, 20.0, -2.1, -2.1)]
+    found = summed(trades, Decimal(100_000), 2)
+    assert found["win_rate"] == 0.5
+    assert found["outcome_per_trade_pct"] == pytest.approx(0.9)
+    assert found["return_on_account_pct"] == pytest.approx(-0.00015)
+    assert found["return_on_account_per_day_pct"] == pytest.approx(-0.000075)
+    assert found["return_on_money_traded_pct"] == pytest.approx(-0.1)
+    assert summed([], Decimal(100_000), 1)["win_rate"] is None
+
+
+# The command
+
+
+def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
+    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "170")
+    models, env_file = tmp_path / "models", tmp_path / "env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in QUICK.items()))
+    retrain(market, models, settings(), evening(SESSIONS[-1]))
+    folders = ("--data-dir", market, "--models-dir", models, "--env-file", env_file)
+    for flag, name in (("--walk-forward", "walk_forward"), ("--compare", "comparison")):
+        assert run(flag, *folders, "--model", "gradient_boosting") == 0
+        (path,) = models.glob(f"{name}_*.json")
+        stored = json.loads(path.read_text(), parse_constant=pytest.fail)
+        assert stored["market"]["generated"] and stored["format"] == 1
+        assert path.with_suffix(".html").stat().st_size > 10_000
+        said = capsys.readouterr().out
+        assert str(path.with_suffix(".html")) in said and "prove nothing" in said
+        if flag == "--walk-forward":
+            assert stored["kind"] == "gradient_boosting" and len(stored["by_session"]) == len(SESSIONS) - 5
+            assert "Performance evolution" in said and "random split" in said and "by_session" in stored
+        else:
+            assert [one["variant"] for one in stored["variants"]] == [
+                "gradient_boosting",
+                "random_forest",
+                "gradient_boosting, relative features",
+                "random_forest, relative features",
+                "gradient_boosting, won above 0.20%",
+                "gradient_boosting, won above 0.50%",
+            ]
+            assert stored["left_out"]["document"] > 0 == stored["left_out"]["relative"]
+            assert "Differences to gradient_boosting" in said
+    kept = {path.name for path in models.iterdir() if path.name.startswith(("walk_forward", "comparison"))}
+    store = ModelStore(models)
+    assert len(store.list()) == 1
+    retrain(market, models, settings(), evening(SESSIONS[-1]))  # its sweep takes leftovers only
+    assert len(kept) == 4 and kept <= {path.name for path in models.iterdir()}

@@ -1,0 +1,227 @@
+"""Who does the work changes no result: one process, several, a cluster, or a cluster that loses workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import ml_trainer
+from tests.app.test_ml_trainer import SESSIONS, fill, run
+from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from trading.backtest.walk_forward import Variant, Walk, walk
+from trading.backtest.workers import ALONE, Workers, workers
+from trading.base.errors import UserError
+from trading.learning.fitting import fit, probabilities
+from trading.models.store import ModelStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).resolve().parents[2]
+ROWS = made_up_rows(sessions=10, symbols=3, minutes=60)
+TREES = replace(FEW_TREES, n_estimators=12, forest_max_samples=0.5)
+
+
+def walked(at: Workers, progress: Any = lambda what, done, of: None) -> Walk:
+    return walk(ROWS, Variant(), TREES, window=30, at=at, progress=progress)
+
+
+def same(one: Walk, other: Walk) -> bool:
+    arrays = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
+    return {"p", "calibrated", "permuted"} <= set(arrays) and all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays
+    )
+
+
+@pytest.fixture(scope="module")
+def alone() -> Walk:
+    return walked(ALONE)
+
+
+# Processes of this machine
+
+
+def test_processes_give_the_bits_of_one(alone: Walk) -> None:
+    with workers() as at:
+        assert same(walked(replace(at, jobs=2)), alone)
+
+
+def _once_deadly(folder: str) -> int:
+    """Kills its own process the first time it is called."""
+    marker = Path(folder) / "killed"
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
+def _always_deadly(folder: str) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def _failing(number: int) -> int:
+    raise ValueError(f"task {number}")
+
+
+def test_a_killed_process_costs_time_not_results(tmp_path: Path) -> None:
+    assert Workers(jobs=2).map(_once_deadly, 3, lambda i: str(tmp_path)) == [7, 7, 7]
+    assert (tmp_path / "killed").exists()
+
+
+def test_work_that_kills_every_process_is_given_up_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lost 4 times in a row"):
+        Workers(jobs=2).map(_always_deadly, 1, lambda i: str(tmp_path))
+
+
+def test_an_error_of_the_work_comes_through() -> None:
+    with pytest.raises(ValueError, match="task 0"):
+        ALONE.map(_failing, 2, lambda i: i)
+
+
+# A cluster of two real worker processes
+
+
+class Cluster:
+    """A scheduler and two workers, each a process of its own, as the README says to start them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        port = _free_port()
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+
+    def start(self, what: str, *arguments: str, cwd: Path = PROJECT) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", what, *arguments]
+        log = (self.folder / f"{len(self.processes)}.log").open("wb")
+        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+        self.processes.append(process)
+        return process
+
+    def worker(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.Popen[bytes]:
+        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder))
+        return self.start("worker", self.address, *options, *arguments, cwd=cwd)
+
+    def close(self) -> None:
+        for process in self.processes[::-1]:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def empty_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    pytest.importorskip("distributed")
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(empty_cluster: Cluster) -> Cluster:
+    for _ in range(2):
+        empty_cluster.worker()
+    return empty_cluster
+
+
+def test_a_cluster_gives_the_same_bits_and_a_killed_worker_costs_none(cluster: Cluster, alone: Walk) -> None:
+    X, y = ROWS.X, ROWS.label
+    here = probabilities(*fit(X, y, TREES), X)
+    with workers("dask", cluster.address) as at:
+        at.client.wait_for_workers(2, timeout=60)
+        assert same(walked(at), alone)
+        with at.spread():
+            assert np.array_equal(probabilities(*fit(X, y, TREES), X), here), "a forest whose trees are spread"
+        victim = cluster.processes[-1]
+        seen: list[int] = []
+
+        def kill_one(what: str, done: int, of: int) -> None:
+            seen.append(done)
+            if done == 1:
+                victim.kill()
+
+        assert same(walked(at, kill_one), alone)
+        assert victim.wait(timeout=10) == -signal.SIGKILL
+        assert seen[-1] == len(alone.sessions)
+        _wait_until(lambda: len(at.client.ncores()) == 1)
+        with at.spread():
+            assert np.array_equal(probabilities(*fit(X, y, TREES), X), here), "on the one that is left"
+
+
+def _wait_until(true: Any) -> None:
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to pass")
+
+
+def test_the_trainer_runs_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    data, env_file = tmp_path / "data", tmp_path / "env"
+    fill(data, SESSIONS[:6])
+    env_file.write_text("N_ESTIMATORS=8\nFOREST_MIN_SAMPLES_LEAF=20\nTRAINING_REPORT=false\n")
+    X = made_up_rows(sessions=2).X
+    said = []
+    for name, more in (("here", ()), ("there", ("--backend", "dask", "--scheduler", cluster.address))):
+        folders = ("--data-dir", data, "--models-dir", tmp_path / name, "--env-file", env_file)
+        assert run(*folders, *more) == 0
+        model = ModelStore(tmp_path / name).newest()
+        said.append(probabilities(model.scaler, model.model, X))
+    assert np.array_equal(said[0], said[1])
+
+
+# What is refused
+
+
+def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[str]) -> None:
+    for backend, address, words in (("joblib", "tcp://x:1", "for --backend dask"), ("dask", None, "--scheduler tcp:")):
+        with pytest.raises(UserError, match=words), workers(backend, address):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(SystemExit):
+        ml_trainer.main(["--backend", "spark"])
+    assert "--backend" in capsys.readouterr().err
+
+
+def test_an_address_where_nobody_answers_is_named() -> None:
+    pytest.importorskip("distributed")
+    address = f"tcp://127.0.0.1:{_free_port()}"
+    with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, patience=1):
+        pass
+
+
+def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
+    """One of another version of this project; one with two threads; none at all."""
+    cluster = empty_cluster
+    with pytest.raises(UserError, match="no worker came"), workers("dask", cluster.address, patience=2):
+        pass
+    old = tmp_path / "old"
+    shutil.copytree(PROJECT / "trading", old / "trading", ignore=shutil.ignore_patterns("__pycache__"))
+    with (old / "trading" / "fitting.py").open("a") as file:
+        file.write("\n# another version\n")
+    stranger = cluster.worker(cwd=old)
+    with pytest.raises(UserError, match=r"code of trading/.*same version"), workers("dask", cluster.address):
+        pass
+    stranger.kill()
+    stranger.wait()
+    time.sleep(1.0)
+    threads = cluster.worker("--nthreads", "2")
+    with pytest.raises(UserError, match="2 threads; start it so"), workers("dask", cluster.address):
+        pass
+    threads.kill()

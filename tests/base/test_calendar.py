@@ -1,0 +1,142 @@
+"""The exchange's calendar against exchange_calendars, the exchange's own announcements and the New York wall."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import exchange_calendars
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading.base.calendar import Session, at, new_york_calendar
+from trading.base.clock import NEW_YORK
+from trading.base.errors import UserError
+
+CALENDAR = new_york_calendar()
+DAYS = st.dates(date(2010, 2, 1), date(2026, 1, 1))
+
+
+def ny(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK)
+
+
+@pytest.mark.parametrize("year", [2018, 2020, 2025])
+def test_every_session_of_a_year_is_the_exchange_s(year: int) -> None:
+    official = exchange_calendars.get_calendar("XNYS", start=f"{year}-01-01", end=f"{year}-12-31").schedule
+    ours = CALENDAR.between(date(year, 1, 1), date(year, 12, 31))
+    theirs = [(day.date(), row["open"], row["close"]) for day, row in official.iterrows()]
+    assert [(s.date, pd.Timestamp(s.open), pd.Timestamp(s.close)) for s in ours] == theirs
+    assert all(type(s.open) is datetime and s.open.tzinfo is UTC and s.close.tzinfo is UTC for s in ours)
+
+
+@pytest.mark.parametrize(
+    "holiday",
+    # the exchange's own list for 2018, and the day of mourning for George H. W. Bush, announced four days ahead
+    ["01-01", "01-15", "02-19", "03-30", "05-28", "07-04", "09-03", "11-22", "12-05", "12-25"],
+)
+def test_holidays_of_2018(holiday: str) -> None:
+    assert not CALENDAR.is_session(date.fromisoformat(f"2018-{holiday}"))
+
+
+@pytest.mark.parametrize("day", ["2018-07-03", "2018-11-23", "2018-12-24", "2025-07-03", "2025-11-28", "2025-12-24"])
+def test_half_days_close_at_one(day: str) -> None:
+    session = CALENDAR.session(date.fromisoformat(day))
+    assert session.close == ny(f"{day} 13:00")
+    assert session.minutes == 210
+    assert session.flatten_at(5) == ny(f"{day} 12:55")
+    assert session.pre_market == ny(f"{day} 04:00")
+
+
+@pytest.mark.parametrize(
+    ("day", "opens"),  # UTC: the change of clocks lies between each Friday and its Monday
+    [("2018-03-09", 14), ("2018-03-12", 13), ("2018-11-02", 13), ("2018-11-05", 14)],
+)
+def test_the_wall_s_times_hold_over_both_changes_of_clocks(day: str, opens: int) -> None:
+    session = CALENDAR.session(date.fromisoformat(day))
+    assert (session.open.hour, session.open.minute) == (opens, 30)
+    assert session.minutes == 390
+    assert session.pre_market == session.open - timedelta(hours=5, minutes=30)
+    assert at(session.date, time(20)) == session.close + timedelta(hours=4)
+
+
+@given(DAYS, st.times(min_value=time(3), max_value=time(23, 59, 59)))
+def test_an_instant_reads_on_the_new_york_wall_as_it_was_asked_for(day: date, clock_time: time) -> None:
+    instant = at(day, clock_time)
+    assert instant.tzinfo is UTC
+    assert instant.astimezone(NEW_YORK).replace(tzinfo=None) == datetime.combine(day, clock_time)
+
+
+@given(DAYS)
+def test_neighbours_are_the_nearest_sessions(day: date) -> None:
+    before, after = CALENDAR.preceding(day), CALENDAR.following(day)
+    assert before.date < day < after.date
+    between = CALENDAR.between(before.date, after.date)
+    inside = [CALENDAR.session(day)] if CALENDAR.is_session(day) else []
+    assert between == [before, *inside, after]
+
+
+@given(DAYS, st.integers(0, 24 * 60 * 60 - 1), st.integers(1, 30))
+def test_the_last_completed_sessions_are_over_and_none_is_missing(day: date, second: int, count: int) -> None:
+    now = datetime.combine(day, time(), tzinfo=UTC) + timedelta(seconds=second)
+    if day < date(2010, 6, 1):
+        return
+    found = CALENDAR.last_completed(now, count)
+    assert len(found) == count
+    assert all(s.close <= now for s in found)
+    assert found == CALENDAR.between(found[0].date, found[-1].date)
+    assert CALENDAR.following(found[-1].date).close > now
+
+
+@pytest.mark.parametrize(
+    ("now", "current", "completed"),
+    [
+        ("2018-03-26 00:00", "03-26", "03-23"),
+        ("2018-03-26 15:59:59", "03-26", "03-23"),
+        ("2018-03-26 16:00", "03-27", "03-26"),
+        ("2018-03-26 23:59:59", "03-27", "03-26"),  # the 27th in UTC
+        ("2018-03-30 12:00", "04-02", "03-29"),  # Good Friday
+    ],
+)
+def test_current_or_next_and_last_completed_change_at_the_close(now: str, current: str, completed: str) -> None:
+    assert CALENDAR.current_or_next(ny(now)).date == date.fromisoformat(f"2018-{current}")
+    assert CALENDAR.last_completed(ny(now), 1)[0].date == date.fromisoformat(f"2018-{completed}")
+
+
+@pytest.mark.parametrize(
+    ("day", "said"),
+    [
+        ("2018-03-30", "2018-03-30 is an exchange holiday; the next session is 2018-04-02"),
+        ("2018-03-31", "2018-03-31 is a weekend day; the next session is 2018-04-02"),
+        ("1990-01-02", "1990-01-02 lies outside the exchange calendar, which knows 2010-01-04 to "),
+        ("2999-01-02", "2999-01-02 lies outside the exchange calendar"),
+    ],
+)
+def test_a_day_without_a_session_is_explained_in_one_line(day: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        CALENDAR.session(date.fromisoformat(day))
+
+
+def test_both_ends_of_the_calendar_are_errors_in_words() -> None:
+    first = CALENDAR.between(date(2010, 1, 1), date(2010, 1, 10))[0]
+    with pytest.raises(UserError, match=r"no session before 2010-01-04 is known.* knows 2010-01-04 to"):
+        CALENDAR.preceding(first.date)
+    last = max(s.date for s in CALENDAR.between(date(2026, 1, 1), date(2100, 1, 1)))
+    with pytest.raises(UserError, match=rf"no session after {last} is known.* knows 2010-01-04 to {last}"):
+        CALENDAR.following(last)
+    with pytest.raises(UserError, match="lies outside the exchange calendar"):
+        CALENDAR.session(last + timedelta(days=1))
+
+
+def test_days_in_a_row_are_given_or_refused() -> None:
+    assert CALENDAR.days(date(2018, 2, 27), 3) == [date(2018, 2, 27), date(2018, 2, 28), date(2018, 3, 1)]
+    for first, count in ((date(2009, 12, 31), 1), (date(2018, 1, 1), 10**12), (date.max, 1)):
+        with pytest.raises(UserError, match="the exchange calendar knows"):
+            CALENDAR.days(first, count)
+
+
+def test_sessions_compare_by_value() -> None:
+    one = CALENDAR.session(date(2018, 3, 26))
+    assert one == Session(one.date, one.open, one.close)
+    assert len({one, Session(one.date, one.open, one.close)}) == 1

@@ -1,0 +1,342 @@
+"""Every call of the one broker path, through alpaca-py, and every way in which it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal as D
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from paper_exchange import PaperExchange, WsgiAdapter
+from paper_exchange.market.market import Listing
+from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, ny
+from tests.execution.trading_world import (
+    KEY,
+    SECRET,
+    Fault,
+    Faulty,
+    Wire,
+    cut_short,
+    edited,
+    flat,
+    lost_after,
+    lost_before,
+    page,
+)
+from trading.base.clock import SimulatedClock
+from trading.base.errors import BrokerError, UserError
+from trading.broker.client import Bracket, Broker, OrderRefused, Unclear, connect, market_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trading.broker.messages import Order
+
+NO_ID = "61e69015-8549-4bfd-b9c3-01e75843f47d"
+BRACKET = Bracket("AAA", 5, D("9.80"), D("10.40"), "mlt-20180326-AAA-1031-entry")
+
+
+class Desk:
+    """A broker at 10:31:02 on an exchange with flat bars."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = SimulatedClock(ny(MONDAY, "10:31:02"))
+        market = HandMade(
+            {"AAA": {MONDAY: flat("10:25", "11:30")}, "BBB": {MONDAY: flat("10:25", "11:30", 0.5)}},
+            listings=[Listing("CCC", "halted", tradable=False)],
+        )
+        self.exchange = PaperExchange(market, self.clock.now, **options)
+        self.wire = Faulty(WsgiAdapter(self.exchange.app))
+        self.broker = Broker(connect(Wire(), (KEY, SECRET), self.clock, self.wire))
+
+    def at(self, clock: str) -> None:
+        self.clock.sleep_until(ny(MONDAY, clock))
+
+    def bought(self) -> Order:
+        self.broker.buy(BRACKET)
+        self.at("10:32:02")
+        found = self.broker.order_called(BRACKET.client_order_id)
+        assert found is not None and found.status == "filled"
+        nested = self.broker.order(found.id)
+        assert nested is not None
+        return nested
+
+
+def test_account_positions_and_orders_as_they_are() -> None:
+    here = Desk(cash=D("1234.5"))
+    account = here.broker.account()
+    assert (account.equity, account.cash, account.buying_power, account.blocked) == (D("1234.5"),) * 3 + (None,)
+    assert here.broker.positions() == {} and here.broker.orders() == [] and here.broker.position("AAA") is None
+    entry = here.bought()
+    assert [(p.symbol, p.qty, p.avg_entry_price) for p in here.broker.positions().values()] == [("AAA", 5, 10)]
+    position = here.broker.position("AAA")
+    assert position is not None and position.qty == 5 and position.current_price == 10
+    assert (entry.symbol, entry.qty, entry.filled_qty, entry.filled_avg_price) == ("AAA", 5, 5, D(10))
+    assert entry.filled_at == ny(MONDAY, "10:32") and entry.created_at == ny(MONDAY, "10:31:02")
+    legs = {leg.type: (leg.status, leg.stop_price or leg.limit_price, leg.qty) for leg in entry.legs}
+    assert legs == {"stop": ("held", D("9.8"), 5), "limit": ("new", D("10.4"), 5)}
+    assert [order.id for order in here.broker.orders()] == [entry.id]
+    assert {order.id for order in here.broker.orders(open_only=True)} == {leg.id for leg in entry.legs}
+    assert here.broker.orders(after=ny(MONDAY, "10:31:02")) == []
+
+
+def test_the_body_of_a_purchase_and_of_each_sale() -> None:
+    here = Desk()
+    entry = here.bought()
+    assert here.wire.bodies[0] == {
+        "symbol": "AAA",
+        "qty": 5.0,
+        "side": "buy",
+        "type": "market",
+        "time_in_force": "day",
+        "order_class": "bracket",
+        "take_profit": {"limit_price": 10.4},
+        "stop_loss": {"stop_price": 9.8},
+        "client_order_id": "mlt-20180326-AAA-1031-entry",
+    }
+    assert here.broker.cancel(entry.legs[0].id) and not here.broker.cancel(entry.legs[0].id)
+    assert here.broker.protect("AAA", 2, D("9.81"), "a").type == "stop"
+    assert here.broker.sell_limit("AAA", 2, D("9.9"), "b").limit_price == D("9.9")
+    assert here.broker.sell("AAA", 1, "c").type == "market"
+    bodies = [body for body in here.wire.bodies[1:] if body]
+    assert all(body["side"] == "sell" and body["time_in_force"] == "day" for body in bodies)
+    assert [body.get("extended_hours", False) for body in bodies] == [False, True, False]
+
+
+def test_a_leg_is_moved_to_another_price_under_a_new_id() -> None:
+    here = Desk()
+    stop, target = sorted(here.bought().legs, key=lambda leg: leg.type, reverse=True)
+    heir = here.broker.move(stop.id, stop=D("9.85"))
+    assert heir.id != stop.id and heir.stop_price == D("9.85")
+    assert here.broker.move(target.id, limit=D("10.46")).limit_price == D("10.46")
+    old = here.broker.order(stop.id)
+    assert old is not None and old.replaced_by == heir.id and old.is_final
+
+
+def test_what_does_not_exist_is_none_and_cannot_be_cancelled() -> None:
+    here = Desk()
+    assert here.broker.order(NO_ID) is None and here.broker.order_called("mlt-never") is None
+    assert here.broker.cancel(NO_ID) is False
+
+
+@pytest.mark.parametrize("call", ["order", "order_called", "position"])
+def test_a_404_of_somebody_else_proves_nothing(call: str) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("GET", page(404, "<html>no such route</html>"), times=None)]
+    with pytest.raises(Unclear, match="404"):
+        getattr(here.broker, call)(NO_ID if call == "order" else "AAA")
+
+
+def test_the_calendar_of_the_broker() -> None:
+    here = Desk()
+    assert [here.broker.close_of(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
+    assert here.broker.close_of(MONDAY.replace(day=25)) is None  # a Sunday
+    here.wire.faults = [Fault("calendar", page(200, '[{"open": "09:30"}]'))]
+    with pytest.raises(Unclear, match="calendar"):
+        here.broker.close_of(MONDAY)
+
+
+# -- refused, or not known ---------------------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Broker], Any]] = {
+    "account": lambda broker: broker.account(),
+    "positions": lambda broker: broker.positions(),
+    "position": lambda broker: broker.position("AAA"),
+    "orders": lambda broker: broker.orders(),
+    "order": lambda broker: broker.order(NO_ID),
+    "order_called": lambda broker: broker.order_called("mlt-x"),
+    "close_of": lambda broker: broker.close_of(MONDAY),
+    "buy": lambda broker: broker.buy(BRACKET),
+    "sell": lambda broker: broker.sell("AAA", 1, "mlt-x"),
+    "sell_limit": lambda broker: broker.sell_limit("AAA", 1, D("9.9"), "mlt-x"),
+    "protect": lambda broker: broker.protect("AAA", 1, D("9.8"), "mlt-x"),
+    "move": lambda broker: broker.move(NO_ID, stop=D("9.8")),
+    "cancel": lambda broker: broker.cancel(NO_ID),
+}
+ORDERS = ("buy", "sell", "sell_limit", "protect", "move")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("body", ['{"message": "unauthorized."}', "<html>401 Authorization Required</html>", ""])
+def test_refused_keys_are_said_without_showing_them(call: str, body: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    here = Desk()
+    here.wire.faults = [Fault("", page(401, body), times=None)]
+    with pytest.raises(BrokerError) as caught:
+        CALLS[call](here.broker)
+    chain = f"{caught.value!r} {caught.value.__cause__!r} {caplog.text}"
+    assert "APCA_API_KEY_ID" in str(caught.value) and "\n" not in str(caught.value)
+    assert KEY not in chain and SECRET not in chain
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "act",
+    [
+        lost_before,
+        lost_after,
+        page(500, '{"message": "internal server error occurred"}'),
+        page(504, "<html>gateway</html>"),
+        page(408, "{}"),
+        page(200, "<html>maintenance</html>"),
+        page(302, ""),
+        page(200, '{"id": "x"'),
+    ],
+    ids=["lost-before", "lost-after", "500", "504", "408", "html", "redirect", "truncated"],
+)
+def test_no_answer_or_none_that_can_be_read_is_unclear(call: str, act: Any) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("", act, times=None)]
+    if call == "cancel" and act is not lost_before and act is not lost_after:
+        here.wire.faults = [Fault("", page(500, ""), times=None)]  # nothing is read of a cancellation's answer
+    with pytest.raises(Unclear) as caught:
+        CALLS[call](here.broker)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("call", [name for name in CALLS if name not in ("cancel",)])
+@pytest.mark.parametrize("body", ["null", "[null]", '"text"', "7", '{"orders": null}', '[["a"]]', "[{}]", "{}"])
+def test_a_reply_of_the_wrong_shape_is_unclear(call: str, body: str) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("", page(200, body), times=None)]
+    harmless = {
+        "orders": ("[null]", '[["a"]]', "[{}]")  # one order that cannot be read must not hide the others
+    }
+    if body in harmless.get(call, ()):
+        assert CALLS[call](here.broker) == []
+        return
+    with pytest.raises(Unclear):
+        CALLS[call](here.broker)
+
+
+@pytest.mark.parametrize("call", ORDERS)
+@pytest.mark.parametrize(("status", "code"), [(403, 40310000), (422, 42210000), (429, 42910000), (400, 40010000)])
+def test_a_refusal_of_an_order_says_why(call: str, status: int, code: int) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("", page(status, json.dumps({"code": code, "message": "because"})), times=None)]
+    with pytest.raises(OrderRefused) as caught:
+        CALLS[call](here.broker)
+    assert (caught.value.status, caught.value.code, str(caught.value)) == (status, code, "because")
+
+
+@pytest.mark.parametrize("body", ["<html>forbidden</html>", "", "[]", '{"code": "x"}', '{"message": null}'])
+def test_a_refusal_without_a_readable_body_is_a_refusal(body: str) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("POST", page(403, body))]
+    with pytest.raises(OrderRefused) as caught:
+        here.broker.sell("AAA", 1, "mlt-x")
+    assert caught.value.code is None
+
+
+def test_refusals_of_the_exchange_itself() -> None:
+    here = Desk(cash=D("20"))
+    with pytest.raises(OrderRefused, match="insufficient buying power") as caught:
+        here.broker.buy(BRACKET)
+    assert caught.value.status == 403
+    with pytest.raises(OrderRefused, match="short"):
+        here.broker.sell("AAA", 1, "mlt-x")
+    with pytest.raises(OrderRefused, match="base_price"):
+        here.broker.buy(Bracket("AAA", 1, D("10"), D("10.4"), "mlt-y"))
+
+
+def test_the_same_name_is_taken_once_and_the_second_is_known_as_that() -> None:
+    here = Desk()
+    here.broker.buy(BRACKET)
+    with pytest.raises(OrderRefused) as caught:
+        here.broker.buy(BRACKET)
+    assert caught.value.is_duplicate and not caught.value.is_unknown
+
+
+def test_an_order_that_was_taken_although_its_answer_was_lost_is_found_by_its_name() -> None:
+    here = Desk()
+    here.wire.faults = [Fault("POST", lost_after)]
+    with pytest.raises(Unclear):
+        here.broker.buy(BRACKET)
+    found = here.broker.order_called(BRACKET.client_order_id)
+    assert found is not None and found.qty == 5 and here.wire.count("POST") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("qty", "x"), ("qty", "0.5"), ("qty", "Infinity"), ("qty", "NaN"), ("filled_avg_price", "NaN"), ("id", ...)],
+)
+def test_an_order_with_a_field_that_makes_no_sense_is_unclear(field: str, value: Any) -> None:
+    here = Desk()
+
+    def change(order: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in (order | {field: value}).items() if v is not ...}
+
+    here.wire.faults = [Fault("POST", edited(change))]
+    with pytest.raises(Unclear, match="order reply not understood"):
+        here.broker.buy(BRACKET)
+
+
+@pytest.mark.parametrize("text", ["5", "5.0", "5.000000000", 5])
+def test_whole_shares_are_read_however_they_are_written(text: Any) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("POST", edited(lambda order: order | {"qty": text}))]
+    assert here.broker.buy(BRACKET).qty == 5
+
+
+def test_an_unknown_status_is_not_final() -> None:
+    here = Desk()
+    here.wire.faults = [Fault("POST", edited(lambda order: order | {"status": "in_the_post"}))]
+    assert not here.broker.buy(BRACKET).is_final
+
+
+def test_somebody_elses_fractions_hide_neither_positions_nor_orders() -> None:
+    here = Desk()
+    here.bought()
+    foreign = {"symbol": "ZZZ", "qty": "0.5", "avg_entry_price": "3.1", "current_price": None}
+    here.wire.faults = [
+        Fault("GET /v2/positions", edited(lambda rows: [foreign, *rows])),
+        Fault("GET /v2/orders", edited(lambda rows: [rows[0] | {"id": NO_ID, "qty": "0.5"}, *rows])),
+    ]
+    assert {name: one.qty for name, one in here.broker.positions().items()} == {"ZZZ": D("0.5"), "AAA": 5}
+    assert len(here.broker.orders()) == 1
+
+
+@pytest.mark.parametrize("field", ["equity", "cash", "buying_power"])
+@pytest.mark.parametrize("value", [None, "NaN", "Infinity", "much"])
+def test_an_account_without_a_figure_is_unclear(field: str, value: Any) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}))]
+    with pytest.raises(Unclear, match="account reply"):
+        here.broker.account()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("trading_blocked", True, "trading_blocked"),
+        ("account_blocked", True, "account_blocked"),
+        ("trade_suspended_by_user", True, "trade_suspended_by_user"),
+        ("status", "ACCOUNT_CLOSED", "status ACCOUNT_CLOSED"),
+    ],
+)
+def test_a_blocked_account_says_so(field: str, value: Any, said: str) -> None:
+    here = Desk()
+    here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}))]
+    assert here.broker.account().blocked == said
+
+
+def test_a_truncated_reply_of_the_exchange_is_unclear() -> None:
+    here = Desk()
+    here.wire.faults = [Fault("POST", cut_short)]
+    with pytest.raises(Unclear):
+        here.broker.buy(BRACKET)
+    assert here.broker.order_called(BRACKET.client_order_id) is not None
+
+
+def test_market_data_for_a_person_says_in_one_line_what_is_wrong() -> None:
+    here = Desk()
+    for act, kind, words in (
+        (page(401, "<html>"), BrokerError, "APCA_API_SECRET_KEY"),
+        (page(403, '{"message": "subscription does not permit"}'), UserError, "subscription does not permit"),
+        (lost_before, UserError, "check the network"),
+    ):
+        here.wire.faults = [Fault("GET", act, times=None)]
+        with pytest.raises(kind, match=words):
+            market_data(lambda: here.broker.clients.data.get("/stocks/bars"))

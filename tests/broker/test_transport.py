@@ -1,0 +1,324 @@
+"""What stands between alpaca-py and the network: addresses, time-outs, the rate limit, retries."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
+
+from paper_exchange import PaperExchange, WsgiAdapter
+from tests.exchange.exchange_world import MONDAY, ORIGIN, HandMade, ny
+from tests.execution.trading_world import KEY, SECRET, Fault, Faulty, Wire, flat, lost_before, page
+from trading.base.clock import SimulatedClock
+from trading.base.errors import BrokerError, UserError
+from trading.broker.client import Broker, Clients, Unclear, connect
+from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = datetime(2018, 3, 26, 14, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://paper-api.alpaca.markets", ALPACA_PAPER),
+        ("https://paper-api.alpaca.markets/", ALPACA_PAPER),
+        ("https://data.alpaca.markets", ALPACA_DATA),
+        ("http://127.0.0.1:8765", "http://127.0.0.1:8765"),
+        ("http://127.8.9.10/", "http://127.8.9.10"),
+        ("http://localhost:8765", "http://localhost:8765"),
+        ("http://[::1]:8765", "http://[::1]:8765"),
+    ],
+)
+def test_paper_data_and_loopback_are_allowed(url: str, origin: str) -> None:
+    assert allowed_origin(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.alpaca.markets",  # real money
+        "https://paper-api.alpaca.markets.evil.com",
+        "https://paper-api.alpaca.markets@evil.com",
+        "https://user@paper-api.alpaca.markets",
+        "https://paper-api.alpaca.markets:444",
+        "https://paper-api.alpaca.markets/v2",
+        "https://paper-api.alpaca.markets?x=1",
+        "https://paper-api.alpaca.markets#x",
+        "https://evil.com/https://paper-api.alpaca.markets",
+        "https://paper-api-alpaca.markets",
+        "http://paper-api.alpaca.markets",  # keys in the clear
+        "http://127.0.0.1.evil.com",
+        "http://localhost.evil.com:8765",
+        "http://127.0.0.1@evil.com",
+        "http://evil@127.0.0.1:8765",
+        "http://:secret@127.0.0.1:8765",
+        "http://127.0.0.1:port",
+        "http://[::1",
+        "http://10.0.0.1:8765",
+        "http://0.0.0.0:8765",
+        "http://2130706433",
+        "https://127.0.0.1:8765",
+        "ftp://127.0.0.1",
+        "127.0.0.1:8765",
+        "",
+    ],
+)
+def test_any_other_address_is_refused_in_one_line_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(UserError) as caught:
+        connect(Wire(APCA_API_BASE_URL=url), (KEY, SECRET), SimulatedClock(START))
+    assert "paper only" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_password_in_the_address_is_not_repeated() -> None:
+    with pytest.raises(UserError) as caught:
+        allowed_origin("https://me:hunter2@api.alpaca.markets")
+    assert "hunter2" not in str(caught.value)
+
+
+class Listening(BaseAdapter):
+    """Takes every request that reaches it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.urls.append(str(request.url))
+        response = requests.Response()
+        response.status_code, response._content, response.request = 200, b"[]", request
+        response.raw = None
+        return response
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://paper-api.alpaca.markets.evil.com/v2/account",
+        "http://127.0.0.1.evil.com/v2/account",
+        "http://127.0.0.1:8765/v2/account",
+        "https://api.alpaca.markets/v2/account",
+        "https://example.com/",
+    ],
+)
+@pytest.mark.parametrize("base", [ALPACA_PAPER, "http://127.0.0.1", "http://127.0.0.1:876"])
+def test_the_session_itself_reaches_no_other_host(base: str, url: str) -> None:
+    inner = Listening()
+    clients = connect(Wire(APCA_API_BASE_URL=base), (KEY, SECRET), SimulatedClock(START), inner)
+    for client in (clients.trading, clients.data, clients.screener):
+        with pytest.raises(UserError, match="refused"):
+            client._session.get(url, allow_redirects=False)
+    assert inner.urls == []
+
+
+def test_loopback_is_reached_without_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://203.0.113.1:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    clients = connect(Wire(), (KEY, SECRET), SimulatedClock(START), Listening())
+    session = clients.trading._session
+    assert session.merge_environment_settings(ORIGIN, {}, False, None, None)["proxies"] == {}
+
+
+@pytest.mark.parametrize("keys", [(f" {KEY}", SECRET), (KEY, f"{SECRET}\n"), (KEY, "sécret"), ("", SECRET)])
+def test_what_cannot_be_a_key_is_refused_without_showing_it(keys: tuple[str, str]) -> None:
+    with pytest.raises(BrokerError) as caught:
+        connect(Wire(), keys, SimulatedClock(START))
+    assert all(key.strip() not in str(caught.value) for key in keys if key)
+
+
+# -- time-outs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(listening.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        for one in taken:
+            one.close()
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+TIMEOUTS = ("TRADING_TIMEOUT_SECONDS", "READ_TIMEOUT_SECONDS")
+TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[1]}
+
+
+@pytest.mark.timeout(20)  # with the other time-out it would wait for minutes
+@pytest.mark.parametrize("name", ["trading", "data", "screener"])
+def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server: int, name: str) -> None:
+    """Each client has its own time-out: orders are not waited for as long as a page of bars."""
+    timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
+    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
+    clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
+    with pytest.raises(requests.ReadTimeout):
+        getattr(clients, name).get("/account")
+
+
+def test_an_order_that_gets_no_answer_is_unclear_and_was_sent_once(silent_server: int) -> None:
+    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", TRADING_TIMEOUT_SECONDS=0.05)
+    broker = Broker(connect(wire, (KEY, SECRET), SimulatedClock(START)))
+    with pytest.raises(Unclear) as caught:
+        broker.sell("AAA", 5, "mlt-20180326-AAA-1031-exit")
+    assert "ReadTimeout" in str(caught.value) and KEY not in str(caught.value) and SECRET not in str(caught.value)
+
+
+# -- retries -----------------------------------------------------------------------------------------------------------
+
+
+def wired(per_minute: int = 180) -> tuple[Clients, Faulty, SimulatedClock]:
+    clock = SimulatedClock(ny(MONDAY, "10:31:02"))
+    exchange = PaperExchange(HandMade({"AAA": {MONDAY: flat("10:25", "10:59")}}), clock.now)
+    wire = Faulty(WsgiAdapter(exchange.app))
+    return connect(Wire(REQUESTS_PER_MINUTE=per_minute), (KEY, SECRET), clock, wire), wire, clock
+
+
+FAILURES = [lost_before, page(429, "{}"), page(500, ""), page(502, "<html>"), page(503, ""), page(504, "{}")]
+
+
+@pytest.mark.parametrize("act", FAILURES)
+def test_a_read_is_tried_again_and_waits_longer_each_time(act: Any) -> None:
+    clients, wire, clock = wired()
+    wire.faults = [Fault("GET /v2/account", act, times=3)]
+    before = clock.now()
+    assert Broker(clients).account().cash == 100_000
+    assert wire.count("GET") == 4
+    assert timedelta(0) < clock.now() - before < timedelta(seconds=8)
+
+
+@pytest.mark.parametrize("act", FAILURES)
+def test_a_read_is_given_up_after_four_attempts(act: Any) -> None:
+    clients, wire, _ = wired()
+    wire.faults = [Fault("GET /v2/account", act, times=None)]
+    with pytest.raises(Unclear):
+        Broker(clients).account()
+    assert wire.count("GET") == 4
+
+
+def test_retry_after_is_obeyed_within_a_minute() -> None:
+    clients, wire, clock = wired()
+    wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "17"}))]
+    before = clock.now()
+    Broker(clients).account()
+    assert timedelta(seconds=17) <= clock.now() - before < timedelta(seconds=26)
+    wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "86400"}))]
+    before = clock.now()
+    Broker(clients).account()
+    assert clock.now() - before <= timedelta(seconds=68)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_a_refusal_is_not_asked_for_again(status: int) -> None:
+    clients, wire, _ = wired()
+    wire.faults = [Fault("GET", page(status, '{"message": "no"}'), times=None)]
+    with pytest.raises(Unclear):
+        Broker(clients).account()
+    assert wire.count("GET") == 1
+
+
+@pytest.mark.parametrize("act", FAILURES)
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("POST", lambda broker: broker.sell("AAA", 1, "mlt-x")),
+        ("PATCH", lambda broker: broker.move("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
+        ("DELETE", lambda broker: broker.cancel("61e69015-8549-4bfd-b9c3-01e75843f47d")),
+    ],
+)
+def test_what_changes_something_is_never_sent_twice(method: str, call: Any, act: Any) -> None:
+    clients, wire, _ = wired()
+    wire.faults = [Fault(method, act, times=None)]
+    with pytest.raises(Exception):  # noqa: B017 - refused or unclear, as test_broker says
+        call(Broker(clients))
+    assert wire.count(method) == 1
+
+
+# -- the rate limit ----------------------------------------------------------------------------------------------------
+
+
+@given(
+    per_minute=st.integers(1, 12),
+    pauses=st.lists(st.floats(0.0, 90.0), max_size=60),
+)
+@settings(max_examples=80, deadline=None)
+def test_no_minute_sees_more_requests_than_allowed_and_nobody_waits_without_need(
+    per_minute: int, pauses: list[float]
+) -> None:
+    clock = SimulatedClock(START)
+    limit = RateLimit(per_minute, clock)
+    sent: list[datetime] = []
+    for pause in pauses:
+        clock.sleep_until(clock.now() + timedelta(seconds=pause))
+        asked = clock.now()
+        limit.wait()
+        now = clock.now()
+        if now > asked:  # waited: exactly until the oldest of a full minute fell out of it
+            assert now == sent[-per_minute] + timedelta(minutes=1)
+        sent.append(now)
+    for place in range(per_minute, len(sent)):
+        assert sent[place] - sent[place - per_minute] >= timedelta(minutes=1)
+
+
+class SetBack:
+    """A wall clock that somebody sets back by an hour."""
+
+    simulated = False
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep_until(self, instant: datetime) -> bool:
+        self.time = max(self.time, instant)
+        return True
+
+    def interrupt(self) -> None:
+        """Nobody waits."""
+
+
+def test_a_clock_set_back_costs_a_minute_not_an_hour() -> None:
+    clock = SetBack()
+    limit = RateLimit(2, clock)
+    limit.wait()
+    limit.wait()
+    clock.time -= timedelta(hours=1)
+    limit.wait()
+    assert clock.now() - (START - timedelta(hours=1)) == timedelta(minutes=1)
+
+
+def test_trading_has_its_own_count_and_the_two_data_clients_share_one() -> None:
+    clients, _, clock = wired(per_minute=2)
+    before = clock.now()
+    Broker(clients).account()
+    Broker(clients).account()
+    clients.screener.get("/screener/stocks/most-actives")
+    clients.data.get("/stocks/bars/latest?symbols=AAA")
+    assert clock.now() == before
+    clients.data.get("/stocks/bars/latest?symbols=AAA")
+    assert clock.now() == before + timedelta(minutes=1)

@@ -1,0 +1,502 @@
+"""The data stage end to end: each source through its real client, what is asked for, what is said when it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from requests.adapters import BaseAdapter
+
+import build_dataset
+from config import Settings
+from paper_exchange import PaperExchange
+from paper_exchange.api.adapter import ORIGIN, WsgiAdapter
+from paper_exchange.market.recorded import RecordedMarket
+from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, bars_of, content, write_folder
+from trading.app import cli
+from trading.base.clock import SimulatedClock
+from trading.base.errors import BrokerError, UserError
+from trading.base.market_folders import lock
+from trading.broker.client import connect
+from trading.dataset.build import build
+from trading.dataset.dataset import Dataset
+from trading.dataset.fetch import plan
+from trading.market.alpaca import AlpacaSource
+from trading.market.bars import read_bars_file, write_bars_file
+from trading.market.recorded import FolderSource
+from trading.market.source import Screen, SourceError
+from trading.market.yahoo import YahooSource, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import requests
+
+SESSIONS = AROUND_CLOCK_CHANGE
+SETTINGS = Settings(HISTORY_DAYS=4, APCA_API_BASE_URL=ORIGIN)
+YAHOO = Path(__file__).parents[3] / "shared" / "fixtures" / "yahoo"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "stocks"
+    write_folder(folder, SESSIONS)
+    return folder
+
+
+class Recorder(BaseAdapter):
+    """Notes every request on its way down."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__()
+        self._inner = WsgiAdapter(app)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **more: Any) -> requests.Response:
+        url = urlsplit(request.url or "")
+        self.asked.append((url.path, {name: values[0] for name, values in parse_qs(url.query).items()}))
+        return self._inner.send(request, *args, **more)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def bars(self) -> list[dict[str, str]]:
+        """The queries for bars since the last call."""
+        found = [query for path, query in self.asked if path == "/v2/stocks/bars"]
+        self.asked.clear()
+        return found
+
+
+def alpaca(app: Any, clock: SimulatedClock | None = None, feed: str = "iex") -> tuple[AlpacaSource, Recorder]:
+    """Alpaca's source on a WSGI application, and what it asks for."""
+    recorder = Recorder(app)
+    clients = connect(SETTINGS, ("key", "secret"), clock or SimulatedClock(evening(0)), recorder)
+    return AlpacaSource(clients, feed), recorder
+
+
+def on_exchange(folder: Path, now: datetime) -> tuple[AlpacaSource, Recorder, SimulatedClock]:
+    """Alpaca's source, over an exchange that replays `folder`."""
+    clock = SimulatedClock(now)
+    exchange = PaperExchange(RecordedMarket(folder), clock.now)
+    return *alpaca(exchange.app, clock), clock
+
+
+def evening(number: int) -> datetime:
+    """20:00 New York of a session of the world."""
+    return SESSIONS[number].close + timedelta(hours=4)
+
+
+def without_names(folder: Path) -> dict[str, bytes]:
+    """Rows and bars of a data folder; the other files name their source."""
+    return {name: data for name, data in content(folder).items() if name.endswith(".csv")}
+
+
+# Recorded bars
+
+
+def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    report = build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    wanted = SESSIONS[-4:]
+    assert [session.date for session in report.sessions] == [session.date for session in wanted]
+    assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
+    assert (report.left_out, report.nothing, report.symbols) == ({}, (), 3)
+    assert report.rows == len(Dataset(data, CALENDAR).load())
+    universe = json.loads((data / "universe_2018-03-14.json").read_text())
+    assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
+    assert universe["symbols"][0]["volume"] > universe["symbols"][-1]["volume"] > 0
+    before = content(data)
+    again = build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    assert (again.fetched, content(data)) == (0, before)
+    assert "left out: none" in again.summary()
+    assert "recorded bars of stocks" in again.summary()
+
+
+def test_the_bars_of_a_data_folder_can_be_replayed(recorded: Path, tmp_path: Path) -> None:
+    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "one")
+    build(FolderSource(tmp_path / "one" / "bars"), SETTINGS, evening(-1), CALENDAR, tmp_path / "two")
+    assert without_names(tmp_path / "two") == without_names(tmp_path / "one")
+
+
+def test_nothing_is_seen_before_it_is_over(recorded: Path, tmp_path: Path) -> None:
+    source = FolderSource(recorded)
+    report = build(source, SETTINGS, SESSIONS[3].close - timedelta(minutes=1), CALENDAR, tmp_path / "data")
+    assert report.sessions[-1].date == SESSIONS[2].date
+    assert report.universe.chosen.startswith(f"100 most active by volume on {SESSIONS[2].date}")
+    assert Dataset(tmp_path / "data", CALENDAR).load().sessions.max().item() == SESSIONS[2].date
+
+
+def test_bad_bars_are_left_out_counted_and_reported(tmp_path: Path) -> None:
+    bars = bars_of(SESSIONS, 1)
+    bars.high[100], bars.close[900], bars.volume[1000] = 1.0, float("nan"), -5.0
+    write_bars_file(tmp_path / "in" / "AAA.csv", "AAA", bars)
+    settings = Settings(HISTORY_DAYS=6)
+    report = build(FolderSource(tmp_path / "in"), settings, evening(-1), CALENDAR, tmp_path / "data")
+    assert report.left_out == {"high below low": 1, "not a number": 1, "volume negative": 1}
+    assert "left out: 1 not a number, 1 volume negative, 1 high below low" in report.summary()
+    assert len(read_bars_file(tmp_path / "data" / "bars" / "AAA.csv")) == len(bars) - 3
+
+
+def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
+    for symbol, price in {"LOW": 0.5, "MID": 10.0, "HIGH": 30.0}.items():
+        bars = bars_of(SESSIONS[:1], 1)
+        for name in ("open", "high", "low", "close"):
+            getattr(bars, name)[:] *= price / 10.0
+        bars.volume[:] *= price  # so the dearest is the most active
+        write_bars_file(tmp_path / f"{symbol}.csv", symbol, bars)
+    source = FolderSource(tmp_path)
+    universe = source.universe(evening(0), Screen(100, 1.0, 20.0))
+    assert (universe.symbols, universe.refused) == (["MID"], {"price over $20": 1, "price under $1": 1})
+    assert source.universe(evening(0), Screen(2, 0.1, 100.0)).symbols == ["HIGH", "MID"]
+    with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
+        build(source, Settings(MIN_PRICE=90, MAX_PRICE=99), evening(0), CALENDAR, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+# Alpaca, through alpaca-py on the embedded exchange
+
+
+def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, tmp_path: Path) -> None:
+    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "files")
+    source, recorder, _ = on_exchange(recorded, evening(-1))
+    report = build(source, SETTINGS, evening(-1), CALENDAR, tmp_path / "wire")
+    assert without_names(tmp_path / "wire") == without_names(tmp_path / "files")
+    assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), Screen(100, 1.0, 20.0)).symbols
+    for query in recorder.bars():
+        assert (query["feed"], query["adjustment"], query["timeframe"]) == ("iex", "split", "1Min")
+        assert datetime.fromisoformat(query["end"]) < SESSIONS[-1].close
+
+
+def test_only_what_is_missing_is_asked_for(recorded: Path, tmp_path: Path) -> None:
+    source, recorder, clock = on_exchange(recorded, evening(3))
+    build(source, SETTINGS, evening(3), CALENDAR, tmp_path / "data", symbols=["AAA", "BBB"])
+    recorder.asked.clear()
+    clock.sleep_until(evening(4))
+    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data")
+    asked = {query["symbols"]: (query["start"][:10], query["end"][:10]) for query in recorder.bars()}
+    days = [session.date.isoformat() for session in SESSIONS]
+    assert asked == {"BBB,AAA": (days[4], days[4]), "CC.A": (days[1], days[4])}
+    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data")
+    assert recorder.bars() == []
+    changed = Settings(HISTORY_DAYS=4, STOP_LOSS_PCT=0.01, APCA_API_BASE_URL=ORIGIN)
+    report = build(source, changed, clock.now(), CALENDAR, tmp_path / "data")
+    assert (report.rebuilt, report.fetched, recorder.bars()) == (True, 0, [])
+    assert Dataset(tmp_path / "data", CALENDAR).manifest.stop_loss == 0.01
+
+
+def test_a_stock_that_left_the_universe_keeps_its_rows(recorded: Path, tmp_path: Path) -> None:
+    source, _, clock = on_exchange(recorded, evening(3))
+    build(source, SETTINGS, evening(3), CALENDAR, tmp_path / "data")
+    before = (tmp_path / "data" / "AAA.csv").read_bytes()
+    clock.sleep_until(evening(4))
+    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data", symbols=["BBB"])
+    assert (tmp_path / "data" / "AAA.csv").read_bytes() == before
+    assert Dataset(tmp_path / "data", CALENDAR).symbols == ("AAA", "BBB", "CC.A")
+
+
+def test_requests_go_together_where_the_same_run_is_missing() -> None:
+    missing = {"A": SESSIONS, "B": [SESSIONS[0], *SESSIONS[2:4]], "C": SESSIONS, "D": SESSIONS[2:4]}
+    asked = [(symbols, [session.date for session in run]) for symbols, run in plan(missing, SESSIONS)]
+    days = [session.date for session in SESSIONS]
+    assert asked == [(["A", "C"], days), (["B"], days[:1]), (["B", "D"], days[2:4])]
+    many = list(plan({f"S{i}": SESSIONS for i in range(100)}, SESSIONS))
+    assert sum(len(symbols) for symbols, _ in many) == 100
+    assert max(len(symbols) * len(run) for symbols, run in many) <= 240
+
+
+@pytest.mark.parametrize(("feed", "minutes"), [("iex", 1), ("sip", 16), ("delayed_sip", 16)])
+def test_a_session_is_asked_for_when_the_feed_lets_it_go(feed: str, minutes: int) -> None:
+    source, _ = alpaca(canned({}), feed=feed)
+    soon = SESSIONS[1].close + timedelta(minutes=minutes)
+    assert source.sessions(CALENDAR, soon, 1) == [SESSIONS[1]]
+    assert source.sessions(CALENDAR, soon - timedelta(seconds=1), 1) == [SESSIONS[0]]
+
+
+Reply = tuple[int, Any]
+
+
+def canned(replies: Mapping[str, Reply | list[Reply]]) -> Callable[..., list[bytes]]:
+    """A WSGI application that answers each path with what is written for it; of a list, one after the other."""
+    left = {path: list(reply) if isinstance(reply, list) else None for path, reply in replies.items()}
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        queue = left.get(path)
+        status, body = queue.pop(0) if queue else replies.get(path, (404, {"message": "not found"}))
+        start_response(f"{status} X", [("Content-Type", "application/json")])
+        return [body if isinstance(body, bytes) else json.dumps(body).encode()]
+
+    return app
+
+
+def bar(minute: int) -> dict[str, Any]:
+    return {"t": f"2018-03-07T14:{minute:02}:00Z", "o": 5.0, "h": 5.2, "l": 4.9, "c": 5.1, "v": 100, "n": 3, "vw": 5.0}
+
+
+def test_null_bars_and_null_pages_are_no_bars() -> None:
+    pages = [
+        (200, {"bars": {"A": [bar(30)]}, "next_page_token": "x"}),
+        (200, {"bars": None, "next_page_token": "y"}),
+        (200, {"bars": {"A": [bar(31)], "B": None}, "next_page_token": None}),
+    ]
+    source, recorder = alpaca(canned({"/v2/stocks/bars": pages}))
+    found = source.bars(["A", "B", "C"], SESSIONS[:1])
+    assert {symbol: len(bars) for symbol, bars in found.items()} == {"A": 2, "B": 0, "C": 0}
+    assert [query.get("page_token") for query in recorder.bars()] == [None, "x", "y"]
+
+
+def test_alpacas_universe_is_filtered_step_by_step() -> None:
+    names = ["OK", "DEAD", "SHUT", "CHEAP", "DEAR", "QUIET", "BARRED"]
+    assets = [{"symbol": name, "status": "active", "tradable": name != "SHUT"} for name in names if name != "DEAD"]
+    prices = {"OK": 5.0, "CHEAP": 0.5, "DEAR": 50.0}
+    replies = {
+        "/v1beta1/screener/stocks/most-actives": (
+            200,
+            {"most_actives": [{"symbol": name, "volume": 9, "trade_count": 1} for name in names]},
+        ),
+        "/v2/assets": (200, assets),
+        "/v2/stocks/trades/latest": (200, {"trades": {name: {"p": price} for name, price in prices.items()}}),
+        "/v2/stocks/bars/latest": (200, {"bars": {"BARRED": bar(30)}}),
+    }
+    source, recorder = alpaca(canned(replies))
+    universe = source.universe(evening(0), Screen(50, 1.0, 20.0))
+    assert [(pick.symbol, pick.price) for pick in universe.picks] == [("OK", 5.0), ("BARRED", 5.1)]
+    assert universe.refused == {
+        "not an active US stock": 1,
+        "not tradable": 1,
+        "price under $1": 1,
+        "price over $20": 1,
+        "no price": 1,
+    }
+    queries = dict(recorder.asked)
+    assert queries["/v1beta1/screener/stocks/most-actives"] == {"by": "volume", "top": "50"}
+    assert queries["/v2/assets"] == {"status": "active", "asset_class": "us_equity"}
+    assert queries["/v2/stocks/trades/latest"]["feed"] == "iex"
+    assert queries["/v2/stocks/bars/latest"]["symbols"] == "QUIET,BARRED"
+
+
+FAILURES: dict[str, tuple[Reply, type[UserError], str]] = {
+    "wrong keys": ((401, {"message": "unauthorized."}), BrokerError, "refuses the keys (401)"),
+    "recent SIP": (
+        (403, {"message": "subscription does not permit querying recent SIP data"}),
+        BrokerError,
+        "DATA_FEED=iex",
+    ),
+    "bad request": ((400, {"message": "invalid feed"}), SourceError, "(HTTP 400): invalid feed"),
+    "a page of HTML": ((400, b"<html>no</html>"), SourceError, "HTTP 400"),
+    "no JSON": ((200, b"<html>hello</html>"), SourceError, "cannot be read"),
+    "a list": ((200, []), SourceError, "answered a request for bars with []"),
+    "a bar without price": (
+        (200, {"bars": {"A": [{"t": "2018-03-07T14:30:00Z"}]}, "next_page_token": None}),
+        SourceError,
+        "cannot be read (KeyError: 'o')",
+    ),
+    "a bar without time": (
+        (200, {"bars": {"A": [bar(30) | {"t": "now"}]}, "next_page_token": None}),
+        SourceError,
+        "cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_failure_of_alpaca_is_one_line(kind: str) -> None:
+    reply, error, expected = FAILURES[kind]
+    source, _ = alpaca(canned({"/v2/stocks/bars": reply}))
+    with pytest.raises(error) as caught:
+        source.bars(["A"], SESSIONS[:1])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Yahoo, through yfinance
+
+
+class ChartReply:
+    """What yfinance needs of an HTTP response."""
+
+    status_code = 200
+    url = "https://query2.finance.yahoo.com/"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.text)
+
+    def raise_for_status(self) -> None:
+        """It is a 200."""
+
+
+@pytest.fixture
+def yahoo_charts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
+    """yfinance with a recorded network below it: AAPL answers, every other symbol is unknown."""
+    if not YAHOO.is_dir():
+        pytest.skip("recorded replies of Yahoo are not here")
+    yfinance = pytest.importorskip("yfinance")
+    from yfinance.data import YfData
+
+    chart = (YAHOO / "chart_AAPL_1m_2021-01.json").read_text()
+    unknown = '{"chart": {"result": null, "error": {"code": "Not Found", "description": "No data found"}}}'
+    asked: list[dict[str, Any]] = []
+
+    def answer(self: Any, url: str, params: dict[str, Any] | None = None, timeout: float = 30) -> ChartReply:
+        asked.append({"url": url, **(params or {})})
+        return ChartReply(chart if url.endswith("/AAPL") else unknown)
+
+    monkeypatch.setattr(YfData, "get", answer)
+    monkeypatch.setattr(YfData, "cache_get", answer)
+    yfinance.set_tz_cache_location(str(tmp_path / "cache"))
+    yield asked
+
+
+@pytest.fixture
+def no_network() -> Iterator[None]:
+    """yfinance behind a proxy that is not there."""
+    yfinance = pytest.importorskip("yfinance")
+    yfinance.config.network.proxy = "http://127.0.0.1:9"
+    yield
+    yfinance.config.network.proxy = None
+
+
+def test_yahoos_bars_are_parsed_and_what_it_swallows_is_named(
+    yahoo_charts: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    day = CALENDAR.session(date(2021, 1, 11))
+    source = YahooSource()
+    report = build(
+        source, Settings(HISTORY_DAYS=1), day.close + timedelta(hours=4), CALENDAR, tmp_path, symbols=["AAPL"]
+    )
+    # 242 minutes: one without a trade (null), the last one in progress and so not on a full minute.
+    bars = read_bars_file(tmp_path / "bars" / "AAPL.csv")
+    assert report.fetched == len(bars) >= 239
+    assert (bars.open[0], bars.volume[0]) == (128.96499633789062, 6021983.0)
+    charts = [query for query in yahoo_charts if query.get("interval") == "1m"]
+    assert {query["includePrePost"] for query in charts} == {False}
+    assert sorted(source.bars(["AAPL", "NOPE"], [day])) == ["AAPL"]
+    assert any("Yahoo gave nothing for NOPE from 2021-01-11" in note for note in source.notes)
+
+
+def test_a_symbol_that_yahoo_does_not_know_is_named(yahoo_charts: list[dict[str, Any]], tmp_path: Path) -> None:
+    day = CALENDAR.session(date(2021, 1, 11))
+    now = day.close + timedelta(hours=4)
+    with pytest.raises(SourceError, match="NOPE: Yahoo Finance, through yfinance has no bars of it"):
+        build(YahooSource(), Settings(HISTORY_DAYS=1), now, CALENDAR, tmp_path, symbols=["AAPL", "NOPE"])
+    assert Dataset(tmp_path, CALENDAR).missing(["AAPL", "NOPE"], [day]) == {"NOPE": [day]}
+
+
+def test_a_network_that_is_down_is_noticed(no_network: None, tmp_path: Path) -> None:
+    source = YahooSource()
+    with pytest.raises(SourceError, match=r"no bars at all; Yahoo gave nothing for .*: Failed to perform"):
+        build(source, Settings(HISTORY_DAYS=2), evening(-1), CALENDAR, tmp_path, symbols=["AAPL", "F"])
+    assert all(any(symbol in note for note in source.notes) for symbol in ("AAPL", "F"))
+    with pytest.raises(SourceError, match=r"screen of active stocks failed \(Failed to perform"):
+        source.universe(evening(-1), Screen(10, 1.0, 20.0))
+
+
+def test_yahoo_is_asked_within_its_reach_and_its_windows() -> None:
+    source = YahooSource()
+    now = evening(-1)
+    reachable = source.sessions(CALENDAR, now, 30)
+    assert 18 <= len(reachable) < 30
+    assert reachable[0].open > now - timedelta(days=30)
+    assert "of the 30 sessions asked for" in source.notes[0]
+    for window in windows(reachable):
+        assert (window[-1].date - window[0].date).days < 7
+    assert [session for window in windows(reachable) for session in window] == reachable
+
+
+# The command line
+
+
+def run(*arguments: object) -> int:
+    return cli.run(lambda: build_dataset.main([str(argument) for argument in arguments]))
+
+
+def test_the_command_builds_and_reports(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--bars", recorded, "--data-dir", tmp_path / "data", "--days", 3, "--symbols", "aaa,BBB") == 0
+    out = capsys.readouterr().out
+    assert "2 stocks on 2018-03-14: named on the command line" in out
+    assert "sessions  3, 2018-03-12 to 2018-03-14" in out
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "no keys": ([], "no Alpaca keys: set APCA_API_KEY_ID"),
+    "bars without a folder": (["--source", "bars"], "--source bars and --bars DIR belong together"),
+    "a folder for another source": (["--source", "alpaca", "--bars", "x"], "belong together"),
+    "no such folder": (["--bars", "{tmp}/nowhere"], "no such folder"),
+    "an empty folder": (["--bars", "{tmp}/empty"], "no bar files"),
+    "an unknown symbol": (["--bars", "{bars}", "--symbols", "NOPE"], "NOPE: no such stock"),
+    "too many stocks": (["--bars", "{bars}", "--top", "101"], "TOP_STOCKS=101"),
+    "a folder of somebody else": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs"], "holds files but no market.json"),
+    "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "is needed"),
+    "a bad bar file": (["--bars", "{tmp}/bad"], "line 2: open is 'ten'"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
+    kind: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "A.csv").write_text(
+        "symbol,timestamp,open,high,low,close,volume\nA,2018-03-07T14:30:00Z,ten,1,1,1,1\n"
+    )
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "letter").write_text("Dear all")
+    (tmp_path / "env").write_text("")
+    before = content(tmp_path)
+    arguments, expected = WRONG[kind]
+    given = [argument.format(tmp=tmp_path, bars=recorded) for argument in arguments]
+    data = [] if "--data-dir" in given else ["--data-dir", tmp_path / "data"]
+    assert run(*given, *data, "--env-file", tmp_path / "env") == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert expected in error
+    assert "\n" not in error
+    after = {name: data for name, data in content(tmp_path).items() if not name.endswith(".lock")}
+    assert after == before
+
+
+def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    before = content(data)
+    source, _, _ = on_exchange(recorded, evening(-1))
+    report = build(source, SETTINGS, evening(-1), CALENDAR, data)
+    assert report.put_aside is not None
+    assert report.put_aside in report.summary()
+    aside = tmp_path / f"data.{FolderSource(recorded).market.slug}"
+    assert content(aside) == before
+
+
+def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
+    held = lock(tmp_path / "data", "dataset build")
+    try:
+        with pytest.raises(UserError, match="another dataset build is at work"):
+            build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "data")
+    finally:
+        held.release()
+
+
+def test_help_waits_for_no_heavy_import() -> None:
+    code = (
+        "import sys, build_dataset\n"
+        "try: build_dataset.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'pandas', 'pyarrow', 'alpaca', 'yfinance', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert "--source {alpaca,yfinance,bars}" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

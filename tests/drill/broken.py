@@ -1,0 +1,133 @@
+"""The protections of the trader, each broken on purpose: what the drill is worth shows in what it finds then.
+
+    python -m tests.drill.run --broken all --runs 2      a table: what was broken, what was found
+
+A breakage is patched into the trader's own process just before it starts.  (A missing fsync is none of them: SIGKILL
+leaves the system's buffers alone; it would take a power cut.)
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
+from trading.execution.entry_orders import Purchases
+from trading.execution.exit_orders import Sales
+from trading.execution.reconciliation import Positions
+from trading.records.journal import Journal
+from trading.records.trade_log import Trade, TradeLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from trading.broker.messages import Order
+
+
+def taken_as_not_sent() -> None:
+    """A purchase that got no answer is taken as not sent."""
+    buy = Broker.buy
+
+    def broken(self: Broker, bracket: Bracket) -> Order:
+        try:
+            return buy(self, bracket)
+        except Unclear as error:
+            raise OrderRefused(400, "broken") from error
+
+    Broker.buy = broken  # type: ignore[method-assign]
+
+
+def sent_again_blindly() -> None:
+    """A purchase that got no answer is sent again, under another name, without a look-up."""
+    buy = Broker.buy
+
+    def broken(self: Broker, bracket: Bracket) -> Order:
+        try:
+            return buy(self, bracket)
+        except Unclear:
+            name = f"{bracket.client_order_id}-{random.randrange(10**6)}"
+            return buy(self, Bracket(bracket.symbol, bracket.qty, bracket.stop, bracket.target, name))
+
+    Broker.buy = broken  # type: ignore[method-assign]
+
+
+def no_reconciliation() -> None:
+    """A start does not ask what became of the purchases that were decided before it."""
+    Purchases.take_up = lambda self, events: None  # type: ignore[method-assign]
+
+
+def intent_not_flushed() -> None:
+    """A purchase is sent before its intent is in the file: it waits in a buffer until the next minute."""
+    waiting: list[tuple[str, dict[str, Any]]] = []
+    event = Journal.event
+
+    def later(self: Journal, name: str, **fields: Any) -> None:
+        waiting.append((name, fields))
+
+    def flushing(self: Journal, name: str, **fields: Any) -> None:
+        while name == "minute" and waiting:
+            earlier, about = waiting.pop(0)
+            event(self, earlier, **about)
+        event(self, name, **fields)
+
+    Journal.commit = later  # type: ignore[method-assign]
+    Journal.event = flushing  # type: ignore[method-assign]
+
+
+def log_not_saved() -> None:
+    """The trade log is kept in memory only."""
+    TradeLog.save = lambda self: None  # type: ignore[method-assign]
+
+
+def legs_not_cancelled() -> None:
+    """A sale is sent while its stop and target rest."""
+    Sales._clear = lambda self, trade, reason: None  # type: ignore[method-assign]
+
+
+def no_stop_again() -> None:
+    """Shares that have lost their stop stay without one."""
+    Sales._unprotected = lambda self, trade, left: None  # type: ignore[method-assign]
+
+
+def sale_taken_as_done() -> None:
+    """A sale that got no answer is taken as done."""
+    sell, mind = Broker.sell, Sales._sell
+    lost: set[str] = set()
+
+    def silent(self: Broker, symbol: str, qty: int, client_order_id: str) -> Order:
+        try:
+            return sell(self, symbol, qty, client_order_id)
+        except Unclear:
+            lost.add(client_order_id)
+            raise OrderRefused(400, "broken") from None
+
+    def broken(self: Sales, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
+        mind(self, trade, qty, limit, name)
+        if name in lost:
+            trade.exit_time = self._clock.now()
+
+    Broker.sell = silent  # type: ignore[method-assign]
+    Sales._sell = broken  # type: ignore[method-assign]
+
+
+def held_is_bought_again() -> None:
+    """What is held or on its way is not looked at before a purchase."""
+    Positions.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
+
+
+BROKEN: Final[dict[str, Callable[[], None]]] = {
+    one.__name__.replace("_", "-"): one
+    for one in (
+        taken_as_not_sent,
+        sent_again_blindly,
+        no_reconciliation,
+        intent_not_flushed,
+        log_not_saved,
+        legs_not_cancelled,
+        no_stop_again,
+        sale_taken_as_done,
+        held_is_bought_again,
+    )
+}
+"""By the name that `--broken` takes."""

@@ -1,0 +1,291 @@
+"""The drill's two processes, and the time that they share.
+
+The exchange is a process of its own on a real socket, the trader is `live_trader.py --broker alpaca` in another.  Both
+live in exchange time, which stands in a few bytes of shared memory: it stands still while the trader works or is
+dead, and jumps when the trader sleeps, so that a run wastes no second and its order of events repeats.  A request
+takes 50 ms of it, a request that got no answer as long as the trader's time-out (15 s for market data, else 5).
+
+Every process is forked from one that has imported everything, so that a restart costs no imports; a kill is a real
+SIGKILL all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import random
+import signal
+import struct
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from paper_exchange.base.wire import from_ns, to_ns
+from paper_exchange.exchange import PaperExchange
+from paper_exchange.faults.faults import FaultPlan, kind_of
+from paper_exchange.faults.market import FaultyConduct, FaultyMarket
+from paper_exchange.faults.server import FaultyApp, call, listen, request_line, reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from paper_exchange.market.market import Market
+    from paper_exchange.orders.orders import Order
+
+REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
+TIME_OUT: Final = 0.4  # the trader's two time-outs, wall
+TIME_OUT_TAKES: Final = {True: 15 * 10**9, False: 5 * 10**9}  # ns of exchange time; True: market data
+HELD_AT_MOST: Final = 1.0  # wall seconds that a request is held back at most
+KEYS: Final = {"APCA-API-KEY-ID": "drill", "APCA-API-SECRET-KEY": "drill"}
+FOREIGN_QTY: Final = 7
+CLOSING_KILLS: Final = 3
+"""In the minutes in which everything is sold, and after: a trader that is dead most of them cannot sell."""
+
+
+ASKED: Final = threading.local()
+"""What the request of this thread is about: the trader waits longer for market data than for its orders."""
+
+
+class Shared:
+    """Six numbers in memory that forked processes share."""
+
+    NOW, PID, END, DONE, KILLS, SKEW = range(0, 48, 8)
+
+    def __init__(self, now: datetime, end: datetime) -> None:
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self.put(self.NOW, to_ns(now))
+        self.put(self.END, to_ns(end))
+
+    def get(self, place: int) -> int:
+        return struct.unpack_from("q", self._memory, place)[0]
+
+    def put(self, place: int, value: int) -> None:
+        struct.pack_into("q", self._memory, place, value)
+
+    def now(self) -> datetime:
+        return from_ns(self.get(self.NOW))
+
+    def advance(self, ns: int) -> None:
+        self.put(self.NOW, self.get(self.NOW) + ns)
+
+
+class SharedClock:
+    """The trader's clock: exchange time, off by a skew that the drill sets; at the end of the run it waits."""
+
+    simulated = False
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._stopped = threading.Event()
+
+    def now(self) -> datetime:
+        return self._shared.now() + timedelta(seconds=self._shared.get(Shared.SKEW))
+
+    def sleep_until(self, instant: datetime) -> bool:
+        wanted = to_ns(instant.astimezone(UTC)) - self._shared.get(Shared.SKEW) * 10**9
+        end = self._shared.get(Shared.END)
+        while not self._stopped.is_set():
+            now = self._shared.get(Shared.NOW)
+            if now < wanted <= end:
+                self._shared.put(Shared.NOW, wanted)
+            if wanted <= end:
+                return True
+            self._shared.put(Shared.NOW, max(now, end))
+            self._shared.put(Shared.DONE, 1)
+            self._stopped.wait(0.02)
+        return False
+
+    def interrupt(self) -> None:
+        self._stopped.set()
+
+
+@dataclass
+class Killer:
+    """WSGI middleware that kills the trader at chosen requests: before one is taken, before it is answered, or just
+    after its answer, while the trader writes down what it learnt.
+
+    `wanted` is (pattern found in "METHOD /path?query body", rate of each phase).
+    """
+
+    app: Any
+    exchange: PaperExchange
+    shared: Shared
+    seed: int
+    most: int
+    wanted: tuple[tuple[str, float], ...]
+    begun: datetime
+    closing: datetime
+    kills: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+    before_closing: int | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.shared.advance(REQUEST_TAKES)
+        line = request_line(environ)
+        ASKED.market_data = "/v2/stocks" in line or "/v1beta1" in line
+        phase, delay = self._draw(line)
+        if phase == "before":
+            self._kill(line, phase, self.shared.get(Shared.PID))
+            raise reset(environ)
+        if phase is None:
+            return self.app(environ, start_response)
+        reply = call(self.app, environ)
+        if phase == "after":
+            self._kill(line, phase, self.shared.get(Shared.PID))
+            raise reset(environ)
+        pid = self.shared.get(Shared.PID)
+        threading.Timer(delay, self._kill, (line, phase, pid)).start()
+        return reply.send(start_response)
+
+    def _draw(self, line: str) -> tuple[str | None, float]:
+        self.asked += 1
+        chance = random.Random(f"{self.seed}:kill:{self.asked}")
+        rate = next((rate for pattern, rate in self.wanted if pattern in line), 0.0)
+        if len(self.kills) >= self._allowed() or chance.random() >= 3 * rate or self.shared.get(Shared.DONE):
+            return None, 0.0
+        return chance.choice(("before", "after", "later")), chance.choice((0.0, 0.001, 0.003, 0.01, 0.03))
+
+    def _allowed(self) -> int:
+        """How many kills may have been by now: spread over the session, with a few for the closing minutes."""
+        elapsed = (self.shared.now() - self.begun) / (self.closing - self.begun)
+        if elapsed >= 1.0:
+            self.before_closing = len(self.kills) if self.before_closing is None else self.before_closing
+            return min(self.most, self.before_closing + CLOSING_KILLS)
+        return max(1, int((self.most - CLOSING_KILLS) * elapsed))
+
+    def _kill(self, line: str, phase: str, pid: int) -> None:
+        if not pid or pid != self.shared.get(Shared.PID):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            request = kind_of(line) + ("".join(f" {side}" for side in ("buy", "sell") if f'"{side}"' in line))
+            self.kills.append(
+                {
+                    "at": self.shared.now().isoformat(),
+                    "phase": phase,
+                    "request": request,
+                    "states": states_of(self.exchange.books().orders),
+                }
+            )
+
+
+def states_of(orders: Iterable[Order]) -> list[str]:
+    """At which point of its life everything is that is going on at the exchange."""
+    every = list(orders)
+    found = []
+    for entry in every:
+        if not entry.buy or not entry.client_order_id.startswith("mlt-"):
+            continue
+        sells = [one for one in every if one.symbol == entry.symbol and not one.buy and one.sequence > entry.sequence]
+        working = [one for one in sells if one.is_open and one.awake]
+        if entry.is_open:
+            found.append("entry " + ("partly filled" if entry.filled_qty else "resting"))
+        elif entry.filled_qty > sum(one.filled_qty for one in sells):
+            if not working:
+                found.append("held, nothing resting")
+            elif any(one.type in ("market", "limit") and one.role == "simple" for one in working):
+                found.append("exit resting")
+            else:
+                moved = sum(one.replaces is not None for one in working)
+                found.append(("held, legs as sent", "held, one leg moved", "held, legs moved")[min(moved, 2)])
+    return found
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """What one run throws at the trader; `parts` and `latency` are the exchange's `Conduct`."""
+
+    seed: int
+    plan: FaultPlan
+    kills: int
+    kill_rates: tuple[tuple[str, float], ...]
+    flatten_at: datetime
+    foreign: str | None
+    parts: float = 0.0
+    latency: float = 0.0
+
+
+def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
+    """The exchange on its socket, until SIGTERM; its books stay in `exchange.sqlite`, what it did in `hostile.json`."""
+    faulty = FaultyMarket(market, hostile.plan)
+    conduct = FaultyConduct(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    books = folder / "exchange.sqlite"
+    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, conduct=conduct)
+    if hostile.foreign:
+        body = {"symbol": hostile.foreign, "qty": FOREIGN_QTY, "side": "buy", "type": "market", "time_in_force": "day"}
+        exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)
+        shared.advance(3 * 60 * 10**9)  # in a running session it is there before the trader is
+        exchange.advance()
+    app = FaultyApp(exchange, hostile.plan, shared.now, lambda seconds: hold(shared, seconds))
+    killer = Killer(
+        app, exchange, shared, hostile.seed, hostile.kills, hostile.kill_rates, shared.now(), hostile.flatten_at
+    )
+    server = listen(killer, "127.0.0.1", port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    thread.start()
+    (folder / "port").write_text(str(server.port))
+    while not stop.wait(0.05):
+        pass
+    exchange.advance()
+    exchange.close()
+    counts = [[fault, request, number] for (fault, request), number in sorted(hostile.plan.counts.items())]
+    report = {"requests": hostile.plan.requests, "faults": counts, "kills": killer.kills}
+    (folder / "hostile.json").write_text(json.dumps(report, indent=1))
+
+
+def hold(shared: Shared, seconds: float) -> None:
+    """A request that is held: the trader gives up on it, and after `seconds` of exchange time it goes on."""
+    begun, waited = shared.get(Shared.NOW), time.monotonic()
+    shared.advance(TIME_OUT_TAKES[getattr(ASKED, "market_data", False)])
+    while shared.get(Shared.NOW) < begun + seconds * 1e9 and time.monotonic() - waited < TIME_OUT + HELD_AT_MOST:
+        time.sleep(0.001)
+
+
+def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> int:
+    """`live_trader.py --broker alpaca`, in exchange time; with a protection broken on purpose (`drill_broken`)."""
+    import live_trader
+    from trading.app import cli
+    from trading.app import worlds as startup
+
+    if broken is not None:
+        from tests.drill.broken import BROKEN
+
+        BROKEN[broken]()
+    startup.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,misc,return-value]
+    places = [f"--{name}-dir={folder / name}" for name in ("data", "models", "logs")]
+    return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
+
+
+def forked(work: Callable[[], int | None], output: Path) -> int:
+    """A child process that does `work` and ends with its exit code; what it prints goes to the end of `output`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        code = work() or 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:  # noqa: BLE001 - the child must never return into the parent's code
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

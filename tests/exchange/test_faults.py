@@ -1,0 +1,392 @@
+"""Faults on demand: drawn from the seed, done on the wire, and told apart from the truth."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time as wall
+from contextlib import contextmanager
+from datetime import datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import requests
+
+from paper_exchange import PaperExchange
+from paper_exchange.__main__ import main
+from paper_exchange.account.account import Fill
+from paper_exchange.faults.faults import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
+from paper_exchange.faults.market import FaultyConduct, FaultyMarket, gapped, halted
+from paper_exchange.faults.replies import stale_positions, with_null, with_unknown_status, without_new_bars
+from paper_exchange.faults.server import FaultyAdapter, FaultyApp, listen
+from paper_exchange.faults.streams import FaultyStream
+from tests.exchange.exchange_world import MONDAY, HandMade, ny
+from tests.exchange.test_server import ROOT, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from paper_exchange.base.wire import Shares
+
+KEYS = {"APCA-API-KEY-ID": "any", "APCA-API-SECRET-KEY": "keys"}
+ROWS = [(f"{10 + n // 60}:{n % 60:02d}", 10.0, 10.1, 9.9, 10.0) for n in range(60)]
+BUY = {"symbol": "AAA", "qty": 5, "side": "buy", "type": "market", "time_in_force": "day", "client_order_id": "one"}
+
+
+class World:
+    """An exchange with faults, its clock set by hand."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.time = ny(MONDAY, "10:31:02")
+        self.plan = FaultPlan(1, rules)
+        self.exchange = PaperExchange(HandMade({"AAA": {MONDAY: ROWS}}), lambda: self.time)
+        self.waits: list[float] = []
+        self.app = FaultyApp(self.exchange, self.plan, lambda: self.time, self.waits.append)
+
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        server = listen(self.app, "127.0.0.1", 0)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        with self.listening() as origin:
+            return requests.request(method, origin + path, headers=KEYS, timeout=5, **more)
+
+    @property
+    def taken(self) -> list[str]:
+        return [order.client_order_id for order in self.exchange.books().orders]
+
+
+@pytest.mark.parametrize("fault", ["reset_before", "429", "500", "502", "503"])
+def test_what_comes_before_is_not_taken(fault: str) -> None:
+    world = World(Rule(fault))
+    if fault == "reset_before":
+        with pytest.raises(requests.ConnectionError):
+            world.ask("POST", "/v2/orders", json=BUY)
+    else:
+        assert world.ask("POST", "/v2/orders", json=BUY).status_code == int(fault)
+    assert world.taken == []
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "504", "cut_off", "truncated", "html", "unknown_status", "delay"])
+def test_what_comes_after_is_taken(fault: str) -> None:
+    world = World(Rule(fault, on="^POST"))
+    reply: requests.Response | None = None
+    try:
+        reply = world.ask("POST", "/v2/orders", json=BUY)
+    except requests.RequestException as error:
+        assert fault in ("reset_after", "cut_off")
+        assert isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError))
+    assert world.taken == ["one"]
+    if fault == "504":
+        assert reply is not None and reply.status_code == 504
+    if fault in ("truncated", "html"):
+        assert reply is not None
+        with pytest.raises(ValueError, match=r"."):
+            reply.json()
+    if fault == "unknown_status":
+        assert reply is not None and reply.json()["status"] == "pending_something"
+    assert world.waits == ([20.0] if fault == "delay" else [])
+
+
+def test_a_reset_is_a_real_one() -> None:
+    world = World(Rule("reset_after"))
+    with pytest.raises(requests.ConnectionError, match=r"reset by peer|Connection aborted"):
+        world.ask("GET", "/v2/account")
+
+
+def test_a_request_held_before_it_is_taken_arrives_after_its_sender_gave_up() -> None:
+    world = World(Rule("delay_before", on="^POST"))
+    world.app._pause = lambda seconds: wall.sleep(0.3)
+    with world.listening() as origin:
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{origin}/v2/orders", json=BUY, headers=KEYS, timeout=0.05)
+        assert world.taken == []
+        for _ in range(200):
+            if world.taken:
+                break
+            wall.sleep(0.01)
+        assert world.taken == ["one"]
+
+
+def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too() -> None:
+    world = World(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
+    assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
+    world.time = ny(MONDAY, "10:32:02")
+    assert world.exchange.books().positions["AAA"].qty == 5
+    assert world.ask("GET", "/v2/positions").json() == []
+    order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
+    assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
+    world.time = ny(MONDAY, "10:32:11")
+    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+    assert world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]["status"] == "filled"
+
+
+def test_a_position_that_was_sold_is_still_shown() -> None:
+    world = World(Rule("stale_positions", on="^GET /v2/positions"))
+    world.ask("POST", "/v2/orders", json=BUY)
+    world.time = ny(MONDAY, "10:32:30")
+    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+    world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
+    world.time = ny(MONDAY, "10:33:02")
+    assert world.exchange.books().positions == {}
+    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+
+
+def test_stale_positions_know_short_ones_and_parts_of_shares() -> None:
+    def fill(side: str, qty: Shares) -> Fill:
+        return Fill(1, "o", "AAA", side, qty, Decimal(10), at=9, bar=0)
+
+    def before(qty: str, *fills: Fill) -> list[str]:
+        seen = {"AAA": {"symbol": "AAA", "qty": "1"}}
+        rows = [{"symbol": "AAA", "qty": qty}] if qty != "0" else []
+        return [row["qty"] for row in stale_positions(rows, fills, 5, seen)]
+
+    assert before("-5", fill("sell", 5)) == []
+    assert before("-2", fill("buy", 3)) == ["-5"]
+    assert before("0", fill("buy", 5)) == ["-5"]
+    assert before("1.5", fill("buy", Decimal("0.25"))) == ["1.25"]
+
+
+def test_null_stands_where_a_list_belongs() -> None:
+    assert World(Rule("null")).ask("GET", "/v2/positions").json() is None
+    assert with_null({"bars": {"AAA": []}, "next_page_token": None})["bars"] is None
+    assert with_null({"id": "1", "legs": [{"id": "2"}]})["legs"] is None
+
+
+def test_an_order_that_is_over_keeps_its_status() -> None:
+    order = {"client_order_id": "a", "status": "new", "legs": [{"client_order_id": "b", "status": "filled"}]}
+    changed = with_unknown_status([order])
+    assert (changed[0]["status"], changed[0]["legs"][0]["status"]) == ("pending_something", "filled")
+
+
+def test_a_wrong_clock_is_wrong_about_the_session_too() -> None:
+    world = World(Rule("wrong_clock", on="clock", seconds=6 * 3600))
+    told = world.ask("GET", "/v2/clock").json()
+    assert (told["is_open"], told["next_open"][:16]) == (False, "2018-03-27T09:30")
+    clocks = world.ask("GET", "/v3/clock").json()["clocks"]
+    assert {one["phase"] for one in clocks} == {"post"}
+
+
+def test_data_stops_and_the_clock_is_wrong() -> None:
+    world = World(Rule("data_stops", on="/bars", start="10:20", until="11:00"), Rule("wrong_clock", on="/v2/clock"))
+    query = {"symbols": "AAA", "timeframe": "1Min", "feed": "iex", "start": "2018-03-26T10:15:00-04:00"}
+    bars = world.ask("GET", "/v2/stocks/bars", params=query).json()["bars"]["AAA"]
+    assert len(bars) == 5
+    latest = {"bars": {"AAA": {"t": "2018-03-26T14:30:00Z"}}}
+    assert without_new_bars(latest, ny(MONDAY, "10:20"))["bars"] == {}
+    told = datetime.fromisoformat(world.ask("GET", "/v2/clock").json()["timestamp"])
+    assert (told - world.time).total_seconds() == 420.0
+
+
+def test_stocks_halt_through_the_close_and_gap() -> None:
+    market = HandMade({"AAA": {MONDAY: ROWS}})
+    plan = FaultPlan(3, [Rule("halt", start="10:30"), Rule("gap", start="10:00", until="10:20", size=-0.2)])
+    bars, whole = FaultyMarket(market, plan).session_bars("AAA", MONDAY), market.session_bars("AAA", MONDAY)
+    assert 30 <= len(bars) < len(whole)
+    assert bars.close[-1] == pytest.approx(8.0)
+    again = FaultyMarket(market, FaultPlan(3, plan.rules)).session_bars("AAA", MONDAY)
+    assert np.array_equal(bars.close, again.close)
+    assert len(halted(whole, int(whole.start[7]))) == 7
+    down = gapped(whole, int(whole.start[7]), -0.2)
+    assert (down.low <= np.minimum(down.open, down.close)).all()
+    assert (np.maximum(down.open, down.close) <= down.high).all()
+
+
+def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
+    plan = FaultPlan(1, [Rule("stuck", until="10:40")])
+    clock = [ny(MONDAY, "10:31:02")]
+    market = HandMade({"AAA": {MONDAY: ROWS}})
+    exchange = PaperExchange(market, lambda: clock[0], conduct=FaultyConduct(plan=plan))
+    exchange.app.test_client().post("/v2/orders", json=BUY, headers=KEYS)
+    for instant, held in (("10:32:02", 1), ("10:39:02", 1), ("10:41:02", 5)):
+        clock[0] = ny(MONDAY, instant)
+        assert exchange.books().positions["AAA"].qty == held
+
+
+def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
+    cases = [("event_twice", "aabbcc"), ("silent", ""), ("event_late", "bac"), ("event_lost", ""), ("dropped", "///")]
+    for fault, wanted in cases:
+        rule = Rule(fault, on="EVENT a" if fault == "event_late" else "EVENT")
+        sent: list[str] = []
+        cut = partial(sent.append, "/")
+        stream = FaultyStream(FaultPlan(1, [rule]), lambda: ny(MONDAY, "10:31"), str, sent.append, cut)
+        for message in "abc":
+            stream(message)
+        assert "".join(sent) == wanted
+    assert FaultPlan(1, [Rule("silent")]).draw("GET /v2/orders", time(11)) is None
+
+
+def test_a_silent_stream_is_heard_again() -> None:
+    clock = [ny(MONDAY, "10:31:00")]
+    sent: list[str] = []
+    plan = FaultPlan(1, [Rule("silent", most=1, seconds=30)])
+    stream = FaultyStream(plan, lambda: clock[0], str, sent.append)
+    for second, message in ((0, "a"), (29, "b"), (30, "c")):
+        clock[0] = ny(MONDAY, f"10:31:{second:02d}")
+        stream(message)
+    assert sent == ["c"]
+
+
+def test_in_process_a_reset_and_a_delay_are_what_requests_raises() -> None:
+    for fault, raised in (("reset_after", requests.ConnectionError), ("delay", requests.ReadTimeout)):
+        world = World(Rule(fault))
+        session = requests.Session()
+        session.mount("http://", FaultyAdapter(world.app))
+        with pytest.raises(raised):
+            session.post("http://127.0.0.1:1/v2/orders", json=BUY, headers=KEYS)
+        assert world.taken == ["one"]
+
+
+def test_the_same_seed_draws_the_same_faults() -> None:
+    lines = [f"GET /v2/orders/{n}" for n in range(300)]
+
+    def of(seed: int) -> list[Rule | None]:
+        plan = storm(seed, 0.3)
+        return [plan.draw(line, time(11)) for line in lines]
+
+    assert of(1) == of(1)
+    assert of(1) != of(2)
+
+
+# The hostile exchange that was promised, word for word, and the fault of each.
+PROMISED = {
+    "delay beyond the client's time-out": ["delay", "delay_before"],
+    "connection reset before and after the order was taken": ["reset_before", "reset_after"],
+    "429": ["429"],
+    "500": ["500"],
+    "502": ["502"],
+    "503": ["503"],
+    "504 after accept": ["504"],
+    "truncated JSON": ["truncated", "cut_off"],
+    "an HTML page": ["html"],
+    "null where a list belongs": ["null"],
+    "unknown status": ["unknown_status"],
+    "stale positions for 10 s after a fill": ["stale_positions"],
+    "orders and positions that disagree": ["stale_orders"],
+    "events out of order or twice": ["event_late", "event_twice"],
+    "partial fills with no end": ["stuck"],
+    "a halt through the close": ["halt"],
+    "a gap through the stop": ["gap"],
+    "a stream that goes silent": ["silent", "event_lost", "dropped"],
+    "data that stops": ["data_stops"],
+    "a wrong clock": ["wrong_clock"],
+}
+
+
+def test_every_promised_fault_is_drawn_by_the_seeded_storm() -> None:
+    plan = storm(3)
+    lines = ["POST /v2/orders {}", "GET /v2/orders?a=b", "GET /v2/positions", "GET /v2/clock", "GET /v2/stocks/bars"]
+    drawn = {rule.fault for _ in range(500) for line in lines if (rule := plan.draw(line, time(10, 45)))}
+    drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
+    drawn |= {rule.fault for number in range(100) for rule, _ in plan.of_market(f"S{number}", "2018-03-26")}
+    drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
+    for words, faults in PROMISED.items():
+        assert drawn >= set(faults), words
+    assert drawn == {fault for faults in PROMISED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
+
+
+def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> None:
+    rows = [(f"{15 + n // 60}:{n % 60:02d}", 10.0, 10.1, 9.9, 10.0) for n in range(60)]
+    gap = Rule("gap", start="15:20", until="15:30", size=-0.2)
+    for rule in (gap, Rule("halt", start="15:20", until="15:30")):
+        clock = [ny(MONDAY, "15:10:02")]
+        market = FaultyMarket(HandMade({"AAA": {MONDAY: rows}}), FaultPlan(2, [rule]))
+        exchange = PaperExchange(market, partial(clock.__getitem__, 0))
+        client = exchange.app.test_client()
+        exits = {"take_profit": {"limit_price": 12}, "stop_loss": {"stop_price": 9.5}}
+        client.post("/v2/orders", json=BUY | exits | {"order_class": "bracket"}, headers=KEYS)
+        clock[0] = ny(MONDAY, "15:40:00")
+        if rule is gap:
+            assert [(fill.side, str(fill.price)) for fill in exchange.books().fills] == [
+                ("buy", "10.0"),
+                ("sell", "8.0"),
+            ]
+        else:
+            client.delete("/v2/positions?cancel_orders=true", headers=KEYS)
+            clock[0] = ny(MONDAY, "16:01:00")
+            assert exchange.books().positions["AAA"].qty == 5
+
+
+def test_a_plan_counts_what_it_did_and_stops_at_most() -> None:
+    plan = FaultPlan(1, [Rule("500", most=2, start="10:00", until="11:00")])
+    hits = [
+        plan.draw("GET /v2/account", at) is not None for at in (time(9), time(10), time(10, 59), time(10), time(11))
+    ]
+    assert hits == [False, True, True, False, False]
+    assert plan.counts == {("500", "GET /v2/account"): 2}
+    assert (plan.total, plan.requests) == (2, 5)
+
+
+def test_a_plan_is_json_and_back() -> None:
+    plan = storm(7)
+    text = json.dumps(plan.to_json())
+    assert FaultPlan.from_json(json.loads(text)).rules == plan.rules
+    assert {rule.fault for rule in plan.rules} >= {*BEFORE, *AFTER}
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "a plan is"),
+        ({"seed": "x", "rules": []}, "seed='x'"),
+        ({"rules": [{"rate": 1}]}, "rule 1: it names no fault"),
+        ({"rules": [{"fault": "plague"}]}, "fault='plague': not known; choose from delay_before"),
+        ({"rules": [{"fault": "500", "rate": 3}]}, "500: rate=3: a probability"),
+        ({"rules": [{"fault": "500", "often": 3}]}, "rule 1: often is no field"),
+        ({"rules": [{"fault": "500", "start": "soon"}]}, "500: start='soon'"),
+        ({"rules": [{"fault": "500", "on": "("}]}, "no regular expression"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_by_name(record: Any, message: str) -> None:
+    with pytest.raises(PlanError, match=r".") as caught:
+        FaultPlan.from_json(record)
+    assert message in str(caught.value)
+
+
+def test_a_plan_is_named_by_its_seed_or_its_file(tmp_path: Path) -> None:
+    assert FaultPlan.load("5").seed == 5
+    path = tmp_path / "plan.json"
+    path.write_text('{"seed": 9, "rules": [{"fault": "500"}]}')
+    assert FaultPlan.load(str(path)).rules == (Rule("500"),)
+    with pytest.raises(PlanError, match="nowhere"):
+        FaultPlan.load("nowhere")
+
+
+def test_a_request_is_named_without_its_ids() -> None:
+    assert kind_of("DELETE /v2/orders/6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11?nested=true {}") == "DELETE /v2/orders/ID"
+
+
+def test_the_server_takes_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "1", "--faults", str(tmp_path / "none.json")]) == 2
+    assert "--faults" in capsys.readouterr().err
+    path = tmp_path / "plan.json"
+    path.write_text('{"seed": 9, "rules": [{"fault": "503", "on": "account"}]}')
+    port = free_port()
+    command = [sys.executable, "-m", "paper_exchange", "--seed", "1", "--port", str(port), "--faults", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("listening"):
+            assert line, "it ended before it listened"
+        assert requests.get(f"http://127.0.0.1:{port}/v2/account", headers=KEYS, timeout=20).status_code == 503
+        assert requests.get(f"http://127.0.0.1:{port}/v2/clock", headers=KEYS, timeout=20).status_code == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=20)[0]
+    assert process.returncode == 0
+    assert "1 of 2 requests went wrong" in said

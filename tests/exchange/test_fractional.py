@@ -1,0 +1,219 @@
+"""Parts of shares, and orders for dollars: what is taken, what trades, what is held, what is refused."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alpaca.trading.enums import TimeInForce
+from alpaca.trading.requests import ClosePositionRequest, LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
+
+from paper_exchange import Conduct
+from tests.exchange.test_orders import FLAT, limit, market, refusal, stop, world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.exchange.exchange_world import World
+
+ROWS = (("10:31", *FLAT), ("10:32", 9.0, 9.0, 9.0, 9.0), ("10:33", 9.0, 9.0, 9.0, 9.0))
+
+
+def parts(*rows: tuple, **options: Any) -> World:
+    return world(*(rows or ROWS), fractionable=True, **options)
+
+
+def dollars(amount: float, side: str = "buy", **more: Any) -> Any:
+    kind = LimitOrderRequest if "limit_price" in more else MarketOrderRequest
+    return kind(symbol="AAA", notional=amount, side=side, time_in_force=more.pop("tif", "day"), **more)
+
+
+def test_a_part_of_a_share_is_bought_held_and_sold() -> None:
+    here = parts()
+    order = here.trading.submit_order(market(qty=0.123456789))
+    assert (order.qty, order.notional) == ("0.123456789", None)
+    here.at("10:32")
+    assert here.trading.get_order_by_id(order.id).filled_qty == "0.123456789"
+    position = here.trading.get_open_position("AAA")
+    assert (position.qty, position.qty_available, position.avg_entry_price) == ("0.123456789", "0.123456789", "10")
+    assert here.exchange.books().cash == D(100000) - D("1.23456789")
+    here.trading.submit_order(market("sell", 0.1))
+    assert here.trading.get_open_position("AAA").qty_available == "0.023456789"
+    too_much = refusal(here.trading.submit_order, market("sell", 0.03))
+    assert (too_much[0], too_much[1]["available"]) == (403, "0.023456789")
+    here.at("10:33")
+    books = here.exchange.books()
+    assert (books.positions["AAA"].qty, books.realised) == (D("0.023456789"), D("-0.1"))
+    here.trading.close_position("AAA")
+    here.at("10:34")
+    books = here.exchange.books()
+    assert books.positions == {} and books.start + books.realised == books.cash
+
+
+def test_dollars_buy_what_the_price_of_the_fill_makes_of_them() -> None:
+    here = parts(("10:31", 8.0, 8.0, 8.0, 8.0))
+    order = here.trading.submit_order(dollars(100))
+    assert (order.notional, order.qty, order.status) == ("100", None, "new")
+    assert here.trading.get_account().buying_power == "99900"
+    here.at("10:32")
+    order = here.trading.get_order_by_id(order.id)
+    assert (order.status, order.filled_qty, order.filled_avg_price, order.qty) == ("filled", "12.5", "8", None)
+    assert here.trading.get_account().cash == "99900"
+
+
+def test_what_does_not_divide_stays_in_the_account() -> None:
+    here = parts(("10:31", 7.0, 7.0, 7.0, 7.0))
+    here.trading.submit_order(dollars(10))
+    here.at("10:32")
+    books = here.exchange.books()
+    assert books.positions["AAA"].qty == D("1.428571428")
+    assert books.cash == D(100000) - D("1.428571428") * 7 > D(99990)
+
+
+def test_dollars_at_a_limit() -> None:
+    here = parts(("10:31", *FLAT), ("10:32", 9.5, 9.5, 9.5, 9.5))
+    order = here.trading.submit_order(dollars(19, limit_price=9.5))
+    here.at("10:32")
+    assert here.trading.get_order_by_id(order.id).status == "new"
+    here.at("10:33")
+    assert here.trading.get_order_by_id(order.id).filled_qty == "2"
+
+
+def test_dollars_sold_are_never_more_than_is_held_back() -> None:
+    here = parts()
+    here.trading.submit_order(market(qty=1.5))
+    here.at("10:32:00")
+    order = here.trading.submit_order(dollars(15, "sell"))  # 1.5 shares at 10; at 9 it would take 1.67
+    assert here.trading.get_open_position("AAA").qty_available == "0"
+    here.at("10:33")
+    assert here.trading.get_order_by_id(order.id).filled_qty == "1.5"
+    assert here.exchange.books().positions == {}
+    assert refusal(here.trading.submit_order, dollars(15, "sell"))[0] == 403
+
+
+def test_a_percentage_of_a_position_may_be_a_part_of_a_share() -> None:
+    here = parts()
+    here.trading.submit_order(market(qty=1))
+    here.at("10:32:00")
+    order = here.trading.close_position("AAA", ClosePositionRequest(percentage="33.3"))
+    assert order.qty == "0.333"
+
+
+def test_a_fractional_order_fills_at_once_where_others_fill_in_parts() -> None:
+    here = parts(conduct=Conduct(partial_fills=1.0))
+    part, amount = here.trading.submit_order(market(qty=7.5)), here.trading.submit_order(dollars(70))
+    here.at("10:32")
+    assert [here.trading.get_order_by_id(one.id).filled_qty for one in (part, amount)] == ["7.5", "7"]
+
+
+def test_what_is_left_of_a_position_keeps_its_average_price() -> None:
+    """The cost of a hundred-thousandth of a share is far under a cent, and is not lost in rounding."""
+    here = parts(("10:31", 7.77, 7.77, 7.77, 7.77), ("10:32", *FLAT))
+    here.trading.submit_order(market(qty=0.00003))
+    here.at("10:32:00")
+    here.trading.submit_order(market("sell", 0.00001))
+    here.at("10:33")
+    assert here.trading.get_open_position("AAA").avg_entry_price == "7.77"
+    assert here.exchange.books().realised == D("0.0000223")
+
+
+def test_the_parts_survive_a_restart(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    here = parts(state=state)
+    here.trading.submit_order(market(qty=0.5))
+    here.at("10:32:00")
+    rest = here.trading.submit_order(dollars(5, limit_price=8.0))
+    here.exchange.close()
+    again = world(*ROWS, at="10:32:00", fractionable=True, state=state)
+    assert again.trading.get_open_position("AAA").qty == "0.5"
+    assert again.trading.get_order_by_id(rest.id).notional == "5"
+    assert [row["qty"] for row in again.raw.get("/account/activities/FILL")] == ["0.5"]
+    assert again.trading.get_account().buying_power == here.trading.get_account().buying_power == "99990"
+
+
+def test_neither_is_replaced_in_its_quantity() -> None:
+    here = parts()
+    part = here.trading.submit_order(limit(9.0, qty=0.5))
+    assert refusal(here.trading.replace_order_by_id, part.id, ReplaceOrderRequest(qty=2))[0] == 422
+    assert (
+        refusal(here.trading.replace_order_by_id, part.id, ReplaceOrderRequest(time_in_force=TimeInForce.GTC))[0] == 422
+    )
+    new = here.trading.replace_order_by_id(part.id, ReplaceOrderRequest(limit_price=9.1))
+    assert (new.qty, new.limit_price) == ("0.5", "9.1")
+    amount = here.trading.submit_order(dollars(5, limit_price=9.0))
+    got = refusal(here.trading.replace_order_by_id, amount.id, ReplaceOrderRequest(limit_price=9.1))
+    assert got[1]["message"] == "notional orders cannot be replaced"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "message"),
+    [
+        (market(qty=0.5, tif="gtc"), 422, "fractional orders must be DAY orders"),
+        (dollars(5, tif="gtc"), 422, "fractional orders must be DAY orders"),
+        (stop(9.0, "buy", 0.5), 422, "fractional orders must be market or limit orders"),
+        (market(qty=1.0000000001), 422, "has more than 9 decimals"),
+        (dollars(0.5), 403, "cost basis must be >= minimal amount of order 1"),
+        (dollars(100001), 403, "insufficient buying power"),
+        (market("sell", 0.5), 403, "account is not allowed to short"),
+    ],
+)
+def test_refusals(request_: Any, status: int, message: str) -> None:
+    got = refusal(parts().trading.submit_order, request_)
+    assert got[0] == status and message in got[1]["message"]
+
+
+BODY = {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"qty": "1", "notional": "5"}, "only one of qty or notional"),
+        ({"notional": "-5"}, "notional must be > 0"),
+        ({"notional": "1.0000000001"}, "more than 9 decimals"),
+        (
+            {
+                "qty": "0.5",
+                "order_class": "bracket",
+                "take_profit": {"limit_price": 12},
+                "stop_loss": {"stop_price": 8},
+            },
+            "fractional orders must be simple orders",
+        ),
+    ],
+)
+def test_bodies_that_are_refused(body: dict, message: str) -> None:
+    here = parts()
+    headers = {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
+    got = here.trading._session.post("http://127.0.0.1:8765/v2/orders", json=BODY | body, headers=headers)
+    assert got.status_code == 422 and message in got.json()["message"], got.text
+
+
+def test_no_part_of_a_share_is_sold_short_or_covered() -> None:
+    here = parts(margin=True)
+    for order in (market("sell", 0.5), dollars(5, "sell")):
+        got = refusal(here.trading.submit_order, order)
+        assert got == (403, {"code": 40310000, "message": "fractional orders are not allowed to short"})
+    here.trading.submit_order(market("sell", 2))
+    here.at("10:32:00")
+    assert refusal(here.trading.submit_order, market("buy", 0.5))[0] == 403
+    assert here.trading.close_position("AAA", ClosePositionRequest(percentage="50")).qty == "1"
+
+
+def test_the_stock_and_the_account_must_allow_it() -> None:
+    here = world(*ROWS)
+    assert refusal(here.trading.submit_order, market(qty=0.5))[1]["message"].startswith(
+        'asset "AAA" is not fractionable'
+    )
+    assert here.raw.get("/assets/AAA")["fractionable"] is False
+    here = parts()
+    assert here.raw.get("/assets/AAA")["fractionable"] is True
+    here.trading.submit_order(market(qty=0.5))
+    here.at("10:32:00")
+    here.raw.patch("/account/configurations", {"fractional_trading": False})
+    assert refusal(here.trading.submit_order, market(qty=0.5)) == (
+        422,
+        {"code": 40010001, "message": "qty must be integer"},
+    )
+    assert here.trading.close_position("AAA").qty == "0.5"  # what is held can always be sold

@@ -1,0 +1,334 @@
+"""Rules that hold after every request, over random sequences of requests and random bars."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal as D
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paper_exchange import Conduct
+from paper_exchange.base.wire import Shares, size
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+
+if TYPE_CHECKING:
+    from paper_exchange.exchange import Books
+
+SYMBOLS = ("AAA", "BBB")
+START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
+LASTING = ["day"] * 6 + ["gtc", "gtc", "ioc", "fok", "opg", "cls"]
+CONDUCTS = [Conduct(), Conduct(partial_fills=0.4), Conduct(latency=2.5), Conduct(partial_fills=0.6, latency=20, seed=3)]
+KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
+
+CASH: dict[str, Any] = {}
+MARGIN: dict[str, Any] = {"margin": True, "fractionable": True}
+
+# Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
+# its number, because small numbers, which Hypothesis prefers, would make nearly every order a refused one.
+seeds = st.integers(0, 2**32)
+plans = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=25, max_size=50)
+
+
+def bars_of(seed: int) -> HandMade:
+    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, under $1)."""
+    random = Random(seed)
+    found: dict = {}
+    for symbol, unit in (("AAA", 100), ("BBB", 10_000)):
+        found[symbol] = {}
+        last = random.randint(900, 1100)
+        for day, first in ((MONDAY, START), (TUESDAY, 9 * 60 + 30)):
+            rows = []
+            for minute in range(30):
+                if random.random() < 0.2:
+                    continue  # nobody traded
+                prices = [max(100, last + round(random.gauss(0, 12))) for _ in range(4)]
+                last = prices[3]
+                clock = f"{(first + minute) // 60:02d}:{(first + minute) % 60:02d}"
+                rows.append((clock, prices[0] / unit, max(prices) / unit, min(prices) / unit, prices[3] / unit))
+            found[symbol][day] = rows
+            last = max(200, last + random.randint(-200, 200))
+    return HandMade(found)
+
+
+class Actor:
+    """Turns drawn actions into requests; a refusal is as good as an acceptance, a 500 never is."""
+
+    def __init__(self, here: World, short: bool = False) -> None:
+        self.here = here
+        self.short = short
+        self.statuses: list[int] = []
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        headers = {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
+        url = f"http://127.0.0.1:8765/v2{path}"
+        got = self.here.trading._session.request(method, url, headers=headers, **more)
+        assert got.status_code < 500, got.text
+        self.statuses.append(got.status_code)
+        return got.json() if got.text else None
+
+    def unit(self, symbol: str) -> float:
+        return 0.01 if symbol == "AAA" else 0.0001
+
+    def base(self, symbol: str) -> float:
+        got = self.here.raw_data.get("/stocks/trades/latest", {"symbols": symbol})["trades"]
+        return got[symbol]["p"] if got else 10 * self.unit(symbol) * 100
+
+    def price(self, symbol: str, ticks_off: int) -> float:
+        return max(0.0001, round(self.base(symbol) + ticks_off * self.unit(symbol), 4))
+
+    def do(self, name: str, seed: int) -> None:
+        random = Random(seed)
+        if name == "wait":
+            self.here.later(random.choice([1, 20, 45, 60, 61, 120, 300]))
+        elif name == "night":
+            self.here.time = max(self.here.time, ny(TUESDAY, random.choice(["04:00", "09:29", "09:29:59"])))
+        elif name == "order":
+            self.request("POST", "/orders", json=self.order(random))
+        elif name == "close":
+            part = {"percentage": random.randint(1, 100)} if random.random() < 0.5 else {}
+            self.request("DELETE", f"/positions/{random.choice(SYMBOLS)}", params=part)
+        elif name == "close all":
+            self.request("DELETE", "/positions", params={"cancel_orders": random.random() < 0.7})
+        else:
+            self.change(name, random)
+
+    def change(self, name: str, random: Random) -> None:
+        orders = self.request("GET", "/orders", params={"status": "open", "limit": 500})
+        if not orders:
+            return
+        order = random.choice(orders)
+        if name == "cancel":
+            self.request("DELETE", f"/orders/{order['id']}")
+            return
+        if order["type"] == "trailing_stop" and random.random() < 0.7:
+            trail = round(random.randint(1, 60) * self.unit(order["symbol"]), 4)
+            self.request("PATCH", f"/orders/{order['id']}", json={"trail": trail})
+            return
+        body: dict[str, Any] = {"qty": random.randint(1, 20)} if random.random() < 0.5 else {}
+        body |= {
+            field: self.price(order["symbol"], random.randint(-40, 40))
+            for field in ("limit_price", "stop_price")
+            if order[field] is not None
+        }
+        self.request("PATCH", f"/orders/{order['id']}", json=body)
+
+    def order(self, random: Random) -> dict:
+        symbol, side = random.choice(SYMBOLS), random.choice(["buy", "sell"] if self.short else ["buy", "buy", "sell"])
+        exits, entries = ["", "", "oco"], ["", "", "bracket", "bracket", "oto"]
+        shape = random.choice(exits + entries if self.short else exits if side == "sell" else entries)
+        kinds = ["market", "limit", "limit", "stop", "stop_limit", "trailing_stop"]
+        kind = "limit" if shape == "oco" else random.choice(kinds)
+        body: dict[str, Any] = {
+            "symbol": symbol,
+            "qty": random.randint(1, 20),
+            "side": side,
+            "type": kind,
+            "time_in_force": random.choice(["day", "day", "gtc"] if shape else LASTING),
+            "extended_hours": kind == "limit" and not shape and random.random() < 0.3,
+            "order_class": shape,
+        }
+        if "limit" in kind:
+            body["limit_price"] = self.price(symbol, random.randint(-30, 30))
+        if kind == "trailing_stop":
+            if random.random() < 0.5:
+                body["trail_percent"] = random.choice([0.1, 0.5, 1, 2.25])
+            else:
+                body["trail_price"] = round(random.randint(1, 60) * self.unit(symbol), 4)
+        if kind.startswith("stop"):
+            body["stop_price"] = self.price(symbol, random.randint(-30, 30))
+        below = -1 if (side == "buy") != (shape == "oco" and self.short) else 1
+        if shape:
+            body["stop_loss"] = {"stop_price": self.price(symbol, below * random.randint(20, 80))}
+        if shape in ("bracket", "oco"):
+            body["take_profit"] = {"limit_price": self.price(symbol, -below * random.randint(20, 80))}
+        return self.in_parts(body, random) if self.short and not shape else body
+
+    def in_parts(self, body: dict[str, Any], random: Random) -> dict[str, Any]:
+        """Perhaps the same order for a part of a share, or for dollars."""
+        chance = random.random()
+        if chance < 0.2:
+            body |= {"qty": round(random.uniform(0.001, 5), random.randint(1, 9)), "time_in_force": "day"}
+        elif chance < 0.35:
+            del body["qty"]
+            body |= {"notional": round(random.uniform(1, 60), 2), "time_in_force": "day"}
+        return body
+
+
+def check(books: Books, market: HandMade, short: bool = False) -> None:
+    """Everything that must hold between two requests."""
+    cost = sum((one.cost for one in books.positions.values()), D(0))
+    assert books.start + books.realised == books.cash + cost
+    assert books.buying_power >= 0
+    held: dict[str, Shares] = defaultdict(int)
+    filled: dict[str, Shares] = defaultdict(int)
+    cash = books.start
+    orders = {order.id: order for order in books.orders}
+    for fill in books.fills:
+        order = orders[fill.order_id]
+        sign = 1 if fill.side == "buy" else -1
+        before = held[fill.symbol]
+        held[fill.symbol] += sign * fill.qty
+        filled[fill.order_id] += fill.qty
+        cash -= sign * fill.qty * fill.price
+        if order.opening:
+            assert sign * before >= 0, "opened against what was held"
+            assert sign > 0 or short, "sold short in a cash account"
+        else:
+            assert sign * before < 0, "closed what was not held"
+            assert sign * held[fill.symbol] <= 0, "closed more than was held"
+        assert order.notional is None or not order.opening or fill.qty * fill.price <= order.notional
+        assert filled[fill.order_id] <= order.qty, "filled beyond its quantity"
+        check_price(fill, market)
+        assert fill.at == fill.bar + 60 * 10**9 <= books.at.timestamp() * 10**9, "used a bar before it was over"
+        assert fill.bar >= order.live_from
+    assert cash == books.cash
+    assert short or books.cash >= 0
+    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
+    assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
+    check_statuses(books)
+    check_holds(books)
+    check_trails(books)
+    waking: dict[str, list[str]] = defaultdict(list)
+    for order in books.orders:
+        if order.parent and order.status == "filled":
+            waking[order.parent].append(order.id)
+    assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
+
+
+def check_replies(here: World) -> None:
+    """What clients are told adds up: equity = start + realised + unrealised, to the cent."""
+    books = here.exchange.books()
+    account, positions = here.raw.get_account(), here.raw.get_all_positions()
+    unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
+    assert abs(D(account["equity"]) - (books.start + books.realised + unrealised)) <= D("0.01")
+    value = sum((D(one["market_value"]) for one in positions), D(0))
+    assert abs(D(account["cash"]) + value - D(account["equity"])) <= D("0.01")
+    assert D(account["buying_power"]) >= 0
+    for one in positions:
+        qty, available = D(one["qty"]), D(one["qty_available"])
+        assert 0 <= available <= qty if one["side"] == "long" else qty <= available <= 0
+        assert (qty > 0) == (one["side"] == "long")
+    long = sum((D(one["market_value"]) for one in positions if one["side"] == "long"), D(0))
+    assert abs(D(account["long_market_value"]) - long) <= D("0.01")
+    assert abs(D(account["short_market_value"]) - (value - long)) <= D("0.01")
+    if account["multiplier"] == "2":
+        power = (D(account["equity"]) - D(account["initial_margin"])) * 2
+        assert D(account["buying_power"]) <= max(power, D(0)) + D("0.03")
+
+
+def check_statuses(books: Books) -> None:
+    """A status says what the shares say."""
+    for order in books.orders:
+        assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
+        assert order.qty >= 1 or order.time_in_force == "day" or not order.is_open, "a part of a share that lasts"
+        assert (order.status == "filled") == (order.filled_qty == order.qty > 0)
+        assert order.status != "partially_filled" or 0 < order.filled_qty < order.qty
+        assert order.awake or not order.filled_qty, "a sleeping leg traded"
+        assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
+
+
+def check_trails(books: Books) -> None:
+    """A trailing stop lies at its distance from its mark, on the side of it from which it is met."""
+    for order in books.orders:
+        assert (order.type == "trailing_stop") == (order.hwm is not None)
+        if order.hwm is not None and order.stop_price is not None:
+            assert order.stop_price == order.trail.stop(order.hwm)
+            assert (order.stop_price > order.hwm) == order.buy or order.stop_price == order.hwm
+
+
+def check_holds(books: Books) -> None:
+    """Open orders that close never hold back more than is there; a stop and a target on the same shares count once."""
+    most: dict[tuple[str, str], Shares] = defaultdict(int)
+    groups = {order.id: order.group for order in books.orders}
+    for order in books.orders:
+        if order.is_open and order.awake and not order.opening:
+            group = groups[order.waits_for or order.id]  # a replacement on its way is for the same shares
+            most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
+    for symbol in SYMBOLS:
+        held = sum(qty for (name, _), qty in most.items() if name == symbol)
+        assert held <= (size(books.positions[symbol].qty) if symbol in books.positions else 0), "held back twice"
+
+
+def check_price(fill: Any, market: HandMade) -> None:
+    day = MONDAY if fill.bar < ny(TUESDAY, "00:00").timestamp() * 10**9 else TUESDAY
+    bars = market.session_bars(fill.symbol, day)
+    index = bars.start.tolist().index(fill.bar)
+    assert bars.low[index] <= float(fill.price) <= bars.high[index], "a price that the bar did not show"
+
+
+@settings(max_examples=100, deadline=None)
+@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), conduct=st.sampled_from(CONDUCTS))
+def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+    market = bars_of(bars)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct)
+    actor = Actor(here)
+    for count, step in enumerate(plan):
+        actor.do(*step)
+        check(here.exchange.books(), market)
+        if count % 4 == 0:
+            check_replies(here)
+    here.time = ny(TUESDAY, "20:00")
+    check(here.exchange.books(), market)
+    check_replies(here)
+
+
+@settings(max_examples=150, deadline=None)
+@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), conduct=st.sampled_from(CONDUCTS))
+def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+    """Short sales, parts of shares, dollars, trailing stops: the same rules."""
+    market = bars_of(bars)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct, margin=True, fractionable=True)
+    actor = Actor(here, short=True)
+    for count, step in enumerate(plan):
+        actor.do(*step)
+        check(here.exchange.books(), market, short=True)
+        if count % 4 == 0:
+            check_replies(here)
+    here.time = ny(TUESDAY, "20:00")
+    check(here.exchange.books(), market, short=True)
+    check_replies(here)
+
+
+@settings(max_examples=25, deadline=None)
+@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS), account=st.sampled_from([CASH, MARGIN]))
+def test_how_often_the_exchange_is_asked_changes_nothing(
+    bars: int, plan: list, conduct: Conduct, account: dict[str, Any]
+) -> None:
+    """Time lived through in one leap or in small steps: the same fills, the same orders."""
+    market = bars_of(bars)
+
+    def run(small_steps: bool) -> tuple:
+        here = World(market, ny(MONDAY, "15:30"), conduct=conduct, **account)
+        actor = Actor(here, short=bool(account))
+        for name, seed in plan:
+            before = here.time
+            actor.do(name, seed)
+            after, here.time = here.time, before
+            while small_steps and here.time < after and here.time < ny(MONDAY, "16:02"):
+                here.later(7)
+                here.time = min(here.time, after)
+                here.exchange.advance()
+            here.time = after
+        here.time = ny(TUESDAY, "10:30")
+        books = here.exchange.books()
+        return books.fills, books.cash, [(one.id, one.status, one.updated_at) for one in books.orders]
+
+    assert run(small_steps=True) == run(small_steps=False)
+
+
+def test_the_checks_above_see_a_fault() -> None:
+    """A fill outside its bar is noticed (so the properties can fail)."""
+    market = HandMade({"AAA": {MONDAY: [("15:30", 10.0, 10.0, 10.0, 10.0)], TUESDAY: []}})
+    here = World(market, ny(MONDAY, "15:30"))
+    Actor(here).request(
+        "POST", "/orders", json={"symbol": "AAA", "qty": 1, "side": "buy", "type": "market", "time_in_force": "day"}
+    )
+    here.later(60)
+    other = HandMade({"AAA": {MONDAY: [("15:30", 11.0, 11.0, 11.0, 11.0)], TUESDAY: []}})
+    check(here.exchange.books(), market)
+    with pytest.raises(AssertionError, match="did not show"):
+        check(here.exchange.books(), other)

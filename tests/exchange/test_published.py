@@ -1,0 +1,143 @@
+"""Market data beyond one minute's bars: longer frames, ticks, movers, code lists, bars that come late or are mended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from alpaca.common.exceptions import APIError
+
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+
+FRIDAY = MONDAY - timedelta(days=3)
+
+
+def minutes(day: Any, count: int, first: str = "09:30", price: float = 10.0) -> list[tuple]:
+    begin = ny(day, first)
+    stamps = [(begin + timedelta(minutes=i)).strftime("%H:%M") for i in range(count)]
+    return [(stamp, price, price + 0.2, price - 0.1, price + 0.1) for stamp in stamps]
+
+
+def world(at: str = "10:10", **options: Any) -> World:
+    bars = {
+        "AAA": {FRIDAY: minutes(FRIDAY, 390), MONDAY: minutes(MONDAY, 390, price=11.0), TUESDAY: []},
+        "BBB": {FRIDAY: minutes(FRIDAY, 10, price=5.0), MONDAY: minutes(MONDAY, 10, price=4.0)},
+    }
+    return World(HandMade(bars), ny(MONDAY, at), **options)
+
+
+def bars(here: World, frame: str, **query: Any) -> list[dict]:
+    asked = {"symbols": "AAA", "timeframe": frame, "start": "2018-03-23", "feed": "iex", "limit": 10000} | query
+    return here.raw_data.get("/stocks/bars", asked)["bars"].get("AAA", [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "count", "newest", "volume"),
+    [
+        ("1Min", 430, "2018-03-26T14:09:00Z", 1000),
+        ("15Min", 26 + 3, "2018-03-26T14:00:00Z", 10_000),
+        ("1Hour", 7 + 2, "2018-03-26T14:00:00Z", 10_000),
+        ("4Hour", 2 + 1, "2018-03-26T12:00:00Z", 40_000),
+        ("1Day", 2, "2018-03-26T04:00:00Z", 40_000),
+        ("1Week", 1, "2018-03-26T04:00:00Z", 40_000),
+    ],
+)
+def test_longer_frames_are_made_of_minutes(frame: str, count: int, newest: str, volume: int) -> None:
+    got = bars(world(), frame)
+    assert (len(got), got[-1]["t"], got[-1]["v"]) == (count, newest, volume)
+    assert (got[-1]["h"], got[-1]["l"], got[-1]["c"]) == (11.2, 10.9, 11.1)
+    if frame != "1Week":
+        assert sum(bar["v"] for bar in got) == 430_000
+    assert bars(world(), frame, sort="desc") == got[::-1]
+
+
+def test_a_month_holds_what_its_days_hold() -> None:
+    got = bars(world(), "1Month", start="2018-03-01")
+    assert [(bar["t"], bar["v"], bar["o"], bar["c"]) for bar in got] == [("2018-03-01T05:00:00Z", 430_000, 10.0, 11.1)]
+
+
+def test_trades_and_quotes_are_one_a_minute_and_of_the_past() -> None:
+    here = world("10:10:30")
+    query = {"symbols": "AAA,BBB", "start": "2018-03-26T14:08:00Z", "feed": "iex"}
+    trades = here.raw_data.get("/stocks/trades", query)
+    assert [trade["t"] for trade in trades["trades"]["AAA"]] == [
+        f"2018-03-26T14:{minute:02d}:59.999999999Z" for minute in (8, 9)
+    ]
+    latest = here.raw_data.get("/stocks/trades/latest", {"symbols": "AAA"})["trades"]["AAA"]
+    assert latest == trades["trades"]["AAA"][-1]
+    quotes = here.raw_data.get("/stocks/AAA/quotes", query | {"limit": 1})
+    assert (quotes["symbol"], len(quotes["quotes"]), quotes["quotes"][0]["bp"]) == ("AAA", 1, 11.1)
+    rest = here.raw_data.get("/stocks/AAA/quotes", query | {"page_token": quotes["next_page_token"]})
+    assert (len(rest["quotes"]), rest["next_page_token"]) == (1, None)
+
+
+def test_auctions_movers_and_codes() -> None:
+    here = world()
+    got = here.raw_data.get("/stocks/AAA/auctions", {"start": "2018-03-23", "feed": "iex"})["auctions"]
+    assert [(day["d"], len(day["o"]), len(day["c"])) for day in got] == [("2018-03-23", 1, 1), ("2018-03-26", 1, 0)]
+    moved = here.screener.get("/screener/stocks/movers", {"top": 5})
+    assert [(one["symbol"], one["percent_change"]) for one in moved["gainers"]] == [("AAA", 9.901)]
+    assert [(one["symbol"], one["change"]) for one in moved["losers"]] == [("BBB", -1.0)]
+    assert here.raw_data.get("/stocks/meta/exchanges", {})["V"] == "IEX"
+    assert "@" in here.raw_data.get("/stocks/meta/conditions/trade", {"tape": "A"})
+
+
+def test_late_bars_come_within_ninety_seconds_and_none_is_lost() -> None:
+    market = world(late_bars=0.5).market
+    seen: dict[str, int] = {}
+    for second in range(0, 300, 5):
+        here = World(market, ny(MONDAY, "10:10") + timedelta(seconds=second), late_bars=0.5)
+        for bar in bars(here, "1Min", start="2018-03-26T14:05:00Z"):
+            seen.setdefault(bar["t"], second)
+    over = {f"2018-03-26T14:{minute:02d}:00Z": (minute - 9) * 60 for minute in range(10, 13)}
+    late = {stamp: seen[stamp] - at for stamp, at in over.items()}
+    assert all(0 <= delay <= 95 for delay in late.values())
+    assert len(set(seen)) >= 9
+    assert any(delay > 0 for delay in late.values())
+    # Orders trade on what happened, not on what is shown.
+    assert here.trading.get_clock()
+
+
+def test_revised_bars_are_mended_after_half_a_minute() -> None:
+    here = world("10:10", revised_bars=1.0)
+    first = bars(here, "1Min", start="2018-03-26T14:09:00Z")[-1]
+    here.later(30)
+    after = bars(here, "1Min", start="2018-03-26T14:09:00Z")[0]
+    assert first["t"] == after["t"]
+    assert first["v"] < after["v"] == 1000
+    assert (first["c"], after["c"]) == (11.0, 11.1)
+    assert here.raw_data.get("/stocks/bars/latest", {"symbols": "AAA"})["bars"]["AAA"] == after
+
+
+def test_a_probability_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="late_bars=2"):
+        world(late_bars=2)
+
+
+def test_portfolio_history_adds_up() -> None:
+    here = world("10:00")
+    here.raw.post("/orders", {"symbol": "AAA", "qty": "100", "side": "buy", "type": "market", "time_in_force": "day"})
+    here.at("16:30")
+    got = here.raw.get("/account/portfolio/history", {"period": "1D", "timeframe": "1H"})
+    assert got["base_value"] == 100_000
+    assert (got["equity"][-1], got["profit_loss"][-1], len(got["equity"])) == (100_010.0, 10.0, 7)
+    assert got["timestamp"][0] == int(ny(MONDAY, "09:30").timestamp())
+    days = here.raw.get("/account/portfolio/history", {"period": "1M", "timeframe": "1D"})
+    assert (days["equity"], days["profit_loss_pct"]) == ([100_010.0], [0.0001])
+    with pytest.raises(APIError, match="30 days"):
+        here.raw.get("/account/portfolio/history", {"period": "1A", "timeframe": "1Min"})
+
+
+def test_no_instant_breaks_anything() -> None:
+    here = world()
+    instants = ["9999-12-31", "9999-12-31T23:59:59Z", "0001-01-01", "0001-01-01T00:00:00+14:00"]
+    fields = ["start", "end", "after", "until", "date"]
+    paths = ["account/activities", "account/portfolio/history", "orders", "calendar", "stocks/AAA/auctions"]
+    paths += ["stocks/AAA/trades", "stocks/AAA/bars?timeframe=1Week", "stocks/AAA/bars?timeframe=1Min"]
+    for path, field, instant in product(paths, fields, instants):
+        try:
+            here.raw_data.get(f"/{path}", {field: instant})
+        except APIError as error:
+            assert error.status_code < 500, error.response.text

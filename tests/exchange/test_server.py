@@ -1,0 +1,153 @@
+"""The exchange as a server of its own: a real socket, a real process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alpaca.trading.client import TradingClient
+from alpaca.trading.requests import LimitOrderRequest
+
+from paper_exchange.__main__ import main
+from paper_exchange.base.clock import ScaledClock
+from tests.exchange.exchange_world import MONDAY, ny
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two sessions of one stock."""
+    lines = ["symbol,timestamp,open,high,low,close,volume"]
+    for day in (0, 1):
+        for minute in range(390):
+            stamp = ny(MONDAY, "09:30") + timedelta(days=day, minutes=minute)
+            lines.append(f"AAA,{stamp.isoformat()},10.0,10.1,9.9,10.0,1000")
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars" / "AAA.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "bars"
+
+
+def serve(folder: Path, port: int, state: Path, *more: str) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        "-m",
+        "paper_exchange",
+        "--port",
+        str(port),
+        "--bars",
+        str(folder),
+        "--state",
+        str(state),
+    ]
+    process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if line.startswith("listening"):
+            return process
+    raise AssertionError("the server ended before it listened")
+
+
+def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state.sqlite"
+    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--cash", "5000")
+    try:
+        client: Any = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
+        order = client.submit_order(
+            LimitOrderRequest(symbol="AAA", qty=1, side="buy", limit_price=9.0, time_in_force="gtc")
+        )
+        assert client.get_account().buying_power == "4991"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+    server = serve(folder, port, state)
+    try:
+        client = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
+        assert client.get_order_by_id(order.id).status == "new"
+        assert client.get_clock().timestamp >= ny(MONDAY, "10:31:02")
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
+def test_margin_and_parts_of_shares_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state.sqlite"
+    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--margin", "--fractionable")
+    try:
+        client: Any = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
+        assert client.get_account().shorting_enabled is True
+        assert client.get_asset("AAA").fractionable is True
+        short = LimitOrderRequest(symbol="AAA", qty=1, side="sell", limit_price=12.0, time_in_force="day")
+        assert client.submit_order(short).position_intent == "sell_to_open"
+        client.cancel_orders()
+        half = LimitOrderRequest(symbol="AAA", qty=0.5, side="buy", limit_price=9.0, time_in_force="day")
+        assert client.submit_order(half).qty == "0.5"
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "0"], "--port 0: choose one from 1 to 65535"),
+        (["--speed", "-1"], "--speed -1.0: choose one above 0"),
+        (["--cash", "much"], "--cash much: give dollars"),
+        (["--cash", "NaN"], "--cash NaN: give dollars"),
+        (["--rate-limit", "0"], "--rate-limit 0"),
+        (["--stream-port", "-1"], "--stream-port -1: choose one from 1 to 65535"),
+        (["--partial-fills", "2", "--seed", "1"], "partial_fills=2.0 is not a probability"),
+        (["--late-bars", "2", "--seed", "1"], "late_bars=2.0 is not a probability"),
+        (["--bars", "nowhere"], "--bars nowhere: no such folder"),
+        (["--seed", "-1"], "seed=-1 is negative"),
+        (["--start", "soon"], "--start soon: not a date"),
+        (["--start", "2025-07-04"], "--start 2025-07-04: not a trading day"),
+        (["--start", "2018-03-26"], "--start 2018-03-26: the market has bars from 2025-01-02"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    got = capsys.readouterr().err
+    assert message in got
+    assert got.count("\n") == 1
+
+
+def test_a_port_in_use_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port), "--bars", str(folder)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_the_clock_runs_at_a_multiple_of_the_walls() -> None:
+    wall = [100.0]
+    clock = ScaledClock(ny(MONDAY, "10:00"), 60, lambda: wall[0])
+    wall[0] += 1.5
+    assert clock() == ny(MONDAY, "10:01:30")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['x', '--help']\n"
+        "try: runpy.run_module('paper_exchange', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numpy', 'flask', 'pandas', 'waitress', 'orjson') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,137 @@
+"""kill -9 at every step of a day, then another trader on the same folder and exchange.
+
+A step is what a killed process leaves behind: a request before and after the exchange took it, a file before and after
+it was synced or renamed.  Whatever the step, the day must end flat, with one purchase, and a log that tells what the
+exchange's own books tell.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.exchange.exchange_world import MONDAY, TUESDAY, Row, ny
+from tests.execution.trading_world import Killed, TradingWorld, flat, with_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SIGNALS = {"10:31": {"AAA": 0.8}}
+JUMP: Row = ("10:31", 10.05, 10.1, 10.0, 10.05)  # the fill is not the price that decided: the legs are moved
+NEAR_THE_CLOSE = flat("15:54", "15:59")
+
+
+class Steps:
+    """Counts the steps of a run, and ends it at one of them."""
+
+    def __init__(self, fatal: int | None = None) -> None:
+        self.count = 0
+        self.fatal = fatal
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count == self.fatal:
+            raise Killed(f"at step {self.count}")
+
+
+@contextmanager
+def counted(steps: Steps) -> Iterator[None]:
+    """Every sync and every rename of this process is a step, before and after."""
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            steps()
+            result = call(*args, **kwargs)
+            steps()
+            return result
+
+        return stepped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", wrapped(os.fsync))
+        patch.setattr(os, "replace", wrapped(os.replace))
+        yield
+
+
+def world(folder: Path, bars: list[Row]) -> TradingWorld:
+    made = TradingWorld(folder, {"AAA": {MONDAY: bars, TUESDAY: flat("09:30", "09:40", 9.9)}}, ny(MONDAY, "09:29"))
+    made.script.signals = SIGNALS
+    made.trader.take_up()
+    return made
+
+
+def run(here: TradingWorld, minutes: list[str], steps: Steps) -> list[str]:
+    """Tick through the minutes; returns those that are left when a step is fatal."""
+    here.wire.before = steps
+    for place, minute in enumerate(minutes):
+        try:
+            with counted(steps):
+                here.tick(minute)
+            assert here.open_orders() or not here.held(), f"nothing rests over the shares after {minute}"
+        except Killed:
+            return minutes[place + 1 :]
+    return []
+
+
+def killed_at(folder: Path, bars: list[Row], minutes: list[str], fatal: int | None) -> tuple[TradingWorld, int]:
+    here = world(folder, bars)
+    steps = Steps(fatal)
+    left = run(here, minutes, steps)
+    if left:
+        here.restart()
+        assert here.open_orders() or not here.held(), "nothing rests over the shares after the restart"
+        run(here, left, Steps())
+    else:
+        here.restart()
+    return here, steps.count
+
+
+STORIES = {
+    "end of day": ([*flat("10:25", "10:36"), *NEAR_THE_CLOSE], ["10:31", "10:32", "10:33", "15:55", "15:56", "15:57"]),
+    "stop": (
+        [*with_bars(flat("10:25", "10:36"), ("10:33", 10.0, 10.0, 9.7, 9.7)), *NEAR_THE_CLOSE],
+        ["10:31", "10:32", "10:33", "10:34", "10:35", "15:55"],
+    ),
+}
+for _bars, _ in STORIES.values():
+    _bars[:] = with_bars(_bars, JUMP)
+
+
+@cache
+def steps_of(story: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return killed_at(Path(folder), *STORIES[story], None)[1]
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_the_step_one_purchase_one_sale_and_a_log_that_agrees_with_the_exchange(
+    tmp_path: Path, story: str, part: int
+) -> None:
+    total = steps_of(story)
+    assert total > 60
+    for fatal in range(1 + part, total + 1, 4):
+        here, _ = killed_at(tmp_path / str(fatal), *STORIES[story], fatal)
+        told = f"killed at step {fatal}: {[event['event'] for event in here.events()]}"
+        bought = [fill for fill in here.fills() if fill[0] == "buy"]
+        assert len(bought) <= 1, told
+        assert here.held() == 0, told
+        assert not here.open_orders(), told
+        assert [trade.qty for trade in here.log.trades] == [5] * len(bought), told
+        assert not any(trade.is_open for trade in here.log.trades), told
+        assert all(
+            trade.exit_reason
+            in (
+                "END_OF_DAY",
+                "STOP_LOSS",
+            )
+            for trade in here.log.trades
+        ), told
+        assert not here.events("foreign_position", "position_gone", "oversold"), told
+        here.check_books()

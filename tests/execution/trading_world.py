@@ -1,0 +1,326 @@
+"""A trader over the embedded exchange: hand-made bars, a simulated clock, the real alpaca-py clients, and a wire that
+loses and garbles chosen answers between them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import requests
+from requests.adapters import BaseAdapter
+
+from paper_exchange import PaperExchange, WsgiAdapter
+from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
+from trading.base.calendar import Session, new_york_calendar
+from trading.base.clock import NEW_YORK, SimulatedClock
+from trading.broker.client import Broker, Clients, connect
+from trading.execution.control_files import Controls
+from trading.execution.entries import EntryPolicy
+from trading.execution.live_feed import fetch, spread_of
+from trading.execution.trader import Trader
+from trading.models.predictor import Prediction
+from trading.records.journal import Journal
+from trading.records.trade_log import Trade, TradeLog
+from trading.rules.entry import EntryRule, Sizing, document_rules
+from trading.rules.exits import ExitRules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paper_exchange.base.wire import Shares
+
+CALENDAR = new_york_calendar()
+KEY, SECRET = "PKTESTKEY0123456789", "s3cr3tS3CR3Ts3cr3t"
+
+
+@dataclass
+class Wire:
+    """The settings of the wire."""
+
+    APCA_API_BASE_URL: str = ORIGIN
+    REQUESTS_PER_MINUTE: int = 180
+    CONNECT_TIMEOUT_SECONDS: float = 3.05
+    READ_TIMEOUT_SECONDS: float = 15.0
+    TRADING_TIMEOUT_SECONDS: float = 5.0
+
+
+class Killed(BaseException):
+    """kill -9: nothing of the process runs after it."""
+
+
+Act = Callable[[requests.PreparedRequest, Callable[[], requests.Response]], requests.Response]
+
+
+def lost_before(request: requests.PreparedRequest, _: Callable[[], requests.Response]) -> requests.Response:
+    raise requests.ConnectionError("connection reset before the request was taken", request=request)
+
+
+def lost_after(request: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
+    send()
+    raise requests.ReadTimeout("the request was taken, its answer was lost", request=request)
+
+
+def killed_before(request: requests.PreparedRequest, _: Callable[[], requests.Response]) -> requests.Response:
+    raise Killed(f"before {request.method} {request.url}")
+
+
+def killed_after(request: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
+    send()
+    raise Killed(f"after {request.method} {request.url}")
+
+
+def page(status: int, body: str, *, taken: bool = False, headers: Mapping[str, str] | None = None) -> Act:
+    """Answer with this, whether the exchange took the request (`taken`) or never saw it."""
+
+    def act(request: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
+        if taken:
+            send()
+        response = requests.Response()
+        response.status_code, response._content, response.url = status, body.encode(), request.url or ""
+        response.request = request
+        response.headers.update(headers or {})
+        return response
+
+    return act
+
+
+def edited(change: Callable[[Any], Any]) -> Act:
+    """Let the exchange answer, and change what it says."""
+
+    def act(_: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
+        response = send()
+        response._content = json.dumps(change(response.json())).encode()
+        return response
+
+    return act
+
+
+def cut_short(_: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
+    response = send()
+    response._content = response.content[: len(response.content) // 2]
+    return response
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose "METHOD /path?query" matches; `times` None: to all of them."""
+
+    pattern: str
+    act: Act
+    times: int | None = 1
+
+
+class Faulty(BaseAdapter):
+    """Stands between `trading.broker.transport.Guarded` and the exchange."""
+
+    def __init__(self, inner: BaseAdapter) -> None:
+        super().__init__()
+        self.inner = inner
+        self.faults: list[Fault] = []
+        self.sent: list[str] = []
+        self.bodies: list[Any] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        line = f"{request.method} {unquote((request.url or '').removeprefix(ORIGIN))}"
+        self.sent.append(line)
+        self.bodies.append(json.loads(request.body) if request.body else None)
+
+        def send() -> requests.Response:
+            self.before()
+            response = self.inner.send(request, *args, **kwargs)
+            self.before()
+            return response
+
+        for fault in self.faults:
+            if re.search(fault.pattern, line) and fault.times != 0:
+                fault.times = None if fault.times is None else fault.times - 1
+                return fault.act(request, send)
+        return send()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def count(self, pattern: str) -> int:
+        """How many requests matched."""
+        return sum(1 for line in self.sent if re.search(pattern, line))
+
+
+@dataclass
+class Script:
+    """A predictor whose signals a test writes down: {"10:31": {"AAA": 0.8}}."""
+
+    signals: Mapping[str, Mapping[str, float]]
+    prices: Mapping[str, float] = field(default_factory=dict)
+    asked: list[datetime] = field(default_factory=list)
+
+    def predict(self, windows: Any, now: datetime) -> list[Prediction]:
+        self.asked.append(now)
+        wanted = self.signals.get(f"{now.astimezone(NEW_YORK):%H:%M}", {})
+        return [prediction(symbol, held, self.prices.get(symbol, 10.0), now) for symbol, held in wanted.items()]
+
+
+def prediction(symbol: str, confidence: float, price: float, now: datetime) -> Prediction:
+    """A prediction as a model would give it."""
+    return Prediction(
+        symbol=symbol,
+        signal=int(confidence >= 0.5),
+        confidence=confidence,
+        price=price,
+        recommendation="BUY" if confidence >= 0.5 else "HOLD",
+        meets_threshold=confidence >= 0.65,
+        timestamp=now,
+        win_probability=confidence - 0.1,
+        model_probability=confidence,
+        bar_time=now,
+        stale=False,
+        model="20180323_200000",
+        features=(0.0,) * 11,
+    )
+
+
+def flat(first: str, last: str, price: float = 10.0) -> list[Row]:
+    """One bar a minute from `first` to `last`, both included, that never moves."""
+    start, end = (datetime.fromisoformat(f"2018-03-26T{text}:00") for text in (first, last))
+    minutes = int((end - start) / timedelta(minutes=1)) + 1
+    return [(f"{start + timedelta(minutes=n):%H:%M}", price, price, price, price) for n in range(minutes)]
+
+
+def with_bars(rows: Iterable[Row], *changed: Row) -> list[Row]:
+    """These bars with some replaced (or added) by their minute."""
+    by_minute = {row[0]: row for row in rows}
+    by_minute.update({row[0]: row for row in changed})
+    return [by_minute[minute] for minute in sorted(by_minute)]
+
+
+class TradingWorld:
+    """One account on one exchange, and the trader of the moment; `restart` abandons it and starts another."""
+
+    def __init__(
+        self,
+        folder: Path,
+        bars: Mapping[str, Mapping[date, Sequence[Row]]],
+        at: datetime,
+        signals: Mapping[str, Mapping[str, float]] | None = None,
+        prices: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.clock = SimulatedClock(at)
+        self.market = HandMade(bars)
+        self.exchange = PaperExchange(self.market, self.clock.now, **options)
+        self.wire = Faulty(WsgiAdapter(self.exchange.app))
+        self.script = Script(signals or {}, prices or {})
+        self.universe: Callable[[Session], list[str]] = lambda session: sorted(bars)
+        self.controls = folder.with_name(f"{folder.name}-controls")
+        self.controls.mkdir(exist_ok=True)
+        self.guards: Sequence[EntryRule] = ()
+        self.widest_spread = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Build a trader as `live_trader.py` does, on whatever the logs folder holds."""
+        self.clients: Clients = connect(Wire(), (KEY, SECRET), self.clock, self.wire)
+        self.broker = Broker(self.clients)
+        self.log = TradeLog(self.folder)
+        self.journal = Journal(self.folder, self.clock)
+        sizing = Sizing(0.01, 5)
+        self.trader = Trader(
+            self.broker,
+            self.log,
+            self.journal,
+            self.clock,
+            CALENDAR,
+            EntryPolicy(
+                (*document_rules(0.65, 1.0, 20.0, 10, sizing), *self.guards),
+                sizing,
+                ExitRules(),
+                partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
+                self.widest_spread,
+            ),
+            market="by-hand",
+            predictor=self.script,
+            fetch=partial(fetch, self.clients.data, feed="iex"),
+            universe=lambda session: self.universe(session),
+            controls=Controls(self.controls),
+        )
+
+    def restart(self) -> None:
+        """Abandon the trader where it is, as a kill would, and start another on the same folder."""
+        self.wire.before = lambda: None
+        self.start()
+        self.trader.take_up()
+
+    # Time
+
+    def at(self, clock: str, day: date | None = None) -> None:
+        self.clock.sleep_until(ny(day or self.today, clock))
+
+    @property
+    def today(self) -> date:
+        return self.clock.now().astimezone(NEW_YORK).date()
+
+    @property
+    def session(self) -> Session:
+        return CALENDAR.session(self.today)
+
+    def tick(self, *minutes: str) -> None:
+        """Tick at two seconds past each minute."""
+        for minute in minutes:
+            self.at(f"{minute}:02")
+            self.trader.tick(self.session, ny(self.today, minute))
+
+    def minutes(self, first: str, last: str) -> None:
+        """Tick every minute from `first` to `last`, both included."""
+        self.tick(*[row[0] for row in flat(first, last)])
+
+    def close_day(self) -> None:
+        """The last tick and the close."""
+        minute = f"{self.session.close.astimezone(NEW_YORK):%H:%M}"
+        self.tick(minute)
+        self.trader.closed(self.session)
+
+    # What there is
+
+    def trade(self, symbol: str = "AAA") -> Trade:
+        """The newest trade of a stock."""
+        return [trade for trade in self.log.trades if trade.symbol == symbol][-1]
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """The audit of every day, or only the events of these names."""
+        found = [
+            json.loads(line) for path in sorted(self.folder.glob("audit_*")) for line in path.read_text().splitlines()
+        ]
+        return [event for event in found if not names or event["event"] in names]
+
+    def open_orders(self, symbol: str = "AAA") -> list[tuple[str, str, float | None]]:
+        """(side, type, price) of the exchange's open orders of a stock."""
+        orders = [order for order in self.exchange.books().orders if order.is_open and order.symbol == symbol]
+        found = [(o.side, o.type, o.stop_price if o.stop_price is not None else o.limit_price) for o in orders]
+        return sorted(((side, kind, None if price is None else float(price)) for side, kind, price in found), key=str)
+
+    def held(self, symbol: str = "AAA") -> Shares:
+        found = self.exchange.books().positions.get(symbol)
+        return 0 if found is None else found.qty
+
+    def fills(self, symbol: str = "AAA") -> Iterator[tuple[str, Shares, Decimal]]:
+        return ((f.side, f.qty, f.price) for f in self.exchange.books().fills if f.symbol == symbol)
+
+    def check_books(self) -> None:
+        """The trade log tells exactly what the exchange's own books tell."""
+        books = self.exchange.books()
+        on_disk = TradeLog(self.folder).trades
+        for symbol in {fill.symbol for fill in books.fills}:
+            bought = sum(fill.qty for fill in books.fills if fill.symbol == symbol and fill.side == "buy")
+            assert bought == sum(trade.qty for trade in on_disk if trade.symbol == symbol), symbol
+            held = sum(trade.qty for trade in on_disk if trade.symbol == symbol and trade.is_open)
+            assert held == (books.positions[symbol].qty if symbol in books.positions else 0), symbol
+        if not books.positions:
+            assert sum((trade.pnl_amount or Decimal(0) for trade in on_disk), Decimal(0)) == books.realised

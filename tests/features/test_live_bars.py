@@ -1,0 +1,169 @@
+"""The minute store: late, repeated, revised, unfinished and impossible bars; windows equal to the history's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.dataset.data_world import session_bars
+from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, ny
+from trading.base.calendar import new_york_calendar
+from trading.features.document import LOOKBACK_BARS, features
+from trading.features.session_bars import OVERLAP, SessionBars
+from trading.market.bars import MINUTE_NS, Bars, from_ns, to_ns
+
+CALENDAR = new_york_calendar()
+SESSION = CALENDAR.session(MONDAY)
+
+
+def wire(bars: Bars) -> list[dict[str, Any]]:
+    columns = zip(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
+    return [
+        {"t": from_ns(t).isoformat().replace("+00:00", "Z"), "o": float(o), "h": h, "l": lo, "c": c, "v": int(v)}
+        for t, o, h, lo, c, v in columns
+    ]
+
+
+def bar(clock: str, price: float = 10.0, **changes: Any) -> dict[str, Any]:
+    plain = {"t": ny(MONDAY, clock).isoformat(), "o": price, "h": price, "l": price, "c": price, "v": 100}
+    return plain | changes
+
+
+def store(*symbols: str) -> SessionBars:
+    return SessionBars(SESSION, symbols or ("AAA",))
+
+
+def closes(bars: SessionBars, symbol: str = "AAA") -> Any:
+    return bars.last_close(symbol)
+
+
+def test_the_first_request_is_the_whole_session_later_ones_what_is_new_and_a_little_before() -> None:
+    bars = store()
+    assert bars.next_request(ny(MONDAY, "10:31:02")) == (SESSION.open, ny(MONDAY, "10:31:02"))
+    bars.take({}, ny(MONDAY, "10:31:02"))
+    assert bars.next_request(ny(MONDAY, "10:32:02")) == (ny(MONDAY, "10:31:02") - OVERLAP, ny(MONDAY, "10:32:02"))
+    assert bars.next_request(ny(MONDAY, "16:00:02"))[1] < SESSION.close
+
+
+def test_a_bar_counts_once_it_is_over_and_inside_the_session() -> None:
+    bars = store()
+    bars.take({"AAA": [bar("09:29"), bar("10:30", 11.0), bar("10:31", 12.0)]}, ny(MONDAY, "10:31:59"))
+    assert closes(bars) == 11.0
+    bars.take({"AAA": [bar("10:31", 12.0), bar("16:00", 13.0)]}, ny(MONDAY, "16:05"))
+    assert closes(bars) == 12.0
+    assert bars.newest_start() == ny(MONDAY, "10:31")
+
+
+def test_a_half_day_ends_at_one() -> None:
+    half = SessionBars(CALENDAR.session(HALF_DAY), ("AAA",))
+    late = {"t": ny(HALF_DAY, "13:00").isoformat(), "o": 1, "h": 1, "l": 1, "c": 1, "v": 1}
+    half.take({"AAA": [late]}, ny(HALF_DAY, "13:30"))
+    assert half.last_close("AAA") is None
+
+
+def test_late_repeated_and_revised_bars() -> None:
+    bars = store()
+    bars.take({"AAA": [bar("10:00", 1.0), bar("10:02", 3.0)]}, ny(MONDAY, "10:03"))
+    bars.take({"AAA": [bar("10:01", 2.0), bar("10:02", 3.0)]}, ny(MONDAY, "10:04"))
+    assert bars.revised == 0 and closes(bars) == 3.0
+    bars.take({"AAA": [bar("10:02", 3.5)]}, ny(MONDAY, "10:05"))
+    assert bars.revised == 1 and closes(bars) == 3.5
+    assert bars._count[0] == 3
+
+
+BAD: list[Any] = [
+    bar("10:01", h=9.0),
+    bar("10:01", l=11.0),
+    bar("10:01", l=0.0),
+    bar("10:01", -1.0),
+    bar("10:01", v=-1),
+    bar("10:01", c=float("nan")),
+    bar("10:01", o=None),
+    bar("10:01", o="ten"),
+    bar("10:01", o=[1.0]),
+    bar("10:01", o=10**400),
+    bar("10:01:30"),
+    bar("10:01", t="yesterday"),
+    bar("10:01", t=None),
+    bar("10:01", t="2018-03-26T10:01:00"),
+    {"t": ny(MONDAY, "10:01").isoformat()},
+    None,
+    "bar",
+    7,
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_one_bad_bar_is_refused_and_keeps_no_other_out(bad: Any) -> None:
+    bars = store("AAA", "BBB")
+    bars.take({"AAA": [bar("10:00"), bad, bar("10:02", 11.0)], "BBB": [bar("10:00", 5.0)]}, ny(MONDAY, "10:04"))
+    assert (closes(bars), closes(bars, "BBB"), bars.refused) == (11.0, 5.0, 1)
+    assert bars.next_request(ny(MONDAY, "10:05"))[0] == ny(MONDAY, "09:59")
+
+
+@pytest.mark.parametrize("reply", [None, {}, {"AAA": None}, {"AAA": []}, {"ZZZ": [bar("10:00")]}, {"AAA": 7}])
+def test_nothing_is_nothing(reply: Any) -> None:
+    bars = store()
+    bars.take(reply, ny(MONDAY, "10:04"))
+    assert closes(bars) is None and bars.newest_start() is None and len(bars.windows()) == 0
+
+
+def test_a_price_from_before_an_instant_is_not_given_for_it() -> None:
+    bars = store()
+    bars.take({"AAA": [bar("10:00")]}, ny(MONDAY, "10:04"))
+    assert bars.last_close("AAA", ny(MONDAY, "10:01")) == 10.0  # it closed then
+    assert bars.last_close("AAA", ny(MONDAY, "10:01:00.000001")) is None
+    assert bars.last_close("ZZZ") is None
+
+
+def test_a_flood_of_bars_has_no_end_but_the_session() -> None:
+    bars = store()
+    flood = [bar("09:30", t=(SESSION.open + timedelta(seconds=n)).isoformat()) for n in range(0, 390 * 60, 20)]
+    bars.take({"AAA": flood}, ny(MONDAY, "16:05"))
+    assert bars._count[0] == 390 and bars.refused == 2 * 389  # what ends after the close is passed over
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_in_whatever_order_and_however_often_they_come_windows_and_features_are_the_historys_to_the_bit(
+    data: st.DataObject,
+) -> None:
+    thin = data.draw(st.sampled_from([0.0, 0.3, 0.8]))
+    history = {name: session_bars(SESSION, seed, thin=thin) for seed, name in enumerate(("AAA", "BBB", "CCC"))}
+    minute = data.draw(st.integers(1, 390))
+    now = SESSION.open + timedelta(minutes=minute, seconds=2)
+    bars = SessionBars(SESSION, tuple(history))
+    rows = [(name, row) for name, one in history.items() for row in wire(one)]
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    sent = [rows[place] for place in random.permutation(len(rows))] + [
+        rows[p] for p in random.integers(0, len(rows), 50)
+    ]
+    for part in range(0, len(sent), 97):
+        reply: dict[str, list[Any]] = {}
+        for name, row in sent[part : part + 97]:
+            reply.setdefault(name, []).append(row)
+        bars.take(reply, now)
+    found = bars.windows()
+    over = {name: one.take(one.start + MINUTE_NS <= to_ns(now)) for name, one in history.items()}
+    assert found.symbols == tuple(name for name, one in over.items() if len(one) >= LOOKBACK_BARS)
+    assert bars.revised == 0 == bars.refused
+    live = features(*found.ohlcv)[0] if len(found) else np.empty((0, 11))
+    for place, name in enumerate(found.symbols):
+        one = over[name].take(slice(-LOOKBACK_BARS, None))
+        columns = (one.open, one.high, one.low, one.close, one.volume)
+        assert found.start[place] == one.start[-1]
+        for mine, column in zip(found.ohlcv[:, :, place], columns, strict=True):
+            assert mine.tobytes() == column.tobytes()
+        assert live[place].tobytes() == features(*columns)[-1].tobytes()
+
+
+def test_a_session_has_nothing_of_another() -> None:
+    bars = store()
+    yesterday = {"t": ny(TUESDAY, "10:00").isoformat(), "o": 1, "h": 1, "l": 1, "c": 1, "v": 1}
+    bars.take({"AAA": [yesterday]}, ny(TUESDAY, "11:00"))
+    assert closes(bars) is None

@@ -1,0 +1,291 @@
+"""Past trades teach: real fills in place of simulated ones, as of the evening, never across markets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.app.test_ml_trainer import MARKET, SESSIONS, evening, fill, settings
+from tests.learning.learning_rows import FEW_TREES
+from trading.app.retrain import retrain, training_settings
+from trading.base.clock import NEW_YORK
+from trading.base.market_folders import MarketId, claim
+from trading.dataset.dataset import Dataset, Rows
+from trading.learning.fitting import fit, probabilities, rows_to_fit, thin, weight_of
+from trading.learning.past_trades import PastTrade, PastTrades, TaughtRows, past_trades, taught
+from trading.learning.train import train
+from trading.market.bars import from_ns
+from trading.records.journal import new_york_time
+from trading.records.trade_log import Trade
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COST = 0.001
+BUSHY = replace(FEW_TREES, n_estimators=60, forest_max_samples=0.8, forest_min_samples_leaf=10)
+"""Trees deep enough for some thousand rows; the defaults are for a hundred times as many."""
+
+
+def made_up(sessions: int = 6, symbols: int = 10, minutes: int = 120, seed: int = 3) -> Rows:
+    """Stocks that differ in price and in nothing else; a third of the rows win, whatever the features."""
+    random = np.random.default_rng(seed)
+    n = sessions * symbols * minutes
+    session = np.repeat(np.datetime64("2018-03-01") + np.arange(sessions), symbols * minutes)
+    symbol = np.tile(np.repeat(np.arange(symbols, dtype=np.int32), minutes), sessions)
+    start = session.astype("datetime64[ns]").astype(np.int64) + np.tile(
+        (14 * 60 + 30 + np.arange(minutes)) * 60 * 10**9, sessions * symbols
+    )
+    X = random.normal(size=(n, 11))
+    price = 2.0 + 1.5 * symbol + 0.2 * random.normal(size=n)
+    X[:, [0, 1, 2, 3, 5, 10]] = price[:, None] + 0.01 * random.normal(size=(n, 6))
+    label = (random.random(n) < 1 / 3).astype(np.int8)
+    names = tuple(f"S{i:02}" for i in range(symbols))
+    return Rows(names, symbol, session, start, X, np.where(label == 1, 4.0, -2.0), label)
+
+
+def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1) -> list[PastTrade]:
+    """Trades on `count` random rows of a stock."""
+    places = np.random.default_rng(seed).choice(np.flatnonzero(rows.symbol == symbol), count, replace=False)
+    return [PastTrade(rows.symbols[symbol], int(rows.start[i]), rows.X[i], outcome) for i in places]
+
+
+# Among the rows
+
+
+def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
+    rows = made_up()
+    trades = trades_on(rows, 3, 7, 3.21)
+    new, entered = taught(rows, PastTrades(tuple(trades)), 2.5, COST)
+    assert isinstance(new, TaughtRows)
+    assert new.past.sum() == 7
+    assert (new.weight[new.past] == 2.5).all() and (new.weight[~new.past] == 1.0).all()
+    assert (new.outcome[new.past] == 3.21).all() and (new.label[new.past] == 1).all()
+    assert {(int(s), int(t)) for s, t in zip(new.symbol[new.past], new.start[new.past], strict=True)} == {
+        (3, trade.start) for trade in trades
+    }
+    assert np.array_equal(new.outcome[~new.past], rows.outcome[~new.past])
+    assert np.array_equal(new.X, rows.X)
+    changed = int((rows.label[new.past] == 0).sum())
+    assert entered == {
+        "weight": 2.5, "entered": 7, "replaced": 7, "added": 0, "labels_changed": changed, "left_out": {}
+    }  # fmt: skip
+
+
+def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place() -> None:
+    rows = made_up()
+    (trade,) = trades_on(rows, 3, 1, -1.0)
+    missing = (rows.symbol == 3) & (rows.start == trade.start)
+    new, entered = taught(rows.take(~missing), PastTrades((trade,)), 1.0, COST)
+    assert (entered["replaced"], entered["added"]) == (0, 1)
+    assert np.array_equal(new.start, rows.start)
+    assert np.array_equal(new.symbol, rows.symbol)
+    assert new.outcome[missing] == -1.0
+
+
+def test_weight_0_switches_it_off_and_no_trade_changes_nothing() -> None:
+    rows = made_up()
+    trades = PastTrades(tuple(trades_on(rows, 3, 7, 3.21)))
+    assert taught(rows, trades, 0.0, COST)[0] is rows
+    assert taught(rows, PastTrades(), 1.0, COST)[0] is rows
+
+
+def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> None:
+    rows = made_up()
+    (trade,) = trades_on(rows, 3, 1, 1.0)
+    others = PastTrades((replace(trade, start=trade.start - 40 * 86_400 * 10**9), replace(trade, symbol="ELSE")))
+    same, entered = taught(rows, others, 1.0, COST)
+    assert same is rows
+    assert entered["left_out"] == {"its session is not among the rows": 1, "its stock is not among the rows": 1}
+
+
+def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
+    rows = made_up()
+    for outcome, label in ((0.1000001, 1), (0.0999999, 0), (0.0, 0), (-2.0, 0)):
+        new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, COST)
+        assert isinstance(new, TaughtRows)
+        assert new.label[new.past] == label
+
+
+# In fitting
+
+
+def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
+    rows = made_up()
+    new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, COST)
+    assert isinstance(new, TaughtRows)
+    chosen = rows_to_fit(new, 8)
+    assert chosen[new.past].all()
+    assert np.array_equal(chosen & ~new.past, thin(rows.symbol, rows.session, 8) & ~new.past)
+    weight = weight_of(new, chosen)
+    assert weight is not None and sorted(set(weight)) == [1.0, 5.0]
+    one, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, COST)
+    assert weight_of(one, chosen) is None  # as any row: the very model that unweighted rows give
+
+
+@pytest.mark.parametrize("kind", ["random_forest", "gradient_boosting"])
+def test_a_weight_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> None:
+    """Not to the bit (bootstrap and bins differ), but the probabilities move the same way and about as far."""
+    rows = made_up(symbols=3)
+    chosen = replace(BUSHY, kind=kind, n_estimators=10)
+    heavy = np.where(rows.symbol == 1, 2.0, 1.0)
+    twice = np.concatenate([np.arange(len(rows)), np.flatnonzero(rows.symbol == 1)])
+    label = np.where(rows.symbol == 1, 0, rows.label).astype(np.int8)
+    label[::5] = rows.label[::5]
+    weighted = probabilities(*fit(rows.X, label, chosen, heavy), rows.X)
+    repeated = probabilities(*fit(rows.X[twice], label[twice], chosen), rows.X)
+    plain = probabilities(*fit(rows.X, label, chosen), rows.X)
+    assert not np.array_equal(weighted, plain)
+    inside = rows.symbol == 1
+    assert weighted[inside].mean() == pytest.approx(repeated[inside].mean(), abs=0.02)
+
+
+def mean_by_stock(rows: Rows, past: PastTrades, weight: float) -> np.ndarray:
+    """Mean probability of each stock on the newest session, by a model of all before it."""
+    new, _ = taught(rows, past, weight, COST)
+    earlier = rows.session < rows.session.max()
+    chosen = rows_to_fit(new, 8) & earlier
+    model = fit(new.X[chosen], new.label[chosen], BUSHY, weight_of(new, chosen))
+    p = probabilities(*model, rows.X[~earlier])
+    return np.array([p[rows.symbol[~earlier] == i].mean() for i in range(len(rows.symbols))])
+
+
+def test_the_model_learns_to_avoid_a_stock_whose_fills_were_bad() -> None:
+    """A stock that has a price range of its own; its trades all lost, where the simulation had a third of them win.
+
+    The eleven features name a stock by its price alone: what is learnt is to avoid this price.
+    """
+    rows = made_up(sessions=8)
+    bad = 4
+    past = PastTrades(tuple(t for t in trades_on(rows, bad, 60, -2.3) if t.start < rows.start.max() - 86_400 * 10**9))
+    without, light, heavy = (mean_by_stock(rows, past, weight) for weight in (0.0, 1.0, 10.0))
+    others = np.arange(len(rows.symbols)) != bad
+    assert light[bad] < without[bad] - 0.05
+    assert heavy[bad] < light[bad] - 0.05
+    assert heavy[bad] < 0.5 * heavy[others].mean()
+    neighbours = np.isin(np.arange(len(rows.symbols)), [bad - 1, bad + 1])
+    assert abs(light[others & ~neighbours] - without[others & ~neighbours]).max() < 0.1
+
+
+# From the logs
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> dict[str, Path]:
+    folders = {name: tmp_path / name for name in ("data", "models", "logs")}
+    fill(folders["data"], SESSIONS[:6])
+    claim(folders["logs"], MARKET)
+    return folders
+
+
+def write_trades(folder: Path, rows: Rows, places: list[int], **changes: Any) -> None:
+    """Trades on these rows as the trader writes them, each with its prediction."""
+    by_day: dict[date, list[Trade]] = {}
+    for i in places:
+        bar = from_ns(int(rows.start[i]))
+        decided = bar + timedelta(minutes=1, seconds=2)
+        trade = Trade(
+            symbol=rows.symbols[rows.symbol[i]],
+            qty=5,
+            entry_price=Decimal("10.00"),
+            entry_time=decided + timedelta(seconds=1),
+            confidence=0.7,
+            stop_loss=Decimal("9.80"),
+            take_profit=Decimal("10.40"),
+            exit_price=Decimal("9.70"),
+            exit_time=decided + timedelta(minutes=5),
+            exit_reason="STOP_LOSS",
+            decision_time=decided,
+            market=MARKET.slug,
+        )
+        trade = replace(trade, **changes)
+        by_day.setdefault(trade.day, []).append(trade)
+        line = {
+            "symbol": trade.symbol,
+            "timestamp": new_york_time(decided),
+            "bar_time": new_york_time(bar),
+            "features": rows.X[i].tolist(),
+        }
+        with open(folder / f"predictions_{trade.day}.jsonl", "a") as file:
+            file.write(json.dumps({**line, "symbol": "ELSE"}) + "\n" + json.dumps(line) + "\n")
+    for day, trades in by_day.items():
+        (folder / f"trades_{day}.json").write_text(json.dumps([trade.as_json() for trade in trades]))
+
+
+def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(world: dict[str, Path]) -> None:
+    rows = Dataset(world["data"]).load()
+    places = [10, 500, 900]
+    write_trades(world["logs"], rows, places)
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    assert [(t.symbol, t.start, t.outcome) for t in found.trades] == [
+        (rows.symbols[rows.symbol[i]], int(rows.start[i]), pytest.approx(-3.0)) for i in places
+    ]
+    assert all(np.array_equal(t.X, rows.X[i]) for t, i in zip(found.trades, places, strict=True))
+    chosen = settings(LOGS_DIR=world["logs"], TRAINING_REPORT=False)
+    model, _ = retrain(world["data"], world["models"], chosen, evening(SESSIONS[5]))
+    entered = model.metrics["past_trades"]
+    assert (entered["entered"], entered["replaced"], entered["weight"]) == (3, 3, 1.0)
+    assert model.metrics["rows"]["fitted"] <= int(thin(rows.symbol, rows.session, 2).sum()) + 3
+    off, _ = retrain(
+        world["data"],
+        world["models"],
+        settings(LOGS_DIR=world["logs"], PAST_TRADE_WEIGHT=0, TRAINING_REPORT=False),
+        evening(SESSIONS[5]),
+    )
+    plain = train(rows, training_settings(chosen))
+    assert off.metrics["figures"] == plain.about["figures"]
+    assert off.metrics["past_trades"]["entered"] == 0
+
+
+def test_a_trade_of_the_future_and_one_still_open_do_not_teach(world: dict[str, Path]) -> None:
+    rows = Dataset(world["data"]).load()
+    i = int(np.flatnonzero(rows.session == rows.sessions[2])[100])
+    write_trades(world["logs"], rows, [i])
+    closed = from_ns(int(rows.start[i])) + timedelta(minutes=6, seconds=2)
+    assert not past_trades(world["logs"], MARKET.slug, closed).trades
+    assert past_trades(world["logs"], MARKET.slug, closed).left_out == {"not closed yet": 1}
+    assert len(past_trades(world["logs"], MARKET.slug, closed + timedelta(seconds=1)).trades) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"exit_price": None, "exit_time": None}, "not closed yet"),
+        ({"market": "bars-other"}, "of another market"),
+        ({"decision_time": None}, "without the instant of its decision"),
+        ({"decision_time": datetime(2018, 3, 19, 9, 31, tzinfo=NEW_YORK)}, "its prediction is not in the logs"),
+        ({"exit_time": datetime(2018, 3, 20, 4, 0, tzinfo=NEW_YORK)}, "held over night"),
+    ],
+)
+def test_what_does_not_teach_is_counted_by_reason(world: dict[str, Path], changes: dict[str, Any], reason: str) -> None:
+    write_trades(world["logs"], Dataset(world["data"]).load(), [10], **changes)
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    assert not found.trades
+    assert found.left_out == {reason: 1}
+
+
+def test_logs_of_another_market_or_none_at_all_do_not_teach(world: dict[str, Path], tmp_path: Path) -> None:
+    write_trades(world["logs"], Dataset(world["data"]).load(), [10])
+    now = evening(SESSIONS[5])
+    assert not past_trades(world["logs"], "bars-other", now).trades
+    assert past_trades(tmp_path / "nowhere", MARKET.slug, now) == PastTrades()
+    other = tmp_path / "other"
+    claim(other, MarketId("bars-other", "another"))
+    write_trades(other, Dataset(world["data"]).load(), [10])
+    assert not past_trades(other, MARKET.slug, now).trades
+
+
+def test_damaged_logs_cost_their_own_trades_only(world: dict[str, Path]) -> None:
+    rows = Dataset(world["data"]).load()
+    write_trades(world["logs"], rows, [10])
+    (world["logs"] / "trades_2018-03-20.json").write_text("[{")
+    with open(world["logs"] / f"predictions_{SESSIONS[0].date}.jsonl", "a") as file:
+        file.write('{"torn')
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    assert len(found.trades) == 1
+    assert found.left_out == {"trades_2018-03-20.json is no trade log": 1}

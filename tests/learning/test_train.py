@@ -1,0 +1,418 @@
+"""Learning: it does not fool itself, and the same input gives the same bits."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits
+
+from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from trading.base.errors import DataError
+from trading.features.document import FEATURES
+from trading.learning.calibration import Calibration, fit_calibration, win_probability
+from trading.learning.metrics import at_threshold, evaluate, interval_over_sessions, number, reliability, shows_skill
+from trading.learning.train import (
+    TrainingSettings,
+    challenge,
+    fit,
+    out_of_sample,
+    probabilities,
+    split_by_session,
+    thin,
+    train,
+)
+
+if TYPE_CHECKING:
+    from trading.learning.fitting import Kind
+
+
+def settings_of(kind: Kind) -> TrainingSettings:
+    return replace(FEW_TREES, kind=kind)
+
+
+# Split
+
+
+@given(st.lists(st.integers(736_000, 736_040), min_size=1, max_size=200), st.floats(0.05, 0.5))
+def test_no_session_is_on_both_sides_and_the_newest_are_tested(days: list[int], test_size: float) -> None:
+    session = np.array(days, dtype=np.int64)
+    count = len(set(days))
+    if count < 2:
+        with pytest.raises(DataError, match="1 session"):
+            split_by_session(session, test_size)
+        return
+    train_rows, test_rows = split_by_session(session, test_size)
+    assert (train_rows ^ test_rows).all()
+    assert train_rows.any()
+    assert test_rows.any()
+    assert session[train_rows].max() < session[test_rows].min()
+    assert len(set(session[test_rows])) == max(1, round(test_size * count))
+
+
+def test_thirty_sessions_train_on_24_and_test_on_6() -> None:
+    session = np.repeat(np.datetime64("2018-02-16") + np.arange(30), 3)
+    train_rows, test_rows = split_by_session(session)
+    assert (len(np.unique(session[train_rows])), len(np.unique(session[test_rows]))) == (24, 6)
+
+
+# Thinning
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 40)), max_size=8, unique_by=lambda g: g[:2]
+    ),
+    st.integers(1, 10),
+)
+def test_rows_are_thinned_and_stocks_are_not(groups: list[tuple[int, int, int]], every: int) -> None:
+    groups.sort()
+    session = np.repeat([g[0] for g in groups], [g[2] for g in groups]).astype(np.int64)
+    symbol = np.repeat([g[1] for g in groups], [g[2] for g in groups]).astype(np.int32)
+    kept = thin(symbol, session, every)
+    assert kept.shape == symbol.shape
+    for day, stock, size in groups:
+        inside = (session == day) & (symbol == stock)
+        assert size // every <= int(kept[inside].sum()) <= -(-size // every)
+        positions = np.flatnonzero(kept[inside])
+        assert (np.diff(positions) == every).all()
+
+
+def test_thinning_leaves_no_minute_of_the_day_out() -> None:
+    rows = made_up_rows(sessions=2, symbols=8, minutes=40)
+    kept = thin(rows.symbol, rows.session, 8)
+    minute = np.tile(np.arange(40), 16)
+    assert set(minute[kept]) == set(range(40))
+
+
+# Fitting and predicting
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_rows_and_settings_give_the_same_bytes_on_any_number_of_threads(kind: Kind) -> None:
+    rows = made_up_rows()
+    first = fit(rows.X, rows.label, settings_of(kind))
+    with threadpool_limits(2):
+        second = fit(rows.X, rows.label, settings_of(kind))
+    assert pickle.dumps(first) == pickle.dumps(second)
+    assert not np.array_equal(
+        probabilities(*first, rows.X), probabilities(*fit(rows.X[::2], rows.label[::2], settings_of(kind)), rows.X)
+    )
+
+
+def test_another_seed_gives_another_forest() -> None:
+    rows = made_up_rows()
+    one, other = (fit(rows.X, rows.label, replace(FEW_TREES, seed=seed)) for seed in (1, 2))
+    assert not np.array_equal(probabilities(*one, rows.X), probabilities(*other, rows.X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kind: Kind) -> None:
+    rows = made_up_rows()
+    scaler, model = fit(rows.X, rows.label, settings_of(kind))
+    batch = probabilities(scaler, model, rows.X)
+    alone = np.concatenate([probabilities(scaler, model, rows.X[i : i + 1]) for i in range(100)])
+    assert np.array_equal(batch[:100], alone)
+    assert np.array_equal(batch[5::7], probabilities(scaler, model, rows.X[5::7]))  # not contiguous
+    assert np.array_equal(batch, model.predict_proba(scaler.transform(rows.X))[:, 1])
+    assert batch.dtype == np.float64
+    assert probabilities(scaler, model, rows.X[:0]).shape == (0,)
+
+
+def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
+    rows = made_up_rows()
+    scaler, model = fit(rows.X, rows.label, FEW_TREES)
+    for bad in (np.nan, np.inf):
+        X = rows.X[:3].copy()
+        X[1, 4] = bad
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            probabilities(scaler, model, X)
+
+
+def test_one_label_only_is_an_error_that_says_so() -> None:
+    rows = made_up_rows(sessions=3)
+    lost = replace(rows, label=np.zeros_like(rows.label))
+    with pytest.raises(DataError, match=r"all \d+ rows to train on have the label 0"):
+        train(lost, FEW_TREES)
+    with pytest.raises(DataError, match="no rows"):
+        fit(rows.X[:0], rows.label[:0], FEW_TREES)
+
+
+@pytest.mark.parametrize("column", ["X", "outcome"])
+def test_an_unknown_value_is_refused_before_training(column: str) -> None:
+    rows = made_up_rows(sessions=3)
+    values = getattr(rows, column).copy()
+    values[500] = np.nan
+    with pytest.raises(DataError, match=r"1 row.* the first on 2018-03-02"):
+        train(replace(rows, **{column: values}), FEW_TREES)
+
+
+# It cannot fool itself
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: Kind) -> None:
+    """A scaler fitted on all rows, or a split that is not by session, would carry these numbers into the model."""
+    rows = made_up_rows()
+    newest = rows.session == rows.session.max()
+    strange = replace(
+        rows,
+        X=np.where(newest[:, None], rows.X * 1e12, rows.X),
+        label=np.where(newest, 1 - rows.label, rows.label).astype(np.int8),
+    )
+    one, other = train(rows, settings_of(kind)), train(strange, settings_of(kind))
+    figures, strange_figures = (trained.about["figures"]["by_session"] for trained in (one, other))
+    assert len(figures) == 2
+    assert figures[0] == strange_figures[0]
+    assert figures[1] != strange_figures[1]
+
+
+def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
+    rows = made_up_rows()
+    sampled = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row)
+    training, testing = split_by_session(rows.session)
+    known = out_of_sample(rows, training & sampled, FEW_TREES)
+    assert known is not None
+    scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], FEW_TREES)
+    judged = win_probability(
+        probabilities(scaler, model, rows.X[testing]), fit_calibration(known, rows.label[training & sampled])
+    )
+    calibrated = train(rows, FEW_TREES).about["figures"]["calibrated"]
+    assert calibrated["log_loss"] == pytest.approx(log_loss(rows.label[testing], judged), abs=1e-12)
+
+
+def test_a_session_says_nothing_about_its_own_probabilities_out_of_sample() -> None:
+    rows = made_up_rows(sessions=8)
+    everything = np.ones(len(rows.label), dtype=np.bool_)
+    block = np.isin(rows.session, np.unique(rows.session)[2:4])  # four blocks of two sessions
+    turned = replace(rows, label=np.where(block, 1 - rows.label, rows.label).astype(np.int8))
+    one, other = (out_of_sample(some, everything, FEW_TREES) for some in (rows, turned))
+    assert one is not None
+    assert other is not None
+    assert np.array_equal(one[block], other[block])
+    assert not np.array_equal(one[~block], other[~block])
+
+
+def test_a_planted_pattern_is_found_and_noise_is_not() -> None:
+    found = train(made_up_rows(sessions=15), FEW_TREES).about["figures"]
+    assert found["roc_auc"] > 0.7
+    assert found["shows_skill"]
+    assert found["log_loss"] < found["always_no"]["log_loss"]
+    noise = train(made_up_rows(sessions=15, strength=0.0), FEW_TREES).about["figures"]
+    assert abs(noise["roc_auc"] - 0.5) < 0.05
+    assert not noise["shows_skill"]
+
+
+def test_what_is_published_is_the_model_of_all_rows() -> None:
+    rows = made_up_rows(sessions=5)
+    trained = train(rows, FEW_TREES)
+    kept = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row)
+    expected = probabilities(*fit(rows.X[kept], rows.label[kept], FEW_TREES), rows.X)
+    assert np.array_equal(probabilities(trained.scaler, trained.model, rows.X), expected)
+    assert trained.trained_through == date(2018, 3, 5)
+    assert trained.about["rows"] == {"all": 2000, "train": 1600, "test": 400, "fitted": 1000}
+
+
+def finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and finite(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(finite(item) for item in value)
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (int, str, bool)
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.65, 0.999999])
+def test_figures_are_plain_numbers_or_null(threshold: float) -> None:
+    rows = made_up_rows(sessions=3)
+    newest = rows.session == rows.session.max()
+    one_sided = replace(rows, label=np.where(newest, 0, rows.label).astype(np.int8))
+    about = train(one_sided, replace(FEW_TREES, min_confidence=threshold)).about
+    assert finite(about)
+    assert about["figures"]["roc_auc"] is None
+    assert about["figures"]["roc_auc_interval_over_sessions"] is None
+    assert not about["figures"]["shows_skill"]
+
+
+# Figures
+
+
+def test_a_figure_that_is_not_finite_is_null() -> None:
+    assert [number(value) for value in (np.float64(0.5), 3, np.nan, np.inf)] == [0.5, 3.0, None, None]
+
+
+def test_figures_at_a_threshold_by_hand() -> None:
+    p = np.array([0.9, 0.65, 0.6, 0.2, 0.1])
+    y = np.array([1, 0, 1, 0, 0], dtype=np.int8)
+    outcome = np.array([4.0, -2.0, 1.0, -1.0, 0.05])
+    assert at_threshold(p, y, outcome, 0.65, 0.001) == {
+        "threshold": 0.65,
+        "signals": 2,
+        "won": 1,
+        "accuracy": 0.6,
+        "precision": 0.5,
+        "recall": 0.5,
+        "mean_outcome_after_cost_pct": pytest.approx(0.9),
+    }
+    nothing = at_threshold(p, np.zeros(5, dtype=np.int8), outcome, 0.95, 0.001)
+    assert nothing["signals"] == 0
+    assert nothing["precision"] is nothing["recall"] is nothing["mean_outcome_after_cost_pct"] is None
+
+
+def test_always_no_says_the_base_rate_of_the_training_part() -> None:
+    y = np.array([1, 0, 0, 0], dtype=np.int8)
+    session = np.array([1, 1, 2, 2])
+    p = np.array([0.4, 0.3, 0.2, 0.1])
+    figures = evaluate(p, None, y, np.zeros(4), session, base_rate=0.5, min_confidence=0.65, cost=0.0)
+    assert figures["always_no"]["accuracy"] == 0.75
+    assert figures["always_no"]["log_loss"] == pytest.approx(math.log(2))
+    assert figures["always_no"]["brier"] == 0.25
+    assert figures["calibrated"] is None
+    assert [day["roc_auc"] for day in figures["by_session"]] == [1.0, None]
+
+
+def test_reliability_counts_every_row_once() -> None:
+    p = np.array([0.0, 0.05, 0.1, 0.55, 0.99, 1.0])
+    y = np.array([0, 1, 0, 1, 1, 1], dtype=np.int8)
+    table = reliability(p, y)
+    assert [(band["from"], band["rows"], band["won"]) for band in table] == [
+        (0.0, 2, 0.5),
+        (0.1, 1, 0.0),
+        (0.5, 1, 1.0),
+        (0.9, 2, 1.0),
+    ]
+
+
+def test_the_interval_is_students_over_sessions() -> None:
+    interval = interval_over_sessions([0.5, 0.6, None, 0.7])
+    half = 4.302652729911275 * 0.1 / math.sqrt(3)  # t(0.975, 2 degrees of freedom), by the table
+    assert interval == pytest.approx([0.6 - half, 0.6 + half])
+    assert not shows_skill(interval)
+    assert interval_over_sessions([0.6]) is None
+    assert shows_skill([0.501, 0.6])
+
+
+# Calibration
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(0, 1)), min_size=1, max_size=60))
+def test_calibration_keeps_the_order_and_stays_finite(points: list[tuple[float, int]]) -> None:
+    p = np.array([point[0] for point in points])
+    y = np.array([point[1] for point in points], dtype=np.int8)
+    calibration = fit_calibration(p, y)
+    assert calibration.a >= 0.0
+    honest = win_probability(np.sort(p), calibration)
+    assert ((honest >= 0.0) & (honest <= 1.0)).all()
+    assert (np.diff(honest) >= -1e-12).all()
+    assert Calibration.from_json({"a": calibration.a, "b": calibration.b}) == calibration
+
+
+def test_an_overconfident_model_is_taken_back() -> None:
+    random = np.random.default_rng(3)
+    log_odds = random.normal(size=20_000)
+    y = (random.uniform(size=20_000) < 1.0 / (1.0 + np.exp(-log_odds))).astype(np.int8)
+    overconfident = 1.0 / (1.0 + np.exp(-(3.0 * log_odds + 0.6)))
+    calibration = fit_calibration(overconfident, y)
+    assert calibration.a == pytest.approx(1 / 3, abs=0.02)
+    assert calibration.b == pytest.approx(-0.2, abs=0.05)
+    assert log_loss(y, win_probability(overconfident, calibration)) < log_loss(y, overconfident) - 0.1
+
+
+def test_a_model_that_ranks_backwards_is_worth_the_base_rate() -> None:
+    p = np.linspace(0.1, 0.9, 100)
+    calibration = fit_calibration(p, (p < 0.3).astype(np.int8))
+    assert calibration.a == 0.0
+    assert win_probability(p, calibration) == pytest.approx(np.full(100, 26 / 102))
+
+
+def test_calibrated_probabilities_have_the_same_bits_alone_and_in_a_batch() -> None:
+    p = np.random.default_rng(1).uniform(size=1001)
+    calibration = Calibration(0.37, -0.21)
+    batch = win_probability(p, calibration)
+    assert np.array_equal(batch, np.concatenate([win_probability(p[i : i + 1], calibration) for i in range(1001)]))
+    assert np.array_equal(batch[::3], win_probability(p[::3], calibration))
+
+
+@pytest.mark.parametrize(
+    "stored", [{"a": -0.1, "b": 0.0}, {"a": float("nan"), "b": 0.0}, {"a": 1.0}, {"a": None, "b": 1}]
+)
+def test_a_calibration_that_cannot_be_is_refused(stored: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Calibration.from_json(stored)
+
+
+# Champion and challenger
+
+
+@dataclass(frozen=True)
+class InService:
+    timestamp: str
+    trained_through: date
+    scaler: Any
+    model: Any
+    features: tuple[str, ...] = FEATURES
+
+
+def in_service(rows: MadeUpRows, settings: TrainingSettings = FEW_TREES) -> InService:
+    trained = train(rows, settings)
+    return InService("20180308_200000", trained.trained_through, trained.scaler, trained.model)
+
+
+def test_the_first_model_goes_into_service() -> None:
+    decision = challenge(None, made_up_rows(sessions=3), FEW_TREES)
+    assert decision.in_service
+    assert "first model" in decision.reason
+    assert decision.challenger_log_loss is None
+
+
+def test_a_champion_that_has_seen_the_newest_session_cannot_be_judged_on_it() -> None:
+    rows = made_up_rows(sessions=5)
+    decision = challenge(in_service(rows), rows, FEW_TREES)
+    assert not decision.in_service
+    assert "has seen the newest session 2018-03-05" in decision.reason
+    assert decision.champion == "20180308_200000"
+    assert decision.champion_log_loss is None
+
+
+def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
+    rows = made_up_rows()
+    newest = rows.session == rows.session.max()
+    champion = in_service(made_up_rows(sessions=5))
+    decision = challenge(champion, rows, FEW_TREES)
+    kept = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row) & ~newest
+    unseen = fit(rows.X[kept], rows.label[kept], FEW_TREES)
+    assert decision.judged_on == date(2018, 3, 10)
+    assert decision.rows == newest.sum()
+    for figure, (scaler, model) in (
+        (decision.challenger_log_loss, unseen),
+        (decision.champion_log_loss, (champion.scaler, champion.model)),
+    ):
+        expected = log_loss(rows.label[newest], probabilities(scaler, model, rows.X[newest]))
+        assert figure == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None:
+    rows = made_up_rows()
+    earlier = rows.take(rows.session < rows.session.max())
+    useless = in_service(replace(earlier, label=np.roll(earlier.label, 7)))
+    good = in_service(earlier)
+    poor_settings = replace(FEW_TREES, forest_max_depth=1)
+    assert challenge(useless, rows, FEW_TREES).in_service
+    kept = challenge(good, rows, poor_settings)
+    assert not kept.in_service
+    assert kept.champion_log_loss is not None
+    assert kept.challenger_log_loss is not None
+    worse = kept.challenger_log_loss - kept.champion_log_loss
+    assert worse > 0
+    assert f"{kept.challenger_log_loss:.4f}, worse than the {kept.champion_log_loss:.4f}" in kept.reason
+    for tolerance, promoted in ((worse * 0.999, False), (worse * 1.001, True)):
+        assert challenge(good, rows, replace(poor_settings, promotion_tolerance=tolerance)).in_service is promoted

@@ -1,0 +1,441 @@
+"""Which model serves: chosen by hand, superseded by a promotion, never pruned away, never lost to a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
+from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from tests.models.test_store import Kill, in_child
+from trading.app.nightly import Learning
+from trading.app.retrain import retrain
+from trading.app.signals import Stops
+from trading.base.calendar import new_york_calendar
+from trading.base.clock import NEW_YORK, SimulatedClock
+from trading.base.errors import ModelError
+from trading.base.files import read_lines
+from trading.base.market_folders import MarketId, market_of
+from trading.learning.promotion import challenge
+from trading.learning.train import TrainedModel, train
+from trading.market.recorded import FolderSource
+from trading.models.admin import AT_WORK, prune, rollback, serving, use
+from trading.models.choice import NAME, Choice, serving_order
+from trading.models.predictor import Predictor
+from trading.models.store import ModelStore
+from trading.records.journal import Journal
+from trading.reports.console import Output
+
+PROJECT = Path(__file__).resolve().parents[2]
+MARKET = MarketId("bars-test", "recorded bars of test")
+FIRST = datetime(2018, 3, 26, 20, 0, tzinfo=NEW_YORK)
+LATER = datetime(2026, 11, 22, 9, 0, tzinfo=NEW_YORK)
+DAY = timedelta(days=1)
+
+
+def at(number: int) -> str:
+    """TIMESTAMP of the model of evening `number`."""
+    return (FIRST + number * DAY).strftime("%Y%m%d_%H%M%S")
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedModel:
+    return train(made_up_rows(sessions=3), replace(FEW_TREES, n_estimators=3))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+def publish(store: ModelStore, trained: TrainedModel, number: int, promoted: bool = True) -> None:
+    champion = serving(store, MARKET)
+    decision = replace(trained.decision, in_service=promoted, champion=None if champion is None else champion.timestamp)
+    store.publish(replace(trained, decision=decision), now=FIRST + number * DAY, market=MARKET)
+
+
+def in_service(store: ModelStore, now: datetime | None = None) -> str:
+    return store.newest(market=MARKET, now=now).timestamp
+
+
+# Choosing
+
+
+def test_rollback_goes_back_one_by_one_and_says_when_there_is_none_before(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    for number in range(3):
+        publish(store, trained, number)
+    said = rollback(store, MARKET, LATER, "it lost")
+    assert said.startswith(f"in service: {at(1)}")
+    assert in_service(store) == at(1)
+    kept = json.loads((store.folder / NAME).read_text())
+    assert (kept["before"], kept["why"], kept["time"]) == (at(2), "it lost", "2026-11-22T09:00:00-05:00")
+    rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(0)
+    with pytest.raises(ModelError, match=f"no good model before {at(0)}"):
+        rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(0)
+
+
+def test_use_takes_any_good_model_and_rollback_undoes_it(store: ModelStore, trained: TrainedModel) -> None:
+    publish(store, trained, 0)
+    publish(store, trained, 1)
+    publish(store, trained, 2, promoted=False)
+    assert in_service(store) == at(1)
+    use(store, at(2), MARKET, LATER, "")
+    assert in_service(store) == at(2)
+    rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(1)
+    use(store, at(0), MARKET, LATER, "")
+    assert "already" in use(store, at(0), MARKET, LATER, "")
+    rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(1)
+
+
+def test_rollback_returns_to_the_model_that_the_serving_one_had_beaten(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    publish(store, trained, 0)
+    publish(store, trained, 1)
+    use(store, at(0), MARKET, LATER, "")
+    publish(store, trained, 2)  # judged against model 0
+    rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(0)
+
+
+def test_what_is_promoted_later_supersedes_the_choice_and_what_is_not_does_not(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    publish(store, trained, 0)
+    publish(store, trained, 1)
+    rollback(store, MARKET, LATER, "")
+    publish(store, trained, 2, promoted=False)
+    assert in_service(store) == at(0)
+    publish(store, trained, 3)
+    assert in_service(store) == at(3)
+    assert not (store.folder / NAME).exists()
+
+
+def test_a_replay_does_not_meet_a_choice_of_its_future_and_a_promotion_in_it_ends_the_choice(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    for number in range(3):
+        publish(store, trained, number)
+    use(store, at(1), MARKET, LATER, "")
+    assert in_service(store, FIRST) == at(0)
+    assert in_service(store, FIRST + 2 * DAY) == at(1)
+    publish(store, trained, 2)  # the same evening again: as new as the choice by its TIMESTAMP, and newer in fact
+    assert in_service(store) == at(2)
+
+
+def test_a_choice_that_cannot_be_used_is_said_and_the_next_best_serves(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    for number in range(4):
+        publish(store, trained, number)
+    use(store, at(1), MARKET, LATER, "")
+    (store.folder / f"scaler_{at(1)}.pkl").write_bytes(b"x")
+    warnings: list[str] = []
+    assert store.newest(market=MARKET, warn=warnings.append).timestamp == at(0)  # not those it was chosen over
+    assert at(1) in warnings[0]
+    for damage in ("{", '{"timestamp": 1}'):
+        (store.folder / NAME).write_text(damage)
+        assert store.newest(market=MARKET, warn=warnings.append).timestamp == at(3)
+        assert "in_service.json: damaged" in warnings[-1]
+    with pytest.raises(ModelError, match="damaged"):
+        use(store, at(1), MARKET, LATER, "")
+    with pytest.raises(ModelError, match="no such model"):
+        use(store, "20170101_200000", MARKET, LATER, "")
+
+
+def test_a_choice_that_others_may_write_is_ignored(store: ModelStore, trained: TrainedModel) -> None:
+    publish(store, trained, 0)
+    publish(store, trained, 1)
+    rollback(store, MARKET, LATER, "")
+    os.chmod(store.folder / NAME, 0o666)
+    warnings: list[str] = []
+    assert store.newest(warn=warnings.append).timestamp == at(1)
+    assert "other users may write it" in warnings[0]
+
+
+@given(st.lists(st.integers(0, 20), unique=True, min_size=1), st.integers(0, 20), st.integers(0, 20))
+def test_every_model_is_tried_once_and_the_chosen_one_before_all_but_later_ones(
+    numbers: list[int], chosen: int, newest: int
+) -> None:
+    known = [f"{number:02}" for number in sorted(numbers, reverse=True)]
+    choice = Choice(f"{chosen:02}", None, f"{newest:02}", "use", "", "", "")
+    order = serving_order(known, choice)
+    assert sorted(order) == sorted(known)
+    if f"{chosen:02}" in known:
+        before = order[: order.index(f"{chosen:02}")]
+        assert all(one > f"{newest:02}" for one in before)
+
+
+def test_a_kill_while_a_promotion_ends_a_choice_leaves_the_one_or_the_other(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    """Also where the new model's TIMESTAMP is not later than the choice, as in a replay."""
+    for number in range(3):
+        publish(store, trained, number)
+    seen = set()
+    for number in (2, 3):
+        for kill_at in range(1, 40):
+            publish(store, trained, 2)
+            if number == 3:
+                store.remove(at(3))
+            use(store, at(1), MARKET, LATER, "")
+
+            def work(number: int = number, kill_at: int = kill_at) -> None:
+                kill = Kill(kill_at, after=False)
+                os.replace = kill.wrap(os.replace)
+                Path.unlink = kill.wrap(Path.unlink)  # type: ignore[method-assign]
+                store.publish(trained, now=FIRST + number * DAY, market=MARKET)
+
+            code = in_child(work)
+            seen.add((number, in_service(store)))
+            if code == 0:
+                assert in_service(store) == at(number)
+                break
+            assert code == -signal.SIGKILL
+            assert in_service(store) in (at(1), at(number))
+    assert seen == {(2, at(1)), (2, at(2)), (3, at(1)), (3, at(3))}
+
+
+# Pruning
+
+
+def test_old_models_go_but_never_the_one_in_service_nor_the_one_before_it(
+    store: ModelStore, trained: TrainedModel
+) -> None:
+    publish(store, trained, 0)
+    publish(store, trained, 1)
+    for number in range(2, 7):
+        publish(store, trained, number, promoted=False)
+    gone = prune(store, 2, FIRST + 6 * DAY, MARKET, at(6))
+    assert gone == [at(number) for number in (4, 3, 2)]
+    assert store.timestamps() == [at(number) for number in (6, 5, 1, 0)]
+    assert in_service(store) == at(1)
+    rollback(store, MARKET, LATER, "")
+    assert in_service(store) == at(0)
+    assert len(list(store.folder.glob("*.pkl"))) == 12
+
+
+def test_pruning_in_a_replay_leaves_what_lies_in_its_future(store: ModelStore, trained: TrainedModel) -> None:
+    for number in range(6):
+        publish(store, trained, number)
+    assert prune(store, 2, FIRST + 2 * DAY, MARKET, at(2)) == [at(0)]
+    assert store.timestamps() == [at(number) for number in (5, 4, 3, 2, 1)]
+
+
+def test_a_damaged_model_is_evidence_and_stays(store: ModelStore, trained: TrainedModel) -> None:
+    for number in range(5):
+        publish(store, trained, number)
+    (store.folder / f"metrics_{at(0)}.json").write_text("{")
+    assert prune(store, 2, FIRST + 4 * DAY, MARKET, at(4)) == [at(2), at(1)]
+    assert at(0) in store.timestamps()
+
+
+# The decision
+
+
+class InService:
+    timestamp = "20180308_200000"
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self.trained_through = trained.trained_through
+        self.scaler, self.model, self.features = trained.scaler, trained.model, trained.features
+
+
+def test_a_champion_of_the_same_rows_leaves_nothing_to_judge_and_the_decision_says_so() -> None:
+    rows = made_up_rows(sessions=6)
+    champion = train(rows.take(rows.session < rows.session.max()), FEW_TREES)
+    decision = challenge(InService(champion), rows, FEW_TREES)
+    assert decision.same_rows
+    assert decision.in_service
+    assert decision.reason.startswith("same rows: nothing to judge")
+    assert decision.champion_log_loss == decision.challenger_log_loss
+    window = challenge(InService(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
+    assert not window.same_rows  # a session has left the window
+    assert window.reason.startswith("log loss on 2018-03-06")
+
+
+def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_loss() -> None:
+    """Rows of high probability with a ruinous outcome on the newest session: a log loss does not see it."""
+    rows = made_up_rows(sessions=6, minutes=200)
+    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    loose = replace(FEW_TREES, promotion_tolerance=10.0, promotion_outcome_tolerance=0.0, min_confidence=0.5)
+    fair = challenge(champion, rows, loose)
+    assert fair.champion_signals is not None and fair.champion_signals >= 20
+    assert fair.champion_outcome_pct is not None and fair.challenger_outcome_pct is not None
+    worse = fair.champion_outcome_pct - fair.challenger_outcome_pct
+    for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
+        decision = challenge(champion, rows, replace(loose, promotion_outcome_tolerance=outcome_tolerance))
+        assert decision.in_service is promoted
+        assert "outcome per signal" in decision.reason
+    useless = replace(FEW_TREES, forest_max_depth=1, n_estimators=1, min_confidence=0.3, promotion_tolerance=10.0)
+    beaten = challenge(champion, rows, useless)
+    assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20
+    assert not beaten.in_service
+    assert ", worse than" in beaten.reason.split("outcome per signal")[1]
+
+
+def test_a_handful_of_signals_decides_nothing() -> None:
+    rows = made_up_rows(sessions=6)
+    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    decision = challenge(champion, rows, replace(FEW_TREES, min_confidence=0.9999))
+    assert decision.in_service
+    assert "outcome per signal not compared: 0 signals against 0" in decision.reason
+
+
+# The command line
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    fill(tmp_path / "data", SESSIONS[:6])
+    env = tmp_path / "env"
+    env.write_text("".join(f"{name}={value}\n" for name, value in QUICK.items()))
+    options = [f"--{name}-dir={tmp_path / name}" for name in ("data", "models", "logs")]
+    return [*options, f"--env-file={env}"]
+
+
+def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*folders, "--list") == 2
+    assert "there is no model in it; run python ml_trainer.py" in capsys.readouterr().err
+    champion = None
+    for number in (3, 4, 5):
+        champion, _ = retrain(
+            tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[number]), champion=champion
+        )
+    assert run(*folders, "--rollback", "--why", "it lost") == 0
+    assert f"in service: {SESSIONS[4].date:%Y%m%d}_200000" in capsys.readouterr().out
+    assert run(*folders, "--list") == 0
+    said = capsys.readouterr().out
+    assert f"*  {SESSIONS[4].date:%Y%m%d}_200000" in said
+    assert f"<  {SESSIONS[3].date:%Y%m%d}_200000" in said
+    assert "it lost" in said
+    assert "same rows: nothing to judge" in said
+    assert run(*folders, "--use", f"{SESSIONS[5].date:%Y%m%d}_200000") == 0
+    assert ModelStore(tmp_path / "models").newest().timestamp == f"{SESSIONS[5].date:%Y%m%d}_200000"
+    assert run(*folders, "--use", "yesterday") == 2
+    assert "--list shows what there is" in capsys.readouterr().err
+
+
+def test_a_retrain_keeps_the_newest_models(tmp_path: Path) -> None:
+
+    fill(tmp_path / "data", SESSIONS[:6])
+    champion = None
+    said: list[str] = []
+    for number in range(1, 6):
+        champion, _ = retrain(
+            tmp_path / "data",
+            tmp_path / "models",
+            settings(KEEP_MODELS=2),
+            evening(SESSIONS[number]),
+            champion=champion,
+            say=said.append,
+        )
+    assert ModelStore(tmp_path / "models").timestamps() == [f"{SESSIONS[n].date:%Y%m%d}_200000" for n in (5, 4)]
+    assert said[-1].startswith("removed 1 old model(s), the newest 2 are kept")
+
+
+def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_one_says_so(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    first, _ = retrain(tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[4]))
+    options = [option for option in folders if not option.startswith("--env-file")]
+    slow = tmp_path / "slow"
+    slow.write_text("N_ESTIMATORS=100000\nTRAIN_EVERY_NTH_ROW=1\n")
+    child = subprocess.Popen(
+        [sys.executable, "ml_trainer.py", *options, f"--env-file={slow}"],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "models" / AT_WORK).exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert ModelStore(tmp_path / "models").newest().timestamp == first.timestamp
+    said: list[str] = []
+    retrain(tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[5]), champion=first, say=said.append)
+    assert said[0].startswith("the training begun at 2")
+    assert said[0].endswith(f"{first.timestamp} stayed in service")
+    assert not (tmp_path / "models" / AT_WORK).exists()
+
+
+def test_a_training_that_fails_says_which_model_stays(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    first, _ = retrain(tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[4]))
+    path = tmp_path / "data" / "AAA.csv"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert run(*folders) == 2
+    error = capsys.readouterr().err
+    assert "AAA.csv" in error
+    assert error.strip().endswith(f"{first.timestamp} stays in service")
+    assert ModelStore(tmp_path / "models").newest().timestamp == first.timestamp
+
+
+def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_what_stays(tmp_path: Path) -> None:
+    """Its models are chosen by another process while it runs; that evening its data folder is gone."""
+    fill(tmp_path / "data", SESSIONS[:6])
+    chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
+    first, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[3]))
+    second, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]), champion=first)
+    clock = SimulatedClock(evening(SESSIONS[5]))
+    journal = Journal(chosen.LOGS_DIR, clock)
+    market = market_of(chosen.DATA_DIR)
+    world = SimpleNamespace(clock=clock, market=market)
+    source = FolderSource(tmp_path / "data" / "bars")
+    learning = Learning(world, chosen, new_york_calendar(), source, Output(), journal, Stops())  # type: ignore[arg-type]
+    trader = SimpleNamespace(predictor=Predictor(second, chosen))
+    learning.follow_choice(trader)
+    assert trader.predictor.model.timestamp == second.timestamp
+    rollback(ModelStore(chosen.MODELS_DIR), market, LATER, "it lost")
+    learning.follow_choice(trader)
+    assert trader.predictor.model.timestamp == first.timestamp
+    (chosen.DATA_DIR / "market.json").unlink()
+    learning.retrain(trader, SESSIONS[5])
+    journal.close()
+    events = list(read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl"))))
+    assert [event["event"] for event in events] == ["model_in_service", "retrain_failed"]
+    assert events[0]["reason"] == "chosen by hand"
+    assert events[1]["stays_in_service"] == first.timestamp
+    assert trader.predictor.model.timestamp == first.timestamp
+
+
+def test_an_evening_that_ends_in_a_defect_says_what_stays_and_hides_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "data", SESSIONS[:5])
+    chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
+    first, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]))
+    clock = SimulatedClock(evening(SESSIONS[5]))
+    journal = Journal(chosen.LOGS_DIR, clock)
+    world = SimpleNamespace(clock=clock, market=market_of(chosen.DATA_DIR))
+    no_source: Any = object()
+    learning = Learning(world, chosen, new_york_calendar(), no_source, Output(), journal, Stops())  # type: ignore[arg-type]
+    trader = SimpleNamespace(predictor=Predictor(first, chosen))
+    with pytest.raises(AttributeError):
+        learning.retrain(trader, SESSIONS[5])
+    journal.close()
+    (event,) = read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl")))
+    assert (event["event"], event["stays_in_service"]) == ("retrain_failed", first.timestamp)
+    assert trader.predictor.model.timestamp == first.timestamp

@@ -1,0 +1,163 @@
+"""The audit and the predictions: readable whatever happens to the disk, the process or the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.exchange.exchange_world import MONDAY, ny
+from trading.base.clock import SimulatedClock
+from trading.records.journal import Journal, new_york_time
+
+ROOT = Path(__file__).parents[2]
+
+
+def journal(folder: Path, at: str = "10:31:02", **options: Any) -> Journal:
+    return Journal(folder, SimulatedClock(ny(MONDAY, at)), **options)
+
+
+def lines(folder: Path, kind: str = "audit", day: str = "2018-03-26") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{kind}_{day}.jsonl").read_text().splitlines()]
+
+
+def test_an_event_has_its_time_in_new_york_its_name_and_plain_values(tmp_path: Path) -> None:
+    book = journal(tmp_path)
+    book.event(
+        "bought", price=D("10.05"), at=ny(MONDAY, "10:32"), ids=("a", "b"), held={"x": D(1)}, much=np.float64(0.5)
+    )
+    assert lines(tmp_path) == [
+        {
+            "time": "2018-03-26T10:31:02-04:00",
+            "event": "bought",
+            "price": 10.05,
+            "at": "2018-03-26T10:32:00-04:00",
+            "ids": ["a", "b"],
+            "held": {"x": 1.0},
+            "much": 0.5,
+        }
+    ]
+
+
+def test_what_json_does_not_know_is_text_and_not_the_end_of_the_minute(tmp_path: Path) -> None:
+    book = journal(tmp_path)
+    book.event("odd", path=Path("/x"), error=ValueError("y"), day=MONDAY, which=frozenset({"z"}), nan=float("nan"))
+    (record,) = lines(tmp_path)
+    assert (record["path"], record["error"], record["day"], record["which"]) == ("/x", "y", "2018-03-26", ["z"])
+
+
+def test_each_new_york_day_has_its_own_files(tmp_path: Path) -> None:
+    clock = SimulatedClock(ny(MONDAY, "23:59:59"))
+    book = Journal(tmp_path, clock)
+    book.event("late")
+    book.predictions([{"symbol": "AAA"}])
+    clock.sleep_until(clock.now() + timedelta(seconds=1))
+    book.event("early")
+    book.commit("sure")
+    book.close()
+    assert [record["event"] for record in lines(tmp_path)] == ["late"]
+    assert [record["event"] for record in lines(tmp_path, day="2018-03-27")] == ["early", "sure"]
+    assert lines(tmp_path, "predictions") == [{"symbol": "AAA"}]
+    assert [record["event"] for record in book.newest_events(1)] == ["early", "sure"]
+    assert [record["event"] for record in book.newest_events(9)] == ["late", "early", "sure"]
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped_and_the_others_are_read(tmp_path: Path) -> None:
+    book = journal(tmp_path)
+    book.event("one")
+    book.close()
+    with open(tmp_path / "audit_2018-03-26.jsonl", "ab") as file:
+        file.write(b'{"time": "2018-03-26T10:3')
+    assert [record["event"] for record in journal(tmp_path).newest_events(1)] == ["one"]
+    again = journal(tmp_path)
+    again.event("two")
+    assert [record["event"] for record in lines(tmp_path)] == ["one", "two"]
+
+
+def test_microseconds_are_shown_only_where_there_are_any() -> None:
+    assert new_york_time(ny(MONDAY, "10:31:02")) == "2018-03-26T10:31:02-04:00"
+    assert new_york_time(ny(MONDAY, "10:31:02.5")) == "2018-03-26T10:31:02.500000-04:00"
+
+
+def test_a_console_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def watcher(record: dict[str, Any]) -> None:
+        shown.append(record["event"])
+        raise BrokenPipeError(32, "Broken pipe")
+
+    book = journal(tmp_path, watcher=watcher)
+    book.event("one")
+    book.commit("two")
+    assert [record["event"] for record in lines(tmp_path)] == ["one", "two"] and shown == ["one"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_fault_until_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.write_text("a file where the folder should be")
+    book = journal(folder)
+    book.event("lost")
+    book.predictions([{"symbol": "AAA"}, {"symbol": "BBB"}])
+    assert book.lost == 3 and book.fault is not None and "logs" in book.fault
+    with pytest.raises(OSError):
+        book.commit("insists")
+    folder.unlink()
+    book.event("back")
+    assert book.fault is None and [record["event"] for record in lines(folder)] == ["back"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from decimal import Decimal
+from pathlib import Path
+from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.trading_world import TradingWorld, flat
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+here = TradingWorld(
+    Path(sys.argv[1]), {"AAA": {MONDAY: flat("09:30", "15:59")}, "BBB": {MONDAY: flat("09:30", "15:59")}},
+    ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}, "10:34": {"BBB": 0.9}, "10:36": {"BBB": 0.9}},
+)
+here.trader.take_up()
+here.trader.rebalance(here.session)
+here.minutes("10:31", "10:33")
+used = (here.folder / "audit_2018-03-26.jsonl").stat().st_size
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (min(100, used), hard))  # the disk is full from here on
+here.minutes("10:34", "10:35")
+orders = [(o.symbol, o.side) for o in here.exchange.books().orders]
+here.minutes("15:55", "15:57")  # the exit goes out all the same
+assert here.held("AAA") == 0, here.held("AAA")
+assert here.journal.fault and here.journal.lost, here.journal.fault
+assert not any(symbol == "BBB" for symbol, _ in orders), orders
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))  # and has room again
+here.close_day()
+assert here.journal.fault is None
+here.check_books()
+here.restart()
+here.check_books()
+print("survived", here.trade().exit_reason)
+"""
+
+
+def test_on_a_full_disk_nothing_is_bought_and_exits_still_go_out(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "survived END_OF_DAY", done.stderr[-3000:]
+    for path in tmp_path.glob("*.jsonl"):
+        for line in path.read_text().splitlines():
+            json.loads(line)

@@ -1,0 +1,205 @@
+"""The trade files: the document's object, exact money, and valid JSON whenever the process is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, date, datetime
+from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.exchange.exchange_world import MONDAY, TUESDAY, ny
+from trading.base.errors import DataError
+from trading.records.trade_log import Trade, TradeLog
+
+DOCUMENT = Path(__file__).parents[3] / "shared" / "design-document.md"
+FIELDS = [
+    *("symbol", "side", "qty", "entry_price", "entry_time", "confidence", "stop_loss", "take_profit"),
+    *("status", "exit_price", "exit_time", "pnl_pct", "pnl_amount"),
+]
+
+
+def bought(**changes: Any) -> Trade:
+    fields: dict[str, Any] = {
+        "symbol": "AAPL",
+        "qty": 3,
+        "entry_price": D("150.50"),
+        "entry_time": ny(MONDAY, "10:35:00"),
+        "confidence": 0.78,
+        "stop_loss": D("147.49"),
+        "take_profit": D("156.52"),
+        "decision_time": ny(MONDAY, "10:34:02"),
+        "decision_price": 150.4,
+        "win_probability": 0.41,
+        "model": "20180323_200000",
+        "market": "by-hand",
+        "client_order_id": "mlt-20180326-AAPL-1034-entry",
+        "entry_order_id": "e",
+        "sell_order_ids": ["s", "t"],
+    }
+    return Trade(**(fields | changes))
+
+
+def sold(price: str = "154.25", **changes: Any) -> Trade:
+    return bought(exit_price=D(price), exit_time=ny(MONDAY, "14:20:00"), exit_reason="TAKE_PROFIT", **changes)
+
+
+def test_the_documents_thirteen_fields_come_first_under_its_names_and_in_its_units() -> None:
+    record = sold().as_json()
+    assert list(record)[:13] == FIELDS
+    assert {name: record[name] for name in FIELDS} == {
+        "symbol": "AAPL",
+        "side": "BUY",
+        "qty": 3,
+        "entry_price": 150.5,
+        "entry_time": "2018-03-26T10:35:00-04:00",
+        "confidence": 0.78,
+        "stop_loss": 147.49,
+        "take_profit": 156.52,
+        "status": "CLOSED",
+        "exit_price": 154.25,
+        "exit_time": "2018-03-26T14:20:00-04:00",
+        "pnl_pct": 0.024917,
+        "pnl_amount": 11.25,
+    }
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the owner's document is not beside this clone")
+def test_these_are_the_fields_of_the_owners_document() -> None:
+    example = DOCUMENT.read_text(encoding="utf-8").split("```json")[1].split("```")[0]
+    assert re.findall(r'"(\w+)":', example) == FIELDS
+
+
+def test_an_open_trade_has_no_exit() -> None:
+    record = bought().as_json()
+    assert record["status"] == "OPEN"
+    assert [record[name] for name in ("exit_price", "exit_time", "pnl_pct", "pnl_amount")] == [None] * 4
+
+
+def test_a_trade_whose_shares_are_gone_is_closed_without_a_price() -> None:
+    record = bought(exit_time=ny(MONDAY, "12:00"), exit_reason="NOT_AT_BROKER").as_json()
+    assert (record["status"], record["exit_price"], record["pnl_amount"]) == ("CLOSED", None, None)
+
+
+cents = st.decimals(min_value="0.0001", max_value="999.9999", places=4)
+instants = st.integers(1_400_000_000, 1_900_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+
+
+@given(entry=cents, exit_=st.none() | cents, qty=st.integers(1, 1000), at=instants, confidence=st.floats(0, 1))
+def test_what_is_written_is_read_again(entry: D, exit_: D | None, qty: int, at: datetime, confidence: float) -> None:
+    trade = bought(entry_price=entry, qty=qty, entry_time=at, confidence=confidence)
+    if exit_ is not None:
+        trade.exit_price, trade.exit_time, trade.exit_reason = exit_, at, "STOP_LOSS"
+    again = Trade.from_json(json.loads(json.dumps(trade.as_json())))
+    assert again == trade and again.as_json() == trade.as_json()
+
+
+@given(entry=cents, fills=st.lists(st.tuples(st.integers(1, 5), cents), min_size=1, max_size=5))
+def test_the_profit_is_exact_however_many_fills_made_the_price(entry: D, fills: list[tuple[int, D]]) -> None:
+    qty = sum(shares for shares, _ in fills)
+    value = sum((shares * price for shares, price in fills), D(0))
+    trade = bought(
+        entry_price=entry, qty=qty, exit_price=(value / qty).quantize(D("1e-8")), exit_time=ny(MONDAY, "12:00")
+    )
+    assert trade.pnl_amount == value - entry * qty
+    assert Trade.from_json(json.loads(json.dumps(trade.as_json()))).pnl_amount == trade.pnl_amount
+
+
+def test_a_float_that_is_not_exact_loses_no_cent() -> None:
+    trade = sold("0.3", entry_price=D("0.1"), qty=3)
+    assert trade.pnl_amount == D("0.6") and trade.as_json()["pnl_amount"] == 0.6
+
+
+def test_a_trade_stands_in_the_file_of_its_entrys_new_york_day(tmp_path: Path) -> None:
+    log = TradeLog(tmp_path)
+    late = bought(entry_time=datetime(2018, 3, 27, 1, 0, tzinfo=UTC))  # still Monday evening in New York
+    log.add(late)
+    log.add(bought(symbol="MSFT", entry_time=ny(TUESDAY, "10:00"), client_order_id="two"))
+    log.start_day(date(2018, 3, 28))
+    log.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"trades_2018-03-{day}.json" for day in (26, 27, 28)]
+    assert json.loads((tmp_path / "trades_2018-03-28.json").read_text()) == []
+    again = TradeLog(tmp_path)
+    assert [trade.symbol for trade in again.trades] == ["AAPL", "MSFT"]
+    assert again.knows("two") and not again.knows("three")
+    again.trades[0].exit_price, again.trades[0].exit_time = D("151"), ny(TUESDAY, "09:30")
+    again.changed(again.trades[0])
+    again.save()
+    assert [trade.symbol for trade in TradeLog(tmp_path).open_trades] == ["MSFT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("trades_2018-03-26.json", ""),
+        ("trades_2018-03-26.json", '[{"symbol": "AAPL"'),
+        ("trades_2018-03-26.json", "{}x"),
+        ("trades_2018-03-26.json", '{"symbol": 1}'),
+        ("trades_2018-03-26.json", "[1]"),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_price": "much"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_time": "2018-03-26T10:35:00"}])),
+        ("trades_monday.json", "[]"),
+    ],
+)
+def test_a_file_that_is_no_trade_log_is_named_with_the_remedy(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        TradeLog(tmp_path)
+    assert name in str(caught.value) and "run again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from datetime import UTC, datetime
+from decimal import Decimal
+from trading.records.trade_log import Trade, TradeLog
+bought = lambda name, ids: Trade(
+    "AAPL", 3, Decimal("150.5"), datetime(2018, 3, 26, 14, 35, tzinfo=UTC), 0.78, Decimal("147.49"), Decimal("156.52"),
+    client_order_id=name, sell_order_ids=ids,
+)
+log = TradeLog(Path(sys.argv[1]))
+print("ready", flush=True)
+for number in range(1_000_000):
+    if number < 60:
+        log.add(bought(str(number), ["x" * 200] * (number % 9)))
+    trade = log.trades[number % 60]
+    trade.model = "m" * (number % 3000)
+    log.changed(trade)
+    log.save()
+    print(number, flush=True)
+"""
+
+
+def test_a_process_killed_at_any_moment_leaves_valid_json_with_everything_that_was_saved(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    kept = 0
+    for round_ in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stdout=subprocess.PIPE,
+        )
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        for _ in range(20 + 7 * round_):
+            writer.stdout.readline()
+        time.sleep(0.0007 * round_)
+        writer.send_signal(signal.SIGKILL)
+        saves = 20 + 7 * round_ + len(writer.stdout.read().splitlines())
+        writer.wait()
+        records = json.loads((tmp_path / "trades_2018-03-26.json").read_text())
+        assert len(records) >= kept + min(60, saves)
+        kept = len(TradeLog(tmp_path).trades)
+        assert kept == len(records)

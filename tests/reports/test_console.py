@@ -1,0 +1,114 @@
+"""What a run prints: the audit's events in words, the account on a terminal, a summary; and an output that breaks."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trading.base.clock import NEW_YORK
+from trading.execution.snapshot import Row, Snapshot
+from trading.records.trade_log import TradeLog
+from trading.reports.console import LINES, Output, View, summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NINE = datetime(2025, 3, 7, 9, 59, 2, tzinfo=NEW_YORK)
+ROWS = (Row("AMD", 5, Decimal("10.25"), 10.5, Decimal("10.05"), Decimal("10.66")),)
+
+
+def record(event: str, at: datetime = NINE, **fields: object) -> dict:
+    return {"time": at.isoformat(), "event": event, **fields}
+
+
+def view(terminal: bool = False) -> tuple[View, io.StringIO]:
+    out = io.StringIO()
+    shown = View(Output(file=out, force_terminal=terminal, width=120), "a generated market")
+    return shown, out
+
+
+def snapshot(at: datetime) -> Snapshot:
+    return Snapshot(at, Decimal("100001.25"), ROWS, 1, 4, 3, Decimal("-2.5"))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            record("bought", symbol="F", qty=5, price=0.85, stop=0.833, target=12.5),
+            "bought 5 F at $0.8500, stop $0.8330, target $12.50",
+        ),
+        (
+            record("sold", symbol="F", qty=5, price=10.5, reason="STOP_LOSS", pnl_amount=-1.05),
+            "sold 5 F at $10.50: STOP_LOSS, P&L -$1.05",
+        ),
+        (
+            record("day_closed", trades=2, won=1, pnl_amount=0.0, equity=100000.0),
+            "day closed: 2 trades, 1 won, P&L +$0.00, equity $100,000.00",
+        ),
+        (record("bought", symbol="F"), "event=bought, symbol=F"),  # a field is missing: shown as it is, never an error
+    ],
+)
+def test_events_read_as_sentences_with_the_time_of_new_york(said: dict, words: str) -> None:
+    shown, out = view()
+    shown.event(said)
+    assert out.getvalue() == f"2025-03-07 09:59:02  {words}\n"
+
+
+def test_events_that_are_not_for_people_are_not_shown() -> None:
+    shown, out = view()
+    shown.event(record("entry_sent", symbol="F"))
+    assert out.getvalue() == "" and "entry_sent" not in LINES
+
+
+def test_off_a_terminal_the_account_is_a_line_an_hour_before_what_happens_next() -> None:
+    shown, out = view()
+    shown.follow(lambda: snapshot(NINE), lambda: ("tick", NINE))
+    for minutes in (1, 2, 3):
+        shown.event(record("minute", NINE + timedelta(minutes=minutes)))
+    shown.event(record("retrain", NINE + timedelta(hours=10)))  # that account is of the morning: not told again
+    assert out.getvalue() == (
+        "2025-03-07 09:59:02  1 open (+$1.25), 1 in flight, 4 trades closed today (3 won, -$2.50), equity $100,001.25\n"
+    )
+
+
+def test_on_a_terminal_it_is_a_table_with_the_next_event() -> None:
+    shown, out = view(terminal=True)
+    shown.follow(lambda: snapshot(NINE), lambda: ("close", NINE.replace(hour=16, minute=0)))
+    with shown:
+        shown.refresh()
+    text = out.getvalue()
+    for words in ("a generated market; Fri 2025-03-07 09:59 New York", "AMD", "$10.25", "$10.66", "+$1.25"):
+        assert words in text
+    assert "next: close at Fri 16:00" in text
+
+
+def test_long_lines_and_brackets_are_printed_as_they_are() -> None:
+    out = io.StringIO()
+    Output(file=out, width=40).say("[bold]" + "x" * 100)
+    assert out.getvalue() == "[bold]" + "x" * 100 + "\n"
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_an_output_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    console = Output(file=FullDisk())
+    shown = View(console, "a market")
+    shown.event(record("bought", symbol="F", qty=5, price=1.0, stop=1.0, target=1.0))
+    summary(TradeLog(tmp_path), NINE, console)
+
+
+def test_a_run_without_trades_says_where_to_read_why(tmp_path: Path) -> None:
+    out = io.StringIO()
+    summary(TradeLog(tmp_path), NINE, Output(file=out, width=100))
+    assert "Nothing was bought" in out.getvalue() and "audit" in out.getvalue()

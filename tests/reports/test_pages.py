@@ -1,0 +1,201 @@
+"""The reports: whole in one file, the same bytes for the same figures, and there whatever could not be measured."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.app.test_ml_trainer import SESSIONS, evening, fill, settings
+from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from trading.app.retrain import retrain
+from trading.backtest.compare import compared, comparison_page
+from trading.backtest.figures import figures
+from trading.backtest.walk_forward import Variant, Walk, walk
+from trading.base.market_folders import MarketId
+from trading.models.checks import library_versions
+from trading.reports.page import Page
+from trading.reports.page import html as page_html
+from trading.reports.walk_forward import walk_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECTIONS = (
+    "All sessions",
+    "Reliability",
+    "ROC and precision-recall",
+    "Outcome by confidence",
+    "What it goes by",
+    "Session by session",
+    "Every session",
+)
+
+
+@pytest.fixture(scope="module")
+def walked() -> Walk:
+    trees = replace(FEW_TREES, n_estimators=8, forest_max_samples=0.5)
+    return walk(made_up_rows(sessions=8, symbols=3, minutes=60), Variant(), trees, window=30)
+
+
+def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "recorded bars") -> Page:
+    found = figures(walked, min_confidence=min_confidence, cost=0.001)
+    market = {"slug": "x", "description": description, "generated": True}
+    about = {"at": "2018-04-02T20:00:00-04:00", "market": market, "settings": {"seed": 1}}
+    return walk_page({**found, **about, "versions": library_versions()})
+
+
+class Outside(html.parser.HTMLParser):
+    """Collects what a page would fetch, run or refer to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "link", "iframe", "object", "embed", "base"):
+            self.found.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster") or (name == "style" and "url(" in value):  # type: ignore[operator]
+                self.images += tag == "img"
+                if not (value or "").startswith("data:image/svg+xml;base64,"):
+                    self.found.append(f"{tag} {name}={value}")
+
+
+def check_whole(content: bytes) -> int:
+    """Nothing outside is referred to; the number of plots."""
+    text = content.decode()
+    reader = Outside()
+    reader.feed(text)
+    assert reader.found == []
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style and "url(" not in style.group(1) and "@import" not in style.group(1)
+    assert "nan" not in re.sub(r'src="[^"]*"', "", text).lower().split()
+    return reader.images
+
+
+def test_a_walk_forward_page_has_its_sections_and_needs_nothing_else(walked: Walk) -> None:
+    content = page_html(page_of(walked))
+    text = content.decode()
+    assert check_whole(content) == 5
+    positions = [text.index(f"<h2>{name}") for name in SECTIONS]
+    assert positions == sorted(positions)
+    assert text.index("verdict") < positions[0], "the verdict comes first"
+    assert "The market is generated" in text
+    for day in walked.sessions:
+        assert str(day) in text
+
+
+def test_the_same_figures_give_the_same_bytes(walked: Walk) -> None:
+    assert page_html(page_of(walked)) == page_html(page_of(walked))
+
+
+def test_what_comes_from_outside_is_escaped(walked: Walk) -> None:
+    text = page_html(page_of(walked, description="<script>alert(1)</script>")).decode()
+    assert "<script" not in text and "&lt;script&gt;" in text.lower()
+
+
+@pytest.mark.parametrize("case", ["no signal", "one class", "one session"])
+def test_a_page_is_made_of_what_there_is(walked: Walk, case: str) -> None:
+    if case == "one class":
+        walked = replace(walked, label=np.zeros_like(walked.label))
+    if case == "one session":
+        first = walked.group == 0
+        inside = walked.sample < first.sum()
+        walked = replace(
+            walked,
+            **{name: getattr(walked, name)[:1] for name in ("sessions", "known_sessions", "known_rows", "base_rate")},
+            **{
+                name: getattr(walked, name)[first]
+                for name in ("group", "symbol", "p", "calibrated", "label", "outcome")
+            },
+            sample=walked.sample[inside],
+            permuted=walked.permuted[:, inside],
+        )
+    assert check_whole(page_html(page_of(walked, 0.999 if case == "no signal" else 0.65))) == 5
+
+
+def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
+    other = replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1].copy())
+    walks = [walked, other]
+    found = [figures(one, min_confidence=0.65, cost=0.001) for one in walks]
+    stored = {
+        "at": "2018-04-02T20:00:00-04:00",
+        "market": {"slug": "x", "description": "recorded bars", "generated": False},
+        "variants": found,
+        "differences": compared(walks, found, min_confidence=0.65, cost=0.001),
+    }
+    content = page_html(comparison_page(stored))
+    assert check_whole(content) == 5
+    for expected in (
+        "Side by side",
+        "Gradient boosting, against random forest",
+        "difference to random forest",
+        "worse",
+    ):
+        assert expected in content.decode()
+
+
+# The nightly report
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports") / "data"
+    fill(folder, SESSIONS, MarketId("bars-x", "recorded bars of x"))
+    return folder
+
+
+def test_every_retrain_writes_its_report_and_a_replay_the_same(data: Path, tmp_path: Path) -> None:
+    contents = []
+    for models in (tmp_path / "one", tmp_path / "two"):
+        champion = None
+        for session in SESSIONS[-2:]:
+            model, _ = retrain(data, models, settings(HISTORY_DAYS=4), evening(session), champion=champion)
+            champion = champion or model
+        contents.append((models / f"report_{model.timestamp}.html").read_bytes())
+    assert contents[0] == contents[1]
+    text = contents[0].decode()
+    assert check_whole(contents[0]) >= 5
+    for name in ("Champion against challenger", *SECTIONS):
+        assert f"<h2>{name}" in text
+    assert model.metrics["decision"]["reason"].split(";")[0] in text
+    assert champion is not None and champion.timestamp in text
+    assert f"metrics_{model.timestamp}.json" in text
+
+
+def test_the_report_agrees_with_the_metrics_and_can_be_switched_off(data: Path, tmp_path: Path) -> None:
+    on, _ = retrain(data, tmp_path / "on", settings(), evening(SESSIONS[-1]))
+    off, _ = retrain(data, tmp_path / "off", settings(TRAINING_REPORT=False), evening(SESSIONS[-1]))
+    assert not list((tmp_path / "off").glob("report_*"))
+    text = (tmp_path / "on" / f"report_{on.timestamp}.html").read_text()
+    assert f"{on.metrics['figures']['by_session'][0]['roc_auc']:.3f}" in text
+    for part in ("model", "scaler", "metrics"):
+        (one,), (other,) = ((tmp_path / folder).glob(f"{part}_*") for folder in ("on", "off"))
+        assert one.read_bytes() == other.read_bytes(), "the report changes nothing of the model"
+    assert off.timestamp == on.timestamp
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_model(data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    models = tmp_path / "models"
+    first, _ = retrain(data, models, settings(), evening(SESSIONS[-2]))
+    os.mkdir(models / f"report_{evening(SESSIONS[-1]):%Y%m%d_%H%M%S}.html")  # a folder stands in its place
+    model, _ = retrain(data, models, settings(), evening(SESSIONS[-1]), champion=first, say=said.append)
+    assert (models / f"metrics_{model.timestamp}.json").exists()
+    assert any("report could not be written" in line for line in said)
+    assert not list(models.glob(".report_*"))
+
+
+def test_reports_go_with_their_models(data: Path, tmp_path: Path) -> None:
+    for session in SESSIONS[-4:]:
+        retrain(data, tmp_path, settings(KEEP_MODELS=2, HISTORY_DAYS=3), evening(session))
+    models = {path.stem.removeprefix("metrics_") for path in tmp_path.glob("metrics_*.json")}
+    assert {path.stem.removeprefix("report_") for path in tmp_path.glob("report_*.html")} == models
+    assert len(models) < 4

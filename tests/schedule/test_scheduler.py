@@ -1,0 +1,677 @@
+"""The exchange's day: a year of it on a simulated clock, whatever the machine, its zone and its sleep do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import exchange_calendars
+import pytest
+import schedule
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trading.base.calendar import Session, new_york_calendar
+from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
+from trading.base.errors import UserError
+from trading.base.files import write_json
+from trading.schedule.clocked_schedule import scheduler_on
+from trading.schedule.scheduler import Callbacks, MarketScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROJECT = Path(__file__).resolve().parents[2]
+CALENDAR = new_york_calendar()
+MINUTE = timedelta(minutes=1)
+
+
+def ny(text: str) -> datetime:
+    """An instant, written as New York reads it: "2018-03-26 04:00"."""
+    return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK)
+
+
+class SleepyClock(SimulatedClock):
+    """A simulated clock that ends the run at `end` and jumps, when a sleep reaches `at`, to the instant behind it."""
+
+    def __init__(self, start: datetime, end: datetime, jumps: dict[datetime, datetime] | None = None) -> None:
+        super().__init__(start)
+        self.end = end
+        self.jumps = sorted((jumps or {}).items())
+
+    def sleep_until(self, instant: datetime) -> bool:
+        if self.jumps and instant >= self.jumps[0][0]:
+            _, instant = self.jumps.pop(0)
+            self._now = instant.astimezone(self._now.tzinfo)  # also backwards
+            return True
+        if not self.jumps and instant > self.end:
+            self.interrupt()
+        return super().sleep_until(instant)
+
+
+class Diary:
+    """Callbacks that write down when they were called, and may do something besides."""
+
+    def __init__(self, clock: Clock, then: Callable[[str], object] = lambda name: None) -> None:
+        self.clock = clock
+        self.then = then
+        self.calls: list[tuple[str, date, datetime]] = []
+        self.minutes: list[datetime] = []
+        self.events: list[dict[str, Any]] = []
+
+    def note(self, name: str, session: Session) -> None:
+        self.calls.append((name, session.date, self.clock.now().astimezone(NEW_YORK)))
+        self.then(name)
+
+    def tick(self, session: Session, minute: datetime) -> None:
+        self.minutes.append(minute)
+        self.note("tick", session)
+
+    @property
+    def callbacks(self) -> Callbacks:
+        return Callbacks(
+            rebalance=lambda session: self.note("rebalance", session),
+            tick=self.tick,
+            retrain=lambda session: self.note("retrain", session),
+            opened=lambda session: self.note("opened", session),
+            closed=lambda session: self.note("closed", session),
+        )
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [e for e in self.events if e["event"] == event]
+
+    def lines(self) -> list[str]:
+        """All but the ticks: "rebalance 03-26 04:00"."""
+        return [f"{name} {day:%m-%d} {when:%H:%M:%S}" for name, day, when in self.calls if name != "tick"]
+
+
+def scheduler(diary: Diary, **options: Any) -> MarketScheduler:
+    return MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=diary.events.append, **options)
+
+
+def lived(
+    start: str, end: str, *, jumps: dict[str, str] | None = None, **options: Any
+) -> tuple[Diary, MarketScheduler]:
+    """A scheduler run from `start` to `end`, and its diary."""
+    clock = SleepyClock(ny(start), ny(end), {ny(a): ny(b) for a, b in (jumps or {}).items()})
+    diary = Diary(clock)
+    made = scheduler(diary, **options)
+    made.run()
+    return diary, made
+
+
+# --- a year ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("year", [2018, 2025])
+def test_a_year_of_holidays_half_days_and_both_changes_of_clocks(year: int) -> None:
+    diary, made = lived(f"{year}-01-01 00:00", f"{year}-12-31 23:59")
+    expected: list[tuple[str, date, datetime]] = []
+    ticks = 0
+    official = exchange_calendars.get_calendar("XNYS", start=f"{year}-01-01", end=f"{year}-12-31").schedule
+    for stamp, opened, closed in official[["open", "close"]].itertuples():
+        day, opens, closes = stamp.date(), opened.to_pydatetime(), closed.to_pydatetime()
+        wall = (datetime.combine(day, t, tzinfo=NEW_YORK) for t in (time(4), time(9, 30)))
+        expected += [("rebalance", day, next(wall)), ("opened", day, next(wall))]
+        length = (closes - opens) // MINUTE
+        expected += [("tick", day, opens + n * MINUTE + timedelta(seconds=2)) for n in range(1, length + 1)]
+        expected += [("closed", day, closes + timedelta(seconds=2))]
+        expected += [("retrain", day, datetime.combine(day, time(20), tzinfo=NEW_YORK))]
+        ticks += length
+    assert len(diary.calls) == len(expected)
+    assert all(got == wanted for got, wanted in zip(diary.calls, expected, strict=True))
+    assert (made.ticks, made.ticks_skipped, made.failures) == (ticks, 0, 0)
+
+
+def test_a_tick_stands_for_a_whole_minute_from_the_first_after_the_open_to_the_close() -> None:
+    diary, _ = lived("2018-11-23 03:00", "2018-11-23 23:00")  # the half day after Thanksgiving
+    assert [m.astimezone(NEW_YORK).strftime("%H:%M:%S") for m in (diary.minutes[0], diary.minutes[-1])] == [
+        "09:31:00",
+        "13:00:00",
+    ]
+    assert len(diary.minutes) == 210
+    assert all(b - a == MINUTE for a, b in itertools.pairwise(diary.minutes))
+    assert diary.minutes[0].utcoffset() == timedelta(0)
+    assert diary.lines() == [
+        "rebalance 11-23 04:00:00",
+        "opened 11-23 09:30:00",
+        "closed 11-23 13:00:02",
+        "retrain 11-23 20:00:00",
+    ]
+
+
+ZONES_PROGRAM = """
+import sys
+from tests.schedule.test_scheduler import lived
+for start, end in (("2018-03-07", "2018-03-16"), ("2018-11-01", "2018-11-09")):
+    diary, made = lived(start + " 00:00", end + " 00:00")
+    print(start, made.ticks, made.ticks_skipped, *diary.lines(), sep="|")
+"""
+
+
+def in_zone(zone: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", ZONES_PROGRAM],
+        cwd=PROJECT,
+        env={**os.environ, "TZ": zone},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def both_changes_in_utc() -> str:
+    return in_zone("UTC")
+
+
+def test_each_session_has_one_rebalance_and_one_retrain_over_both_changes_of_clocks(both_changes_in_utc: str) -> None:
+    for line, sessions in zip(both_changes_in_utc.splitlines(), (7, 6), strict=True):
+        _, ticks, skipped, *calls = line.split("|")
+        assert (int(ticks), int(skipped)) == (390 * sessions, 0)
+        assert sum(call.startswith("rebalance") and call.endswith("04:00:00") for call in calls) == sessions
+        assert sum(call.startswith("retrain") and call.endswith("20:00:00") for call in calls) == sessions
+        assert len(calls) == 4 * sessions
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "America/New_York",
+        "Europe/London",
+        "Asia/Kolkata",
+        # machines whose own clocks change on the Wednesday, in mid-session: naive local time comes twice, or not at all
+        "AAA0BBB,M3.2.3/15,M11.1.3/15",
+        "AAA0BBB,M11.1.3/15,M3.2.3/15",
+    ],
+)
+def test_the_machine_s_own_zone_changes_nothing(zone: str, both_changes_in_utc: str) -> None:
+    assert in_zone(zone) == both_changes_in_utc
+
+
+def test_the_schedule_that_others_import_keeps_its_time() -> None:
+    ours = scheduler_on(SimulatedClock(ny("2018-03-26 04:00")))
+    assert type(ours).__module__ != "schedule"
+    theirs = schedule.Scheduler()
+    job = theirs.every().day.do(print)
+    assert job.next_run is not None
+    assert job.next_run.year >= 2026
+
+
+# --- made up for, or not --------------------------------------------------------------------------------------------
+
+MONDAY = ["rebalance 03-26 04:00:00", "opened 03-26 09:30:00", "closed 03-26 16:00:02", "retrain 03-26 20:00:00"]
+WATCHED = {"since": "2018-03-01T00:00:00-05:00"}
+SUNDAY = WATCHED | dict.fromkeys(("rebalanced", "opened", "closed", "retrained"), "2018-03-23")
+DONE_MONDAY = {**WATCHED, **dict.fromkeys(("rebalanced", "opened", "closed", "retrained"), "2018-03-26")}
+NO_RETRAIN = {**DONE_MONDAY, "retrained": "2018-03-23"}
+IN_SESSION = {**SUNDAY, "rebalanced": "2018-03-26", "opened": "2018-03-26"}
+THURSDAY_UNTRAINED = {
+    **WATCHED,
+    **dict.fromkeys(("rebalanced", "opened", "closed"), "2018-03-29"),
+    "retrained": "2018-03-28",
+}
+
+CATCH_UP = {
+    # name: (marks, start, end, calls but ticks, ticks)
+    "first start, before the day": (None, "03-26 03:00", "03-26 23:00", MONDAY, 390),
+    "first start at 04:05": (None, "03-26 04:05", "03-26 09:00", ["rebalance 03-26 04:05:00"], 0),
+    "first start in the session": (
+        None,
+        "03-26 11:00:30",
+        "03-26 17:00",
+        ["rebalance 03-26 11:00:30", "opened 03-26 11:00:30", "closed 03-26 16:00:02"],
+        300,
+    ),
+    "first start after the close": (None, "03-26 16:30", "03-26 23:00", ["retrain 03-26 20:00:00"], 0),
+    "first start after 20:00": (None, "03-26 20:00:01", "03-27 03:00", [], 0),
+    "first start on a weekend": (None, "03-24 12:00", "03-26 03:00", [], 0),
+    "first start on a holiday": (None, "03-30 12:00", "04-02 03:00", [], 0),
+    "restart at 04:05, rebalance missed": (SUNDAY, "03-26 04:05", "03-26 09:00", ["rebalance 03-26 04:05:00"], 0),
+    "restart after the rebalance": ({**SUNDAY, "rebalanced": "2018-03-26"}, "03-26 04:06", "03-26 09:00", [], 0),
+    "restart in the session": (IN_SESSION, "03-26 15:00:30", "03-26 18:00", ["closed 03-26 16:00:02"], 60),
+    "restart after the close": (IN_SESSION, "03-26 17:00", "03-26 19:00", ["closed 03-26 17:00:00"], 0),
+    "restart after everything": (DONE_MONDAY, "03-26 21:00", "03-27 03:00", [], 0),
+    "asleep from before 04:00 to 10:00": (
+        SUNDAY,
+        "03-26 10:00:00",
+        "03-26 10:10",
+        ["rebalance 03-26 10:00:00", "opened 03-26 10:00:00"],
+        10,
+    ),
+    "asleep from before 04:00 till after the close": (SUNDAY, "03-26 16:30", "03-26 19:00", [], 0),
+    "retrain missed, 23:00": (NO_RETRAIN, "03-26 23:00", "03-27 03:00", ["retrain 03-26 23:00:00"], 0),
+    "retrain missed, 02:00 the next day": (NO_RETRAIN, "03-27 02:00", "03-27 03:00", ["retrain 03-26 02:00:00"], 0),
+    "retrain missed, the weekend": (THURSDAY_UNTRAINED, "03-31 12:00", "04-01 12:00", ["retrain 03-29 12:00:00"], 0),
+    "retrain missed, a holiday": (THURSDAY_UNTRAINED, "03-30 10:00", "03-31 12:00", ["retrain 03-29 10:00:00"], 0),
+    "retrain missed, ten minutes to 04:00": (NO_RETRAIN, "03-27 03:50", "03-27 03:55", ["retrain 03-26 03:50:00"], 0),
+    "retrain missed, nine minutes to 04:00": (
+        NO_RETRAIN,
+        "03-27 03:51",
+        "03-27 09:00",
+        ["rebalance 03-27 04:00:00"],
+        0,
+    ),
+    "retrain missed, the morning after": (
+        NO_RETRAIN,
+        "03-27 07:00",
+        "03-27 09:00",
+        ["rebalance 03-27 07:00:00", "retrain 03-26 07:00:00"],
+        0,
+    ),
+    "retrain missed, nine minutes to the open": (
+        NO_RETRAIN,
+        "03-27 09:21",
+        "03-27 09:30:01",
+        ["rebalance 03-27 09:21:00", "opened 03-27 09:30:00"],
+        0,
+    ),
+    "retrain missed, the next session runs": (
+        NO_RETRAIN,
+        "03-27 11:00:30",
+        "03-27 20:30",
+        ["rebalance 03-27 11:00:30", "opened 03-27 11:00:30", "closed 03-27 16:00:02", "retrain 03-27 20:00:00"],
+        300,
+    ),
+    "off for three weeks": (SUNDAY, "04-14 12:00", "04-15 12:00", ["retrain 04-13 12:00:00"], 0),
+}
+
+
+@pytest.mark.parametrize("case", CATCH_UP)
+def test_what_was_missed_is_made_up_for_once_or_left(case: str, tmp_path: Path) -> None:
+    marks, start, end, calls, ticks = CATCH_UP[case]
+    file = tmp_path / "schedule.json"
+    if marks is not None:
+        write_json(file, marks)
+    diary, made = lived(f"2018-{start}", f"2018-{end}", marks=file)
+    assert diary.lines() == calls
+    assert made.ticks == ticks
+    again, _ = lived(f"2018-{end}", f"2018-{end}", marks=file)
+    assert again.lines() == []  # a restart repeats nothing
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [("03-27 03:55", "rebalance of 2018-03-27"), ("03-27 10:00", "session of 2018-03-27")],
+)
+def test_a_retrain_that_is_left_out_says_why_once(start: str, reason: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "m.json", NO_RETRAIN)
+    diary, _ = lived(f"2018-{start}", "2018-03-27 11:00", marks=tmp_path / "m.json")
+    (said,) = diary.said("retrain_skipped")
+    assert said["session"] == "2018-03-26"
+    assert reason in said["reason"]
+    assert json.loads((tmp_path / "m.json").read_text())["retrained"] == "2018-03-26"
+
+
+def test_a_late_rebalance_says_how_late_and_one_on_time_does_not() -> None:
+    late, _ = lived("2018-03-26 03:00", "2018-03-26 11:00", jumps={"2018-03-26 03:30": "2018-03-26 10:00"})
+    assert late.said("rebalance")[0]["late_seconds"] == 6 * 3600
+    assert late.said("rebalance")[0]["time"] == "2018-03-26T10:00:00-04:00"
+    punctual, _ = lived("2018-03-26 03:00", "2018-03-26 11:00")
+    assert "late_seconds" not in punctual.said("rebalance")[0]
+
+
+def test_a_rebalance_that_was_slept_through_entirely_is_told_of_and_left() -> None:
+    diary, _ = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 17:00"})
+    assert diary.lines() == ["retrain 03-26 20:00:00"]
+    assert [e["reason"] for e in diary.said("rebalance_skipped")] == ["its session is over"]
+
+
+def test_a_machine_that_wakes_in_the_closing_minute_of_a_session_it_never_opened_does_not_trade() -> None:
+    diary, made = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 16:00:30"})
+    assert diary.lines() == ["retrain 03-26 20:00:00"]
+    assert made.ticks == 0
+
+
+def test_a_machine_that_sleeps_in_mid_session_skips_what_it_slept_through() -> None:
+    diary, made = lived("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:00": "2018-03-26 13:00:40"})
+    assert diary.lines() == MONDAY
+    shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
+    assert shown.index("13:00") == shown.index("10:59") + 1  # awake again at 13:00:40: that minute is not over
+    assert (made.ticks, made.ticks_skipped) == (270, 120)
+    (said,) = diary.said("ticks_skipped")
+    assert (said["count"], said["first"], said["last"]) == (
+        120,
+        "2018-03-26T11:00:00-04:00",
+        "2018-03-26T12:59:00-04:00",
+    )
+
+
+def test_a_machine_that_sleeps_through_the_close_closes_when_it_wakes_and_counts_the_lost_ticks() -> None:
+    diary, made = lived("2018-03-26 03:00", "2018-03-27 05:00", jumps={"2018-03-26 15:00:00": "2018-03-27 04:10"})
+    assert diary.lines() == [
+        *MONDAY[:2],
+        "closed 03-26 04:10:00",
+        "rebalance 03-27 04:10:00",
+        "retrain 03-26 04:10:00",
+    ]
+    assert (made.ticks, made.ticks_skipped) == (329, 61)
+
+
+def test_a_clock_that_is_set_back_brings_no_minute_twice() -> None:
+    diary, made = lived("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:02": "2018-03-26 10:30:00"})
+    assert diary.lines() == MONDAY
+    assert len(set(diary.minutes)) == len(diary.minutes) == 390
+    assert diary.minutes == sorted(diary.minutes)
+    assert made.ticks_skipped == 0
+    assert [e["seconds"] for e in diary.said("clock_went_back")] == [29 * 60 + 2]  # from 10:59:02
+
+
+@pytest.mark.parametrize("back_to", ["2018-03-26 03:00", "2018-03-26 11:00:30"])
+def test_a_clock_that_was_years_ahead_holds_nothing_up_once_it_is_right(back_to: str, tmp_path: Path) -> None:
+    marks = tmp_path / "m.json"
+    diary, _ = lived("2025-06-02 10:00", "2018-03-26 23:00", jumps={"2025-06-02 10:05:02": back_to}, marks=marks)
+    after = [line for line in diary.lines() if " 03-26 " in line]
+    assert [line.split()[0] for line in after] == ["rebalance", "opened", "closed", "retrain"]
+    assert diary.said("clock_went_back")
+    assert sum(minute.year == 2018 for minute in diary.minutes) == (390 if back_to.endswith("03:00") else 300)
+
+
+def test_marks_of_a_wrong_clock_are_not_believed_and_said(tmp_path: Path) -> None:
+    write_json(tmp_path / "m.json", {k: v.replace("2018", "2027") for k, v in DONE_MONDAY.items()})
+    diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "m.json")
+    assert diary.lines() == MONDAY
+    assert diary.said("marks_from_the_future")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 20 * 60 * 60), st.integers(1, 30 * 60 * 60), st.booleans()), min_size=1, max_size=6
+    )
+)
+def test_whatever_sleeps_and_restarts_nothing_happens_twice_or_out_of_order(
+    tmp_path: Path, stretches: list[tuple[int, int, bool]]
+) -> None:
+    """Stretches of (seconds awake, seconds away, away by a restart or asleep), from a Wednesday into the weekend."""
+    marks = tmp_path / "m.json"
+    marks.unlink(missing_ok=True)
+    now = ny("2018-03-28 02:00")
+    calls: list[tuple[str, date, datetime]] = []
+    minutes: list[datetime] = []
+    for awake, away, by_restart in stretches:
+        asleep, woken = now + timedelta(seconds=awake), now + timedelta(seconds=awake + away)
+        jumps = {} if by_restart else {asleep: woken}
+        clock = SleepyClock(now, asleep if by_restart else woken, jumps)
+        diary = Diary(clock)
+        scheduler(diary, marks=marks).run()
+        calls += diary.calls
+        minutes += diary.minutes
+        now = woken
+    once = [(name, day) for name, day, _ in calls if name != "tick"]
+    assert len(set(once)) == len(once)
+    assert minutes == sorted(set(minutes))
+    place = {"rebalance": 0, "opened": 1, "tick": 2, "closed": 3}
+    for day in {day for _, day, _ in calls}:
+        order = [place[name] for name, of, _ in calls if of == day and name in place]
+        assert order == sorted(order)
+        assert 2 not in order or (0 in order and 1 in order)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"since": "yesterday"}', '{"since": "2018-03-26T04:00:00"}', "null"]
+)
+def test_a_damaged_marks_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(UserError, match=r"m\.json: damaged .*delete it and run again"):
+        scheduler(Diary(SystemClock()), marks=tmp_path / "m.json")
+
+
+def test_a_disk_that_takes_no_marks_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "file" / "m.json")
+    assert diary.lines() == MONDAY
+    assert diary.said("marks_not_written")
+
+
+# --- callbacks that misbehave ---------------------------------------------------------------------------------------
+
+
+def test_a_tick_that_overruns_loses_the_minutes_it_covered_and_the_newest_follows_at_once() -> None:
+    clock = SleepyClock(ny("2018-03-26 09:00"), ny("2018-03-26 17:00"))
+    diary = Diary(clock)
+
+    def slow(name: str) -> None:
+        if name == "tick" and diary.minutes[-1] == ny("2018-03-26 10:00"):
+            clock.sleep_until(clock.now() + timedelta(seconds=150))
+
+    diary.then = slow
+    made = scheduler(diary)
+    made.run()
+    shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
+    assert shown[shown.index("10:00") + 1 :][:2] == ["10:02", "10:03"]
+    assert (made.ticks, made.ticks_skipped) == (389, 1)
+    assert [e["count"] for e in diary.said("ticks_skipped")] == [1]
+    at = {when.astimezone(NEW_YORK).strftime("%H:%M:%S") for name, _, when in diary.calls if name == "tick"}
+    assert {one for one in at if not one.endswith(":02")} == {"10:02:32"}  # the others keep to the minute
+
+
+def test_ticks_of_59_seconds_lose_nothing() -> None:
+    clock = SleepyClock(ny("2018-11-23 09:00"), ny("2018-11-23 17:00"))
+    diary = Diary(clock, lambda name: name == "tick" and clock.sleep_until(clock.now() + timedelta(seconds=59)))
+    made = scheduler(diary)
+    made.run()
+    assert (made.ticks, made.ticks_skipped) == (210, 0)
+
+
+def test_a_tick_that_overruns_the_close_leaves_the_last_tick_out_and_closes_at_once() -> None:
+    clock = SleepyClock(ny("2018-11-23 09:00"), ny("2018-11-23 17:00"))
+    diary = Diary(clock)
+
+    def slow(name: str) -> None:
+        if name == "tick" and diary.minutes[-1] == ny("2018-11-23 12:58"):
+            clock.sleep_until(ny("2018-11-23 13:00:40"))
+
+    diary.then = slow
+    made = scheduler(diary)
+    made.run()
+    assert diary.lines()[-1] == "closed 11-23 13:00:40"
+    assert (made.ticks, made.ticks_skipped) == (208, 2)
+
+
+def test_a_rebalance_that_lasts_into_the_session_is_followed_by_the_open_and_the_lost_ticks_are_counted() -> None:
+    clock = SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 17:00"))
+    diary = Diary(clock, lambda name: name == "rebalance" and clock.sleep_until(ny("2018-03-26 09:45:30")))
+    made = scheduler(diary)
+    made.run()
+    assert diary.lines()[:2] == ["rebalance 03-26 04:00:00", "opened 03-26 09:45:30"]
+    assert made.ticks + made.ticks_skipped == 390
+    assert diary.minutes[0] == ny("2018-03-26 09:45")  # the minute that it is
+
+
+def test_a_callback_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    clock = SleepyClock(ny("2018-11-23 03:00"), ny("2018-11-23 23:00"))
+
+    def broken(name: str) -> None:
+        raise ConnectionError(f"{name}: no\nroute to host")
+
+    diary = Diary(clock, broken)
+    made = scheduler(diary)
+    with caplog.at_level(logging.ERROR):
+        made.run()
+    assert len(diary.calls) == made.failures == 214
+    assert diary.lines()[-1] == "retrain 11-23 20:00:00"
+    assert {e["error"] for e in diary.said("callback_failed")} == {"route to host"}
+    assert diary.said("callback_failed")[0]["callback"] == "rebalance"
+    assert "in broken" in caplog.text  # the traceback, not only its last line
+
+
+@pytest.mark.parametrize("wanted", [SystemExit, KeyboardInterrupt])
+def test_what_is_meant_to_end_the_program_ends_it(wanted: type[BaseException]) -> None:
+    def leave(name: str) -> None:
+        raise wanted
+
+    diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 23:00")), leave)
+    with pytest.raises(wanted):
+        scheduler(diary).run()
+    assert diary.lines() == MONDAY[:1]
+
+
+def test_events_that_cannot_be_handed_on_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def full_disk(event: dict[str, Any]) -> None:
+        raise OSError("no space left on device")
+
+    diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 23:00")))
+    MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=full_disk).run()
+    assert diary.lines() == MONDAY
+    assert "no space left on device" in caplog.text
+
+
+# --- ending, and the rest of the interface --------------------------------------------------------------------------
+
+
+def test_stop_from_another_thread_ends_a_sleep_on_the_wall_s_clock() -> None:
+    clock = SystemClock()
+    diary = Diary(clock)
+    made = scheduler(diary)
+    thread = made.start()
+    assert not thread.daemon
+    made.stop()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert made.failure is None
+    assert diary.events[-1]["event"] == "scheduler_stopped"
+
+
+def test_a_clock_that_is_interrupted_by_somebody_else_ends_it_too() -> None:
+    clock = SimulatedClock(ny("2018-03-26 03:00"))
+    diary = Diary(clock, lambda name: clock.interrupt())
+    scheduler(diary).run()
+    assert diary.lines() == MONDAY[:1]
+
+
+def test_stop_lets_the_running_callback_finish_and_calls_nothing_after_it() -> None:
+    clock = SimulatedClock(ny("2018-03-26 04:00"))
+    inside, go_on, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        inside.set()
+        assert go_on.wait(60)
+        finished.set()
+
+    diary = Diary(clock, hold)
+    made = scheduler(diary)
+    thread = made.start()
+    assert inside.wait(60)
+    made.stop()
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(timeout=60)
+    assert finished.is_set()
+    assert diary.lines() == MONDAY[:1]
+
+
+def test_what_kills_the_loop_is_kept() -> None:
+    def leave(name: str) -> None:
+        raise SystemExit(3)
+
+    made = scheduler(Diary(SimulatedClock(ny("2018-03-26 04:00")), leave))
+    made.start().join(timeout=60)
+    assert isinstance(made.failure, SystemExit)
+
+
+@pytest.mark.parametrize(("start", "ends"), [("2018-03-28 03:00", "04-02"), ("2018-03-28 20:00:01", "04-03")])
+def test_it_ends_after_so_many_evenings_over_a_holiday(start: str, ends: str) -> None:
+    clock = SimulatedClock(ny(start))  # Friday, 30 March, is Good Friday
+    diary = Diary(clock)
+    made = scheduler(diary, stop_after=3)
+    made.run()
+    assert diary.lines()[-1] == f"retrain {ends} 20:00:00"
+    assert made.sessions_done == 3
+
+
+def test_an_evening_that_is_made_up_for_is_not_one_of_the_sessions_asked_for(tmp_path: Path) -> None:
+    write_json(tmp_path / "m.json", THURSDAY_UNTRAINED)
+    diary = Diary(SimulatedClock(ny("2018-03-31 12:00")))
+    scheduler(diary, stop_after=1, marks=tmp_path / "m.json").run()
+    assert diary.lines()[0] == "retrain 03-29 12:00:00"
+    assert diary.lines()[-1] == "retrain 04-02 20:00:00"
+
+
+@pytest.mark.parametrize(
+    ("now", "name", "then"),
+    [
+        ("2018-03-25 12:00", "rebalance", "2018-03-26 04:00"),
+        ("2018-03-26 04:00", "open", "2018-03-26 09:30"),
+        ("2018-03-26 09:30", "tick", "2018-03-26 09:31:02"),
+        ("2018-03-26 10:00:01", "tick", "2018-03-26 10:00:02"),
+        ("2018-03-26 10:00:02", "tick", "2018-03-26 10:01:02"),
+        ("2018-03-26 15:59:30", "close", "2018-03-26 16:00:02"),
+        ("2018-11-23 13:00:02", "retrain", "2018-11-23 20:00"),
+        ("2018-03-29 20:00", "rebalance", "2018-04-02 04:00"),
+    ],
+)
+def test_next_event(now: str, name: str, then: str) -> None:
+    made = scheduler(Diary(SimulatedClock(ny(now))))
+    assert made.next_event == (name, ny(then))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"rebalance_time": time(10, 0)}, "REBALANCE_TIME=10:00:00: it must lie before the open"),
+        ({"retrain_time": time(15, 0)}, "RETRAIN_TIME=15:00:00: it must lie after the close"),
+        ({"tick_second": 60}, "TICK_SECOND=60"),
+    ],
+)
+def test_times_that_make_no_sense_are_refused(option: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        scheduler(Diary(SystemClock()), **option)
+
+
+def test_other_times_are_kept_to() -> None:
+    diary, _ = lived(
+        "2018-03-26 03:00",
+        "2018-03-26 23:59",
+        rebalance_time=time(7, 15),
+        retrain_time=time(22, 30),
+        tick_second=17,
+    )
+    assert diary.lines()[0] == "rebalance 03-26 07:15:00"
+    assert diary.lines()[-1] == "retrain 03-26 22:30:00"
+    assert {when.second for name, _, when in diary.calls if name == "tick"} == {17}
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "market_scheduler.py", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_timetable_is_printed() -> None:
+    done = command("--date", "2018-11-21", "--days", "4")
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert rows[0] == ["2018-11-21", "Wed", "session", "04:00", "09:30", "09:31:02", "15:55", "16:00", "390", "20:00"]
+    assert rows[1] == ["2018-11-22", "Thu", "holiday", "-", "-", "-", "-", "-", "-", "-"]
+    assert rows[2][:4] == ["2018-11-23", "Fri", "half", "day,"]
+    assert rows[2][-7:] == ["04:00", "09:30", "09:31:02", "12:55", "13:00", "210", "20:00"]
+    assert rows[3][2] == "weekend"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--date", "1990-01-01"], "1990-01-01"),
+        (["--days", "99999999999"], "the exchange calendar knows"),
+        (["--days", "0"], "'0' is no whole number from 1 on"),
+        (["--date", "26/3/2018"], "write it as 2018-03-26"),
+        (["--env-file", "no/such/file"], "no/such/file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,110 @@
+"""The commands of `ml_trainer.py` on this machine or a cluster: train, list, roll back, choose."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from config import Settings, load_settings
+from trading.app.backtest import walk_forward
+from trading.app.retrain import model_in_service, retrain_locked, trainer_at_work
+from trading.backtest.workers import Backend, workers
+from trading.base.clock import SystemClock
+from trading.base.errors import UserError
+from trading.base.market_folders import lock, market_of
+from trading.base.progress import progress_bars, standard_output
+from trading.models.admin import cut_short, list_models, rollback, use
+from trading.models.store import LoadedModel, ModelStore
+from trading.reports.training_console import report
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from trading.learning.train import Progress
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, or what else the command line says; returns the exit code."""
+
+    env_file = {} if options.env_file is None else {"env_file": options.env_file}
+    settings = load_settings(
+        **env_file,
+        DATA_DIR=options.data_dir,
+        MODELS_DIR=options.models_dir,
+        LOGS_DIR=options.logs_dir,
+        MODEL_KIND=options.model,
+        SEED=options.seed,
+    )
+    console = standard_output()
+    if options.audit:
+        from trading.audit.command import run_audit
+
+        return run_audit(settings, console)
+    if options.list or options.rollback or options.use:
+        return _administer(options, settings, console)
+    if options.walk_forward or options.compare:
+        return walk_forward(options, settings, console)
+    return _train_and_report(settings, console, options.backend, options.scheduler)
+
+
+def _administer(options: argparse.Namespace, settings: Settings, console: Console) -> int:
+    """--list, --rollback, --use."""
+    store, market = ModelStore(settings.MODELS_DIR, settings.FEATURE_SET), market_of(settings.MODELS_DIR)
+    if options.list:
+        list_models(store, market, console, _warn)
+        return 0
+    held = lock(settings.MODELS_DIR, "trainer")
+    try:
+        if said := cut_short(store, market):
+            print(said)
+        now = SystemClock().now()
+        if options.rollback:
+            print(rollback(store, market, now, options.why, _warn))
+        else:
+            print(use(store, options.use, market, now, options.why, _warn))
+    finally:
+        held.release()
+    return 0
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _train_and_report(settings: Settings, console: Console, backend: Backend, scheduler: str | None) -> int:
+    now = SystemClock().now()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with (
+        trainer_at_work(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (store, market),
+        progress_bars(console) as progress,
+    ):
+        champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
+        show = partial(_show, progress)
+        with _said_when_it_fails(champion), workers(backend, scheduler) as at, at.spread():
+            model, _ = retrain_locked(store, market, settings.DATA_DIR, settings, now, champion, show, say)
+    report(model, settings.MODELS_DIR, console)
+    return 0
+
+
+@contextmanager
+def _said_when_it_fails(champion: LoadedModel | None) -> Iterator[None]:
+    """A training that fails or is stopped says which model serves on."""
+    stays = "" if champion is None else f"{champion.timestamp} stays in service"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}; {stays}" if stays else str(error)) from error
+    except BaseException:
+        if stays:
+            print(f"the training did not come to its end: {stays}", file=sys.stderr)
+        raise
+
+
+def _show(progress: Progress, what: str, done: int, of: int) -> None:
+    progress(f"training: {what}", done, of)  # one bar for all steps

@@ -1,0 +1,1 @@
+"""Walk-forward evaluation: each session scored by a model that was trained on the evening before."""

@@ -1,0 +1,168 @@
+"""What the live rules would have bought on the signals of a walk-forward, and the document's evolution as measured.
+
+A signal is a row, and one rise makes many of them; a trade is what the account would have held: one position a stock,
+so many at once, the most confident first, entered at the next bar's open and left by the rules of
+`trading.rules.exits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from trading.learning.metrics import session_date
+from trading.market.bars import Bars, to_ns
+from trading.rules.exits import Exit, ExitRules, exit_in_bar, levels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from trading.backtest.walk_forward import Walk
+    from trading.base.calendar import MarketCalendar
+    from trading.learning.fitting import Floats
+    from trading.learning.session_statistics import Figures
+    from trading.rules.entry import Sizing
+
+WEEK: Final = 5
+"""Sessions of a week of trading."""
+
+CLAIMS: Final = (
+    ("Week 1", "52-58%", "40-45%", "-3% to +5%"),
+    ("Week 2", "60-65%", "50-55%", "+2% to +10%"),
+    ("Week 3-4", "65-70%", "55-60%", "+5% to +15%"),
+    ("Week 3-4", "65-70%", "55-60%", "+5% to +15%"),
+    ("Month 2", "70-75%", "60-65%", "+10% to +25%"),
+    ("Month 2", "70-75%", "60-65%", "+10% to +25%"),
+    ("Month 2", "70-75%", "60-65%", "+10% to +25%"),
+    ("Month 2", "70-75%", "60-65%", "+10% to +25%"),
+    ("Month 3+", "75-80%", "65-70%", "+15% to +50%+"),
+)
+"""The document's expectation for each week of trading (accuracy, win rate, return); the last line for all later."""
+
+
+@dataclass(frozen=True)
+class AccountRules:
+    """The entry rules that a backtest of signals needs; money in dollars, fractions as fractions."""
+
+    min_confidence: float
+    equity: Decimal
+    size: Sizing
+    max_open: int
+    min_price: float
+    max_price: float
+
+
+@dataclass(frozen=True)
+class MeasuredTrade:
+    """One simulated trade; prices in dollars, `outcome` in per cent after cost, `pnl` in dollars after cost."""
+
+    session: int
+    symbol: str
+    shares: int
+    price: float
+    outcome: float
+    pnl: float
+
+
+def measured_trades(
+    walked: Walk,
+    p: Floats,
+    symbols: tuple[str, ...],
+    bars_of: Callable[[str], Bars],
+    calendar: MarketCalendar,
+    exits: ExitRules,
+    account: AccountRules,
+) -> list[MeasuredTrade]:
+    """The trades that the live rules make of `p`, in the order of their decisions.
+
+    Args:
+        p: the probability that the threshold is held against, of each row of `walked`, which must have `start`s.
+        symbols: what the numbers in `walked.symbol` stand for.
+        bars_of: the bars of a symbol, as the rows were made of them.
+        account: its equity stays what it is: these figures are of the model, not of compound interest.
+    """
+    assert walked.start is not None
+    signals = np.flatnonzero(p >= account.min_confidence)
+    signals = signals[np.lexsort((walked.symbol[signals], -p[signals], walked.start[signals]))]
+    bars = {int(number): bars_of(symbols[number]) for number in np.unique(walked.symbol[signals])}
+    flatten = [to_ns(calendar.session(session_date(day)).flatten_at(exits.flatten_minutes)) for day in walked.sessions]
+    held: dict[int, int] = {}
+    found: list[MeasuredTrade] = []
+    for row in signals.tolist():
+        number, now, day = int(walked.symbol[row]), int(walked.start[row]), int(walked.group[row])
+        held = {stock: until for stock, until in held.items() if until > now}
+        if number in held or len(held) >= account.max_open:
+            continue
+        known = bars[number]
+        decided = int(np.searchsorted(known.start, now))
+        price = float(known.close[decided])
+        shares = account.size.shares(account.equity, price)
+        if not account.min_price <= price <= account.max_price or shares < 1:
+            continue
+        held[number] = _left_at(known, decided + 1, flatten[day], exits)
+        outcome = float(walked.outcome[row]) - 100.0 * exits.round_trip_cost
+        entry = float(known.open[decided + 1])
+        found.append(MeasuredTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
+    return found
+
+
+def _left_at(bars: Bars, entry: int, flatten: int, exits: ExitRules) -> int:
+    """Start of the bar in which a position bought at the open of bar `entry` is left."""
+    stop, target = levels(float(bars.open[entry]), exits.stop_loss, exits.take_profit)
+    for k in range(entry, len(bars)):
+        if bars.start[k] >= flatten:
+            return int(bars.start[k])
+        code, _ = exit_in_bar(bars.open[k], bars.high[k], bars.low[k], stop, target)
+        if code != Exit.NONE:
+            return int(bars.start[k])
+    return int(bars.start[-1])
+
+
+def evolution(walked: Walk, p: Floats, trades: list[MeasuredTrade], equity: Decimal) -> list[Figures]:
+    """The document's table of performance evolution, as measured: one line a week of scored sessions, beside its claim.
+
+    Returns are per cent of the account's equity and of the money that the trades put in, after cost.
+    """
+    lines = []
+    for first in range(0, len(walked.sessions), WEEK):
+        last = min(first + WEEK, len(walked.sessions)) - 1
+        inside = (walked.group >= first) & (walked.group <= last)
+        week = [trade for trade in trades if first <= trade.session <= last]
+        period, accuracy, win_rate, claimed_return = CLAIMS[min(first // WEEK, len(CLAIMS) - 1)]
+        lines.append(
+            {
+                "week": first // WEEK + 1,
+                "from": session_date(walked.sessions[first]).isoformat(),
+                "to": session_date(walked.sessions[last]).isoformat(),
+                "sessions": last - first + 1,
+                "accuracy": float(np.mean((p[inside] >= 0.5) == (walked.label[inside] == 1))),
+                "accuracy_of_always_no": float(np.mean(walked.label[inside] == 0)),
+                **summed(week, equity, last - first + 1),
+                "claim": {"period": period, "accuracy": accuracy, "win_rate": win_rate, "return": claimed_return},
+            }
+        )
+    return lines
+
+
+def summed(trades: list[MeasuredTrade], equity: Decimal, sessions: int) -> dict[str, Any]:
+    """Trades, win rate and returns of some sessions; None where there were no trades."""
+    n = len(trades)
+    pnl = sum(trade.pnl for trade in trades)
+    money = sum(trade.shares * trade.price for trade in trades)
+    return {
+        "trades": n,
+        "win_rate": sum(trade.outcome > 0.0 for trade in trades) / n if n else None,
+        "outcome_per_trade_pct": sum(trade.outcome for trade in trades) / n if n else None,
+        "pnl": pnl,
+        "return_on_account_pct": 100.0 * pnl / float(equity),
+        "return_on_account_per_day_pct": 100.0 * pnl / float(equity) / sessions,
+        "return_on_money_traded_pct": 100.0 * pnl / money if money else None,
+    }
+
+
+def by_session(trades: list[MeasuredTrade], equity: Decimal, sessions: int) -> list[dict[str, Any]]:
+    """The same for each session."""
+    return [summed([trade for trade in trades if trade.session == i], equity, 1) for i in range(sessions)]

@@ -1,0 +1,1 @@
+"""Clock, calendar, errors, files and folders: what every room needs and what knows nothing of trading."""

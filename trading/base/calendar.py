@@ -1,0 +1,147 @@
+"""The exchange's calendar: sessions, holidays, half days, both changes of clocks.  Times are New York's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property, lru_cache
+from typing import Any
+
+from trading.base.clock import NEW_YORK
+from trading.base.errors import UserError
+
+PRE_MARKET_OPENS = time(4, 0)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One trading day.  `open` and `close` are aware instants in UTC; the close of a half day is 13:00 New York."""
+
+    date: date
+    open: datetime
+    close: datetime
+
+    @property
+    def pre_market(self) -> datetime:
+        """04:00 New York: the first minute in which an extended-hours limit order can trade."""
+        return at(self.date, PRE_MARKET_OPENS)
+
+    @property
+    def minutes(self) -> int:
+        """Length of the core session in minutes: 390, or 210 on a half day."""
+        return int((self.close - self.open) / timedelta(minutes=1))
+
+    def flatten_at(self, minutes_before_close: int) -> datetime:
+        """From this instant on nothing is bought and everything is sold."""
+        return self.close - timedelta(minutes=minutes_before_close)
+
+
+def at(day: date, clock_time: time) -> datetime:
+    """`clock_time` on the New York clock of `day`, as an aware instant in UTC."""
+    return datetime.combine(day, clock_time, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+class MarketCalendar:
+    """The sessions of the New York Stock Exchange (exchange_calendars' XNYS)."""
+
+    @cached_property
+    def _calendar(self) -> Any:
+        import exchange_calendars  # half a second: only where a calendar is used
+
+        return exchange_calendars.get_calendar("XNYS", start="2010-01-01")
+
+    @cached_property
+    def _sessions(self) -> dict[date, Session]:
+        schedule = self._calendar.schedule
+        opens = schedule["open"].dt.to_pydatetime()
+        closes = schedule["close"].dt.to_pydatetime()
+        days = [stamp.date() for stamp in schedule.index]
+        return {
+            day: Session(day, opened.astimezone(UTC), closed.astimezone(UTC))
+            for day, opened, closed in zip(days, opens, closes, strict=True)
+        }
+
+    @cached_property
+    def _days(self) -> list[date]:
+        return sorted(self._sessions)
+
+    def is_session(self, day: date) -> bool:
+        """Whether the exchange trades on `day`."""
+        return day in self._sessions
+
+    def session(self, day: date) -> Session:
+        """The session of `day`.
+
+        Raises:
+            UserError: `day` is no trading day, or lies outside the calendar.
+        """
+        try:
+            return self._sessions[day]
+        except KeyError:
+            raise UserError(self._why_not(day)) from None
+
+    def _why_not(self, day: date) -> str:
+        first, last = self._days[0], self._days[-1]
+        if not first <= day <= last:
+            return f"{day} lies outside the exchange calendar, which knows {first} to {last}"
+        following = self.following(day)
+        kind = "a weekend day" if day.weekday() >= 5 else "an exchange holiday"
+        return f"{day} is {kind}; the next session is {following.date}"
+
+    def following(self, day: date) -> Session:
+        """The first session after `day`."""
+        return self._neighbour(day, 1)
+
+    def preceding(self, day: date) -> Session:
+        """The last session before `day`."""
+        return self._neighbour(day, -1)
+
+    def _neighbour(self, day: date, step: int) -> Session:
+        for offset in range(1, 15):
+            found = self._sessions.get(day + timedelta(days=step * offset))
+            if found is not None:
+                return found
+        side = "after" if step > 0 else "before"
+        first, last = self._days[0], self._days[-1]
+        raise UserError(f"no session {side} {day} is known: the exchange calendar knows {first} to {last}")
+
+    def between(self, first: date, last: date) -> list[Session]:
+        """Every session from `first` to `last`, both included."""
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return [self._sessions[day] for day in days if day in self._sessions]
+
+    def days(self, first: date, count: int) -> list[date]:
+        """`count` days from `first` on, trading days or not.
+
+        Raises:
+            UserError: one of them lies outside the calendar.
+        """
+        last_known = self._days[-1]
+        if first < self._days[0] or count > (last_known - first).days + 1:
+            raise UserError(
+                f"{count} day(s) from {first} on: the exchange calendar knows {self._days[0]} to {last_known} only"
+            )
+        return [first + timedelta(days=n) for n in range(count)]
+
+    def last_completed(self, now: datetime, count: int) -> list[Session]:
+        """The `count` newest sessions whose core close lies at or before `now`, oldest first."""
+        day = now.astimezone(NEW_YORK).date()
+        newest = self._sessions.get(day)
+        session = newest if newest is not None and newest.close <= now else self.preceding(day)
+        found = [session]
+        while len(found) < count:
+            session = self.preceding(session.date)
+            found.append(session)
+        return found[::-1]
+
+    def current_or_next(self, now: datetime) -> Session:
+        """Today's session until its close, then the following one."""
+        day = now.astimezone(NEW_YORK).date()
+        today = self._sessions.get(day)
+        return today if today is not None and now < today.close else self.following(day)
+
+
+@lru_cache(maxsize=1)
+def new_york_calendar() -> MarketCalendar:
+    """The calendar, loaded once a process: it never changes."""
+    return MarketCalendar()

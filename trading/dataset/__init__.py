@@ -1,0 +1,1 @@
+"""From bars to labelled rows on disk, and back into memory."""

@@ -1,0 +1,132 @@
+"""Rows to learn from: features, outcome and label of a bar; how they are made of bars, and the file they stand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from trading.base.errors import DataError
+from trading.features.document import LOOKBACK_BARS
+from trading.features.sets import COLUMNS, FeatureSet, of_history
+from trading.market import csv_files
+from trading.market.bars import Bars, Floats, Ints, from_ns, session_numbers, to_ns
+from trading.market.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
+from trading.rules.exits import ExitRules, labels, outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from trading.base.calendar import MarketCalendar, Session
+
+REBUILD: Final = "delete it and run python build_dataset.py, which makes it again"
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolRows:
+    """Rows of one symbol, oldest first; n of them.
+
+    Attributes:
+        start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
+        X: features, float64 (n, columns), columns as `trading.features.sets.COLUMNS` names them.
+        outcome: per cent of the entry price before cost, float64 (n,).
+        label: 1 where the outcome counts as won, else 0, int8 (n,).
+    """
+
+    start: Ints
+    X: Floats
+    outcome: Floats
+    label: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def since(self, start: int) -> SymbolRows:
+        """The rows of bars that start at `start` (ns) or later."""
+        kept = slice(int(np.searchsorted(self.start, start)), None)
+        return SymbolRows(self.start[kept], self.X[kept], self.outcome[kept], self.label[kept])
+
+
+def file_columns(columns: Iterable[str]) -> dict[str, Any]:
+    """Column -> type of a rows file with these features."""
+    return {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*columns, "outcome"), NUMBER) | {"label": WHOLE}
+
+
+def header(feature_set: FeatureSet) -> bytes:
+    """The first line of a rows file."""
+    return (",".join(file_columns(COLUMNS[feature_set])) + "\n").encode()
+
+
+def rows_of(bars: Bars, calendar: MarketCalendar, rules: ExitRules, feature_set: FeatureSet = "document") -> SymbolRows:
+    """A row for every bar whose 20-bar window lies in its session and whose outcome is known.
+
+    The relative features need the stock's volume in the session before, too: its first session has no row.
+
+    Args:
+        bars: checked bars of one symbol.
+        calendar: the exchange's sessions, half days included.
+        rules: the exits that make outcome and label.
+        feature_set: which columns `X` has.
+    """
+    sessions = sessions_around(bars.start, calendar)
+    group = session_numbers(bars.start, sessions)
+    flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
+    flattening = bars.start >= flatten_at[group] if len(bars) else np.empty(0, np.bool_)
+    outcome, _ = outcomes(bars.open, bars.high, bars.low, group, flattening, rules)
+    X, usable = of_history(bars, sessions, group, feature_set)
+    outcome, start = outcome[LOOKBACK_BARS - 1 :], bars.start[LOOKBACK_BARS - 1 :]
+    kept = usable & ~np.isnan(outcome)
+    return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules))
+
+
+def sessions_around(start: Ints, calendar: MarketCalendar) -> list[Session]:
+    """The sessions from the first of these starts to the last (New York's sessions lie within one day of UTC)."""
+    if not len(start):
+        return []
+    return _sessions_between(calendar, int(start.min()) // _DAY_NS, int(start.max()) // _DAY_NS)
+
+
+_DAY_NS: Final = 86_400 * 1_000_000_000
+
+
+@lru_cache(maxsize=64)
+def _sessions_between(calendar: MarketCalendar, first: int, last: int) -> list[Session]:
+    """Sessions between two days since 1970-01-01; remembered, because a hundred symbols ask for the same."""
+    return calendar.between(from_ns(first * _DAY_NS).date(), from_ns(last * _DAY_NS).date())
+
+
+def rows_lines(symbol: str, rows: SymbolRows) -> bytes:
+    """The lines of a rows file without its header."""
+    columns = [np.ascontiguousarray(rows.X[:, i]) for i in range(rows.X.shape[1])]
+    return csv_files.format_rows(symbol, rows.start, [*columns, rows.outcome, rows.label])
+
+
+def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRows:
+    """The rows of `data/SYMBOL.csv`, which holds the columns of this set.
+
+    Raises:
+        DataError: the file is missing, empty or damaged, lacks a column, or holds a value that cannot be right.
+    """
+    columns = COLUMNS[feature_set]
+    table = csv_files.read_table(path, file_columns(columns), REBUILD)
+    X = np.empty((table.num_rows, len(columns)))
+    for i, name in enumerate(columns):
+        X[:, i] = csv_files.numbers_of(table[name])
+    outcome = csv_files.numbers_of(table["outcome"])
+    label = table["label"].to_numpy()  # float64 where one is empty: it then fails the check below
+    _check(path, columns, np.isfinite(X), X)
+    _check(path, ("outcome",), np.isfinite(outcome)[:, None], outcome[:, None])
+    _check(path, ("label",), np.isin(label, (0, 1))[:, None], label[:, None])
+    return SymbolRows(csv_files.instants_of(table["timestamp"]), X, outcome, label.astype(np.int8))
+
+
+def _check(path: Path, names: tuple[str, ...], good: NDArray[np.bool_], values: NDArray) -> None:
+    if good.all():
+        return
+    row, column = np.argwhere(~good)[0]
+    raise DataError(f"{path}: line {row + 2}: {names[column]} is {values[row, column]}; {REBUILD}")

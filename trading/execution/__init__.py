@@ -1,0 +1,1 @@
+"""From predictions to orders, and what is done about them until the positions are closed."""

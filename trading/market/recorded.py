@@ -1,0 +1,148 @@
+"""Bars of a folder of recorded files: `SYMBOL.csv` or `SYMBOL.csv.gz`, as `data/bars/` and `--bars DIR` have them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.base.clock import NEW_YORK
+from trading.base.errors import DataError, UserError
+from trading.base.market_folders import MarketId
+from trading.market.bars import Bars, check_bars, from_ns, read_bars_file, to_ns
+from trading.market.csv_files import symbol_of
+from trading.market.source import Pick, Screen, Universe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+
+class FolderSource:
+    """A folder of recorded bars as a source; each file is read once.
+
+    Raises:
+        DataError: the folder is missing, or holds no bar files or two of one symbol.
+    """
+
+    name = "bars"
+    feed = "recorded"
+    exhaustive = True
+
+    def __init__(self, folder: Path, calendar: MarketCalendar | None = None) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self._calendar = calendar or new_york_calendar()
+        self._files = bar_files(folder)
+        self._read: dict[str, Bars] = {}
+
+    @cached_property
+    def market(self) -> MarketId:
+        """Named after the folder and what lies in it: other files are another market."""
+        name = self.folder.resolve().name
+        listing = "".join(sorted(f"{path.name}:{path.stat().st_size}\n" for path in self._files.values()))
+        digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        return MarketId(f"bars-{slug}-{digest}", f"recorded bars of {name}")
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        """Start of the oldest and of the newest bar, ns."""
+        starts = [(int(bars.start.min()), int(bars.start.max())) for bars in map(self._bars, self._files) if len(bars)]
+        return min(oldest for oldest, _ in starts), max(newest for _, newest in starts)
+
+    @property
+    def newest(self) -> datetime:
+        """The close of the newest session that it has bars of: as late as this folder knows.
+
+        Raises:
+            DataError: a file of the folder cannot be read.
+        """
+        day = from_ns(self._span[1]).astimezone(NEW_YORK).date()
+        calendar = self._calendar
+        return (calendar.session(day) if calendar.is_session(day) else calendar.preceding(day)).close
+
+    def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
+        """As `Source.sessions`: of those that the files reach."""
+        wanted = calendar.last_completed(min(now, self.newest), count)
+        return [session for session in wanted if to_ns(session.close) > self._span[0]]
+
+    def universe(self, now: datetime, screen: Screen) -> Universe:
+        """The most active of the newest session that is over by `now`, priced by its last close."""
+        session = self._newest_over(now)
+        picks = [pick for symbol in self._files if (pick := self._pick(symbol, session)) is not None]
+        picks.sort(key=lambda pick: (-(pick.volume or 0.0), pick.symbol))
+        verdicts = [(pick, screen.verdict(pick.price)) for pick in picks[: screen.top]]
+        refused = Counter(reason for _, reason in verdicts if reason is not None)
+        if len(picks) < len(self._files):
+            refused[f"no bar on {session.date}"] = len(self._files) - len(picks)
+        kept = tuple(pick for pick, reason in verdicts if reason is None)
+        chosen = f"{screen.top} most active by volume on {session.date} of {len(self._files)} recorded stocks"
+        return Universe(now.astimezone(NEW_YORK).date(), chosen, kept, dict(refused))
+
+    def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
+        """As `Source.named`."""
+        for symbol in symbols:
+            if symbol not in self._files:
+                raise UserError(f"{symbol}: no such stock in {self.folder}; it holds {_some(sorted(self._files))}")
+        session = self._newest_over(now)
+        picks = tuple(self._pick(symbol, session) or Pick(symbol) for symbol in symbols)
+        return Universe(now.astimezone(NEW_YORK).date(), "named on the command line", picks)
+
+    def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
+        """As `Source.bars`; a file's bars of other times are not looked at."""
+        found = {}
+        for symbol in symbols:
+            bars = self._bars(symbol) if symbol in self._files else Bars.empty()
+            found[symbol] = _within(bars, sessions[0], sessions[-1])
+        return found
+
+    def _bars(self, symbol: str) -> Bars:
+        if symbol not in self._read:
+            self._read[symbol] = read_bars_file(self._files[symbol])
+        return self._read[symbol]
+
+    def _newest_over(self, now: datetime) -> Session:
+        found = self.sessions(self._calendar, now, 1)
+        if not found:
+            oldest = from_ns(self._span[0]).date()
+            raise DataError(f"{self.folder}: its oldest bar is of {oldest}: there is no history before {now.date()}")
+        return found[-1]
+
+    def _pick(self, symbol: str, session: Session) -> Pick | None:
+        bars, _ = check_bars(_within(self._bars(symbol), session, session), [session])
+        return Pick(symbol, float(bars.volume.sum()), float(bars.close[-1])) if len(bars) else None
+
+
+def bar_files(folder: Path) -> dict[str, Path]:
+    """Symbol -> file of a folder of bars, by symbol.
+
+    Raises:
+        DataError: the folder is missing, or holds no bar files or two of one symbol.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; --bars takes a folder that holds SYMBOL.csv or SYMBOL.csv.gz files")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        symbol = symbol_of(path)
+        if symbol is None:
+            continue
+        if symbol in files:
+            raise DataError(f"{path}: {files[symbol].name} holds the same symbol; remove one of the two")
+        files[symbol] = path
+    if not files:
+        raise DataError(f"{folder}: no bar files; put SYMBOL.csv or SYMBOL.csv.gz files with bars there")
+    return files
+
+
+def _within(bars: Bars, first: Session, last: Session) -> Bars:
+    """By mask: what is read from a file need not be in order."""
+    return bars.take((bars.start >= to_ns(first.open)) & (bars.start < to_ns(last.close)))
+
+
+def _some(symbols: Sequence[str]) -> str:
+    return ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" if len(symbols) > 8 else "")

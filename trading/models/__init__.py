@@ -1,0 +1,1 @@
+"""Models on disk, which of them is in service, and the predictions that it makes."""

@@ -1,0 +1,107 @@
+"""Stage 3: the last 20 bars of every stock to the probability that buying it now wins."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from trading.features.sets import FeatureSet, of_windows
+from trading.learning.calibration import win_probability
+from trading.learning.train import probabilities
+from trading.market.bars import Ints, from_ns
+from trading.records.journal import new_york_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from config import Settings
+    from trading.features.session_bars import Windows
+    from trading.models.store import LoadedModel
+
+
+class Prediction(NamedTuple):
+    """What the model says of one stock.  The first seven are the document's; prices in dollars, instants aware.
+
+    `signal` is 1 where a win is likelier than not; `meets_threshold` says whether the confidence, the model's own
+    probability or the calibrated one as CONFIDENCE chooses, reaches MIN_CONFIDENCE.  A stock whose newest bar is
+    too old (`stale`) has neither.
+    """
+
+    symbol: str
+    signal: int
+    confidence: float
+    price: float
+    recommendation: str
+    meets_threshold: bool
+    timestamp: datetime
+    win_probability: float
+    model_probability: float
+    bar_time: datetime
+    stale: bool
+    model: str
+    features: tuple[float, ...]
+    feature_set: FeatureSet = "document"
+
+    def as_json(self) -> dict[str, Any]:
+        """The document's dictionary, then ours; times in ISO 8601 with the New York offset."""
+        record = self._asdict()
+        record["timestamp"] = new_york_time(self.timestamp)
+        record["bar_time"] = new_york_time(self.bar_time)
+        if self.feature_set == "document":
+            del record["feature_set"]  # goes without saying
+        return record
+
+
+class Predictor:
+    """One model in service, asked about all stocks at once."""
+
+    def __init__(self, model: LoadedModel, settings: Settings) -> None:
+        self.model = model
+        self._minimum = settings.MIN_CONFIDENCE
+        self._calibrated = settings.CONFIDENCE == "calibrated"
+        self._max_age = timedelta(seconds=settings.MAX_BAR_AGE_SECONDS)
+
+    def predict(self, windows: Windows, now: datetime) -> list[Prediction]:
+        """A prediction for every symbol of `windows`, in its order: one feature pass, one call of the model."""
+        if not len(windows):
+            return []
+        vectors = of_windows(windows, self.model.feature_set)
+        own = probabilities(self.model.scaler, self.model.model, vectors)
+        honest = win_probability(own, self.model.calibration)
+        held = honest if self._calibrated else own
+        bar_time, stale = self._ages(windows.start, now)
+        signal = (held >= 0.5) & ~stale
+        columns = (  # in the order of `Prediction`; by column, because ten thousand stocks are a minute's work
+            windows.symbols,
+            signal.astype(int).tolist(),
+            held.tolist(),
+            windows.ohlcv[3, -1].tolist(),
+            ["BUY" if buy else "HOLD" for buy in signal.tolist()],
+            ((held >= self._minimum) & ~stale).tolist(),
+            repeat(now),
+            honest.tolist(),
+            own.tolist(),
+            bar_time,
+            stale.tolist(),
+            repeat(self.model.timestamp),
+            map(tuple, vectors.tolist()),
+            repeat(self.model.feature_set),
+        )
+        return [Prediction(*fields) for fields in zip(*columns)]  # noqa: B905 - some of them have no end
+
+    def _ages(self, start: Ints, now: datetime) -> tuple[list[datetime], NDArray[np.bool_]]:
+        """When each newest bar began, and whether it is too old; most stocks share one instant."""
+        starts, which = np.unique(start, return_inverse=True)
+        began = [from_ns(ns) for ns in starts]
+        too_old = [now - (one + timedelta(minutes=1)) > self._max_age for one in began]
+        return [began[i] for i in which.tolist()], np.array(too_old)[which]
+
+
+def signals(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """Those that reach the threshold, the most confident first."""
+    return sorted((p for p in predictions if p.meets_threshold), key=lambda p: (-p.confidence, p.symbol))

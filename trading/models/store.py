@@ -1,0 +1,410 @@
+"""The folder of models: four files a model, published together or not at all, checked before anything is unpickled.
+
+`model_<kind>_TIMESTAMP.pkl`, `scaler_TIMESTAMP.pkl`, `features_TIMESTAMP.pkl` and `metrics_TIMESTAMP.json`; TIMESTAMP
+is `YYYYmmdd_HHMMSS` in New York time.  The metrics name the other three with their sizes and checksums and are renamed
+into place last: they are the commit.  Files that no metrics name are leftovers of a crash; they are ignored, and
+removed by the next publication.
+
+A pickle runs code when it is loaded.  So files are read only where nobody else can write them or their folder, only
+with the checksums of their metrics, and only under the library versions that made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from trading.base.clock import NEW_YORK
+from trading.base.errors import ModelError
+from trading.base.files import replacing, sync_folder
+from trading.features.sets import COLUMNS, FeatureSet, name_of
+from trading.learning.calibration import Calibration
+from trading.models.checks import (
+    FORMAT,
+    OTHERS_MAY_WRITE,
+    PARTS,
+    check_shape,
+    check_versions,
+    library_versions,
+    refuse_if_open,
+    unpickled,
+)
+from trading.models.choice import NAME as CHOICE_FILE
+from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trading.base.market_folders import MarketId
+    from trading.learning.train import TrainedModel
+
+REMEDY = "run python ml_trainer.py"
+
+_METRICS = re.compile(r"^metrics_(\d{8}_\d{6})\.json$")
+_OURS = re.compile(
+    r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.[\d-]+\.tmp)?$"
+    r"|^\.in_service\.json\.[\d-]+\.tmp$"
+)
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that passed every check, ready to predict with one thread.
+
+    Attributes:
+        timestamp: its TIMESTAMP, which names it in logs.
+        kind: "random_forest" or "gradient_boosting".
+        scaler, model: for `trading.learning.train.probabilities`.
+        features: names of the columns: those of `trading.features.sets.COLUMNS[feature_set]`.
+        metrics: all of `metrics_TIMESTAMP.json`.
+        calibration: for `trading.learning.calibration.win_probability`.
+        trained_through: the newest session that it has seen.
+    """
+
+    timestamp: str
+    kind: str
+    scaler: Any
+    model: Any
+    features: tuple[str, ...]
+    metrics: dict[str, Any]
+    calibration: Calibration
+    trained_through: date
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The name of its features."""
+        name = name_of(self.features)
+        assert name is not None  # `ModelStore.load` refuses others
+        return name
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it was promoted when it was published."""
+        return bool(self.metrics["decision"]["in_service"])
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One line of the list of models; figures are of its test sessions, None where undefined."""
+
+    timestamp: str
+    kind: str
+    in_service: bool
+    trained_through: str
+    roc_auc: float | None
+    log_loss: float | None
+    bytes: int
+
+
+def stamp(now: datetime) -> str:
+    """The TIMESTAMP of an instant, in New York time.
+
+    Raises:
+        ValueError: `now` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"now={now!r}: an instant needs a time zone")
+    return now.astimezone(NEW_YORK).strftime("%Y%m%d_%H%M%S")
+
+
+class ModelStore:
+    """The models of one folder.  One writer at a time: hold `trading.base.market_folders.lock(folder, "trainer")` to
+    publish.
+
+    Args:
+        folder: `models/`.
+        feature_set: models that learnt from other features are refused; None: all are taken.
+    """
+
+    def __init__(self, folder: Path, feature_set: FeatureSet | None = None) -> None:
+        self.folder = folder
+        self.feature_set = feature_set
+
+    def prepare(self) -> None:
+        """Make the folder fit to publish in; call it before the work of training, not after.
+
+        A folder without models is closed to other users (a umask of 002 leaves new folders open to the group).
+
+        Raises:
+            ModelError: it holds models, and others may write it.
+            OSError: it cannot be made.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.timestamps():
+            os.chmod(self.folder, stat.S_IMODE(self.folder.stat().st_mode) & ~OTHERS_MAY_WRITE)
+        refuse_if_open(self.folder)
+
+    def publish(self, trained: TrainedModel, *, now: datetime, market: MarketId) -> LoadedModel:
+        """Write the four files of a model, durably, and load them back through every check.
+
+        A crash at any instant leaves either this model whole or the ones before it.  A model of the same second (a
+        replay that is repeated) is withdrawn first, then replaced.
+
+        Raises:
+            ModelError: others may write the folder, or what was written cannot be read back.
+            OSError: the disk is full or the folder cannot be written; nothing is published then.
+        """
+        self.prepare()
+        at = stamp(now)
+        metrics_path = self.folder / f"metrics_{at}.json"
+        if metrics_path.exists():
+            metrics_path.unlink()
+            sync_folder(self.folder)  # else a crash could bring it back beside files that are not its own
+        self._remove_leftovers()
+        names = {
+            "model": f"model_{trained.kind}_{at}.pkl",
+            "scaler": f"scaler_{at}.pkl",
+            "features": f"features_{at}.pkl",
+        }
+        values = {"model": trained.model, "scaler": trained.scaler, "features": trained.features}
+        files = {part: self._write_part(names[part], values[part]) for part in PARTS}
+        metrics = _metrics(trained, at, now, market, files)
+        content = orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        if trained.decision.in_service:
+            self._end_choice(at, lambda: self._write(metrics_path.name, content))
+        else:
+            self._write(metrics_path.name, content)
+        return self.load(at)
+
+    def _end_choice(self, at: str, commit: Callable[[], None]) -> None:
+        """A promotion supersedes what a person chose before it; a kill at any instant leaves one or the other.
+
+        A model that is later than the choice wins by its TIMESTAMP, so it is committed first.  One that is not (a
+        replay of earlier sessions) could not, so the choice goes first.
+        """
+        path = self.folder / CHOICE_FILE
+        choice = self.choice(lambda line: None)
+        if choice is None or at > choice.newest:
+            commit()
+        if path.exists():
+            path.unlink()
+            sync_folder(self.folder)
+        if choice is not None and at <= choice.newest:
+            commit()
+
+    def choose(self, choice: Choice) -> None:
+        """Put the model that `choice` names into service, durably, until a model is promoted after it.
+
+        Raises:
+            OSError: it cannot be written; what served before serves on.
+        """
+        self._write(CHOICE_FILE, choice_bytes(choice))
+
+    def choice(self, warn: Warn) -> Choice | None:
+        """What a person chose, if anything; a choice that cannot be read is no choice, and `warn` gets a line."""
+        try:
+            return read_choice(self.folder)
+        except ModelError as error:
+            warn(f"{error}; ignored, the newest promoted model serves")
+            return None
+
+    def remove(self, at: str) -> None:
+        """Remove a published model: its metrics first, so that a kill leaves nothing that a reader would trust.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        names = [path.name for path in self.folder.glob(f"*_{at}.pkl") if _OURS.match(path.name)]
+        (self.folder / f"metrics_{at}.json").unlink(missing_ok=True)
+        sync_folder(self.folder)
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _write_part(self, name: str, value: Any) -> dict[str, Any]:
+        import joblib
+
+        buffer = io.BytesIO()
+        joblib.dump(value, buffer)
+        content = buffer.getvalue()
+        self._write(name, content)
+        return {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def _write(self, name: str, content: bytes) -> None:
+        with replacing(self.folder / name) as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask says: nobody else may write it
+            file.write(content)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a crash left: files of our names that no metrics name, and files written aside."""
+        kept = {f"metrics_{at}.json" for at in self.timestamps()}
+        for at in self.timestamps():
+            try:
+                kept |= {entry["name"] for entry in self.metrics(at)["files"].values()}
+            except ModelError:
+                kept |= {path.name for path in self.folder.glob(f"*_{at}.pkl")}  # damaged: evidence, not rubbish
+        for path in self.folder.iterdir():
+            if _OURS.match(path.name) and path.name not in kept:
+                path.unlink()
+
+    def timestamps(self) -> list[str]:
+        """Of every published model, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (_METRICS.match(path.name) for path in self.folder.iterdir())
+        return sorted((match.group(1) for match in found if match), reverse=True)
+
+    def newest(
+        self,
+        *,
+        now: datetime | None = None,
+        market: MarketId | None = None,
+        in_service_only: bool = True,
+        warn: Warn = lambda line: None,
+    ) -> LoadedModel:
+        """The model in service: the newest promoted one that passes every check, or the one that a person chose.
+
+        A choice (`in_service.json`) holds until a model is promoted after it; see `trading.models.choice`.
+
+        Args:
+            now: models published after this instant do not exist yet (a replay must not see its future).
+            market: models of another market are refused.
+            in_service_only: leave out those that were judged and not promoted; else the newest of all, whatever was
+                chosen.
+            warn: gets one line for every model that is refused.
+
+        Raises:
+            ModelError: there is none, or others may write the folder.
+        """
+        last = stamp(now) if now is not None else "9"
+        choice = self.choice(warn) if in_service_only else None
+        known = [at for at in self.timestamps() if at <= last]
+        refused = others = 0
+        for at in serving_order(known, choice):
+            try:
+                refuse_if_open(self.folder)
+                chosen = choice is not None and at == choice.timestamp
+                if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
+                    continue
+                if other := self._other_features(at):
+                    others += 1
+                    if others == 1:  # where there are more of them, they say the same
+                        warn(f"{other}; refused, an older model is used if there is one")
+                    continue
+                return self.load(at, market)
+            except ModelError as error:
+                refused += 1
+                warn(f"{error}; refused, an older model is used if there is one")
+        why = f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
+        if others and not refused:
+            why = f"its {others} model(s) learnt from other features than FEATURE_SET={self.feature_set}"
+        raise ModelError(f"{self.folder}: {why}; {REMEDY}")
+
+    def list(self, *, warn: Warn = lambda line: None) -> list[ModelSummary]:
+        """Every published model, newest first, from its metrics alone; one line to `warn` for unreadable ones."""
+        return list(self._summaries(warn))
+
+    def _summaries(self, warn: Warn) -> Iterator[ModelSummary]:
+        for at in self.timestamps():
+            try:
+                metrics = self.metrics(at)
+            except ModelError as error:
+                warn(str(error))
+                continue
+            yield ModelSummary(
+                timestamp=at,
+                kind=metrics["kind"],
+                in_service=metrics["decision"]["in_service"],
+                trained_through=metrics["trained_through"],
+                roc_auc=metrics["figures"]["roc_auc"],
+                log_loss=metrics["figures"]["log_loss"],
+                bytes=sum(entry["bytes"] for entry in metrics["files"].values()),
+            )
+
+    def metrics(self, at: str) -> dict[str, Any]:
+        """All of `metrics_TIMESTAMP.json`.
+
+        Raises:
+            ModelError: it is missing, damaged, or others may write it.
+        """
+        path = self.folder / f"metrics_{at}.json"
+        refuse_if_open(path)
+        try:
+            metrics = orjson.loads(path.read_bytes())
+            check_shape(metrics, at)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+        return metrics
+
+    def load(self, at: str, market: MarketId | None = None) -> LoadedModel:
+        """The model of a TIMESTAMP, through every check.
+
+        Raises:
+            ModelError: there is none, it cannot be trusted, or it is of another market than `market`.
+        """
+        metrics = self.metrics(at)
+        path = self.folder / f"metrics_{at}.json"
+        check_versions(path, metrics["versions"])
+        if market is not None and metrics["market"]["slug"] != market.slug:
+            raise ModelError(f"{path}: made on {metrics['market']['slug']}, not on {market.slug}")
+        feature_set = name_of(metrics["features"])
+        if feature_set is None:
+            raise ModelError(f"{path}: its features are not those of this version of the system")
+        if other := self._other_features(at):
+            raise ModelError(other)
+        columns = COLUMNS[feature_set]
+        # The very bytes that were checked are unpickled, and none before all three are checked.
+        contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
+        values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
+        model, scaler = values["model"], values["scaler"]
+        if tuple(values["features"]) != columns or not scaler.n_features_in_ == model.n_features_in_ == len(columns):
+            raise ModelError(f"{path}: its files do not belong together")
+        if hasattr(model, "n_jobs"):
+            model.n_jobs = 1
+        return LoadedModel(
+            timestamp=at,
+            kind=metrics["kind"],
+            scaler=scaler,
+            model=model,
+            features=columns,
+            metrics=metrics,
+            calibration=Calibration.from_json(metrics["calibration"]),
+            trained_through=date.fromisoformat(metrics["trained_through"]),
+        )
+
+    def _other_features(self, at: str) -> str | None:
+        """Why a model cannot serve with FEATURE_SET; None where it can, or where its features are no set at all."""
+        found = name_of(self.metrics(at)["features"])
+        if self.feature_set is None or found in (None, self.feature_set):
+            return None
+        return f"{self.folder}: {at} learnt from FEATURE_SET={found}, the setting is {self.feature_set}"
+
+    def _checked_bytes(self, entry: dict[str, Any]) -> bytes:
+        path = self.folder / entry["name"]
+        if not path.is_file():
+            raise ModelError(f"{path}: missing")
+        refuse_if_open(path)
+        content = path.read_bytes()
+        if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise ModelError(f"{path}: damaged: not the file that its metrics describe")
+        return content
+
+
+def _metrics(
+    trained: TrainedModel, at: str, now: datetime, market: MarketId, files: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "timestamp": at,
+        "trained_at": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
+        "kind": trained.kind,
+        "market": asdict(market),
+        "trained_through": trained.trained_through.isoformat(),
+        "decision": asdict(trained.decision),
+        **trained.about,
+        "calibration": asdict(trained.calibration),
+        "feature_set": name_of(trained.features),
+        "features": list(trained.features),
+        "versions": library_versions(),
+        "files": files,
+    }

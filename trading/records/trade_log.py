@@ -1,0 +1,226 @@
+"""The trades of the account: `trades_YYYY-MM-DD.json`, an array of the document's trade objects.
+
+The file is valid JSON at every instant (written aside, synced, renamed) and is the memory from which a restarted
+trader takes up its positions.  A trade belongs to the day of its entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from trading.base.clock import NEW_YORK
+from trading.base.errors import DataError
+from trading.base.files import write_json
+from trading.records.journal import new_york_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass
+class Trade:
+    """One purchase and its sale.  Prices are dollars, quantities whole shares, instants aware.
+
+    The first thirteen are the document's, in its order; the rest say why and by which orders.
+    """
+
+    symbol: str
+    qty: int
+    entry_price: Decimal
+    entry_time: datetime
+    confidence: float
+    stop_loss: Decimal
+    take_profit: Decimal
+    exit_price: Decimal | None = None
+    exit_time: datetime | None = None
+    exit_reason: str | None = None
+    win_probability: float | None = None
+    decision_time: datetime | None = None
+    decision_price: float | None = None
+    model: str = ""
+    market: str = ""
+    client_order_id: str = ""
+    entry_order_id: str = ""
+    stop_order_id: str | None = None
+    target_order_id: str | None = None
+    exit_intent: str | None = None
+    """client_order_id of the sale that was sent or is about to be; it is looked up before another is sent."""
+    sell_order_ids: list[str] = field(default_factory=list)
+    """Every order that ever could sell these shares: legs, moved legs, stops placed again, exits."""
+    sold_qty: int = 0
+    """Shares that are sold already, while the trade is open and after."""
+    sold_amount: Decimal = Decimal(0)
+    """Dollars that they brought."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether shares are still held.  (A trade whose shares are gone without a trace is closed, at no price.)"""
+        return self.exit_time is None
+
+    @property
+    def day(self) -> date:
+        """New York date of the entry: which file it stands in."""
+        return self.entry_time.astimezone(NEW_YORK).date()
+
+    @property
+    def pnl_amount(self) -> Decimal | None:
+        """Dollars, before fees (a paper account has none), to a hundredth of a cent: the finest tick there is."""
+        if self.exit_price is None:
+            return None
+        return ((self.exit_price - self.entry_price) * self.qty).quantize(Decimal("0.0001"))
+
+    @property
+    def pnl_fraction(self) -> float | None:
+        """Profit as a fraction of the entry price: 0.0249 is 2.49 %."""
+        return None if self.exit_price is None else round(float(self.exit_price / self.entry_price) - 1.0, 6)
+
+    def as_json(self) -> dict[str, Any]:
+        """The document's object, then ours."""
+        return {
+            "symbol": self.symbol,
+            "side": "BUY",
+            "qty": self.qty,
+            "entry_price": float(self.entry_price),
+            "entry_time": new_york_time(self.entry_time),
+            "confidence": self.confidence,
+            "stop_loss": float(self.stop_loss),
+            "take_profit": float(self.take_profit),
+            "status": "OPEN" if self.is_open else "CLOSED",
+            "exit_price": None if self.exit_price is None else float(self.exit_price),
+            "exit_time": None if self.exit_time is None else new_york_time(self.exit_time),
+            "pnl_pct": self.pnl_fraction,
+            "pnl_amount": None if self.pnl_amount is None else float(self.pnl_amount),
+            "exit_reason": self.exit_reason,
+            "win_probability": self.win_probability,
+            "decision_time": None if self.decision_time is None else new_york_time(self.decision_time),
+            "decision_price": self.decision_price,
+            "model": self.model,
+            "market": self.market,
+            "client_order_id": self.client_order_id,
+            "entry_order_id": self.entry_order_id,
+            "stop_order_id": self.stop_order_id,
+            "target_order_id": self.target_order_id,
+            "exit_intent": self.exit_intent,
+            "sell_order_ids": self.sell_order_ids,
+            "sold_qty": self.sold_qty,
+            "sold_amount": float(self.sold_amount),
+        }
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> Trade:
+        """The trade that `as_json` wrote.
+
+        Raises:
+            KeyError, ValueError, TypeError, ArithmeticError: it is no such object.
+        """
+        return Trade(
+            symbol=record["symbol"],
+            qty=int(record["qty"]),
+            entry_price=_decimal(record["entry_price"]),
+            entry_time=_instant(record["entry_time"]),
+            confidence=float(record["confidence"]),
+            stop_loss=_decimal(record["stop_loss"]),
+            take_profit=_decimal(record["take_profit"]),
+            exit_price=None if record["exit_price"] is None else _decimal(record["exit_price"]),
+            exit_time=None if record["exit_time"] is None else _instant(record["exit_time"]),
+            exit_reason=record["exit_reason"],
+            win_probability=record["win_probability"],
+            decision_time=None if record["decision_time"] is None else _instant(record["decision_time"]),
+            decision_price=record["decision_price"],
+            model=record["model"],
+            market=record["market"],
+            client_order_id=record["client_order_id"],
+            entry_order_id=record["entry_order_id"],
+            stop_order_id=record["stop_order_id"],
+            target_order_id=record["target_order_id"],
+            exit_intent=record["exit_intent"],
+            sell_order_ids=list(record["sell_order_ids"]),
+            sold_qty=int(record.get("sold_qty", 0)),  # a log of an earlier version has neither
+            sold_amount=_decimal(record.get("sold_amount", 0)),
+        )
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(repr(number))
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return instant
+
+
+class TradeLog:
+    """The trade files of one logs folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._days: dict[date, list[Trade]] = {}
+        for path in sorted(folder.glob("trades_*.json")):
+            self._days[_day_of(path)] = _read(path)
+        self._unwritten: set[date] = set()
+
+    @property
+    def trades(self) -> list[Trade]:
+        """Every trade, in the order of entry."""
+        return [trade for day in sorted(self._days) for trade in self._days[day]]
+
+    @property
+    def open_trades(self) -> list[Trade]:
+        """Those that still hold shares."""
+        return [trade for trade in self.trades if trade.is_open]
+
+    def of_day(self, day: date) -> list[Trade]:
+        """Those entered on a New York day."""
+        return list(self._days.get(day, ()))
+
+    def knows(self, client_order_id: str) -> bool:
+        """Whether an entry of that name is in the log."""
+        return any(trade.client_order_id == client_order_id for trade in self.trades)
+
+    def add(self, trade: Trade) -> None:
+        """Take up a new trade; `save` makes it durable."""
+        self._days.setdefault(trade.day, []).append(trade)
+        self._unwritten.add(trade.day)
+
+    def changed(self, trade: Trade) -> None:
+        """Say that a trade was changed; `save` makes it durable."""
+        self._unwritten.add(trade.day)
+
+    def start_day(self, day: date) -> None:
+        """Have a file for `day`, even where nothing is traded."""
+        if day not in self._days:
+            self._days[day] = []
+            self._unwritten.add(day)
+
+    def save(self) -> None:
+        """Write what has changed.
+
+        Raises:
+            OSError: the disk refuses; what could not be written is tried again at the next `save`.
+        """
+        for day in sorted(self._unwritten):
+            write_json(self._folder / f"trades_{day}.json", [trade.as_json() for trade in self._days[day]])
+            self._unwritten.discard(day)
+
+
+def _day_of(path: Path) -> date:
+    try:
+        return date.fromisoformat(path.stem.removeprefix("trades_"))
+    except ValueError:
+        raise DataError(f"{path}: its name holds no date; move it out of the logs folder and run again") from None
+
+
+def _read(path: Path) -> list[Trade]:
+    try:
+        return [Trade.from_json(record) for record in orjson.loads(path.read_bytes())]
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise DataError(
+            f"{path}: not a trade log ({type(error).__name__}: {error}); move it away and run again"
+        ) from None

@@ -1,0 +1,244 @@
+"""What a run shows on the console: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trading.base.clock import NEW_YORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from trading.broker.messages import Order
+    from trading.execution.snapshot import Snapshot
+    from trading.records.trade_log import Trade, TradeLog
+
+LINES: Final[dict[str, str]] = {
+    "day_started": "day started: {stocks} stocks, equity ${equity:,.2f}",
+    "bought": "bought {qty} {symbol} at {price}, stop {stop}, target {target}",
+    "sold": "sold {qty} {symbol} at {price}: {reason}, P&L {pnl_amount}",
+    "entry_refused": "{symbol} not bought: the broker refuses: {reason}",
+    "not_flat": "NOT FLAT: {qty} {symbol} still held after the close; {note}",
+    "unprotected": "{qty} {symbol} have no resting order: {remedy}",
+    "foreign_position": "{qty} {symbol} held that this system did not buy: never touched",
+    "day_closed": "day closed: {trades} trades, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
+    "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
+    "model_trained": "model {model} trained: {figures}; {reason}",
+    "retrain_failed": "retrain failed, the old model stays in service: {reason}",
+    "retrain_interrupted": "retrain interrupted: the next run makes up for it",
+    "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
+    "unclear": "{what}: no clear answer ({reason})",
+    "no_bars": "no bars: {reason}",
+    "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
+    "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
+    "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
+    "position_taken_up": "taken up from before: {qty} {symbol}, stop {stop}",
+    "callback_failed": "{callback} failed: {error}",
+    "ticks_skipped": "ticks skipped: {count}",
+    "day_not_started": "the day cannot be started yet: {reason}",
+    "position_gone": "{qty} {symbol}: {note}",
+    "oversold": "OVERSOLD: {sold} {symbol} were sold, {held} were held",
+    "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; nothing is bought until that is clear",
+    "exit_refused": "the sale of {symbol} was refused: {reason}",
+    "stop_refused": "the stop of {symbol} was refused: {reason}",
+    "stopped_by_file": "{note}",
+    "flatten_by_file": "{note}",
+    "flat": "{note}",
+}
+"""How the audit's weightier events read; the others are only written."""
+
+
+class Purchase(Protocol):
+    """What is shown of a purchase in flight."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def qty(self) -> int: ...
+
+
+class Output(Console):
+    """A console whose loss (a pipe that was closed, a terminal that hung up, a full disk) never ends a trading day."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def say(self, line: str) -> None:
+        """One line as it stands: not wrapped, not coloured."""
+        with contextlib.suppress(OSError):  # all that is shown is in the logs too
+            self.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class View:
+    """Shows the audit's weightier events as lines, and the account under them."""
+
+    def __init__(self, console: Output, heading: str) -> None:
+        self._console = console
+        self._heading = heading
+        self._live: Live | None = None
+        self._hour: datetime | None = None
+        self._snapshot: Callable[[], Snapshot | None] = lambda: None
+        self._next_event: Callable[[], tuple[str, datetime]] | None = None
+
+    def follow(self, snapshot: Callable[[], Snapshot | None], next_event: Callable[[], tuple[str, datetime]]) -> None:
+        """From now on show this account: in a live table on a terminal, elsewhere in a line every hour of its clock."""
+        self._snapshot = snapshot
+        self._next_event = next_event
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Print an event of the audit that a person wants to see as it happens."""
+        if self._live is None:
+            self._hourly(datetime.fromisoformat(record["time"]))
+        if line := _line(record):
+            self._console.say(f"{record['time'][:19].replace('T', ' ')}  {line}")
+
+    def _hourly(self, now: datetime) -> None:
+        """Once an hour, before what happens next, the account as it stood at the end of the last minute."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        snapshot = self._snapshot()
+        if snapshot is not None and hour != self._hour and now - snapshot.at < timedelta(hours=1):
+            self._hour = hour
+            self._console.say(f"{snapshot.at.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {_status(snapshot)}")
+
+    def __enter__(self) -> View:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            with contextlib.suppress(OSError):
+                self._live.stop()
+
+    def refresh(self) -> None:
+        """On a terminal: show the account as it is now."""
+        snapshot = self._snapshot()
+        if self._live is not None and snapshot is not None and self._next_event is not None:
+            local = snapshot.at.astimezone(NEW_YORK)
+            name, instant = self._next_event()
+            lines = (
+                f"{self._heading}; {local:%a %Y-%m-%d %H:%M} New York",
+                f"{_status(snapshot)}; next: {name} at {instant.astimezone(NEW_YORK):%a %H:%M}",
+            )
+            with contextlib.suppress(OSError):
+                self._live.update(Group(Text(lines[0], style="bold"), _positions(snapshot), Text(lines[1])))
+
+
+def _positions(snapshot: Snapshot) -> Table:
+    table = Table()
+    for name in ("symbol", "shares", "entry", "price", "stop", "target", "P&L"):
+        table.add_column(name, justify="left" if name == "symbol" else "right", min_width=8)
+    for row in snapshot.rows:
+        prices = ("-" if one is None else price(one) for one in (row.entry, row.price, row.stop, row.target))
+        table.add_row(row.symbol, str(row.qty), *prices, "-" if row.pnl is None else _signed(row.pnl))
+    return table
+
+
+def _status(snapshot: Snapshot) -> str:
+    open_pnl = sum((row.pnl or 0.0 for row in snapshot.rows), 0.0)
+    equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f}"
+    return (
+        f"{len(snapshot.rows)} open ({_signed(open_pnl)}), {snapshot.in_flight} in flight, "
+        f"{snapshot.trades} trades closed today ({snapshot.won} won, {_signed(snapshot.realised)}){equity}"
+    )
+
+
+def _line(record: dict[str, Any]) -> str | None:
+    """An event of the audit in words; None where it is none for people."""
+    template = LINES.get(record["event"])
+    if template is None:
+        return None
+    shown = dict(record)
+    try:
+        for name in ("price", "stop", "target"):
+            if name in shown:
+                shown[name] = price(shown[name])
+        if "pnl_amount" in shown:
+            shown["pnl_amount"] = _signed(shown["pnl_amount"])
+        if "figures" in shown:
+            shown["figures"] = _figures(shown["figures"])
+        return template.format(**shown)
+    except (KeyError, ValueError, TypeError):
+        return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    """What the model showed on sessions that it had not seen."""
+    minimum, days = figures["at_min_confidence"], len(figures["by_session"])
+    ranked = "-" if figures["roc_auc"] is None else f"{figures['roc_auc']:.3f}"
+    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {minimum['threshold']:.0%} won"
+    return (
+        f"on the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
+        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.0%} of all rows won"
+    )
+
+
+def price(dollars: float | Decimal) -> str:
+    """A share's price as it is quoted: cents, below a dollar hundredths of a cent."""
+    return f"${dollars:.{2 if dollars >= 1 else 4}f}"
+
+
+def _signed(dollars: float | Decimal) -> str:
+    return f"{'-' if round(float(dollars), 2) < 0 else '+'}${abs(dollars):,.2f}"
+
+
+def summary(log: TradeLog, since: datetime, console: Output) -> None:
+    """The trades that were open or closed from `since` on, by day of entry: trades, win rate, P&L."""
+    trades = [trade for trade in log.trades if trade.exit_time is None or trade.exit_time >= since]
+    days = sorted({trade.day for trade in trades})
+    table = Table(title="Summary of this run", title_justify="left")
+    for name in ("day", "trades", "won", "win rate", "P&L", "still open"):
+        table.add_column(name, justify="left" if name == "day" else "right")
+    for day in days:
+        table.add_row(str(day), *_counts([trade for trade in trades if trade.day == day]), end_section=day == days[-1])
+    table.add_row("all", *_counts(trades))
+    with contextlib.suppress(OSError):
+        console.print(table)
+    if not trades:
+        console.say(
+            "Nothing was bought: the audit has the best prediction of every minute, and each rule that said no."
+        )
+
+
+def _counts(trades: list[Trade]) -> tuple[str, ...]:
+    amounts = [trade.pnl_amount for trade in trades if trade.pnl_amount is not None]
+    won = sum(1 for amount in amounts if amount > 0)
+    rate = f"{won / len(amounts):.0%}" if amounts else "-"
+    pnl = _signed(sum(amounts, Decimal(0)))
+    return str(len(amounts)), str(won), rate, pnl, str(len(trades) - len(amounts))
+
+
+def left_behind(held: Sequence[tuple[Trade, list[Order]]], entering: Iterable[Purchase]) -> list[str]:
+    """A line for each position, with the orders that rest under it, and each purchase that a stopped run leaves."""
+    lines = []
+    for trade, resting in held:
+        levels = ((order, order.stop_price or order.limit_price) for order in resting)
+        orders = [f"{order.type} at {price(level)}" if level else order.type for order, level in levels]
+        under = " and ".join(orders) or "NOTHING: no order protects it"
+        lines.append(f"still open: {trade.qty} {trade.symbol} bought at {price(trade.entry_price)}; resting: {under}")
+    lines += [f"in flight: the purchase of {one.qty} {one.symbol}, with its stop and target" for one in entering]
+    return [*lines, "Run the same command again to take this up."] if lines else []
+
+
+def whereabouts(folders: dict[str, Path]) -> list[str]:
+    """Where everything was written, a line each."""
+    holds = {
+        "logs": "trades_*.json, predictions_*.jsonl, audit_*.jsonl",
+        "data": "SYMBOL.csv, universe_*.json",
+        "models": "model, scaler, features and metrics of every training",
+    }
+    return [f"{name:7} {folder}  ({holds[name]})" for name, folder in folders.items()]

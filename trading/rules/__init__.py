@@ -1,0 +1,1 @@
+"""The owner's rules as pure functions: entry filters, position size, guards, exits."""

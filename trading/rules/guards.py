@@ -1,0 +1,94 @@
+"""Guards beside the document's entry filters, each a small rule with its setting.
+
+Pure: what the day has brought is handed in.  Their defaults leave a normal day as the document has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from trading.rules.entry import Candidate, EntryRule, Losses, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from trading.records.trade_log import Trade
+
+STOPPED_OUT: Final = "STOP_LOSS"
+
+
+def losses_of(trades: Sequence[Trade], prices: Mapping[str, Decimal]) -> Losses:
+    """What a day's trades have lost, closed and open.
+
+    Args:
+        trades: those entered today.
+        prices: newest price in dollars of what is still open; an open trade without one counts nothing.
+    """
+    total, run = Decimal(0), 0
+    stopped: dict[str, datetime] = {}
+    closed = sorted((trade for trade in trades if trade.exit_time is not None), key=lambda trade: trade.exit_time or 0)
+    for trade in closed:
+        pnl = trade.pnl_amount or Decimal(0)
+        total += pnl
+        run = run + 1 if pnl < 0 else 0
+        if trade.exit_reason == STOPPED_OUT and trade.exit_time is not None:
+            stopped[trade.symbol] = trade.exit_time
+    for trade in trades:
+        if trade.is_open and trade.symbol in prices:
+            total += (prices[trade.symbol] - trade.entry_price) * trade.qty
+    return Losses(total, run, stopped)
+
+
+@dataclass(frozen=True)
+class DailyLossRule:
+    """Stop entering, keep managing, once the day has lost this fraction of the equity."""
+
+    most: float
+    name: str = "daily_loss"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        limit = (standing.equity - standing.losses.pnl) * Decimal(repr(self.most))  # of what the day began with
+        if standing.losses.pnl > -limit or limit <= 0:
+            return None
+        return f"the day has lost ${-standing.losses.pnl:.2f}, {self.most:.2%} of the equity or more"
+
+
+@dataclass(frozen=True)
+class CoolDownRule:
+    """No stock again so soon after its stop was hit."""
+
+    minutes: int
+    name: str = "cool_down"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        since = standing.losses.stopped_out.get(candidate.symbol)
+        if since is None or standing.now - since >= timedelta(minutes=self.minutes):
+            return None
+        return f"{candidate.symbol} was stopped out less than {self.minutes} minutes ago"
+
+
+@dataclass(frozen=True)
+class LosingRunRule:
+    """Stop entering for the day after so many losses in a row."""
+
+    most: int
+    name: str = "losing_run"
+
+    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+        run = standing.losses.in_a_row
+        return f"{run} losses in a row" if run >= self.most else None
+
+
+def guard_rules(*, daily_loss: float, cool_down_minutes: int, losses_in_a_row: int) -> tuple[EntryRule, ...]:
+    """The guards that are switched on (0 switches one off)."""
+    rules: list[EntryRule] = []
+    if daily_loss > 0:
+        rules.append(DailyLossRule(daily_loss))
+    if cool_down_minutes > 0:
+        rules.append(CoolDownRule(cool_down_minutes))
+    if losses_in_a_row > 0:
+        rules.append(LosingRunRule(losses_in_a_row))
+    return tuple(rules)

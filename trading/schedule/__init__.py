@@ -1,0 +1,1 @@
+"""What of the exchange's day is due, and when it is called."""
