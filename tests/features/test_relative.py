@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, WITH_HALF_DAY, bars_of, session_bars
+from tests.settings import label_rules
 from trading.dataset.rows import rows_of, sessions_around
 from trading.features.document import CHUNK, LOOKBACK_BARS, features
 from trading.features.relative import (
@@ -27,7 +28,6 @@ from trading.features.relative import (
 from trading.features.session_bars import SessionBars
 from trading.features.sets import COLUMNS, habit_of, name_of, of_history, of_windows
 from trading.market.bars import MINUTE_NS, Bars, from_ns, join, session_numbers, to_ns
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,7 +261,7 @@ def test_no_scale_of_prices_or_volumes_shows(seed: int, prices: float, volumes: 
 def test_the_document_s_features_do_show_the_scale() -> None:
     """The check above would say nothing if any features passed it."""
     bars = bars_of(SESSIONS[:2], 1)
-    one, two = (rows_of(one, CALENDAR, ExitRules()).X for one in (bars, scaled(bars, 1.0, 3.0)))
+    one, two = (rows_of(one, CALENDAR, label_rules()).X for one in (bars, scaled(bars, 1.0, 3.0)))
     assert not np.allclose(one, two)
 
 
@@ -273,7 +273,7 @@ def test_the_sets_are_known_by_their_columns() -> None:
 
 def test_rows_of_both_sets_are_of_the_same_bars_but_for_the_first_session() -> None:
     bars = bars_of(SESSIONS, 9, thin=0.1)
-    document, relative = (rows_of(bars, CALENDAR, ExitRules(), name) for name in ("document", "relative"))
+    document, relative = (rows_of(bars, CALENDAR, label_rules(), name) for name in ("document", "relative"))
     later = document.since(to_ns(SESSIONS[1].open))
     assert np.array_equal(later.start, relative.start) and np.array_equal(later.outcome, relative.outcome)
     assert np.array_equal(later.label, relative.label) and np.isfinite(relative.X).all()

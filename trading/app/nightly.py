@@ -8,6 +8,7 @@ from trading.app.retrain import model_in_service, retrain
 from trading.base.errors import ModelError, UserError
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
+from trading.dataset.manifest import LabelRules
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.schedule.scheduler import Interrupted
@@ -70,7 +71,7 @@ class Learning:
         return self._train(champion)
 
     def _store(self) -> ModelStore:
-        return ModelStore(self._settings.MODELS_DIR, self._settings.FEATURE_SET)
+        return ModelStore(self._settings.folders.MODELS_DIR, self._settings.training.FEATURE_SET)
 
     def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
         """An empty store for the bars of a session; with relative features, with what its stocks usually trade.
@@ -81,9 +82,9 @@ class Learning:
         from trading.dataset.dataset import Dataset
         from trading.features.session_bars import SessionBars
 
-        if self._settings.FEATURE_SET == "document":
+        if self._settings.training.FEATURE_SET == "document":
             return SessionBars(session, symbols)
-        dataset = Dataset(self._settings.DATA_DIR, self._calendar)
+        dataset = Dataset(self._settings.folders.DATA_DIR, self._calendar)
         reason = "data/ has no bars of them of the session before, so it is not known what they usually trade"
         habits: Mapping[str, Floats] = {}
         try:
@@ -124,7 +125,7 @@ class Learning:
                 raise  # a defect: the scheduler writes its traceback down, and the run ends with 1
             return
         if model.in_service:
-            trader.predictor = Predictor(model, self._settings)
+            trader.predictor = Predictor(model, self._settings.prediction)
         self._journal.event(
             "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
         )
@@ -140,7 +141,7 @@ class Learning:
         except ModelError:
             return  # the one that serves was good when it was loaded
         if model.timestamp == choice.timestamp:
-            trader.predictor = Predictor(model, self._settings)
+            trader.predictor = Predictor(model, self._settings.prediction)
             self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")
 
     def _trainer_says(self, line: str) -> None:
@@ -155,10 +156,12 @@ class Learning:
         with progress_bars(self._console) as progress:
             report = build(
                 self._source,
-                self._settings,
+                self._settings.data,
+                LabelRules.of(self._settings.exits),
+                self._settings.training.FEATURE_SET,
                 self._world.clock.now(),
                 self._calendar,
-                self._settings.DATA_DIR,
+                self._settings.folders.DATA_DIR,
                 universe=self.universe,
                 progress=self._interruptible(progress),
             )
@@ -178,8 +181,8 @@ class Learning:
     def _train(self, champion: LoadedModel | None) -> LoadedModel:
         with progress_bars(self._console) as progress:
             model, decision = retrain(
-                self._settings.DATA_DIR,
-                self._settings.MODELS_DIR,
+                self._settings.folders.DATA_DIR,
+                self._settings.folders.MODELS_DIR,
                 self._settings,
                 self._world.clock.now(),
                 champion=champion,

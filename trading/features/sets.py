@@ -6,10 +6,11 @@ same bars give the same bits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from config import FeatureSet
 from trading.base.errors import DataError
 from trading.features import document
 from trading.features.document import FEATURES, LOOKBACK_BARS, window_is_whole
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from trading.base.calendar import MarketCalendar, Session
     from trading.features.session_bars import Windows
-
-FeatureSet = Literal["document", "relative"]
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {"document": FEATURES, "relative": RELATIVE_FEATURES}
 """Name of the set -> names of its columns, in order."""
