@@ -48,7 +48,7 @@ class Section(BaseModel):
         Raises:
             pydantic.ValidationError: a name or a value is not what the section takes.
         """
-        return type(self).model_validate({**dict(self), **values})
+        return type(self).model_validate({**vars(self), **values})
 
 
 class DataSettings(Section):
@@ -193,7 +193,7 @@ class BrokerSettings(Section):
     """Alpaca paper, or a loopback address where `python -m paper_exchange` listens; any other is refused."""
 
     @property
-    def keys(self) -> tuple[str, str] | None:
+    def credentials(self) -> tuple[str, str] | None:
         """(key id, secret) in clear text; None unless both are set."""
         if not self.APCA_API_KEY_ID or not self.APCA_API_SECRET_KEY:
             return None
@@ -275,7 +275,7 @@ class Settings(BaseModel):
 
     def by_name(self) -> dict[str, object]:
         """Every setting by its own name, in the order in which they stand here."""
-        return {name: value for section in dict(self).values() for name, value in section}
+        return {name: value for section in vars(self).values() for name, value in section}
 
 
 def _settings() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -108,7 +108,7 @@ def bad_fills(rows: Rows) -> Iterator[Line]:
     near = [i for i in range(len(price)) if i not in bad and np.min(np.abs(np.log(price[i] / price[bad]))) < 0.1]
     for kind in KINDS:
         for count, weight in ((0, 1.0), (10, 1.0), (10, 20.0), (40, 1.0), (40, 20.0), (160, 1.0), (160, 20.0)):
-            new, _ = taught(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, COST)
+            new, _ = taught(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, 100.0 * COST)
             p = scored(new, kind)
             groups = (bad, near, [i for i in range(len(price)) if i not in bad and i not in near])
             means = [p[np.isin(rows.symbol[testing], group)].mean() for group in groups]

@@ -41,7 +41,7 @@ def test_without_anything_the_document_s_numbers_hold() -> None:
     assert time(20) == settings.schedule.RETRAIN_TIME
     assert (settings.data.HISTORY_DAYS, settings.training.N_ESTIMATORS, settings.training.TEST_SIZE) == (30, 200, 0.2)
     assert (settings.data.MIN_PRICE, settings.data.MAX_PRICE) == (1.0, 20.0)
-    assert settings.broker.keys is None
+    assert settings.broker.credentials is None
     assert (settings.training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT) == ("document", 0.0)
 
 
@@ -116,9 +116,9 @@ def test_a_bad_value_is_named_with_its_place_and_the_mend(
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is no setting; did you mean MIN_CONFIDENCE?"),
+        ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is not a setting; did you mean MIN_CONFIDENCE?"),
         ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
-        ("COLOUR=red", "COLOUR is no setting; see the settings table"),
+        ("COLOUR=red", "COLOUR is not a setting; see the settings table"),
         ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not understood; write it as NAME=value"),
         ("MIN_CONFIDENCE", "line 1 is not understood"),
         ("=3", "line 1 is not understood"),
@@ -160,7 +160,7 @@ def test_a_key_is_not_shown_where_its_line_is_malformed(text: str, tmp_path: Pat
 def test_keys_are_not_shown_by_the_settings_either() -> None:
     keys = {"APCA_API_KEY_ID": "PKVERYSECRET", "APCA_API_SECRET_KEY": "very-secret"}
     settings = load_settings(Path(os.devnull), keys)
-    assert settings.broker.keys
+    assert settings.broker.credentials
     assert "SECRET" not in repr(settings).replace("APCA_API_SECRET_KEY", "")
     assert "very-secret" not in settings.model_dump_json()
 

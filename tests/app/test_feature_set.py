@@ -173,7 +173,7 @@ def test_a_model_names_its_set_and_serves_no_other(folders: Settings) -> None:
     store = ModelStore(folders.folders.MODELS_DIR, "relative")
     model = store.newest()
     assert (model.feature_set, model.features) == ("relative", COLUMNS["relative"])
-    assert model.metrics["feature_set"] == model.metrics["settings"]["feature_set"] == "relative"
+    assert model.metrics["feature_set"] == model.metrics["settings"]["FEATURE_SET"] == "relative"
     said: list[str] = []
     other = ModelStore(folders.folders.MODELS_DIR, "document")
     with pytest.raises(ModelError, match=r"2 model\(s\) learnt from other features than FEATURE_SET=document"):
@@ -238,10 +238,8 @@ def test_a_trade_is_held_against_the_least_profit_like_every_row(
     folders: Settings, tmp_path: Path, least: float, changed: int
 ) -> None:
     """The trade of `write_trade` brings 1 %, in place of a row that lost."""
-    chosen = folders.model_copy(
-        update={"DATA_DIR": tmp_path / "d", "MODELS_DIR": tmp_path / "m", "LOGS_DIR": tmp_path / "l"}
-        | {"LABEL_MIN_PROFIT": least, "TRAINING_REPORT": False}
-    )
+    places = {f"{name}_DIR": tmp_path / name for name in ("DATA", "MODELS", "LOGS")}
+    chosen = folders.changed(**places, LABEL_MIN_PROFIT=least, TRAINING_REPORT=False)
     for folder in (chosen.folders.DATA_DIR, chosen.folders.LOGS_DIR):
         claim(folder, MARKET)
     rows = build(chosen.folders.DATA_DIR, SESSIONS, rules=label_rules(LABEL_MIN_PROFIT=least)).load()

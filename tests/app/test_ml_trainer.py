@@ -104,8 +104,8 @@ def test_the_command_trains_reports_and_publishes(
     assert "In service: first model" in said
     model = ModelStore(models).newest()
     assert f"model_random_forest_{model.timestamp}.pkl" in said
-    assert model.metrics["settings"]["seed"] == 9
-    assert model.metrics["settings"]["n_estimators"] == 12
+    assert model.metrics["settings"]["SEED"] == 9
+    assert model.metrics["settings"]["N_ESTIMATORS"] == 12
     assert model.metrics["market"]["slug"] == "generated-1"
     assert json.loads((models / "market.json").read_text())["slug"] == "generated-1"
 

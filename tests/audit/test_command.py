@@ -119,7 +119,7 @@ def test_the_command_prints_a_table_writes_json_and_exits_with_0_or_1(
     monkeypatch.setenv("COLUMNS", "140")
     arguments = ["--audit", "--env-file", os.devnull]
     for name in ("data", "models", "logs"):
-        arguments += [f"--{name}-dir", str(getattr(folders, f"{name.upper()}_DIR"))]
+        arguments += [f"--{name}-dir", str(getattr(folders.folders, f"{name.upper()}_DIR"))]
     assert run(*arguments) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ("look-ahead", "parity", "split", "labels", "no finding"))

@@ -195,7 +195,11 @@ def wired(per_minute: int = 180) -> tuple[Clients, Faulty, SimulatedClock]:
     clock = SimulatedClock(ny(MONDAY, "10:31:02"))
     exchange = PaperExchange(HandMade({"AAA": {MONDAY: flat("10:25", "10:59")}}), clock.now)
     wire = Faulty(WsgiAdapter(exchange.app))
-    return connect(BrokerSettings(REQUESTS_PER_MINUTE=per_minute), (KEY, SECRET), clock, wire), wire, clock
+    return (
+        connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN, REQUESTS_PER_MINUTE=per_minute), (KEY, SECRET), clock, wire),
+        wire,
+        clock,
+    )
 
 
 FAILURES = [lost_before, page(429, "{}"), page(500, ""), page(502, "<html>"), page(503, ""), page(504, "{}")]
@@ -314,12 +318,13 @@ def test_a_clock_set_back_costs_a_minute_not_an_hour() -> None:
 
 
 def test_trading_has_its_own_count_and_the_two_data_clients_share_one() -> None:
-    clients, _, clock = wired(per_minute=2)
+    clients, _, clock = wired(per_minute=10)
     before = clock.now()
-    Broker(clients).account()
-    Broker(clients).account()
-    clients.screener.get("/screener/stocks/most-actives")
-    clients.data.get("/stocks/bars/latest?symbols=AAA")
+    for _ in range(10):
+        Broker(clients).account()
+    for _ in range(5):
+        clients.screener.get("/screener/stocks/most-actives")
+        clients.data.get("/stocks/bars/latest?symbols=AAA")
     assert clock.now() == before
     clients.data.get("/stocks/bars/latest?symbols=AAA")
     assert clock.now() == before + timedelta(minutes=1)

@@ -172,7 +172,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, fetched
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import LabelRules
+from tests.settings import label_rules
 
 folder, stop, target, left = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 replace = os.replace
@@ -185,7 +185,7 @@ def dying(source, target):
     replace(source, target)
 
 os.replace = dying
-rules = label_rules(stop, target)
+rules = label_rules(STOP_LOSS_PCT=stop, TAKE_PROFIT_PCT=target)
 Dataset(folder, CALENDAR).update(fetched(AROUND_CLOCK_CHANGE[4:]), rules, source="bars", feed="recorded")
 """
 

@@ -67,7 +67,7 @@ def test_it_trades_and_the_evening_learns_from_the_trades(place: Place) -> None:
     )
     assert trained["past_trades"]["entered"] == len(trades)
     metrics = json.loads((place.models / f"metrics_{trained['model']}.json").read_text())
-    assert (metrics["feature_set"], metrics["settings"]["label_min_profit"]) == ("relative", 0.003)
+    assert (metrics["feature_set"], metrics["settings"]["LABEL_MIN_PROFIT"]) == ("relative", 0.003)
     rows = Dataset(place.data).load()
     assert np.array_equal(rows.label, rows.outcome > 100.0 * (0.001 + 0.003))
 

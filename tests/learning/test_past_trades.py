@@ -27,7 +27,7 @@ from trading.records.trade_log import Trade
 if TYPE_CHECKING:
     from pathlib import Path
 
-COST = 0.001
+ABOVE_PCT = 0.1
 BUSHY = FEW_TREES.changed(N_ESTIMATORS=60, FOREST_MAX_SAMPLES=0.8, FOREST_MIN_SAMPLES_LEAF=10)
 """Trees deep enough for some thousand rows; the defaults are for a hundred times as many."""
 
@@ -61,7 +61,7 @@ def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1
 def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
     rows = made_up()
     trades = trades_on(rows, 3, 7, 3.21)
-    new, entered = taught(rows, PastTrades(tuple(trades)), 2.5, COST)
+    new, entered = taught(rows, PastTrades(tuple(trades)), 2.5, ABOVE_PCT)
     assert isinstance(new, TaughtRows)
     assert new.past.sum() == 7
     assert (new.weight[new.past] == 2.5).all() and (new.weight[~new.past] == 1.0).all()
@@ -81,7 +81,7 @@ def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, -1.0)
     missing = (rows.symbol == 3) & (rows.start == trade.start)
-    new, entered = taught(rows.take(~missing), PastTrades((trade,)), 1.0, COST)
+    new, entered = taught(rows.take(~missing), PastTrades((trade,)), 1.0, ABOVE_PCT)
     assert (entered["replaced"], entered["added"]) == (0, 1)
     assert np.array_equal(new.start, rows.start)
     assert np.array_equal(new.symbol, rows.symbol)
@@ -91,15 +91,15 @@ def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place
 def test_weight_0_switches_it_off_and_no_trade_changes_nothing() -> None:
     rows = made_up()
     trades = PastTrades(tuple(trades_on(rows, 3, 7, 3.21)))
-    assert taught(rows, trades, 0.0, COST)[0] is rows
-    assert taught(rows, PastTrades(), 1.0, COST)[0] is rows
+    assert taught(rows, trades, 0.0, ABOVE_PCT)[0] is rows
+    assert taught(rows, PastTrades(), 1.0, ABOVE_PCT)[0] is rows
 
 
 def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, 1.0)
     others = PastTrades((replace(trade, start=trade.start - 40 * 86_400 * 10**9), replace(trade, symbol="ELSE")))
-    same, entered = taught(rows, others, 1.0, COST)
+    same, entered = taught(rows, others, 1.0, ABOVE_PCT)
     assert same is rows
     assert entered["left_out"] == {"its session is not among the rows": 1, "its stock is not among the rows": 1}
 
@@ -107,7 +107,7 @@ def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> N
 def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
     rows = made_up()
     for outcome, label in ((0.1000001, 1), (0.0999999, 0), (0.0, 0), (-2.0, 0)):
-        new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, COST)
+        new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, ABOVE_PCT)
         assert isinstance(new, TaughtRows)
         assert new.label[new.past] == label
 
@@ -117,14 +117,14 @@ def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
 
 def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
     rows = made_up()
-    new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, COST)
+    new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, ABOVE_PCT)
     assert isinstance(new, TaughtRows)
     chosen = rows_to_fit(new, 8)
     assert chosen[new.past].all()
     assert np.array_equal(chosen & ~new.past, thin(rows.symbol, rows.session, 8) & ~new.past)
     weight = weight_of(new, chosen)
     assert weight is not None and sorted(set(weight)) == [1.0, 5.0]
-    one, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, COST)
+    one, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, ABOVE_PCT)
     assert weight_of(one, chosen) is None  # as any row: the very model that unweighted rows give
 
 
@@ -147,7 +147,7 @@ def test_a_weight_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> 
 
 def mean_by_stock(rows: Rows, past: PastTrades, weight: float) -> np.ndarray:
     """Mean probability of each stock on the newest session, by a model of all before it."""
-    new, _ = taught(rows, past, weight, COST)
+    new, _ = taught(rows, past, weight, ABOVE_PCT)
     earlier = rows.session < rows.session.max()
     chosen = rows_to_fit(new, 8) & earlier
     model = fit(new.X[chosen], new.label[chosen], BUSHY.training, weight_of(new, chosen))

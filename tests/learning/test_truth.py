@@ -189,7 +189,7 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
     inside = np.isin(rows.symbol[testing], bad)
     found = []
     for weight in (0.0, 20.0):
-        new, _ = taught(rows, past, weight, 0.001)
+        new, _ = taught(rows, past, weight, 0.1)
         fitted = ~testing & rows_to_fit(new, 8)
         model = fit(new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weight_of(new, fitted))
         p = probabilities(*model, rows.X[testing])

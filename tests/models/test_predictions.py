@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from config import Settings
 from tests.learning.learning_rows import FEW_TREES, KINDS
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK
@@ -36,7 +37,7 @@ def predictor(kind: ModelKind, confidence: str) -> Predictor:
     loaded: Any = SimpleNamespace(
         scaler=scaler, model=model, calibration=CALIBRATION, timestamp="20180327_200000", feature_set="document"
     )
-    settings: Any = SimpleNamespace(MIN_CONFIDENCE=0.45, CONFIDENCE=confidence, MAX_BAR_AGE_SECONDS=90)
+    settings: Any = Settings.of(MIN_CONFIDENCE=0.45, CONFIDENCE=confidence)
     return Predictor(loaded, settings.prediction)
 
 

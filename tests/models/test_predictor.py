@@ -118,7 +118,7 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
         monkeypatch.setattr(owner, name, counted)
 
     counting("trading.features.document", "features", lambda args: args[0].shape[1])
-    counting("trading.learning.train", "probabilities", lambda args: len(args[2]))
+    counting("trading.models.predictor", "probabilities", lambda args: len(args[2]))
     assert len(Predictor(model, SETTINGS.prediction).predict(windows(*range(12)), NOW)) == 12
     assert calls == [12, 12]
 

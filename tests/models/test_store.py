@@ -101,7 +101,7 @@ def test_the_metrics_say_what_the_model_is(store: ModelStore, trained: TrainedMo
     assert metrics["rows"]["all"] == len(ROWS.label)
     assert metrics["sessions"]["train"] == ["2018-03-01", "2018-03-02", "2018-03-03"]
     assert metrics["sessions"]["test"] == ["2018-03-04"]
-    assert metrics["settings"]["n_estimators"] == 20
+    assert metrics["settings"]["N_ESTIMATORS"] == 20
     assert metrics["features"] == list(FEATURES)
     assert metrics["versions"]["scikit-learn"]
     assert metrics["figures"] == trained.about["figures"]

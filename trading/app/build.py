@@ -41,7 +41,7 @@ def choose_source(args: argparse.Namespace, settings: Settings, calendar: Market
         from trading.market.yahoo import YahooSource
 
         return YahooSource(), datetime.now(UTC)
-    keys = settings.broker.keys
+    keys = settings.broker.credentials
     if keys is None:
         raise UserError(
             "no Alpaca keys: set APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env, or use --source yfinance (no key "
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     )
     calendar = new_york_calendar()
     rules, features = LabelRules.of(settings.exits), settings.training.FEATURE_SET
-    if not (settings.broker.keys or args.source or args.bars or args.symbols):
+    if not (settings.broker.credentials or args.source or args.bars or args.symbols):
         with progress_bars(Console(stderr=True)) as progress:
             done = rebuild(rules, features, calendar, settings.folders.DATA_DIR, progress)
         if done is not None:

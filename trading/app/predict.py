@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     model = store.newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
     dataset = Dataset(settings.folders.DATA_DIR)
     clock = SystemClock()
-    if settings.broker.keys:
+    if settings.broker.credentials:
         bars, now = _from_alpaca(settings, dataset, options.symbols, clock.now())
     else:
         bars, now = _from_data(dataset, options.symbols, settings.training.FEATURE_SET)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 def _from_alpaca(
     settings: Settings, dataset: Dataset, symbols: list[str] | None, now: datetime
 ) -> tuple[SessionBars, datetime]:
-    keys = settings.broker.keys
+    keys = settings.broker.credentials
     assert keys is not None
     clients = connect(settings.broker, keys, SystemClock())
     calendar = new_york_calendar()

@@ -81,7 +81,7 @@ def choose(options: argparse.Namespace, settings: Settings, calendar: MarketCale
         UserError: they contradict each other, or the bars do not hold what is asked for.
     """
     replay = options.bars is not None or options.start is not None
-    broker = options.broker or ("alpaca" if settings.broker.keys and not replay else "embedded")
+    broker = options.broker or ("alpaca" if settings.broker.credentials and not replay else "embedded")
     if broker == "alpaca":
         if replay:
             raise UserError("--bars and --start replay the past on the embedded exchange: leave --broker alpaca out")
@@ -93,14 +93,14 @@ class OnAlpaca:
     """Alpaca paper, or a paper exchange that listens on loopback, on the wall's clock."""
 
     def __init__(self, settings: Settings, sessions: int | None) -> None:
-        if settings.broker.keys is None:
+        if settings.broker.credentials is None:
             raise BrokerError(
                 "--broker alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env or the environment; "
                 "leave --broker out to trade on the embedded exchange"
             )
         allowed_origin(settings.broker.APCA_API_BASE_URL)
         self._settings = settings
-        self._keys = settings.broker.keys
+        self._keys = settings.broker.credentials
         self._sessions = sessions
         self.market = MarketId(f"alpaca-{settings.data.DATA_FEED}", f"Alpaca, feed {settings.data.DATA_FEED}")
 

@@ -304,7 +304,7 @@ def _newest_changes_nothing(
     names = rng.choice(len(rows.symbols), min(8, len(rows.symbols)), replace=False)
     few = rows.take(np.isin(rows.session, days) & np.isin(rows.symbol, names))
     newest = few.session == days[-1]
-    settings = settings.changed(**SMALL, TEST_SIZE=2.0 / len(days) + 1e-9, FEATURE_SET=material.feature_set)
+    settings = settings.changed(**SMALL, TEST_SIZE=min(0.5, 2.0 / len(days) + 1e-9), FEATURE_SET=material.feature_set)
     one = SplitRows(few.symbol, few.session, few.X, few.outcome, few.label)
     other = replace(
         one,
