@@ -482,7 +482,7 @@ def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> No
 def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
     held = lock(tmp_path / "data", "dataset build")
     try:
-        with pytest.raises(UserError, match="another dataset build is at work"):
+        with pytest.raises(UserError, match="another dataset build is using it"):
             build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "data")
     finally:
         held.release()

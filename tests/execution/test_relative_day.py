@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from trading.app import cli
 from trading.app.nightly import Learning
 from trading.app.signals import Stops
 from trading.app.worlds import World
+from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
@@ -103,7 +104,7 @@ def morning(tmp_path: Path) -> Any:
     picks = tuple(Pick(symbol) for symbol in ("AAA", "BBB", "CC.A"))
     learning.universe = Universe(SESSIONS[-1].date, "by hand", picks)
     learning._build()
-    clock.sleep_until(SESSIONS[-1].pre_market)
+    clock.sleep_until(at(SESSIONS[-1].date, time(4)))
     return learning, clock, chosen, journal
 
 
