@@ -17,6 +17,7 @@ from config import Settings
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
+from trading.dataset.manifest import LabelRules
 from trading.market.recorded import FolderSource
 
 SAMPLE = 4
@@ -55,7 +56,15 @@ def _built(bars: Path, now: datetime, data: Path) -> Built:
     """A build as of `now`, from files that were not read before."""
     cpu, wall = time.process_time(), time.perf_counter()
     calendar = new_york_calendar()
-    report = build(FolderSource(bars, calendar), Settings(), now, calendar, data)
+    report = build(
+        FolderSource(bars, calendar),
+        Settings().data,
+        LabelRules.of(Settings().exits),
+        Settings().training.FEATURE_SET,
+        now,
+        calendar,
+        data,
+    )
     return Built(time.process_time() - cpu, time.perf_counter() - wall, report)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,22 +16,24 @@ import numpy as np
 from benchmarks.harness import Line, Options
 from benchmarks.material import bar_folder
 from config import Settings
+from tests.settings import learning_settings
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
-from trading.learning.fitting import TrainingSettings, fit, probabilities, thin
+from trading.dataset.manifest import LabelRules
+from trading.learning.fitting import LearningSettings, fit, probabilities, thin
 from trading.learning.metrics import ranking
 from trading.market.recorded import FolderSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NOW = TrainingSettings()
+NOW = learning_settings()
 SETTINGS = (
     NOW,
-    replace(NOW, forest_max_samples=0.2, forest_max_features=0.3),
-    replace(NOW, forest_max_samples=0.05, forest_max_features=0.3),
-    replace(NOW, forest_max_samples=0.05, forest_max_features=0.5),
+    NOW.changed(FOREST_MAX_SAMPLES=0.2, FOREST_MAX_FEATURES=0.3),
+    NOW.changed(FOREST_MAX_SAMPLES=0.05, FOREST_MAX_FEATURES=0.3),
+    NOW.changed(FOREST_MAX_SAMPLES=0.05, FOREST_MAX_FEATURES=0.5),
 )
 BLOCK = 4
 NEWEST = 16
@@ -46,7 +47,15 @@ def measure(options: Options) -> list[Line]:
         bars, said = bar_folder(options.bars, here / "bars", options.quick)
         calendar = new_york_calendar()
         source = FolderSource(bars, calendar)
-        build(source, Settings(), source.newest, calendar, here / "data")
+        build(
+            source,
+            Settings().data,
+            LabelRules.of(Settings().exits),
+            Settings().training.FEATURE_SET,
+            source.newest,
+            calendar,
+            here / "data",
+        )
         rows = Dataset(here / "data").load(sessions=30)
     found = [_walked(rows, settings) for settings in SETTINGS]
     cpu, scores = found[0]
@@ -68,22 +77,23 @@ def measure(options: Options) -> list[Line]:
     return lines
 
 
-def _named(settings: TrainingSettings) -> str:
+def _named(settings: LearningSettings) -> str:
+    training = settings.training
     return (
-        f"every {settings.every_nth_row}th row, {settings.forest_max_samples:g} of them a tree, "
-        f"{settings.forest_max_features:g} of the features a cut, "
-        f"leaf {settings.forest_min_samples_leaf}, depth {settings.forest_max_depth}"
+        f"every {training.TRAIN_EVERY_NTH_ROW}th row, {training.FOREST_MAX_SAMPLES:g} of them a tree, "
+        f"{training.FOREST_MAX_FEATURES:g} of the features a split, "
+        f"leaf {training.FOREST_MIN_SAMPLES_LEAF}, depth {training.FOREST_MAX_DEPTH}"
     )
 
 
-def _walked(rows: Rows, settings: TrainingSettings) -> tuple[float, NDArray[np.float64]]:
+def _walked(rows: Rows, settings: LearningSettings) -> tuple[float, NDArray[np.float64]]:
     """CPU seconds of the fits, and (log loss, ROC-AUC) of each unseen session, shape (2, sessions)."""
     days, cpu, scores = rows.sessions[-NEWEST:], 0.0, []
-    kept = thin(rows.symbol, rows.session, settings.every_nth_row)
+    kept = thin(rows.symbol, rows.session, settings.training.TRAIN_EVERY_NTH_ROW)
     for block in np.array_split(days, NEWEST // BLOCK):
         before = kept & (rows.session < block[0])
         began = time.process_time()
-        scaler, model = fit(rows.X[before], rows.label[before], settings)
+        scaler, model = fit(rows.X[before], rows.label[before], settings.training)
         cpu += time.process_time() - began
         for day in block:
             that = rows.session == day

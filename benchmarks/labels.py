@@ -8,14 +8,15 @@ import numpy as np
 
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, Walk, walk
-from trading.rules.exits import ExitRules, outcomes
+from tests.settings import label_rules
+from trading.rules.exits import outcomes
 
 AIM_ROWS = 10e6
-RULES = ExitRules()
+RULES = label_rules()
 
 
 def ours(bars: Walk) -> Floats:
-    return outcomes(bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES)[0]
+    return outcomes(bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES.stop_loss, RULES.take_profit)[0]
 
 
 def _up(price: float) -> float:

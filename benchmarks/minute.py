@@ -16,14 +16,15 @@ from benchmarks.features import of_window
 from benchmarks.harness import Line, Options, Timing, shown
 from benchmarks.labels import RULES
 from benchmarks.material import walk
-from config import Settings
+from config import ModelKind, Settings
+from tests.settings import learning_settings
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import SimulatedClock
 from trading.features.document import LOOKBACK_BARS, features, window_is_whole
 from trading.features.session_bars import SessionBars
 from trading.learning.calibration import Calibration
 from trading.learning.collector import uncollected
-from trading.learning.fitting import Kind, TrainingSettings, fit
+from trading.learning.fitting import fit
 from trading.models.predictor import Predictor
 from trading.records.journal import Journal
 from trading.rules.exits import labels, outcomes
@@ -36,15 +37,19 @@ FIRST = 30
 """The minute of the session that is measured first."""
 
 
-def model(kind: Kind, rows: int) -> Any:
+def model(kind: ModelKind, rows: int) -> Any:
     """A model of the default settings, fitted on a walk."""
     bars = walk(rows, seed=9)
-    outcome, _ = outcomes(bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES)
+    outcome, _ = outcomes(
+        bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES.stop_loss, RULES.take_profit
+    )
     outcome = outcome[LOOKBACK_BARS - 1 :]
     known = window_is_whole(bars.group) & ~np.isnan(outcome)
-    X, y = features(*bars.ohlcv)[known], labels(outcome[known], RULES)
-    settings = TrainingSettings(kind=kind)
-    scaler, fitted = fit(X[:: settings.every_nth_row], y[:: settings.every_nth_row], settings)
+    X, y = features(*bars.ohlcv)[known], labels(outcome[known], RULES.won_above_pct)
+    settings = learning_settings(MODEL_KIND=kind)
+    scaler, fitted = fit(
+        X[:: settings.training.TRAIN_EVERY_NTH_ROW], y[:: settings.training.TRAIN_EVERY_NTH_ROW], settings.training
+    )
     return SimpleNamespace(
         scaler=scaler,
         model=fitted,
@@ -81,7 +86,7 @@ class Market:
 
 def measure(options: Options) -> list[Line]:
     lines = []
-    kinds: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+    kinds: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
     for kind in kinds:
         of = model(kind, 50_000 if options.quick else 800_000)
         for stocks in (50, 500) if options.quick else (50, 500, 10_000):
@@ -91,7 +96,11 @@ def measure(options: Options) -> list[Line]:
 
 
 def _measured(kind: str, of: Any, stocks: int, minutes: int) -> list[Line]:
-    market, bars, predictor = Market(stocks, FIRST + minutes), SessionBars(SESSION, ()), Predictor(of, Settings())
+    market, bars, predictor = (
+        Market(stocks, FIRST + minutes),
+        SessionBars(SESSION, ()),
+        Predictor(of, Settings().prediction),
+    )
     bars = SessionBars(SESSION, market.symbols)
     bars.take(market.reply(0, FIRST), SESSION.open + timedelta(minutes=FIRST))
     ours, written, parts, naive = Timing(), Timing(), [], []

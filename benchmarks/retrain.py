@@ -24,12 +24,15 @@ from trading.app.retrain import retrain
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
-from trading.learning.fitting import Kind, split_by_session
+from trading.dataset.manifest import LabelRules
+from trading.learning.fitting import split_by_session
 from trading.learning.metrics import interval_over_sessions
 from trading.market.recorded import FolderSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from config import ModelKind
 
 TREES = 200
 AIM_CPU, AIM_SIZE = 80, 100
@@ -54,10 +57,18 @@ def measure(options: Options) -> list[Line]:
         bars, said = bar_folder(options.bars, here / "bars", options.quick)
         calendar = new_york_calendar()
         source = FolderSource(bars, calendar)
-        build(source, Settings(), source.newest, calendar, here / "data")
+        build(
+            source,
+            Settings().data,
+            LabelRules.of(Settings().exits),
+            Settings().training.FEATURE_SET,
+            source.newest,
+            calendar,
+            here / "data",
+        )
         rows = Dataset(here / "data").load(sessions=30)
         trees = TREES if options.full else 3 if options.quick else 12
-        kinds: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+        kinds: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
         rounds: dict[str, list[Trained]] = {kind: [] for kind in kinds}
         _ours(here, "random_forest")  # what the first one compiles and imports is not learning
         theirs = _default_forest(rows, trees, rounds, here)
@@ -69,11 +80,11 @@ def measure(options: Options) -> list[Line]:
         ]
 
 
-def _ours(here: Path, kind: Kind, *, report: bool = False) -> Trained:
+def _ours(here: Path, kind: ModelKind, *, report: bool = False) -> Trained:
     """As `python ml_trainer.py` does it: load, evaluate, calibrate, fit on all, publish, read back."""
     shutil.rmtree(here / "models", ignore_errors=True)
     (here / "models").mkdir()
-    settings = Settings(MODEL_KIND=kind, TRAINING_REPORT=report, LOGS_DIR=here / "logs")
+    settings = Settings.of(MODEL_KIND=kind, TRAINING_REPORT=report, LOGS_DIR=here / "logs")
     cpu, wall = time.process_time(), time.perf_counter()
     model, _ = retrain(here / "data", here / "models", settings, datetime.now(UTC))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -99,7 +110,7 @@ def _default_forest(rows: Rows, trees: int, ours: dict[str, list[Trained]], here
         cpu, wall, megabytes = cpu + spent[1], wall + spent[2], megabytes + _megabytes(spent[0])
         del spent
         for kind, found in ours.items():
-            found.append(_ours(here, cast("Kind", kind)))
+            found.append(_ours(here, cast("ModelKind", kind)))
     scale = TREES / trees
     pooled, by_session = _judged(rows, trees)
     return Trained(cpu * scale, wall * scale, megabytes * scale, pooled, by_session)

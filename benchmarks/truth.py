@@ -16,11 +16,10 @@ from rich.table import Table
 
 from tests.learning.test_truth import off_by_band
 from tests.learning.truth_rows import generated_rows, independent_sessions, nothing_to_learn, planted, true_auc
+from tests.settings import learning_settings
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
     Floats,
-    Kind,
-    TrainingSettings,
     fit,
     probabilities,
     rows_to_fit,
@@ -34,19 +33,22 @@ from trading.learning.train import train
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from config import ModelKind
     from trading.dataset.dataset import Rows
 
-KINDS: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+KINDS: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
 PATTERNS = (("VWAP_Deviation",), ("VWAP_Deviation", "Volume"), ("VWAP_Deviation", "MACD_Hist"))
 COST = 0.001
 Line = tuple[str, ...]
 
 
-def scored(rows: Rows, kind: Kind, every: int = 8) -> Floats:
+def scored(rows: Rows, kind: ModelKind, every: int = 8) -> Floats:
     """Probabilities of the newest fifth of the sessions, from a model of the rest."""
     training, testing = split_by_session(rows.session)
     fitted = training & rows_to_fit(rows, every)
-    model = fit(rows.X[fitted], rows.label[fitted], TrainingSettings(kind=kind), weight_of(rows, fitted))
+    model = fit(
+        rows.X[fitted], rows.label[fitted], learning_settings(MODEL_KIND=kind).training, weight_of(rows, fitted)
+    )
     return probabilities(*model, rows.X[testing])
 
 
@@ -82,7 +84,7 @@ def more_sessions(rows: Rows) -> Iterator[Line]:
         found = []
         for count in (1, 2, 4, 8, 16, 24):
             fitted = ~tested & (drawn.session >= days[-6 - count]) & rows_to_fit(drawn, 32)
-            model = fit(drawn.X[fitted], drawn.label[fitted], TrainingSettings(kind=kind))
+            model = fit(drawn.X[fitted], drawn.label[fitted], learning_settings(MODEL_KIND=kind).training)
             found.append(f"{count}: {true_auc(probabilities(*model, drawn.X[tested]), p[tested]):.3f}")
         yield kind, "ROC-AUC by sessions learnt from, every 32nd row", ", ".join(found)
 
@@ -92,7 +94,7 @@ def reliability(rows: Rows, what: str) -> Iterator[Line]:
     days = np.unique(rows.session)
     seen, unseen = rows.take(rows.session < days[15]), rows.take(rows.session >= days[15])
     for kind in KINDS:
-        trained = train(seen, TrainingSettings(kind=kind))
+        trained = train(seen, learning_settings(MODEL_KIND=kind))
         honest = win_probability(probabilities(trained.scaler, trained.model, unseen.X), trained.calibration)
         bands = ", ".join(f"{gap:+.3f}±{half:.3f}" for gap, half in off_by_band(honest, unseen, 15))
         yield kind, f"won less win_probability, {what}", bands

@@ -27,21 +27,34 @@ def refusal(text: str | bytes | None, tmp_path: Path, environment: dict[str, str
 
 def test_without_anything_the_document_s_numbers_hold() -> None:
     settings = load_settings(environment={}, env_file=Path(os.devnull))
-    assert (settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT, settings.MIN_CONFIDENCE) == (0.02, 0.04, 0.65)
-    assert (settings.RISK_PER_TRADE, settings.MAX_POSITION_SIZE, settings.MAX_OPEN_POSITIONS) == (0.01, 5, 10)
-    assert time(4) == settings.REBALANCE_TIME
-    assert time(20) == settings.RETRAIN_TIME
-    assert (settings.HISTORY_DAYS, settings.N_ESTIMATORS, settings.TEST_SIZE) == (30, 200, 0.2)
-    assert (settings.MIN_PRICE, settings.MAX_PRICE) == (1.0, 20.0)
-    assert settings.has_keys is False
-    assert (settings.FEATURE_SET, settings.LABEL_MIN_PROFIT) == ("document", 0.0)
+    assert (settings.exits.STOP_LOSS_PCT, settings.exits.TAKE_PROFIT_PCT, settings.prediction.MIN_CONFIDENCE) == (
+        0.02,
+        0.04,
+        0.65,
+    )
+    assert (settings.entry.RISK_PER_TRADE, settings.entry.MAX_POSITION_SIZE, settings.entry.MAX_OPEN_POSITIONS) == (
+        0.01,
+        5,
+        10,
+    )
+    assert time(4) == settings.schedule.REBALANCE_TIME
+    assert time(20) == settings.schedule.RETRAIN_TIME
+    assert (settings.data.HISTORY_DAYS, settings.training.N_ESTIMATORS, settings.training.TEST_SIZE) == (30, 200, 0.2)
+    assert (settings.data.MIN_PRICE, settings.data.MAX_PRICE) == (1.0, 20.0)
+    assert settings.broker.keys is None
+    assert (settings.training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT) == ("document", 0.0)
 
 
 def test_the_command_line_beats_the_environment_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "my.env"
     file.write_text("SEED=2\nN_ESTIMATORS=20\nTOP_STOCKS=50\n")
     settings = load_settings(file, {"SEED": "3", "N_ESTIMATORS": "30", "HOME": "/x"}, SEED=4, MODELS_DIR=None)
-    assert (settings.SEED, settings.N_ESTIMATORS, settings.TOP_STOCKS, settings.HISTORY_DAYS) == (4, 30, 50, 30)
+    assert (
+        settings.training.SEED,
+        settings.training.N_ESTIMATORS,
+        settings.data.TOP_STOCKS,
+        settings.data.HISTORY_DAYS,
+    ) == (4, 30, 50, 30)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +62,7 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
 )
 def test_what_an_env_file_may_look_like(text: str, tmp_path: Path) -> None:
     (tmp_path / "my.env").write_text(text, encoding="utf-8")
-    assert load_settings(tmp_path / "my.env", {}).SEED == 1
+    assert load_settings(tmp_path / "my.env", {}).training.SEED == 1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +160,7 @@ def test_a_key_is_not_shown_where_its_line_is_malformed(text: str, tmp_path: Pat
 def test_keys_are_not_shown_by_the_settings_either() -> None:
     keys = {"APCA_API_KEY_ID": "PKVERYSECRET", "APCA_API_SECRET_KEY": "very-secret"}
     settings = load_settings(Path(os.devnull), keys)
-    assert settings.has_keys
+    assert settings.broker.keys
     assert "SECRET" not in repr(settings).replace("APCA_API_SECRET_KEY", "")
     assert "very-secret" not in settings.model_dump_json()
 
@@ -156,6 +169,6 @@ def test_folders_are_taken_from_the_project_from_home_or_as_they_are(monkeypatch
     monkeypatch.setenv("HOME", "/somebody")
     given = {"DATA_DIR": "other", "MODELS_DIR": "~/models", "LOGS_DIR": "/var/logs"}
     settings = load_settings(Path(os.devnull), given)
-    assert settings.DATA_DIR == PROJECT / "other"
-    assert Path("/somebody/models") == settings.MODELS_DIR
-    assert Path("/var/logs") == settings.LOGS_DIR
+    assert settings.folders.DATA_DIR == PROJECT / "other"
+    assert Path("/somebody/models") == settings.folders.MODELS_DIR
+    assert Path("/var/logs") == settings.folders.LOGS_DIR

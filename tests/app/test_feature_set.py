@@ -16,14 +16,15 @@ import build_dataset
 from tests.app.test_ml_trainer import evening, run, settings
 from tests.audit.test_command import FEW, MARKET, reply
 from tests.dataset.data_world import CALENDAR, STOCKS, bars_of, content, fetched
-from trading.app.retrain import model_in_service, retrain
+from tests.settings import label_rules
+from trading.app.retrain import learning_settings, model_in_service, retrain
 from trading.audit.command import audit
 from trading.audit.data import Pipeline, history_vectors, live_vectors
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import DataError, ModelError
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import read_manifest
+from trading.dataset.manifest import LabelRules, read_manifest
 from trading.dataset.rows import SymbolRows, rows_of, sessions_around
 from trading.dataset.volume_profiles import session_bars
 from trading.features import relative
@@ -34,7 +35,6 @@ from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +47,10 @@ TRADED = SESSIONS[-2]
 RELATIVE: dict[str, Any] = {"feature_set": "relative", "source": "bars", "feed": "recorded"}
 
 
-def build(folder: Path, *parts: list[Session], rules: ExitRules | None = None, **about: Any) -> Dataset:
+def build(folder: Path, *parts: list[Session], rules: LabelRules | None = None, **about: Any) -> Dataset:
     dataset = Dataset(folder, CALENDAR)
     for part in parts:
-        dataset.update(fetched(part), rules or ExitRules(), **{**RELATIVE, **about})
+        dataset.update(fetched(part), rules or label_rules(), **{**RELATIVE, **about})
     return dataset
 
 
@@ -72,14 +72,14 @@ def test_an_older_session_that_is_fetched_later_gives_the_session_after_it_rows(
     assert content(tmp_path / "whole") == content(tmp_path / "later")
 
 
-@pytest.mark.parametrize("rules", [ExitRules(), ExitRules(label_min_profit=0.01)])
-def test_a_change_of_the_set_makes_all_rows_anew_and_back_again(tmp_path: Path, rules: ExitRules) -> None:
+@pytest.mark.parametrize("rules", [label_rules(), label_rules(LABEL_MIN_PROFIT=0.01)])
+def test_a_change_of_the_set_makes_all_rows_anew_and_back_again(tmp_path: Path, rules: LabelRules) -> None:
     document = build(tmp_path / "data", SESSIONS, feature_set="document")
     before = content(tmp_path / "data")
     assert document.is_stale(rules, "relative")
     document.update({}, rules, **RELATIVE)
     assert content(tmp_path / "data") == content(build(tmp_path / "fresh", SESSIONS, rules=rules).folder)
-    document.update({}, ExitRules(), **{**RELATIVE, "feature_set": "document"})
+    document.update({}, label_rules(), **{**RELATIVE, "feature_set": "document"})
     assert content(tmp_path / "data") == before
 
 
@@ -97,7 +97,7 @@ def test_a_killed_build_leaves_the_rows_as_they_were(tmp_path: Path) -> None:
 
 def test_rows_are_made_of_the_bars_whatever_the_files_hold(tmp_path: Path) -> None:
     relative_rows = build(tmp_path / "relative", SESSIONS).load()
-    made = build(tmp_path / "data", SESSIONS, feature_set="document").make(ExitRules(), "relative")
+    made = build(tmp_path / "data", SESSIONS, feature_set="document").make(label_rules(), "relative")
     assert all(getattr(made, n).tobytes() == getattr(relative_rows, n).tobytes() for n in ("start", "X", "label"))
 
 
@@ -109,11 +109,11 @@ def test_a_folder_of_features_that_nobody_knows_says_so(tmp_path: Path) -> None:
 
 
 def test_the_label_is_held_against_the_least_profit(tmp_path: Path) -> None:
-    rules = ExitRules(label_min_profit=0.01)
+    rules = label_rules(LABEL_MIN_PROFIT=0.01)
     rows = build(tmp_path / "data", SESSIONS, rules=rules).load()
     assert np.array_equal(rows.label, rows.outcome > 1.1) and 0 < rows.label.sum() < (rows.outcome > 0.1).sum()
     manifest = read_manifest(tmp_path / "data")
-    assert manifest is not None and manifest.rules == rules and not manifest.made_with(ExitRules(), "relative")
+    assert manifest is not None and manifest.rules == rules and not manifest.made_with(label_rules(), "relative")
 
 
 def test_without_keys_a_changed_setting_makes_the_rows_anew_and_says_so(
@@ -145,24 +145,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A dataset of relative rows, two models of it and a traded day."""
     root = tmp_path_factory.mktemp("relative")
     found = settings(DATA_DIR=root / "data", MODELS_DIR=root / "models", LOGS_DIR=root / "logs", FEATURE_SET="relative")
-    for folder in (found.DATA_DIR, found.LOGS_DIR):
+    for folder in (found.folders.DATA_DIR, found.folders.LOGS_DIR):
         claim(folder, MARKET)
-    build(found.DATA_DIR, SESSIONS)
-    first, _ = retrain(found.DATA_DIR, found.MODELS_DIR, found, evening(SESSIONS[-3]))
-    retrain(found.DATA_DIR, found.MODELS_DIR, found, evening(SESSIONS[-2]), champion=first)
-    write_history(found, Predictor(first, found))
+    build(found.folders.DATA_DIR, SESSIONS)
+    first, _ = retrain(found.folders.DATA_DIR, found.folders.MODELS_DIR, found, evening(SESSIONS[-3]))
+    retrain(found.folders.DATA_DIR, found.folders.MODELS_DIR, found, evening(SESSIONS[-2]), champion=first)
+    write_history(found, Predictor(first, found.prediction))
     return found
 
 
 def write_history(folders: Settings, predictor: Predictor) -> None:
     """What a trader would have written on `TRADED`, every tenth minute; it knows what `data/` held that morning."""
     clock = SimulatedClock(TRADED.open)
-    journal = Journal(folders.LOGS_DIR, clock)
-    dataset = Dataset(folders.DATA_DIR)
+    journal = Journal(folders.folders.LOGS_DIR, clock)
+    dataset = Dataset(folders.folders.DATA_DIR)
     for minute in range(15, TRADED.minutes, 10):
         now = TRADED.open + timedelta(minutes=minute, seconds=2)
         clock.sleep_until(now)
-        store = session_bars(dataset, TRADED, dataset.symbols, folders.FEATURE_SET)
+        store = session_bars(dataset, TRADED, dataset.symbols, folders.training.FEATURE_SET)
         bars = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in dataset.symbols}
         store.take({symbol: reply(one.between(TRADED.open, now)) for symbol, one in bars.items()}, now)
         journal.predictions([p.as_json() for p in predictor.predict(store.windows(), now)])
@@ -170,12 +170,12 @@ def write_history(folders: Settings, predictor: Predictor) -> None:
 
 
 def test_a_model_names_its_set_and_serves_no_other(folders: Settings) -> None:
-    store = ModelStore(folders.MODELS_DIR, "relative")
+    store = ModelStore(folders.folders.MODELS_DIR, "relative")
     model = store.newest()
     assert (model.feature_set, model.features) == ("relative", COLUMNS["relative"])
     assert model.metrics["feature_set"] == model.metrics["settings"]["feature_set"] == "relative"
     said: list[str] = []
-    other = ModelStore(folders.MODELS_DIR, "document")
+    other = ModelStore(folders.folders.MODELS_DIR, "document")
     with pytest.raises(ModelError, match=r"2 model\(s\) learnt from other features than FEATURE_SET=document"):
         other.newest(warn=said.append)
     assert len(said) == 1 and "learnt from FEATURE_SET=relative, the setting is document" in said[0]
@@ -187,10 +187,10 @@ def test_a_champion_of_other_features_is_nothing_to_judge_by(folders: Settings, 
     claim(tmp_path / "data", MARKET)
     build(tmp_path / "data", SESSIONS, feature_set="document")
     now = evening(SESSIONS[-1])
-    chosen = folders.model_copy(update={"FEATURE_SET": "document", "LOGS_DIR": tmp_path, "MODELS_DIR": tmp_path / "m"})
+    chosen = folders.changed(FEATURE_SET="document", LOGS_DIR=tmp_path, MODELS_DIR=tmp_path / "m")
     champion = model_in_service(folders, MARKET, now)
     assert champion is not None
-    assert model_in_service(folders.model_copy(update={"FEATURE_SET": "document"}), MARKET, now) is not None
+    assert model_in_service(folders.changed(FEATURE_SET="document"), MARKET, now) is not None
     model, decision = retrain(tmp_path / "data", tmp_path / "m", chosen, now, champion=champion)
     assert decision.in_service and decision.champion == champion.timestamp
     assert "learnt from other features than FEATURE_SET=document: nothing to judge" in decision.reason
@@ -202,17 +202,17 @@ def test_rows_of_another_set_are_refused_in_one_line(
 ) -> None:
     env = tmp_path / "env"
     env.write_text("FEATURE_SET=document\n")
-    assert run("--data-dir", folders.DATA_DIR, "--models-dir", tmp_path / "models", "--env-file", env) == 2
+    assert run("--data-dir", folders.folders.DATA_DIR, "--models-dir", tmp_path / "models", "--env-file", env) == 2
     said = capsys.readouterr().err.strip()
     assert said.endswith("its rows are not of FEATURE_SET=document; run python build_dataset.py")
     assert "\n" not in said
 
 
 def test_a_prediction_has_the_price_and_names_its_set(folders: Settings) -> None:
-    (path,) = folders.LOGS_DIR.glob("predictions_*.jsonl")
+    (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) > 80 and {line["feature_set"] for line in lines} == {"relative"}
-    bars = {symbol: read_bars_file(Dataset(folders.DATA_DIR).bars_path(symbol)) for symbol in STOCKS}
+    bars = {symbol: read_bars_file(Dataset(folders.folders.DATA_DIR).bars_path(symbol)) for symbol in STOCKS}
     for line in lines:
         one = bars[line["symbol"]]
         at = np.searchsorted(one.start, to_ns(datetime.fromisoformat(line["bar_time"])))
@@ -221,7 +221,7 @@ def test_a_prediction_has_the_price_and_names_its_set(folders: Settings) -> None
 
 def test_trades_of_another_set_do_not_teach_and_are_counted(folders: Settings, tmp_path: Path) -> None:
     claim(tmp_path / "logs", MARKET)
-    (path,) = folders.LOGS_DIR.glob("predictions_*.jsonl")
+    (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
     (tmp_path / "logs" / path.name).write_bytes(path.read_bytes())
     line = json.loads(path.read_text().splitlines()[5])
     decided = datetime.fromisoformat(line["timestamp"])
@@ -242,16 +242,16 @@ def test_a_trade_is_held_against_the_least_profit_like_every_row(
         update={"DATA_DIR": tmp_path / "d", "MODELS_DIR": tmp_path / "m", "LOGS_DIR": tmp_path / "l"}
         | {"LABEL_MIN_PROFIT": least, "TRAINING_REPORT": False}
     )
-    for folder in (chosen.DATA_DIR, chosen.LOGS_DIR):
+    for folder in (chosen.folders.DATA_DIR, chosen.folders.LOGS_DIR):
         claim(folder, MARKET)
-    rows = build(chosen.DATA_DIR, SESSIONS, rules=ExitRules(label_min_profit=least)).load()
+    rows = build(chosen.folders.DATA_DIR, SESSIONS, rules=label_rules(LABEL_MIN_PROFIT=least)).load()
     lost = {(rows.symbols[rows.symbol[i]], int(rows.start[i])) for i in np.flatnonzero(rows.outcome < 0.0)}
-    (path,) = folders.LOGS_DIR.glob("predictions_*.jsonl")
-    (chosen.LOGS_DIR / path.name).write_bytes(path.read_bytes())
+    (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
+    (chosen.folders.LOGS_DIR / path.name).write_bytes(path.read_bytes())
     lines = (json.loads(line) for line in path.read_text().splitlines())
     line = next(one for one in lines if (one["symbol"], to_ns(datetime.fromisoformat(one["bar_time"]))) in lost)
-    write_trade(chosen.LOGS_DIR, line["symbol"], datetime.fromisoformat(line["timestamp"]))
-    model, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[-1]))
+    write_trade(chosen.folders.LOGS_DIR, line["symbol"], datetime.fromisoformat(line["timestamp"]))
+    model, _ = retrain(chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[-1]))
     assert (model.metrics["past_trades"]["entered"], model.metrics["past_trades"]["labels_changed"]) == (1, changed)
 
 
@@ -269,7 +269,7 @@ def write_trade(logs: Path, symbol: str, decided: datetime) -> None:
 
 
 def test_the_audit_of_relative_features_is_clean_and_all_of_it_was_compared(folders: Settings) -> None:
-    checks = audit(folders, amount=FEW)
+    checks = audit(folders.folders, learning_settings(folders), amount=FEW)
     assert [check.told for check in checks] == [[]] * len(checks)
     assert all(check.compared > 5 for check in checks), [(check.what, check.compared) for check in checks]
     (history,) = (check for check in checks if check.what.startswith("written predictions"))
@@ -280,8 +280,8 @@ def test_predictions_and_models_of_the_other_set_are_not_compared_and_counted(
     folders: Settings, tmp_path: Path
 ) -> None:
     build(tmp_path / "data", SESSIONS, feature_set="document")
-    changed = folders.model_copy(update={"DATA_DIR": tmp_path / "data", "FEATURE_SET": "document"})
-    history, published = audit(changed, amount=FEW, only=["history", "published"])
+    changed = folders.changed(DATA_DIR=tmp_path / "data", FEATURE_SET="document")
+    history, published = audit(changed.folders, learning_settings(changed), amount=FEW, only=["history", "published"])
     assert not history.findings and any("another set than the document ones" in why for why in history.left_out)
     assert not published.findings and published.left_out == {"data/ holds another set of features": 2}
 
@@ -314,7 +314,7 @@ def defective(profiles: Profiles | None = None, state: Callable[..., relative.Se
         good = history_vectors(bars, calendar, "relative")
         return {int(at): X[i] for i, at in enumerate(start) if int(at) in good}
 
-    def rows(bars: Bars, calendar: MarketCalendar, rules: ExitRules) -> SymbolRows:
+    def rows(bars: Bars, calendar: MarketCalendar, rules: LabelRules) -> SymbolRows:
         good = rows_of(bars, calendar, rules, "relative")
         if not len(good):
             return good
@@ -342,13 +342,13 @@ def high_of_the_whole_session(shown: relative.SessionState, bars: Bars, group: n
     ids=["profile of the session itself", "high of the whole session"],
 )
 def test_a_planted_defect_is_caught(folders: Settings, pipeline: Pipeline, check: str) -> None:
-    (found,) = audit(folders, pipeline, amount=FEW, only=[check])
+    (found,) = audit(folders.folders, learning_settings(folders), pipeline, amount=FEW, only=[check])
     assert found.findings
 
 
 @pytest.mark.parametrize("check", ["files", "look-ahead", "live", "history", "labels"])
 def test_and_the_same_pipeline_without_the_defect_is_clean(folders: Settings, check: str) -> None:
-    (found,) = audit(folders, defective(), amount=FEW, only=[check])
+    (found,) = audit(folders.folders, learning_settings(folders), defective(), amount=FEW, only=[check])
     assert not found.findings
 
 
@@ -360,7 +360,13 @@ def test_a_live_profile_that_knows_the_session_is_caught(folders: Settings) -> N
         }
         return live_vectors(session, moved, now, "relative")
 
-    (found,) = audit(folders, replace(Pipeline.of("relative"), live_vectors=knowing), amount=FEW, only=["live"])
+    (found,) = audit(
+        folders.folders,
+        learning_settings(folders),
+        replace(Pipeline.of("relative"), live_vectors=knowing),
+        amount=FEW,
+        only=["live"],
+    )
     assert found.findings
 
 
@@ -371,16 +377,23 @@ def test_a_stock_without_the_session_before_is_no_finding_and_a_row_of_it_is(tmp
     bars = parts["AAA"].bars
     without = bars.take((bars.start < to_ns(gone.open)) | (bars.start > to_ns(gone.close)))
     found = settings(DATA_DIR=tmp_path / "data", MODELS_DIR=tmp_path / "m", LOGS_DIR=tmp_path / "l")
-    Dataset(found.DATA_DIR).update({"AAA": replace(parts["AAA"], bars=without)}, ExitRules(), **RELATIVE)
-    checks = audit(found, amount=replace(FEW, minutes=12, sessions=12), only=["live", "labels", "look-ahead", "files"])
+    Dataset(found.folders.DATA_DIR).update({"AAA": replace(parts["AAA"], bars=without)}, label_rules(), **RELATIVE)
+    checks = audit(
+        found.folders,
+        learning_settings(found),
+        amount=replace(FEW, minutes=12, sessions=12),
+        only=["live", "labels", "look-ahead", "files"],
+    )
     assert not any(check.findings for check in checks)
 
-    def document_s(bars: Bars, calendar: MarketCalendar, rules: ExitRules) -> SymbolRows:
+    def document_s(bars: Bars, calendar: MarketCalendar, rules: LabelRules) -> SymbolRows:
         good = rows_of(bars, calendar, rules)
         return replace(good, X=np.zeros((len(good), len(COLUMNS["relative"]))))
 
     pipeline = replace(Pipeline.of("relative"), rows_of=document_s)
-    (labels,) = audit(found, pipeline, amount=replace(FEW, sessions=12), only=["labels"])
+    (labels,) = audit(
+        found.folders, learning_settings(found), pipeline, amount=replace(FEW, sessions=12), only=["labels"]
+    )
     assert any("a row without bars of the session before" in told for told in labels.told)
 
 

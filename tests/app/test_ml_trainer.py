@@ -15,6 +15,7 @@ import pytest
 
 import ml_trainer
 from config import Settings, load_settings
+from tests.settings import label_rules
 from trading.app import cli
 from trading.app.retrain import retrain
 from trading.base.calendar import Session, new_york_calendar
@@ -24,7 +25,6 @@ from trading.dataset.dataset import Dataset, Fetched
 from trading.learning.train import probabilities
 from trading.market.bars import Bars, to_ns
 from trading.models.store import ModelStore
-from trading.rules.exits import ExitRules
 
 PROJECT = Path(__file__).resolve().parents[2]
 SESSIONS = new_york_calendar().between(date(2018, 3, 19), date(2018, 3, 28))
@@ -54,7 +54,7 @@ def fill(folder: Path, sessions: list[Session], market: MarketId = MARKET) -> No
         columns = (np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True))
         fetched[symbol] = Fetched(Bars(*columns), [session.date for session in sessions])
     claim(folder, market)
-    Dataset(folder).update(fetched, ExitRules(), source="bars", feed="recorded")
+    Dataset(folder).update(fetched, label_rules(), source="bars", feed="recorded")
 
 
 @pytest.fixture(scope="module")

@@ -28,13 +28,13 @@ from websockets.sync.client import connect
 
 import build_dataset
 import live_trader
+from config import BrokerSettings
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
 from paper_exchange.faults.server import listen
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import ROOT, free_port
 from tests.exchange.test_streams import running
-from tests.execution.trading_world import Wire
 from trading.app import cli
 from trading.base.clock import SimulatedClock
 from trading.broker.client import Broker
@@ -248,7 +248,7 @@ def test_not_even_http_client_prints_a_key(capfd: pytest.CaptureFixture[str], mo
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{server.port}")
+        wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{server.port}")
         clients = alpaca_clients(wire, (KEY, SECRET), SimulatedClock(ny(MONDAY, "10:31")))
         assert Broker(clients).account().cash > 0
     finally:

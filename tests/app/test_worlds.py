@@ -43,7 +43,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(root: Path, **values: Any) -> Settings:
     folders = {f"{name}_DIR": root / name.lower() for name in ("DATA", "MODELS", "LOGS")}
-    return Settings(**{"MARKET_STOCKS": 40, **folders, **values})
+    return Settings.of(**{"MARKET_STOCKS": 40, **folders, **values})
 
 
 def chosen(root: Path, options: dict[str, Any] | None = None, **values: Any) -> Any:

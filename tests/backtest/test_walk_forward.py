@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from config import Settings
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from tests.settings import label_rules
 from trading.app.backtest import FEATURE_SETS, in_common
-from trading.app.retrain import retrain, training_settings
+from trading.app.retrain import learning_settings, retrain
 from trading.backtest.compare import compared
 from trading.backtest.figures import figures, verdict
 from trading.backtest.simulated_trades import AccountRules, MeasuredTrade, evolution, measured_trades, summed
@@ -22,30 +24,29 @@ from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import DataError
 from trading.dataset.dataset import Dataset
-from trading.learning.fitting import Kind, probabilities
+from trading.learning.fitting import probabilities
 from trading.learning.metrics import ranking
 from trading.learning.session_statistics import differences, mean_of_sessions, pooled_difference, pooled_mean
 from trading.models.store import ModelStore
-from trading.rules.entry import Sizing
-from trading.rules.exits import ExitRules, exit_in_bar, levels
+from trading.rules.exits import exit_in_bar, levels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from config import ModelKind
     from trading.market.bars import Bars
 
 ROWS = made_up_rows(sessions=8, symbols=3, minutes=60)
-TREES = replace(
-    FEW_TREES,
-    n_estimators=8,
-    forest_max_samples=0.5,
-    every_nth_row=1,
-    boosting_learning_rate=0.3,
-    boosting_min_samples_leaf=20,
+TREES = FEW_TREES.changed(
+    N_ESTIMATORS=8,
+    FOREST_MAX_SAMPLES=0.5,
+    TRAIN_EVERY_NTH_ROW=1,
+    BOOSTING_LEARNING_RATE=0.3,
+    BOOSTING_MIN_SAMPLES_LEAF=20,
 )
 
 
-def walked(rows: MadeUpRows = ROWS, kind: Kind = "random_forest", **options: Any) -> Walk:
+def walked(rows: MadeUpRows = ROWS, kind: ModelKind = "random_forest", **options: Any) -> Walk:
     return walk(rows, Variant(kind), TREES, **{"window": 30, "least": 4, **options})
 
 
@@ -58,7 +59,7 @@ def plain_walk() -> Walk:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_happens_later_changes_no_bit_of_what_was_said_before(kind: Kind) -> None:
+def test_what_happens_later_changes_no_bit_of_what_was_said_before(kind: ModelKind) -> None:
     """From the seventh session on a feature gives the label away: only models of later evenings may know."""
     told = ROWS.session >= np.unique(ROWS.session)[6]
     X = ROWS.X.copy()
@@ -101,7 +102,7 @@ def test_each_session_is_scored_as_the_nightly_model_would_score_it(tmp_path: Pa
     fill(tmp_path / "data", SESSIONS)
     rows = Dataset(tmp_path / "data").load()
     chosen = settings(HISTORY_DAYS=5, TRAINING_REPORT=False)
-    found = walk(rows, Variant(), training_settings(chosen), window=5, least=4)
+    found = walk(rows, Variant(), learning_settings(chosen), window=5, least=4)
     for i, session in ((0, SESSIONS[4]), (2, SESSIONS[6])):
         before = SESSIONS[SESSIONS.index(session) - 1]
         model, _ = retrain(tmp_path / "data", tmp_path / "models", chosen, evening(before))
@@ -251,7 +252,7 @@ def test_a_log_loss_of_another_question_is_not_called_better_or_worse() -> None:
 
 def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
     dataset = Dataset(market)
-    both = {name: dataset.make(ExitRules(), name) for name in FEATURE_SETS}
+    both = {name: dataset.make(label_rules(), name) for name in FEATURE_SETS}
     thinned = {**both, "document": both["document"].take(both["document"].start % 7 != 0)}
     rows, left_out = in_common(thinned)
     places = [
@@ -300,13 +301,14 @@ def _slow_trades(found: Walk, rows: Any, bars: dict[str, Bars], most: int) -> li
 def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -> None:
     dataset = Dataset(market)
     rows = dataset.load()
-    scored = walk(rows, Variant(), replace(TREES, every_nth_row=8), window=30, least=4)
+    scored = walk(rows, Variant(), TREES.changed(TRAIN_EVERY_NTH_ROW=8), window=30, least=4)
     scored = replace(scored, p=np.random.default_rng(1).uniform(size=len(scored.p)) ** 8)
     from trading.market.bars import read_bars_file
 
     bars = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in rows.symbols}
-    account = AccountRules(0.5, Decimal(100_000), Sizing(0.01, 5), 2, 1.0, 20.0)
-    trades = measured_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, ExitRules(), account)
+    chosen = Settings.of(MIN_CONFIDENCE=0.5, MAX_OPEN_POSITIONS=2)
+    account = AccountRules(Decimal(100_000), chosen.prediction, chosen.data, chosen.entry, chosen.exits)
+    trades = measured_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
     assert len(trades) > 20
     slow = _slow_trades(scored, rows, bars, 2)
     assert [(t.session, t.symbol, pytest.approx(t.outcome + 0.1)) for t in trades] == slow

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROWS = made_up_rows(sessions=10, symbols=3, minutes=60)
-TREES = replace(FEW_TREES, n_estimators=12, forest_max_samples=0.5)
+TREES = FEW_TREES.changed(N_ESTIMATORS=12, FOREST_MAX_SAMPLES=0.5)
 
 
 def walked(at: Workers, progress: Any = lambda what, done, of: None) -> Walk:
@@ -143,12 +143,12 @@ def cluster(empty_cluster: Cluster) -> Cluster:
 
 def test_a_cluster_gives_the_same_bits_and_a_killed_worker_costs_none(cluster: Cluster, alone: Walk) -> None:
     X, y = ROWS.X, ROWS.label
-    here = probabilities(*fit(X, y, TREES), X)
+    here = probabilities(*fit(X, y, TREES.training), X)
     with workers("dask", cluster.address) as at:
         at.client.wait_for_workers(2, timeout=60)
         assert same(walked(at), alone)
         with at.spread():
-            assert np.array_equal(probabilities(*fit(X, y, TREES), X), here), "a forest whose trees are spread"
+            assert np.array_equal(probabilities(*fit(X, y, TREES.training), X), here), "a forest whose trees are spread"
         victim = cluster.processes[-1]
         seen: list[int] = []
 
@@ -162,7 +162,7 @@ def test_a_cluster_gives_the_same_bits_and_a_killed_worker_costs_none(cluster: C
         assert seen[-1] == len(alone.sessions)
         _wait_until(lambda: len(at.client.ncores()) == 1)
         with at.spread():
-            assert np.array_equal(probabilities(*fit(X, y, TREES), X), here), "on the one that is left"
+            assert np.array_equal(probabilities(*fit(X, y, TREES.training), X), here), "on the one that is left"
 
 
 def _wait_until(true: Any) -> None:

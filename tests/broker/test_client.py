@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from config import BrokerSettings
 from paper_exchange import PaperExchange, WsgiAdapter
 from paper_exchange.market.market import Listing
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, ny
 from tests.execution.trading_world import (
     KEY,
+    ORIGIN,
     SECRET,
     Fault,
     Faulty,
-    Wire,
     cut_short,
     edited,
     flat,
@@ -49,7 +50,7 @@ class Desk:
         )
         self.exchange = PaperExchange(market, self.clock.now, **options)
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
-        self.broker = Broker(connect(Wire(), (KEY, SECRET), self.clock, self.wire))
+        self.broker = Broker(connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire))
 
     def at(self, clock: str) -> None:
         self.clock.sleep_until(ny(MONDAY, clock))

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
+from config import BrokerSettings
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange.exchange_world import MONDAY, ORIGIN, HandMade, ny
-from tests.execution.trading_world import KEY, SECRET, Fault, Faulty, Wire, flat, lost_before, page
+from tests.execution.trading_world import KEY, SECRET, Fault, Faulty, flat, lost_before, page
 from trading.base.clock import SimulatedClock
 from trading.base.errors import BrokerError, UserError
 from trading.broker.client import Broker, Clients, Unclear, connect
@@ -75,7 +76,7 @@ def test_paper_data_and_loopback_are_allowed(url: str, origin: str) -> None:
 )
 def test_any_other_address_is_refused_in_one_line_before_anything_is_sent(url: str) -> None:
     with pytest.raises(UserError) as caught:
-        connect(Wire(APCA_API_BASE_URL=url), (KEY, SECRET), SimulatedClock(START))
+        connect(BrokerSettings(APCA_API_BASE_URL=url), (KEY, SECRET), SimulatedClock(START))
     assert "paper only" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -116,7 +117,7 @@ class Listening(BaseAdapter):
 @pytest.mark.parametrize("base", [ALPACA_PAPER, "http://127.0.0.1", "http://127.0.0.1:876"])
 def test_the_session_itself_reaches_no_other_host(base: str, url: str) -> None:
     inner = Listening()
-    clients = connect(Wire(APCA_API_BASE_URL=base), (KEY, SECRET), SimulatedClock(START), inner)
+    clients = connect(BrokerSettings(APCA_API_BASE_URL=base), (KEY, SECRET), SimulatedClock(START), inner)
     for client in (clients.trading, clients.data, clients.screener):
         with pytest.raises(UserError, match="refused"):
             client._session.get(url, allow_redirects=False)
@@ -127,7 +128,7 @@ def test_loopback_is_reached_without_the_proxies_of_the_environment(monkeypatch:
     monkeypatch.setenv("HTTP_PROXY", "http://203.0.113.1:3128")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    clients = connect(Wire(), (KEY, SECRET), SimulatedClock(START), Listening())
+    clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), SimulatedClock(START), Listening())
     session = clients.trading._session
     assert session.merge_environment_settings(ORIGIN, {}, False, None, None)["proxies"] == {}
 
@@ -135,7 +136,7 @@ def test_loopback_is_reached_without_the_proxies_of_the_environment(monkeypatch:
 @pytest.mark.parametrize("keys", [(f" {KEY}", SECRET), (KEY, f"{SECRET}\n"), (KEY, "sécret"), ("", SECRET)])
 def test_what_cannot_be_a_key_is_refused_without_showing_it(keys: tuple[str, str]) -> None:
     with pytest.raises(BrokerError) as caught:
-        connect(Wire(), keys, SimulatedClock(START))
+        connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), keys, SimulatedClock(START))
     assert all(key.strip() not in str(caught.value) for key in keys if key)
 
 
@@ -173,14 +174,14 @@ TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[
 def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server: int, name: str) -> None:
     """Each client has its own time-out: orders are not waited for as long as a page of bars."""
     timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
-    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
+    wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
     clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
     with pytest.raises(requests.ReadTimeout):
         getattr(clients, name).get("/account")
 
 
 def test_an_order_that_gets_no_answer_is_unclear_and_was_sent_once(silent_server: int) -> None:
-    wire = Wire(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", TRADING_TIMEOUT_SECONDS=0.05)
+    wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", TRADING_TIMEOUT_SECONDS=0.05)
     broker = Broker(connect(wire, (KEY, SECRET), SimulatedClock(START)))
     with pytest.raises(Unclear) as caught:
         broker.sell("AAA", 5, "mlt-20180326-AAA-1031-exit")
@@ -194,7 +195,7 @@ def wired(per_minute: int = 180) -> tuple[Clients, Faulty, SimulatedClock]:
     clock = SimulatedClock(ny(MONDAY, "10:31:02"))
     exchange = PaperExchange(HandMade({"AAA": {MONDAY: flat("10:25", "10:59")}}), clock.now)
     wire = Faulty(WsgiAdapter(exchange.app))
-    return connect(Wire(REQUESTS_PER_MINUTE=per_minute), (KEY, SECRET), clock, wire), wire, clock
+    return connect(BrokerSettings(REQUESTS_PER_MINUTE=per_minute), (KEY, SECRET), clock, wire), wire, clock
 
 
 FAILURES = [lost_before, page(429, "{}"), page(500, ""), page(502, "<html>"), page(503, ""), page(504, "{}")]

@@ -27,6 +27,7 @@ from trading.broker.client import connect
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import plan
+from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, write_bars_file
 from trading.market.recorded import FolderSource
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import requests
 
 SESSIONS = AROUND_CLOCK_CHANGE
-SETTINGS = Settings(HISTORY_DAYS=4, APCA_API_BASE_URL=ORIGIN)
+SETTINGS = Settings.of(HISTORY_DAYS=4, APCA_API_BASE_URL=ORIGIN)
 YAHOO = Path(__file__).parents[3] / "shared" / "fixtures" / "yahoo"
 
 
@@ -76,7 +77,7 @@ class Recorder(BaseAdapter):
 def alpaca(app: Any, clock: SimulatedClock | None = None, feed: str = "iex") -> tuple[AlpacaSource, Recorder]:
     """Alpaca's source on a WSGI application, and what it asks for."""
     recorder = Recorder(app)
-    clients = connect(SETTINGS, ("key", "secret"), clock or SimulatedClock(evening(0)), recorder)
+    clients = connect(SETTINGS.broker, ("key", "secret"), clock or SimulatedClock(evening(0)), recorder)
     return AlpacaSource(clients, feed), recorder
 
 
@@ -102,7 +103,15 @@ def without_names(folder: Path) -> dict[str, bytes]:
 
 def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    report = build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    report = build(
+        FolderSource(recorded),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        data,
+    )
     wanted = SESSIONS[-4:]
     assert [session.date for session in report.sessions] == [session.date for session in wanted]
     assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
@@ -112,21 +121,53 @@ def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: P
     assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
     assert universe["symbols"][0]["volume"] > universe["symbols"][-1]["volume"] > 0
     before = content(data)
-    again = build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    again = build(
+        FolderSource(recorded),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        data,
+    )
     assert (again.fetched, content(data)) == (0, before)
     assert "left out: none" in again.summary()
     assert "recorded bars of stocks" in again.summary()
 
 
 def test_the_bars_of_a_data_folder_can_be_replayed(recorded: Path, tmp_path: Path) -> None:
-    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "one")
-    build(FolderSource(tmp_path / "one" / "bars"), SETTINGS, evening(-1), CALENDAR, tmp_path / "two")
+    build(
+        FolderSource(recorded),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        tmp_path / "one",
+    )
+    build(
+        FolderSource(tmp_path / "one" / "bars"),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        tmp_path / "two",
+    )
     assert without_names(tmp_path / "two") == without_names(tmp_path / "one")
 
 
 def test_nothing_is_seen_before_it_is_over(recorded: Path, tmp_path: Path) -> None:
     source = FolderSource(recorded)
-    report = build(source, SETTINGS, SESSIONS[3].close - timedelta(minutes=1), CALENDAR, tmp_path / "data")
+    report = build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        SESSIONS[3].close - timedelta(minutes=1),
+        CALENDAR,
+        tmp_path / "data",
+    )
     assert report.sessions[-1].date == SESSIONS[2].date
     assert report.universe.chosen.startswith(f"100 most active by volume on {SESSIONS[2].date}")
     assert Dataset(tmp_path / "data", CALENDAR).load().sessions.max().item() == SESSIONS[2].date
@@ -136,8 +177,16 @@ def test_bad_bars_are_left_out_counted_and_reported(tmp_path: Path) -> None:
     bars = bars_of(SESSIONS, 1)
     bars.high[100], bars.close[900], bars.volume[1000] = 1.0, float("nan"), -5.0
     write_bars_file(tmp_path / "in" / "AAA.csv", "AAA", bars)
-    settings = Settings(HISTORY_DAYS=6)
-    report = build(FolderSource(tmp_path / "in"), settings, evening(-1), CALENDAR, tmp_path / "data")
+    settings = Settings.of(HISTORY_DAYS=6)
+    report = build(
+        FolderSource(tmp_path / "in"),
+        settings.data,
+        LabelRules.of(settings.exits),
+        settings.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        tmp_path / "data",
+    )
     assert report.left_out == {"high below low": 1, "not a number": 1, "volume negative": 1}
     assert "left out: 1 not a number, 1 volume negative, 1 high below low" in report.summary()
     assert len(read_bars_file(tmp_path / "data" / "bars" / "AAA.csv")) == len(bars) - 3
@@ -155,7 +204,15 @@ def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
     assert (universe.symbols, universe.refused) == (["MID"], {"price over $20": 1, "price under $1": 1})
     assert source.universe(evening(0), Screen(2, 0.1, 100.0)).symbols == ["HIGH", "MID"]
     with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
-        build(source, Settings(MIN_PRICE=90, MAX_PRICE=99), evening(0), CALENDAR, tmp_path / "data")
+        build(
+            source,
+            Settings.of(MIN_PRICE=90, MAX_PRICE=99).data,
+            LabelRules.of(Settings.of(MIN_PRICE=90, MAX_PRICE=99).exits),
+            Settings.of(MIN_PRICE=90, MAX_PRICE=99).training.FEATURE_SET,
+            evening(0),
+            CALENDAR,
+            tmp_path / "data",
+        )
     assert not (tmp_path / "data").exists()
 
 
@@ -163,9 +220,25 @@ def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
 
 
 def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, tmp_path: Path) -> None:
-    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "files")
+    build(
+        FolderSource(recorded),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        tmp_path / "files",
+    )
     source, recorder, _ = on_exchange(recorded, evening(-1))
-    report = build(source, SETTINGS, evening(-1), CALENDAR, tmp_path / "wire")
+    report = build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        tmp_path / "wire",
+    )
     assert without_names(tmp_path / "wire") == without_names(tmp_path / "files")
     assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), Screen(100, 1.0, 20.0)).symbols
     for query in recorder.bars():
@@ -175,27 +248,77 @@ def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, t
 
 def test_only_what_is_missing_is_asked_for(recorded: Path, tmp_path: Path) -> None:
     source, recorder, clock = on_exchange(recorded, evening(3))
-    build(source, SETTINGS, evening(3), CALENDAR, tmp_path / "data", symbols=["AAA", "BBB"])
+    build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(3),
+        CALENDAR,
+        tmp_path / "data",
+        symbols=["AAA", "BBB"],
+    )
     recorder.asked.clear()
     clock.sleep_until(evening(4))
-    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data")
+    build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        clock.now(),
+        CALENDAR,
+        tmp_path / "data",
+    )
     asked = {query["symbols"]: (query["start"][:10], query["end"][:10]) for query in recorder.bars()}
     days = [session.date.isoformat() for session in SESSIONS]
     assert asked == {"BBB,AAA": (days[4], days[4]), "CC.A": (days[1], days[4])}
-    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data")
+    build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        clock.now(),
+        CALENDAR,
+        tmp_path / "data",
+    )
     assert recorder.bars() == []
-    changed = Settings(HISTORY_DAYS=4, STOP_LOSS_PCT=0.01, APCA_API_BASE_URL=ORIGIN)
-    report = build(source, changed, clock.now(), CALENDAR, tmp_path / "data")
+    changed = Settings.of(HISTORY_DAYS=4, STOP_LOSS_PCT=0.01, APCA_API_BASE_URL=ORIGIN)
+    report = build(
+        source,
+        changed.data,
+        LabelRules.of(changed.exits),
+        changed.training.FEATURE_SET,
+        clock.now(),
+        CALENDAR,
+        tmp_path / "data",
+    )
     assert (report.rebuilt, report.fetched, recorder.bars()) == (True, 0, [])
     assert Dataset(tmp_path / "data", CALENDAR).manifest.stop_loss == 0.01
 
 
 def test_a_stock_that_left_the_universe_keeps_its_rows(recorded: Path, tmp_path: Path) -> None:
     source, _, clock = on_exchange(recorded, evening(3))
-    build(source, SETTINGS, evening(3), CALENDAR, tmp_path / "data")
+    build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(3),
+        CALENDAR,
+        tmp_path / "data",
+    )
     before = (tmp_path / "data" / "AAA.csv").read_bytes()
     clock.sleep_until(evening(4))
-    build(source, SETTINGS, clock.now(), CALENDAR, tmp_path / "data", symbols=["BBB"])
+    build(
+        source,
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        clock.now(),
+        CALENDAR,
+        tmp_path / "data",
+        symbols=["BBB"],
+    )
     assert (tmp_path / "data" / "AAA.csv").read_bytes() == before
     assert Dataset(tmp_path / "data", CALENDAR).symbols == ("AAA", "BBB", "CC.A")
 
@@ -371,7 +494,14 @@ def test_yahoos_bars_are_parsed_and_what_it_swallows_is_named(
     day = CALENDAR.session(date(2021, 1, 11))
     source = YahooSource()
     report = build(
-        source, Settings(HISTORY_DAYS=1), day.close + timedelta(hours=4), CALENDAR, tmp_path, symbols=["AAPL"]
+        source,
+        Settings.of(HISTORY_DAYS=1).data,
+        LabelRules.of(Settings.of(HISTORY_DAYS=1).exits),
+        Settings.of(HISTORY_DAYS=1).training.FEATURE_SET,
+        day.close + timedelta(hours=4),
+        CALENDAR,
+        tmp_path,
+        symbols=["AAPL"],
     )
     # 242 minutes: one without a trade (null), the last one in progress and so not on a full minute.
     bars = read_bars_file(tmp_path / "bars" / "AAPL.csv")
@@ -387,14 +517,32 @@ def test_a_symbol_that_yahoo_does_not_know_is_named(yahoo_charts: list[dict[str,
     day = CALENDAR.session(date(2021, 1, 11))
     now = day.close + timedelta(hours=4)
     with pytest.raises(SourceError, match="NOPE: Yahoo Finance, through yfinance has no bars of it"):
-        build(YahooSource(), Settings(HISTORY_DAYS=1), now, CALENDAR, tmp_path, symbols=["AAPL", "NOPE"])
+        build(
+            YahooSource(),
+            Settings.of(HISTORY_DAYS=1).data,
+            LabelRules.of(Settings.of(HISTORY_DAYS=1).exits),
+            Settings.of(HISTORY_DAYS=1).training.FEATURE_SET,
+            now,
+            CALENDAR,
+            tmp_path,
+            symbols=["AAPL", "NOPE"],
+        )
     assert Dataset(tmp_path, CALENDAR).missing(["AAPL", "NOPE"], [day]) == {"NOPE": [day]}
 
 
 def test_a_network_that_is_down_is_noticed(no_network: None, tmp_path: Path) -> None:
     source = YahooSource()
     with pytest.raises(SourceError, match=r"no bars at all; Yahoo gave nothing for .*: Failed to perform"):
-        build(source, Settings(HISTORY_DAYS=2), evening(-1), CALENDAR, tmp_path, symbols=["AAPL", "F"])
+        build(
+            source,
+            Settings.of(HISTORY_DAYS=2).data,
+            LabelRules.of(Settings.of(HISTORY_DAYS=2).exits),
+            Settings.of(HISTORY_DAYS=2).training.FEATURE_SET,
+            evening(-1),
+            CALENDAR,
+            tmp_path,
+            symbols=["AAPL", "F"],
+        )
     assert all(any(symbol in note for note in source.notes) for symbol in ("AAPL", "F"))
     with pytest.raises(SourceError, match=r"screen of active stocks failed \(Failed to perform"):
         source.universe(evening(-1), Screen(10, 1.0, 20.0))
@@ -469,10 +617,20 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
 
 def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, data)
+    build(
+        FolderSource(recorded),
+        SETTINGS.data,
+        LabelRules.of(SETTINGS.exits),
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),
+        CALENDAR,
+        data,
+    )
     before = content(data)
     source, _, _ = on_exchange(recorded, evening(-1))
-    report = build(source, SETTINGS, evening(-1), CALENDAR, data)
+    report = build(
+        source, SETTINGS.data, LabelRules.of(SETTINGS.exits), SETTINGS.training.FEATURE_SET, evening(-1), CALENDAR, data
+    )
     assert report.put_aside is not None
     assert report.put_aside in report.summary()
     aside = tmp_path / f"data.{FolderSource(recorded).market.slug}"
@@ -483,7 +641,15 @@ def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
     held = lock(tmp_path / "data", "dataset build")
     try:
         with pytest.raises(UserError, match="another dataset build is using it"):
-            build(FolderSource(recorded), SETTINGS, evening(-1), CALENDAR, tmp_path / "data")
+            build(
+                FolderSource(recorded),
+                SETTINGS.data,
+                LabelRules.of(SETTINGS.exits),
+                SETTINGS.training.FEATURE_SET,
+                evening(-1),
+                CALENDAR,
+                tmp_path / "data",
+            )
     finally:
         held.release()
 

@@ -17,26 +17,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, WITH_HALF_DAY, bars_of, content, fetched
+from tests.settings import label_rules
 from trading.base.errors import DataError
 from trading.dataset.dataset import Dataset, Fetched, Rows, SymbolRows, rows_of
-from trading.dataset.manifest import read_manifest
+from trading.dataset.manifest import LabelRules, read_manifest
 from trading.features.document import FEATURES, features
 from trading.market.bars import Bars, check_bars, read_bars_file, to_ns
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trading.base.calendar import Session
 
-RULES = ExitRules()
-TIGHT = ExitRules(stop_loss=0.004, take_profit=0.008)
+RULES = label_rules()
+TIGHT = label_rules(STOP_LOSS_PCT=0.004, TAKE_PROFIT_PCT=0.008)
 SESSIONS = AROUND_CLOCK_CHANGE
 US_2018 = Path(__file__).parents[3] / "shared" / "bars" / "us-2018"
 
 
 def build(
-    folder: Path, steps: Sequence[Sequence[Session]], rules: ExitRules = RULES, symbols: Sequence[str] = tuple(STOCKS)
+    folder: Path, steps: Sequence[Sequence[Session]], rules: LabelRules = RULES, symbols: Sequence[str] = tuple(STOCKS)
 ) -> Dataset:
     dataset = Dataset(folder, CALENDAR)
     for sessions in steps:
@@ -172,7 +172,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, fetched
 from trading.dataset.dataset import Dataset
-from trading.rules.exits import ExitRules
+from trading.dataset.manifest import LabelRules
 
 folder, stop, target, left = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 replace = os.replace
@@ -185,7 +185,7 @@ def dying(source, target):
     replace(source, target)
 
 os.replace = dying
-rules = ExitRules(stop, target)
+rules = label_rules(stop, target)
 Dataset(folder, CALENDAR).update(fetched(AROUND_CLOCK_CHANGE[4:]), rules, source="bars", feed="recorded")
 """
 

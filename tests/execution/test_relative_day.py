@@ -97,8 +97,8 @@ def morning(tmp_path: Path) -> Any:
     write_bars_file(tmp_path / "bars" / "NEW.csv", "NEW", bars_of(SESSIONS[-1:], 7))
     source = FolderSource(tmp_path / "bars", CALENDAR)
     clock = SimulatedClock(SESSIONS[-3].close + timedelta(hours=4))
-    claim(chosen.LOGS_DIR, source.market)
-    journal = Journal(chosen.LOGS_DIR, clock)
+    claim(chosen.folders.LOGS_DIR, source.market)
+    journal = Journal(chosen.folders.LOGS_DIR, clock)
     world = World(clock, cast("Any", None), source.market, "", 1)  # nothing is asked of the broker
     learning = Learning(world, chosen, CALENDAR, source, Output(), journal, Stops())
     picks = tuple(Pick(symbol) for symbol in ("AAA", "BBB", "CC.A"))
@@ -109,7 +109,7 @@ def morning(tmp_path: Path) -> Any:
 
 
 def without_profile(chosen: Settings) -> list[list[str]]:
-    lines = (line for path in chosen.LOGS_DIR.glob("audit_*") for line in path.read_text().splitlines())
+    lines = (line for path in chosen.folders.LOGS_DIR.glob("audit_*") for line in path.read_text().splitlines())
     return [event["symbols"] for event in map(json.loads, lines) if event["event"] == "no_volume_profile"]
 
 
@@ -122,7 +122,7 @@ def test_what_data_lacks_is_fetched_in_the_morning_and_what_is_unknown_is_said(m
     learning, _, chosen, _ = morning
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB", "CC.A", "NEW"])) == ["AAA", "BBB", "CC.A"]
     assert without_profile(chosen) == [["NEW"]]
-    assert Dataset(chosen.DATA_DIR).load().sessions.max() == np.datetime64(SESSIONS[-2].date)
+    assert Dataset(chosen.folders.DATA_DIR).load().sessions.max() == np.datetime64(SESSIONS[-2].date)
 
 
 def test_once_the_market_is_open_nothing_is_fetched_and_those_stocks_get_no_signal(morning: Any) -> None:
@@ -134,7 +134,7 @@ def test_once_the_market_is_open_nothing_is_fetched_and_those_stocks_get_no_sign
 
 def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: Any) -> None:
     learning, _, chosen, _ = morning
-    path = Dataset(chosen.DATA_DIR).bars_path("AAA")
+    path = Dataset(chosen.folders.DATA_DIR).bars_path("AAA")
     path.write_bytes(b"x" * path.stat().st_size)
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB"])) == []
     assert without_profile(chosen) == [["AAA", "BBB"]]
@@ -142,6 +142,6 @@ def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: An
 
 def test_the_document_s_features_ask_for_nothing(morning: Any) -> None:
     learning, _, chosen, _ = morning
-    learning._settings = chosen.model_copy(update={"FEATURE_SET": "document"})
+    learning._settings = chosen.changed(FEATURE_SET="document")
     assert learning.session_bars(SESSIONS[-1], ["AAA", "NEW"])._profile is None
     assert without_profile(chosen) == []

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import requests
 from requests.adapters import BaseAdapter
 
+from config import BrokerSettings, Settings
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
@@ -28,8 +29,7 @@ from trading.execution.trader import Trader
 from trading.models.predictor import Prediction
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
-from trading.rules.entry import EntryRule, Sizing, document_rules
-from trading.rules.exits import ExitRules
+from trading.rules.entry import EntryRule, document_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,17 +38,6 @@ if TYPE_CHECKING:
 
 CALENDAR = new_york_calendar()
 KEY, SECRET = "PKTESTKEY0123456789", "s3cr3tS3CR3Ts3cr3t"
-
-
-@dataclass
-class Wire:
-    """The settings of the wire."""
-
-    APCA_API_BASE_URL: str = ORIGIN
-    REQUESTS_PER_MINUTE: int = 180
-    CONNECT_TIMEOUT_SECONDS: float = 3.05
-    READ_TIMEOUT_SECONDS: float = 15.0
-    TRADING_TIMEOUT_SECONDS: float = 5.0
 
 
 class Killed(BaseException):
@@ -227,11 +216,11 @@ class TradingWorld:
 
     def start(self) -> None:
         """Build a trader as `live_trader.py` does, on whatever the logs folder holds."""
-        self.clients: Clients = connect(Wire(), (KEY, SECRET), self.clock, self.wire)
+        self.clients: Clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire)
         self.broker = Broker(self.clients)
         self.log = TradeLog(self.folder)
         self.journal = Journal(self.folder, self.clock)
-        sizing = Sizing(0.01, 5)
+        settings = Settings.of(MAX_SPREAD_PCT=self.widest_spread)
         self.trader = Trader(
             self.broker,
             self.log,
@@ -239,11 +228,10 @@ class TradingWorld:
             self.clock,
             CALENDAR,
             EntryPolicy(
-                (*document_rules(0.65, 1.0, 20.0, 10, sizing), *self.guards),
-                sizing,
-                ExitRules(),
+                (*document_rules(settings.prediction, settings.data, settings.entry), *self.guards),
+                settings.entry,
+                settings.exits,
                 partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
-                self.widest_spread,
             ),
             market="by-hand",
             predictor=self.script,

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, WITH_HALF_DAY, bars_of, session_bars
+from tests.settings import label_rules
 from trading.base.arrays import Floats
 from trading.dataset.rows import rows_of, sessions_around
 from trading.features.document import CHUNK, LOOKBACK_BARS, features
@@ -27,7 +28,6 @@ from trading.features.relative import (
 from trading.features.session_bars import SessionBars, to_reply
 from trading.features.sets import COLUMNS, name_of, of_history, of_windows, volume_profile
 from trading.market.bars import MINUTE_NS, Bars, from_ns, join, session_numbers, to_ns
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,7 +246,7 @@ def test_scale_of_prices_and_volumes_does_not_matter(seed: int, prices: float, v
 def test_scale_does_change_the_documents_features() -> None:
     """The tests above would prove nothing if absolute features passed them too."""
     bars = bars_of(SESSIONS[:2], 1)
-    one, two = (rows_of(one, CALENDAR, ExitRules()).X for one in (bars, scaled(bars, 1.0, 3.0)))
+    one, two = (rows_of(one, CALENDAR, label_rules()).X for one in (bars, scaled(bars, 1.0, 3.0)))
     assert not np.allclose(one, two)
 
 
@@ -258,7 +258,7 @@ def test_sets_are_identified_by_their_columns() -> None:
 
 def test_both_sets_have_rows_of_the_same_bars_after_the_first_session() -> None:
     bars = bars_of(SESSIONS, 9, thin=0.1)
-    document, relative = (rows_of(bars, CALENDAR, ExitRules(), name) for name in ("document", "relative"))
+    document, relative = (rows_of(bars, CALENDAR, label_rules(), name) for name in ("document", "relative"))
     later = document.since(to_ns(SESSIONS[1].open))
     assert np.array_equal(later.start, relative.start) and np.array_equal(later.outcome, relative.outcome)
     assert np.array_equal(later.label, relative.label) and np.isfinite(relative.X).all()

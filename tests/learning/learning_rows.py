@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trading.learning.fitting import Kind, TrainingSettings
+from tests.settings import learning_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEW_TREES = TrainingSettings(
-    n_estimators=20, every_nth_row=2, forest_min_samples_leaf=20, forest_max_samples=0.2, forest_max_features=0.3
+    from config import ModelKind
+
+FEW_TREES = learning_settings(
+    N_ESTIMATORS=20, TRAIN_EVERY_NTH_ROW=2, FOREST_MIN_SAMPLES_LEAF=20, FOREST_MAX_SAMPLES=0.2, FOREST_MAX_FEATURES=0.3
 )
-KINDS: tuple[Kind, ...] = ("random_forest", "gradient_boosting")
+KINDS: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +32,6 @@ def test_a_column_of_few_values_stays_what_it_is() -> None:
 @pytest.mark.parametrize("rows", [200, 400])
 def test_a_tree_sees_rows_enough_to_grow_however_few_there_are(rows: int) -> None:
     few = made_up_rows(sessions=1)
-    settings = replace(FEW_TREES, forest_max_samples=0.01)
-    _, model = fit(few.X[:rows], few.label[:rows], settings)
+    settings = FEW_TREES.changed(FOREST_MAX_SAMPLES=0.01)
+    _, model = fit(few.X[:rows], few.label[:rows], settings.training)
     assert max(tree.tree_.node_count for tree in model.estimators_) > 1

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
-from trading.learning.fitting import TrainingSettings, fit, probabilities
+from tests.settings import learning_settings
+from trading.learning.fitting import fit, probabilities
 from trading.learning.forest import BLOCK, flat_forest, forest_probabilities
 
 if TYPE_CHECKING:
@@ -85,5 +86,5 @@ def test_the_prediction_function_uses_it() -> None:
     random = np.random.default_rng(4)
     X = random.normal(size=(3_000, 11)) * random.uniform(0.1, 1e5, size=11) + 10.0
     y = (X[:, 6] > 10.0).astype(np.int8)
-    scaler, model = fit(X, y, TrainingSettings(n_estimators=30))
+    scaler, model = fit(X, y, learning_settings(N_ESTIMATORS=30).training)
     assert probabilities(scaler, model, X).tobytes() == model.predict_proba(scaler.transform(X))[:, 1].tobytes()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.app.test_ml_trainer import MARKET, SESSIONS, evening, fill, settings
 from tests.learning.learning_rows import FEW_TREES
-from trading.app.retrain import retrain, training_settings
+from trading.app.retrain import learning_settings, retrain
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset, Rows
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COST = 0.001
-BUSHY = replace(FEW_TREES, n_estimators=60, forest_max_samples=0.8, forest_min_samples_leaf=10)
+BUSHY = FEW_TREES.changed(N_ESTIMATORS=60, FOREST_MAX_SAMPLES=0.8, FOREST_MIN_SAMPLES_LEAF=10)
 """Trees deep enough for some thousand rows; the defaults are for a hundred times as many."""
 
 
@@ -132,14 +132,14 @@ def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
 def test_a_weight_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> None:
     """Not to the bit (bootstrap and bins differ), but the probabilities move the same way and about as far."""
     rows = made_up(symbols=3)
-    chosen = replace(BUSHY, kind=kind, n_estimators=10)
+    chosen = BUSHY.changed(MODEL_KIND=kind, N_ESTIMATORS=10)
     heavy = np.where(rows.symbol == 1, 2.0, 1.0)
     twice = np.concatenate([np.arange(len(rows)), np.flatnonzero(rows.symbol == 1)])
     label = np.where(rows.symbol == 1, 0, rows.label).astype(np.int8)
     label[::5] = rows.label[::5]
-    weighted = probabilities(*fit(rows.X, label, chosen, heavy), rows.X)
-    repeated = probabilities(*fit(rows.X[twice], label[twice], chosen), rows.X)
-    plain = probabilities(*fit(rows.X, label, chosen), rows.X)
+    weighted = probabilities(*fit(rows.X, label, chosen.training, heavy), rows.X)
+    repeated = probabilities(*fit(rows.X[twice], label[twice], chosen.training), rows.X)
+    plain = probabilities(*fit(rows.X, label, chosen.training), rows.X)
     assert not np.array_equal(weighted, plain)
     inside = rows.symbol == 1
     assert weighted[inside].mean() == pytest.approx(repeated[inside].mean(), abs=0.02)
@@ -150,7 +150,7 @@ def mean_by_stock(rows: Rows, past: PastTrades, weight: float) -> np.ndarray:
     new, _ = taught(rows, past, weight, COST)
     earlier = rows.session < rows.session.max()
     chosen = rows_to_fit(new, 8) & earlier
-    model = fit(new.X[chosen], new.label[chosen], BUSHY, weight_of(new, chosen))
+    model = fit(new.X[chosen], new.label[chosen], BUSHY.training, weight_of(new, chosen))
     p = probabilities(*model, rows.X[~earlier])
     return np.array([p[rows.symbol[~earlier] == i].mean() for i in range(len(rows.symbols))])
 
@@ -237,7 +237,7 @@ def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(
         settings(LOGS_DIR=world["logs"], PAST_TRADE_WEIGHT=0, TRAINING_REPORT=False),
         evening(SESSIONS[5]),
     )
-    plain = train(rows, training_settings(chosen))
+    plain = train(rows, learning_settings(chosen))
     assert off.metrics["figures"] == plain.about["figures"]
     assert off.metrics["past_trades"]["entered"] == 0
 

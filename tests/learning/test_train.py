@@ -21,7 +21,7 @@ from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
 from trading.learning.metrics import at_threshold, evaluate, interval_over_sessions, number, reliability, shows_skill
 from trading.learning.train import (
-    TrainingSettings,
+    LearningSettings,
     challenge,
     fit,
     out_of_sample,
@@ -32,11 +32,11 @@ from trading.learning.train import (
 )
 
 if TYPE_CHECKING:
-    from trading.learning.fitting import Kind
+    from config import ModelKind
 
 
-def settings_of(kind: Kind) -> TrainingSettings:
-    return replace(FEW_TREES, kind=kind)
+def settings_of(kind: ModelKind) -> LearningSettings:
+    return FEW_TREES.changed(MODEL_KIND=kind)
 
 
 # Split
@@ -97,27 +97,28 @@ def test_thinning_leaves_no_minute_of_the_day_out() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_rows_and_settings_give_the_same_bytes_on_any_number_of_threads(kind: Kind) -> None:
+def test_the_same_rows_and_settings_give_the_same_bytes_on_any_number_of_threads(kind: ModelKind) -> None:
     rows = made_up_rows()
-    first = fit(rows.X, rows.label, settings_of(kind))
+    first = fit(rows.X, rows.label, settings_of(kind).training)
     with threadpool_limits(2):
-        second = fit(rows.X, rows.label, settings_of(kind))
+        second = fit(rows.X, rows.label, settings_of(kind).training)
     assert pickle.dumps(first) == pickle.dumps(second)
     assert not np.array_equal(
-        probabilities(*first, rows.X), probabilities(*fit(rows.X[::2], rows.label[::2], settings_of(kind)), rows.X)
+        probabilities(*first, rows.X),
+        probabilities(*fit(rows.X[::2], rows.label[::2], settings_of(kind).training), rows.X),
     )
 
 
 def test_another_seed_gives_another_forest() -> None:
     rows = made_up_rows()
-    one, other = (fit(rows.X, rows.label, replace(FEW_TREES, seed=seed)) for seed in (1, 2))
+    one, other = (fit(rows.X, rows.label, FEW_TREES.changed(SEED=seed).training) for seed in (1, 2))
     assert not np.array_equal(probabilities(*one, rows.X), probabilities(*other, rows.X))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kind: Kind) -> None:
+def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kind: ModelKind) -> None:
     rows = made_up_rows()
-    scaler, model = fit(rows.X, rows.label, settings_of(kind))
+    scaler, model = fit(rows.X, rows.label, settings_of(kind).training)
     batch = probabilities(scaler, model, rows.X)
     alone = np.concatenate([probabilities(scaler, model, rows.X[i : i + 1]) for i in range(100)])
     assert np.array_equal(batch[:100], alone)
@@ -129,7 +130,7 @@ def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kin
 
 def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
     rows = made_up_rows()
-    scaler, model = fit(rows.X, rows.label, FEW_TREES)
+    scaler, model = fit(rows.X, rows.label, FEW_TREES.training)
     for bad in (np.nan, np.inf):
         X = rows.X[:3].copy()
         X[1, 4] = bad
@@ -143,7 +144,7 @@ def test_one_label_only_is_an_error_that_says_so() -> None:
     with pytest.raises(DataError, match=r"all \d+ rows to train on have the label 0"):
         train(lost, FEW_TREES)
     with pytest.raises(DataError, match="no rows"):
-        fit(rows.X[:0], rows.label[:0], FEW_TREES)
+        fit(rows.X[:0], rows.label[:0], FEW_TREES.training)
 
 
 @pytest.mark.parametrize("column", ["X", "outcome"])
@@ -159,7 +160,7 @@ def test_an_unknown_value_is_refused_before_training(column: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: Kind) -> None:
+def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: ModelKind) -> None:
     """A scaler fitted on all rows, or a split that is not by session, would carry these numbers into the model."""
     rows = made_up_rows()
     newest = rows.session == rows.session.max()
@@ -177,11 +178,11 @@ def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: Kin
 
 def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
     rows = made_up_rows()
-    sampled = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row)
+    sampled = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
     training, testing = split_by_session(rows.session)
     known = out_of_sample(rows, training & sampled, FEW_TREES)
     assert known is not None
-    scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], FEW_TREES)
+    scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], FEW_TREES.training)
     judged = win_probability(
         probabilities(scaler, model, rows.X[testing]), fit_calibration(known, rows.label[training & sampled])
     )
@@ -214,8 +215,8 @@ def test_a_planted_pattern_is_found_and_noise_is_not() -> None:
 def test_what_is_published_is_the_model_of_all_rows() -> None:
     rows = made_up_rows(sessions=5)
     trained = train(rows, FEW_TREES)
-    kept = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row)
-    expected = probabilities(*fit(rows.X[kept], rows.label[kept], FEW_TREES), rows.X)
+    kept = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
+    expected = probabilities(*fit(rows.X[kept], rows.label[kept], FEW_TREES.training), rows.X)
     assert np.array_equal(probabilities(trained.scaler, trained.model, rows.X), expected)
     assert trained.trained_through == date(2018, 3, 5)
     assert trained.about["rows"] == {"all": 2000, "train": 1600, "test": 400, "fitted": 1000}
@@ -236,7 +237,7 @@ def test_figures_are_plain_numbers_or_null(threshold: float) -> None:
     rows = made_up_rows(sessions=3)
     newest = rows.session == rows.session.max()
     one_sided = replace(rows, label=np.where(newest, 0, rows.label).astype(np.int8))
-    about = train(one_sided, replace(FEW_TREES, min_confidence=threshold)).about
+    about = train(one_sided, FEW_TREES.changed(MIN_CONFIDENCE=threshold)).about
     assert finite(about)
     assert about["figures"]["roc_auc"] is None
     assert about["figures"]["roc_auc_interval_over_sessions"] is None
@@ -362,7 +363,7 @@ class InService:
     features: tuple[str, ...] = FEATURES
 
 
-def in_service(rows: MadeUpRows, settings: TrainingSettings = FEW_TREES) -> InService:
+def in_service(rows: MadeUpRows, settings: LearningSettings = FEW_TREES) -> InService:
     trained = train(rows, settings)
     return InService("20180308_200000", trained.trained_through, trained.scaler, trained.model)
 
@@ -388,8 +389,8 @@ def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
     newest = rows.session == rows.session.max()
     champion = in_service(made_up_rows(sessions=5))
     decision = challenge(champion, rows, FEW_TREES)
-    kept = thin(rows.symbol, rows.session, FEW_TREES.every_nth_row) & ~newest
-    unseen = fit(rows.X[kept], rows.label[kept], FEW_TREES)
+    kept = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW) & ~newest
+    unseen = fit(rows.X[kept], rows.label[kept], FEW_TREES.training)
     assert decision.judged_on == date(2018, 3, 10)
     assert decision.rows == newest.sum()
     for figure, (scaler, model) in (
@@ -405,7 +406,7 @@ def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None
     earlier = rows.take(rows.session < rows.session.max())
     useless = in_service(replace(earlier, label=np.roll(earlier.label, 7)))
     good = in_service(earlier)
-    poor_settings = replace(FEW_TREES, forest_max_depth=1)
+    poor_settings = FEW_TREES.changed(FOREST_MAX_DEPTH=1)
     assert challenge(useless, rows, FEW_TREES).in_service
     kept = challenge(good, rows, poor_settings)
     assert not kept.in_service
@@ -415,4 +416,4 @@ def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None
     assert worse > 0
     assert f"{kept.challenger_log_loss:.4f}, worse than the {kept.champion_log_loss:.4f}" in kept.reason
     for tolerance, promoted in ((worse * 0.999, False), (worse * 1.001, True)):
-        assert challenge(good, rows, replace(poor_settings, promotion_tolerance=tolerance)).in_service is promoted
+        assert challenge(good, rows, poor_settings.changed(PROMOTION_TOLERANCE=tolerance)).in_service is promoted

@@ -6,7 +6,6 @@ Small settings; `python -m benchmarks.truth` measures the same at the size that 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import t as students_t
 
-from config import load_settings
+from config import ModelKind, load_settings
 from tests.learning.learning_rows import KINDS
 from tests.learning.truth_rows import (
     generated_bars,
@@ -26,14 +25,14 @@ from tests.learning.truth_rows import (
     planted,
     true_auc,
 )
+from tests.settings import learning_settings
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
 from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
     Floats,
-    Kind,
-    TrainingSettings,
+    LearningSettings,
     fit,
     probabilities,
     rows_to_fit,
@@ -52,14 +51,14 @@ if TYPE_CHECKING:
     from trading.dataset.dataset import Rows
 
 MARKET = MarketId("generated-1", "a generated market", generated=True)
-SMALL = TrainingSettings(n_estimators=60, forest_max_samples=0.2)  # of few rows, a tree needs more
+SMALL = learning_settings(N_ESTIMATORS=60, FOREST_MAX_SAMPLES=0.2)  # of few rows, a tree needs more
 SESSIONS = 20
 TRAINED = 12
 
 
-def settings_of(kind: Kind) -> TrainingSettings:
+def settings_of(kind: ModelKind) -> LearningSettings:
     """Forests are as large as boosting is quick."""
-    return replace(SMALL, kind=kind)
+    return SMALL.changed(MODEL_KIND=kind)
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +75,19 @@ def independent() -> Rows:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: Kind) -> None:
+def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: ModelKind) -> None:
     """Ten draws, trained on 12 sessions and tested on 8.
 
     A 95% interval misses 0.5 once in twenty; three misses of ten would happen by chance once in eighty.
     """
-    quick = replace(settings_of(kind), n_estimators=20)
+    quick = settings_of(kind).changed(N_ESTIMATORS=20)
     days = np.unique(rows.session)
     tested = rows.session >= days[TRAINED]
     fitted = ~tested & thin(rows.symbol, rows.session, 8)
     missed, means = 0, []
     for seed in range(10):
         drawn = nothing_to_learn(rows, seed)
-        p = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], quick), drawn.X[tested])
+        p = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], quick.training), drawn.X[tested])
         by_day = drawn.session[tested]
         aucs = [ranking(p[by_day == day], drawn.label[tested][by_day == day])["roc_auc"] for day in days[TRAINED:]]
         low, high = interval_over_sessions(aucs) or (0.0, 0.0)
@@ -101,7 +100,7 @@ def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: Kind
 
 def test_where_there_is_nothing_to_learn_the_trainer_promises_nothing(rows: Rows, tmp_path: Path) -> None:
     few = nothing_to_learn(rows.take(rows.session < np.unique(rows.session)[15]), seed=2)
-    trained = train(few, replace(SMALL, n_estimators=20))
+    trained = train(few, SMALL.changed(N_ESTIMATORS=20))
     assert not trained.about["figures"]["shows_skill"]
     model = ModelStore(tmp_path / "models").publish(
         trained, now=datetime(2025, 2, 1, 20, tzinfo=NEW_YORK), market=MARKET
@@ -125,11 +124,11 @@ def test_the_outcomes_that_are_given_away_are_the_same_ones(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: Rows, kind: Kind) -> None:
+def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: Rows, kind: ModelKind) -> None:
     drawn, p = planted(rows, seed=1)
     training, testing = split_by_session(drawn.session)
     fitted = training & thin(drawn.symbol, drawn.session, 8)
-    scores = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], settings_of(kind)), drawn.X[testing])
+    scores = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], settings_of(kind).training), drawn.X[testing])
     best, reached = true_auc(p[testing], p[testing]), true_auc(scores, p[testing])
     assert 0.65 < best < 0.75
     assert 0.95 <= (reached - 0.5) / (best - 0.5) <= 1.0
@@ -137,7 +136,7 @@ def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: 
 
 def test_the_trainer_says_what_the_planted_pattern_is_worth(rows: Rows) -> None:
     drawn, p = planted(rows, seed=2)
-    figures = train(drawn, replace(settings_of("gradient_boosting"), n_estimators=100)).about["figures"]
+    figures = train(drawn, settings_of("gradient_boosting").changed(N_ESTIMATORS=100)).about["figures"]
     _, testing = split_by_session(drawn.session)
     assert figures["shows_skill"]
     assert figures["roc_auc"] == pytest.approx(true_auc(p[testing], p[testing]), abs=0.01)
@@ -156,7 +155,7 @@ def test_the_best_possible_figure_is_the_best(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_figures_rise_as_sessions_accumulate(rows: Rows, kind: Kind) -> None:
+def test_figures_rise_as_sessions_accumulate(rows: Rows, kind: ModelKind) -> None:
     """A pattern of two features on ever more sessions, thinned much, tested on the same ones after them."""
     drawn, p = planted(rows, seed=1, columns=("VWAP_Deviation", "Volume"))
     days = np.unique(drawn.session)
@@ -165,7 +164,7 @@ def test_figures_rise_as_sessions_accumulate(rows: Rows, kind: Kind) -> None:
     for count in (1, 4, 16):
         fitted = (drawn.session < days[-4]) & (drawn.session >= days[-4 - count])
         fitted &= thin(drawn.symbol, drawn.session, 64)
-        model = fit(drawn.X[fitted], drawn.label[fitted], settings_of(kind))
+        model = fit(drawn.X[fitted], drawn.label[fitted], settings_of(kind).training)
         found.append(true_auc(probabilities(*model, drawn.X[tested]), p[tested]))
     assert (np.diff(found) > 0.0).all(), found
     assert found[-1] > found[0] + 0.05, found
@@ -191,7 +190,7 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
     for weight in (0.0, 20.0):
         new, _ = taught(rows, past, weight, 0.001)
         fitted = ~testing & rows_to_fit(new, 8)
-        model = fit(new.X[fitted], new.label[fitted], settings_of("gradient_boosting"), weight_of(new, fitted))
+        model = fit(new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weight_of(new, fitted))
         p = probabilities(*model, rows.X[testing])
         found.append((p[inside].mean(), p[~inside].mean()))
     (bad_before, others_before), (bad_after, others_after) = found
@@ -226,7 +225,7 @@ def off_by_band(honest: Floats, rows: Rows, seen: int, bands: int = 5) -> list[t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Rows, kind: Kind) -> None:
+def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Rows, kind: ModelKind) -> None:
     """On sessions that are independent draws, as an interval over sessions takes them to be.
 
     In one market they are not: the level of volatility lasts for days, so that the next days share the error of the
@@ -246,9 +245,9 @@ def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Ro
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind: Kind, tmp_path: Path) -> None:
+def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind: ModelKind, tmp_path: Path) -> None:
     days = np.unique(rows.session)
-    trained = train(rows.take(rows.session < days[6]), replace(settings_of(kind), n_estimators=20))
+    trained = train(rows.take(rows.session < days[6]), settings_of(kind).changed(N_ESTIMATORS=20))
     model = ModelStore(tmp_path / "models").publish(
         trained, now=datetime(2025, 1, 12, 20, tzinfo=NEW_YORK), market=MARKET
     )
@@ -257,14 +256,14 @@ def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind:
     now = session.open + timedelta(minutes=90, seconds=2)
     store = SessionBars(session, sorted(bars))
     store.take({name: to_reply(one.between(session.open, now)) for name, one in bars.items()}, now)
-    probe = Predictor(model, load_settings(Path(os.devnull), {})).predict(store.windows(), now)
+    probe = Predictor(model, load_settings(Path(os.devnull), {}).prediction).predict(store.windows(), now)
     assert len(probe) > 20
     widest = max(probe, key=lambda p: 0.0 if p.stale else abs(p.win_probability - p.model_probability))
     middle = (widest.win_probability + widest.model_probability) / 2
     chosen = {
-        name: Predictor(model, load_settings(Path(os.devnull), {}, CONFIDENCE=name, MIN_CONFIDENCE=middle)).predict(
-            store.windows(), now
-        )
+        name: Predictor(
+            model, load_settings(Path(os.devnull), {}, CONFIDENCE=name, MIN_CONFIDENCE=middle).prediction
+        ).predict(store.windows(), now)
         for name in ("model", "calibrated")
     }
     for name, field in (("model", "model_probability"), ("calibrated", "win_probability")):

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from paper_exchange.market.generated import GeneratedMarket
+from tests.settings import label_rules
 from trading.base.calendar import Session, new_york_calendar
 from trading.dataset.dataset import Rows
 from trading.dataset.rows import rows_of
 from trading.features.document import FEATURES
 from trading.market.bars import Bars, join
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def generated_rows(seed: int = 1, stocks: int = 40, sessions: int = 20, learnabi
     """The rows that the pipeline makes of a generated market."""
     bars, _ = generated_bars(seed, stocks, sessions, learnability)
     names = tuple(sorted(bars))
-    parts = [rows_of(bars[name], new_york_calendar(), ExitRules()) for name in names]
+    parts = [rows_of(bars[name], new_york_calendar(), label_rules()) for name in names]
     start = np.concatenate([part.start for part in parts])
     rows = Rows(
         names,

@@ -54,7 +54,7 @@ def at(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
-    return train(made_up_rows(sessions=3), replace(FEW_TREES, n_estimators=3))
+    return train(made_up_rows(sessions=3), FEW_TREES.changed(N_ESTIMATORS=3))
 
 
 @pytest.fixture
@@ -278,16 +278,16 @@ def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_l
     """Rows of high probability with a ruinous outcome on the newest session: a log loss does not see it."""
     rows = made_up_rows(sessions=6, minutes=200)
     champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    loose = replace(FEW_TREES, promotion_tolerance=10.0, promotion_outcome_tolerance=0.0, min_confidence=0.5)
+    loose = FEW_TREES.changed(PROMOTION_TOLERANCE=10.0, PROMOTION_OUTCOME_TOLERANCE=0.0, MIN_CONFIDENCE=0.5)
     fair = challenge(champion, rows, loose)
     assert fair.champion_signals is not None and fair.champion_signals >= 20
     assert fair.champion_outcome_pct is not None and fair.challenger_outcome_pct is not None
     worse = fair.champion_outcome_pct - fair.challenger_outcome_pct
     for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
-        decision = challenge(champion, rows, replace(loose, promotion_outcome_tolerance=outcome_tolerance))
+        decision = challenge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
         assert decision.in_service is promoted
         assert "outcome per signal" in decision.reason
-    useless = replace(FEW_TREES, forest_max_depth=1, n_estimators=1, min_confidence=0.3, promotion_tolerance=10.0)
+    useless = FEW_TREES.changed(FOREST_MAX_DEPTH=1, N_ESTIMATORS=1, MIN_CONFIDENCE=0.3, PROMOTION_TOLERANCE=10.0)
     beaten = challenge(champion, rows, useless)
     assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20
     assert not beaten.in_service
@@ -297,7 +297,7 @@ def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_l
 def test_a_handful_of_signals_decides_nothing() -> None:
     rows = made_up_rows(sessions=6)
     champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    decision = challenge(champion, rows, replace(FEW_TREES, min_confidence=0.9999))
+    decision = challenge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
     assert decision.in_service
     assert "outcome per signal not compared: 0 signals against 0" in decision.reason
 
@@ -399,24 +399,26 @@ def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_
     """Its models are chosen by another process while it runs; that evening its data folder is gone."""
     fill(tmp_path / "data", SESSIONS[:6])
     chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
-    first, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[3]))
-    second, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]), champion=first)
+    first, _ = retrain(chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[3]))
+    second, _ = retrain(
+        chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[4]), champion=first
+    )
     clock = SimulatedClock(evening(SESSIONS[5]))
-    journal = Journal(chosen.LOGS_DIR, clock)
-    market = market_of(chosen.DATA_DIR)
+    journal = Journal(chosen.folders.LOGS_DIR, clock)
+    market = market_of(chosen.folders.DATA_DIR)
     world = SimpleNamespace(clock=clock, market=market)
     source = FolderSource(tmp_path / "data" / "bars")
     learning = Learning(world, chosen, new_york_calendar(), source, Output(), journal, Stops())  # type: ignore[arg-type]
-    trader = SimpleNamespace(predictor=Predictor(second, chosen))
+    trader = SimpleNamespace(predictor=Predictor(second, chosen.prediction))
     learning.follow_choice(trader)
     assert trader.predictor.model.timestamp == second.timestamp
-    rollback(ModelStore(chosen.MODELS_DIR), market, LATER, "it lost")
+    rollback(ModelStore(chosen.folders.MODELS_DIR), market, LATER, "it lost")
     learning.follow_choice(trader)
     assert trader.predictor.model.timestamp == first.timestamp
-    (chosen.DATA_DIR / "market.json").unlink()
+    (chosen.folders.DATA_DIR / "market.json").unlink()
     learning.retrain(trader, SESSIONS[5])
     journal.close()
-    events = list(read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl"))))
+    events = list(read_lines(next(chosen.folders.LOGS_DIR.glob("audit_*.jsonl"))))
     assert [event["event"] for event in events] == ["model_in_service", "retrain_failed"]
     assert events[0]["reason"] == "chosen by hand"
     assert events[1]["stays_in_service"] == first.timestamp
@@ -426,16 +428,16 @@ def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_
 def test_an_evening_that_ends_in_a_defect_says_what_stays_and_hides_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "data", SESSIONS[:5])
     chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
-    first, _ = retrain(chosen.DATA_DIR, chosen.MODELS_DIR, chosen, evening(SESSIONS[4]))
+    first, _ = retrain(chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[4]))
     clock = SimulatedClock(evening(SESSIONS[5]))
-    journal = Journal(chosen.LOGS_DIR, clock)
-    world = SimpleNamespace(clock=clock, market=market_of(chosen.DATA_DIR))
+    journal = Journal(chosen.folders.LOGS_DIR, clock)
+    world = SimpleNamespace(clock=clock, market=market_of(chosen.folders.DATA_DIR))
     no_source: Any = object()
     learning = Learning(world, chosen, new_york_calendar(), no_source, Output(), journal, Stops())  # type: ignore[arg-type]
-    trader = SimpleNamespace(predictor=Predictor(first, chosen))
+    trader = SimpleNamespace(predictor=Predictor(first, chosen.prediction))
     with pytest.raises(AttributeError):
         learning.retrain(trader, SESSIONS[5])
     journal.close()
-    (event,) = read_lines(next(chosen.LOGS_DIR.glob("audit_*.jsonl")))
+    (event,) = read_lines(next(chosen.folders.LOGS_DIR.glob("audit_*.jsonl")))
     assert (event["event"], event["stays_in_service"]) == ("retrain_failed", first.timestamp)
     assert trader.predictor.model.timestamp == first.timestamp

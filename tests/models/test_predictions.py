@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -17,25 +16,28 @@ from trading.base.clock import NEW_YORK
 from trading.features.document import features
 from trading.features.session_bars import Windows
 from trading.learning.calibration import Calibration, win_probability
-from trading.learning.fitting import Kind, fit, probabilities
+from trading.learning.fitting import fit, probabilities
 from trading.market.bars import MINUTE_NS, to_ns
 from trading.models.predictor import Prediction, Predictor
 from trading.records.journal import new_york_time
+
+if TYPE_CHECKING:
+    from config import ModelKind
 
 SESSION = new_york_calendar().session(date(2018, 3, 28))
 NOW = SESSION.open + timedelta(minutes=40, seconds=2)
 CALIBRATION = Calibration(0.4, -0.3)
 
 
-def predictor(kind: Kind, confidence: str) -> Predictor:
+def predictor(kind: ModelKind, confidence: str) -> Predictor:
     X = features(*windows(3_000).ohlcv)[0]
     y = (X[:, 6] + np.random.default_rng(5).normal(0, 0.03, len(X)) > 0.0).astype(np.int8)
-    scaler, model = fit(X, y, replace(FEW_TREES, kind=kind))
+    scaler, model = fit(X, y, FEW_TREES.changed(MODEL_KIND=kind).training)
     loaded: Any = SimpleNamespace(
         scaler=scaler, model=model, calibration=CALIBRATION, timestamp="20180327_200000", feature_set="document"
     )
     settings: Any = SimpleNamespace(MIN_CONFIDENCE=0.45, CONFIDENCE=confidence, MAX_BAR_AGE_SECONDS=90)
-    return Predictor(loaded, settings)
+    return Predictor(loaded, settings.prediction)
 
 
 def windows(stocks: int) -> Windows:
@@ -79,7 +81,7 @@ def one_after_the_other(asked: Predictor, of: Windows, calibrated: bool) -> list
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("confidence", ["model", "calibrated"])
-def test_the_same_lines_as_one_stock_after_the_other(kind: Kind, confidence: str) -> None:
+def test_the_same_lines_as_one_stock_after_the_other(kind: ModelKind, confidence: str) -> None:
     asked, of = predictor(kind, confidence), windows(50)
     lines = [orjson.dumps(prediction.as_json()) for prediction in asked.predict(of, NOW)]
     obvious = one_after_the_other(asked, of, confidence == "calibrated")
@@ -101,7 +103,7 @@ def test_no_stock_no_prediction() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scikit_learns_probabilities(kind: Kind) -> None:
+def test_scikit_learns_probabilities(kind: ModelKind) -> None:
     asked, of = predictor(kind, "model"), windows(500)
     scaled = asked.model.scaler.transform(features(*of.ohlcv)[0])
     theirs = asked.model.model.predict_proba(scaled)[:, 1]

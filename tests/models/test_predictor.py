@@ -22,6 +22,7 @@ from paper_exchange import PaperExchange
 from tests.dataset.data_world import CALENDAR, bars_of, fetched
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.execution.trading_world import KEY, SECRET, Fault, TradingWorld, flat, page
+from tests.settings import label_rules
 from trading.app import cli
 from trading.app.retrain import retrain
 from trading.base.calendar import at
@@ -34,7 +35,6 @@ from trading.features.session_bars import SessionBars, Windows, to_reply
 from trading.learning.train import probabilities
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor, signals
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SESSIONS = CALENDAR.between(MONDAY.replace(day=19), MONDAY)
 MARKET = MarketId("by-hand", "bars made by hand, generated", generated=True)
-SETTINGS = Settings(N_ESTIMATORS=12, TRAIN_EVERY_NTH_ROW=2, FOREST_MIN_SAMPLES_LEAF=20)
+SETTINGS = Settings.of(N_ESTIMATORS=12, TRAIN_EVERY_NTH_ROW=2, FOREST_MIN_SAMPLES_LEAF=20)
 DOCUMENT = ["symbol", "signal", "confidence", "price", "recommendation", "meets_threshold", "timestamp"]
 
 
@@ -54,8 +54,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     for name in ("data", "models"):
         claim(folder / name, MARKET)
-    Dataset(folder / "data").update(fetched(SESSIONS), ExitRules(), source="bars", feed="recorded")
-    retrain(folder / "data", folder / "models", SETTINGS, at(MONDAY, SETTINGS.RETRAIN_TIME), champion=None)
+    Dataset(folder / "data").update(fetched(SESSIONS), label_rules(), source="bars", feed="recorded")
+    retrain(folder / "data", folder / "models", SETTINGS, at(MONDAY, SETTINGS.schedule.RETRAIN_TIME), champion=None)
     universe = {"date": str(MONDAY), "symbols": [{"symbol": name} for name in ("AAA", "BBB")]}
     (folder / "data" / f"universe_{MONDAY}.json").write_text(json.dumps(universe))
     return folder
@@ -80,7 +80,7 @@ def windows(*seeds: int, until: datetime = NOW) -> Windows:
 
 
 def test_the_documents_dictionary_comes_first_under_its_names(model: LoadedModel) -> None:
-    (one,) = Predictor(model, SETTINGS).predict(windows(1), NOW)
+    (one,) = Predictor(model, SETTINGS.prediction).predict(windows(1), NOW)
     record = one.as_json()
     assert list(record)[:7] == DOCUMENT
     assert json.loads(json.dumps(record)) == record | {"features": list(record["features"])}
@@ -92,7 +92,7 @@ def test_the_documents_dictionary_comes_first_under_its_names(model: LoadedModel
 def test_price_and_features_are_those_of_the_newest_twenty_bars_and_confidence_is_the_models(
     model: LoadedModel,
 ) -> None:
-    predictions = Predictor(model, SETTINGS).predict(windows(1, 2, 3), NOW)
+    predictions = Predictor(model, SETTINGS.prediction).predict(windows(1, 2, 3), NOW)
     for one, seed in zip(predictions, (1, 2, 3), strict=True):
         bars = bars_of(SESSIONS[-1:], seed).take(slice(0, 90)).take(slice(-LOOKBACK_BARS, None))
         vector = features(bars.open, bars.high, bars.low, bars.close, bars.volume)[-1]
@@ -119,26 +119,26 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
 
     counting("trading.features.document", "features", lambda args: args[0].shape[1])
     counting("trading.learning.train", "probabilities", lambda args: len(args[2]))
-    assert len(Predictor(model, SETTINGS).predict(windows(*range(12)), NOW)) == 12
+    assert len(Predictor(model, SETTINGS.prediction).predict(windows(*range(12)), NOW)) == 12
     assert calls == [12, 12]
 
 
 def test_a_prediction_does_not_depend_on_its_company(model: LoadedModel) -> None:
-    together = {one.symbol: one for one in Predictor(model, SETTINGS).predict(windows(*range(8)), NOW)}
+    together = {one.symbol: one for one in Predictor(model, SETTINGS.prediction).predict(windows(*range(8)), NOW)}
     for seed in range(8):
-        (alone,) = Predictor(model, SETTINGS).predict(windows(seed), NOW)
+        (alone,) = Predictor(model, SETTINGS.prediction).predict(windows(seed), NOW)
         assert alone == together[alone.symbol]
 
 
 def test_no_stock_no_prediction(model: LoadedModel) -> None:
-    assert Predictor(model, SETTINGS).predict(windows(), NOW) == []
+    assert Predictor(model, SETTINGS.prediction).predict(windows(), NOW) == []
 
 
 @pytest.mark.parametrize(("late", "stale"), [(90.0, False), (90.001, True), (600.0, True)])
 def test_a_bar_that_ended_too_long_ago_gives_no_signal(model: LoadedModel, late: float, stale: bool) -> None:
-    eager = Settings(MIN_CONFIDENCE=1e-9)
+    eager = Settings.of(MIN_CONFIDENCE=1e-9)
     now = ny(MONDAY, "11:00") + timedelta(seconds=late)
-    (one,) = Predictor(model, eager).predict(windows(1), now)
+    (one,) = Predictor(model, eager.prediction).predict(windows(1), now)
     assert one.stale == stale
     assert one.meets_threshold == (not stale)
     if stale:
@@ -148,17 +148,19 @@ def test_a_bar_that_ended_too_long_ago_gives_no_signal(model: LoadedModel, late:
 
 @pytest.mark.parametrize("kind", ["model", "calibrated"])
 def test_the_threshold_is_held_against_the_probability_that_is_chosen(model: LoadedModel, kind: Any) -> None:
-    found = Predictor(model, Settings(CONFIDENCE=kind)).predict(windows(*range(10)), NOW)
+    found = Predictor(model, Settings.of(CONFIDENCE=kind).prediction).predict(windows(*range(10)), NOW)
     assert all(one.confidence == (one.model_probability if kind == "model" else one.win_probability) for one in found)
     exact = max(one.confidence for one in found)
-    at_it = Predictor(model, Settings(CONFIDENCE=kind, MIN_CONFIDENCE=exact)).predict(windows(*range(10)), NOW)
-    over = Settings(CONFIDENCE=kind, MIN_CONFIDENCE=float(np.nextafter(exact, 1)))
+    at_it = Predictor(model, Settings.of(CONFIDENCE=kind, MIN_CONFIDENCE=exact).prediction).predict(
+        windows(*range(10)), NOW
+    )
+    over = Settings.of(CONFIDENCE=kind, MIN_CONFIDENCE=float(np.nextafter(exact, 1)))
     assert [one.confidence for one in signals(at_it)] == [exact] * len(signals(at_it)) and signals(at_it)
-    assert signals(Predictor(model, over).predict(windows(*range(10)), NOW)) == []
+    assert signals(Predictor(model, over.prediction).predict(windows(*range(10)), NOW)) == []
 
 
 def test_signals_come_the_most_confident_first(model: LoadedModel) -> None:
-    found = signals(Predictor(model, Settings(MIN_CONFIDENCE=1e-9)).predict(windows(*range(10)), NOW))
+    found = signals(Predictor(model, Settings.of(MIN_CONFIDENCE=1e-9).prediction).predict(windows(*range(10)), NOW))
     assert [-one.confidence for one in found] == sorted(-one.confidence for one in found)
 
 

@@ -43,7 +43,7 @@ def trained() -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def boosted() -> TrainedModel:
-    return train(made_up_rows(sessions=4, seed=8), replace(FEW_TREES, kind="gradient_boosting"))
+    return train(made_up_rows(sessions=4, seed=8), FEW_TREES.changed(MODEL_KIND="gradient_boosting"))
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ SECTIONS = (
 
 @pytest.fixture(scope="module")
 def walked() -> Walk:
-    trees = replace(FEW_TREES, n_estimators=8, forest_max_samples=0.5)
+    trees = FEW_TREES.changed(N_ESTIMATORS=8, FOREST_MAX_SAMPLES=0.5)
     return walk(made_up_rows(sessions=8, symbols=3, minutes=60), Variant(), trees, window=30)
 
 

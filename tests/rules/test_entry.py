@@ -12,14 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from config import EntrySettings, Settings
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, ny
 from trading.base.calendar import new_york_calendar
-from trading.rules.entry import Candidate, Sizing, Standing, document_rules, first_refusal
+from trading.rules.entry import Candidate, Standing, cost_to_buy, document_rules, first_refusal, shares_to_buy
 
 SESSION = new_york_calendar().session(MONDAY)
 HALF = new_york_calendar().session(HALF_DAY)
-SIZING = Sizing(0.01, 5)
-RULES = document_rules(0.65, 1.0, 20.0, 10, SIZING)
+SETTINGS = Settings()
+RULES = document_rules(SETTINGS.prediction, SETTINGS.data, SETTINGS.entry)
 GOOD = Candidate("AAA", 10.0, 0.8)
 STANDING = Standing(
     now=ny(MONDAY, "10:31:02"),
@@ -127,7 +128,7 @@ def test_buying_power(power: D, expected: str | None) -> None:
     ],
 )
 def test_size(equity: D, price: float, shares: int) -> None:
-    assert SIZING.shares(equity, price) == shares
+    assert shares_to_buy(equity, price, SETTINGS.entry) == shares
 
 
 dollars = st.decimals(min_value=0, max_value=10**9, places=2)
@@ -138,19 +139,19 @@ prices = st.floats(min_value=1e-6, max_value=1e6)
 @example(equity=D("1000"), price=10 / 3, risk=0.01, most=5)  # in floats 10 / (10/3) is 3, one share too many
 @example(equity=D("210"), price=0.7, risk=0.01, most=5)  # in floats 2.1 / 0.7 is 3.0000000000000004
 def test_size_is_the_largest_within_the_risk(equity: D, price: float, risk: float, most: int) -> None:
-    sizing = Sizing(risk, most)
-    shares = sizing.shares(equity, price)
+    sizing = EntrySettings(RISK_PER_TRADE=risk, MAX_POSITION_SIZE=most)
+    shares = shares_to_buy(equity, price, sizing)
     exact, allowed = D(repr(price)), equity * D(repr(risk))
     assert 0 <= shares <= most
     assert shares * exact <= allowed
     assert shares == most or (shares + 1) * exact > allowed
-    assert 0 <= sizing.cost(equity, price) - shares * exact < D("0.01")
+    assert 0 <= cost_to_buy(equity, price, sizing) - shares * exact < D("0.01")
 
 
 @given(equity=dollars, power=dollars, price=prices, held=st.sets(st.sampled_from("ABCDEFGHIJKL")))
 def test_accepted_entry_satisfies_every_rule(equity: D, power: D, price: float, held: set[str]) -> None:
     if refused(replace(GOOD, price=price), equity=equity, buying_power=power, held=frozenset(held)) is None:
-        shares = SIZING.shares(equity, price)
+        shares = shares_to_buy(equity, price, SETTINGS.entry)
         assert 1 <= shares <= 5 and 1.0 <= price <= 20.0 and len(held) < 10
         assert shares * D(repr(price)) <= min(equity * D("0.01"), power)
 

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.settings import label_rules
 from trading.base.calendar import new_york_calendar
-from trading.rules.exits import Exit, ExitRules, exit_at_price, exit_in_bar, labels, levels, outcomes, quantised
+from trading.dataset.manifest import LabelRules
+from trading.rules.exits import Exit, exit_at_price, exit_in_bar, labels, levels, outcomes, quantised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +44,14 @@ def bar(open_: str, high: str | None = None, low: str | None = None, group: int 
 # --- the slow version ------------------------------------------------------------------------------------------------
 
 
-def slow_levels(entry: Decimal, rules: ExitRules) -> tuple[Decimal, Decimal]:
+def slow_levels(entry: Decimal, rules: LabelRules) -> tuple[Decimal, Decimal]:
     def up(price: Decimal) -> Decimal:
         return price.quantize(CENT if price >= 1 else HUNDREDTH, rounding=ROUND_CEILING)
 
     return up(entry * (1 - Decimal(str(rules.stop_loss)))), up(entry * (1 + Decimal(str(rules.take_profit))))
 
 
-def slow_outcome(bars: Sequence[Bar], decided: int, rules: ExitRules) -> tuple[Fraction, Exit] | None:
+def slow_outcome(bars: Sequence[Bar], decided: int, rules: LabelRules) -> tuple[Fraction, Exit] | None:
     """Outcome of an entry decided on bar `decided`: (per cent, exit reason), or None if it is unknown."""
     ahead = [b for b in bars[decided + 1 :] if b.group == bars[decided].group]
     if not ahead or ahead[0].flattening:
@@ -73,16 +75,18 @@ def slow_outcome(bars: Sequence[Bar], decided: int, rules: ExitRules) -> tuple[F
     return None
 
 
-def fast(bars: Sequence[Bar], rules: ExitRules) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+def fast(bars: Sequence[Bar], rules: LabelRules) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     def column(name: str) -> NDArray[np.float64]:
         return np.array([float(getattr(b, name)) for b in bars], dtype=np.float64)
 
     group = np.array([b.group for b in bars], dtype=np.int64)
     flattening = np.array([b.flattening for b in bars], dtype=np.bool_)
-    return outcomes(column("open"), column("high"), column("low"), group, flattening, rules)
+    return outcomes(
+        column("open"), column("high"), column("low"), group, flattening, rules.stop_loss, rules.take_profit
+    )
 
 
-def check(bars: Sequence[Bar], rules: ExitRules) -> None:
+def check(bars: Sequence[Bar], rules: LabelRules) -> None:
     outcome, reason = fast(bars, rules)
     assert outcome.shape == reason.shape == (len(bars),)
     assert (outcome.dtype, reason.dtype) == (np.float64, np.int8)
@@ -118,12 +122,12 @@ def histories(draw: st.DrawFn) -> list[Bar]:
     return found
 
 
-RULES = st.builds(ExitRules, stop_loss=st.sampled_from([0.01, 0.02, 0.05]), take_profit=st.sampled_from([0.01, 0.04]))
+RULES = st.builds(LabelRules, stop_loss=st.sampled_from([0.01, 0.02, 0.05]), take_profit=st.sampled_from([0.01, 0.04]))
 
 
 @given(histories(), RULES)
 @settings(max_examples=300, deadline=None)
-def test_every_outcome_matches_the_slow_version(bars: list[Bar], rules: ExitRules) -> None:
+def test_every_outcome_matches_the_slow_version(bars: list[Bar], rules: LabelRules) -> None:
     check(bars, rules)
 
 
@@ -131,8 +135,8 @@ def test_every_outcome_matches_the_slow_version(bars: list[Bar], rules: ExitRule
 @settings(max_examples=50, deadline=None)
 def test_bars_of_other_groups_do_not_matter(one: list[Bar], other: list[Bar]) -> None:
     moved = [Bar(b.open, b.high, b.low, b.group + 100, b.flattening) for b in other]
-    alone = fast(one, ExitRules())
-    together = fast(one + moved, ExitRules())
+    alone = fast(one, label_rules())
+    together = fast(one + moved, label_rules())
     np.testing.assert_array_equal(alone[0], together[0][: len(one)])
     np.testing.assert_array_equal(alone[1], together[1][: len(one)])
 
@@ -146,7 +150,7 @@ def test_bars_of_other_groups_do_not_matter(one: list[Bar], other: list[Bar]) ->
 )
 def test_levels_are_rounded_up_to_the_tick_size(entry: Decimal) -> None:
     stop, target = levels(float(entry), 0.02, 0.04)
-    assert (stop, target) == tuple(float(level) for level in slow_levels(entry, ExitRules()))
+    assert (stop, target) == tuple(float(level) for level in slow_levels(entry, label_rules()))
     assert stop < float(entry) < target
     for level in (stop, target):
         assert Decimal(repr(level)) == quantised(level)
@@ -230,18 +234,18 @@ def test_software_stop_uses_the_same_levels(price: float, wanted: Exit) -> None:
 
 def test_unknown_outcome_is_nan() -> None:
     cut_short = [bar("10"), bar("10"), bar("10.1", "10.2", "10")]
-    outcome, reason = fast(cut_short, ExitRules())
+    outcome, reason = fast(cut_short, label_rules())
     assert np.isnan(outcome).all()
     assert (reason == Exit.NONE).all()
     for n in (0, 1):
-        outcome, reason = fast(cut_short[:n], ExitRules())
+        outcome, reason = fast(cut_short[:n], label_rules())
         assert np.isnan(outcome).all()
         assert outcome.shape == (n,)
 
 
 def test_next_session_does_not_matter_after_an_exit() -> None:
     bars = [bar("10"), bar("10"), bar("10", "10.5"), bar("5", group=1), bar("5", group=1)]
-    outcome, reason = fast(bars, ExitRules())
+    outcome, reason = fast(bars, label_rules())
     assert outcome[0] == pytest.approx(4.0)
     assert outcome[1] == pytest.approx(4.0)
     assert np.isnan(outcome[2:]).all()
@@ -249,13 +253,13 @@ def test_next_session_does_not_matter_after_an_exit() -> None:
 
 
 def test_exit_in_the_bar_of_the_entry() -> None:
-    outcome, reason = fast([bar("10"), bar("10", "10.1", "9.7"), bar("11")], ExitRules())
+    outcome, reason = fast([bar("10"), bar("10", "10.1", "9.7"), bar("11")], label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(-2.0), Exit.STOP_LOSS)
 
 
 def test_flattening_exits_at_the_open_even_beyond_a_level() -> None:
     bars = [bar("10"), bar("10"), bar("9", "9", "9", flattening=True)]
-    outcome, reason = fast(bars, ExitRules())
+    outcome, reason = fast(bars, label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(-10.0), Exit.END_OF_DAY)
     assert np.isnan(outcome[1])  # the next bar is after the flatten instant: no entry
 
@@ -263,7 +267,7 @@ def test_flattening_exits_at_the_open_even_beyond_a_level() -> None:
 @pytest.mark.parametrize(("day", "last_entry"), [("2018-03-26", "15:54"), ("2018-11-23", "12:54")])
 def test_last_entry_of_a_full_day_and_of_a_half_day(day: str, last_entry: str) -> None:
     session = new_york_calendar().session(date.fromisoformat(day))
-    rules = ExitRules()
+    rules = label_rules()
     starts = [session.open + n * MINUTE for n in range(session.minutes)]
     flat = session.flatten_at(rules.flatten_minutes)
     bars = [Bar(Decimal("10"), Decimal("10.1"), Decimal("9.9"), flattening=start >= flat) for start in starts]
@@ -277,7 +281,7 @@ def test_last_entry_of_a_full_day_and_of_a_half_day(day: str, last_entry: str) -
 
 
 def test_thinly_traded_stock_exits_at_its_first_bar_after_the_flatten_instant() -> None:
-    outcome, reason = fast([bar("10"), bar("10"), bar("10.2", "10.2", "10.2", flattening=True)], ExitRules())
+    outcome, reason = fast([bar("10"), bar("10"), bar("10.2", "10.2", "10.2", flattening=True)], label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(2.0), Exit.END_OF_DAY)
 
 
@@ -285,13 +289,13 @@ def test_thinly_traded_stock_exits_at_its_first_bar_after_the_flatten_instant() 
 
 
 def test_label_is_1_only_above_the_cost() -> None:
-    rules = ExitRules(round_trip_cost=0.001)
+    rules = label_rules(ROUND_TRIP_COST=0.001)
     outcome = np.array([-2.0, 0.0, 0.09999, 0.1, 0.10001, 4.0])
-    assert labels(outcome, rules).tolist() == [0, 0, 0, 0, 1, 1]
-    assert labels(outcome, rules).dtype == np.int8
-    assert labels(np.array([0.0001]), ExitRules(round_trip_cost=0.0)).tolist() == [1]
+    assert labels(outcome, rules.won_above_pct).tolist() == [0, 0, 0, 0, 1, 1]
+    assert labels(outcome, rules.won_above_pct).dtype == np.int8
+    assert labels(np.array([0.0001]), label_rules(ROUND_TRIP_COST=0.0).won_above_pct).tolist() == [1]
 
 
 def test_unknown_outcome_has_no_label() -> None:
     with pytest.raises(ValueError, match="an unknown outcome has no label"):
-        labels(np.array([1.0, np.nan]), ExitRules())
+        labels(np.array([1.0, np.nan]), label_rules().won_above_pct)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trading.rules.exits import Exit, ExitRules, exit_in_bar, levels, outcomes
+from tests.settings import label_rules
+from trading.rules.exits import Exit, exit_in_bar, levels, outcomes
+
+if TYPE_CHECKING:
+    from trading.dataset.manifest import LabelRules
 
 Floats = NDArray[np.float64]
 
 
 def bar_by_bar(
-    open_: Floats, high: Floats, low: Floats, group: NDArray[np.int64], flattening: NDArray[np.bool_], rules: ExitRules
+    open_: Floats, high: Floats, low: Floats, group: NDArray[np.int64], flattening: NDArray[np.bool_], rules: LabelRules
 ) -> tuple[Floats, NDArray[np.int8]]:
     outcome, reason = np.full(len(open_), np.nan), np.zeros(len(open_), dtype=np.int8)
     for bar in range(len(open_) - 1):
@@ -53,8 +59,8 @@ def test_outcomes_are_bit_identical_to_bar_by_bar(
     low = np.minimum(open_, close) * np.exp(-np.abs(random.normal(0.0, volatility, n)))
     group = np.repeat(np.arange(len(lengths)), lengths)
     flattening = np.concatenate([np.arange(length) >= length - flatten for length in lengths])
-    rules = ExitRules()
-    fast = outcomes(open_, high, low, group, flattening, rules)
+    rules = label_rules()
+    fast = outcomes(open_, high, low, group, flattening, rules.stop_loss, rules.take_profit)
     slow = bar_by_bar(open_, high, low, group, flattening, rules)
     assert fast[0].tobytes() == slow[0].tobytes()
     assert fast[1].tobytes() == slow[1].tobytes()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import EntrySettings
 from tests.exchange.exchange_world import MONDAY, TUESDAY, Row, ny
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat, with_bars
 from trading.records.trade_log import Trade
@@ -74,8 +75,8 @@ def test_open_trades_count_at_their_newest_price_and_stops_are_recorded() -> Non
 
 
 def test_zero_disables_a_guard() -> None:
-    assert guard_rules(daily_loss=0.0, cool_down_minutes=0, losses_in_a_row=0) == ()
-    names = [rule.name for rule in guard_rules(daily_loss=0.03, cool_down_minutes=5, losses_in_a_row=2)]
+    assert guard_rules(EntrySettings(MAX_DAILY_LOSS_PCT=0.0)) == ()
+    names = [rule.name for rule in guard_rules(EntrySettings(COOL_DOWN_MINUTES=5, MAX_LOSSES_IN_A_ROW=2))]
     assert names == ["daily_loss", "cool_down", "losing_run"]
 
 
@@ -89,7 +90,7 @@ def world(folder: Path, *changed: Row, signals: dict[str, dict[str, float]], **g
     }
     made = TradingWorld(folder, bars, ny(MONDAY, "04:00"), signals)
     if guards:
-        made.guards = guard_rules(**{"daily_loss": 0.0, "cool_down_minutes": 0, "losses_in_a_row": 0} | guards)
+        made.guards = guard_rules(EntrySettings(**{"MAX_DAILY_LOSS_PCT": 0.0, **guards}))
         made.start()
     made.trader.take_up()
     made.trader.rebalance(made.session)
@@ -103,7 +104,7 @@ FALLS = (("10:33", 10.0, 10.0, 9.5, 9.5), ("10:34", 10.0, 10.0, 10.0, 10.0))
 
 def test_stopped_out_stock_is_not_bought_during_its_cool_down(tmp_path: Path) -> None:
     signals = {"10:31": {"AAA": 0.8}, "10:40": {"AAA": 0.8}, "11:10": {"AAA": 0.8}}
-    here = world(tmp_path, *FALLS, signals=signals, cool_down_minutes=30)
+    here = world(tmp_path, *FALLS, signals=signals, COOL_DOWN_MINUTES=30)
     here.minutes("10:31", "11:12")
     assert [event["rule"] for event in here.events("not_bought")] == ["cool_down"]
     assert [trade.exit_reason for trade in here.log.trades] == ["STOP_LOSS", None]
@@ -111,7 +112,7 @@ def test_stopped_out_stock_is_not_bought_during_its_cool_down(tmp_path: Path) ->
 
 def test_daily_loss_stops_entries_and_keeps_managing_positions(tmp_path: Path) -> None:
     signals = {"10:31": {"AAA": 0.8, "BBB": 0.7}, "10:40": {"AAA": 0.8}}
-    here = world(tmp_path, *FALLS, signals=signals, daily_loss=0.000005)  # 50 cents of $100,000
+    here = world(tmp_path, *FALLS, signals=signals, MAX_DAILY_LOSS_PCT=0.000005)  # 50 cents of $100,000
     here.minutes("10:31", "10:45")
     assert [event["rule"] for event in here.events("not_bought")] == ["daily_loss"]
     assert here.held("BBB") == 5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from rich.table import Table
 
-from trading.app.retrain import trainer_at_work, training_settings
+from trading.app.retrain import learning_settings, trainer_at_work
 from trading.backtest.figures import figures, verdict
 from trading.backtest.simulated_trades import AccountRules, by_session, evolution, measured_trades
 from trading.backtest.walk_forward import Progress, Variant, Walk, taught_labels, walk
@@ -18,14 +18,13 @@ from trading.backtest.workers import Backend, workers
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.files import write_bytes, write_json
 from trading.base.progress import progress_bars
-from trading.dataset.build import exit_rules
 from trading.dataset.dataset import Dataset, Rows
-from trading.learning.fitting import Kind, TrainingSettings, fit, probabilities, thin
+from trading.dataset.manifest import LabelRules
+from trading.learning.fitting import LearningSettings, fit, probabilities, thin
 from trading.learning.metrics import at_threshold, number, ranking
 from trading.market.bars import MINUTE_NS
 from trading.models.checks import library_versions
 from trading.reports.page import html, interval, per_cent, plain, share
-from trading.rules.entry import Sizing
 
 if TYPE_CHECKING:
     import argparse
@@ -36,13 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from config import Settings
+    from config import FeatureSet, ModelKind, Settings
     from trading.base.market_folders import MarketId
-    from trading.features.sets import FeatureSet
     from trading.learning.session_statistics import Figures
-    from trading.rules.exits import ExitRules
 
-KINDS: Final[tuple[Kind, ...]] = ("random_forest", "gradient_boosting")
+KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")
 FEATURE_SETS: Final[tuple[FeatureSet, ...]] = ("document", "relative")
 LABEL_MIN_PROFITS: Final = (0.0, 0.002, 0.005)
 """The axes of a comparison: kinds of model, columns to learn from, and what is taught as won (fraction after cost)."""
@@ -65,10 +62,9 @@ class Request:
     data_dir: Path
     models_dir: Path
     market: MarketId
-    training: TrainingSettings
+    learning: LearningSettings
     variants: Sequence[Variant]
     window: int
-    exits: ExitRules
     account: AccountRules
     calibrated: bool
     now: datetime
@@ -114,13 +110,13 @@ def compare_command(request: Request, progress: Progress) -> tuple[dict[str, Any
     rows, left_out = in_common({name: _rows(request, dataset, name) for name in names})
     walks = _walks(request, request.variants, rows, progress)
     all_figures = [_figures(request, walked) for walked in walks]
-    cost = request.exits.round_trip_cost
-    differences = compared(walks, all_figures, min_confidence=request.account.min_confidence, cost=cost)
+    cost = request.account.exits.ROUND_TRIP_COST
+    differences = compared(walks, all_figures, min_confidence=request.account.prediction.MIN_CONFIDENCE, cost=cost)
     found = {**_about(request), "left_out": left_out, "variants": all_figures, "differences": differences}
     return found, _written(request, "comparison", found, html(comparison_page(found)))
 
 
-def variants(kind: Kind, feature_set: FeatureSet, label_min_profit: float) -> list[Variant]:
+def variants(kind: ModelKind, feature_set: FeatureSet, label_min_profit: float) -> list[Variant]:
     """Every way to learn that `--compare` knows, the one of the settings first: every set of features with every kind
     of model, and, of the settings' own, every least profit that counts as won."""
     kinds = sorted(KINDS, key=lambda one: one != kind)
@@ -132,7 +128,9 @@ def variants(kind: Kind, feature_set: FeatureSet, label_min_profit: float) -> li
 
 def _rows(request: Request, dataset: Dataset, feature_set: FeatureSet) -> Rows:
     """Rows made of `data/bars/`, whatever set and labels `data/` holds; any profit after cost is their label."""
-    return dataset.make(replace(request.exits, label_min_profit=0.0), feature_set, until=request.now)
+    return dataset.make(
+        replace(LabelRules.of(request.account.exits), label_min_profit=0.0), feature_set, until=request.now
+    )
 
 
 def in_common(rows: Mapping[FeatureSet, Rows]) -> tuple[dict[FeatureSet, Rows], dict[FeatureSet, int]]:
@@ -160,13 +158,15 @@ def _walks(
 ) -> list[Walk]:
     with workers(request.backend, request.scheduler) as at:
         return [
-            walk(rows[one.feature_set], one, request.training, window=request.window, at=at, progress=progress)
+            walk(rows[one.feature_set], one, request.learning, window=request.window, at=at, progress=progress)
             for one in variants
         ]
 
 
 def _figures(request: Request, walked: Walk) -> Figures:
-    return figures(walked, min_confidence=request.account.min_confidence, cost=request.exits.round_trip_cost)
+    return figures(
+        walked, min_confidence=request.account.prediction.MIN_CONFIDENCE, cost=request.account.exits.ROUND_TRIP_COST
+    )
 
 
 def _about(request: Request) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _about(request: Request) -> dict[str, Any]:
         "format": 1,
         "at": request.now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
         "market": asdict(request.market),
-        "settings": asdict(request.training),
+        "settings": request.learning.by_name(),
         "versions": library_versions(),
     }
 
@@ -197,7 +197,6 @@ def _add_trades(found: dict[str, Any], request: Request, walked: Walk, rows: Row
         rows.symbols,
         lambda symbol: read_bars_file(dataset.bars_path(symbol)),
         dataset.calendar,
-        request.exits,
         request.account,
     )
     equity = request.account.equity
@@ -211,19 +210,19 @@ def _newest(rows: Rows, window: int) -> Rows:
     return rows.take(rows.session >= rows.sessions[-window:][0])
 
 
-def random_split(rows: Any, settings: TrainingSettings) -> Figures:
+def random_split(rows: Any, settings: LearningSettings) -> Figures:
     """What the same model seems to reach where rows, not sessions, are split: a warning, not a figure.
 
     Every row is as likely to be tested as any other; the training part is thinned as always.
     """
-    random = np.random.default_rng(settings.seed)
+    random = np.random.default_rng(settings.training.SEED)
     tested = random.random(len(rows.label)) < TESTED
-    fitted = ~tested & thin(rows.symbol, rows.session, settings.every_nth_row)
+    fitted = ~tested & thin(rows.symbol, rows.session, settings.training.TRAIN_EVERY_NTH_ROW)
     taught = taught_labels(rows.outcome, rows.label, settings)
-    p = probabilities(*fit(rows.X[fitted], taught[fitted], settings), rows.X[tested])
+    p = probabilities(*fit(rows.X[fitted], taught[fitted], settings.training), rows.X[tested])
     y, outcome = rows.label[tested], rows.outcome[tested]
-    half = at_threshold(p, y, outcome, 0.5, settings.round_trip_cost)
-    sure = at_threshold(p, y, outcome, settings.min_confidence, settings.round_trip_cost)
+    half = at_threshold(p, y, outcome, 0.5, settings.exits.ROUND_TRIP_COST)
+    sure = at_threshold(p, y, outcome, settings.prediction.MIN_CONFIDENCE, settings.exits.ROUND_TRIP_COST)
     return {
         **ranking(p, y),
         **{name: half[name] for name in ("accuracy", "precision", "recall")},
@@ -317,7 +316,10 @@ def _say(console: Console, lines: list[str], found: dict[str, Any], page: Path) 
 def walk_forward(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """--walk-forward, --compare."""
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    with trainer_at_work(settings.DATA_DIR, settings.MODELS_DIR, settings, say, as_bars=True) as (_, market):
+    with trainer_at_work(settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings, say, as_bars=True) as (
+        _,
+        market,
+    ):
         pass  # what is wrong with the folders is said now; nobody is kept out of them for the minutes that it takes
     request = _walk_request(options, settings, market, SystemClock().now())
     run = compare_command if options.compare else walk_forward_command
@@ -329,24 +331,22 @@ def walk_forward(options: argparse.Namespace, settings: Settings, console: Conso
 
 
 def _walk_request(options: argparse.Namespace, settings: Settings, market: MarketId, now: datetime) -> Request:
-    training = training_settings(settings)
+    training = settings.training
     return Request(
-        data_dir=settings.DATA_DIR,
-        models_dir=settings.MODELS_DIR,
+        data_dir=settings.folders.DATA_DIR,
+        models_dir=settings.folders.MODELS_DIR,
         market=market,
-        training=training,
-        variants=variants(training.kind, training.feature_set, training.label_min_profit),
-        window=settings.HISTORY_DAYS,
-        exits=exit_rules(settings),
+        learning=learning_settings(settings),
+        variants=variants(training.MODEL_KIND, training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT),
+        window=settings.data.HISTORY_DAYS,
         account=AccountRules(
-            min_confidence=settings.MIN_CONFIDENCE,
-            equity=Decimal(repr(settings.PAPER_CASH)),
-            size=Sizing(settings.RISK_PER_TRADE, settings.MAX_POSITION_SIZE),
-            max_open=settings.MAX_OPEN_POSITIONS,
-            min_price=settings.MIN_PRICE,
-            max_price=settings.MAX_PRICE,
+            equity=Decimal(repr(settings.exchange.PAPER_CASH)),
+            prediction=settings.prediction,
+            data=settings.data,
+            entry=settings.entry,
+            exits=settings.exits,
         ),
-        calibrated=settings.CONFIDENCE == "calibrated",
+        calibrated=settings.prediction.CONFIDENCE == "calibrated",
         now=now,
         backend=options.backend,
         scheduler=options.scheduler,

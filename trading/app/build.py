@@ -14,6 +14,7 @@ from trading.base.errors import UserError
 from trading.base.progress import progress_bars
 from trading.broker.client import connect
 from trading.dataset.build import build, rebuild
+from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def choose_source(args: argparse.Namespace, settings: Settings, calendar: Market
         from trading.market.yahoo import YahooSource
 
         return YahooSource(), datetime.now(UTC)
-    keys = settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY
-    if keys[0] is None or keys[1] is None:
+    keys = settings.broker.keys
+    if keys is None:
         raise UserError(
             "no Alpaca keys: set APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env, or use --source yfinance (no key "
             "needed), or --bars DIR (recorded bars)"
         )
-    clients = connect(settings, (keys[0].get_secret_value(), keys[1].get_secret_value()), SystemClock())
-    return AlpacaSource(clients, settings.DATA_FEED), datetime.now(UTC)
+    clients = connect(settings.broker, keys, SystemClock())
+    return AlpacaSource(clients, settings.data.DATA_FEED), datetime.now(UTC)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,14 +57,25 @@ def run(args: argparse.Namespace) -> int:
         args.env_file or PROJECT / ".env", HISTORY_DAYS=args.days, TOP_STOCKS=args.top, DATA_DIR=args.data_dir
     )
     calendar = new_york_calendar()
-    if not (settings.has_keys or args.source or args.bars or args.symbols):
+    rules, features = LabelRules.of(settings.exits), settings.training.FEATURE_SET
+    if not (settings.broker.keys or args.source or args.bars or args.symbols):
         with progress_bars(Console(stderr=True)) as progress:
-            done = rebuild(settings, calendar, settings.DATA_DIR, progress)
+            done = rebuild(rules, features, calendar, settings.folders.DATA_DIR, progress)
         if done is not None:
             print(done)
             return 0
     source, now = choose_source(args, settings, calendar)
     with progress_bars(Console(stderr=True)) as progress:
-        report = build(source, settings, now, calendar, settings.DATA_DIR, symbols=args.symbols, progress=progress)
+        report = build(
+            source,
+            settings.data,
+            rules,
+            features,
+            now,
+            calendar,
+            settings.folders.DATA_DIR,
+            symbols=args.symbols,
+            progress=progress,
+        )
     print(report.summary())
     return 0

@@ -9,6 +9,7 @@ from trading.base.errors import ModelError, UserError
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
+from trading.dataset.manifest import LabelRules
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
 from trading.models.predictor import Predictor
@@ -71,7 +72,7 @@ class Learning:
         return self._train(champion)
 
     def _store(self) -> ModelStore:
-        return ModelStore(self._settings.MODELS_DIR, self._settings.FEATURE_SET)
+        return ModelStore(self._settings.folders.MODELS_DIR, self._settings.training.FEATURE_SET)
 
     def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
         """An empty store for the bars of a session, with volume profiles if the features need them.
@@ -79,7 +80,8 @@ class Learning:
         Missing bars of the session before are fetched first, unless the market is open.  A stock without a profile
         gets no signal on that day, and the audit log says so.
         """
-        dataset, feature_set = Dataset(self._settings.DATA_DIR, self._calendar), self._settings.FEATURE_SET
+        folder, feature_set = self._settings.folders.DATA_DIR, self._settings.training.FEATURE_SET
+        dataset = Dataset(folder, self._calendar)
         reason = "data/ has no bars of these stocks in the session before, so their usual volume is unknown"
         try:
             if feature_set != "document":
@@ -120,7 +122,7 @@ class Learning:
                 raise  # a defect: the scheduler writes its traceback down, and the run ends with 1
             return
         if model.in_service:
-            trader.predictor = Predictor(model, self._settings)
+            trader.predictor = Predictor(model, self._settings.prediction)
         self._journal.event(
             "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
         )
@@ -136,7 +138,7 @@ class Learning:
         except ModelError:
             return  # the one that serves was good when it was loaded
         if model.timestamp == choice.timestamp:
-            trader.predictor = Predictor(model, self._settings)
+            trader.predictor = Predictor(model, self._settings.prediction)
             self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")
 
     def _trainer_says(self, line: str) -> None:
@@ -151,10 +153,12 @@ class Learning:
         with progress_bars(self._console) as progress:
             report = build(
                 self._source,
-                self._settings,
+                self._settings.data,
+                LabelRules.of(self._settings.exits),
+                self._settings.training.FEATURE_SET,
                 self._world.clock.now(),
                 self._calendar,
-                self._settings.DATA_DIR,
+                self._settings.folders.DATA_DIR,
                 universe=self.universe,
                 progress=self._interruptible(progress),
             )
@@ -174,8 +178,8 @@ class Learning:
     def _train(self, champion: LoadedModel | None) -> LoadedModel:
         with progress_bars(self._console) as progress:
             model, decision = retrain(
-                self._settings.DATA_DIR,
-                self._settings.MODELS_DIR,
+                self._settings.folders.DATA_DIR,
+                self._settings.folders.MODELS_DIR,
                 self._settings,
                 self._world.clock.now(),
                 champion=champion,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from datetime import datetime
 
-    from trading.features.sets import FeatureSet
+    from config import FeatureSet
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,17 +38,17 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings(
         **env_file, DATA_DIR=options.data_dir, MODELS_DIR=options.models_dir, LOGS_DIR=options.logs_dir
     )
-    market = market_of(settings.MODELS_DIR)
-    store = ModelStore(settings.MODELS_DIR, settings.FEATURE_SET)
+    market = market_of(settings.folders.MODELS_DIR)
+    store = ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET)
     model = store.newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
-    dataset = Dataset(settings.DATA_DIR)
+    dataset = Dataset(settings.folders.DATA_DIR)
     clock = SystemClock()
-    if settings.has_keys:
+    if settings.broker.keys:
         bars, now = _from_alpaca(settings, dataset, options.symbols, clock.now())
     else:
-        bars, now = _from_data(dataset, options.symbols, settings.FEATURE_SET)
-    predictions = Predictor(model, settings).predict(bars.windows(), now)
-    journal = Journal(settings.LOGS_DIR, clock)
+        bars, now = _from_data(dataset, options.symbols, settings.training.FEATURE_SET)
+    predictions = Predictor(model, settings.prediction).predict(bars.windows(), now)
+    journal = Journal(settings.folders.LOGS_DIR, clock)
     journal.predictions([prediction.as_json() for prediction in predictions])
     journal.close()
     if options.json:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     missing = set(bars.symbols) - {prediction.symbol for prediction in predictions}
     if missing:
         why = "fewer than 20 bars in the session"
-        if settings.FEATURE_SET == "relative":
+        if settings.training.FEATURE_SET == "relative":
             why += ", or no bars in data/ of the session before it"
         print(f"no prediction, {why}: {', '.join(sorted(missing))}", file=sys.stderr)
     if journal.fault:
@@ -70,16 +70,16 @@ def run(options: argparse.Namespace) -> int:
 def _from_alpaca(
     settings: Settings, dataset: Dataset, symbols: list[str] | None, now: datetime
 ) -> tuple[SessionBars, datetime]:
-    assert settings.APCA_API_KEY_ID is not None and settings.APCA_API_SECRET_KEY is not None
-    keys = (settings.APCA_API_KEY_ID.get_secret_value(), settings.APCA_API_SECRET_KEY.get_secret_value())
-    clients = connect(settings, keys, SystemClock())
+    keys = settings.broker.keys
+    assert keys is not None
+    clients = connect(settings.broker, keys, SystemClock())
     calendar = new_york_calendar()
     session = calendar.current_or_next(now)
     if session.open > now:
         session = calendar.preceding(session.date)
     chosen = symbols or newest_universe(dataset.folder).symbols
-    bars = session_bars(dataset, session, chosen, settings.FEATURE_SET)
-    market_data(lambda: fetch(clients.data, bars, now, settings.DATA_FEED))
+    bars = session_bars(dataset, session, chosen, settings.training.FEATURE_SET)
+    market_data(lambda: fetch(clients.data, bars, now, settings.data.DATA_FEED))
     return bars, now
 
 
@@ -113,4 +113,6 @@ def _print_table(
         stale = " (stale)" if p.stale else ""
         table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
     standard_output().print(table)
-    print(f"{len(signals(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.MIN_CONFIDENCE:g}")
+    print(
+        f"{len(signals(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.prediction.MIN_CONFIDENCE:g}"
+    )

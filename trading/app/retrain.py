@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from trading.base.errors import ModelError, UserError
 from trading.base.market_folders import MarketId, claim, lock, market_of
-from trading.dataset.build import exit_rules
 from trading.dataset.dataset import Dataset
+from trading.dataset.manifest import LabelRules
 from trading.features.sets import COLUMNS
+from trading.learning.fitting import LearningSettings
 from trading.learning.past_trades import past_trades, taught
-from trading.learning.train import Champion, Decision, Progress, TrainingSettings, train
+from trading.learning.train import Champion, Decision, Progress, train
 from trading.models.admin import begin_training, cut_short, end_training, prune
 from trading.models.store import LoadedModel, ModelStore
 from trading.reports.training import TrainingReport
@@ -27,29 +28,9 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def training_settings(settings: Settings) -> TrainingSettings:
-    """The numbers of a training run, from the settings of the system."""
-    return TrainingSettings(
-        kind=settings.MODEL_KIND,
-        test_size=settings.TEST_SIZE,
-        n_estimators=settings.N_ESTIMATORS,
-        every_nth_row=settings.TRAIN_EVERY_NTH_ROW,
-        forest_min_samples_leaf=settings.FOREST_MIN_SAMPLES_LEAF,
-        forest_max_samples=settings.FOREST_MAX_SAMPLES,
-        forest_max_features=settings.FOREST_MAX_FEATURES,
-        forest_max_depth=settings.FOREST_MAX_DEPTH,
-        boosting_learning_rate=settings.BOOSTING_LEARNING_RATE,
-        boosting_max_leaf_nodes=settings.BOOSTING_MAX_LEAF_NODES,
-        boosting_min_samples_leaf=settings.BOOSTING_MIN_SAMPLES_LEAF,
-        promotion_tolerance=settings.PROMOTION_TOLERANCE,
-        promotion_outcome_tolerance=settings.PROMOTION_OUTCOME_TOLERANCE,
-        past_trade_weight=settings.PAST_TRADE_WEIGHT,
-        seed=settings.SEED,
-        min_confidence=settings.MIN_CONFIDENCE,
-        round_trip_cost=settings.ROUND_TRIP_COST,
-        feature_set=settings.FEATURE_SET,
-        label_min_profit=settings.LABEL_MIN_PROFIT,
-    )
+def learning_settings(settings: Settings) -> LearningSettings:
+    """The sections that a training needs."""
+    return LearningSettings(settings.training, settings.exits, settings.prediction)
 
 
 def retrain(
@@ -91,11 +72,11 @@ def trainer_at_work(
     `as_bars`: only the bars of the data are used, whatever rules its rows were made with.
     """
     manifest = Dataset(data_dir).manifest
-    if not as_bars and manifest.rules != exit_rules(settings):
+    if not as_bars and manifest.rules != LabelRules.of(settings.exits):
         raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
-    if not as_bars and manifest.features != COLUMNS[settings.FEATURE_SET]:
+    if not as_bars and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
         raise UserError(
-            f"{data_dir}: its rows are not of FEATURE_SET={settings.FEATURE_SET}; run python build_dataset.py"
+            f"{data_dir}: its rows are not of FEATURE_SET={settings.training.FEATURE_SET}; run python build_dataset.py"
         )
     market = market_of(data_dir)
     if market is None:
@@ -104,7 +85,7 @@ def trainer_at_work(
     try:
         if said := claim(models_dir, market):
             say(said)
-        store = ModelStore(models_dir, settings.FEATURE_SET)
+        store = ModelStore(models_dir, settings.training.FEATURE_SET)
         store.prepare()
         yield store, market
     finally:
@@ -126,20 +107,20 @@ def retrain_locked(
     begin_training(store.folder, now)
     try:
         progress("loading the data", 0, 0)
-        rows = Dataset(data_dir).load(until=now, sessions=settings.HISTORY_DAYS)
-        training = training_settings(settings)
+        rows = Dataset(data_dir).load(until=now, sessions=settings.data.HISTORY_DAYS)
+        learning = learning_settings(settings)
         rows, entered = taught(
             rows,
-            past_trades(settings.LOGS_DIR, market.slug, now, training.feature_set),
-            training.past_trade_weight,
-            training.round_trip_cost + training.label_min_profit,
+            past_trades(settings.folders.LOGS_DIR, market.slug, now, settings.training.FEATURE_SET),
+            settings.training.PAST_TRADE_WEIGHT,
+            learning.won_above_pct,
         )
-        page = TrainingReport(training)
-        watch = {"observe": page.observe} if settings.TRAINING_REPORT else {}
-        trained = train(rows, training, champion, progress, **watch)
+        page = TrainingReport(learning)
+        watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
+        trained = train(rows, learning, champion, progress, **watch)
         trained = replace(trained, about={**trained.about, "past_trades": entered})
         model = store.publish(trained, now=now, market=market)
-        if settings.TRAINING_REPORT:
+        if settings.training.TRAINING_REPORT:
             _write_report(page, store.folder, model, say)
     finally:
         end_training(store.folder)
@@ -158,23 +139,23 @@ def _prune(
     store: ModelStore, market: MarketId, settings: Settings, now: datetime, model: LoadedModel, say: Say
 ) -> None:
     try:
-        gone = prune(store, settings.KEEP_MODELS, now, market, model.timestamp)
+        gone = prune(store, settings.training.KEEP_MODELS, now, market, model.timestamp)
         for timestamp in gone:
             (store.folder / f"report_{timestamp}.html").unlink(missing_ok=True)
     except OSError as error:  # the new model is published all the same
         say(f"old models could not be removed: {error}")
         return
     if gone:
-        say(f"removed {len(gone)} old model(s), the newest {settings.KEEP_MODELS} are kept: {', '.join(gone)}")
+        say(f"removed {len(gone)} old model(s), the newest {settings.training.KEEP_MODELS} are kept: {', '.join(gone)}")
 
 
 def model_in_service(
     settings: Settings, market: MarketId, now: datetime, warn: Say = lambda line: None
 ) -> LoadedModel | None:
     """The model that a new one of `now` has to stand up to, of whatever features where FEATURE_SET has none."""
-    for feature_set in (settings.FEATURE_SET, None):
+    for feature_set in (settings.training.FEATURE_SET, None):
         try:
-            return ModelStore(settings.MODELS_DIR, feature_set).newest(now=now, market=market, warn=warn)
+            return ModelStore(settings.folders.MODELS_DIR, feature_set).newest(now=now, market=market, warn=warn)
         except ModelError:
             warn = lambda line: None  # noqa: E731 - the same models again
     return None  # the first model, or one in place of models that cannot be used: the warnings say why

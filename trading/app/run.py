@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from config import Settings, load_settings
+from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.nightly import Learning
 from trading.app.signals import Stops
@@ -15,7 +15,7 @@ from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
 from trading.broker.client import Broker, Unclear
-from trading.dataset.build import exit_rules, pick_universe, write_universe
+from trading.dataset.build import pick_universe, write_universe
 from trading.execution.control_files import Controls
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
@@ -26,7 +26,7 @@ from trading.models.predictor import Predictor
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
-from trading.rules.entry import Sizing, document_rules
+from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.schedule.scheduler import Callbacks, MarketScheduler
 
@@ -47,10 +47,10 @@ def trade(options: argparse.Namespace) -> int:
     cli.log_errors()
     console = Output()
     calendar = new_york_calendar()
-    held = lock(settings.LOGS_DIR, "trader")
+    held = lock(settings.folders.LOGS_DIR, "trader")
     try:
         opening = choose(options, settings, calendar)
-        ours = (settings.DATA_DIR, settings.MODELS_DIR, settings.LOGS_DIR)
+        ours = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
         for folder in ours:
             check_folder(folder)
         for folder in ours:
@@ -75,9 +75,9 @@ class Run:
         self.console = console
         self.view = View(console, world.market.description)
         self.broker = Broker(world.clients)
-        self.source: Source = AlpacaSource(world.clients, settings.DATA_FEED, world.market)
-        self.log = TradeLog(settings.LOGS_DIR)
-        self.journal: Journal = Journal(settings.LOGS_DIR, world.clock, self.view.event)
+        self.source: Source = AlpacaSource(world.clients, settings.data.DATA_FEED, world.market)
+        self.log = TradeLog(settings.folders.LOGS_DIR)
+        self.journal: Journal = Journal(settings.folders.LOGS_DIR, world.clock, self.view.event)
         self.stops = Stops()
         self.since = world.clock.now()
         self.learning = Learning(world, settings, calendar, self.source, console, self.journal, self.stops)
@@ -145,25 +145,18 @@ class Run:
     def _pass_the_evening(self) -> None:
         """A new exchange begins at the hour of the retrain: the model is there, so that retrain is behind us."""
         clock = self.world.clock
-        if clock.simulated and not (self.settings.LOGS_DIR / MARKS_FILE).exists():
+        if clock.simulated and not (self.settings.folders.LOGS_DIR / MARKS_FILE).exists():
             clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self, model: LoadedModel) -> Any:
         s = self.settings
-        sizing = Sizing(s.RISK_PER_TRADE, s.MAX_POSITION_SIZE)
         policy = EntryPolicy(
-            rules=(
-                *document_rules(s.MIN_CONFIDENCE, s.MIN_PRICE, s.MAX_PRICE, s.MAX_OPEN_POSITIONS, sizing),
-                *guard_rules(
-                    daily_loss=s.MAX_DAILY_LOSS_PCT,
-                    cool_down_minutes=s.COOL_DOWN_MINUTES,
-                    losses_in_a_row=s.MAX_LOSSES_IN_A_ROW,
-                ),
-            ),
-            sizing=sizing,
-            exits=exit_rules(s),
-            spread_of=partial(spread_of, self.world.clients.data, feed=s.DATA_FEED) if s.MAX_SPREAD_PCT else None,
-            widest_spread=s.MAX_SPREAD_PCT,
+            rules=(*document_rules(s.prediction, s.data, s.entry), *guard_rules(s.entry)),
+            entry=s.entry,
+            exits=s.exits,
+            spread_of=partial(spread_of, self.world.clients.data, feed=s.data.DATA_FEED)
+            if s.entry.MAX_SPREAD_PCT
+            else None,
         )
         self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
         return Trader(
@@ -174,20 +167,20 @@ class Run:
             self.calendar,
             policy,
             market=self.world.market.slug,
-            predictor=Predictor(model, s),
-            fetch=partial(fetch, self.world.clients.data, feed=s.DATA_FEED),
+            predictor=Predictor(model, s.prediction),
+            fetch=partial(fetch, self.world.clients.data, feed=s.data.DATA_FEED),
             universe=self._universe,
             bars_of=self.learning.session_bars,
-            controls=Controls(s.CONTROL_DIR),
+            controls=Controls(s.folders.CONTROL_DIR),
         )
 
     def _universe(self, session: Session) -> list[str]:
         """The most active stocks in the price band, picked once a day and written down with the date."""
         started = any(event["event"] == "day_started" for event in self.journal.events_of(session.date))
-        universe = read_universe(self.settings.DATA_DIR, session.date) if started else None
+        universe = read_universe(self.settings.folders.DATA_DIR, session.date) if started else None
         if universe is None:
-            universe = pick_universe(self.source, self.settings, self.world.clock.now(), None)
-            write_universe(self.settings.DATA_DIR, universe, self.source.feed)
+            universe = pick_universe(self.source, self.settings.data, self.world.clock.now(), None)
+            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed)
         self.learning.universe = universe
         return universe.symbols
 
@@ -203,10 +196,10 @@ class Run:
                 opened=trader.opened,
                 closed=trader.closed,
             ),
-            rebalance_time=s.REBALANCE_TIME,
-            retrain_time=s.RETRAIN_TIME,
-            tick_second=s.TICK_SECOND,
-            marks=s.LOGS_DIR / MARKS_FILE,
+            rebalance_time=s.schedule.REBALANCE_TIME,
+            retrain_time=s.schedule.RETRAIN_TIME,
+            tick_second=s.schedule.TICK_SECOND,
+            marks=s.folders.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
             stop_after=self.world.sessions,
         )
@@ -241,7 +234,7 @@ class Run:
         self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])
         self.journal.close()
         summary(self.log, self.since, self.console)
-        folders = {name: getattr(self.settings, f"{name.upper()}_DIR") for name in ("logs", "data", "models")}
+        folders = {name: getattr(self.settings.folders, f"{name.upper()}_DIR") for name in ("logs", "data", "models")}
         for line in (*lines, equity, *whereabouts(folders)):
             if line:
                 self.console.say(line)
@@ -250,6 +243,6 @@ class Run:
 
 
 def _public(settings: Settings) -> dict[str, Any]:
-    """The settings without the keys and without paths."""
-    values = settings.model_dump(mode="json", exclude={"APCA_API_KEY_ID", "APCA_API_SECRET_KEY"})
-    return {name: value for name, value in values.items() if not name.endswith("_DIR")}
+    """The settings by name, ready for JSON, without keys and paths."""
+    sections = settings.model_dump(mode="json", exclude={"folders": True}).values()
+    return {name: value for section in sections for name, value in section.items() if name not in SECRETS}

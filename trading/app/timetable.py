@@ -38,7 +38,7 @@ def timetable_row(day: date, calendar: MarketCalendar, times: Times, flatten_min
 def run(arguments: argparse.Namespace) -> int:
     """Print the timetable; returns the exit code."""
     settings = load_settings(**({"env_file": arguments.env_file} if arguments.env_file else {}))
-    times = Times(settings.REBALANCE_TIME, settings.RETRAIN_TIME, settings.TICK_SECOND)
+    times = Times(settings.schedule.REBALANCE_TIME, settings.schedule.RETRAIN_TIME, settings.schedule.TICK_SECOND)
     calendar = new_york_calendar()
     first = arguments.date or SystemClock().now().astimezone(NEW_YORK).date()
     days = calendar.days(first, arguments.days)
@@ -46,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     for heading in ("date", "day", "kind", "rebalance", "open", "1st tick", "flatten", "close", "ticks", "retrain"):
         table.add_column(heading, justify="right" if heading == "ticks" else "left", no_wrap=True)
     for day in days:
-        table.add_row(*timetable_row(day, calendar, times, settings.FLATTEN_MINUTES_BEFORE_CLOSE))
+        table.add_row(*timetable_row(day, calendar, times, settings.exits.FLATTEN_MINUTES_BEFORE_CLOSE))
     standard_output().print(table)
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings, load_settings
 from trading.app.backtest import walk_forward
-from trading.app.retrain import model_in_service, retrain_locked, trainer_at_work
+from trading.app.retrain import learning_settings, model_in_service, retrain_locked, trainer_at_work
 from trading.backtest.workers import Backend, workers
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.audit:
         from trading.audit.command import run_audit
 
-        return run_audit(settings, console)
+        return run_audit(settings.folders, learning_settings(settings), console)
     if options.list or options.rollback or options.use:
         return _administer(options, settings, console)
     if options.walk_forward or options.compare:
@@ -55,11 +55,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _administer(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """--list, --rollback, --use."""
-    store, market = ModelStore(settings.MODELS_DIR, settings.FEATURE_SET), market_of(settings.MODELS_DIR)
+    store, market = (
+        ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET),
+        market_of(settings.folders.MODELS_DIR),
+    )
     if options.list:
         list_models(store, market, console, _warn)
         return 0
-    held = lock(settings.MODELS_DIR, "trainer")
+    held = lock(settings.folders.MODELS_DIR, "trainer")
     try:
         if said := cut_short(store, market):
             print(said)
@@ -81,14 +84,14 @@ def _train_and_report(settings: Settings, console: Console, backend: Backend, sc
     now = SystemClock().now()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with (
-        trainer_at_work(settings.DATA_DIR, settings.MODELS_DIR, settings, say) as (store, market),
+        trainer_at_work(settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings, say) as (store, market),
         progress_bars(console) as progress,
     ):
         champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
         show = partial(_show, progress)
         with _said_when_it_fails(champion), workers(backend, scheduler) as at, at.spread():
-            model, _ = retrain_locked(store, market, settings.DATA_DIR, settings, now, champion, show, say)
-    report(model, settings.MODELS_DIR, console)
+            model, _ = retrain_locked(store, market, settings.folders.DATA_DIR, settings, now, champion, show, say)
+    report(model, settings.folders.MODELS_DIR, console)
     return 0
 
 

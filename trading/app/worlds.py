@@ -81,7 +81,7 @@ def choose(options: argparse.Namespace, settings: Settings, calendar: MarketCale
         UserError: they contradict each other, or the bars do not hold what is asked for.
     """
     replay = options.bars is not None or options.start is not None
-    broker = options.broker or ("alpaca" if settings.has_keys and not replay else "embedded")
+    broker = options.broker or ("alpaca" if settings.broker.keys and not replay else "embedded")
     if broker == "alpaca":
         if replay:
             raise UserError("--bars and --start replay the past on the embedded exchange: leave --broker alpaca out")
@@ -93,21 +93,21 @@ class OnAlpaca:
     """Alpaca paper, or a paper exchange that listens on loopback, on the wall's clock."""
 
     def __init__(self, settings: Settings, sessions: int | None) -> None:
-        if settings.APCA_API_KEY_ID is None or settings.APCA_API_SECRET_KEY is None:
+        if settings.broker.keys is None:
             raise BrokerError(
                 "--broker alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env or the environment; "
                 "leave --broker out to trade on the embedded exchange"
             )
-        allowed_origin(settings.APCA_API_BASE_URL)
+        allowed_origin(settings.broker.APCA_API_BASE_URL)
         self._settings = settings
-        self._keys = (settings.APCA_API_KEY_ID.get_secret_value(), settings.APCA_API_SECRET_KEY.get_secret_value())
+        self._keys = settings.broker.keys
         self._sessions = sessions
-        self.market = MarketId(f"alpaca-{settings.DATA_FEED}", f"Alpaca, feed {settings.DATA_FEED}")
+        self.market = MarketId(f"alpaca-{settings.data.DATA_FEED}", f"Alpaca, feed {settings.data.DATA_FEED}")
 
     def open(self) -> World:
         clock = SystemClock()
-        clients = connect(self._settings, self._keys, clock)
-        said = f"a paper account at {self._settings.APCA_API_BASE_URL}: no real money"
+        clients = connect(self._settings.broker, self._keys, clock)
+        said = f"a paper account at {self._settings.broker.APCA_API_BASE_URL}: no real money"
         return World(clock, clients, self.market, said, self._sessions)
 
 
@@ -136,22 +136,22 @@ class Embedded:
         from paper_exchange import PaperExchange, WsgiAdapter
         from paper_exchange.account.store import StateError, stored_instant
 
-        logs = self._settings.LOGS_DIR
+        logs = self._settings.folders.LOGS_DIR
         if self._anew:
             set_aside(logs)
-        evening = at(self._calendar.preceding(self._first.date).date, self._settings.RETRAIN_TIME)
+        evening = at(self._calendar.preceding(self._first.date).date, self._settings.schedule.RETRAIN_TIME)
         try:
             resumed = stored_instant(logs / STATE_FILE)
             clock = SimulatedClock(resumed or evening)
             exchange = PaperExchange(
                 self._market,
                 clock.now,
-                cash=Decimal(str(self._settings.PAPER_CASH)),
+                cash=Decimal(str(self._settings.exchange.PAPER_CASH)),
                 state_path=logs / STATE_FILE,
             )
         except StateError as error:
             raise UserError(f"{error}; or move {logs} away to begin with a new account") from None
-        settings = self._settings.model_copy(update={"APCA_API_BASE_URL": "http://127.0.0.1:8765"})
+        settings = self._settings.broker.changed(APCA_API_BASE_URL="http://127.0.0.1:8765")
         clients = connect(settings, ("embedded", "embedded"), clock, WsgiAdapter(exchange.app))
         said = (
             f"the embedded paper exchange, simulated clock {'goes on at' if resumed else 'from'} "
@@ -165,7 +165,7 @@ class Embedded:
         try:
             exchange.close()
         except sqlite3.Error as error:
-            path = self._settings.LOGS_DIR / STATE_FILE
+            path = self._settings.folders.LOGS_DIR / STATE_FILE
             raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
 
     def _first_session(self, start: date | None) -> Session:
@@ -173,7 +173,7 @@ class Embedded:
         first, last = self._market.first_session, self._market.last_session
         sessions = self._calendar.between(first, last)
         if start is None:
-            index = len(sessions) - self._sessions if self._anew else self._settings.HISTORY_DAYS
+            index = len(sessions) - self._sessions if self._anew else self._settings.data.HISTORY_DAYS
         else:
             index = self._index_of(start, sessions)
         if index < FEWEST_HISTORY:
@@ -213,8 +213,10 @@ def _recorded(folder: Path) -> tuple[Market, MarketId, tuple[str, ...]]:
 def _generated(settings: Settings) -> tuple[Market, MarketId]:
     from paper_exchange.market.generated import GeneratedMarket
 
-    market = GeneratedMarket(settings.SEED, settings.MARKET_STOCKS, learnability=settings.LEARNABILITY)
-    slug = f"generated-{settings.SEED}-{settings.MARKET_STOCKS}-{settings.LEARNABILITY:g}"
+    market = GeneratedMarket(
+        settings.training.SEED, settings.exchange.MARKET_STOCKS, learnability=settings.exchange.LEARNABILITY
+    )
+    slug = f"generated-{settings.training.SEED}-{settings.exchange.MARKET_STOCKS}-{settings.exchange.LEARNABILITY:g}"
     return market, MarketId(slug, market.description, generated=True)
 
 

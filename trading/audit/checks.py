@@ -14,13 +14,13 @@ from trading.audit.reference_labels import SlowOutcome, slow_bars, slow_outcome
 from trading.base.errors import DataError
 from trading.dataset.rows import SymbolRows, read_rows_file
 from trading.features.document import LOOKBACK_BARS
-from trading.learning.fitting import TrainingSettings
 from trading.market.bars import Bars, join, to_ns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trading.base.calendar import Session
+    from trading.learning.fitting import LearningSettings
 
 Step = Callable[[], None]
 
@@ -40,7 +40,7 @@ class Amount:
 
 
 PURGED_SYMBOLS: Final = 8
-SMALL: Final = TrainingSettings(n_estimators=10, every_nth_row=4, forest_min_samples_leaf=10)
+SMALL: Final = {"N_ESTIMATORS": 10, "TRAIN_EVERY_NTH_ROW": 4, "FOREST_MIN_SAMPLES_LEAF": 10}
 """The training that is repeated with another newest session: what counts is what changes, not how good it is."""
 
 Rng = np.random.Generator
@@ -183,8 +183,8 @@ def _label_session(check: Check, material: Material, symbol: str, session: Sessi
         elif i is None:
             check.hold(False, f"{where}: its outcome is {expected.outcome:.4f}%, yet it has no row")
         else:
-            label = int(expected.outcome > material.rules.won_above)
-            near = abs(expected.outcome - material.rules.won_above) < 1e-9
+            label = int(expected.outcome > material.rules.won_above_pct)
+            near = abs(expected.outcome - material.rules.won_above_pct) < 1e-9
             good = abs(rows.outcome[i] - expected.outcome) < 1e-9 and (near or int(rows.label[i]) == label)
             said = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
             check.hold(good, f"{where}: {said}; the slow version says {expected.outcome:.4f}%, {label}")
@@ -250,7 +250,7 @@ class SplitRows:
     label: NDArray[np.int8]
 
 
-def split(material: Material, test_size: float, every: int, rng: Rng, step: Step) -> Check:
+def split(material: Material, settings: LearningSettings, rng: Rng, step: Step) -> Check:
     """(c) No session and no outcome on both sides; thinning keeps every stock; the newest sessions change nothing."""
     check = Check("split", "no session, outcome or scaling crosses from test to training; thinning keeps every stock")
     rows = material.dataset.load()
@@ -258,7 +258,8 @@ def split(material: Material, test_size: float, every: int, rng: Rng, step: Step
     if len(rows.sessions) < 2:
         check.left_out["fewer than two sessions"] += 1
         return check
-    training, testing = material.pipeline.split(rows.session, test_size)
+    every = settings.training.TRAIN_EVERY_NTH_ROW
+    training, testing = material.pipeline.split(rows.session, settings.training.TEST_SIZE)
     both = np.intersect1d(rows.session[training], rows.session[testing])
     check.hold(not len(both), f"{len(both)} session(s) on both sides, the first {both[:1]}")
     check.hold(bool((training ^ testing).all()), "rows on both sides or on none")
@@ -272,7 +273,7 @@ def split(material: Material, test_size: float, every: int, rng: Rng, step: Step
     lost = [group for group, size in sizes.items() if size >= every and int(group) not in left]
     check.hold(not lost, f"thinning leaves nothing of {len(lost)} stocks' sessions")
     _purged(check, material, rows.session[testing].min(), rng, step)
-    _newest_changes_nothing(check, material, rows, rng, step)
+    _newest_changes_nothing(check, material, rows, settings, rng, step)
     return check
 
 
@@ -292,7 +293,9 @@ def _purged(check: Check, material: Material, first_tested: Any, rng: Rng, step:
         check.hold(same, f"{symbol}: rows of training sessions change with the bars of tested ones")
 
 
-def _newest_changes_nothing(check: Check, material: Material, rows: Any, rng: Rng, step: Step) -> None:
+def _newest_changes_nothing(
+    check: Check, material: Material, rows: Any, settings: LearningSettings, rng: Rng, step: Step
+) -> None:
     """Train twice, the second time with another newest session: the figures of the other test sessions must agree."""
     days = rows.sessions[-10:]
     if len(days) < 4:
@@ -301,7 +304,7 @@ def _newest_changes_nothing(check: Check, material: Material, rows: Any, rng: Rn
     names = rng.choice(len(rows.symbols), min(8, len(rows.symbols)), replace=False)
     few = rows.take(np.isin(rows.session, days) & np.isin(rows.symbol, names))
     newest = few.session == days[-1]
-    settings = replace(SMALL, test_size=2.0 / len(days) + 1e-9, feature_set=material.feature_set)
+    settings = settings.changed(**SMALL, TEST_SIZE=2.0 / len(days) + 1e-9, FEATURE_SET=material.feature_set)
     one = SplitRows(few.symbol, few.session, few.X, few.outcome, few.label)
     other = replace(
         one,

@@ -10,25 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from trading.audit.checks import PURGED_SYMBOLS, Amount, files, labels, live, look_ahead, split
 from trading.audit.data import Check, Material, Pipeline
-from trading.audit.predictions import AS_OF_THE_DAY, Rules, history, published, reasons
+from trading.audit.predictions import Rules, history, published, reasons
 from trading.base.errors import DataError
 from trading.base.files import write_json
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.past_trades import past_trades, taught
-from trading.models.store import ModelStore
+from trading.models.store import ModelStore, recorded_setting
+from trading.rules.exits import won_above_pct
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
+    from config import FolderSettings
     from trading.dataset.manifest import Manifest
+    from trading.learning.fitting import LearningSettings
 
 REPORT: Final = "pipeline_audit.json"
 NAMES: Final = ("files", "look-ahead", "live", "history", "split", "published", "labels")
@@ -36,32 +39,16 @@ NAMES: Final = ("files", "look-ahead", "live", "history", "split", "published", 
 Progress = Callable[[str, int, int], None]
 
 
-class AuditSettings(Protocol):
-    """What the audit needs of the settings; `config.Settings` has it."""
-
-    @property
-    def DATA_DIR(self) -> Path: ...
-    @property
-    def MODELS_DIR(self) -> Path: ...
-    @property
-    def LOGS_DIR(self) -> Path: ...
-    @property
-    def TEST_SIZE(self) -> float: ...
-    @property
-    def TRAIN_EVERY_NTH_ROW(self) -> int: ...
-    @property
-    def SEED(self) -> int: ...
-
-
 def audit(
-    settings: AuditSettings,
+    folders: FolderSettings,
+    settings: LearningSettings,
     pipeline: Pipeline | None = None,
     progress: Progress = lambda what, done, of: None,
     *,
     amount: Amount | None = None,
     only: Collection[str] = NAMES,
 ) -> list[Check]:
-    """Every check, on the folders that `settings` names.
+    """Every check, of the files in `folders`.
 
     Args:
         pipeline: the functions under audit; those of the system if not given.
@@ -72,10 +59,10 @@ def audit(
     Raises:
         DataError: there is no dataset, or a file of it is damaged.
     """
-    dataset = Dataset(settings.DATA_DIR)
+    dataset = Dataset(folders.DATA_DIR)
     material = Material(dataset, pipeline or Pipeline.of(dataset.manifest.feature_set))
-    store = ModelStore(settings.MODELS_DIR)
-    logs = settings.LOGS_DIR
+    store = ModelStore(folders.MODELS_DIR)
+    logs = folders.LOGS_DIR
     days = len(list(logs.glob("predictions_*.jsonl")))
     amount = amount or Amount()
     steps = amount.cuts + amount.sessions + amount.minutes + PURGED_SYMBOLS + 2 + len(material.symbols) + days
@@ -88,15 +75,15 @@ def audit(
         progress("audit", min(done, steps), steps)
 
     def rng(stream: int) -> np.random.Generator:
-        return np.random.default_rng([settings.SEED, stream])
+        return np.random.default_rng([settings.training.SEED, stream])
 
-    rules = Rules(logs, {name: getattr(settings, name) for name in AS_OF_THE_DAY})
+    rules = Rules(logs, settings.prediction.model_dump())
     checks: dict[str, Callable[[], Check]] = {
         "files": lambda: files(material, step),
         "look-ahead": lambda: look_ahead(material, rng(1), step, amount.cuts),
         "live": lambda: live(material, rng(2), step, amount.minutes),
         "history": lambda: history(material, store, logs, rules, step),
-        "split": lambda: split(material, settings.TEST_SIZE, settings.TRAIN_EVERY_NTH_ROW, rng(3), step),
+        "split": lambda: split(material, settings, rng(3), step),
         "published": lambda: published(
             material, store, partial(_rows_of_model, dataset, material.manifest, logs), step
         ),
@@ -117,17 +104,24 @@ def _rows_of_model(dataset: Dataset, manifest: Manifest, logs: Path, metrics: di
     rows = rows.take(np.isin(rows.session, days))
     past = metrics.get("past_trades") or {"entered": 0}
     if past["entered"]:
-        at, numbers = datetime.fromisoformat(metrics["trained_at"]), metrics["settings"]
+        at = datetime.fromisoformat(metrics["trained_at"])
         trades = past_trades(logs, metrics["market"]["slug"], at, manifest.feature_set)
-        cost = numbers["round_trip_cost"] + numbers.get("label_min_profit", 0.0)
-        rows, entered = taught(rows, trades, past["weight"], cost)
+        above_pct = won_above_pct(
+            recorded_setting(metrics, "ROUND_TRIP_COST"), recorded_setting(metrics, "LABEL_MIN_PROFIT")
+        )
+        rows, entered = taught(rows, trades, past["weight"], above_pct)
         if entered != past:
             return None  # trades have gone from the logs, or came later
     return rows if len(rows) == metrics["rows"]["all"] else None
 
 
 def run_audit(
-    settings: AuditSettings, console: Console, *, amount: Amount | None = None, only: Collection[str] = NAMES
+    folders: FolderSettings,
+    settings: LearningSettings,
+    console: Console,
+    *,
+    amount: Amount | None = None,
+    only: Collection[str] = NAMES,
 ) -> int:
     """Audit, print the table, write the JSON; 0, or 1 where there is a finding.
 
@@ -138,11 +132,13 @@ def run_audit(
     from trading.base.progress import progress_bars
 
     with progress_bars(console) as progress:
-        checks = audit(settings, progress=progress, amount=amount, only=only)
+        checks = audit(folders, settings, progress=progress, amount=amount, only=only)
     _print(checks, console)
-    path = settings.DATA_DIR / REPORT
+    path = folders.DATA_DIR / REPORT
     findings = sum(check.findings for check in checks)
-    write_json(path, {"findings": findings, "seed": settings.SEED, "checks": [_as_json(check) for check in checks]})
+    write_json(
+        path, {"findings": findings, "seed": settings.training.SEED, "checks": [_as_json(check) for check in checks]}
+    )
     verdict = f"{findings:,} finding(s)" if findings else "no finding"
     console.print(f"{verdict}; all of it in {path}", highlight=False, markup=False, soft_wrap=True)
     return 1 if findings else 0

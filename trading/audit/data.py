@@ -15,7 +15,7 @@ from trading.dataset.manifest import SymbolRecord
 from trading.dataset.rows import SymbolRows, rows_of, sessions_around
 from trading.features.document import LOOKBACK_BARS
 from trading.features.session_bars import SessionBars, to_reply
-from trading.features.sets import SESSIONS_BEFORE, FeatureSet, of_history, of_windows, volume_profile
+from trading.features.sets import SESSIONS_BEFORE, of_history, of_windows, volume_profile
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import Floats, Mask, probabilities, split_by_session, thin
 from trading.learning.train import train
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from config import FeatureSet
     from trading.dataset.dataset import Dataset
-    from trading.rules.exits import ExitRules
+    from trading.dataset.manifest import LabelRules
 
 MOST_FINDINGS: Final = 20
 """Findings of one check that are told in words; the rest is counted."""
@@ -77,7 +78,7 @@ def scores(model: Any, X: Floats) -> tuple[Floats, Floats]:
 class Pipeline:
     """The functions under audit: those of the system, or others that are to be caught."""
 
-    rows_of: Callable[[Bars, MarketCalendar, ExitRules], SymbolRows] = rows_of
+    rows_of: Callable[[Bars, MarketCalendar, LabelRules], SymbolRows] = rows_of
     history_vectors: Callable[[Bars, MarketCalendar], Vectors] = history_vectors
     live_vectors: Callable[[Session, Mapping[str, Bars], datetime], dict[str, tuple[int, Floats]]] = live_vectors
     scores: Callable[[Any, Floats], tuple[Floats, Floats]] = scores

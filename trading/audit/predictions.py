@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from trading.base.files import read_lines
 from trading.features.sets import name_of
 from trading.learning.fitting import rows_to_fit
 from trading.market.bars import MINUTE_NS, to_ns
+from trading.models.store import recorded_setting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from trading.models.store import LoadedModel, ModelStore
 
 Step = Callable[[], None]
-
-AS_OF_THE_DAY: Final = ("MIN_CONFIDENCE", "CONFIDENCE", "MAX_BAR_AGE_SECONDS")
 
 
 class Rules:
@@ -173,7 +172,7 @@ def published(material: Material, store: ModelStore, rows_of_model: Callable[[di
             why = "data/ has changed since the model was made" if same else "data/ holds another set of features"
             check.left_out[why] += 1
             continue
-        mean, scale = _scaling(rows, int(model.metrics["settings"]["every_nth_row"]))
+        mean, scale = _scaling(rows, int(recorded_setting(model.metrics, "TRAIN_EVERY_NTH_ROW")))
         same = np.array_equal(mean, model.scaler.mean_) and np.array_equal(scale, model.scaler.scale_)
         check.hold(same, f"{at}: its scaler was not fitted on its own rows alone")
     if not check.compared and not check.left_out:

@@ -14,17 +14,18 @@ import numpy as np
 
 from trading.learning.metrics import session_date
 from trading.market.bars import Bars, to_ns
-from trading.rules.exits import Exit, ExitRules, exit_in_bar, levels
+from trading.rules.entry import shares_to_buy
+from trading.rules.exits import Exit, exit_in_bar, levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
+    from config import DataSettings, EntrySettings, ExitSettings, PredictionSettings
     from trading.backtest.walk_forward import Walk
     from trading.base.calendar import MarketCalendar
     from trading.learning.fitting import Floats
     from trading.learning.session_statistics import Figures
-    from trading.rules.entry import Sizing
 
 WEEK: Final = 5
 """Sessions of a week of trading."""
@@ -45,14 +46,13 @@ CLAIMS: Final = (
 
 @dataclass(frozen=True)
 class AccountRules:
-    """The entry rules that a backtest of signals needs; money in dollars, fractions as fractions."""
+    """What a simulation of trades needs: the account's equity in dollars, and the settings of entry and exit."""
 
-    min_confidence: float
     equity: Decimal
-    size: Sizing
-    max_open: int
-    min_price: float
-    max_price: float
+    prediction: PredictionSettings
+    data: DataSettings
+    entry: EntrySettings
+    exits: ExitSettings
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,6 @@ def measured_trades(
     symbols: tuple[str, ...],
     bars_of: Callable[[str], Bars],
     calendar: MarketCalendar,
-    exits: ExitRules,
     account: AccountRules,
 ) -> list[MeasuredTrade]:
     """The trades that the live rules make of `p`, in the order of their decisions.
@@ -85,33 +84,37 @@ def measured_trades(
         account: its equity stays what it is: these figures are of the model, not of compound interest.
     """
     assert walked.start is not None
-    signals = np.flatnonzero(p >= account.min_confidence)
+    exits = account.exits
+    signals = np.flatnonzero(p >= account.prediction.MIN_CONFIDENCE)
     signals = signals[np.lexsort((walked.symbol[signals], -p[signals], walked.start[signals]))]
     bars = {int(number): bars_of(symbols[number]) for number in np.unique(walked.symbol[signals])}
-    flatten = [to_ns(calendar.session(session_date(day)).flatten_at(exits.flatten_minutes)) for day in walked.sessions]
+    flatten = [
+        to_ns(calendar.session(session_date(day)).flatten_at(exits.FLATTEN_MINUTES_BEFORE_CLOSE))
+        for day in walked.sessions
+    ]
     held: dict[int, int] = {}
     found: list[MeasuredTrade] = []
     for row in signals.tolist():
         number, now, day = int(walked.symbol[row]), int(walked.start[row]), int(walked.group[row])
         held = {stock: until for stock, until in held.items() if until > now}
-        if number in held or len(held) >= account.max_open:
+        if number in held or len(held) >= account.entry.MAX_OPEN_POSITIONS:
             continue
         known = bars[number]
         decided = int(np.searchsorted(known.start, now))
         price = float(known.close[decided])
-        shares = account.size.shares(account.equity, price)
-        if not account.min_price <= price <= account.max_price or shares < 1:
+        shares = shares_to_buy(account.equity, price, account.entry)
+        if not account.data.MIN_PRICE <= price <= account.data.MAX_PRICE or shares < 1:
             continue
         held[number] = _left_at(known, decided + 1, flatten[day], exits)
-        outcome = float(walked.outcome[row]) - 100.0 * exits.round_trip_cost
+        outcome = float(walked.outcome[row]) - 100.0 * exits.ROUND_TRIP_COST
         entry = float(known.open[decided + 1])
         found.append(MeasuredTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
     return found
 
 
-def _left_at(bars: Bars, entry: int, flatten: int, exits: ExitRules) -> int:
+def _left_at(bars: Bars, entry: int, flatten: int, exits: ExitSettings) -> int:
     """Start of the bar in which a position bought at the open of bar `entry` is left."""
-    stop, target = levels(float(bars.open[entry]), exits.stop_loss, exits.take_profit)
+    stop, target = levels(float(bars.open[entry]), exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
     for k in range(entry, len(bars)):
         if bars.start[k] >= flatten:
             return int(bars.start[k])

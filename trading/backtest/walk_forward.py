@@ -19,12 +19,14 @@ import numpy as np
 
 from trading.backtest.workers import ALONE, Workers
 from trading.base.errors import DataError
-from trading.features.sets import COLUMNS, FeatureSet
-from trading.learning.fitting import Floats, Kind, Labels, TrainingSettings, probabilities, thin
-from trading.rules.exits import won, won_above
+from trading.features.sets import COLUMNS
+from trading.learning.fitting import Floats, Labels, LearningSettings, probabilities, thin
+from trading.rules.exits import labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from config import FeatureSet, ModelKind
 
 LEAST_SESSIONS: Final = 5
 """Sessions of history before the first session that is scored."""
@@ -54,7 +56,7 @@ class Variant:
             (LABEL_MIN_PROFIT).  What it is scored by stays the same: any profit after cost.
     """
 
-    kind: Kind = "random_forest"
+    kind: ModelKind = "random_forest"
     feature_set: FeatureSet = "document"
     label_min_profit: float = 0.0
 
@@ -74,7 +76,7 @@ class Evening:
     """What a worker gets: the rows known that evening, and the features (not the outcomes) of the session after it."""
 
     known: Any
-    settings: TrainingSettings
+    settings: LearningSettings
     unseen: Floats
     sample: NDArray[np.int64]
     groups: tuple[tuple[int, ...], ...]
@@ -109,7 +111,7 @@ class Walk:
     """
 
     variant: Variant
-    settings: TrainingSettings
+    settings: LearningSettings
     window: int
     sessions: NDArray[Any]
     known_sessions: NDArray[np.int64]
@@ -140,7 +142,7 @@ class _Plan:
 def walk(
     rows: Any,
     variant: Variant,
-    settings: TrainingSettings,
+    settings: LearningSettings,
     *,
     window: int,
     least: int = LEAST_SESSIONS,
@@ -162,23 +164,20 @@ def walk(
         DataError: not one session has so many before it, or a window has one label only.
         UserError: as `Workers.map`.
     """
-    settings = replace(
-        settings,
-        kind=variant.kind,
-        feature_set=variant.feature_set,
-        label_min_profit=variant.label_min_profit,
+    settings = settings.changed(
+        MODEL_KIND=variant.kind, FEATURE_SET=variant.feature_set, LABEL_MIN_PROFIT=variant.label_min_profit
     )
     plans = _plans(rows.session, window, least)
     names, groups = importance_groups(COLUMNS[variant.feature_set])
     taught = replace(rows, label=taught_labels(rows.outcome, rows.label, settings))
-    samples = [importance_sample(plan.end - plan.begin, settings.seed) for plan in plans]
+    samples = [importance_sample(plan.end - plan.begin, settings.training.SEED) for plan in plans]
 
     def evening(i: int) -> Evening:
         plan = plans[i]
         known = taught.take(slice(plan.first, plan.begin))
-        known = known.take(thin(known.symbol, known.session, settings.every_nth_row))
-        once = replace(settings, every_nth_row=1)  # the rows are thinned already, so that less of them travels
-        return Evening(known, once, rows.X[plan.begin : plan.end], samples[i], groups, settings.seed + i)
+        known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
+        once = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # the rows are thinned already, so that less of them travels
+        return Evening(known, once, rows.X[plan.begin : plan.end], samples[i], groups, settings.training.SEED + i)
 
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
@@ -247,11 +246,11 @@ def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[t
     return tuple(named), tuple(named.values())
 
 
-def taught_labels(outcome: Floats, label: Labels, settings: TrainingSettings) -> Labels:
+def taught_labels(outcome: Floats, label: Labels, settings: LearningSettings) -> Labels:
     """What a model is taught, of rows whose label is any profit after cost."""
-    if not settings.label_min_profit:
+    if not settings.exits.LABEL_MIN_PROFIT:
         return label
-    return won(outcome, won_above(settings.round_trip_cost, settings.label_min_profit))
+    return labels(outcome, settings.won_above_pct)
 
 
 def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[np.int64]:
@@ -263,7 +262,7 @@ def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[n
 def _gathered(
     rows: Any,
     variant: Variant,
-    settings: TrainingSettings,
+    settings: LearningSettings,
     window: int,
     plans: list[_Plan],
     names: tuple[str, ...],

@@ -10,7 +10,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from alpaca.common.enums import Sort
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from config import BrokerSettings
     from trading.base.clock import Clock
 
 NOT_FOUND = 40410000
@@ -87,17 +88,7 @@ class Clients:
     screener: ScreenerClient
 
 
-class Keys(Protocol):
-    """What `connect` needs of the settings."""
-
-    APCA_API_BASE_URL: str
-    REQUESTS_PER_MINUTE: int
-    CONNECT_TIMEOUT_SECONDS: float
-    READ_TIMEOUT_SECONDS: float
-    TRADING_TIMEOUT_SECONDS: float
-
-
-def connect(settings: Keys, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
+def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
     """Build the clients; nothing is sent yet.
 
     Args:

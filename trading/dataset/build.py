@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
 from trading.base.files import write_json
@@ -12,32 +12,17 @@ from trading.base.market_folders import claim, lock
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import Answers, Progress, fetch_missing, rows_progress
 from trading.market.source import Screen, Source, Universe
-from trading.rules.exits import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from config import DataSettings, FeatureSet
     from trading.base.calendar import MarketCalendar, Session
-    from trading.features.sets import FeatureSet
+    from trading.dataset.manifest import LabelRules
 
 SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
-
-
-class BuildSettings(Protocol):
-    """What `build` needs of the settings; `config.Settings` has it."""
-
-    HISTORY_DAYS: int
-    TOP_STOCKS: int
-    MIN_PRICE: float
-    MAX_PRICE: float
-    STOP_LOSS_PCT: float
-    TAKE_PROFIT_PCT: float
-    ROUND_TRIP_COST: float
-    FLATTEN_MINUTES_BEFORE_CLOSE: int
-    LABEL_MIN_PROFIT: float
-    FEATURE_SET: FeatureSet
 
 
 @dataclass(frozen=True)
@@ -91,7 +76,9 @@ class BuildReport:
 
 def build(
     source: Source,
-    settings: BuildSettings,
+    data: DataSettings,
+    rules: LabelRules,
+    features: FeatureSet,
     now: datetime,
     calendar: MarketCalendar,
     folder: Path,
@@ -104,7 +91,9 @@ def build(
 
     Args:
         source: where bars come from.
-        settings: how many sessions and stocks, the price band, the exit rules.
+        data: how many sessions and stocks, and the price band.
+        rules: the rules of outcomes and labels.
+        features: the set of features.
         now: the instant, real or simulated; only sessions that are over by then are fetched.
         calendar: the exchange's sessions.
         folder: the data folder; another market's is put aside first.
@@ -119,13 +108,12 @@ def build(
     held = lock(folder, "dataset build")
     try:
         # Everything that can be refused is asked first: then data/ is not touched, let alone put aside, for nothing.
-        picked = universe or pick_universe(source, settings, now, symbols)
-        sessions = source.sessions(calendar, now, settings.HISTORY_DAYS)
+        picked = universe or pick_universe(source, data, now, symbols)
+        sessions = source.sessions(calendar, now, data.HISTORY_DAYS)
         if not sessions:
             raise UserError(f"{source.market.description}: has no session that was over by {now:%Y-%m-%d %H:%M} UTC")
         put_aside = claim(folder, source.market)
         dataset = Dataset(folder, calendar)
-        rules, features = exit_rules(settings), settings.FEATURE_SET
         rebuilt = dataset.is_stale(rules, features)
         answers = fetch_missing(
             source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None, feature_set=features
@@ -140,7 +128,9 @@ def build(
         held.release()
 
 
-def rebuild(settings: BuildSettings, calendar: MarketCalendar, folder: Path, progress: Progress) -> str | None:
+def rebuild(
+    rules: LabelRules, features: FeatureSet, calendar: MarketCalendar, folder: Path, progress: Progress
+) -> str | None:
     """Make all rows anew from `data/bars/` if a rule has changed since they were made; nothing is fetched.
 
     Returns:
@@ -152,7 +142,7 @@ def rebuild(settings: BuildSettings, calendar: MarketCalendar, folder: Path, pro
     """
     held = lock(folder, "dataset build")
     try:
-        dataset, rules, features = Dataset(folder, calendar), exit_rules(settings), settings.FEATURE_SET
+        dataset = Dataset(folder, calendar)
         if not dataset.is_stale(rules, features):
             return None
         old = dataset.manifest
@@ -167,14 +157,14 @@ def rebuild(settings: BuildSettings, calendar: MarketCalendar, folder: Path, pro
     )
 
 
-def pick_universe(source: Source, settings: BuildSettings, now: datetime, symbols: Sequence[str] | None) -> Universe:
+def pick_universe(source: Source, data: DataSettings, now: datetime, symbols: Sequence[str] | None) -> Universe:
     """The stocks of the day, or those that were named.
 
     Raises:
         UserError: a symbol is unknown, or no stock is left.
     """
     if symbols is None:
-        universe = source.universe(now, Screen(settings.TOP_STOCKS, settings.MIN_PRICE, settings.MAX_PRICE))
+        universe = source.universe(now, Screen(data.TOP_STOCKS, data.MIN_PRICE, data.MAX_PRICE))
     else:
         universe = source.named(now, symbols)
     for symbol in universe.symbols:
@@ -195,17 +185,6 @@ def write_universe(folder: Path, universe: Universe, feed: str) -> None:
         OSError: the folder cannot be written.
     """
     write_json(folder / f"universe_{universe.date}.json", universe.to_json() | {"feed": feed})
-
-
-def exit_rules(settings: BuildSettings) -> ExitRules:
-    """The exit rules that the settings describe."""
-    return ExitRules(
-        stop_loss=settings.STOP_LOSS_PCT,
-        take_profit=settings.TAKE_PROFIT_PCT,
-        flatten_minutes=settings.FLATTEN_MINUTES_BEFORE_CLOSE,
-        round_trip_cost=settings.ROUND_TRIP_COST,
-        label_min_profit=settings.LABEL_MIN_PROFIT,
-    )
 
 
 def _report(

@@ -23,9 +23,9 @@ from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import DataError
 from trading.base.files import write_bytes
 from trading.dataset import rows as row_files
-from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
+from trading.dataset.manifest import LabelRules, Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, read_rows_file, rows_of
-from trading.features.sets import SESSIONS_BEFORE, FeatureSet
+from trading.features.sets import SESSIONS_BEFORE
 from trading.market import bars as bar_files
 from trading.market.bars import Bars, join, read_bars_file
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from pathlib import Path
 
-    from trading.rules.exits import ExitRules
+    from config import FeatureSet
+
 
 __all__ = ["Dataset", "Fetched", "Rows", "SymbolRows", "rows_of"]
 
@@ -159,7 +160,7 @@ class Dataset:
             parts = list(pool.map(lambda name: self._load_symbol(name, manifest), names))
         return self._until(names, parts, until, sessions)
 
-    def make(self, rules: ExitRules, feature_set: FeatureSet, *, until: datetime | None = None) -> Rows:
+    def make(self, rules: LabelRules, feature_set: FeatureSet, *, until: datetime | None = None) -> Rows:
         """All rows as these rules and this set make them of `data/bars/`, whatever `data/SYMBOL.csv` holds.
 
         Raises:
@@ -235,7 +236,7 @@ class Dataset:
             lacking[symbol] = [session for session in sessions if session.date.isoformat() not in fetched]
         return {symbol: found for symbol, found in lacking.items() if found}
 
-    def is_stale(self, rules: ExitRules, feature_set: FeatureSet = "document") -> bool:
+    def is_stale(self, rules: LabelRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows on disk were made with other rules or features; `update` makes them anew."""
         manifest = read_manifest(self.folder)
         return manifest is not None and not manifest.made_with(rules, feature_set)
@@ -243,7 +244,7 @@ class Dataset:
     def update(
         self,
         fetched: Mapping[str, Fetched],
-        rules: ExitRules,
+        rules: LabelRules,
         *,
         source: str,
         feed: str,
@@ -288,7 +289,7 @@ class Dataset:
         symbol: str,
         record: SymbolRecord,
         new: Fetched,
-        rules: ExitRules,
+        rules: LabelRules,
         feature_set: FeatureSet,
         stale: bool,
     ) -> SymbolRecord:
@@ -308,7 +309,7 @@ class Dataset:
         )
 
     def _new_rows(
-        self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules, feature_set: FeatureSet
+        self, symbol: str, record: SymbolRecord, new: Fetched, rules: LabelRules, feature_set: FeatureSet
     ) -> SymbolRows:
         """The rows of bars that come after all that is there; some features look at the sessions before, too."""
         before = SESSIONS_BEFORE[feature_set]
@@ -328,7 +329,7 @@ class Dataset:
         return (not record.bars or sizes[0] == record.bars_bytes) and (not record.rows or sizes[1] == record.rows_bytes)
 
     def _write_whole(
-        self, symbol: str, record: SymbolRecord, new: Fetched, rules: ExitRules, feature_set: FeatureSet
+        self, symbol: str, record: SymbolRecord, new: Fetched, rules: LabelRules, feature_set: FeatureSet
     ) -> SymbolRecord:
         if _size(self.bars_path(symbol)) < record.bars_bytes:
             record = SymbolRecord()  # its bars are gone: what was fetched now is all there is

@@ -13,9 +13,9 @@ from trading.market.bars import Bars, check_bars, session_numbers
 from trading.market.source import Source, SourceError
 
 if TYPE_CHECKING:
+    from config import FeatureSet
     from trading.base.calendar import Session
-    from trading.features.sets import FeatureSet
-    from trading.rules.exits import ExitRules
+    from trading.dataset.manifest import LabelRules
 
 CHUNK: Final = 240
 """Stocks times sessions that are fetched before they are written: what a kill costs at most."""
@@ -38,7 +38,7 @@ def fetch_missing(
     dataset: Dataset,
     symbols: Sequence[str],
     sessions: Sequence[Session],
-    rules: ExitRules,
+    rules: LabelRules,
     progress: Progress | None,
     *,
     named: bool,

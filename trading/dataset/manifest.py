@@ -10,14 +10,48 @@ from pydantic import TypeAdapter, ValidationError
 from trading.base.errors import DataError
 from trading.base.files import write_json
 from trading.features.document import FEATURES, LOOKBACK_BARS
-from trading.features.sets import COLUMNS, FeatureSet, checked_name
-from trading.rules.exits import ExitRules
+from trading.features.sets import COLUMNS, checked_name
+from trading.rules.exits import won_above_pct
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from config import ExitSettings, FeatureSet
+
 NAME: Final = "dataset.json"
 FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """The numbers that outcomes and labels were made with, as `dataset.json` stores them.
+
+    Attributes:
+        stop_loss, take_profit, round_trip_cost, label_min_profit: fractions of the entry price.
+        flatten_minutes: minutes before the close at which positions are sold.
+    """
+
+    stop_loss: float
+    take_profit: float
+    flatten_minutes: int
+    round_trip_cost: float
+    label_min_profit: float
+
+    @classmethod
+    def of(cls, exits: ExitSettings) -> LabelRules:
+        """The rules that the settings describe."""
+        return cls(
+            stop_loss=exits.STOP_LOSS_PCT,
+            take_profit=exits.TAKE_PROFIT_PCT,
+            flatten_minutes=exits.FLATTEN_MINUTES_BEFORE_CLOSE,
+            round_trip_cost=exits.ROUND_TRIP_COST,
+            label_min_profit=exits.LABEL_MIN_PROFIT,
+        )
+
+    @property
+    def won_above_pct(self) -> float:
+        """Outcome in per cent of the entry price, before cost, above which a trade counts as won."""
+        return won_above_pct(self.round_trip_cost, self.label_min_profit)
 
 
 @dataclass(frozen=True)
@@ -70,9 +104,9 @@ class Manifest:
     label_min_profit: float = 0.0
 
     @property
-    def rules(self) -> ExitRules:
-        """The exit rules that the rows were made with."""
-        return ExitRules(
+    def rules(self) -> LabelRules:
+        """The rules that the rows were made with."""
+        return LabelRules(
             self.stop_loss, self.take_profit, self.flatten_minutes, self.round_trip_cost, self.label_min_profit
         )
 
@@ -85,14 +119,14 @@ class Manifest:
         """
         return checked_name(self.features, NAME)
 
-    def made_with(self, rules: ExitRules, feature_set: FeatureSet = "document") -> bool:
+    def made_with(self, rules: LabelRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows in the folder are those that `rules` and this version's features make."""
         same_features = (self.lookback, self.features) == (LOOKBACK_BARS, COLUMNS[feature_set])
         return self.rules == rules and same_features and not self.rebuilding
 
 
 def new_manifest(
-    rules: ExitRules,
+    rules: LabelRules,
     *,
     source: str,
     feed: str,

@@ -11,11 +11,11 @@ import numpy as np
 from trading.base.arrays import Floats, Ints
 from trading.base.errors import DataError
 from trading.features.document import LOOKBACK_BARS
-from trading.features.sets import COLUMNS, FeatureSet, of_history
+from trading.features.sets import COLUMNS, of_history
 from trading.market import csv_files
 from trading.market.bars import Bars, from_ns, session_numbers, to_ns
 from trading.market.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
-from trading.rules.exits import ExitRules, labels, outcomes
+from trading.rules.exits import labels, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
+    from trading.dataset.manifest import LabelRules
 
 REBUILD: Final = "delete it and run python build_dataset.py, which makes it again"
 
@@ -63,7 +65,9 @@ def header(feature_set: FeatureSet) -> bytes:
     return (",".join(file_columns(COLUMNS[feature_set])) + "\n").encode()
 
 
-def rows_of(bars: Bars, calendar: MarketCalendar, rules: ExitRules, feature_set: FeatureSet = "document") -> SymbolRows:
+def rows_of(
+    bars: Bars, calendar: MarketCalendar, rules: LabelRules, feature_set: FeatureSet = "document"
+) -> SymbolRows:
     """A row for every bar whose 20-bar window lies in its session and whose outcome is known.
 
     The relative features need the stock's volume in the session before, too: its first session has no row.
@@ -78,11 +82,11 @@ def rows_of(bars: Bars, calendar: MarketCalendar, rules: ExitRules, feature_set:
     group = session_numbers(bars.start, sessions)
     flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
     flattening = bars.start >= flatten_at[group] if len(bars) else np.empty(0, np.bool_)
-    outcome, _ = outcomes(bars.open, bars.high, bars.low, group, flattening, rules)
+    outcome, _ = outcomes(bars.open, bars.high, bars.low, group, flattening, rules.stop_loss, rules.take_profit)
     X, usable = of_history(bars, sessions, group, feature_set)
     outcome, start = outcome[LOOKBACK_BARS - 1 :], bars.start[LOOKBACK_BARS - 1 :]
     kept = usable & ~np.isnan(outcome)
-    return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules))
+    return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules.won_above_pct))
 
 
 def sessions_around(start: Ints, calendar: MarketCalendar) -> list[Session]:

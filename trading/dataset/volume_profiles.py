@@ -15,10 +15,10 @@ from trading.features.sets import volume_profile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from config import FeatureSet
     from trading.base.arrays import Floats
     from trading.base.calendar import Session
     from trading.dataset.dataset import Dataset
-    from trading.features.sets import FeatureSet
 
 
 def session_bars(dataset: Dataset, session: Session, symbols: Sequence[str], feature_set: FeatureSet) -> SessionBars:

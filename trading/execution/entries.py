@@ -9,13 +9,22 @@ from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.entry_orders import Entering
 from trading.execution.order_cache import order_name
-from trading.rules.entry import Candidate, EntryRule, Losses, Sizing, Standing, first_refusal
-from trading.rules.exits import ExitRules, levels, quantised
+from trading.rules.entry import (
+    Candidate,
+    EntryRule,
+    Losses,
+    Standing,
+    cost_to_buy,
+    first_refusal,
+    shares_to_buy,
+)
+from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from config import EntrySettings, ExitSettings
     from trading.base.calendar import Session
     from trading.broker.messages import Account
     from trading.execution.reconciliation import Positions
@@ -44,11 +53,10 @@ class EntryPolicy:
     """The filters, the size and the levels of a purchase."""
 
     rules: Sequence[EntryRule]
-    sizing: Sizing
-    exits: ExitRules
+    entry: EntrySettings
+    exits: ExitSettings
     spread_of: Callable[[str], float | None] | None = None
     """Bid-ask spread of a stock as a fraction of its price (None: not known); without it no spread is asked for."""
-    widest_spread: float = 0.0
 
 
 class Entries:
@@ -83,7 +91,7 @@ class Entries:
         standing = Standing(
             now=self._clock.now(),
             session=session,
-            flatten_at=session.flatten_at(self._policy.exits.flatten_minutes),
+            flatten_at=session.flatten_at(self._policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE),
             equity=account.equity,
             buying_power=account.buying_power,
             held=self._positions.held,
@@ -106,7 +114,7 @@ class Entries:
                     reason=refusal[1],
                 )
             elif self._buy(self._entering(signal, standing, instant)):
-                cost = self._policy.sizing.cost(standing.equity, signal.price)
+                cost = cost_to_buy(standing.equity, signal.price, self._policy.entry)
                 standing = replace(
                     standing, buying_power=standing.buying_power - cost, held=standing.held | {signal.symbol}
                 )
@@ -127,17 +135,17 @@ class Entries:
         spread = self._policy.spread_of(symbol)
         if spread is None:
             return "spread", f"the spread of {symbol} is not known"
-        if spread > self._policy.widest_spread:
-            return "spread", f"the spread of {symbol} is {spread:.2%}, over {self._policy.widest_spread:.2%}"
+        if spread > self._policy.entry.MAX_SPREAD_PCT:
+            return "spread", f"the spread of {symbol} is {spread:.2%}, over {self._policy.entry.MAX_SPREAD_PCT:.2%}"
         return None
 
     def _entering(self, signal: Signal, standing: Standing, instant: datetime) -> Entering:
-        rules = self._policy.exits
-        stop, target = levels(signal.price, rules.stop_loss, rules.take_profit)
+        exits = self._policy.exits
+        stop, target = levels(signal.price, exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
         local = instant.astimezone(NEW_YORK)
         return Entering(
             symbol=signal.symbol,
-            qty=self._policy.sizing.shares(standing.equity, signal.price),
+            qty=shares_to_buy(standing.equity, signal.price, self._policy.entry),
             client_order_id=order_name(f"{local:%Y%m%d}", signal.symbol, f"{local:%H%M}", "entry"),
             stop=quantised(stop),
             target=quantised(target),

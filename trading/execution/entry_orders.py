@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from trading.broker.client import Broker, Unclear
 from trading.execution.order_cache import PATIENCE, Books, Ledger
 from trading.records.trade_log import Trade
-from trading.rules.exits import ExitRules, levels, quantised
+from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
+    from config import ExitSettings
     from trading.base.clock import Clock
     from trading.broker.messages import Order
 
@@ -71,14 +72,14 @@ class Purchases:
     """The purchases in flight of one account, by client_order_id."""
 
     def __init__(
-        self, broker: Broker, books: Books, ledger: Ledger, clock: Clock, rules: ExitRules, market: str
+        self, broker: Broker, books: Books, ledger: Ledger, clock: Clock, exits: ExitSettings, market: str
     ) -> None:
         self._broker = broker
         self._books = books
         self._ledger = ledger
         self._journal = ledger.journal
         self._clock = clock
-        self._rules = rules
+        self._exits = exits
         self._market = market
         self.entering: dict[str, Entering] = {}
         self.given_up: dict[str, Entering] = {}
@@ -140,7 +141,7 @@ class Purchases:
         if not order.legs:
             order = self._books.order(order.id, afresh=True) or order
         price, instant = fill_of(order)
-        stop, target = levels(float(price), self._rules.stop_loss, self._rules.take_profit)
+        stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
         legs = {("stop" if leg.type.startswith("stop") else "target"): leg.id for leg in order.legs}
         trade = Trade(
             symbol=entering.symbol,

@@ -17,9 +17,10 @@ from trading.broker.messages import OURS, Order
 from trading.execution.entry_orders import Entering, Purchases
 from trading.execution.exit_orders import Sales
 from trading.execution.order_cache import LAG, Books, Ledger
-from trading.rules.exits import Exit, ExitRules, exit_at_price
+from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
+    from config import ExitSettings
     from trading.base.clock import Clock
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
@@ -32,7 +33,7 @@ class Positions:
     """The open trades and the purchases in flight of one account."""
 
     def __init__(
-        self, broker: Broker, log: TradeLog, journal: Journal, clock: Clock, rules: ExitRules, market: str
+        self, broker: Broker, log: TradeLog, journal: Journal, clock: Clock, exits: ExitSettings, market: str
     ) -> None:
         self._broker = broker
         self._log = log
@@ -40,7 +41,7 @@ class Positions:
         self._clock = clock
         self._ledger = Ledger(log, journal)
         self.books = Books(broker, clock)
-        self._purchases = Purchases(broker, self.books, self._ledger, clock, rules, market)
+        self._purchases = Purchases(broker, self.books, self._ledger, clock, exits, market)
         self._sales = Sales(broker, self.books, self._ledger, clock)
         self._foreign: set[str] = set()
 

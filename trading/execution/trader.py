@@ -20,7 +20,7 @@ from trading.execution.reconciliation import Positions
 from trading.execution.snapshot import Snapshot, picture
 from trading.features.session_bars import SessionBars, Windows
 from trading.learning.collector import uncollected
-from trading.rules.exits import ExitRules, quantised
+from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Trader:
         self._journal = journal
         self._clock = clock
         self._calendar = calendar
-        self._rules: ExitRules = policy.exits
+        self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self.predictor = predictor
         self._fetch = fetch
         self._universe = universe
@@ -130,7 +130,7 @@ class Trader:
         self._ask_again(self._clock.now() + MINUTE)
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
-        if session.flatten_at(self._rules.flatten_minutes) <= now < session.close and not self._controls.stop:
+        if session.flatten_at(self._flatten_minutes) <= now < session.close and not self._controls.stop:
             self._flatten()  # the next minute may be the last
 
     def _ask_again(self, until: datetime) -> None:
@@ -258,7 +258,7 @@ class Trader:
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._sell_what_is_left(session)
-        if instant >= session.flatten_at(self._rules.flatten_minutes):
+        if instant >= session.flatten_at(self._flatten_minutes):
             self._flatten()  # before anything else is asked for: these minutes are the last
             if self.day is not None:
                 self._refresh(self.day.bars)

@@ -6,7 +6,7 @@ bars give bit-identical features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,10 +26,9 @@ from trading.market.bars import MINUTE_NS, Bars, session_numbers, to_ns
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
     from trading.features.session_bars import Windows
-
-FeatureSet = Literal["document", "relative"]
 
 COLUMNS: Final[Mapping[FeatureSet, tuple[str, ...]]] = {"document": FEATURES, "relative": RELATIVE_FEATURES}
 """Name of the set -> names of its columns, in order."""

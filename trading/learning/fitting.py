@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trading.base.errors import DataError
+from trading.rules.exits import won_above_pct
 
 if TYPE_CHECKING:
-    from trading.features.sets import FeatureSet
+    from config import ExitSettings, PredictionSettings, TrainingSettings
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Mask = NDArray[np.bool_]
-Kind = Literal["random_forest", "gradient_boosting"]
 
 LEVELS: Final = 64
 """Values of a column that a forest may tell apart while it is fitted; as many rows each."""
@@ -32,28 +32,35 @@ ranks worse else (benchmarks/FOREST.md)."""
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """The numbers of a training run, under the names and with the defaults of `config.py`."""
+class LearningSettings:
+    """The sections of the settings that a training needs."""
 
-    kind: Kind = "random_forest"
-    test_size: float = 0.2
-    n_estimators: int = 200
-    every_nth_row: int = 8
-    forest_min_samples_leaf: int = 50
-    forest_max_samples: float = 0.05
-    forest_max_features: float = 0.65
-    forest_max_depth: int = 10
-    boosting_learning_rate: float = 0.05
-    boosting_max_leaf_nodes: int = 8
-    boosting_min_samples_leaf: int = 100
-    promotion_tolerance: float = 0.002
-    promotion_outcome_tolerance: float = 0.002
-    seed: int = 1
-    min_confidence: float = 0.65
-    round_trip_cost: float = 0.001
-    past_trade_weight: float = 1.0
-    feature_set: FeatureSet = "document"
-    label_min_profit: float = 0.0
+    training: TrainingSettings
+    exits: ExitSettings
+    prediction: PredictionSettings
+
+    @property
+    def won_above_pct(self) -> float:
+        """Outcome in per cent of the entry price, before cost, above which a row is labelled as won."""
+        return won_above_pct(self.exits.ROUND_TRIP_COST, self.exits.LABEL_MIN_PROFIT)
+
+    def changed(self, **values: object) -> LearningSettings:
+        """A copy with other values, by the settings' own names, checked like the originals."""
+        sections = {name: getattr(self, name) for name in ("training", "exits", "prediction")}
+        for name, section in sections.items():
+            own = {key: values.pop(key) for key in list(values) if key in type(section).model_fields}
+            sections[name] = section.changed(**own)
+        if values:
+            raise ValueError(f"no setting of a training: {', '.join(values)}")
+        return LearningSettings(**sections)
+
+    def by_name(self) -> dict[str, object]:
+        """Every value by its setting's name, ready for JSON."""
+        return {
+            name: value
+            for section in (self.training, self.exits, self.prediction)
+            for name, value in section.model_dump(mode="json").items()
+        }
 
 
 def split_by_session(session: NDArray[Any], test_size: float = 0.2) -> tuple[Mask, Mask]:
@@ -142,7 +149,7 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None 
     with threadpool_limits(1):
         scaler = StandardScaler().fit(X)
         scaled = scaler.transform(X)
-        if settings.kind == "random_forest":
+        if settings.MODEL_KIND == "random_forest":
             scaled = _in_levels(scaled)
         model = _classifier(settings, len(y)).fit(scaled, y, sample_weight=weight)
     if hasattr(model, "n_jobs"):
@@ -170,24 +177,24 @@ def _in_levels(X: Floats) -> NDArray[np.float32]:
 def _classifier(settings: TrainingSettings, rows: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-    if settings.kind == "random_forest":
-        fewest = min(1.0, FEWEST_LEAVES * settings.forest_min_samples_leaf / rows)
+    if settings.MODEL_KIND == "random_forest":
+        fewest = min(1.0, FEWEST_LEAVES * settings.FOREST_MIN_SAMPLES_LEAF / rows)
         return RandomForestClassifier(
-            n_estimators=settings.n_estimators,
-            min_samples_leaf=settings.forest_min_samples_leaf,
-            max_samples=max(settings.forest_max_samples, fewest),
-            max_features=settings.forest_max_features,
-            max_depth=settings.forest_max_depth,
-            random_state=settings.seed,
+            n_estimators=settings.N_ESTIMATORS,
+            min_samples_leaf=settings.FOREST_MIN_SAMPLES_LEAF,
+            max_samples=max(settings.FOREST_MAX_SAMPLES, fewest),
+            max_features=settings.FOREST_MAX_FEATURES,
+            max_depth=settings.FOREST_MAX_DEPTH,
+            random_state=settings.SEED,
             n_jobs=-1,  # every tree has its own seed: the number of threads changes nothing but the time
         )
     return HistGradientBoostingClassifier(
-        max_iter=settings.n_estimators,
-        learning_rate=settings.boosting_learning_rate,
-        max_leaf_nodes=settings.boosting_max_leaf_nodes,
-        min_samples_leaf=settings.boosting_min_samples_leaf,
+        max_iter=settings.N_ESTIMATORS,
+        learning_rate=settings.BOOSTING_LEARNING_RATE,
+        max_leaf_nodes=settings.BOOSTING_MAX_LEAF_NODES,
+        min_samples_leaf=settings.BOOSTING_MIN_SAMPLES_LEAF,
         early_stopping=False,  # its validation part would be a random split: it leaks
-        random_state=settings.seed,
+        random_state=settings.SEED,
     )
 
 

@@ -23,17 +23,19 @@ from trading.base.clock import NEW_YORK
 from trading.base.files import read_lines
 from trading.base.market_folders import market_of
 from trading.dataset.dataset import Rows
-from trading.features.sets import COLUMNS, FeatureSet
+from trading.features.sets import COLUMNS
 from trading.market.bars import Floats, Ints, to_ns
 from trading.records.journal import new_york_time
 from trading.records.trade_log import Trade
-from trading.rules.exits import won, won_above
+from trading.rules.exits import labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from config import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _past_trade(trade: Trade, line: dict[str, Any], columns: int) -> PastTrade |
     return PastTrade(trade.symbol, start, X, 100.0 * (float(trade.exit_price / trade.entry_price) - 1.0))
 
 
-def taught(rows: Rows, past: PastTrades, weight: float, cost: float) -> tuple[Rows, dict[str, Any]]:
+def taught(rows: Rows, past: PastTrades, weight: float, above_pct: float) -> tuple[Rows, dict[str, Any]]:
     """The rows with the past trades in place of the simulated ones, and what of them entered, for the metrics.
 
     Where a trade has no row (its simulated outcome is not known), it becomes one.  With weight 0 the rows come back as
@@ -161,8 +163,7 @@ def taught(rows: Rows, past: PastTrades, weight: float, cost: float) -> tuple[Ro
 
     Args:
         weight: how much such a row counts in fitting, against 1 for any other.
-        cost: round-trip cost, and the least profit that counts as won, as a fraction of the price: held against real
-            outcomes as against simulated ones.
+        above_pct: outcome in per cent of the entry price, before cost, above which a trade counts as won.
     """
     if weight == 0.0:
         return rows, {"weight": 0.0, "entered": 0, "replaced": 0, "added": 0, "labels_changed": 0, "left_out": {}}
@@ -179,7 +180,7 @@ def taught(rows: Rows, past: PastTrades, weight: float, cost: float) -> tuple[Ro
             kept[(number[trade.symbol], trade.start)] = trade
     if not kept:
         return rows, _entered(weight, 0, 0, 0, left_out)
-    result, replaced, changed = _merged(rows, kept, weight, cost)
+    result, replaced, changed = _merged(rows, kept, weight, above_pct)
     return result, _entered(weight, len(kept), replaced, changed, left_out)
 
 
@@ -195,7 +196,7 @@ def _entered(weight: float, entered: int, replaced: int, changed: int, left_out:
 
 
 def _merged(
-    rows: Rows, kept: dict[tuple[int, int], PastTrade], weight: float, cost: float
+    rows: Rows, kept: dict[tuple[int, int], PastTrade], weight: float, above_pct: float
 ) -> tuple[TaughtRows, int, int]:
     """(rows, how many were replaced, how many of those have another label now)."""
     place = _places(rows, kept)
@@ -208,11 +209,11 @@ def _merged(
         if i is None:
             added.append((key[0], trade))
             continue
-        real = won(np.array([trade.outcome]), won_above(cost))[0]
+        real = labels(np.array([trade.outcome]), above_pct)[0]
         changed += int(label[i] != real)
         X[i], outcome[i], label[i], past[i], weights[i] = trade.X, trade.outcome, real, True, weight
     merged = _taught(Rows(rows.symbols, rows.symbol, rows.session, rows.start, X, outcome, label), past, weights)
-    return _with_added(merged, added, weight, cost), len(kept) - len(added), changed
+    return _with_added(merged, added, weight, above_pct), len(kept) - len(added), changed
 
 
 def _places(rows: Rows, kept: dict[tuple[int, int], PastTrade]) -> dict[tuple[int, int], int]:
@@ -223,7 +224,7 @@ def _places(rows: Rows, kept: dict[tuple[int, int], PastTrade]) -> dict[tuple[in
     return {key: int(i) for key, i in zip(keys, candidates, strict=True) if key in kept}
 
 
-def _with_added(rows: TaughtRows, added: list[tuple[int, PastTrade]], weight: float, cost: float) -> TaughtRows:
+def _with_added(rows: TaughtRows, added: list[tuple[int, PastTrade]], weight: float, above_pct: float) -> TaughtRows:
     if not added:
         return rows
     start = np.array([trade.start for _, trade in added], dtype=np.int64)
@@ -235,7 +236,7 @@ def _with_added(rows: TaughtRows, added: list[tuple[int, PastTrade]], weight: fl
         np.concatenate([rows.start, start]),
         np.concatenate([rows.X, np.array([trade.X for _, trade in added])]),
         np.concatenate([rows.outcome, outcome]),
-        np.concatenate([rows.label, won(outcome, won_above(cost))]),
+        np.concatenate([rows.label, labels(outcome, above_pct)]),
     )
     past = np.concatenate([rows.past, np.ones(len(added), dtype=np.bool_)])
     weights = np.concatenate([rows.weight, np.full(len(added), weight)])

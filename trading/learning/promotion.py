@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from trading.features.sets import COLUMNS
-from trading.learning.fitting import Floats, TrainingSettings, fit, probabilities, rows_to_fit, weight_of
+from trading.learning.fitting import Floats, LearningSettings, fit, probabilities, rows_to_fit, weight_of
 from trading.learning.metrics import Figures, at_threshold, ranking, session_date
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Decision:
     same_rows: bool = False
 
 
-def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings) -> Decision:
+def challenge(champion: Champion | None, rows: Rows, settings: LearningSettings) -> Decision:
     """Whether the model of `rows` and `settings` goes into service in place of `champion`.
 
     The challenger is fitted on all sessions before the newest.  It wins unless its log loss is worse by more than
@@ -81,10 +81,10 @@ def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings)
     """
     if champion is None:
         return Decision(True, "first model: there is none in service to compare it with")
-    if champion.features != COLUMNS[settings.feature_set]:
+    if champion.features != COLUMNS[settings.training.FEATURE_SET]:
         reason = (
-            f"{champion.timestamp} learnt from other features than FEATURE_SET={settings.feature_set}: nothing to "
-            "judge; it cannot serve with them, and the new one goes into service"
+            f"{champion.timestamp} learnt from other features than FEATURE_SET={settings.training.FEATURE_SET}: "
+            "nothing to judge; it cannot serve with them, and the new one goes into service"
         )
         return Decision(True, reason, champion=champion.timestamp)
     newest = rows.session.max()
@@ -96,21 +96,24 @@ def challenge(champion: Champion | None, rows: Rows, settings: TrainingSettings)
         )
         return Decision(False, reason, champion=champion.timestamp)
     unseen = rows.session == newest
-    fitted_on = ~unseen & rows_to_fit(rows, settings.every_nth_row)
-    challenger = fit(rows.X[fitted_on], rows.label[fitted_on], settings, weight_of(rows, fitted_on))
+    fitted_on = ~unseen & rows_to_fit(rows, settings.training.TRAIN_EVERY_NTH_ROW)
+    challenger = fit(rows.X[fitted_on], rows.label[fitted_on], settings.training, weight_of(rows, fitted_on))
     old = probabilities(champion.scaler, champion.model, rows.X[unseen])
     new = probabilities(*challenger, rows.X[unseen])
     return _judged(old, new, rows, unseen, champion.timestamp, day, settings)
 
 
 def _judged(
-    old: Floats, new: Floats, rows: Rows, unseen: Any, champion: str, day: date, settings: TrainingSettings
+    old: Floats, new: Floats, rows: Rows, unseen: Any, champion: str, day: date, settings: LearningSettings
 ) -> Decision:
     y, outcome = rows.label[unseen], rows.outcome[unseen]
     losses = [ranking(p, y)["log_loss"] for p in (old, new)]
-    signals = [at_threshold(p, y, outcome, settings.min_confidence, settings.round_trip_cost) for p in (old, new)]
+    signals = [
+        at_threshold(p, y, outcome, settings.prediction.MIN_CONFIDENCE, settings.exits.ROUND_TRIP_COST)
+        for p in (old, new)
+    ]
     same = bool(np.array_equal(old, new))
-    worse_loss = losses[1] > losses[0] + settings.promotion_tolerance
+    worse_loss = losses[1] > losses[0] + settings.training.PROMOTION_TOLERANCE
     worse_outcome, words = _outcomes(signals, settings)
     if same:
         reason = (
@@ -121,7 +124,7 @@ def _judged(
         verdict = "worse" if worse_loss else "not worse"
         reason = (
             f"log loss on {day}: {losses[1]:.4f}, {verdict} than the {losses[0]:.4f} of {champion} "
-            f"(tolerance {settings.promotion_tolerance:g}); {words}"
+            f"(tolerance {settings.training.PROMOTION_TOLERANCE:g}); {words}"
         )
     return Decision(
         in_service=same or not (worse_loss or worse_outcome),
@@ -131,17 +134,17 @@ def _judged(
         champion=champion,
         champion_log_loss=losses[0],
         challenger_log_loss=losses[1],
-        tolerance=settings.promotion_tolerance,
+        tolerance=settings.training.PROMOTION_TOLERANCE,
         champion_signals=signals[0]["signals"],
         challenger_signals=signals[1]["signals"],
         champion_outcome_pct=signals[0]["mean_outcome_after_cost_pct"],
         challenger_outcome_pct=signals[1]["mean_outcome_after_cost_pct"],
-        outcome_tolerance=100.0 * settings.promotion_outcome_tolerance,
+        outcome_tolerance=100.0 * settings.training.PROMOTION_OUTCOME_TOLERANCE,
         same_rows=same,
     )
 
 
-def _outcomes(signals: list[Figures], settings: TrainingSettings) -> tuple[bool, str]:
+def _outcomes(signals: list[Figures], settings: LearningSettings) -> tuple[bool, str]:
     """Whether the challenger's signals brought less than the champion's, and that in words."""
     counts = [one["signals"] for one in signals]
     if min(counts) < FEWEST_SIGNALS:
@@ -149,7 +152,7 @@ def _outcomes(signals: list[Figures], settings: TrainingSettings) -> tuple[bool,
             f"outcome per signal not compared: {counts[1]} signals against {counts[0]}, fewer than {FEWEST_SIGNALS}"
         )
     old, new = (one["mean_outcome_after_cost_pct"] for one in signals)
-    tolerance = 100.0 * settings.promotion_outcome_tolerance
+    tolerance = 100.0 * settings.training.PROMOTION_OUTCOME_TOLERANCE
     worse = new < old - tolerance
     return worse, (
         f"outcome per signal: {new:+.2f}% of {counts[1]}, {'worse' if worse else 'not worse'} than {old:+.2f}% of "

@@ -6,7 +6,7 @@ Pure functions of arrays: no file, no clock.  No figure is computed on rows that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -16,10 +16,9 @@ from trading.features.sets import COLUMNS
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
 from trading.learning.fitting import (
     Floats,
-    Kind,
     Labels,
+    LearningSettings,
     Mask,
-    TrainingSettings,
     fit,
     probabilities,
     rows_to_fit,
@@ -35,12 +34,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from config import ModelKind
+
 __all__ = [
     "Champion",
     "Decision",
+    "LearningSettings",
     "Rows",
     "TrainedModel",
-    "TrainingSettings",
     "challenge",
     "fit",
     "out_of_sample",
@@ -90,7 +91,7 @@ class Rows(Protocol):
 class TrainedModel:
     """A fitted model with what is written down about it; `about`: rows, sessions, figures, settings, ready for JSON."""
 
-    kind: Kind
+    kind: ModelKind
     scaler: Any
     model: Any
     features: tuple[str, ...]
@@ -119,7 +120,7 @@ class Tested:
     testing: Mask
 
 
-def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Floats | None:
+def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Floats | None:
     """Probabilities of rows from models that were fitted on other sessions: blocks of sessions are left out in turn.
 
     Calibration needs many sessions, not many rows: the share of winners swings between 5% and 80% from day to day, and
@@ -134,11 +135,12 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
     """
     X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
     weight = weight_of(rows, chosen)
+    training = settings.training
     sessions = np.unique(session)
     if len(sessions) < 2:
         return None
-    if settings.kind == "random_forest":
-        settings = replace(settings, n_estimators=min(settings.n_estimators, CALIBRATION_TREES))
+    if training.MODEL_KIND == "random_forest":
+        training = training.changed(N_ESTIMATORS=min(training.N_ESTIMATORS, CALIBRATION_TREES))
     p = np.empty(len(y))
     for block in np.array_split(sessions, min(CALIBRATION_BLOCKS, len(sessions))):
         inside = (session >= block[0]) & (session <= block[-1])
@@ -147,13 +149,13 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: TrainingSettings) -> Float
             p[inside] = float(others[0])  # nothing to fit: that label is all that was ever seen
         else:
             others_weight = None if weight is None else weight[~inside]
-            p[inside] = probabilities(*fit(X[~inside], others, settings, others_weight), X[inside])
+            p[inside] = probabilities(*fit(X[~inside], others, training, others_weight), X[inside])
     return p
 
 
 def train(
     rows: Rows,
-    settings: TrainingSettings,
+    settings: LearningSettings,
     champion: Champion | None = None,
     progress: Progress = lambda what, done, of: None,
     observe: Callable[[Tested], None] = lambda tested: None,
@@ -180,16 +182,16 @@ def train(
 
 def _train(
     rows: Rows,
-    settings: TrainingSettings,
+    settings: LearningSettings,
     champion: Champion | None,
     progress: Progress,
     observe: Callable[[Tested], None],
 ) -> TrainedModel:
-    sampled = rows_to_fit(rows, settings.every_nth_row)
-    training, testing = split_by_session(rows.session, settings.test_size)
+    sampled = rows_to_fit(rows, settings.training.TRAIN_EVERY_NTH_ROW)
+    training, testing = split_by_session(rows.session, settings.training.TEST_SIZE)
     progress("fitting on the oldest sessions", 0, STEPS)
     oldest = training & sampled
-    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings, weight_of(rows, oldest))
+    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings.training, weight_of(rows, oldest))
     progress("learning what its probabilities are worth", 1, STEPS)
     known = out_of_sample(rows, training & sampled, settings)
     progress("scoring the newest sessions", 2, STEPS)
@@ -201,7 +203,7 @@ def _train(
     progress("judging against the model in service", 3, STEPS)
     decision = challenge(champion, rows, settings)
     progress("fitting on all sessions", 4, STEPS)
-    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings, weight_of(rows, sampled))
+    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings.training, weight_of(rows, sampled))
     progress("done", 5, STEPS)
     about = {
         "rows": {
@@ -212,11 +214,11 @@ def _train(
         },
         "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[testing])},
         "figures": evaluation,
-        "settings": asdict(settings),
+        "settings": settings.by_name(),
     }
     through = session_date(rows.session.max())
-    columns = COLUMNS[settings.feature_set]
-    return TrainedModel(settings.kind, scaler, model, columns, calibration, decision, through, about)
+    columns = COLUMNS[settings.training.FEATURE_SET]
+    return TrainedModel(settings.training.MODEL_KIND, scaler, model, columns, calibration, decision, through, about)
 
 
 def _evaluation(
@@ -225,7 +227,7 @@ def _evaluation(
     rows: Rows,
     training: Mask,
     testing: Mask,
-    settings: TrainingSettings,
+    settings: LearningSettings,
 ) -> dict[str, Any]:
     """Figures of the test part; the calibration that is judged here was fitted on the training part alone."""
     return evaluate(
@@ -235,8 +237,8 @@ def _evaluation(
         rows.outcome[testing],
         rows.session[testing],
         base_rate=float(np.mean(rows.label[training])),
-        min_confidence=settings.min_confidence,
-        cost=settings.round_trip_cost,
+        min_confidence=settings.prediction.MIN_CONFIDENCE,
+        cost=settings.exits.ROUND_TRIP_COST,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from trading.features.sets import FeatureSet, of_windows
+from trading.features.sets import of_windows
 from trading.learning.calibration import win_probability
 from trading.learning.train import probabilities
 from trading.market.bars import Ints, from_ns
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from config import Settings
+    from config import FeatureSet, PredictionSettings
     from trading.features.session_bars import Windows
     from trading.models.store import LoadedModel
 
@@ -60,7 +60,7 @@ class Prediction(NamedTuple):
 class Predictor:
     """One model in service, asked about all stocks at once."""
 
-    def __init__(self, model: LoadedModel, settings: Settings) -> None:
+    def __init__(self, model: LoadedModel, settings: PredictionSettings) -> None:
         self.model = model
         self._minimum = settings.MIN_CONFIDENCE
         self._calibrated = settings.CONFIDENCE == "calibrated"

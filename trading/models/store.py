@@ -26,7 +26,7 @@ import orjson
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError
 from trading.base.files import replacing, sync_folder
-from trading.features.sets import COLUMNS, FeatureSet, name_of
+from trading.features.sets import COLUMNS, name_of
 from trading.learning.calibration import Calibration
 from trading.models.checks import (
     FORMAT,
@@ -42,8 +42,10 @@ from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from config import FeatureSet
     from trading.base.market_folders import MarketId
     from trading.learning.train import TrainedModel
 
@@ -116,6 +118,16 @@ def stamp(now: datetime) -> str:
     if now.tzinfo is None:
         raise ValueError(f"now={now!r}: an instant needs a time zone")
     return now.astimezone(NEW_YORK).strftime("%Y%m%d_%H%M%S")
+
+
+def recorded_setting(metrics: Mapping[str, Any], name: str) -> Any:
+    """A setting that a model was trained with; metrics of before version 0.2 hold it under a lower-case name.
+
+    Raises:
+        KeyError: the metrics do not hold it.
+    """
+    settings = metrics["settings"]
+    return settings[name] if name in settings else settings[name.removeprefix("TRAIN_").lower()]
 
 
 class ModelStore:

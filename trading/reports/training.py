@@ -10,6 +10,7 @@ from trading.backtest.figures import figures, verdict
 from trading.backtest.walk_forward import Variant, Walk, importance_groups, importance_sample, permuted
 from trading.base.files import write_bytes
 from trading.features.sets import COLUMNS
+from trading.models.store import recorded_setting
 from trading.reports import charts
 from trading.reports.page import NONE, Page, Section, Tile, html, interval, per_cent, plain, sentence, share
 from trading.reports.walk_forward import GENERATED, figure_sections
@@ -17,7 +18,7 @@ from trading.reports.walk_forward import GENERATED, figure_sections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trading.learning.fitting import TrainingSettings
+    from trading.learning.fitting import LearningSettings
     from trading.learning.session_statistics import Figures
     from trading.learning.train import Tested
 
@@ -32,7 +33,7 @@ class TrainingReport:
         settings: of the training.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: LearningSettings) -> None:
         self._settings = settings
         self._walk: Walk | None = None
 
@@ -50,7 +51,11 @@ class TrainingReport:
             OSError: the folder cannot be written.
         """
         assert self._walk is not None, "nothing was tested"
-        found = figures(self._walk, min_confidence=self._settings.min_confidence, cost=self._settings.round_trip_cost)
+        found = figures(
+            self._walk,
+            min_confidence=self._settings.prediction.MIN_CONFIDENCE,
+            cost=self._settings.exits.ROUND_TRIP_COST,
+        )
         path = folder / f"report_{metrics['timestamp']}.html"
         for left in folder.glob(".report_*.tmp"):  # of a run that was killed
             left.unlink(missing_ok=True)
@@ -58,18 +63,20 @@ class TrainingReport:
         return path
 
 
-def _as_walk(tested: Tested, settings: TrainingSettings) -> Walk:
+def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
     """The test part as a walk-forward of one evening: one model, scored on every test session."""
     rows, inside = tested.rows, tested.testing
     X = rows.X[inside]
     sessions, group = np.unique(rows.session[inside], return_inverse=True)
-    names, groups = importance_groups(COLUMNS[settings.feature_set])
+    names, groups = importance_groups(COLUMNS[settings.training.FEATURE_SET])
     positions = [np.flatnonzero(group == i) for i in range(len(sessions))]
-    samples = [at[importance_sample(len(at), settings.seed, SAMPLED)] for at in positions]
-    shuffled = [permuted(tested.scaler, tested.model, X[at], groups, settings.seed + i) for i, at in enumerate(samples)]
+    samples = [at[importance_sample(len(at), settings.training.SEED, SAMPLED)] for at in positions]
+    shuffled = [
+        permuted(tested.scaler, tested.model, X[at], groups, settings.training.SEED + i) for i, at in enumerate(samples)
+    ]
     known = len(np.unique(rows.session[tested.training]))
     return Walk(
-        variant=Variant(settings.kind, settings.feature_set, settings.label_min_profit),
+        variant=Variant(settings.training.MODEL_KIND, settings.training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT),
         settings=settings,
         window=known,
         sessions=sessions,
@@ -122,7 +129,7 @@ def training_page(metrics: dict[str, Any], found: Figures) -> Page:
 
 def _tiles(metrics: dict[str, Any], pooled: Figures) -> list[Tile]:
     model, base = pooled["model"], pooled["base_rate"]
-    threshold = metrics["settings"]["min_confidence"]
+    threshold = recorded_setting(metrics, "MIN_CONFIDENCE")
     return [
         Tile("ROC-AUC", plain(model["roc_auc"]["value"]), f"{interval(model['roc_auc'])}; chance 0.5"),
         Tile("Accuracy", share(model["accuracy"]), f"always no: {share(base['accuracy_of_always_no'])}"),

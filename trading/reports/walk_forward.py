@@ -36,7 +36,7 @@ def walk_page(found: dict[str, Any]) -> Page:
             *([_illusion_section(found)] if found.get("random_split") else []),
         ],
         footer=[
-            f"Made {found['at']}; seed {found['settings']['seed']}; "
+            f"Made {found['at']}; seed {found['settings']['SEED']}; "
             + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
             + ". Every number is in the JSON file of the same name."
         ],

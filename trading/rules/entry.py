@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from config import DataSettings, EntrySettings, PredictionSettings
     from trading.base.calendar import Session
 
 
@@ -133,69 +134,58 @@ class PositionsRule:
 class SizeRule:
     """The risk allows at least one share."""
 
-    sizing: Sizing
+    settings: EntrySettings
     name: str = "size"
 
     def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        if self.sizing.shares(standing.equity, candidate.price) >= 1:
+        if shares_to_buy(standing.equity, candidate.price, self.settings) >= 1:
             return None
-        share = self.sizing.risk
-        return f"{share:.2%} of ${standing.equity} equity buys no share at ${candidate.price:g}"
+        return f"{self.settings.RISK_PER_TRADE:.2%} of ${standing.equity} equity buys no share at ${candidate.price:g}"
 
 
 @dataclass(frozen=True)
 class BuyingPowerRule:
     """Have available buying power."""
 
-    sizing: Sizing
+    settings: EntrySettings
     name: str = "buying_power"
 
     def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        cost = self.sizing.cost(standing.equity, candidate.price)
+        cost = cost_to_buy(standing.equity, candidate.price, self.settings)
         return f"${cost} needed, ${standing.buying_power} there" if cost > standing.buying_power else None
 
 
-@dataclass(frozen=True)
-class Sizing:
-    """Position size = equity x risk / price, at most `most` shares.
+def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int:
+    """Position size: equity x RISK_PER_TRADE / price in whole shares, at most MAX_POSITION_SIZE.
 
-    Attributes:
-        risk: fraction of the equity (0.01).
-        most: MAX_POSITION_SIZE, shares.
+    Exact, so never a share too many; 0 where the risk allows none or the price is not positive and finite.
     """
+    if not 0.0 < price < math.inf or equity <= 0:
+        return 0
+    risked, share, most = equity * _exact(settings.RISK_PER_TRADE), _exact(price), settings.MAX_POSITION_SIZE
+    return most if risked >= share * most else int(risked // share)
 
-    risk: float
-    most: int
 
-    def shares(self, equity: Decimal, price: float) -> int:
-        """Whole shares to buy at `price` dollars; 0 where the risk allows none.  Exact: never a share too many."""
-        if not 0.0 < price < math.inf or equity <= 0:
-            return 0
-        risked, share = equity * _exact(self.risk), _exact(price)
-        return self.most if risked >= share * self.most else int(risked // share)
-
-    def cost(self, equity: Decimal, price: float) -> Decimal:
-        """Dollars that the purchase takes, rounded up to the cent."""
-        shares = self.shares(equity, price)
-        return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
+def cost_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> Decimal:
+    """Dollars that `shares_to_buy` cost, rounded up to the cent."""
+    shares = shares_to_buy(equity, price, settings)
+    return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
 
 
 def _exact(number: float) -> Decimal:
     return Decimal(repr(float(number)))
 
 
-def document_rules(
-    minimum_confidence: float, lowest: float, highest: float, most_positions: int, sizing: Sizing
-) -> tuple[EntryRule, ...]:
+def document_rules(prediction: PredictionSettings, data: DataSettings, entry: EntrySettings) -> tuple[EntryRule, ...]:
     """The document's entry filters, in the order in which they are asked."""
     return (
-        ConfidenceRule(minimum_confidence),
+        ConfidenceRule(prediction.MIN_CONFIDENCE),
         MarketOpenRule(),
-        PriceRule(lowest, highest),
+        PriceRule(data.MIN_PRICE, data.MAX_PRICE),
         NotOwnedRule(),
-        PositionsRule(most_positions),
-        SizeRule(sizing),
-        BuyingPowerRule(sizing),
+        PositionsRule(entry.MAX_OPEN_POSITIONS),
+        SizeRule(entry),
+        BuyingPowerRule(entry),
     )
 
 

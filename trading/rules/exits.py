@@ -7,7 +7,6 @@ function serves one live position and ten million rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from typing import Final
@@ -39,33 +38,9 @@ _BLOCK: Final = 16
 """Bars that are stepped over at once where no level was near: what makes a quiet day as quick as a wild one."""
 
 
-def won_above(round_trip_cost: float, label_min_profit: float = 0.0) -> float:
-    """Per cent of the entry price, before cost, above which a trade counts as won; both are fractions of it."""
+def won_above_pct(round_trip_cost: float, label_min_profit: float) -> float:
+    """Outcome in per cent of the entry price, before cost, above which a trade counts as won; both are fractions."""
     return 100.0 * (round_trip_cost + label_min_profit)
-
-
-@dataclass(frozen=True)
-class ExitRules:
-    """The numbers of the exits.
-
-    Attributes:
-        stop_loss: fraction of the entry price that may be lost (0.02).
-        take_profit: fraction of the entry price that is enough (0.04).
-        flatten_minutes: minutes before the close from which on everything is sold (5).
-        round_trip_cost: fraction of the entry price that a purchase and its sale cost (spread, slippage).
-        label_min_profit: fraction of the entry price above which an outcome after cost counts as won (0: any profit).
-    """
-
-    stop_loss: float = 0.02
-    take_profit: float = 0.04
-    flatten_minutes: int = 5
-    round_trip_cost: float = 0.001
-    label_min_profit: float = 0.0
-
-    @property
-    def won_above(self) -> float:
-        """As `won_above`."""
-        return won_above(self.round_trip_cost, self.label_min_profit)
 
 
 @compiled()
@@ -177,7 +152,13 @@ def _first_touch(
 
 
 def outcomes(
-    open_: Floats, high: Floats, low: Floats, group: Ints, flattening: NDArray[np.bool_], rules: ExitRules
+    open_: Floats,
+    high: Floats,
+    low: Floats,
+    group: Ints,
+    flattening: NDArray[np.bool_],
+    stop_loss: float,
+    take_profit: float,
 ) -> tuple[Floats, NDArray[np.int8]]:
     """What the live rules would make of a decision on each bar: bought at the next bar's open, left as `Exit` says.
 
@@ -185,26 +166,17 @@ def outcomes(
         open_, high, low: dollars, float64, shape (n,); bars of one group adjacent, oldest first.
         group: int64, shape (n,): one id for each symbol and session.
         flattening: bool, shape (n,): the bar starts at or after its session's flatten instant.
-        rules: the exit rules.
+        stop_loss, take_profit: fractions of the entry price.
 
     Returns:
         (outcome, reason): outcome in per cent of the entry price before cost, NaN where it is not known (no next bar
         before the flatten instant, or the session's bars end before an exit); reason as int8 `Exit` codes.
     """
-    return _outcomes(open_, high, low, group, flattening, rules.stop_loss, rules.take_profit)
+    return _outcomes(open_, high, low, group, flattening, stop_loss, take_profit)
 
 
-def labels(outcome: Floats, rules: ExitRules) -> NDArray[np.int8]:
-    """1 where the outcome (per cent) after `round_trip_cost` is above `label_min_profit`, else 0, as int8.
-
-    Raises:
-        ValueError: as `won`.
-    """
-    return won(outcome, rules.won_above)
-
-
-def won(outcome: Floats, above: float) -> NDArray[np.int8]:
-    """1 where the outcome (per cent before cost) is above what counts as won (`won_above`), else 0, as int8.
+def labels(outcome: Floats, above: float) -> NDArray[np.int8]:
+    """1 where the outcome (per cent before cost) is above what counts as won (`won_above_pct`), else 0, as int8.
 
     Raises:
         ValueError: an outcome is NaN: what is not known is no 0.

@@ -15,6 +15,7 @@ from trading.rules.entry import Candidate, EntryRule, Losses, Standing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from config import EntrySettings
     from trading.records.trade_log import Trade
 
 STOPPED_OUT: Final = "STOP_LOSS"
@@ -82,13 +83,13 @@ class LosingRunRule:
         return f"{run} losses in a row" if run >= self.most else None
 
 
-def guard_rules(*, daily_loss: float, cool_down_minutes: int, losses_in_a_row: int) -> tuple[EntryRule, ...]:
+def guard_rules(entry: EntrySettings) -> tuple[EntryRule, ...]:
     """The guards that are switched on (0 switches one off)."""
     rules: list[EntryRule] = []
-    if daily_loss > 0:
-        rules.append(DailyLossRule(daily_loss))
-    if cool_down_minutes > 0:
-        rules.append(CoolDownRule(cool_down_minutes))
-    if losses_in_a_row > 0:
-        rules.append(LosingRunRule(losses_in_a_row))
+    if entry.MAX_DAILY_LOSS_PCT > 0:
+        rules.append(DailyLossRule(entry.MAX_DAILY_LOSS_PCT))
+    if entry.COOL_DOWN_MINUTES > 0:
+        rules.append(CoolDownRule(entry.COOL_DOWN_MINUTES))
+    if entry.MAX_LOSSES_IN_A_ROW > 0:
+        rules.append(LosingRunRule(entry.MAX_LOSSES_IN_A_ROW))
     return tuple(rules)
