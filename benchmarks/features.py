@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, walk
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
-from trading.features.relative import relative_features, so_far
+from trading.features.relative import relative_features, session_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,9 @@ def _history(n: int, sample: int, rounds: int) -> list[Line]:
             "ours": lambda: features(*ohlcv),
             "pandas": _windows(ohlcv, sample),
             "triad": lambda: _triad(source, target),
-            "relative": lambda: relative_features(*ohlcv, shown=so_far(*ohlcv[:3], ohlcv[4], minute, session, lengths)),
+            "relative": lambda: relative_features(
+                *ohlcv, state=session_state(*ohlcv[:3], ohlcv[4], minute, session, lengths)
+            ),
         },
         rounds,
     )

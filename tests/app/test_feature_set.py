@@ -17,7 +17,6 @@ from tests.app.test_ml_trainer import evening, run, settings
 from tests.audit.test_command import FEW, MARKET, reply
 from tests.dataset.data_world import CALENDAR, STOCKS, bars_of, content, fetched
 from tests.settings import label_rules
-from trading.app.predict import session_bars
 from trading.app.retrain import learning_settings, model_in_service, retrain
 from trading.audit.command import audit
 from trading.audit.data import Pipeline, history_vectors, live_vectors
@@ -27,6 +26,7 @@ from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
 from trading.dataset.manifest import LabelRules, read_manifest
 from trading.dataset.rows import SymbolRows, rows_of, sessions_around
+from trading.dataset.volume_profiles import session_bars
 from trading.features import relative
 from trading.features.sets import COLUMNS
 from trading.learning.past_trades import past_trades
@@ -58,7 +58,7 @@ def build(folder: Path, *parts: list[Session], rules: LabelRules | None = None, 
 
 
 def test_session_by_session_is_what_all_at_once_is(tmp_path: Path) -> None:
-    """The habit of a new session comes from the bars that lie in the folder."""
+    """The volume profile of a new session comes from the bars in the folder."""
     whole = build(tmp_path / "whole", SESSIONS)
     build(tmp_path / "parts", SESSIONS[:3], *([one] for one in SESSIONS[3:]))
     assert content(tmp_path / "whole") == content(tmp_path / "parts")
@@ -104,7 +104,7 @@ def test_rows_are_made_of_the_bars_whatever_the_files_hold(tmp_path: Path) -> No
 def test_a_folder_of_features_that_nobody_knows_says_so(tmp_path: Path) -> None:
     path = build(tmp_path / "data", SESSIONS[:2]).folder / "dataset.json"
     path.write_text(path.read_text().replace("From_Open", "From_Noon"))
-    with pytest.raises(DataError, match=r"features are none that this version knows; run python build_dataset\.py"):
+    with pytest.raises(DataError, match=r"this version does not know its features; run python build_dataset\.py"):
         Dataset(tmp_path / "data").load()
 
 
@@ -284,11 +284,11 @@ def test_predictions_and_models_of_the_other_set_are_not_compared_and_counted(
     assert not published.findings and published.left_out == {"data/ holds another set of features": 2}
 
 
-Habits = Callable[..., np.ndarray]
+Profiles = Callable[..., np.ndarray]
 
 
-def defective(habits: Habits | None = None, so_far: Callable[..., relative.SoFar] | None = None) -> Pipeline:
-    """The pipeline with another habit or another session so far, in the history."""
+def defective(profiles: Profiles | None = None, state: Callable[..., relative.SessionState] | None = None) -> Pipeline:
+    """The pipeline with other volume profiles or another session state in the history."""
 
     def of_history(bars: Bars, calendar: MarketCalendar) -> tuple[np.ndarray, np.ndarray]:
         sessions = sessions_around(bars.start, calendar)
@@ -296,13 +296,13 @@ def defective(habits: Habits | None = None, so_far: Callable[..., relative.SoFar
         opens = np.array([to_ns(one.open) for one in sessions])
         lengths = np.array([one.minutes for one in sessions])
         minute = (bars.start - opens[group]) // MINUTE_NS
-        shown = relative.so_far(bars.open, bars.high, bars.low, bars.volume, minute, group, lengths)
-        if habits is not None:
-            usual = habits(bars.volume, minute, group, lengths)
-            shown = replace(shown, habit=usual[group, minute // relative.BUCKET_MINUTES])
-        if so_far is not None:
-            shown = so_far(shown, bars, group)
-        X = relative.relative_features(bars.open, bars.high, bars.low, bars.close, bars.volume, shown=shown)
+        shown = relative.session_state(bars.open, bars.high, bars.low, bars.volume, minute, group, lengths)
+        if profiles is not None:
+            usual = profiles(bars.volume, minute, group, lengths)
+            shown = replace(shown, usual_volume=usual[group, minute // relative.BUCKET_MINUTES])
+        if state is not None:
+            shown = state(shown, bars, group)
+        X = relative.relative_features(bars.open, bars.high, bars.low, bars.close, bars.volume, state=shown)
         return bars.start[19:], X
 
     def vectors(bars: Bars, calendar: MarketCalendar) -> dict[int, np.ndarray]:
@@ -322,13 +322,13 @@ def defective(habits: Habits | None = None, so_far: Callable[..., relative.SoFar
     return replace(Pipeline.of("relative"), rows_of=rows, history_vectors=vectors)
 
 
-def habit_of_today_too(volume: np.ndarray, minute: np.ndarray, group: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def profile_of_today_too(volume: np.ndarray, minute: np.ndarray, group: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """As if a session were one of those before it."""
-    after = relative.habits(volume, minute, group, np.append(lengths, lengths[-1]))
+    after = relative.profile_by_session(volume, minute, group, np.append(lengths, lengths[-1]))
     return after[1:]
 
 
-def high_of_the_whole_session(shown: relative.SoFar, bars: Bars, group: np.ndarray) -> relative.SoFar:
+def high_of_the_whole_session(shown: relative.SessionState, bars: Bars, group: np.ndarray) -> relative.SessionState:
     highest = np.array([bars.high[group == one].max() for one in range(group.max() + 1) if (group == one).any()])
     return replace(shown, highest=highest[np.unique(group, return_inverse=True)[1]][19:])
 
@@ -336,8 +336,8 @@ def high_of_the_whole_session(shown: relative.SoFar, bars: Bars, group: np.ndarr
 @pytest.mark.parametrize("check", ["files", "look-ahead", "live", "history"])
 @pytest.mark.parametrize(
     "pipeline",
-    [defective(habits=habit_of_today_too), defective(so_far=high_of_the_whole_session)],
-    ids=["habit of the session itself", "high of the whole session"],
+    [defective(profiles=profile_of_today_too), defective(state=high_of_the_whole_session)],
+    ids=["profile of the session itself", "high of the whole session"],
 )
 def test_a_planted_defect_is_caught(folders: Settings, pipeline: Pipeline, check: str) -> None:
     (found,) = audit(folders.folders, learning_settings(folders), pipeline, amount=FEW, only=[check])
@@ -350,7 +350,7 @@ def test_and_the_same_pipeline_without_the_defect_is_clean(folders: Settings, ch
     assert not found.findings
 
 
-def test_a_live_habit_that_knows_the_session_is_caught(folders: Settings) -> None:
+def test_a_live_profile_that_knows_the_session_is_caught(folders: Settings) -> None:
     def knowing(session: Session, bars: Mapping[str, Bars], now: datetime) -> Any:
         moved = {
             name: replace(one, volume=np.where(one.start < to_ns(session.open), one.volume + 1.0, one.volume))

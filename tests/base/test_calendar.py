@@ -1,4 +1,4 @@
-"""The exchange's calendar against exchange_calendars, the exchange's own announcements and the New York wall."""
+"""The exchange's calendar, compared with exchange_calendars, the exchange's announcements and New York's time zone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ny(text: str) -> datetime:
 
 
 @pytest.mark.parametrize("year", [2018, 2020, 2025])
-def test_every_session_of_a_year_is_the_exchange_s(year: int) -> None:
+def test_sessions_of_a_year_match_exchange_calendars(year: int) -> None:
     official = exchange_calendars.get_calendar("XNYS", start=f"{year}-01-01", end=f"{year}-12-31").schedule
     ours = CALENDAR.between(date(year, 1, 1), date(year, 12, 31))
     theirs = [(day.date(), row["open"], row["close"]) for day, row in official.iterrows()]
@@ -33,7 +33,7 @@ def test_every_session_of_a_year_is_the_exchange_s(year: int) -> None:
 
 @pytest.mark.parametrize(
     "holiday",
-    # the exchange's own list for 2018, and the day of mourning for George H. W. Bush, announced four days ahead
+    # the exchange's list for 2018, and the day of mourning for George H. W. Bush, announced four days in advance
     ["01-01", "01-15", "02-19", "03-30", "05-28", "07-04", "09-03", "11-22", "12-05", "12-25"],
 )
 def test_holidays_of_2018(holiday: str) -> None:
@@ -41,35 +41,34 @@ def test_holidays_of_2018(holiday: str) -> None:
 
 
 @pytest.mark.parametrize("day", ["2018-07-03", "2018-11-23", "2018-12-24", "2025-07-03", "2025-11-28", "2025-12-24"])
-def test_half_days_close_at_one(day: str) -> None:
+def test_half_days_close_at_13_00(day: str) -> None:
     session = CALENDAR.session(date.fromisoformat(day))
     assert session.close == ny(f"{day} 13:00")
     assert session.minutes == 210
     assert session.flatten_at(5) == ny(f"{day} 12:55")
-    assert session.pre_market == ny(f"{day} 04:00")
 
 
 @pytest.mark.parametrize(
-    ("day", "opens"),  # UTC: the change of clocks lies between each Friday and its Monday
+    ("day", "opens"),  # UTC; the clocks change between each Friday and the Monday after it
     [("2018-03-09", 14), ("2018-03-12", 13), ("2018-11-02", 13), ("2018-11-05", 14)],
 )
-def test_the_wall_s_times_hold_over_both_changes_of_clocks(day: str, opens: int) -> None:
+def test_local_times_hold_across_both_clock_changes(day: str, opens: int) -> None:
     session = CALENDAR.session(date.fromisoformat(day))
     assert (session.open.hour, session.open.minute) == (opens, 30)
     assert session.minutes == 390
-    assert session.pre_market == session.open - timedelta(hours=5, minutes=30)
+    assert at(session.date, time(4)) == session.open - timedelta(hours=5, minutes=30)
     assert at(session.date, time(20)) == session.close + timedelta(hours=4)
 
 
 @given(DAYS, st.times(min_value=time(3), max_value=time(23, 59, 59)))
-def test_an_instant_reads_on_the_new_york_wall_as_it_was_asked_for(day: date, clock_time: time) -> None:
+def test_instant_converts_back_to_the_new_york_time(day: date, clock_time: time) -> None:
     instant = at(day, clock_time)
     assert instant.tzinfo is UTC
     assert instant.astimezone(NEW_YORK).replace(tzinfo=None) == datetime.combine(day, clock_time)
 
 
 @given(DAYS)
-def test_neighbours_are_the_nearest_sessions(day: date) -> None:
+def test_preceding_and_following_are_the_nearest_sessions(day: date) -> None:
     before, after = CALENDAR.preceding(day), CALENDAR.following(day)
     assert before.date < day < after.date
     between = CALENDAR.between(before.date, after.date)
@@ -78,7 +77,7 @@ def test_neighbours_are_the_nearest_sessions(day: date) -> None:
 
 
 @given(DAYS, st.integers(0, 24 * 60 * 60 - 1), st.integers(1, 30))
-def test_the_last_completed_sessions_are_over_and_none_is_missing(day: date, second: int, count: int) -> None:
+def test_last_completed_sessions_have_closed_and_are_contiguous(day: date, second: int, count: int) -> None:
     now = datetime.combine(day, time(), tzinfo=UTC) + timedelta(seconds=second)
     if day < date(2010, 6, 1):
         return
@@ -105,34 +104,34 @@ def test_current_or_next_and_last_completed_change_at_the_close(now: str, curren
 
 
 @pytest.mark.parametrize(
-    ("day", "said"),
+    ("day", "message"),
     [
         ("2018-03-30", "2018-03-30 is an exchange holiday; the next session is 2018-04-02"),
         ("2018-03-31", "2018-03-31 is a weekend day; the next session is 2018-04-02"),
-        ("1990-01-02", "1990-01-02 lies outside the exchange calendar, which knows 2010-01-04 to "),
-        ("2999-01-02", "2999-01-02 lies outside the exchange calendar"),
+        ("1990-01-02", "1990-01-02 is outside the exchange calendar, which covers 2010-01-04 to "),
+        ("2999-01-02", "2999-01-02 is outside the exchange calendar"),
     ],
 )
-def test_a_day_without_a_session_is_explained_in_one_line(day: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_day_without_session_is_explained(day: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         CALENDAR.session(date.fromisoformat(day))
 
 
-def test_both_ends_of_the_calendar_are_errors_in_words() -> None:
+def test_neighbours_beyond_the_calendar_are_refused() -> None:
     first = CALENDAR.between(date(2010, 1, 1), date(2010, 1, 10))[0]
-    with pytest.raises(UserError, match=r"no session before 2010-01-04 is known.* knows 2010-01-04 to"):
+    with pytest.raises(UserError, match="no session before 2010-01-04: the exchange calendar covers 2010-01-04 to"):
         CALENDAR.preceding(first.date)
     last = max(s.date for s in CALENDAR.between(date(2026, 1, 1), date(2100, 1, 1)))
-    with pytest.raises(UserError, match=rf"no session after {last} is known.* knows 2010-01-04 to {last}"):
+    with pytest.raises(UserError, match=f"no session after {last}: the exchange calendar covers 2010-01-04 to {last}"):
         CALENDAR.following(last)
-    with pytest.raises(UserError, match="lies outside the exchange calendar"):
+    with pytest.raises(UserError, match="is outside the exchange calendar"):
         CALENDAR.session(last + timedelta(days=1))
 
 
-def test_days_in_a_row_are_given_or_refused() -> None:
+def test_consecutive_days_must_lie_within_the_calendar() -> None:
     assert CALENDAR.days(date(2018, 2, 27), 3) == [date(2018, 2, 27), date(2018, 2, 28), date(2018, 3, 1)]
     for first, count in ((date(2009, 12, 31), 1), (date(2018, 1, 1), 10**12), (date.max, 1)):
-        with pytest.raises(UserError, match="the exchange calendar knows"):
+        with pytest.raises(UserError, match="the exchange calendar covers only"):
             CALENDAR.days(first, count)
 
 

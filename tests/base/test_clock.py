@@ -1,4 +1,4 @@
-"""The wall's clock and the simulated one, which every stage takes instead of asking for the time itself."""
+"""The system clock and the simulated clock."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def both() -> list[Clock]:
 
 
 @pytest.mark.parametrize("clock", both(), ids=["system", "simulated"])
-def test_the_time_is_aware_and_utc(clock: Clock) -> None:
+def test_time_is_aware_and_in_utc(clock: Clock) -> None:
     assert clock.now().utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize("clock", both(), ids=["system", "simulated"])
-def test_what_has_passed_is_not_waited_for(clock: Clock) -> None:
+def test_past_instant_is_not_waited_for(clock: Clock) -> None:
     before = clock.now()
     assert clock.sleep_until(before - timedelta(days=1)) is True
     assert clock.now() >= before
 
 
 @pytest.mark.parametrize("clock", both(), ids=["system", "simulated"])
-def test_an_interrupt_ends_every_wait_now_and_later(clock: Clock) -> None:
+def test_interrupt_ends_current_and_later_waits(clock: Clock) -> None:
     clock.interrupt()
     before = clock.now()
     assert clock.sleep_until(before + timedelta(days=1)) is False
@@ -39,14 +39,14 @@ def test_an_interrupt_ends_every_wait_now_and_later(clock: Clock) -> None:
     assert clock.now() < before + timedelta(days=1)
 
 
-def test_the_wall_s_clock_waits_until_the_instant() -> None:
+def test_system_clock_waits_until_the_instant() -> None:
     clock = SystemClock()
     instant = clock.now() + timedelta(milliseconds=50)
     assert clock.sleep_until(instant) is True
     assert clock.now() >= instant
 
 
-def test_a_wait_on_the_wall_s_clock_can_be_ended_from_another_thread() -> None:
+def test_another_thread_can_interrupt_a_wait() -> None:
     clock = SystemClock()
     answers: list[bool] = []
     thread = threading.Thread(target=lambda: answers.append(clock.sleep_until(clock.now() + timedelta(days=1))))
@@ -56,7 +56,7 @@ def test_a_wait_on_the_wall_s_clock_can_be_ended_from_another_thread() -> None:
     assert answers == [False]
 
 
-def test_a_simulated_clock_stands_still_until_somebody_sleeps() -> None:
+def test_simulated_clock_moves_only_when_it_waits() -> None:
     clock = SimulatedClock(NOON)
     assert clock.now() == clock.now() == NOON
     assert clock.sleep_until(NOON + timedelta(hours=3)) is True
@@ -64,7 +64,7 @@ def test_a_simulated_clock_stands_still_until_somebody_sleeps() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-3600, 3600), st.integers(-12, 12))))
-def test_a_simulated_clock_never_goes_back_whatever_the_zone_of_the_instants(sleeps: list[tuple[int, int]]) -> None:
+def test_simulated_clock_never_goes_back(sleeps: list[tuple[int, int]]) -> None:
     clock = SimulatedClock(NOON)
     for seconds, hours in sleeps:
         before = clock.now()
@@ -74,17 +74,17 @@ def test_a_simulated_clock_never_goes_back_whatever_the_zone_of_the_instants(sle
         assert clock.now().tzinfo is UTC
 
 
-def test_an_instant_without_a_zone_is_refused() -> None:
+def test_naive_instant_is_refused() -> None:
     with pytest.raises(ValueError, match="an instant needs a time zone"):
         SimulatedClock(NOON.replace(tzinfo=None))
     for clock in both():
         with pytest.raises(TypeError):
             clock.sleep_until(NOON.replace(tzinfo=None))
         with pytest.raises(TypeError):
-            clock.sleep_until(datetime(2100, 1, 1))  # noqa: DTZ001 - that is the point
+            clock.sleep_until(datetime(2100, 1, 1))  # noqa: DTZ001 - the naive instant under test
 
 
-def test_sleepers_of_several_threads_leave_the_clock_at_the_latest_instant() -> None:
+def test_waits_of_several_threads_leave_the_clock_at_the_latest_instant() -> None:
     clock = SimulatedClock(NOON)
     instants = [NOON.astimezone(NEW_YORK) + timedelta(seconds=n) for n in range(200)]
     threads = [threading.Thread(target=clock.sleep_until, args=(instant,)) for instant in instants]

@@ -1,4 +1,4 @@
-"""Files that survive: a torn line, a disk that takes no more, and `kill -9` in the middle of real writes."""
+"""Crash safety of files: partial lines, full disks, and `kill -9` during real writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def program(text: str, *arguments: str | Path) -> list[str]:
 
 @contextmanager
 def running(text: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A child with a pipe from its stdout; killed as `kill -9` does, at the latest when the block ends."""
+    """A child process with a pipe from its stdout, killed with SIGKILL when the block ends."""
     child = subprocess.Popen(program(text, *arguments), cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     try:
         yield child
@@ -41,10 +41,10 @@ def running(text: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]
         child.stdout.close()
 
 
-# --- replaced whole --------------------------------------------------------------------------------------------------
+# --- replaced files --------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_replaced_with_what_was_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_write_replaces_the_file_and_leaves_no_other_file(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "er" / "a.json"
     for value in ({"a": 1}, [1.5, "ü"], {"a": 0.1 + 0.2}):
         write_json(file, value)
@@ -53,7 +53,7 @@ def test_a_file_is_replaced_with_what_was_written_and_nothing_else_is_left(tmp_p
     assert os.listdir(file.parent) == ["a.json"]
 
 
-def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def test_failed_block_leaves_the_file_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_bytes(file, b"old")
     with pytest.raises(RuntimeError), replacing(file) as new:
@@ -63,13 +63,13 @@ def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_a_block_that_fails_makes_no_file_where_there_was_none(tmp_path: Path) -> None:
+def test_failed_block_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", object())
     assert os.listdir(tmp_path) == []
 
 
-def test_until_the_block_ends_readers_see_the_old_content(tmp_path: Path) -> None:
+def test_readers_see_the_old_content_until_the_block_ends(tmp_path: Path) -> None:
     file = tmp_path / "a"
     write_bytes(file, b"old")
     with replacing(file) as new:
@@ -79,7 +79,7 @@ def test_until_the_block_ends_readers_see_the_old_content(tmp_path: Path) -> Non
     assert file.read_bytes() == b"new"
 
 
-def test_two_threads_that_replace_one_file_do_not_tear_each_other_s(tmp_path: Path) -> None:
+def test_two_threads_can_replace_one_file_at_the_same_time(tmp_path: Path) -> None:
     file = tmp_path / "a"
     inside = threading.Barrier(2)
     finished: list[bytes] = []
@@ -102,10 +102,10 @@ def test_two_threads_that_replace_one_file_do_not_tear_each_other_s(tmp_path: Pa
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_it_returns(
+def test_content_is_synced_before_the_rename_and_the_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a power cut leaves cannot be tried here; the order of the calls that decide it can be seen."""
+    """A power cut cannot be tested here; the order of the system calls that protect against it can."""
     calls: list[str] = []
     fsync, rename = os.fsync, os.replace
 
@@ -119,7 +119,7 @@ def test_the_content_is_on_the_disk_before_the_rename_and_the_rename_before_it_r
         rename(source, target)
 
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("no /proc here to tell which file a descriptor is of")
+        pytest.skip("needs /proc to tell which file a descriptor belongs to")
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "replace", seen_replace)
     write_bytes(tmp_path / "a", b"12345")
@@ -143,16 +143,14 @@ for n in range(10**9):
 
 
 @pytest.mark.parametrize("kill_after", [1, 2, 5, 9])
-def test_a_process_killed_in_the_middle_of_its_writes_leaves_valid_json_at_every_instant(
-    kill_after: int, tmp_path: Path
-) -> None:
+def test_file_is_valid_json_at_every_instant_when_its_writer_is_killed(kill_after: int, tmp_path: Path) -> None:
     file = tmp_path / "trades.json"
     with running(REWRITER, file) as child:
         assert child.stdout is not None
         written = 0
         for line in child.stdout:
             written = int(line)
-            for _ in range(5):  # the next writes are under way
+            for _ in range(5):  # the next writes are in progress
                 seen = json.loads(file.read_bytes())
                 assert seen["n"] >= written
                 assert {trade["n"] for trade in seen["trades"]} == {seen["n"]}
@@ -162,7 +160,7 @@ def test_a_process_killed_in_the_middle_of_its_writes_leaves_valid_json_at_every
     seen = json.loads(file.read_bytes())
     assert seen["n"] >= written
     assert len(seen["trades"]) == 5000
-    write_json(file, {"n": -1})  # what the killed one left beside it is in nobody's way
+    write_json(file, {"n": -1})  # the temporary file of the killed process does not interfere
     assert json.loads(file.read_bytes()) == {"n": -1}
 
 
@@ -170,7 +168,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from trading.base.files import LineLog, write_bytes
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an OSError, as on a full disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit raises OSError, as on a full disk
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 folder = Path(sys.argv[1])
@@ -185,7 +183,7 @@ for attempt in (lambda: write_bytes(file, bytes(200_000)), lambda: log.append([{
     except OSError as error:
         print(type(error).__name__)
 assert file.read_bytes() == b"old"
-assert (folder / "b.jsonl").read_bytes() == before, "half a batch was left"
+assert (folder / "b.jsonl").read_bytes() == before, "a part of the batch remained"
 limit(resource.RLIM_INFINITY)
 log.append([{"n": 3}])
 write_bytes(file, b"new")
@@ -193,7 +191,7 @@ log.close()
 """
 
 
-def test_a_disk_that_takes_no_more_leaves_both_kinds_of_file_as_before_and_usable(tmp_path: Path) -> None:
+def test_full_disk_leaves_both_kinds_of_file_unchanged_and_usable(tmp_path: Path) -> None:
     done = subprocess.run(program(FULL, tmp_path), cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["OSError", "OSError"]
@@ -202,7 +200,7 @@ def test_a_disk_that_takes_no_more_leaves_both_kinds_of_file_as_before_and_usabl
     assert sorted(os.listdir(tmp_path)) == ["a", "b.jsonl"]
 
 
-# --- line by line ----------------------------------------------------------------------------------------------------
+# --- line logs -------------------------------------------------------------------------------------------------------
 
 RECORDS = st.lists(
     st.dictionaries(st.text(max_size=5), st.integers(-(2**50), 2**50) | st.text(max_size=20)), max_size=6
@@ -211,7 +209,7 @@ RECORDS = st.lists(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(RECORDS, RECORDS, st.data())
-def test_however_its_last_line_is_torn_every_line_before_it_and_after_it_is_whole(
+def test_partial_last_line_is_removed_and_all_other_lines_survive(
     tmp_path: Path, first: list[dict[str, Any]], then: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     file = tmp_path / "log.jsonl"
@@ -222,19 +220,19 @@ def test_however_its_last_line_is_torn_every_line_before_it_and_after_it_is_whol
     content = file.read_bytes()
     kept = data.draw(st.integers(0, len(content)))
     file.write_bytes(content[:kept])
-    whole = content[:kept].count(b"\n")
+    complete = content[:kept].count(b"\n")
 
     again = LineLog(file)
-    assert list(read_lines(file)) == first[:whole]
+    assert list(read_lines(file)) == first[:complete]
     again.append(then)
     again.close()
-    assert list(read_lines(file)) == first[:whole] + then
-    assert file.read_bytes().count(b"\n") == whole + len(then)
+    assert list(read_lines(file)) == first[:complete] + then
+    assert file.read_bytes().count(b"\n") == complete + len(then)
 
 
-@pytest.mark.parametrize("torn", [b'{"n": 1', b'{"n": 1}', b"\x00\x00\x00", b'{"a": "\xc3'])
-def test_a_torn_line_is_dropped_even_where_it_is_the_only_one(torn: bytes, tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_bytes(torn)
+@pytest.mark.parametrize("partial", [b'{"n": 1', b'{"n": 1}', b"\x00\x00\x00", b'{"a": "\xc3'])
+def test_partial_line_is_removed_if_it_is_the_only_one(partial: bytes, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(partial)
     log = LineLog(tmp_path / "log.jsonl")
     assert (tmp_path / "log.jsonl").read_bytes() == b""
     log.append([{"n": 2}])
@@ -242,7 +240,7 @@ def test_a_torn_line_is_dropped_even_where_it_is_the_only_one(torn: bytes, tmp_p
     assert list(read_lines(tmp_path / "log.jsonl")) == [{"n": 2}]
 
 
-def test_a_reader_sees_each_append_at_once_and_an_empty_one_changes_nothing(tmp_path: Path) -> None:
+def test_reader_sees_each_append_immediately(tmp_path: Path) -> None:
     log = LineLog(tmp_path / "new" / "log.jsonl")
     log.append([])
     assert list(read_lines(log.path)) == []
@@ -253,7 +251,7 @@ def test_a_reader_sees_each_append_at_once_and_an_empty_one_changes_nothing(tmp_
     log.close()
 
 
-def test_a_record_that_is_no_json_leaves_no_part_of_its_batch(tmp_path: Path) -> None:
+def test_batch_with_an_unserialisable_record_is_not_written(tmp_path: Path) -> None:
     log = LineLog(tmp_path / "log.jsonl")
     log.append([{"n": 1}])
     with pytest.raises(TypeError):
@@ -263,7 +261,7 @@ def test_a_record_that_is_no_json_leaves_no_part_of_its_batch(tmp_path: Path) ->
     assert list(read_lines(log.path)) == [{"n": 1}, {"n": 3}]
 
 
-def test_a_line_that_is_not_json_is_skipped_and_its_number_told(tmp_path: Path) -> None:
+def test_invalid_line_is_skipped_and_its_number_reported(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_bytes(b'{"n": 1}\n{"n": \n{"n": 3}\n\xff\n')
     broken: list[int] = []
@@ -285,7 +283,7 @@ for n in range(start, 10**9):
 """
 
 
-def test_a_process_killed_while_it_appends_loses_nothing_that_it_had_acknowledged(tmp_path: Path) -> None:
+def test_killed_writer_loses_no_acknowledged_line(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     acknowledged = -1
     for more in (3, 40, 90, 17):
@@ -297,7 +295,7 @@ def test_a_process_killed_while_it_appends_loses_nothing_that_it_had_acknowledge
                 if more <= 0:
                     break
             child.kill()
-            for line in child.stdout:  # what it said before it died
+            for line in child.stdout:  # lines printed before the kill
                 with contextlib.suppress(ValueError):
                     acknowledged = max(acknowledged, int(line) if line.endswith("\n") else -1)
     LineLog(file).close()

@@ -1,4 +1,4 @@
-"""One market a folder, one writer a folder, and no step at which a crash loses a file."""
+"""Market folders: one market and one writer per folder, and no file lost in a crash."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from trading.base.market_folders import MarketId, claim, lock, market_of
 PROJECT = Path(__file__).resolve().parents[2]
 REAL = MarketId("alpaca-iex", "Alpaca, feed iex")
 BARS = MarketId("bars-us-2018-1a2b3c4d", "recorded bars of us-2018")
-MADE_UP = MarketId("generated-1-60-0.5", "a generated market (seed 1)", generated=True)
+GENERATED = MarketId("generated-1-60-0.5", "a generated market (seed 1)", generated=True)
 
 
-def test_a_folder_is_made_for_its_market_and_stays_its(tmp_path: Path) -> None:
+def test_claim_creates_the_folder_and_keeps_it(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
     assert market_of(folder) is None
-    assert claim(folder, MADE_UP) is None
-    assert market_of(folder) == MADE_UP
+    assert claim(folder, GENERATED) is None
+    assert market_of(folder) == GENERATED
     (folder / "AMD.csv").write_text("1")
-    assert claim(folder, MADE_UP) is None
+    assert claim(folder, GENERATED) is None
     assert sorted(os.listdir(folder)) == ["AMD.csv", "market.json"]
     assert os.listdir(folder.parent) == ["data"]
 
 
-def test_another_market_s_folder_is_put_aside_whole_and_taken_back(tmp_path: Path) -> None:
+def test_folder_of_another_market_is_renamed_and_later_restored(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    claim(folder, MADE_UP)
+    claim(folder, GENERATED)
     (folder / "AMD.csv").write_text("generated")
-    assert claim(folder, REAL) == ("data/ held a generated market (seed 1): put aside as data.generated-1-60-0.5/")
+    assert claim(folder, REAL) == ("data/ held a generated market (seed 1): renamed to data.generated-1-60-0.5/")
     assert os.listdir(folder) == ["market.json"]
     (folder / "AMD.csv").write_text("real")
-    assert claim(folder, MADE_UP) == "data/ held Alpaca, feed iex: put aside as data.alpaca-iex/"
+    assert claim(folder, GENERATED) == "data/ held Alpaca, feed iex: renamed to data.alpaca-iex/"
     assert (folder / "AMD.csv").read_text() == "generated"
     assert (tmp_path / "data.alpaca-iex" / "AMD.csv").read_text() == "real"
     assert sorted(os.listdir(tmp_path)) == ["data", "data.alpaca-iex"]
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from([REAL, BARS, MADE_UP]), min_size=1, max_size=8))
-def test_whatever_the_order_each_market_finds_all_of_its_files_and_no_other_s(markets: list[MarketId]) -> None:
+@given(st.lists(st.sampled_from([REAL, BARS, GENERATED]), min_size=1, max_size=8))
+def test_each_market_finds_exactly_its_own_files_in_any_order(markets: list[MarketId]) -> None:
     written: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "models"
@@ -60,13 +60,13 @@ def test_whatever_the_order_each_market_finds_all_of_its_files_and_no_other_s(ma
             mine.append(f"{n}.pkl")
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_empty_folder_is_claimed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     claim(tmp_path / "logs", REAL)
     assert market_of(tmp_path / "logs") == REAL
 
 
-def test_an_empty_folder_does_not_keep_the_one_put_aside_from_coming_back(tmp_path: Path) -> None:
+def test_empty_folder_does_not_prevent_the_restore(tmp_path: Path) -> None:
     claim(tmp_path / "data", REAL)
     (tmp_path / "data" / "AMD.csv").write_text("real")
     (tmp_path / "data").rename(tmp_path / "data.alpaca-iex")  # killed between the two renames
@@ -76,14 +76,14 @@ def test_an_empty_folder_does_not_keep_the_one_put_aside_from_coming_back(tmp_pa
     assert os.listdir(tmp_path) == ["data"]
 
 
-def test_a_marker_that_a_killed_process_was_writing_is_no_stranger_s_file(tmp_path: Path) -> None:
+def test_temporary_marker_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".market.json.4711-1.tmp").write_text('{"slug": "al')
     claim(tmp_path / "data", REAL)
     assert os.listdir(tmp_path / "data") == ["market.json"]
 
 
-def test_somebody_else_s_folder_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     home = tmp_path / "photos"
     home.mkdir()
     (home / "cat.jpg").write_text("meow")
@@ -104,7 +104,7 @@ def test_two_folders_of_one_market_are_not_mixed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", '{"slug": "a"}', '{"slug": "a", "description": "b", "c": 1}', "\x80"]
 )
-def test_a_damaged_marker_is_named_and_nothing_is_moved(content: str, tmp_path: Path) -> None:
+def test_damaged_marker_is_reported_and_nothing_is_moved(content: str, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "market.json").write_text(content, encoding="latin-1")
@@ -113,16 +113,16 @@ def test_a_damaged_marker_is_named_and_nothing_is_moved(content: str, tmp_path: 
     assert os.listdir(tmp_path) == ["data"]
 
 
-def test_a_file_in_a_folder_s_place_is_an_error_that_the_command_line_explains(tmp_path: Path) -> None:
+def test_file_instead_of_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises((NotADirectoryError, FileExistsError)):
         claim(tmp_path / "data", REAL)
 
 
-def test_the_marker_says_that_a_market_is_generated(tmp_path: Path) -> None:
-    claim(tmp_path / "data", MADE_UP)
-    said = json.loads((tmp_path / "data" / "market.json").read_text())
-    assert said == {"slug": "generated-1-60-0.5", "description": "a generated market (seed 1)", "generated": True}
+def test_marker_records_that_a_market_is_generated(tmp_path: Path) -> None:
+    claim(tmp_path / "data", GENERATED)
+    marker = json.loads((tmp_path / "data" / "market.json").read_text())
+    assert marker == {"slug": "generated-1-60-0.5", "description": "a generated market (seed 1)", "generated": True}
 
 
 # --- locks -----------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ sys.stdin.read()
 """
 
 
-def test_another_process_is_refused_until_the_holder_dies_by_kill_9(tmp_path: Path) -> None:
+def test_other_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     child = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
@@ -149,9 +149,9 @@ def test_another_process_is_refused_until_the_holder_dies_by_kill_9(tmp_path: Pa
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="logs: another trader is at work on it"):
+        with pytest.raises(UserError, match="logs: another trader is using it"):
             lock(folder, "trader")
-        lock(folder, "dataset build").release()  # another right on the same folder
+        lock(folder, "dataset build").release()  # a different lock on the same folder
         lock(tmp_path / "other", "trader").release()
     finally:
         child.kill()
@@ -159,7 +159,7 @@ def test_another_process_is_refused_until_the_holder_dies_by_kill_9(tmp_path: Pa
     lock(folder, "trader").release()
 
 
-def test_the_right_is_free_again_once_released_and_is_not_shared_within_a_process(tmp_path: Path) -> None:
+def test_lock_is_exclusive_within_a_process_until_released(tmp_path: Path) -> None:
     held = lock(tmp_path / "models", "trainer")
     with pytest.raises(UserError, match="another trainer"):
         lock(tmp_path / "models", "trainer")
@@ -167,10 +167,10 @@ def test_the_right_is_free_again_once_released_and_is_not_shared_within_a_proces
     lock(tmp_path / "models", "trainer").release()
 
 
-def test_the_right_survives_the_folder_s_being_put_aside(tmp_path: Path) -> None:
+def test_lock_survives_renaming_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     held = lock(folder, "dataset build")
-    claim(folder, MADE_UP)
+    claim(folder, GENERATED)
     claim(folder, REAL)
     with pytest.raises(UserError, match="another dataset build"):
         lock(folder, "dataset build")

@@ -554,7 +554,7 @@ def test_yahoo_is_asked_within_its_reach_and_its_windows() -> None:
     reachable = source.sessions(CALENDAR, now, 30)
     assert 18 <= len(reachable) < 30
     assert reachable[0].open > now - timedelta(days=30)
-    assert "of the 30 sessions asked for" in source.notes[0]
+    assert "of the 30 requested sessions" in source.notes[0]
     for window in windows(reachable):
         assert (window[-1].date - window[0].date).days < 7
     assert [session for window in windows(reachable) for session in window] == reachable
@@ -640,7 +640,7 @@ def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> No
 def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
     held = lock(tmp_path / "data", "dataset build")
     try:
-        with pytest.raises(UserError, match="another dataset build is at work"):
+        with pytest.raises(UserError, match="another dataset build is using it"):
             build(
                 FolderSource(recorded),
                 SETTINGS.data,

@@ -263,7 +263,7 @@ def edited(number: int, field: str, value: str) -> Callable[[str], str]:
 
 DAMAGE = {
     "empty": (lambda text: "", "is empty"),
-    "header only": (lambda text: text.splitlines()[0] + "\n", "holds a header and nothing else"),
+    "header only": (lambda text: text.splitlines()[0] + "\n", "holds only a header"),
     "no header": (lambda text: text.split("\n", 1)[1], "column 'symbol' is missing"),
     "half a line": (lambda text: text[: text.rindex(",", 0, -20)], "cannot be read"),
     "a word": (edited(5, "VWAP", "high"), "line 5: VWAP is 'high'; write a plain number"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from trading.app import cli
 from trading.app.nightly import Learning
 from trading.app.signals import Stops
 from trading.app.worlds import World
+from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
@@ -103,24 +104,24 @@ def morning(tmp_path: Path) -> Any:
     picks = tuple(Pick(symbol) for symbol in ("AAA", "BBB", "CC.A"))
     learning.universe = Universe(SESSIONS[-1].date, "by hand", picks)
     learning._build()
-    clock.sleep_until(SESSIONS[-1].pre_market)
+    clock.sleep_until(at(SESSIONS[-1].date, time(4)))
     return learning, clock, chosen, journal
 
 
-def without_habit(chosen: Settings) -> list[list[str]]:
+def without_profile(chosen: Settings) -> list[list[str]]:
     lines = (line for path in chosen.folders.LOGS_DIR.glob("audit_*") for line in path.read_text().splitlines())
-    return [event["symbols"] for event in map(json.loads, lines) if event["event"] == "no_habit"]
+    return [event["symbols"] for event in map(json.loads, lines) if event["event"] == "no_volume_profile"]
 
 
 def known(bars: SessionBars) -> list[str]:
-    assert bars._habit is not None
-    return [symbol for i, symbol in enumerate(bars.symbols) if np.isfinite(bars._habit[:, i]).all()]
+    assert bars._profile is not None
+    return [symbol for i, symbol in enumerate(bars.symbols) if np.isfinite(bars._profile[:, i]).all()]
 
 
 def test_what_data_lacks_is_fetched_in_the_morning_and_what_is_unknown_is_said(morning: Any) -> None:
     learning, _, chosen, _ = morning
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB", "CC.A", "NEW"])) == ["AAA", "BBB", "CC.A"]
-    assert without_habit(chosen) == [["NEW"]]
+    assert without_profile(chosen) == [["NEW"]]
     assert Dataset(chosen.folders.DATA_DIR).load().sessions.max() == np.datetime64(SESSIONS[-2].date)
 
 
@@ -128,7 +129,7 @@ def test_once_the_market_is_open_nothing_is_fetched_and_those_stocks_get_no_sign
     learning, clock, chosen, _ = morning
     clock.sleep_until(SESSIONS[-1].open + timedelta(minutes=3))
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB"])) == []
-    assert without_habit(chosen) == [["AAA", "BBB"]]
+    assert without_profile(chosen) == [["AAA", "BBB"]]
 
 
 def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: Any) -> None:
@@ -136,11 +137,11 @@ def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: An
     path = Dataset(chosen.folders.DATA_DIR).bars_path("AAA")
     path.write_bytes(b"x" * path.stat().st_size)
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB"])) == []
-    assert without_habit(chosen) == [["AAA", "BBB"]]
+    assert without_profile(chosen) == [["AAA", "BBB"]]
 
 
 def test_the_document_s_features_ask_for_nothing(morning: Any) -> None:
     learning, _, chosen, _ = morning
     learning._settings = chosen.changed(FEATURE_SET="document")
-    assert learning.session_bars(SESSIONS[-1], ["AAA", "NEW"])._habit is None
-    assert without_habit(chosen) == []
+    assert learning.session_bars(SESSIONS[-1], ["AAA", "NEW"])._profile is None
+    assert without_profile(chosen) == []

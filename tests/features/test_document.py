@@ -1,4 +1,4 @@
-"""The one feature function: the same 20 bars give the same bits, and pandas says the same on the window."""
+"""The document's features: bit-identical for the same 20 bars, and equal to a pandas version on each window."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from trading.base.arrays import Floats
 from trading.base.calendar import new_york_calendar
 from trading.features.document import CHUNK, FEATURES, LOOKBACK_BARS, features, window_is_whole
 
-Floats = NDArray[np.float64]
 US_2018 = Path(__file__).resolve().parents[3] / "shared" / "bars" / "us-2018"
 
 
@@ -44,7 +44,7 @@ class Bars:
 
 
 def walk(n: int, seed: int, *, start: float = 10.0, zero_volume: float = 0.1) -> Bars:
-    """`n` bars of a jumpy walk on the price grid; a share `zero_volume` of them without a trade."""
+    """`n` bars of a random walk with jumps on the price grid; a fraction `zero_volume` of them has no volume."""
     rng = np.random.default_rng(seed)
     close = np.round(np.maximum(start * np.exp(np.cumsum(rng.standard_t(3, n) * 0.004)), 0.2), 4)
     open_ = np.round(close * (1 + rng.normal(0, 0.003, n)), 4)
@@ -68,7 +68,7 @@ def same_bits(a: Floats, b: Floats) -> bool:
 
 
 def by_pandas(window: Bars) -> dict[str, float]:
-    """The eleven features of the newest bar of a 20-bar window, as the design words them, by pandas."""
+    """The eleven features of the newest bar of a 20-bar window by pandas, from the text of the design document."""
     close = pd.Series(window.close)
     macd = close.ewm(span=12, adjust=False).mean() - close.ewm(span=26, adjust=False).mean()
     signal = macd.ewm(span=9, adjust=False).mean()
@@ -92,7 +92,7 @@ def by_pandas(window: Bars) -> dict[str, float]:
     }
 
 
-def test_the_features_are_the_document_s_eleven_in_its_order() -> None:
+def test_columns_are_the_documents_eleven_in_order() -> None:
     assert ", ".join(FEATURES) == (
         "Open, High, Low, Close, Volume, VWAP, MACD, MACD_Signal, MACD_Hist, VWAP_Deviation, Typical_Price"
     )
@@ -100,7 +100,7 @@ def test_the_features_are_the_document_s_eleven_in_its_order() -> None:
 
 @given(bars)
 @settings(max_examples=60)
-def test_each_row_is_what_pandas_makes_of_its_window(history: Bars) -> None:
+def test_each_row_matches_pandas(history: Bars) -> None:
     rows = history.features()
     assert rows.shape == (len(history) - LOOKBACK_BARS + 1, len(FEATURES))
     for i, row in enumerate(rows):
@@ -111,24 +111,24 @@ def test_each_row_is_what_pandas_makes_of_its_window(history: Bars) -> None:
 
 
 @given(bars)
-def test_a_window_alone_gives_the_bits_it_gives_in_a_history(history: Bars) -> None:
+def test_single_window_is_bit_identical_to_its_row_in_a_history(history: Bars) -> None:
     rows = history.features()
     for i in range(len(rows)):
         assert same_bits(history[i : i + LOOKBACK_BARS].features(), rows[i : i + 1])
 
 
-def test_alone_in_a_batch_of_many_and_in_any_order_the_bits_are_the_same() -> None:
+def test_batch_in_any_order_is_bit_identical() -> None:
     history = walk(30_000, seed=1)
     rows = history.features()
     order = np.random.default_rng(2).permutation(len(rows))[:10_000]
-    live = history[(order[:, None] + np.arange(LOOKBACK_BARS)).ravel()]  # as many windows, end to end, shuffled
+    live = history[(order[:, None] + np.arange(LOOKBACK_BARS)).ravel()]  # shuffled windows, concatenated
     assert same_bits(live.features()[::LOOKBACK_BARS], rows[order])
     for i in order[:200]:
         assert same_bits(history[i : i + LOOKBACK_BARS].features(), rows[i : i + 1])
 
 
 @pytest.mark.parametrize("offset", range(9))
-def test_the_bits_do_not_depend_on_where_in_memory_the_bars_lie(offset: int) -> None:
+def test_memory_layout_does_not_change_the_bits(offset: int) -> None:
     history = walk(500, seed=3)
     rows = history.features()
     shifted = Bars(*(np.concatenate([np.zeros(offset), column])[offset:] for column in history.columns))
@@ -139,7 +139,7 @@ def test_the_bits_do_not_depend_on_where_in_memory_the_bars_lie(offset: int) -> 
 
 
 @given(bars, st.integers(1, 50), st.integers(0, 2**32))
-def test_nothing_before_the_window_matters_and_nothing_after_it(history: Bars, more: int, seed: int) -> None:
+def test_bars_outside_the_window_do_not_matter(history: Bars, more: int, seed: int) -> None:
     before, after = walk(more, seed, start=300.0), walk(more, seed + 1, start=0.3)
     columns = zip(before.columns, history.columns, after.columns, strict=True)
     padded = Bars(*(np.concatenate(parts) for parts in columns)).features()
@@ -147,7 +147,7 @@ def test_nothing_before_the_window_matters_and_nothing_after_it(history: Bars, m
     assert same_bits(padded[more : more + len(rows)], rows)
 
 
-def test_the_arguments_are_left_as_they_were() -> None:
+def test_arguments_are_not_modified() -> None:
     history = walk(60, seed=4)
     before = [column.copy() for column in history.columns]
     for column in history.columns:
@@ -156,7 +156,7 @@ def test_the_arguments_are_left_as_they_were() -> None:
     assert all(same_bits(a, b) for a, b in zip(before, history.columns, strict=True))
 
 
-def test_where_no_share_traded_the_vwap_is_the_newest_typical_price() -> None:
+def test_vwap_without_volume_is_the_newest_typical_price() -> None:
     history = walk(LOOKBACK_BARS, seed=5, zero_volume=1.0)
     (row,) = history.features()
     got = dict(zip(FEATURES, row, strict=True))
@@ -165,7 +165,7 @@ def test_where_no_share_traded_the_vwap_is_the_newest_typical_price() -> None:
     assert got["VWAP_Deviation"] == (history.close[-1] - typical) / typical
 
 
-def test_one_traded_share_sets_the_vwap_until_its_bar_leaves_the_window() -> None:
+def test_single_share_determines_vwap_until_its_bar_leaves_the_window() -> None:
     history = walk(LOOKBACK_BARS + 1, seed=6, zero_volume=1.0)
     history.volume[0] = 1.0
     first, second = history.features()
@@ -174,7 +174,7 @@ def test_one_traded_share_sets_the_vwap_until_its_bar_leaves_the_window() -> Non
     assert second[vwap] == second[FEATURES.index("Typical_Price")]
 
 
-def test_a_flat_price_has_no_macd_and_no_deviation() -> None:
+def test_constant_price_has_zero_macd_and_deviation() -> None:
     flat = np.full(LOOKBACK_BARS, 7.31)
     (row,) = features(flat, flat, flat, flat, np.full(LOOKBACK_BARS, 100.0))
     got = dict(zip(FEATURES, row, strict=True))
@@ -183,13 +183,13 @@ def test_a_flat_price_has_no_macd_and_no_deviation() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, LOOKBACK_BARS - 1])
-def test_fewer_bars_than_a_window_have_no_row(n: int) -> None:
+def test_fewer_than_20_bars_have_no_row(n: int) -> None:
     assert walk(n, seed=7).features().shape == (0, len(FEATURES))
     assert window_is_whole(np.zeros(n, dtype=np.int64)).shape == (0,)
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8))
-def test_a_window_never_crosses_from_one_session_into_the_next(lengths: list[int]) -> None:
+def test_whole_windows_lie_within_one_session(lengths: list[int]) -> None:
     group = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     history = walk(len(group), seed=sum(lengths))
     whole = window_is_whole(group)
@@ -199,10 +199,10 @@ def test_a_window_never_crosses_from_one_session_into_the_next(lengths: list[int
     assert same_bits(history.features()[whole], np.concatenate(apart))
 
 
-def test_the_first_features_of_a_real_session_are_those_of_its_20th_bar() -> None:
+def test_first_row_of_a_recorded_session_belongs_to_its_20th_bar() -> None:
     file = next(iter(sorted(US_2018.glob("*.csv*"))), None)
     if file is None:
-        pytest.skip("the recorded bars of us-2018 are not there")
+        pytest.skip("needs the recorded bars of us-2018")
     table = pd.read_csv(file, parse_dates=["timestamp"])
     sessions = new_york_calendar().between(date(2018, 3, 26), date(2018, 3, 28))
     parts = [table[(table.timestamp >= s.open) & (table.timestamp < s.close)] for s in sessions]
@@ -216,7 +216,7 @@ def test_the_first_features_of_a_real_session_are_those_of_its_20th_bar() -> Non
 
 
 @pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
-def test_a_history_longer_than_a_chunk_has_the_bits_of_its_windows(rows: int) -> None:
+def test_history_across_chunks_is_bit_identical_to_single_windows(rows: int) -> None:
     history = walk(rows + LOOKBACK_BARS - 1, seed=11)
     found = history.features()
     assert len(found) == rows

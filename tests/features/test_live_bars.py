@@ -1,4 +1,4 @@
-"""The minute store: late, repeated, revised, unfinished and impossible bars; windows equal to the history's."""
+"""The session's bar store: late, repeated, revised, incomplete and implausible bars, and windows equal to history."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def closes(bars: SessionBars, symbol: str = "AAA") -> Any:
     return bars.last_close(symbol)
 
 
-def test_the_first_request_is_the_whole_session_later_ones_what_is_new_and_a_little_before() -> None:
+def test_first_request_is_the_whole_session_and_later_ones_overlap() -> None:
     bars = store()
     assert bars.next_request(ny(MONDAY, "10:31:02")) == (SESSION.open, ny(MONDAY, "10:31:02"))
     bars.take({}, ny(MONDAY, "10:31:02"))
@@ -50,16 +50,15 @@ def test_the_first_request_is_the_whole_session_later_ones_what_is_new_and_a_lit
     assert bars.next_request(ny(MONDAY, "16:00:02"))[1] < SESSION.close
 
 
-def test_a_bar_counts_once_it_is_over_and_inside_the_session() -> None:
+def test_only_complete_bars_inside_the_session_count() -> None:
     bars = store()
     bars.take({"AAA": [bar("09:29"), bar("10:30", 11.0), bar("10:31", 12.0)]}, ny(MONDAY, "10:31:59"))
     assert closes(bars) == 11.0
     bars.take({"AAA": [bar("10:31", 12.0), bar("16:00", 13.0)]}, ny(MONDAY, "16:05"))
     assert closes(bars) == 12.0
-    assert bars.newest_start() == ny(MONDAY, "10:31")
 
 
-def test_a_half_day_ends_at_one() -> None:
+def test_half_day_ends_at_13_00() -> None:
     half = SessionBars(CALENDAR.session(HALF_DAY), ("AAA",))
     late = {"t": ny(HALF_DAY, "13:00").isoformat(), "o": 1, "h": 1, "l": 1, "c": 1, "v": 1}
     half.take({"AAA": [late]}, ny(HALF_DAY, "13:30"))
@@ -99,7 +98,7 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_one_bad_bar_is_refused_and_keeps_no_other_out(bad: Any) -> None:
+def test_bad_bar_is_refused_and_the_others_are_kept(bad: Any) -> None:
     bars = store("AAA", "BBB")
     bars.take({"AAA": [bar("10:00"), bad, bar("10:02", 11.0)], "BBB": [bar("10:00", 5.0)]}, ny(MONDAY, "10:04"))
     assert (closes(bars), closes(bars, "BBB"), bars.refused) == (11.0, 5.0, 1)
@@ -107,30 +106,30 @@ def test_one_bad_bar_is_refused_and_keeps_no_other_out(bad: Any) -> None:
 
 
 @pytest.mark.parametrize("reply", [None, {}, {"AAA": None}, {"AAA": []}, {"ZZZ": [bar("10:00")]}, {"AAA": 7}])
-def test_nothing_is_nothing(reply: Any) -> None:
+def test_reply_without_usable_bars_changes_nothing(reply: Any) -> None:
     bars = store()
     bars.take(reply, ny(MONDAY, "10:04"))
-    assert closes(bars) is None and bars.newest_start() is None and len(bars.windows()) == 0
+    assert closes(bars) is None and len(bars.windows()) == 0
 
 
-def test_a_price_from_before_an_instant_is_not_given_for_it() -> None:
+def test_close_before_the_given_instant_is_not_returned() -> None:
     bars = store()
     bars.take({"AAA": [bar("10:00")]}, ny(MONDAY, "10:04"))
-    assert bars.last_close("AAA", ny(MONDAY, "10:01")) == 10.0  # it closed then
+    assert bars.last_close("AAA", ny(MONDAY, "10:01")) == 10.0  # the bar ends at that instant
     assert bars.last_close("AAA", ny(MONDAY, "10:01:00.000001")) is None
     assert bars.last_close("ZZZ") is None
 
 
-def test_a_flood_of_bars_has_no_end_but_the_session() -> None:
+def test_flood_of_bars_is_bounded_by_the_session() -> None:
     bars = store()
     flood = [bar("09:30", t=(SESSION.open + timedelta(seconds=n)).isoformat()) for n in range(0, 390 * 60, 20)]
     bars.take({"AAA": flood}, ny(MONDAY, "16:05"))
-    assert bars._count[0] == 390 and bars.refused == 2 * 389  # what ends after the close is passed over
+    assert bars._count[0] == 390 and bars.refused == 2 * 389  # bars that end after the close are ignored
 
 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
-def test_in_whatever_order_and_however_often_they_come_windows_and_features_are_the_historys_to_the_bit(
+def test_windows_and_features_match_history_for_any_order_and_repetition(
     data: st.DataObject,
 ) -> None:
     thin = data.draw(st.sampled_from([0.0, 0.3, 0.8]))
@@ -162,7 +161,7 @@ def test_in_whatever_order_and_however_often_they_come_windows_and_features_are_
         assert live[place].tobytes() == features(*columns)[-1].tobytes()
 
 
-def test_a_session_has_nothing_of_another() -> None:
+def test_bars_of_another_session_are_ignored() -> None:
     bars = store()
     yesterday = {"t": ny(TUESDAY, "10:00").isoformat(), "o": 1, "h": 1, "l": 1, "c": 1, "v": 1}
     bars.take({"AAA": [yesterday]}, ny(TUESDAY, "11:00"))

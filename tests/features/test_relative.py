@@ -1,32 +1,32 @@
-"""The relative features: the same bits live and in the history, nothing of the future, nothing that names a stock."""
+"""The relative features: bit-identical live and in history, without look-ahead and without price or volume level."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, WITH_HALF_DAY, bars_of, session_bars
 from tests.settings import label_rules
+from trading.base.arrays import Floats
 from trading.dataset.rows import rows_of, sessions_around
 from trading.features.document import CHUNK, LOOKBACK_BARS, features
 from trading.features.relative import (
     BUCKET_MINUTES,
     BUCKETS,
-    HABIT_SESSIONS,
+    PROFILE_SESSIONS,
     RELATIVE_FEATURES,
-    SoFar,
+    SessionState,
     relative_features,
 )
-from trading.features.session_bars import SessionBars
-from trading.features.sets import COLUMNS, habit_of, name_of, of_history, of_windows
+from trading.features.session_bars import SessionBars, to_reply
+from trading.features.sets import COLUMNS, name_of, of_history, of_windows, volume_profile
 from trading.market.bars import MINUTE_NS, Bars, from_ns, join, session_numbers, to_ns
 
 if TYPE_CHECKING:
@@ -34,48 +34,42 @@ if TYPE_CHECKING:
 
     from trading.base.calendar import Session
 
-Floats = NDArray[np.float64]
 SESSIONS = AROUND_CLOCK_CHANGE[:4]
 LONG = CALENDAR.between(date(2018, 3, 1), date(2018, 3, 20))
 
 
 def vectors(bars: Bars) -> dict[int, Floats]:
-    """Start of the bar -> its relative features, as the training makes them."""
+    """Start of the bar -> its relative features, computed as for training."""
     sessions = sessions_around(bars.start, CALENDAR)
     X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), "relative")
     return {int(start): X[i] for i, start in enumerate(bars.start[LOOKBACK_BARS - 1 :]) if usable[i]}
 
 
-def reply(bars: Bars) -> list[dict[str, Any]]:
-    columns = zip(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
-    return [{"t": from_ns(t).isoformat(), "o": o, "h": h, "l": lo, "c": c, "v": v} for t, o, h, lo, c, v in columns]
-
-
 def live(stocks: dict[str, Bars], session: Session, minute: int) -> dict[str, tuple[int, Floats]]:
-    """Symbol -> (newest bar, features) as a trader has them when `minute` minutes are over."""
+    """Symbol -> (start of the newest bar, features), as the trader computes them `minute` minutes after the open."""
     now = session.open + timedelta(minutes=minute, seconds=2)
     store = SessionBars(
-        session, list(stocks), {name: habit_of(bars, session, CALENDAR) for name, bars in stocks.items()}
+        session, list(stocks), {name: volume_profile(bars, session, CALENDAR) for name, bars in stocks.items()}
     )
-    store.take({name: reply(bars.between(session.open, now)) for name, bars in stocks.items()}, now)
+    store.take({name: to_reply(bars.between(session.open, now)) for name, bars in stocks.items()}, now)
     windows = store.windows()
     X = of_windows(windows, "relative")
     return {name: (int(windows.start[i]), X[i]) for i, name in enumerate(windows.symbols)}
 
 
 def slow(bars: Bars, session: Session, start: int) -> dict[str, float] | None:
-    """One vector in plain Python, by the words of the module; None where there is none."""
+    """One vector in plain Python, from the module's documentation; None if the bar has none."""
     of_day = [i for i in range(len(bars)) if to_ns(session.open) <= bars.start[i] <= start]
     if len(of_day) < LOOKBACK_BARS or bars.start[of_day[-1]] != start:
         return None
     window, t = of_day[-LOOKBACK_BARS:], of_day[-1]
-    usual = [slow_habit(bars, session, int(bars.start[i])) for i in window]
+    usual = [slow_profile(bars, session, int(bars.start[i])) for i in window]
     if any(one is None for one in usual):
         return None
     close = bars.close[t]
     (document,) = features(*(getattr(bars, n)[window] for n in ("open", "high", "low", "close", "volume")))
     returns = [bars.close[b] / bars.close[a] - 1 for a, b in pairwise(window)]
-    shares, habit = sum(bars.volume[i] for i in window), sum(one for one in usual if one is not None)
+    shares, usual_shares = sum(bars.volume[i] for i in window), sum(one for one in usual if one is not None)
     over = (start - to_ns(session.open)) // MINUTE_NS + 1
     values = [
         *(getattr(bars, name)[t] / close - 1 for name in ("open", "high", "low")),
@@ -89,7 +83,7 @@ def slow(bars: Bars, session: Session, start: int) -> dict[str, float] | None:
         close / bars.open[of_day[0]] - 1,
         over / session.minutes,
         share(bars.volume[t], usual[-1] or 0.0),
-        share(shares, habit),
+        share(shares, usual_shares),
     ]
     return dict(zip(RELATIVE_FEATURES, map(float, values), strict=True))
 
@@ -98,10 +92,10 @@ def share(shares: float, usual: float) -> float:
     return shares / (shares + usual) if shares + usual else 0.5
 
 
-def slow_habit(bars: Bars, session: Session, start: int) -> float | None:
+def slow_profile(bars: Bars, session: Session, start: int) -> float | None:
     bucket = (start - to_ns(session.open)) // MINUTE_NS // BUCKET_MINUTES
     shares, minutes, day = 0.0, 0, session
-    for back in range(HABIT_SESSIONS):
+    for back in range(PROFILE_SESSIONS):
         day = CALENDAR.preceding(day.date)
         of_day = bars.between(day.open, day.close)
         if not len(of_day):
@@ -114,11 +108,8 @@ def slow_habit(bars: Bars, session: Session, start: int) -> float | None:
     return shares / minutes if minutes else None
 
 
-# What they are
-
-
 @pytest.mark.parametrize(("sessions", "thin"), [(SESSIONS, 0.0), (SESSIONS, 0.4), (WITH_HALF_DAY, 0.1), (LONG, 0.7)])
-def test_each_vector_is_what_the_words_say(sessions: Sequence[Session], thin: float) -> None:
+def test_each_vector_matches_the_documentation(sessions: Sequence[Session], thin: float) -> None:
     bars = bars_of(sessions, 4, thin=thin)
     found = vectors(bars)
     random = np.random.default_rng(1)
@@ -130,22 +121,22 @@ def test_each_vector_is_what_the_words_say(sessions: Sequence[Session], thin: fl
             assert found[int(start)] == pytest.approx(list(expected.values()), abs=1e-12)
 
 
-def test_the_first_session_of_a_stock_and_one_after_a_gap_have_no_vector() -> None:
+def test_first_session_and_session_after_a_gap_have_no_vector() -> None:
     bars = join([bars_of(LONG[:2], 3), bars_of(LONG[3:5], 3)])
     days = {from_ns(start).date() for start in vectors(bars)}
     assert days == {LONG[1].date, LONG[4].date}
 
 
-def test_what_lies_further_back_than_the_habit_does_not_matter() -> None:
+def test_profile_ignores_older_sessions() -> None:
     bars = bars_of(LONG, 6)
     last = LONG[-1]
-    kept = bars.since(LONG[-1 - HABIT_SESSIONS].open)
-    assert habit_of(bars, last, CALENDAR).tobytes() == habit_of(kept, last, CALENDAR).tobytes()
-    fewer = bars.since(LONG[-HABIT_SESSIONS].open)
-    assert habit_of(bars, last, CALENDAR).tobytes() != habit_of(fewer, last, CALENDAR).tobytes()
+    kept = bars.since(LONG[-1 - PROFILE_SESSIONS].open)
+    assert volume_profile(bars, last, CALENDAR).tobytes() == volume_profile(kept, last, CALENDAR).tobytes()
+    fewer = bars.since(LONG[-PROFILE_SESSIONS].open)
+    assert volume_profile(bars, last, CALENDAR).tobytes() != volume_profile(fewer, last, CALENDAR).tobytes()
 
 
-def test_after_half_days_alone_the_afternoon_has_no_habit() -> None:
+def test_afternoon_after_only_half_days_has_no_profile() -> None:
     half = next(one for one in WITH_HALF_DAY if one.minutes == 210)
     after = CALENDAR.following(half.date)
     found = vectors(bars_of([half, after], 2))
@@ -153,18 +144,15 @@ def test_after_half_days_alone_the_afternoon_has_no_habit() -> None:
     assert (min(minutes), max(minutes)) == (LOOKBACK_BARS - 1, half.minutes - 1)
 
 
-def test_a_stock_without_trades_is_as_usual_and_none_of_it_is_nan() -> None:
+def test_stock_without_volume_has_usual_volume_and_no_nan() -> None:
     bars = bars_of(SESSIONS[:2], 5)
     found = vectors(replace(bars, volume=np.zeros(len(bars))))
     assert found and all(np.isfinite(one).all() and (one[-2:] == 0.5).all() for one in found.values())
 
 
-# The same live and in the history
-
-
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.5]), st.integers(LOOKBACK_BARS, 390))
 @settings(max_examples=25, deadline=None)
-def test_live_vectors_are_those_of_the_history_to_the_bit(seed: int, thin: float, minute: int) -> None:
+def test_live_vectors_are_bit_identical_to_history(seed: int, thin: float, minute: int) -> None:
     stocks = {name: bars_of(SESSIONS, seed + i, thin=thin) for i, name in enumerate(("AAA", "BBB", "CCC"))}
     session = SESSIONS[-1]
     together = live(stocks, session, minute)
@@ -178,11 +166,11 @@ def test_live_vectors_are_those_of_the_history_to_the_bit(seed: int, thin: float
             assert vector.tobytes() == vectors(bars)[start].tobytes() == alone[name][1].tobytes()
 
 
-def test_a_bar_that_came_late_or_was_revised_counts_as_if_it_had_been_there() -> None:
+def test_late_and_revised_bars_give_the_same_vector() -> None:
     bars, session = bars_of(SESSIONS, 8), SESSIONS[-1]
     now = session.open + timedelta(minutes=60, seconds=2)
-    shown = reply(bars.between(session.open, now))
-    store = SessionBars(session, ["AAA"], {"AAA": habit_of(bars, session, CALENDAR)})
+    shown = to_reply(bars.between(session.open, now))
+    store = SessionBars(session, ["AAA"], {"AAA": volume_profile(bars, session, CALENDAR)})
     store.take({"AAA": [*shown[:5], *shown[6:30], {**shown[30], "h": 1e4}]}, now)
     store.take({"AAA": [shown[5], *shown[28:60]]}, now)
     windows = store.windows()
@@ -190,35 +178,32 @@ def test_a_bar_that_came_late_or_was_revised_counts_as_if_it_had_been_there() ->
     assert vector.tobytes() == vectors(bars)[int(windows.start[0])].tobytes()
 
 
-def test_a_stock_without_a_habit_has_no_window_and_the_others_do() -> None:
+def test_only_stocks_with_a_profile_have_windows() -> None:
     stocks = {"AAA": bars_of(SESSIONS, 1), "NEW": session_bars(SESSIONS[-1], 2), "BBB": bars_of(SESSIONS, 3)}
     assert set(live(stocks, SESSIONS[-1], 100)) == {"AAA", "BBB"}
     assert live({"NEW": stocks["NEW"]}, SESSIONS[-1], 100) == {}
     assert live(stocks, SESSIONS[-1], LOOKBACK_BARS - 1) == {}
 
 
-def test_windows_without_habits_cannot_be_asked_for_relative_features() -> None:
-    with pytest.raises(ValueError, match="habits"):
+def test_relative_features_need_volume_profiles() -> None:
+    with pytest.raises(ValueError, match="volume profiles"):
         of_windows(SessionBars(SESSIONS[0], ["AAA"]).windows(), "relative")
 
 
 @pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
-def test_a_history_longer_than_a_chunk_has_the_bits_of_its_windows(rows: int) -> None:
+def test_history_across_chunks_is_bit_identical_to_single_windows(rows: int) -> None:
     random = np.random.default_rng(2)
     n = rows + LOOKBACK_BARS - 1
     close = 10.0 * np.exp(np.cumsum(random.normal(0, 0.002, n)))
     volume, one = np.floor(random.pareto(1.2, n) * 300), np.ones(rows)
-    shown = SoFar(one * 9.0, one * 30.0, one * 3.0, random.random(rows), random.random(n) * 500)
-    found = relative_features(close, close * 1.01, close * 0.99, close, volume, shown=shown)
+    shown = SessionState(one * 9.0, one * 30.0, one * 3.0, random.random(rows), random.random(n) * 500)
+    found = relative_features(close, close * 1.01, close * 0.99, close, volume, state=shown)
     for i in {0, CHUNK - 1, CHUNK, rows - 1} & set(range(rows)):
         at, window = slice(i, i + 1), slice(i, i + LOOKBACK_BARS)
-        part = SoFar(one[at] * 9.0, one[at] * 30.0, one[at] * 3.0, shown.elapsed[at], shown.habit[window])
+        part = SessionState(one[at] * 9.0, one[at] * 30.0, one[at] * 3.0, shown.elapsed[at], shown.usual_volume[window])
         prices = close[window]
-        alone = relative_features(prices, prices * 1.01, prices * 0.99, prices, volume[window], shown=part)
+        alone = relative_features(prices, prices * 1.01, prices * 0.99, prices, volume[window], state=part)
         assert alone.tobytes() == found[at].tobytes()
-
-
-# Nothing of the future, nothing that names a stock
 
 
 def scaled(bars: Bars, prices: float, volumes: float) -> Bars:
@@ -228,7 +213,7 @@ def scaled(bars: Bars, prices: float, volumes: float) -> Bars:
 
 @given(st.integers(0, 2**32), st.integers(0, 3 * 390 - 1))
 @settings(max_examples=25, deadline=None)
-def test_what_comes_after_a_bar_changes_no_bit_of_its_vector(seed: int, cut: int) -> None:
+def test_later_bars_do_not_change_a_vector(seed: int, cut: int) -> None:
     bars = bars_of(SESSIONS[:3], seed)
     past, future = bars.take(slice(0, cut)), bars.take(slice(cut, None))
     wild = replace(future, high=future.high * 9, low=future.low / 9, close=future.close * 2, volume=future.volume + 1e6)
@@ -241,37 +226,37 @@ def test_what_comes_after_a_bar_changes_no_bit_of_its_vector(seed: int, cut: int
 
 @given(st.integers(0, 2**32), st.sampled_from([0.25, 2.0, 8.0]), st.sampled_from([0.5, 4.0]))
 @settings(max_examples=15, deadline=None)
-def test_a_stock_that_costs_twice_as_much_is_the_same_stock(seed: int, prices: float, volumes: float) -> None:
+def test_scaling_by_powers_of_two_changes_no_bit(seed: int, prices: float, volumes: float) -> None:
     bars = bars_of(SESSIONS[:2], seed)
     other = scaled(bars, prices, volumes)
     one, two = vectors(bars), vectors(other)
     assert one.keys() == two.keys() and len(one) > 300
-    assert all(one[start].tobytes() == two[start].tobytes() for start in one)  # powers of two round alike
+    assert all(one[start].tobytes() == two[start].tobytes() for start in one)  # scaling by powers of two is exact
 
 
 @given(st.integers(0, 2**32), st.floats(0.1, 50.0), st.floats(0.1, 50.0))
 @settings(max_examples=15, deadline=None)
-def test_no_scale_of_prices_or_volumes_shows(seed: int, prices: float, volumes: float) -> None:
+def test_scale_of_prices_and_volumes_does_not_matter(seed: int, prices: float, volumes: float) -> None:
     bars = bars_of(SESSIONS[:2], seed)
     other = scaled(bars, prices, volumes)
     one, two = vectors(bars), vectors(other)
     assert np.allclose(np.array(list(one.values())), np.array(list(two.values())), rtol=1e-9, atol=1e-11)
 
 
-def test_the_document_s_features_do_show_the_scale() -> None:
-    """The check above would say nothing if any features passed it."""
+def test_scale_does_change_the_documents_features() -> None:
+    """The tests above would prove nothing if absolute features passed them too."""
     bars = bars_of(SESSIONS[:2], 1)
     one, two = (rows_of(one, CALENDAR, label_rules()).X for one in (bars, scaled(bars, 1.0, 3.0)))
     assert not np.allclose(one, two)
 
 
-def test_the_sets_are_known_by_their_columns() -> None:
+def test_sets_are_identified_by_their_columns() -> None:
     assert [name_of(columns) for columns in COLUMNS.values()] == ["document", "relative"] == list(COLUMNS)
     assert name_of(RELATIVE_FEATURES[::-1]) is None
     assert len(set(RELATIVE_FEATURES)) == len(RELATIVE_FEATURES) == 16 and BUCKETS * BUCKET_MINUTES == 390
 
 
-def test_rows_of_both_sets_are_of_the_same_bars_but_for_the_first_session() -> None:
+def test_both_sets_have_rows_of_the_same_bars_after_the_first_session() -> None:
     bars = bars_of(SESSIONS, 9, thin=0.1)
     document, relative = (rows_of(bars, CALENDAR, label_rules(), name) for name in ("document", "relative"))
     later = document.since(to_ns(SESSIONS[1].open))

@@ -1,4 +1,4 @@
-"""The bars of the session against a slow obvious version that takes one bar after the other."""
+"""The session's bar store, compared with a slow reference version that handles one bar at a time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FIELDS = ("o", "h", "l", "c", "v")
 
 
 @dataclass
-class Obvious:
-    """Symbol -> minute -> values, as the bars come."""
+class Reference:
+    """Symbol -> minute -> values, updated bar by bar."""
 
     bars: dict[str, dict[int, list[float]]] = field(default_factory=lambda: {symbol: {} for symbol in SYMBOLS})
     revised: int = 0
@@ -61,14 +61,14 @@ class Obvious:
 
 
 def raw(at: float, price: float, **changed: Any) -> dict[str, Any]:
-    """A bar as Alpaca sends it, `at` minutes after the open; `at` itself is for the obvious version."""
+    """A bar as Alpaca sends it, `at` minutes after the open; the field `at` is for the reference version."""
     start = SESSION.open + timedelta(minutes=at)
     bar = {"t": start.isoformat().replace("+00:00", "Z"), "at": at, "n": 3, "vw": price}
     return bar | {"o": price, "h": price + 0.5, "l": price - 0.5, "c": price + 0.25, "v": 100} | changed
 
 
 def broken(bar: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """The same, unreadable in one of the ways that came to mind."""
+    """The same bar with one malformed field."""
     ways: list[dict[str, Any]] = [
         {"t": None},
         {"t": "soon"},
@@ -103,23 +103,23 @@ replies = st.lists(
 
 @settings(deadline=None, max_examples=300)
 @given(replies)
-def test_same_as_one_bar_after_the_other(sent: list[tuple[dict[str, Any], float]]) -> None:
-    bars, obvious = SessionBars(SESSION, SYMBOLS), Obvious()
+def test_store_matches_the_reference(sent: list[tuple[dict[str, Any], float]]) -> None:
+    bars, reference = SessionBars(SESSION, SYMBOLS), Reference()
     for reply, over in sent:
         bars.take(reply, SESSION.open + timedelta(minutes=over))
-        obvious.take(reply, over)
+        reference.take(reply, over)
         found = bars.windows()
         rows = [
             (s, int(start), found.ohlcv[:, :, i].T.tolist())
             for i, (s, start) in enumerate(zip(found.symbols, found.start, strict=True))
         ]
-        assert rows == obvious.windows()
-        for symbol, known in obvious.bars.items():
+        assert rows == reference.windows()
+        for symbol, known in reference.bars.items():
             assert bars.last_close(symbol) == (known[max(known)][3] if known else None)
-    assert (bars.revised, bars.refused) == (obvious.revised, obvious.refused)
+    assert (bars.revised, bars.refused) == (reference.revised, reference.refused)
 
 
-def test_windows_are_ready_for_the_feature_pass() -> None:
+def test_windows_are_contiguous_float64() -> None:
     bars = SessionBars(SESSION, SYMBOLS)
     bars.take({symbol: [raw(at, 10.0) for at in range(25)] for symbol in SYMBOLS}, SESSION.close)
     assert bars.windows().ohlcv.shape == (5, LOOKBACK_BARS, len(SYMBOLS))
@@ -128,7 +128,7 @@ def test_windows_are_ready_for_the_feature_pass() -> None:
 
 
 @pytest.mark.parametrize("late", [3, 0])
-def test_a_late_bar_takes_its_place(late: int) -> None:
+def test_late_bar_is_inserted_in_order(late: int) -> None:
     bars = SessionBars(SESSION, SYMBOLS)
     bars.take({"AAA": [raw(at, 10.0 + at) for at in range(30) if at != late]}, SESSION.close)
     bars.take({"AAA": [raw(late, 10.0 + late), raw(30, 40.0)]}, SESSION.close)
@@ -138,7 +138,7 @@ def test_a_late_bar_takes_its_place(late: int) -> None:
     assert bars.revised == 0
 
 
-def test_a_bar_sent_twice_in_one_reply_is_a_bar_and_its_revision() -> None:
+def test_second_bar_of_a_minute_in_one_reply_is_a_revision() -> None:
     bars, once = SessionBars(SESSION, SYMBOLS), SessionBars(SESSION, SYMBOLS)
     run = [raw(at, 10.0 + at) for at in range(25)]
     bars.take({"AAA": [*run, raw(24, 50.0)], "BBB": [run[3], *run]}, SESSION.close)

@@ -26,10 +26,9 @@ from tests.learning.truth_rows import (
     true_auc,
 )
 from tests.settings import learning_settings
-from trading.audit.data import _as_reply
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
-from trading.features.session_bars import SessionBars
+from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
     Floats,
@@ -256,7 +255,7 @@ def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind:
     session = sessions[7]
     now = session.open + timedelta(minutes=90, seconds=2)
     store = SessionBars(session, sorted(bars))
-    store.take({name: _as_reply(one.between(session.open, now)) for name, one in bars.items()}, now)
+    store.take({name: to_reply(one.between(session.open, now)) for name, one in bars.items()}, now)
     probe = Predictor(model, load_settings(Path(os.devnull), {}).prediction).predict(store.windows(), now)
     assert len(probe) > 20
     widest = max(probe, key=lambda p: 0.0 if p.stale else abs(p.win_probability - p.model_probability))

@@ -1,4 +1,4 @@
-"""Bars: what the check leaves out, what a file keeps, what a bad file is told."""
+"""Bars: the plausibility check, bar files, and messages for damaged files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from trading.market.bars import (
     check_bars,
     from_ns,
     join,
+    plausible,
     read_bars_file,
     to_ns,
     write_bars_file,
@@ -40,7 +41,7 @@ minute = st.integers(-3, 12) | st.integers(385, 395) | st.integers(1435, 1445)
 
 @st.composite
 def messy_bars(draw: st.DrawFn) -> Bars:
-    """Bars over the edges of two sessions, with every kind of flaw, mostly in order."""
+    """Bars around the borders of two sessions, with flaws of every kind, sorted in about half of the cases."""
     n = draw(st.integers(0, 40))
     offsets = draw(st.lists(minute, min_size=n, max_size=n))
     if draw(st.booleans()):
@@ -54,8 +55,8 @@ def messy_bars(draw: st.DrawFn) -> Bars:
     return Bars(np.array(start, dtype=np.int64), *columns)
 
 
-def is_right(bars: Bars, i: int) -> bool:
-    """The rules on one bar, said the slow way."""
+def is_plausible(bars: Bars, i: int) -> bool:
+    """A slow, independent version of the rules on a single bar."""
     values = [float(getattr(bars, name)[i]) for name in COLUMNS[1:]]
     if not all(np.isfinite(values)):
         return False
@@ -66,23 +67,32 @@ def is_right(bars: Bars, i: int) -> bool:
 
 
 @given(messy_bars())
-def test_what_is_kept_satisfies_the_rules_and_the_counts_add_up(bars: Bars) -> None:
-    kept, left_out = check_bars(bars, [DAY, NEXT])
-    assert len(kept) + sum(left_out.values()) == len(bars)
-    assert all(count > 0 for count in left_out.values())
-    assert all(is_right(kept, i) for i in range(len(kept)))
+def test_kept_bars_satisfy_the_rules_and_counts_add_up(bars: Bars) -> None:
+    kept, dropped = check_bars(bars, [DAY, NEXT])
+    assert len(kept) + sum(dropped.values()) == len(bars)
+    assert all(count > 0 for count in dropped.values())
+    assert all(is_plausible(kept, i) for i in range(len(kept)))
     assert (np.diff(kept.start) > 0).all()
-    before = {tuple(getattr(bars, name)[i] for name in COLUMNS) for i in range(len(bars)) if is_right(bars, i)}
+    before = {tuple(getattr(bars, name)[i] for name in COLUMNS) for i in range(len(bars)) if is_plausible(bars, i)}
     assert {tuple(getattr(kept, name)[i] for name in COLUMNS) for i in range(len(kept))} <= before
-    if sum(left_out.values()) == 0:
+    if sum(dropped.values()) == 0:
         assert kept.equals(bars)
 
 
 @given(messy_bars())
-def test_a_second_check_finds_nothing(bars: Bars) -> None:
+def test_history_and_live_feed_refuse_the_same_single_bars(bars: Bars) -> None:
+    """`plausible`, which the live feed uses, against the reasons that `check_bars` counts for single bars."""
+    _, dropped = check_bars(bars, [DAY, NEXT])
+    single = ("not a number", "price not positive", "volume negative", "high below low")
+    refused = sum(dropped.get(reason, 0) for reason in (*single, "open or close outside low to high"))
+    assert np.count_nonzero(~plausible(bars.open, bars.high, bars.low, bars.close, bars.volume)) == refused
+
+
+@given(messy_bars())
+def test_checked_bars_pass_the_check(bars: Bars) -> None:
     kept, _ = check_bars(bars, [DAY, NEXT])
-    again, left_out = check_bars(kept, [DAY, NEXT])
-    assert left_out == {}
+    again, dropped = check_bars(kept, [DAY, NEXT])
+    assert dropped == {}
     assert again.equals(kept)
 
 
@@ -138,39 +148,39 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_each_flaw_costs_its_bar_and_no_other(flaw: str) -> None:
+def test_each_flaw_drops_only_its_own_bar(flaw: str) -> None:
     change, expected = FLAWS[flaw]
     good = session_bars(DAY, 7)
     bars = change(good)
-    kept, left_out = check_bars(bars, [DAY])
-    assert left_out == expected
+    kept, dropped = check_bars(bars, [DAY])
+    assert dropped == expected
     assert len(kept) == len(bars) - sum(expected.values())
 
 
-def test_a_spike_is_judged_within_its_session_only() -> None:
+def test_spike_is_judged_within_its_session() -> None:
     last_jumps = join([scaled(3.0, 389)(session_bars(DAY, 7)), session_bars(NEXT, 7)])
     assert check_bars(last_jumps, [DAY, NEXT])[1] == {}
     gap = join([session_bars(DAY, 7), scaled(3.0, slice(None))(session_bars(NEXT, 7))])
     assert check_bars(gap, [DAY, NEXT])[1] == {}
 
 
-def test_what_a_spike_hid_is_found_too() -> None:
+def test_spike_next_to_a_spike_is_found() -> None:
     bars = scaled(1.7, 51)(scaled(10.0, 50)(session_bars(DAY, 7)))
     assert check_bars(bars, [DAY])[1] == {"absurd jump": 2}
 
 
-def test_a_half_day_ends_at_one_o_clock() -> None:
+def test_half_day_ends_at_13_00() -> None:
     full = replace(session_bars(DAY, 7), start=to_ns(HALF.open) + MINUTE_NS * np.arange(390))
-    kept, left_out = check_bars(full, [HALF])
-    assert (len(kept), left_out) == (210, {"outside the regular session": 180})
+    kept, dropped = check_bars(full, [HALF])
+    assert (len(kept), dropped) == (210, {"outside the regular session": 180})
 
 
-def test_no_session_keeps_nothing() -> None:
+def test_without_sessions_no_bar_is_kept() -> None:
     assert check_bars(session_bars(DAY, 7), [])[1] == {"outside the regular session": 390}
     assert check_bars(Bars.empty(), [DAY])[1] == {}
 
 
-def test_since_and_between_cut_at_instants() -> None:
+def test_since_and_between_select_by_start() -> None:
     bars = bars_of([DAY, NEXT], 7)
     noon = DAY.open + timedelta(minutes=150)
     assert len(bars.since(noon)) == 390 - 150 + 390
@@ -182,7 +192,7 @@ def test_since_and_between_cut_at_instants() -> None:
 
 
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_instants_survive_nanoseconds(instant: datetime) -> None:
+def test_instants_convert_to_nanoseconds_and_back(instant: datetime) -> None:
     assert from_ns(to_ns(instant)) == instant
 
 
@@ -196,7 +206,9 @@ positive = st.floats(1e-4, 1e6, allow_subnormal=False)
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(positive, positive, positive, positive, st.floats(0, 1e12)), min_size=1, max_size=20))
-def test_a_file_gives_back_the_same_floats(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+def test_file_returns_bit_identical_bars(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, ...]]
+) -> None:
     path = tmp_path_factory.mktemp("bars") / "A.csv"
     start = to_ns(DAY.open) + MINUTE_NS * np.arange(len(rows))
     bars = Bars(start, *(np.array(column) for column in zip(*rows, strict=True)))
@@ -204,8 +216,8 @@ def test_a_file_gives_back_the_same_floats(tmp_path_factory: pytest.TempPathFact
     assert read_bars_file(path).equals(bars)
 
 
-def test_the_file_is_what_a_replay_expects(tmp_path: Path) -> None:
-    path = tmp_path / "NA.csv"  # a symbol that looks like a missing value
+def test_written_file_has_the_documented_format(tmp_path: Path) -> None:
+    path = tmp_path / "NA.csv"  # a symbol that CSV readers take for a missing value
     write_bars_file(path, "NA", session_bars(DAY, 7).take(slice(0, 2)))
     lines = path.read_text().splitlines()
     assert lines[0] == "symbol,timestamp,open,high,low,close,volume"
@@ -219,7 +231,7 @@ HEADER = "symbol,timestamp,open,high,low,close,volume\n"
 GOOD = "A,2018-03-26T13:30:00Z,1,2,1,2,100\n"
 BAD_FILES = {
     "empty": ("", "is empty"),
-    "header only": (HEADER, "holds a header and nothing else"),
+    "header only": (HEADER, "holds only a header"),
     "no volume": (
         "symbol,timestamp,open,high,low,close\nA,2018-03-26T13:30:00Z,1,2,1,2\n",
         "column 'volume' is missing",
@@ -234,7 +246,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_bad_file_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_damaged_file_is_reported_in_one_line(tmp_path: Path, kind: str) -> None:
     text, expected = BAD_FILES[kind]
     path = tmp_path / "A.csv"
     path.write_text(text)
@@ -246,7 +258,7 @@ def test_a_bad_file_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
     assert "\n" not in message
 
 
-def test_a_damaged_archive_and_a_missing_file_are_told(tmp_path: Path) -> None:
+def test_damaged_archive_and_missing_file_are_reported(tmp_path: Path) -> None:
     (tmp_path / "A.csv.gz").write_bytes(gzip.compress((HEADER + GOOD * 1000).encode())[:60])
     with pytest.raises(DataError, match="cannot be read"):
         read_bars_file(tmp_path / "A.csv.gz")
@@ -254,7 +266,7 @@ def test_a_damaged_archive_and_a_missing_file_are_told(tmp_path: Path) -> None:
         read_bars_file(tmp_path / "B.csv")
 
 
-def test_an_empty_number_is_for_the_check_to_leave_out(tmp_path: Path) -> None:
+def test_empty_number_is_dropped_by_the_check(tmp_path: Path) -> None:
     (tmp_path / "A.csv").write_text(HEADER + GOOD + "A,2018-03-26T13:31:00Z,1,,1,2,100\n")
-    kept, left_out = check_bars(read_bars_file(tmp_path / "A.csv"), [DAY])
-    assert (len(kept), left_out) == (1, {"not a number": 1})
+    kept, dropped = check_bars(read_bars_file(tmp_path / "A.csv"), [DAY])
+    assert (len(kept), dropped) == (1, {"not a number": 1})

@@ -1,4 +1,4 @@
-"""The lines of the data files, written by columns: what a plain loop would write."""
+"""Lines of data files, compared with a parse of each line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ instants = st.integers(-300_000_000, 7_000_000_000).map(lambda seconds: datetime
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(instants, st.floats(0.01, 1e6), st.integers(0, 1)), min_size=1, max_size=20))
-def test_a_line_is_symbol_instant_numbers(rows: list[tuple[datetime, float, int]]) -> None:
+def test_line_holds_symbol_instant_and_numbers(rows: list[tuple[datetime, float, int]]) -> None:
     start = np.array([int(instant.timestamp()) * 1_000_000_000 for instant, _, _ in rows])
     numbers = np.array([number for _, number, _ in rows])
     labels = np.array([label for _, _, label in rows], dtype=np.int8)

@@ -23,7 +23,7 @@ from tests.dataset.data_world import CALENDAR, bars_of, fetched
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.execution.trading_world import KEY, SECRET, Fault, TradingWorld, flat, page
 from tests.settings import label_rules
-from trading.app import cli, predict
+from trading.app import cli
 from trading.app.retrain import retrain
 from trading.base.calendar import at
 from trading.base.clock import NEW_YORK
@@ -31,7 +31,7 @@ from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset
 from trading.execution.live_feed import fetch
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
-from trading.features.session_bars import SessionBars, Windows
+from trading.features.session_bars import SessionBars, Windows, to_reply
 from trading.learning.train import probabilities
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor, signals
@@ -75,7 +75,7 @@ def windows(*seeds: int, until: datetime = NOW) -> Windows:
     names = tuple(f"S{seed}" for seed in seeds)
     bars = SessionBars(SESSIONS[-1], names)
     history = {name: bars_of(SESSIONS[-1:], seed) for name, seed in zip(names, seeds, strict=True)}
-    bars.take({name: predict._as_reply(one) for name, one in history.items()}, until)
+    bars.take({name: to_reply(one) for name, one in history.items()}, until)
     return bars.windows()
 
 

@@ -1,4 +1,4 @@
-"""The document's entry filters and the size of a purchase, at their borders."""
+"""The document's entry filters and position sizes, at their limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(candidate: Candidate = GOOD, **changes: Any) -> str | None:
     return None if found is None else found[0]
 
 
-def test_the_rules_are_the_documents_and_are_asked_in_this_order() -> None:
+def test_rules_apply_in_the_documents_order() -> None:
     names = ["confidence", "market_open", "price", "not_owned", "positions", "size", "buying_power"]
     assert [rule.name for rule in RULES] == names
     everything_wrong = Candidate("AAA", 25.0, 0.1)
@@ -63,12 +63,12 @@ def test_confidence(confidence: float, expected: str | None) -> None:
         ("04:00", "market_open"),
     ],
 )
-def test_the_market_is_open_and_not_about_to_close(clock: str, expected: str | None) -> None:
+def test_market_must_be_open_and_not_about_to_close(clock: str, expected: str | None) -> None:
     assert refused(now=ny(MONDAY, clock)) == expected
 
 
 @pytest.mark.parametrize(("clock", "expected"), [("12:54:59", None), ("12:55:00", "market_open")])
-def test_a_half_day_ends_at_one(clock: str, expected: str | None) -> None:
+def test_half_day_ends_at_13_00(clock: str, expected: str | None) -> None:
     assert refused(now=ny(HALF_DAY, clock), session=HALF, flatten_at=HALF.flatten_at(5)) == expected
 
 
@@ -89,18 +89,18 @@ def test_price(price: float, expected: str | None) -> None:
     assert refused(replace(GOOD, price=price)) == expected
 
 
-def test_a_stock_is_bought_once() -> None:
+def test_owned_stock_is_not_bought_again() -> None:
     assert refused(held=frozenset({"AAA"})) == "not_owned"
     assert refused(held=frozenset({"AAB"})) is None
 
 
 @pytest.mark.parametrize(("count", "expected"), [(9, None), (10, "positions"), (11, "positions")])
-def test_fewer_than_ten_positions(count: int, expected: str | None) -> None:
+def test_at_most_ten_positions(count: int, expected: str | None) -> None:
     assert refused(held=frozenset(f"X{n}" for n in range(count))) == expected
 
 
 @pytest.mark.parametrize(("equity", "expected"), [(D("1000"), None), (D("999.99"), "size"), (D(0), "size")])
-def test_the_risk_allows_a_share(equity: D, expected: str | None) -> None:
+def test_risk_must_allow_at_least_one_share(equity: D, expected: str | None) -> None:
     assert refused(equity=equity) == expected
 
 
@@ -136,9 +136,9 @@ prices = st.floats(min_value=1e-6, max_value=1e6)
 
 
 @given(equity=dollars, price=prices, risk=st.floats(0.0001, 0.99), most=st.integers(1, 50))
-@example(equity=D("1000"), price=10 / 3, risk=0.01, most=5)  # a float's 10 / (10/3) is 3: a share too many
-@example(equity=D("210"), price=0.7, risk=0.01, most=5)  # and 2.1 / 0.7 is 3.0000000000000004
-def test_the_size_is_the_largest_that_stays_within_the_risk(equity: D, price: float, risk: float, most: int) -> None:
+@example(equity=D("1000"), price=10 / 3, risk=0.01, most=5)  # in floats 10 / (10/3) is 3, one share too many
+@example(equity=D("210"), price=0.7, risk=0.01, most=5)  # in floats 2.1 / 0.7 is 3.0000000000000004
+def test_size_is_the_largest_within_the_risk(equity: D, price: float, risk: float, most: int) -> None:
     sizing = EntrySettings(RISK_PER_TRADE=risk, MAX_POSITION_SIZE=most)
     shares = shares_to_buy(equity, price, sizing)
     exact, allowed = D(repr(price)), equity * D(repr(risk))
@@ -149,7 +149,7 @@ def test_the_size_is_the_largest_that_stays_within_the_risk(equity: D, price: fl
 
 
 @given(equity=dollars, power=dollars, price=prices, held=st.sets(st.sampled_from("ABCDEFGHIJKL")))
-def test_what_passes_every_rule_keeps_every_rule(equity: D, power: D, price: float, held: set[str]) -> None:
+def test_accepted_entry_satisfies_every_rule(equity: D, power: D, price: float, held: set[str]) -> None:
     if refused(replace(GOOD, price=price), equity=equity, buying_power=power, held=frozenset(held)) is None:
         shares = shares_to_buy(equity, price, SETTINGS.entry)
         assert 1 <= shares <= 5 and 1.0 <= price <= 20.0 and len(held) < 10
@@ -157,12 +157,12 @@ def test_what_passes_every_rule_keeps_every_rule(equity: D, power: D, price: flo
 
 
 @given(st.integers(0, 8 * 60 * 60))
-def test_no_second_outside_the_session_is_let_through(seconds: int) -> None:
+def test_no_entry_outside_the_session(seconds: int) -> None:
     now = ny(MONDAY, "09:00") + timedelta(seconds=seconds)
     assert (refused(now=now) is None) == (SESSION.open <= now < SESSION.flatten_at(5))
 
 
-def test_every_refusal_says_why() -> None:
+def test_every_refusal_has_a_one_line_reason() -> None:
     for candidate, changes in (
         (replace(GOOD, confidence=0.5), {}),
         (GOOD, {"now": ny(MONDAY, "08:00")}),

@@ -1,4 +1,4 @@
-"""The exit rules against a slow and obvious version of them, written from the design in Fractions and Decimals."""
+"""The exit rules, compared with a slow version written from the design in Fractions and Decimals."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def slow_levels(entry: Decimal, rules: LabelRules) -> tuple[Decimal, Decimal]:
 
 
 def slow_outcome(bars: Sequence[Bar], decided: int, rules: LabelRules) -> tuple[Fraction, Exit] | None:
-    """What becomes of a decision on bar `decided`: (per cent, why), or None where it is not known."""
+    """Outcome of an entry decided on bar `decided`: (per cent, exit reason), or None if it is unknown."""
     ahead = [b for b in bars[decided + 1 :] if b.group == bars[decided].group]
     if not ahead or ahead[0].flattening:
         return None
@@ -66,7 +66,7 @@ def slow_outcome(bars: Sequence[Bar], decided: int, rules: LabelRules) -> tuple[
             sold = b.open, Exit.STOP_LOSS
         elif b.open >= target:
             sold = b.open, Exit.TAKE_PROFIT
-        elif b.low <= stop:  # before the target, also where the bar holds both
+        elif b.low <= stop:  # the stop comes first, even if the bar reaches both
             sold = stop, Exit.STOP_LOSS
         elif b.high >= target:
             sold = target, Exit.TAKE_PROFIT
@@ -107,7 +107,7 @@ def on_grid(price: float) -> Decimal:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Bar]:
-    """Groups of bars around prices where the grid changes, with gaps over both levels, flat at the end or cut short."""
+    """Groups of bars around changes of the tick size, with gaps beyond both levels, flattened or cut short."""
     found: list[Bar] = []
     for group in range(draw(st.integers(1, 4))):
         price = draw(st.sampled_from([0.31, 0.98, 1.0, 1.03, 4.0, 19.99]))
@@ -127,13 +127,13 @@ RULES = st.builds(LabelRules, stop_loss=st.sampled_from([0.01, 0.02, 0.05]), tak
 
 @given(histories(), RULES)
 @settings(max_examples=300, deadline=None)
-def test_every_outcome_is_the_slow_version_s(bars: list[Bar], rules: LabelRules) -> None:
+def test_every_outcome_matches_the_slow_version(bars: list[Bar], rules: LabelRules) -> None:
     check(bars, rules)
 
 
 @given(histories(), histories())
 @settings(max_examples=50, deadline=None)
-def test_another_group_s_bars_change_nothing(one: list[Bar], other: list[Bar]) -> None:
+def test_bars_of_other_groups_do_not_matter(one: list[Bar], other: list[Bar]) -> None:
     moved = [Bar(b.open, b.high, b.low, b.group + 100, b.flattening) for b in other]
     alone = fast(one, label_rules())
     together = fast(one + moved, label_rules())
@@ -148,7 +148,7 @@ def test_another_group_s_bars_change_nothing(one: list[Bar], other: list[Bar]) -
     st.integers(100, 100_000).map(lambda n: Decimal(n) / 100)
     | st.integers(100, 9_999).map(lambda n: Decimal(n) / 10_000)
 )
-def test_levels_lie_on_the_grid_rounded_up(entry: Decimal) -> None:
+def test_levels_are_rounded_up_to_the_tick_size(entry: Decimal) -> None:
     stop, target = levels(float(entry), 0.02, 0.04)
     assert (stop, target) == tuple(float(level) for level in slow_levels(entry, label_rules()))
     assert stop < float(entry) < target
@@ -159,15 +159,15 @@ def test_levels_lie_on_the_grid_rounded_up(entry: Decimal) -> None:
 @pytest.mark.parametrize(
     ("entry", "stop", "target"),
     [
-        (150.50, 147.49, 156.52),  # the document's own trade
-        (10.00, 9.80, 10.40),  # 9.8 and 10.4 exactly: no cent too many
+        (150.50, 147.49, 156.52),  # the document's example
+        (10.00, 9.80, 10.40),  # exactly 9.8 and 10.4, not one cent more
         (20.00, 19.60, 20.80),
-        (1.02, 0.9996, 1.07),  # the stop lies below a dollar, where the grid is finer
+        (1.02, 0.9996, 1.07),  # the stop is below a dollar, where the tick size is smaller
         (1.03, 1.01, 1.08),
         (1.00, 0.98, 1.04),
-        (0.98, 0.9604, 1.02),  # 1.0192: above a dollar the grid is a cent
+        (0.98, 0.9604, 1.02),  # 1.0192: above a dollar the tick size is a cent
         (0.9616, 0.9424, 1.01),
-        (0.9615, 0.9423, 1.0),  # 0.99996 rounds up to the dollar itself
+        (0.9615, 0.9423, 1.0),  # 0.99996 rounds up to a dollar
         (0.5, 0.49, 0.52),
         (0.1234, 0.121, 0.1284),
     ],
@@ -189,7 +189,7 @@ def test_levels_on_both_sides_of_a_dollar(entry: float, stop: float, target: flo
         (19.999999999999996, "20.00"),
     ],
 )
-def test_a_price_for_an_order_has_the_grid_s_decimals(price: float, text: str) -> None:
+def test_order_price_has_the_decimals_of_the_tick_size(price: float, text: str) -> None:
     assert str(quantised(price)) == text
 
 
@@ -202,14 +202,14 @@ def test_a_price_for_an_order_has_the_grid_s_decimals(price: float, text: str) -
         (10.0, 10.1, 9.9, Exit.NONE, math.nan),
         (10.0, 10.1, 9.8, Exit.STOP_LOSS, 9.8),
         (10.0, 10.4, 9.9, Exit.TAKE_PROFIT, 10.4),
-        (10.0, 10.4, 9.8, Exit.STOP_LOSS, 9.8),  # both: the stop came first
-        (9.5, 10.5, 9.4, Exit.STOP_LOSS, 9.5),  # opened below the stop
+        (10.0, 10.4, 9.8, Exit.STOP_LOSS, 9.8),  # both levels reached: the stop counts
+        (9.5, 10.5, 9.4, Exit.STOP_LOSS, 9.5),  # the open is below the stop
         (9.8, 9.9, 9.7, Exit.STOP_LOSS, 9.8),
-        (10.7, 10.8, 9.0, Exit.TAKE_PROFIT, 10.7),  # opened above the target: sold there, whatever came after
+        (10.7, 10.8, 9.0, Exit.TAKE_PROFIT, 10.7),  # the open is above the target, and the exit is at the open
         (10.4, 10.4, 9.7, Exit.TAKE_PROFIT, 10.4),
     ],
 )
-def test_what_a_bar_does_to_a_position(open_: float, high: float, low: float, code: Exit, price: float) -> None:
+def test_exit_within_one_bar(open_: float, high: float, low: float, code: Exit, price: float) -> None:
     got_code, got_price = exit_in_bar(open_, high, low, 9.8, 10.4)
     assert got_code == code
     assert got_price == pytest.approx(price, nan_ok=True, abs=0.0)
@@ -225,14 +225,14 @@ def test_what_a_bar_does_to_a_position(open_: float, high: float, low: float, co
         (10.40, Exit.TAKE_PROFIT),
     ],
 )
-def test_the_second_line_holds_a_price_against_the_same_levels(price: float, wanted: Exit) -> None:
+def test_software_stop_uses_the_same_levels(price: float, wanted: Exit) -> None:
     assert exit_at_price(price, 9.80, 10.40) is wanted
 
 
-# --- what the history's ends and the close mean -----------------------------------------------------------------------
+# --- end of the history and end of the session ----------------------------------------------------------------------
 
 
-def test_what_is_not_known_is_nan_and_never_0() -> None:
+def test_unknown_outcome_is_nan() -> None:
     cut_short = [bar("10"), bar("10"), bar("10.1", "10.2", "10")]
     outcome, reason = fast(cut_short, label_rules())
     assert np.isnan(outcome).all()
@@ -243,7 +243,7 @@ def test_what_is_not_known_is_nan_and_never_0() -> None:
         assert outcome.shape == (n,)
 
 
-def test_a_session_that_ends_in_an_exit_is_known_and_the_next_one_s_bars_are_not_looked_at() -> None:
+def test_next_session_does_not_matter_after_an_exit() -> None:
     bars = [bar("10"), bar("10"), bar("10", "10.5"), bar("5", group=1), bar("5", group=1)]
     outcome, reason = fast(bars, label_rules())
     assert outcome[0] == pytest.approx(4.0)
@@ -252,20 +252,20 @@ def test_a_session_that_ends_in_an_exit_is_known_and_the_next_one_s_bars_are_not
     assert reason.tolist() == [Exit.TAKE_PROFIT, Exit.TAKE_PROFIT, 0, 0, 0]
 
 
-def test_the_bar_of_the_entry_can_be_the_bar_of_the_exit() -> None:
+def test_exit_in_the_bar_of_the_entry() -> None:
     outcome, reason = fast([bar("10"), bar("10", "10.1", "9.7"), bar("11")], label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(-2.0), Exit.STOP_LOSS)
 
 
-def test_from_the_flatten_instant_on_it_is_sold_at_the_open_even_beyond_a_level() -> None:
+def test_flattening_exits_at_the_open_even_beyond_a_level() -> None:
     bars = [bar("10"), bar("10"), bar("9", "9", "9", flattening=True)]
     outcome, reason = fast(bars, label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(-10.0), Exit.END_OF_DAY)
-    assert np.isnan(outcome[1])  # its next bar lies past the instant: no entry
+    assert np.isnan(outcome[1])  # the next bar is after the flatten instant: no entry
 
 
 @pytest.mark.parametrize(("day", "last_entry"), [("2018-03-26", "15:54"), ("2018-11-23", "12:54")])
-def test_the_last_entry_of_a_whole_day_and_of_a_half_day(day: str, last_entry: str) -> None:
+def test_last_entry_of_a_full_day_and_of_a_half_day(day: str, last_entry: str) -> None:
     session = new_york_calendar().session(date.fromisoformat(day))
     rules = label_rules()
     starts = [session.open + n * MINUTE for n in range(session.minutes)]
@@ -280,7 +280,7 @@ def test_the_last_entry_of_a_whole_day_and_of_a_half_day(day: str, last_entry: s
     assert f"{hour}:{minute:02d}" == last_entry
 
 
-def test_a_thin_stock_is_sold_at_its_first_bar_after_the_flatten_instant() -> None:
+def test_thinly_traded_stock_exits_at_its_first_bar_after_the_flatten_instant() -> None:
     outcome, reason = fast([bar("10"), bar("10"), bar("10.2", "10.2", "10.2", flattening=True)], label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(2.0), Exit.END_OF_DAY)
 
@@ -288,7 +288,7 @@ def test_a_thin_stock_is_sold_at_its_first_bar_after_the_flatten_instant() -> No
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_profit_is_one_only_above_the_cost() -> None:
+def test_label_is_1_only_above_the_cost() -> None:
     rules = label_rules(ROUND_TRIP_COST=0.001)
     outcome = np.array([-2.0, 0.0, 0.09999, 0.1, 0.10001, 4.0])
     assert labels(outcome, rules.won_above_pct).tolist() == [0, 0, 0, 0, 1, 1]
@@ -296,6 +296,6 @@ def test_a_profit_is_one_only_above_the_cost() -> None:
     assert labels(np.array([0.0001]), label_rules(ROUND_TRIP_COST=0.0).won_above_pct).tolist() == [1]
 
 
-def test_an_unknown_outcome_gets_no_label() -> None:
+def test_unknown_outcome_has_no_label() -> None:
     with pytest.raises(ValueError, match="an unknown outcome has no label"):
         labels(np.array([1.0, np.nan]), label_rules().won_above_pct)

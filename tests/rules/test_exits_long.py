@@ -1,4 +1,4 @@
-"""Long, quiet sessions, where the labels step over many bars at once: to the bit what bar after bar gives."""
+"""Labels of long, quiet sessions, where many bars are skipped at once: bit-identical to a bar-by-bar version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def bar_after_bar(
+def bar_by_bar(
     open_: Floats, high: Floats, low: Floats, group: NDArray[np.int64], flattening: NDArray[np.bool_], rules: LabelRules
 ) -> tuple[Floats, NDArray[np.int8]]:
     outcome, reason = np.full(len(open_), np.nan), np.zeros(len(open_), dtype=np.int8)
@@ -47,7 +47,9 @@ def bar_after_bar(
     gap=st.sampled_from([0.0, 0.05]),
     seed=st.integers(0, 2**32),
 )
-def test_same_bits_as_bar_after_bar(lengths: list[int], flatten: int, volatility: float, gap: float, seed: int) -> None:
+def test_outcomes_are_bit_identical_to_bar_by_bar(
+    lengths: list[int], flatten: int, volatility: float, gap: float, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     n = sum(lengths)
     jumps = gap * random.choice([-1.0, 0.0, 1.0], n, p=[0.01, 0.98, 0.01])
@@ -59,6 +61,6 @@ def test_same_bits_as_bar_after_bar(lengths: list[int], flatten: int, volatility
     flattening = np.concatenate([np.arange(length) >= length - flatten for length in lengths])
     rules = label_rules()
     fast = outcomes(open_, high, low, group, flattening, rules.stop_loss, rules.take_profit)
-    slow = bar_after_bar(open_, high, low, group, flattening, rules)
+    slow = bar_by_bar(open_, high, low, group, flattening, rules)
     assert fast[0].tobytes() == slow[0].tobytes()
     assert fast[1].tobytes() == slow[1].tobytes()

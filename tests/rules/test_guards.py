@@ -1,4 +1,4 @@
-"""The guards beside the document's rules, each at its border; STOP and FLATTEN, through the real client."""
+"""The guards in addition to the document's rules, at their limits, and the files STOP and FLATTEN."""
 
 from __future__ import annotations
 
@@ -40,33 +40,33 @@ CANDIDATE = Candidate("AAA", 10.0, 0.8)
 
 
 @pytest.mark.parametrize(("pnl", "refused"), [("-999.99", False), ("-1000", True), ("-1000.01", True), ("500", False)])
-def test_the_daily_loss_is_held_against_what_the_day_began_with(pnl: str, refused: bool) -> None:
+def test_daily_loss_is_relative_to_the_equity_at_the_start_of_the_day(pnl: str, refused: bool) -> None:
     now = standing(Losses(pnl=D(pnl)), equity=str(D("100000") + D(pnl)))
     assert (DailyLossRule(0.01).refusal(CANDIDATE, now) is not None) is refused
 
 
 @pytest.mark.parametrize(("minutes_ago", "refused"), [(0, True), (29, True), (30, False), (31, False)])
-def test_a_stock_cools_down_after_its_own_stop(minutes_ago: int, refused: bool) -> None:
+def test_stock_cools_down_after_its_own_stop_loss(minutes_ago: int, refused: bool) -> None:
     losses = Losses(stopped_out={"AAA": NOON - timedelta(minutes=minutes_ago)})
     assert (CoolDownRule(30).refusal(CANDIDATE, standing(losses)) is not None) is refused
     assert CoolDownRule(30).refusal(Candidate("BBB", 10.0, 0.8), standing(losses)) is None
 
 
 @given(outcomes=st.lists(st.sampled_from(["-1", "0", "1"]), max_size=12))
-def test_a_run_of_losses_counts_since_the_last_trade_that_did_not_lose(outcomes: list[str]) -> None:
+def test_losing_run_counts_since_the_last_trade_without_a_loss(outcomes: list[str]) -> None:
     trades = [closed("AAA", pnl, NOON + timedelta(minutes=n)) for n, pnl in enumerate(outcomes)]
     expected = 0
     for pnl in reversed(outcomes):
         if pnl != "-1":
             break
         expected += 1
-    losses = losses_of(trades[::-1], {})  # the order in which they are handed in does not matter
+    losses = losses_of(trades[::-1], {})  # the order of the arguments does not matter
     assert losses.in_a_row == expected
     assert losses.pnl == sum(map(D, outcomes))
     assert (LosingRunRule(3).refusal(CANDIDATE, standing(losses)) is not None) is (expected >= 3)
 
 
-def test_open_trades_count_at_their_newest_price_and_stops_are_remembered() -> None:
+def test_open_trades_count_at_their_newest_price_and_stops_are_recorded() -> None:
     still_open = Trade("BBB", 5, D("10"), NOON, 0.7, D("9.80"), D("10.40"))
     trades = [closed("AAA", "-1", NOON, "STOP_LOSS"), still_open]
     losses = losses_of(trades, {"BBB": D("9.90"), "CCC": D("1")})
@@ -74,7 +74,7 @@ def test_open_trades_count_at_their_newest_price_and_stops_are_remembered() -> N
     assert losses.stopped_out == {"AAA": NOON}
 
 
-def test_zero_switches_a_guard_off() -> None:
+def test_zero_disables_a_guard() -> None:
     assert guard_rules(EntrySettings(MAX_DAILY_LOSS_PCT=0.0)) == ()
     names = [rule.name for rule in guard_rules(EntrySettings(COOL_DOWN_MINUTES=5, MAX_LOSSES_IN_A_ROW=2))]
     assert names == ["daily_loss", "cool_down", "losing_run"]
@@ -102,7 +102,7 @@ def world(folder: Path, *changed: Row, signals: dict[str, dict[str, float]], **g
 FALLS = (("10:33", 10.0, 10.0, 9.5, 9.5), ("10:34", 10.0, 10.0, 10.0, 10.0))
 
 
-def test_a_stopped_out_stock_is_not_bought_again_before_it_has_cooled_down(tmp_path: Path) -> None:
+def test_stopped_out_stock_is_not_bought_during_its_cool_down(tmp_path: Path) -> None:
     signals = {"10:31": {"AAA": 0.8}, "10:40": {"AAA": 0.8}, "11:10": {"AAA": 0.8}}
     here = world(tmp_path, *FALLS, signals=signals, COOL_DOWN_MINUTES=30)
     here.minutes("10:31", "11:12")
@@ -110,7 +110,7 @@ def test_a_stopped_out_stock_is_not_bought_again_before_it_has_cooled_down(tmp_p
     assert [trade.exit_reason for trade in here.log.trades] == ["STOP_LOSS", None]
 
 
-def test_a_lost_day_stops_entering_and_keeps_managing(tmp_path: Path) -> None:
+def test_daily_loss_stops_entries_and_keeps_managing_positions(tmp_path: Path) -> None:
     signals = {"10:31": {"AAA": 0.8, "BBB": 0.7}, "10:40": {"AAA": 0.8}}
     here = world(tmp_path, *FALLS, signals=signals, MAX_DAILY_LOSS_PCT=0.000005)  # 50 cents of $100,000
     here.minutes("10:31", "10:45")
@@ -122,7 +122,7 @@ def test_a_lost_day_stops_entering_and_keeps_managing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("widest", "bought"), [(0.0005, 0), (0.002, 5)])
-def test_a_stock_whose_quote_is_too_wide_is_not_bought(tmp_path: Path, widest: float, bought: int) -> None:
+def test_stock_with_a_wide_spread_is_not_bought(tmp_path: Path, widest: float, bought: int) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})  # the exchange quotes $10.00 to $10.01: 0.1 %
     here.widest_spread = widest
     here.restart()
@@ -131,7 +131,7 @@ def test_a_stock_whose_quote_is_too_wide_is_not_bought(tmp_path: Path, widest: f
     assert [event["rule"] for event in here.events("not_bought")] == ([] if bought else ["spread"])
 
 
-def test_stop_buys_and_sells_nothing_and_leaves_what_rests(tmp_path: Path) -> None:
+def test_stop_file_prevents_trades_and_keeps_resting_orders(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:40": {"BBB": 0.9}, "10:50": {"BBB": 0.9}})
     here.minutes("10:31", "10:35")
     (here.controls / "STOP").touch()
@@ -145,7 +145,7 @@ def test_stop_buys_and_sells_nothing_and_leaves_what_rests(tmp_path: Path) -> No
     assert here.held("BBB") == 5
 
 
-def test_stop_closes_nothing_at_the_close_either_and_says_so(tmp_path: Path) -> None:
+def test_stop_file_keeps_positions_at_the_close_and_reports_them(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})
     here.minutes("10:31", "10:35")
     (here.controls / "STOP").touch()
@@ -155,14 +155,14 @@ def test_stop_closes_nothing_at_the_close_either_and_says_so(tmp_path: Path) -> 
     assert [event["symbol"] for event in here.events("not_flat")] == ["AAA"]
 
 
-def test_flatten_sells_everything_and_then_ends(tmp_path: Path) -> None:
+def test_flatten_file_closes_all_positions_and_ends_the_run(tmp_path: Path) -> None:
     ended: list[str] = []
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:36": {"BBB": 0.9}})
     here.trader.on_flat = lambda: ended.append("ended")
     here.minutes("10:31", "10:35")
     (here.controls / "FLATTEN").touch()
     here.tick("10:36")
-    assert ended == []  # sold, but not seen to be gone
+    assert ended == []  # sold, but the position is not yet confirmed closed
     here.tick("10:37")
     assert ended == ["ended"]
     assert here.held("AAA") == here.held("BBB") == 0

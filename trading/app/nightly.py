@@ -8,20 +8,21 @@ from trading.app.retrain import model_in_service, retrain
 from trading.base.errors import ModelError, UserError
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
+from trading.dataset.dataset import Dataset
 from trading.dataset.manifest import LabelRules
+from trading.dataset.volume_profiles import session_bars
+from trading.features.session_bars import SessionBars
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.schedule.scheduler import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from config import Settings
     from trading.app.signals import Stops
     from trading.app.worlds import World
     from trading.base.calendar import MarketCalendar, Session
-    from trading.features.session_bars import SessionBars
-    from trading.market.bars import Floats
     from trading.market.source import Source, Universe
     from trading.records.journal import Journal
     from trading.reports.console import Output
@@ -74,29 +75,25 @@ class Learning:
         return ModelStore(self._settings.folders.MODELS_DIR, self._settings.training.FEATURE_SET)
 
     def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
-        """An empty store for the bars of a session; with relative features, with what its stocks usually trade.
+        """An empty store for the bars of a session, with volume profiles if the features need them.
 
-        What `data/` lacks of the sessions before is fetched first, unless the market is open.  A stock without bars
-        there gets no signal on that day, and the audit says so.
+        Missing bars of the session before are fetched first, unless the market is open.  A stock without a profile
+        gets no signal on that day, and the audit log says so.
         """
-        from trading.dataset.dataset import Dataset
-        from trading.features.session_bars import SessionBars
-
-        if self._settings.training.FEATURE_SET == "document":
-            return SessionBars(session, symbols)
-        dataset = Dataset(self._settings.folders.DATA_DIR, self._calendar)
-        reason = "data/ has no bars of them of the session before, so it is not known what they usually trade"
-        habits: Mapping[str, Floats] = {}
+        folder, feature_set = self._settings.folders.DATA_DIR, self._settings.training.FEATURE_SET
+        dataset = Dataset(folder, self._calendar)
+        reason = "data/ has no bars of these stocks in the session before, so their usual volume is unknown"
         try:
-            lacking = dataset.missing(symbols, [self._calendar.preceding(session.date)])
-            if lacking and self._world.clock.now() < session.open:
-                self._build()
-            habits = dataset.habits(symbols, session)
+            if feature_set != "document":
+                lacking = dataset.missing(symbols, [self._calendar.preceding(session.date)])
+                if lacking and self._world.clock.now() < session.open:
+                    self._build()
+            bars = session_bars(dataset, session, symbols, feature_set)
         except (UserError, OSError) as error:
-            reason = str(error)
-        if without := [symbol for symbol in symbols if symbol not in habits]:
-            self._journal.event("no_habit", symbols=without, reason=reason, note="they get no signal today")
-        return SessionBars(session, symbols, habits)
+            bars, reason = SessionBars(session, symbols, {}), str(error)
+        if without := bars.without_profile:
+            self._journal.event("no_volume_profile", symbols=without, reason=reason, note="they get no signal today")
+        return bars
 
     def retrain(self, trader: Any, session: Session) -> None:
         """20:00: what is missing is downloaded, a model trained, and the better one serves.

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from config import Settings, load_settings
-from trading.base.calendar import Session, new_york_calendar
+from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.errors import DataError, UserError
 from trading.base.market_folders import market_of
 from trading.base.progress import standard_output
 from trading.broker.client import connect, market_data
 from trading.dataset.dataset import Dataset
+from trading.dataset.volume_profiles import session_bars
 from trading.execution.live_feed import fetch
-from trading.features.session_bars import SessionBars
+from trading.features.session_bars import SessionBars, to_reply
 from trading.market.bars import MINUTE_NS, from_ns, read_bars_file
+from trading.market.source import newest_universe, shortened
 from trading.models.predictor import Prediction, Predictor, signals
 from trading.models.store import LoadedModel, ModelStore
 from trading.records.journal import Journal, new_york_time
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from config import FeatureSet
@@ -77,20 +77,10 @@ def _from_alpaca(
     session = calendar.current_or_next(now)
     if session.open > now:
         session = calendar.preceding(session.date)
-    bars = session_bars(dataset, session, symbols or newest_universe(dataset), settings.training.FEATURE_SET)
+    chosen = symbols or newest_universe(dataset.folder).symbols
+    bars = session_bars(dataset, session, chosen, settings.training.FEATURE_SET)
     market_data(lambda: fetch(clients.data, bars, now, settings.data.DATA_FEED))
     return bars, now
-
-
-def session_bars(dataset: Dataset, session: Session, symbols: Sequence[str], feature_set: FeatureSet) -> SessionBars:
-    """An empty store for the bars of a session, with what its stocks usually trade where the features need that.
-
-    Raises:
-        DataError: bars in `data/` cannot be read.
-    """
-    if feature_set == "document":
-        return SessionBars(session, symbols)
-    return SessionBars(session, symbols, dataset.habits(symbols, session))
 
 
 def _from_data(dataset: Dataset, symbols: list[str] | None, feature_set: FeatureSet) -> tuple[SessionBars, datetime]:
@@ -98,36 +88,16 @@ def _from_data(dataset: Dataset, symbols: list[str] | None, feature_set: Feature
     wanted = symbols or dataset.symbols
     for symbol in wanted:
         if symbol not in dataset.symbols:
-            raise DataError(f"--symbols: {symbol} is not in {dataset.folder}; it holds {_some(dataset.symbols)}")
+            raise DataError(f"--symbols: {symbol} is not in {dataset.folder}; it holds {shortened(dataset.symbols)}")
     history = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in wanted}
     newest = max((int(bars.start[-1]) for bars in history.values() if len(bars)), default=None)
     if newest is None:
-        raise DataError(f"{dataset.folder} holds no bars of {_some(wanted)}; run python build_dataset.py first")
+        raise DataError(f"{dataset.folder} holds no bars of {shortened(wanted)}; run python build_dataset.py first")
     now = from_ns(newest + MINUTE_NS)
     session = new_york_calendar().session(now.astimezone(NEW_YORK).date())
     bars = session_bars(dataset, session, wanted, feature_set)
-    bars.take({symbol: _as_reply(found.since(session.open)) for symbol, found in history.items()}, now)
+    bars.take({symbol: to_reply(found.since(session.open)) for symbol, found in history.items()}, now)
     return bars, now
-
-
-def _as_reply(bars: Any) -> list[Mapping[str, Any]]:
-    columns = zip(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
-    return [{"t": from_ns(t).isoformat(), "o": o, "h": h, "l": lo, "c": c, "v": v} for t, o, h, lo, c, v in columns]
-
-
-def newest_universe(dataset: Dataset) -> list[str]:
-    """The symbols of the newest universe that `data/` holds."""
-    files = sorted(Path(dataset.folder).glob("universe_*.json"))
-    if not files:
-        raise DataError(f"{dataset.folder}: no universe there; run python build_dataset.py first, or name --symbols")
-    try:
-        return [str(entry["symbol"]) for entry in json.loads(files[-1].read_text(encoding="utf-8"))["symbols"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{files[-1]}: damaged ({error}); run python build_dataset.py again") from None
-
-
-def _some(symbols: Sequence[str]) -> str:
-    return ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" if len(symbols) > 8 else "")
 
 
 def _print_table(

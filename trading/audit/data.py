@@ -14,8 +14,8 @@ from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.dataset.manifest import SymbolRecord
 from trading.dataset.rows import SymbolRows, rows_of, sessions_around
 from trading.features.document import LOOKBACK_BARS
-from trading.features.session_bars import SessionBars
-from trading.features.sets import SESSIONS_BEFORE, habit_of, of_history, of_windows
+from trading.features.session_bars import SessionBars, to_reply
+from trading.features.sets import SESSIONS_BEFORE, of_history, of_windows, volume_profile
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import Floats, Mask, probabilities, split_by_session, thin
 from trading.learning.train import train
@@ -54,23 +54,18 @@ def live_vectors(
             Bars of the sessions before come first, where the features need them: they lie in `data/` by then.
         feature_set: which features.
     """
-    habits = None
+    profiles = None
     if feature_set == "relative":
         calendar = new_york_calendar()
-        habits = {symbol: habit_of(one, session, calendar) for symbol, one in bars.items()}
+        profiles = {symbol: volume_profile(one, session, calendar) for symbol, one in bars.items()}
     bars = {symbol: one.since(session.open) for symbol, one in bars.items()}
-    store = SessionBars(session, sorted(bars), habits)
-    store.take({symbol: _as_reply(one) for symbol, one in bars.items()}, now)
+    store = SessionBars(session, sorted(bars), profiles)
+    store.take({symbol: to_reply(one) for symbol, one in bars.items()}, now)
     windows = store.windows()
     if not len(windows):
         return {}
     vectors = of_windows(windows, feature_set)
     return {symbol: (int(windows.start[i]), vectors[i]) for i, symbol in enumerate(windows.symbols)}
-
-
-def _as_reply(bars: Bars) -> list[dict[str, Any]]:
-    columns = zip(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
-    return [{"t": from_ns(t).isoformat(), "o": o, "h": h, "l": lo, "c": c, "v": v} for t, o, h, lo, c, v in columns]
 
 
 def scores(model: Any, X: Floats) -> tuple[Floats, Floats]:
@@ -200,7 +195,7 @@ class Material:
         return self.bars(symbol).between(first.open, session.open)
 
     def has_features(self, symbol: str, session: Session, start: int) -> bool:
-        """Whether a bar with a whole window has features: the relative ones need a habit at each of its minutes.
+        """Whether a bar with a whole window has features: relative features need a usual volume at each minute.
 
         Worked out in another way than the features do it.
         """
@@ -212,7 +207,7 @@ class Material:
         return (start - to_ns(session.open)) // MINUTE_NS < self._minutes_known[key]
 
     def _longest_before(self, symbol: str, session: Session) -> int:
-        """Minutes of the longest session that a habit is made of; 0 where there is none."""
+        """Minutes of the longest session of the volume profile; 0 where there is none."""
         if not len(self.of_session(symbol, self.calendar.preceding(session.date))):
             return 0
         days = np.unique(self.before(symbol, session).start.astype("datetime64[ns]").astype("datetime64[D]"))

@@ -1,1 +1,1 @@
-"""Clock, calendar, errors, files and folders: what every room needs and what knows nothing of trading."""
+"""Array types, clock, calendar, errors, files and market folders: modules that every room uses and no domain logic."""

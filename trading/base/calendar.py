@@ -1,4 +1,4 @@
-"""The exchange's calendar: sessions, holidays, half days, both changes of clocks.  Times are New York's."""
+"""The calendar of the New York Stock Exchange: sessions with their opening and closing times, holidays, half days."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from typing import Any
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 
-PRE_MARKET_OPENS = time(4, 0)
-
 
 @dataclass(frozen=True)
 class Session:
-    """One trading day.  `open` and `close` are aware instants in UTC; the close of a half day is 13:00 New York."""
+    """One trading day.  `open` and `close` are aware instants in UTC; a half day closes at 13:00 New York time."""
 
     date: date
     open: datetime
     close: datetime
-
-    @property
-    def pre_market(self) -> datetime:
-        """04:00 New York: the first minute in which an extended-hours limit order can trade."""
-        return at(self.date, PRE_MARKET_OPENS)
 
     @property
     def minutes(self) -> int:
@@ -32,12 +25,12 @@ class Session:
         return int((self.close - self.open) / timedelta(minutes=1))
 
     def flatten_at(self, minutes_before_close: int) -> datetime:
-        """From this instant on nothing is bought and everything is sold."""
+        """The instant from which on no position is opened and every position is closed."""
         return self.close - timedelta(minutes=minutes_before_close)
 
 
 def at(day: date, clock_time: time) -> datetime:
-    """`clock_time` on the New York clock of `day`, as an aware instant in UTC."""
+    """`clock_time` in New York on `day`, as an aware instant in UTC."""
     return datetime.combine(day, clock_time, tzinfo=NEW_YORK).astimezone(UTC)
 
 
@@ -46,7 +39,7 @@ class MarketCalendar:
 
     @cached_property
     def _calendar(self) -> Any:
-        import exchange_calendars  # half a second: only where a calendar is used
+        import exchange_calendars  # takes half a second, so only programs that use the calendar pay for it
 
         return exchange_calendars.get_calendar("XNYS", start="2010-01-01")
 
@@ -66,34 +59,34 @@ class MarketCalendar:
         return sorted(self._sessions)
 
     def is_session(self, day: date) -> bool:
-        """Whether the exchange trades on `day`."""
+        """Whether `day` is a trading day."""
         return day in self._sessions
 
     def session(self, day: date) -> Session:
         """The session of `day`.
 
         Raises:
-            UserError: `day` is no trading day, or lies outside the calendar.
+            UserError: `day` is not a trading day, or lies outside the calendar.
         """
         try:
             return self._sessions[day]
         except KeyError:
-            raise UserError(self._why_not(day)) from None
+            raise UserError(self._no_session(day)) from None
 
-    def _why_not(self, day: date) -> str:
+    def _no_session(self, day: date) -> str:
         first, last = self._days[0], self._days[-1]
         if not first <= day <= last:
-            return f"{day} lies outside the exchange calendar, which knows {first} to {last}"
+            return f"{day} is outside the exchange calendar, which covers {first} to {last}; choose a day within it"
         following = self.following(day)
         kind = "a weekend day" if day.weekday() >= 5 else "an exchange holiday"
         return f"{day} is {kind}; the next session is {following.date}"
 
     def following(self, day: date) -> Session:
-        """The first session after `day`."""
+        """The first session after `day`; UserError at the end of the calendar."""
         return self._neighbour(day, 1)
 
     def preceding(self, day: date) -> Session:
-        """The last session before `day`."""
+        """The last session before `day`; UserError at the start of the calendar."""
         return self._neighbour(day, -1)
 
     def _neighbour(self, day: date, step: int) -> Session:
@@ -103,28 +96,28 @@ class MarketCalendar:
                 return found
         side = "after" if step > 0 else "before"
         first, last = self._days[0], self._days[-1]
-        raise UserError(f"no session {side} {day} is known: the exchange calendar knows {first} to {last}")
+        raise UserError(f"no session {side} {day}: the exchange calendar covers {first} to {last}")
 
     def between(self, first: date, last: date) -> list[Session]:
-        """Every session from `first` to `last`, both included."""
+        """Every session from `first` to `last`, inclusive."""
         days = (first + timedelta(days=n) for n in range((last - first).days + 1))
         return [self._sessions[day] for day in days if day in self._sessions]
 
     def days(self, first: date, count: int) -> list[date]:
-        """`count` days from `first` on, trading days or not.
+        """`count` consecutive calendar days from `first` on, trading days or not.
 
         Raises:
-            UserError: one of them lies outside the calendar.
+            UserError: one of them is outside the calendar.
         """
-        last_known = self._days[-1]
-        if first < self._days[0] or count > (last_known - first).days + 1:
+        last_day = self._days[-1]
+        if first < self._days[0] or count > (last_day - first).days + 1:
             raise UserError(
-                f"{count} day(s) from {first} on: the exchange calendar knows {self._days[0]} to {last_known} only"
+                f"{count} day(s) from {first} on: the exchange calendar covers only {self._days[0]} to {last_day}"
             )
         return [first + timedelta(days=n) for n in range(count)]
 
     def last_completed(self, now: datetime, count: int) -> list[Session]:
-        """The `count` newest sessions whose core close lies at or before `now`, oldest first."""
+        """The `count` newest sessions that closed at or before `now`, oldest first."""
         day = now.astimezone(NEW_YORK).date()
         newest = self._sessions.get(day)
         session = newest if newest is not None and newest.close <= now else self.preceding(day)
@@ -135,7 +128,7 @@ class MarketCalendar:
         return found[::-1]
 
     def current_or_next(self, now: datetime) -> Session:
-        """Today's session until its close, then the following one."""
+        """The session of `now`'s New York date until it closes; from then on the following session."""
         day = now.astimezone(NEW_YORK).date()
         today = self._sessions.get(day)
         return today if today is not None and now < today.close else self.following(day)
@@ -143,5 +136,5 @@ class MarketCalendar:
 
 @lru_cache(maxsize=1)
 def new_york_calendar() -> MarketCalendar:
-    """The calendar, loaded once a process: it never changes."""
+    """The calendar, loaded once per process."""
     return MarketCalendar()

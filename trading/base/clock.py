@@ -1,4 +1,4 @@
-"""One clock for everything: the wall's, or a simulated one.  Code that needs the time is handed one of these."""
+"""The system clock and a simulated clock; code that needs the time is given one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 NEW_YORK = ZoneInfo("America/New_York")
 
 LONGEST_NAP = timedelta(seconds=5)
-"""A sleeping machine or a stepped clock is noticed after this long at the latest."""
+"""Longest single wait, so that a suspended machine or a stepped system clock is noticed within this time."""
 
 
 class Clock(Protocol):
@@ -19,17 +19,17 @@ class Clock(Protocol):
     simulated: bool
 
     def now(self) -> datetime:
-        """The instant, in UTC."""
+        """The current instant, in UTC."""
 
     def sleep_until(self, instant: datetime) -> bool:
-        """Wait until `instant`; False if the wait was ended early by `interrupt`."""
+        """Wait until `instant`; return False if `interrupt` ended the wait early."""
 
     def interrupt(self) -> None:
-        """End every wait, now and later: the program is being stopped."""
+        """End the current wait and every later one, because the program is stopping."""
 
 
 class SystemClock:
-    """The wall's clock."""
+    """The system's real-time clock."""
 
     simulated = False
 
@@ -41,7 +41,6 @@ class SystemClock:
 
     def sleep_until(self, instant: datetime) -> bool:
         while (left := instant - self.now()) > timedelta(0):
-            # Short naps: the wall's clock may be stepped, or the machine put to sleep, while we wait.
             if self._stopped.wait(min(left, LONGEST_NAP).total_seconds()):
                 return False
         return not self._stopped.is_set()
@@ -51,7 +50,7 @@ class SystemClock:
 
 
 class SimulatedClock:
-    """A clock that stands still until somebody sleeps; then it jumps to the end of the sleep."""
+    """A clock that stands still until `sleep_until` moves it to the end of the wait."""
 
     simulated = True
 
@@ -69,7 +68,7 @@ class SimulatedClock:
         if self._stopped.is_set():
             return False
         with self._lock:
-            self._now = max(self._now, instant).astimezone(UTC)  # an instant without a zone is a TypeError
+            self._now = max(self._now, instant).astimezone(UTC)  # a naive instant raises TypeError
         return True
 
     def interrupt(self) -> None:

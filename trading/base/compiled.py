@@ -1,4 +1,4 @@
-"""numba's compiler with its cache on the disk, where there is a place for one."""
+"""A decorator that compiles a function with numba and caches the machine code on disk where possible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(**options: Any) -> Callable[[F], F]:
-    """As `numba.njit(cache=True, **options)`; without the cache where neither the project nor the home can be written.
+    """Like `numba.njit(cache=True, **options)`, without the cache where neither project nor home directory is writable.
 
-    It costs such a process the seconds of compiling; numba alone would end it with a RuntimeError.
+    There numba raises RuntimeError; without the cache each process spends a few seconds on compiling.
     """
 
     def decorate(function: F) -> F:
+        decorated: F
         try:
-            return njit(cache=True, **options)(function)
+            decorated = njit(cache=True, **options)(function)
         except RuntimeError:
-            return njit(**options)(function)
+            decorated = njit(**options)(function)
+        return decorated
 
     return decorate

@@ -1,10 +1,10 @@
-"""What can go wrong in words that a user can act on."""
+"""Errors that are shown to the user as one line, without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A fault that the user can mend.  Its text is one line: what is wrong, where, and what to do next."""
+    """An error that the user can fix.  Its text is one line: what is wrong, where, and what to do next."""
 
 
 class DataError(UserError):
@@ -12,8 +12,8 @@ class DataError(UserError):
 
 
 class ModelError(UserError):
-    """No model can be used: none there, damaged, or made by an incompatible library."""
+    """No model can be used: there is none, it is damaged, or an incompatible library wrote it."""
 
 
 class BrokerError(UserError):
-    """The broker cannot be used at all: wrong keys, an account that is blocked, an address that is not allowed."""
+    """The broker cannot be used: the keys are wrong, the account is blocked, or the address is not allowed."""

@@ -1,4 +1,4 @@
-"""Files that survive a crash: written aside, synced, renamed; or appended line by line."""
+"""Crash-safe files: replaced atomically (written to a temporary file, synced, renamed), or appended line by line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable (a rename lives in the folder, not in the file)."""
+    """Make a rename in `folder` durable: the directory entry is synced separately from the file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -26,12 +26,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `path` when the block ends well, and vanishes when it does not.
+    """Open a temporary binary file that replaces `path` when the block succeeds and is removed when it fails.
 
-    Readers see the old content or the new, never a part.  The folder is made if it is missing.
+    Readers see either the old or the new content, never a part of it.  A missing folder is created.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; `path` is then as it was.
+        OSError: the folder is not writable or the disk is full; `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -44,37 +44,37 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
     except OSError as error:
         if error.filename in (None, str(aside)):
-            error.filename = str(path)  # a full disk names no file, and nobody knows the one written aside
+            error.filename = str(path)  # a full disk names no file, and the user does not know the temporary one
         raise
     finally:
         aside.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of `path` in one durable step."""
+    """Replace the content of `path` atomically and durably."""
     with replacing(path) as file:
         file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` with `value` as indented JSON, in one durable step."""
+    """Replace the content of `path` with `value` as indented JSON, atomically and durably."""
     write_bytes(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 class LineLog:
-    """A file of JSON lines (`.jsonl`) that only grows.
+    """An append-only file of JSON lines (`.jsonl`).
 
-    A line that a crash cut short was never acknowledged; it is dropped when the file is opened again, so every line
-    that a reader sees is whole.
+    A line that a crash cut short was never acknowledged; it is removed when the file is opened again, so that readers
+    see only complete lines.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = open(path, "a+b")  # noqa: SIM115 - lives as long as the log
-        self._drop_torn_line()
+        self._file = open(path, "a+b")  # noqa: SIM115 - stays open as long as the log
+        self._remove_partial_line()
 
-    def _drop_torn_line(self) -> None:
+    def _remove_partial_line(self) -> None:
         size = self._file.seek(0, os.SEEK_END)
         if size == 0:
             return
@@ -87,7 +87,11 @@ class LineLog:
         self._file.seek(0, os.SEEK_END)
 
     def append(self, records: list[dict[str, Any]], *, sync: bool = False) -> None:
-        """Write one line a record, in one write; with `sync`, only return when they are on the disk."""
+        """Append one line per record in a single write; with `sync`, return only when they are on disk.
+
+        Raises:
+            OSError: the lines cannot be written; the file is as it was before.
+        """
         if not records:
             return
         lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
@@ -98,16 +102,15 @@ class LineLog:
             if sync:
                 os.fsync(self._file.fileno())
         except OSError:
-            self._forget_half_line(start)
+            self._undo_write(start)
             raise
 
-    def _forget_half_line(self, start: int) -> None:
-        """After a failed write (a full disk), leave the file as it was before it."""
-        path = self.path
-        with contextlib.suppress(OSError):  # what the buffer still holds is what could not be written
+    def _undo_write(self, start: int) -> None:
+        """Restore the file to its `start` bytes after a failed write, for example on a full disk."""
+        with contextlib.suppress(OSError):  # closing flushes the buffer, which fails again
             self._file.close()
-        os.truncate(path, start)
-        self._file = open(path, "a+b")  # noqa: SIM115
+        os.truncate(self.path, start)
+        self._file = open(self.path, "a+b")  # noqa: SIM115
 
     def close(self) -> None:
         """Flush and close."""
@@ -115,7 +118,8 @@ class LineLog:
 
 
 def read_lines(path: Path, *, broken: Callable[[int], None] | None = None) -> Iterator[dict[str, Any]]:
-    """The records of a `.jsonl` file; a line that is not JSON is skipped and its number handed to `broken`."""
+    """The records of a `.jsonl` file, none if it is missing; a line that is not JSON is skipped and its number is
+    passed to `broken`."""
     if not path.exists():
         return
     with open(path, "rb") as file:

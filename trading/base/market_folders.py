@@ -1,14 +1,15 @@
-"""Folders that belong to one market, and are put aside, whole, when another market takes their place.
+"""Folders that belong to one market each: their `market.json` marker, swapping them between markets, and locks.
 
-`data/`, `models/` and `logs/` of a generated market, of recorded bars and of Alpaca must never mix: a model of a
-generated market has no business on a real one.  So each carries `market.json`; a run on another market renames it to
-`data.<market>` and takes back the one it finds under its own name.  Each step is one rename: a crash loses nothing.
+`data/`, `models/` and `logs/` of a generated market, of recorded bars and of Alpaca must never mix: a model trained on
+a generated market must not trade a real one.  Each folder therefore holds `market.json`.  A run on another market
+renames the folder to `data.<its market>` and renames its own `data.<market>` back, if there is one.  Each step is one
+rename, so a crash loses no file.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -24,12 +25,12 @@ MARKER = "market.json"
 
 @dataclass(frozen=True)
 class MarketId:
-    """Which market data, models and logs come from.
+    """The market that data, models and logs come from.
 
     Attributes:
-        slug: short name fit for a folder: `alpaca-iex`, `yfinance`, `bars-us-2018-1a2b3c4d`, `generated-1-60-0.5`.
-        description: one line for people; it says "generated" where the market is.
-        generated: nothing that such a market shows says anything about profit.
+        slug: short name, valid in a folder name: `alpaca-iex`, `bars-us-2018-1a2b3c4d`, `generated-1-60-0.5`.
+        description: one line for people; that of a generated market contains "generated".
+        generated: whether the market is generated; its results say nothing about real profit.
     """
 
     slug: str
@@ -38,7 +39,7 @@ class MarketId:
 
 
 def market_of(folder: Path) -> MarketId | None:
-    """The market that `folder` belongs to; None where it has none yet.
+    """The market that `folder` belongs to; None if it has no marker yet.
 
     Raises:
         UserError: the folder's `market.json` is damaged.
@@ -53,60 +54,57 @@ def market_of(folder: Path) -> MarketId | None:
 
 
 def claim(folder: Path, market: MarketId) -> str | None:
-    """Make `folder` the one of `market`: made if missing, and swapped if it holds another market's files.
+    """Make `folder` the folder of `market`: create it if missing, swap it if it belongs to another market.
 
     Returns:
-        What was put aside, in one line, or None where nothing had to be.
+        One line that says which folder was renamed, or None.
 
     Raises:
-        UserError: the folder holds files but no `market.json`, so that it may be somebody else's.
-        OSError: it cannot be written.
+        UserError: the folder holds files but no `market.json`, so it may not be ours; or both names are taken.
+        OSError: the folder cannot be written.
     """
     owner = market_of(folder)
     if owner is not None and owner.slug == market.slug:
         return None
-    said = None
+    renamed = None
     if owner is not None:
         aside = folder.with_name(f"{folder.name}.{owner.slug}")
         if aside.exists():
             raise UserError(f"{folder} holds {owner.slug} and {aside} exists too; move one of them away and run again")
         folder.rename(aside)
-        said = f"{folder.name}/ held {owner.description}: put aside as {aside.name}/"
+        renamed = f"{folder.name}/ held {owner.description}: renamed to {aside.name}/"
     elif folder.exists() and not _is_empty(folder):
         raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
     kept = folder.with_name(f"{folder.name}.{market.slug}")
     if kept.exists():
         if folder.exists():
-            folder.rmdir()  # it is empty: checked above
+            folder.rmdir()  # checked above: it is empty
         kept.rename(folder)
-        return said
+        return renamed
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        folder / MARKER,
-        {"slug": market.slug, "description": market.description, "generated": market.generated},
-    )
-    return said
+    write_json(folder / MARKER, asdict(market))
+    return renamed
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether `folder` holds nothing, once a marker that a killed process was about to write is swept out."""
+    """Whether `folder` is empty, after removing the temporary marker files of killed processes."""
     for leftover in folder.glob(f".{MARKER}.*.tmp"):
         leftover.unlink()
     return not any(folder.iterdir())
 
 
 def lock(folder: Path, holder: str) -> FileLock:
-    """The right to be the only `holder` ("trader", "dataset build") on `folder`, until released or the process dies.
+    """Lock `folder` for one `holder` ("trader", "dataset build") until the lock is released or the process dies.
 
-    Keep what is returned: the right goes with it.
+    Keep the returned lock: it is released when it is garbage-collected.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process holds the lock.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder.with_name(f".{folder.name}.{holder.replace(' ', '-')}.lock"))
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder}: another {holder} is at work on it; stop that one, or name another folder") from None
+        raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
     return held

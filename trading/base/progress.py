@@ -1,4 +1,4 @@
-"""Progress bars with remaining time, for anything that takes more than a moment."""
+"""Progress bars with the remaining time, and the console of standard output."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 Report = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and how much there is."""
+"""Called with the name of a task, the steps done and the steps in total."""
 
 FILE_WIDTH: Final = 150
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Report]:
-    """A bar for each thing that is reported while the block runs; on a file or a pipe, one line each at the end.
+    """Show one bar per reported task while the block runs; in a file or pipe, one line per task at the end.
 
-    It shows the time that is left, and in the end the time it took.  What is reported as "training: fitting" shares
-    the bar of "training: scoring".
+    A bar shows the remaining time, and the elapsed time when it is complete.  Tasks with the same text before a colon
+    ("training: fitting", "training: scoring") share one bar.
     """
     remaining = TimeRemainingColumn(elapsed_when_finished=True)
     columns = (TextColumn("{task.description:51}"), BarColumn(20), MofNCompleteColumn(), remaining)
@@ -30,7 +30,7 @@ def progress_bars(console: Console) -> Iterator[Report]:
     def report(what: str, done: int, total: int) -> None:
         name = what.split(":")[0]
         if name not in tasks:
-            bars.start()  # not before: without a bar it would leave an empty line
+            bars.start()  # not earlier: without a bar it would print an empty line
             tasks[name] = bars.add_task(name, total=None)
         bars.update(tasks[name], description=what, completed=done, total=total or None)
 
@@ -42,6 +42,6 @@ def progress_bars(console: Console) -> Iterator[Report]:
 
 
 def standard_output() -> Console:
-    """Standard output; a file or a pipe has no width, so that no column is cut for it."""
+    """Standard output; a file or pipe gets a fixed width, so that no column is cut off."""
     found = Console()
     return found if found.is_terminal else Console(width=FILE_WIDTH)

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trading.base.arrays import Floats, Ints
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import DataError
 from trading.base.files import write_bytes
 from trading.dataset import rows as row_files
 from trading.dataset.manifest import LabelRules, Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, read_rows_file, rows_of
-from trading.features.sets import SESSIONS_BEFORE, habit_of
+from trading.features.sets import SESSIONS_BEFORE
 from trading.market import bars as bar_files
-from trading.market.bars import Bars, Floats, Ints, join, read_bars_file
+from trading.market.bars import Bars, join, read_bars_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +170,7 @@ class Dataset:
         names = sorted(symbol for symbol, record in records.items() if record.bars)
 
         def rows_of_symbol(name: str) -> SymbolRows:
-            return rows_of(self._recorded_bars(name, records[name]), self.calendar, rules, feature_set)
+            return rows_of(self.recorded_bars(name, records[name]), self.calendar, rules, feature_set)
 
         with ThreadPoolExecutor(READERS) as pool:
             parts = list(pool.map(rows_of_symbol, names))
@@ -201,7 +202,7 @@ class Dataset:
         path = self.rows_path(symbol)
         gone_on = _size(path) != record.rows_bytes  # a killed run got as far as this file
         if manifest.rebuilding or (gone_on and record.rows_bytes and SESSIONS_BEFORE[feature_set]):
-            return rows_of(self._recorded_bars(symbol, record), self.calendar, manifest.rules, feature_set)
+            return rows_of(self.recorded_bars(symbol, record), self.calendar, manifest.rules, feature_set)
         rows = read_rows_file(path, feature_set)
         if gone_on:  # see what was there before it
             days = np.array(record.sessions, dtype="datetime64[D]")
@@ -214,7 +215,7 @@ class Dataset:
             )
         return rows
 
-    def _recorded_bars(self, symbol: str, record: SymbolRecord) -> Bars:
+    def recorded_bars(self, symbol: str, record: SymbolRecord) -> Bars:
         """The bars of the sessions that the manifest knows; a killed run may have added others."""
         if not record.bars:
             return Bars.empty()
@@ -223,25 +224,6 @@ class Dataset:
             return bars
         days = np.array(record.sessions, dtype="datetime64[D]")
         return bars.take(np.isin(_days(bars.start), days))
-
-    def habits(self, symbols: Sequence[str], session: Session) -> dict[str, Floats]:
-        """What each of these stocks usually trades, for a session that is to come, by the bars before it.
-
-        Stocks without a habit are left out: the folder has no bars of the session before.
-
-        Raises:
-            DataError: a file of the folder is malformed.
-        """
-        manifest = read_manifest(self.folder)
-        records = manifest.symbols if manifest else {}
-
-        def of(symbol: str) -> Floats:
-            bars = self._recorded_bars(symbol, records.get(symbol, SymbolRecord()))
-            return habit_of(bars, session, self.calendar)
-
-        with ThreadPoolExecutor(READERS) as pool:
-            found = dict(zip(symbols, pool.map(of, symbols), strict=True))
-        return {symbol: habit for symbol, habit in found.items() if np.isfinite(habit).any()}
 
     def missing(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, list[Session]]:
         """Which of `sessions` were not fetched yet, for each symbol that lacks some; all where its bars are gone."""
@@ -336,7 +318,7 @@ class Dataset:
         first = self.calendar.session(bar_files.from_ns(int(new.bars.start[0])).date())
         for _ in range(before):
             first = self.calendar.preceding(first.date)
-        together = join([self._recorded_bars(symbol, record).since(first.open), new.bars])
+        together = join([self.recorded_bars(symbol, record).since(first.open), new.bars])
         return rows_of(together, self.calendar, rules, feature_set).since(int(new.bars.start[0]))
 
     def _can_append(self, symbol: str, record: SymbolRecord, new: Fetched) -> bool:
@@ -352,7 +334,7 @@ class Dataset:
         if _size(self.bars_path(symbol)) < record.bars_bytes:
             record = SymbolRecord()  # its bars are gone: what was fetched now is all there is
         replaced = np.array([day.isoformat() for day in new.sessions], dtype="datetime64[D]")
-        old = self._recorded_bars(symbol, record)
+        old = self.recorded_bars(symbol, record)
         merged = join([old.take(~np.isin(_days(old.start), replaced)), new.bars])
         merged = merged.take(np.argsort(merged.start, kind="stable"))
         rows = rows_of(merged, self.calendar, rules, feature_set)

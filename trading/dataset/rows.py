@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from trading.base.arrays import Floats, Ints
 from trading.base.errors import DataError
 from trading.features.document import LOOKBACK_BARS
 from trading.features.sets import COLUMNS, of_history
 from trading.market import csv_files
-from trading.market.bars import Bars, Floats, Ints, from_ns, session_numbers, to_ns
+from trading.market.bars import Bars, from_ns, session_numbers, to_ns
 from trading.market.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
 from trading.rules.exits import labels, outcomes
 

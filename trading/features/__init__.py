@@ -1,1 +1,1 @@
-"""From the last 20 bars to the feature vector, for the history and for the live minute alike."""
+"""Feature vectors of 20-bar windows, computed by the same functions for history and for the live feed."""

@@ -1,10 +1,10 @@
-"""The eleven features of a bar, for a whole history or for one live window: the only feature function there is.
+"""The design document's eleven features of a bar, for a whole history or for live windows.
 
-The vector of bar *t* is a function of the last `LOOKBACK_BARS` regular-session bars of its symbol in its session.
-EMAs start at the window's first value with alpha = 2 / (n + 1), as pandas' `ewm(span=n, adjust=False)` on that window;
-MACD is Gerald Appel's EMA12 - EMA26 with a 9-bar signal line.  Everything is linear in the window, so a history is a
-few weighted sums over 20 lags.  The lags are added one by one in a fixed order, elementwise: the same 20 bars give the
-same float64 to the bit, alone or among a million.
+The vector of bar *t* depends only on the last `LOOKBACK_BARS` regular-session bars of its symbol in its session.
+EMAs start at the window's first value with alpha = 2 / (n + 1), like pandas' `ewm(span=n, adjust=False)` on that
+window; MACD is Gerald Appel's EMA12 - EMA26 with a 9-bar signal line.  MACD and the sums of VWAP are linear in the
+window, so a history needs only a few weighted sums over 20 lags.  The lags are added elementwise in a fixed order: the
+same 20 bars give bit-identical features, alone or within a million others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from trading.base.arrays import Floats, Ints, Mask
 
 LOOKBACK_BARS: Final = 20
 
@@ -29,16 +30,14 @@ FEATURES: Final = (
     "VWAP_Deviation",
     "Typical_Price",
 )
-"""The document's eleven, in its order."""
+"""Names of the columns, in the document's order."""
 
 CHUNK: Final = 8192
-"""Rows that are computed at once: few enough for all of their sums to stay in the processor's cache."""
-
-Floats = NDArray[np.float64]
+"""Rows computed at a time, so that all of their sums fit into the processor's cache."""
 
 
 def _ema(series: Floats, span: int) -> Floats:
-    """EMA along the first axis, started at the first value."""
+    """Exponential moving average along the first axis, started at the first value."""
     alpha = 2.0 / (span + 1.0)
     result = np.empty_like(series)
     result[0] = series[0]
@@ -48,7 +47,7 @@ def _ema(series: Floats, span: int) -> Floats:
 
 
 def _macd_weights() -> tuple[Floats, Floats]:
-    """What each lag of the close (0 = newest) contributes to MACD and to its signal line."""
+    """Weights of the closes (index 0: newest) in MACD and in its signal line."""
     impulses = np.eye(LOOKBACK_BARS)  # row: bar of the window; column: the bar that moved by one dollar
     macd = _ema(impulses, 12) - _ema(impulses, 26)
     signal = _ema(macd, 9)
@@ -62,14 +61,14 @@ def _weighted_lags(values: Floats, weights: Floats) -> Floats:
     """sum over k of weights[k] * values[t - k], for every t >= LOOKBACK_BARS - 1; shape (n - LOOKBACK_BARS + 1,)."""
     n = len(values) - LOOKBACK_BARS + 1
     oldest = LOOKBACK_BARS - 1
-    total = values[oldest : oldest + n] * weights[0]
+    total: Floats = values[oldest : oldest + n] * weights[0]
     for lag in range(1, LOOKBACK_BARS):
         total += values[oldest - lag : oldest - lag + n] * weights[lag]
     return total
 
 
 def _summed_lags(values: Floats) -> Floats:
-    """sum over k of values[t - k], in the same fixed order."""
+    """sum over k of values[t - k] for every t >= LOOKBACK_BARS - 1, added in the same order."""
     n = len(values) - LOOKBACK_BARS + 1
     oldest = LOOKBACK_BARS - 1
     total = values[oldest : oldest + n].copy()
@@ -79,7 +78,7 @@ def _summed_lags(values: Floats) -> Floats:
 
 
 def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
-    """Feature vectors of every bar that has `LOOKBACK_BARS` - 1 bars before it.
+    """Feature vectors of every bar with at least `LOOKBACK_BARS` - 1 bars before it.
 
     Args:
         open_, high, low, close: dollars, float64, oldest first along the first axis: shape (n,) for one history, or
@@ -88,7 +87,7 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
 
     Returns:
         float64 of shape (max(0, n - 19), 11) or (max(0, n - 19), m, 11), columns as `FEATURES`; row i belongs to bar
-        i + 19.  Whether a window stays inside one symbol and one session is the caller's to know: `window_is_whole`.
+        i + 19.  Use `window_is_whole` to find the windows that lie within one symbol and session.
     """
     n = max(0, len(close) - LOOKBACK_BARS + 1)
     out = np.empty((n, *close.shape[1:], len(FEATURES)))
@@ -100,7 +99,7 @@ def features(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Fl
 
 
 def _fill(out: Floats, open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> None:
-    """Feature vectors of a part of a history, with the bars before it that its windows need, into `out`."""
+    """Write the feature vectors of one chunk into `out`; the columns include the 19 bars before the chunk."""
     newest = slice(LOOKBACK_BARS - 1, None)
     typical = (high + low + close) / 3.0
     shares = _summed_lags(volume)
@@ -119,16 +118,15 @@ def _fill(out: Floats, open_: Floats, high: Floats, low: Floats, close: Floats, 
     out[..., 10] = typical[newest]
 
 
-def window_is_whole(group: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """For every row of `features`: whether its 20 bars carry one group id (one symbol, one session).
+def window_is_whole(group: Ints) -> Mask:
+    """For each row of `features`, whether its 20 bars have the same group id (one symbol and session).
 
     Args:
-        group: int64 of shape (n,), equal ids adjacent.
+        group: int64 of shape (n,); equal ids are adjacent.
 
     Returns:
         bool of shape (max(0, n - 19),).
     """
-    n = len(group) - LOOKBACK_BARS + 1
-    if n <= 0:
-        return np.empty(0, dtype=np.bool_)
-    return group[LOOKBACK_BARS - 1 :] == group[:n]
+    n = max(0, len(group) - LOOKBACK_BARS + 1)
+    whole: Mask = group[LOOKBACK_BARS - 1 :] == group[:n]
+    return whole

@@ -1,7 +1,7 @@
-"""The sets of features that a model can learn from (FEATURE_SET), by name: columns, and how they are made.
+"""The feature sets that a model can learn from (FEATURE_SET): their columns, and how they are computed.
 
-`of_history` serves dataset, training and audit, `of_windows` the live minute; both call the same functions, and the
-same bars give the same bits.
+`of_history` serves dataset, training and audit, `of_windows` the live feed; both call the same functions, so the same
+bars give bit-identical features.
 """
 
 from __future__ import annotations
@@ -10,49 +10,63 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from config import FeatureSet
+from trading.base.arrays import Floats, Ints, Mask
 from trading.base.errors import DataError
 from trading.features import document
-from trading.features.document import FEATURES, LOOKBACK_BARS, window_is_whole
-from trading.features.relative import BUCKETS, HABIT_SESSIONS, RELATIVE_FEATURES, habits, relative_features, so_far
-from trading.market.bars import MINUTE_NS, Bars, Floats, Ints, session_numbers, to_ns
+from trading.features.document import FEATURES, window_is_whole
+from trading.features.relative import (
+    PROFILE_SESSIONS,
+    RELATIVE_FEATURES,
+    profile_by_session,
+    relative_features,
+    session_state,
+)
+from trading.market.bars import MINUTE_NS, Bars, session_numbers, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
     from trading.features.session_bars import Windows
 
-COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {"document": FEATURES, "relative": RELATIVE_FEATURES}
+COLUMNS: Final[Mapping[FeatureSet, tuple[str, ...]]] = {"document": FEATURES, "relative": RELATIVE_FEATURES}
 """Name of the set -> names of its columns, in order."""
 
-SESSIONS_BEFORE: Final[Mapping[str, int]] = {"document": 0, "relative": HABIT_SESSIONS}
-"""Sessions before a session whose bars its features are made of, beside its own."""
+SESSIONS_BEFORE: Final[Mapping[FeatureSet, int]] = {"document": 0, "relative": PROFILE_SESSIONS}
+"""Name of the set -> number of sessions before a session whose bars its features depend on."""
 
 
 def name_of(columns: Iterable[str]) -> FeatureSet | None:
-    """The set that has these columns; None where none has, as where another version of this system made them."""
+    """The set with these columns; None if there is none, for example for columns of another version."""
     wanted = tuple(columns)
-    names: tuple[FeatureSet, ...] = ("document", "relative")
-    return next((name for name in names if COLUMNS[name] == wanted), None)
+    return next((name for name, names in COLUMNS.items() if names == wanted), None)
 
 
-def of_history(
-    bars: Bars, sessions: Sequence[Session], group: Ints, feature_set: FeatureSet
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Feature vectors of every bar with 19 bars before it, and which of them are of use.
+def checked_name(columns: Iterable[str], where: object) -> FeatureSet:
+    """The set with these columns.
+
+    Raises:
+        DataError: no set has these columns; `where` names the file in the message.
+    """
+    name = name_of(columns)
+    if name is None:
+        raise DataError(f"{where}: this version does not know its features; run python build_dataset.py")
+    return name
+
+
+def of_history(bars: Bars, sessions: Sequence[Session], group: Ints, feature_set: FeatureSet) -> tuple[Floats, Mask]:
+    """Feature vectors of every bar with at least 19 bars before it, and which of them are usable.
 
     Args:
-        bars: checked bars of one symbol; n of them.
+        bars: n checked bars of one symbol.
         sessions: all sessions of the exchange from the first bar's to the last bar's.
-        group: position of each bar's session in `sessions`, int64 (n,).
-        feature_set: which columns.
+        group: index of each bar's session in `sessions`, int64 (n,).
+        feature_set: the columns to compute.
 
     Returns:
-        (X, usable): float64 (max(0, n - 19), columns); bool (max(0, n - 19),): the window lies in one session, and, of
-        the relative features, the stock has a habit.
+        (X, usable): float64 (max(0, n - 19), columns); bool (max(0, n - 19),): the window lies within one session and,
+        for relative features, the stock has a volume profile.
     """
     ohlcv = (bars.open, bars.high, bars.low, bars.close, bars.volume)
     whole = window_is_whole(group)
@@ -61,75 +75,48 @@ def of_history(
     if not len(whole):
         return np.empty((0, len(RELATIVE_FEATURES))), whole
     minute, lengths = _minutes(bars, sessions, group)
-    X = relative_features(*ohlcv, shown=so_far(bars.open, bars.high, bars.low, bars.volume, minute, group, lengths))
+    state = session_state(bars.open, bars.high, bars.low, bars.volume, minute, group, lengths)
+    X = relative_features(*ohlcv, state=state)
     return X, whole & np.isfinite(X[:, -1])
-
-
-def _minutes(bars: Bars, sessions: Sequence[Session], group: Ints) -> tuple[Ints, Ints]:
-    """The minute of each bar from its session's open, and the minutes of each session."""
-    opens = np.array([to_ns(session.open) for session in sessions], dtype=np.int64)
-    lengths = np.array([session.minutes for session in sessions], dtype=np.int64)
-    return (bars.start - opens[group]) // MINUTE_NS, lengths
 
 
 def of_windows(windows: Windows, feature_set: FeatureSet) -> Floats:
     """The feature vectors of live windows: float64 (m, columns).
 
     Raises:
-        ValueError: the relative features are asked of windows that know nothing of their session.
+        ValueError: relative features are requested of windows without a session state.
     """
     if feature_set == "document":
-        return document.features(*windows.ohlcv)[0]
-    if windows.so_far is None:
-        raise ValueError("relative features need the stocks' habits: give SessionBars those of `habits_of`")
-    return relative_features(*windows.ohlcv, shown=windows.so_far)[0]
+        vectors: Floats = document.features(*windows.ohlcv)[0]
+    elif windows.state is None:
+        raise ValueError("relative features need volume profiles: pass them to SessionBars")
+    else:
+        vectors = relative_features(*windows.ohlcv, state=windows.state)[0]
+    return vectors
 
 
-def habit_of(bars: Bars, session: Session, calendar: MarketCalendar) -> Floats:
-    """What a stock usually trades, for a session that is to come, by the bars before it and the function of training.
+def volume_profile(bars: Bars, session: Session, calendar: MarketCalendar) -> Floats:
+    """A stock's volume profile for a coming session, computed by the function that training uses.
 
     Args:
-        bars: checked bars of one symbol, in order; those from the session on are not looked at.
+        bars: checked, sorted bars of one symbol; bars from the session's open on are ignored.
 
     Returns:
-        float64 (BUCKETS,), shares a minute; NaN where the stock has no habit.
+        Shares per minute, float64 (BUCKETS,); NaN where the stock has no profile.
     """
     bars = bars.take(slice(0, int(np.searchsorted(bars.start, to_ns(session.open)))))
     sessions = [session]
-    while len(sessions) <= HABIT_SESSIONS:
+    while len(sessions) <= PROFILE_SESSIONS:
         sessions.insert(0, calendar.preceding(sessions[0].date))
     bars = bars.since(sessions[0].open)
     group = session_numbers(bars.start, sessions)
     minute, lengths = _minutes(bars, sessions, group)
-    found: Floats = habits(bars.volume, minute, group, lengths)[-1]
-    return found
+    profile: Floats = profile_by_session(bars.volume, minute, group, lengths)[-1]
+    return profile
 
 
-NO_HABIT: Final = np.full(BUCKETS, np.nan)
-"""Of a stock of which nothing is known."""
-
-
-def checked_name(columns: Iterable[str], where: object) -> FeatureSet:
-    """As `name_of`.
-
-    Raises:
-        DataError: no set has these columns; `where` names the file.
-    """
-    name = name_of(columns)
-    if name is None:
-        raise DataError(f"{where}: its features are none that this version knows; run python build_dataset.py")
-    return name
-
-
-__all__ = [
-    "COLUMNS",
-    "LOOKBACK_BARS",
-    "NO_HABIT",
-    "SESSIONS_BEFORE",
-    "FeatureSet",
-    "checked_name",
-    "habit_of",
-    "name_of",
-    "of_history",
-    "of_windows",
-]
+def _minutes(bars: Bars, sessions: Sequence[Session], group: Ints) -> tuple[Ints, Ints]:
+    """The minute of each bar, counted from its session's open, and the number of minutes of each session."""
+    opens = np.array([to_ns(session.open) for session in sessions], dtype=np.int64)
+    lengths = np.array([session.minutes for session in sessions], dtype=np.int64)
+    return (bars.start - opens[group]) // MINUTE_NS, lengths

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from trading.base.arrays import Floats, Ints
 from trading.base.clock import NEW_YORK
 from trading.base.files import read_lines
 from trading.base.market_folders import market_of
 from trading.dataset.dataset import Rows
 from trading.features.sets import COLUMNS
-from trading.market.bars import Floats, Ints, to_ns
+from trading.market.bars import to_ns
 from trading.records.journal import new_york_time
 from trading.records.trade_log import Trade
 from trading.rules.exits import labels

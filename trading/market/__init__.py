@@ -1,1 +1,1 @@
-"""1-minute bars: their checks, their files, and the sources that they come from."""
+"""1-minute bars: checks, files, and the sources that bars come from."""

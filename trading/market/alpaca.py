@@ -1,9 +1,8 @@
-"""Bars of Alpaca, through alpaca-py's raw clients.
+"""The source of Alpaca's bars, through alpaca-py's raw clients.
 
-Time-outs, the rate limit and retries live below the clients (see `trading.broker.transport`).  History is adjusted
-for splits:
-raw history breaks across a split, and all a model would learn from the break is wrong.  Latest prices are never
-adjusted, which is right: they are today's.
+Time-outs, the rate limit and retries are handled below the clients, in `trading.broker.transport`.  History is adjusted
+for splits, because a model would learn from the price jump that a split leaves in raw history.  Latest prices are
+today's and need no adjustment.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -34,44 +33,30 @@ from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
 from trading.broker.transport import said
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, Screen, SourceError, Universe
+from trading.market.source import Pick, Screen, SourceError, Universe, named_universe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from alpaca.data.historical import StockHistoricalDataClient
-    from alpaca.data.historical.screener import ScreenerClient
-    from alpaca.trading.client import TradingClient
-
     from trading.base.calendar import MarketCalendar, Session
+    from trading.broker.client import Clients
 
 PAGE: Final = 10_000
-"""Bars a page, over all symbols: the most that Alpaca gives."""
+"""Bars per page over all symbols, Alpaca's maximum."""
 
 DELAY: Final = {"iex": timedelta(minutes=1), "sip": timedelta(minutes=16), "delayed_sip": timedelta(minutes=16)}
-"""How long after its end a bar is asked for: it can come late, and recent SIP data is refused on the Basic plan."""
+"""Time between a bar's end and its request: bars can be late, and the Basic plan refuses SIP data of 15 minutes."""
 
 T = TypeVar("T")
 
 
-class Clients(Protocol):
-    """The three alpaca-py clients of one account, all built with raw_data=True."""
-
-    @property
-    def trading(self) -> TradingClient: ...
-    @property
-    def data(self) -> StockHistoricalDataClient: ...
-    @property
-    def screener(self) -> ScreenerClient: ...
-
-
 class AlpacaSource:
-    """Alpaca, or an exchange that speaks the same, as a source.
+    """A source that reads Alpaca, or an exchange with the same interface.
 
     Args:
-        clients: raw clients, guarded.
-        feed: "iex", "sip" or "delayed_sip": the one that is traded on.
-        market: whose data these are; Alpaca's own if not given.
+        clients: alpaca-py's clients, from `trading.broker.client.connect`.
+        feed: the feed that is traded on: "iex", "sip" or "delayed_sip".
+        market: the market of the data; by default Alpaca's.
     """
 
     name = "alpaca"
@@ -83,15 +68,15 @@ class AlpacaSource:
         self.notes: list[str] = []
         self._clients = clients
         self._latest_feed = DataFeed(feed)
-        # Only latest prices know delayed_sip; history that is old enough is plain SIP.
+        # Only latest prices have the feed delayed_sip; history older than 15 minutes comes from SIP.
         self._history_feed = DataFeed.SIP if feed == "delayed_sip" else DataFeed(feed)
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """As `Source.sessions`: a session's last bar has to be old enough for the feed."""
+        """As `Source.sessions`; the last bar of a session must be old enough for the feed."""
         return calendar.last_completed(now - DELAY[self.feed], count)
 
     def universe(self, now: datetime, screen: Screen) -> Universe:
-        """Most active by volume, then active and tradable, then priced within the band by the latest price."""
+        """Of the most active stocks by volume, those that are tradable and whose latest price is in the band."""
         query = MostActivesRequest(by=MostActivesBy.VOLUME, top=screen.top)
         volumes = _ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
         refused: Counter[str] = Counter()
@@ -109,18 +94,17 @@ class AlpacaSource:
         return Universe(now.astimezone(NEW_YORK).date(), chosen, tuple(kept), dict(refused))
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
-        """As `Source.named`; a stock that cannot be traded is refused too."""
+        """As `Source.named`; a stock that is not tradable raises UserError too."""
         assets = self._assets()
         for symbol in symbols:
             refused: Counter[str] = Counter()
             if not self._is_tradable(assets.get(symbol), refused):
                 raise UserError(f"{symbol}: {next(iter(refused))} at Alpaca; check the symbol given to --symbols")
         prices = self._prices(symbols)
-        picks = tuple(Pick(symbol, None, prices.get(symbol)) for symbol in symbols)
-        return Universe(now.astimezone(NEW_YORK).date(), "named on the command line", picks)
+        return named_universe(now, (Pick(symbol, None, prices.get(symbol)) for symbol in symbols))
 
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
-        """As `Source.bars`: one multi-symbol request, page by page; includes the extended hours between sessions."""
+        """As `Source.bars`, including extended hours: one multi-symbol request, page by page."""
         query = StockBarsRequest(
             symbol_or_symbols=list(symbols),
             timeframe=TimeFrame(1, TimeFrameUnit.Minute),
@@ -141,7 +125,7 @@ class AlpacaSource:
                 return {symbol: join(pages) for symbol, pages in parts.items()}
 
     def _page(self, query: StockBarsRequest, token: str | None) -> tuple[Mapping[str, Any], str | None]:
-        """One page.  `get_stock_bars` follows pages too, but breaks on the `"bars": null` of an empty one."""
+        """One page and the token of the next.  `get_stock_bars` fails on the `"bars": null` of an empty page."""
         fields = {**query.to_request_fields(), "limit": PAGE, "page_token": token}
         reply = _ask("bars", lambda: self._clients.data.get("/stocks/bars", fields))
         if not isinstance(reply, dict) or not isinstance(reply.get("bars") or {}, dict):
@@ -164,7 +148,7 @@ class AlpacaSource:
         return True
 
     def _prices(self, symbols: Sequence[str]) -> dict[str, float]:
-        """The latest trade's price of each symbol, else the latest bar's close, in dollars."""
+        """The price in dollars of each symbol's latest trade, or the close of its latest bar if it has no trade."""
         if not symbols:
             return {}
         data = self._clients.data
@@ -178,7 +162,7 @@ class AlpacaSource:
 
 
 def _volumes(reply: Any) -> dict[str, float]:
-    """Symbol -> shares of the day, the most active first."""
+    """Symbol -> the day's volume in shares, the most active first."""
     return {str(row["symbol"]): float(row["volume"]) for row in reply["most_actives"] or []}
 
 
@@ -186,7 +170,7 @@ def _latest(call: Callable[[], Any], field: str) -> dict[str, float]:
     def read() -> dict[str, float]:
         try:
             reply = call()
-        except AttributeError:  # alpaca-py on `"trades": null`: there is none
+        except AttributeError:  # alpaca-py fails on `"trades": null`: no stock has a trade
             return {}
         return {symbol: float(row[field]) for symbol, row in reply.items() if row and row.get(field)}
 
@@ -194,14 +178,19 @@ def _latest(call: Callable[[], Any], field: str) -> dict[str, float]:
 
 
 def _bars_of(rows: Sequence[Mapping[str, Any]]) -> Bars:
-    """Bars of one symbol on one page, as Alpaca writes them: t (RFC 3339), o, h, l, c, v."""
+    """One symbol's bars of a page; Alpaca's fields are t (RFC 3339), o, h, l, c and v."""
     start = pa.array([row["t"] for row in rows], pa.string()).cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
     columns = (np.array([row[name] for row in rows], dtype=np.float64) for name in "ohlcv")
     return Bars(start.to_numpy(), *columns)
 
 
 def _ask(what: str, call: Callable[[], T]) -> T:
-    """Make one request; what goes wrong becomes one line."""
+    """Make one request.
+
+    Raises:
+        BrokerError: the keys or the feed are refused.
+        SourceError: there is no answer, or it cannot be read.
+    """
     try:
         return call()
     except APIError as error:

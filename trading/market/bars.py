@@ -1,6 +1,6 @@
-"""1-minute bars of one symbol as columns: how they are checked, read and written.
+"""1-minute bars of one symbol as columns: plausibility checks, reading and writing of bar files.
 
-A bar is dated by its start.  What cannot be right is left out and counted; nothing is ever repaired.
+A bar is dated by its start.  Implausible bars are dropped and counted; no bar is ever repaired.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trading.base.arrays import Floats, Ints, Mask
 from trading.base.files import write_bytes
 from trading.market import csv_files
 from trading.market.csv_files import INSTANT, NUMBER, SYMBOL
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.base.calendar import Session
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 SECOND_NS: Final = 1_000_000_000
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -37,7 +33,7 @@ FILE_COLUMNS: Final = {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((
 HEADER: Final = (",".join(FILE_COLUMNS) + "\n").encode()
 
 SPIKE: Final = 0.5
-"""A price further than this fraction beyond the closes on both sides of it is a wrong print."""
+"""A price more than this fraction above or below both neighbouring closes is a wrong print."""
 
 
 def to_ns(instant: datetime) -> int:
@@ -58,7 +54,7 @@ def from_ns(ns: int) -> datetime:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """1-minute bars of one symbol: columns of equal length n, oldest first once they are checked.
+    """1-minute bars of one symbol: columns of equal length n; checked bars are sorted, oldest first.
 
     Attributes:
         start: start of the minute, nanoseconds since 1970-01-01 UTC, int64.
@@ -86,26 +82,26 @@ class Bars:
         """No bars."""
         return cls(np.empty(0, np.int64), *(np.empty(0) for _ in COLUMNS[1:]))
 
-    def take(self, which: slice | Mask | Ints | Any) -> Bars:
+    def take(self, which: slice | Mask | Ints) -> Bars:
         """The bars that a slice, a mask or an array of positions selects."""
         return Bars(*(getattr(self, name)[which] for name in COLUMNS))
 
     def since(self, instant: datetime) -> Bars:
-        """The bars that start at `instant` or later; for bars in order."""
+        """The bars that start at `instant` or later; the bars must be sorted."""
         return self.take(slice(int(np.searchsorted(self.start, to_ns(instant))), None))
 
     def between(self, first: datetime, last: datetime) -> Bars:
-        """The bars with `first` <= start < `last`; for bars in order."""
+        """The bars with `first` <= start < `last`; the bars must be sorted."""
         edges = np.searchsorted(self.start, [to_ns(first), to_ns(last)])
         return self.take(slice(int(edges[0]), int(edges[1])))
 
     def equals(self, other: Bars) -> bool:
-        """Whether both hold the same bars to the bit."""
+        """Whether both hold bit-identical bars."""
         return all(getattr(self, name).tobytes() == getattr(other, name).tobytes() for name in COLUMNS)
 
 
 def join(parts: Iterable[Bars]) -> Bars:
-    """All bars of `parts`, one part after the other."""
+    """The bars of all `parts`, concatenated."""
     found = [part for part in parts if len(part)]
     if not found:
         return Bars.empty()
@@ -113,7 +109,7 @@ def join(parts: Iterable[Bars]) -> Bars:
 
 
 def session_numbers(start: Ints, sessions: Sequence[Session]) -> Ints:
-    """For every bar the position in `sessions` (oldest first) of the one it starts in; -1 where it is in none."""
+    """For each bar, the index in `sessions` (oldest first) of the session it starts in; -1 if it starts in none."""
     if not sessions:
         return np.full(len(start), -1)
     opens = np.array([to_ns(session.open) for session in sessions])
@@ -123,66 +119,80 @@ def session_numbers(start: Ints, sessions: Sequence[Session]) -> Ints:
     return np.where(inside, number, -1)
 
 
+Ohlcv = tuple[Floats, Floats, Floats, Floats, Floats]
+"""Open, high, low and close in dollars and volume in shares, of equal shape."""
+
+
+def _finite(ohlcv: Ohlcv) -> Mask:
+    good: Mask = np.logical_and.reduce([np.isfinite(column) for column in ohlcv])
+    return good
+
+
+def _positive(ohlcv: Ohlcv) -> Mask:
+    good: Mask = np.logical_and.reduce([price > 0.0 for price in ohlcv[:4]])
+    return good
+
+
+def _enclosed(ohlcv: Ohlcv) -> Mask:
+    open_, high, low, close, _ = ohlcv
+    return (np.maximum(open_, close) <= high) & (np.minimum(open_, close) >= low)
+
+
+_RULES: Final[tuple[tuple[str, Callable[[Ohlcv], Mask]], ...]] = (
+    ("not a number", _finite),
+    ("price not positive", _positive),
+    ("volume negative", lambda ohlcv: ohlcv[4] >= 0.0),
+    ("high below low", lambda ohlcv: ohlcv[1] >= ohlcv[2]),
+    ("open or close outside low to high", _enclosed),
+)
+"""What holds for every plausible bar, each rule with the reason for dropping a bar that violates it."""
+
+
+def plausible(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> Mask:
+    """Which bars satisfy every rule on a single bar: the same rules for history and for the live feed."""
+    ohlcv = (open_, high, low, close, volume)
+    good: Mask = np.logical_and.reduce([rule(ohlcv) for _, rule in _RULES])
+    return good
+
+
 def check_bars(bars: Bars, sessions: Sequence[Session]) -> tuple[Bars, dict[str, int]]:
-    """The bars that can be right, and how many were left out for which reason (each for the first that holds).
+    """Drop implausible bars, and count the dropped bars by reason (for each bar the first that applies).
 
     The reasons, in this order: not a number; price not positive; volume negative; high below low; open or close
-    outside low to high; outside the regular session; not on a full minute; duplicate (the first of a start is kept);
-    out of order (as few as possible are left out, so that the rest rises); absurd jump.
+    outside low to high; outside the regular session; not on a full minute; duplicate (the first bar of a start is
+    kept); out of order (the fewest bars are dropped that leave the rest sorted); absurd jump.
 
-    An absurd jump is a bar whose high lies more than 50% above, or whose low lies more than 50% below, the closes of
-    both the bar before it and the bar after it in its session.  The exchanges' limit-up-limit-down bands (10% to 20%
-    for these stocks, twice that near the open and the close) stop trading long before a price goes that far and comes
-    back by the next bar, so it is a wrong print.  A crash that stays is kept, however deep; so are the first and the
-    last bar of a session, which have no two neighbours to be held against.
+    An absurd jump is a bar whose high is more than 50 % above, or whose low is more than 50 % below, the closes of
+    both the previous and the next bar of its session.  The exchanges' limit-up-limit-down bands (10 % to 20 % for
+    these stocks, doubled near the open and the close) halt trading long before a price moves that far and returns by
+    the next bar, so such a bar is a wrong print.  A lasting crash is kept, however deep, and so are the first and the
+    last bar of a session, which lack a neighbour to compare with.
 
     Args:
-        bars: as they came.
-        sessions: the sessions that count, oldest first.
+        bars: the bars as received.
+        sessions: the sessions to keep, oldest first.
 
     Returns:
-        (bars, left_out): unchanged bars in order, and reason -> count, without reasons that left nothing out.
+        (bars, dropped): the remaining bars, unchanged and sorted; reason -> count, reasons without a bar omitted.
     """
-    left_out: dict[str, int] = {}
+    dropped: dict[str, int] = {}
 
     def keep(bars: Bars, good: Mask, reason: str) -> Bars:
         bad = len(good) - int(np.count_nonzero(good))
         if not bad:
             return bars
-        left_out[reason] = left_out.get(reason, 0) + bad
+        dropped[reason] = dropped.get(reason, 0) + bad
         return bars.take(good)
 
     for reason, rule in _RULES:
-        bars = keep(bars, rule(bars), reason)
+        bars = keep(bars, rule((bars.open, bars.high, bars.low, bars.close, bars.volume)), reason)
     bars = keep(bars, session_numbers(bars.start, sessions) >= 0, "outside the regular session")
     bars = keep(bars, bars.start % MINUTE_NS == 0, "not on a full minute")
     bars = keep(bars, _first_of_its_start(bars.start), "duplicate")
     bars = keep(bars, _in_order(bars.start), "out of order")
-    while not (plausible := _plausible(bars, session_numbers(bars.start, sessions))).all():
-        bars = keep(bars, plausible, "absurd jump")
-    return bars, left_out
-
-
-def _finite(bars: Bars) -> Mask:
-    return np.all([np.isfinite(getattr(bars, name)) for name in COLUMNS[1:]], axis=0)
-
-
-def _positive(bars: Bars) -> Mask:
-    return np.all([getattr(bars, name) > 0.0 for name in PRICES], axis=0)
-
-
-def _enclosed(bars: Bars) -> Mask:
-    highest, lowest = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
-    return (highest <= bars.high) & (lowest >= bars.low)
-
-
-_RULES: Final[tuple[tuple[str, Callable[[Bars], Mask]], ...]] = (
-    ("not a number", _finite),
-    ("price not positive", _positive),
-    ("volume negative", lambda bars: bars.volume >= 0.0),
-    ("high below low", lambda bars: bars.high >= bars.low),
-    ("open or close outside low to high", _enclosed),
-)
+    while not (steady := _without_jump(bars, session_numbers(bars.start, sessions))).all():
+        bars = keep(bars, steady, "absurd jump")
+    return bars, dropped
 
 
 def _first_of_its_start(start: Ints) -> Mask:
@@ -192,12 +202,12 @@ def _first_of_its_start(start: Ints) -> Mask:
 
 
 def _in_order(start: Ints) -> Mask:
-    """A longest rising subsequence of distinct starts (patience sorting): one stray bar costs one bar, not the rest."""
+    """A longest increasing subsequence of distinct starts (patience sorting), so a stray bar costs only itself."""
     kept = np.ones(len(start), dtype=np.bool_)
     if (np.diff(start) > 0).all():
         return kept
-    ends: list[int] = []  # the smallest start that ends a rising run of length k + 1 ...
-    where: list[int] = []  # ... and its position
+    ends: list[int] = []  # at index k: the smallest start that ends an increasing subsequence of length k + 1
+    where: list[int] = []  # the position of that start
     previous = [-1] * len(start)
     for position, value in enumerate(start.tolist()):
         length = bisect_left(ends, value)
@@ -215,8 +225,8 @@ def _in_order(start: Ints) -> Mask:
     return kept
 
 
-def _plausible(bars: Bars, session: Ints) -> Mask:
-    """False for every bar that jumps away from both its neighbours and back."""
+def _without_jump(bars: Bars, session: Ints) -> Mask:
+    """False for each bar that jumps away from both of its neighbours."""
     good = np.ones(len(bars), dtype=np.bool_)
     if len(bars) < 3:
         return good
@@ -228,11 +238,11 @@ def _plausible(bars: Bars, session: Ints) -> Mask:
 
 
 def read_bars_file(path: Path) -> Bars:
-    """The bars of `SYMBOL.csv` or `SYMBOL.csv.gz` as they stand there, unchecked; NaN where a number is empty.
+    """The bars of `SYMBOL.csv` or `SYMBOL.csv.gz`, unchecked, in the order of the file; an empty number becomes NaN.
 
     Raises:
-        DataError: the file is missing, empty or damaged, lacks a column, holds a value that cannot be read or another
-            symbol than the one of its name.
+        DataError: the file is missing, empty or damaged, lacks a column, holds an unreadable value, or holds a symbol
+            other than the one in its name.
     """
     table = csv_files.read_table(path, FILE_COLUMNS, "download its bars again")
     numbers = (csv_files.numbers_of(table[name]) for name in COLUMNS[1:])
@@ -240,14 +250,14 @@ def read_bars_file(path: Path) -> Bars:
 
 
 def bars_lines(symbol: str, bars: Bars) -> bytes:
-    """The lines of a bars file without its header; starts must be whole seconds."""
+    """The lines of a bar file without its header; starts must be whole seconds."""
     return csv_files.format_rows(symbol, bars.start, [getattr(bars, name) for name in COLUMNS[1:]])
 
 
 def write_bars_file(path: Path, symbol: str, bars: Bars) -> None:
-    """Replace `path` (`SYMBOL.csv`) by these bars in one durable step; reading it gives the same float64.
+    """Replace `path` (`SYMBOL.csv`) with these bars, atomically; reading it returns bit-identical bars.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     write_bytes(path, HEADER + bars_lines(symbol, bars))

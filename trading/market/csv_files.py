@@ -1,13 +1,13 @@
-"""CSV files of columns, read and written with pyarrow; what is wrong with one is said in one line.
+"""Reading and writing of CSV data files with pyarrow, with one-line messages for damaged files.
 
-Numbers are written in the shortest form that reads back to the same float64, so a file is exact.
+A number is written in the shortest form that reads back to the same float64, so files are exact.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from trading.base.arrays import Floats, Ints
 
 SUFFIXES = (".csv.gz", ".csv")
 SYMBOL = pa.dictionary(pa.int32(), pa.string())
@@ -40,20 +42,20 @@ def symbol_of(path: Path) -> str | None:
 
 
 def read_table(path: Path, types: Mapping[str, pa.DataType], remedy: str) -> pa.Table:
-    """The columns `types` of a CSV file that has a header; other columns are ignored.
+    """The columns `types` of a CSV file with a header; other columns are ignored.
 
     Args:
         path: a `.csv` or `.csv.gz` file.
-        types: column name -> type; it has `symbol` (which must be the file's name throughout) and `timestamp`.
-        remedy: what to do about a file that is beyond mending, "download its bars again".
+        types: column name -> type, with `symbol` (every line must hold the symbol of the file name) and `timestamp`.
+        remedy: what the user can do about a damaged file, for example "download its bars again".
 
     Raises:
-        DataError: the file is missing, empty or damaged, lacks a column, or holds a value that cannot be read.
+        DataError: the file is missing, empty or damaged, lacks a column, or holds an unreadable value.
     """
     try:
         table = pacsv.read_csv(
             str(path),
-            # One thread a file, for only then does pyarrow name the row of a bad value; read several files at once.
+            # pyarrow names the row of a bad value only when it reads with one thread; read several files in parallel.
             read_options=pacsv.ReadOptions(use_threads=False),
             convert_options=pacsv.ConvertOptions(column_types=dict(types)),
         )
@@ -64,10 +66,10 @@ def read_table(path: Path, types: Mapping[str, pa.DataType], remedy: str) -> pa.
     missing = [name for name in types if table.column_names.count(name) != 1]
     if missing:
         raise DataError(
-            f"{path}: column {missing[0]!r} is missing or there twice; the header must be {','.join(types)}"
+            f"{path}: column {missing[0]!r} is missing or occurs twice; the header must be {','.join(types)}"
         )
     if not table.num_rows:
-        raise DataError(f"{path}: holds a header and nothing else; remove the file or {remedy}")
+        raise DataError(f"{path}: holds only a header; remove the file or {remedy}")
     _check_symbol(path, table)
     if table["timestamp"].null_count:
         row = int(np.flatnonzero(table["timestamp"].is_null().to_numpy())[0]) + 2
@@ -80,11 +82,11 @@ def _check_symbol(path: Path, table: pa.Table) -> None:
     found = pc.unique(table["symbol"].cast(pa.string())).to_pylist()
     wrong = [value for value in found if value != expected]
     if wrong:
-        raise DataError(f"{path}: symbol is {wrong[0]!r}, not {expected!r}; a file holds the one symbol of its name")
+        raise DataError(f"{path}: symbol is {wrong[0]!r}, not {expected!r}; a file holds only the symbol of its name")
 
 
 def _explain(path: Path, message: str, types: Mapping[str, pa.DataType], remedy: str) -> str:
-    """What pyarrow says about a file, with the line, the field, the value and the remedy."""
+    """pyarrow's message about a file as line, field, value and remedy."""
     message = " ".join(message.split())
     if "Empty CSV" in message:
         return f"is empty; remove the file or {remedy}"
@@ -101,22 +103,25 @@ def _explain(path: Path, message: str, types: Mapping[str, pa.DataType], remedy:
 
 
 def _header(path: Path) -> list[str]:
-    """The column names of a file whose values could not be converted."""
+    """The column names of a file."""
     with pa.input_stream(str(path)) as stream:
-        return stream.read(4096).split(b"\n")[0].decode("utf-8", "replace").strip().replace('"', "").split(",")
+        first_line: bytes = stream.read(4096).split(b"\n")[0]
+    return first_line.decode("utf-8", "replace").strip().replace('"', "").split(",")
 
 
-def instants_of(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def instants_of(column: pa.ChunkedArray) -> Ints:
     """A column of type `INSTANT` as nanoseconds since 1970-01-01 UTC."""
-    return column.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    instants: Ints = column.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return instants
 
 
-def numbers_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """A column of numbers as float64, NaN where it is empty."""
-    return column.to_numpy()
+def numbers_of(column: pa.ChunkedArray) -> Floats:
+    """A column of numbers as float64, NaN where a value is empty."""
+    numbers: Floats = column.to_numpy()
+    return numbers
 
 
-def format_rows(symbol: str, start: NDArray[np.int64], columns: list[NDArray]) -> bytes:
+def format_rows(symbol: str, start: Ints, columns: list[NDArray[Any]]) -> bytes:
     """The lines of a CSV file without its header: `symbol`, the instant in UTC (`2018-02-16T14:30:00Z`), `columns`.
 
     Args:
@@ -124,7 +129,7 @@ def format_rows(symbol: str, start: NDArray[np.int64], columns: list[NDArray]) -
         start: nanoseconds since 1970-01-01 UTC, whole seconds.
         columns: float64 or int8 arrays as long as `start`.
     """
-    seconds = pa.array(start // 1_000_000_000).cast(pa.timestamp("s"))  # arrow is slow to write a zone
+    seconds = pa.array(start // 1_000_000_000).cast(pa.timestamp("s"))  # arrow formats a time zone slowly
     written = pc.binary_join_element_wise(pc.replace_substring(seconds.cast(pa.string()), " ", "T"), "Z", "")
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(start), np.int32)), pa.array([symbol]))
     arrays = [names.cast(pa.string()), written, *(pa.array(column) for column in columns)]

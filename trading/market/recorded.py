@@ -1,4 +1,4 @@
-"""Bars of a folder of recorded files: `SYMBOL.csv` or `SYMBOL.csv.gz`, as `data/bars/` and `--bars DIR` have them."""
+"""The source of recorded bars: a folder of `SYMBOL.csv` or `SYMBOL.csv.gz` files, like `data/bars/` or `--bars DIR`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, check_bars, from_ns, read_bars_file, to_ns
 from trading.market.csv_files import symbol_of
-from trading.market.source import Pick, Screen, Universe
+from trading.market.source import Pick, Screen, Universe, named_universe, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class FolderSource:
-    """A folder of recorded bars as a source; each file is read once.
+    """A source that reads a folder of recorded bars, each file once.
 
     Raises:
-        DataError: the folder is missing, or holds no bar files or two of one symbol.
+        DataError: the folder is missing, holds no bar file, or holds two files of one symbol.
     """
 
     name = "bars"
@@ -42,7 +42,7 @@ class FolderSource:
 
     @cached_property
     def market(self) -> MarketId:
-        """Named after the folder and what lies in it: other files are another market."""
+        """The market, identified by the folder's name and by the names and sizes of its files."""
         name = self.folder.resolve().name
         listing = "".join(sorted(f"{path.name}:{path.stat().st_size}\n" for path in self._files.values()))
         digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
@@ -51,13 +51,13 @@ class FolderSource:
 
     @cached_property
     def _span(self) -> tuple[int, int]:
-        """Start of the oldest and of the newest bar, ns."""
+        """Start of the oldest and of the newest bar, nanoseconds since 1970-01-01 UTC."""
         starts = [(int(bars.start.min()), int(bars.start.max())) for bars in map(self._bars, self._files) if len(bars)]
         return min(oldest for oldest, _ in starts), max(newest for _, newest in starts)
 
     @property
     def newest(self) -> datetime:
-        """The close of the newest session that it has bars of: as late as this folder knows.
+        """The close of the newest session that the folder has bars of.
 
         Raises:
             DataError: a file of the folder cannot be read.
@@ -67,13 +67,13 @@ class FolderSource:
         return (calendar.session(day) if calendar.is_session(day) else calendar.preceding(day)).close
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """As `Source.sessions`: of those that the files reach."""
+        """As `Source.sessions`, limited to the sessions that the files cover."""
         wanted = calendar.last_completed(min(now, self.newest), count)
         return [session for session in wanted if to_ns(session.close) > self._span[0]]
 
     def universe(self, now: datetime, screen: Screen) -> Universe:
-        """The most active of the newest session that is over by `now`, priced by its last close."""
-        session = self._newest_over(now)
+        """The most active stocks of the newest session completed by `now`, priced by its last close."""
+        session = self._newest_completed(now)
         picks = [pick for symbol in self._files if (pick := self._pick(symbol, session)) is not None]
         picks.sort(key=lambda pick: (-(pick.volume or 0.0), pick.symbol))
         verdicts = [(pick, screen.verdict(pick.price)) for pick in picks[: screen.top]]
@@ -88,13 +88,12 @@ class FolderSource:
         """As `Source.named`."""
         for symbol in symbols:
             if symbol not in self._files:
-                raise UserError(f"{symbol}: no such stock in {self.folder}; it holds {_some(sorted(self._files))}")
-        session = self._newest_over(now)
-        picks = tuple(self._pick(symbol, session) or Pick(symbol) for symbol in symbols)
-        return Universe(now.astimezone(NEW_YORK).date(), "named on the command line", picks)
+                raise UserError(f"{symbol}: no such stock in {self.folder}; it holds {shortened(sorted(self._files))}")
+        session = self._newest_completed(now)
+        return named_universe(now, (self._pick(symbol, session) or Pick(symbol) for symbol in symbols))
 
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
-        """As `Source.bars`; a file's bars of other times are not looked at."""
+        """As `Source.bars`; bars outside these sessions are ignored."""
         found = {}
         for symbol in symbols:
             bars = self._bars(symbol) if symbol in self._files else Bars.empty()
@@ -106,11 +105,14 @@ class FolderSource:
             self._read[symbol] = read_bars_file(self._files[symbol])
         return self._read[symbol]
 
-    def _newest_over(self, now: datetime) -> Session:
+    def _newest_completed(self, now: datetime) -> Session:
         found = self.sessions(self._calendar, now, 1)
         if not found:
             oldest = from_ns(self._span[0]).date()
-            raise DataError(f"{self.folder}: its oldest bar is of {oldest}: there is no history before {now.date()}")
+            raise DataError(
+                f"{self.folder}: its oldest bar is of {oldest}: there is no history before {now.date()}; "
+                "choose a later --start"
+            )
         return found[-1]
 
     def _pick(self, symbol: str, session: Session) -> Pick | None:
@@ -119,10 +121,10 @@ class FolderSource:
 
 
 def bar_files(folder: Path) -> dict[str, Path]:
-    """Symbol -> file of a folder of bars, by symbol.
+    """Symbol -> file of a folder of bars, sorted by symbol.
 
     Raises:
-        DataError: the folder is missing, or holds no bar files or two of one symbol.
+        DataError: the folder is missing, holds no bar file, or holds two files of one symbol.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; --bars takes a folder that holds SYMBOL.csv or SYMBOL.csv.gz files")
@@ -140,9 +142,5 @@ def bar_files(folder: Path) -> dict[str, Path]:
 
 
 def _within(bars: Bars, first: Session, last: Session) -> Bars:
-    """By mask: what is read from a file need not be in order."""
+    """The bars from the first session's open to the last session's close; files need not be sorted."""
     return bars.take((bars.start >= to_ns(first.open)) & (bars.start < to_ns(last.close)))
-
-
-def _some(symbols: Sequence[str]) -> str:
-    return ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" if len(symbols) > 8 else "")

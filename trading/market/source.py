@@ -1,4 +1,4 @@
-"""Where bars come from: what a source must be able to do, and what it says about the stocks of a day."""
+"""The interface of a bar source, the universe of a day, and the files that universes are kept in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trading.base.errors import UserError
+from trading.base.clock import NEW_YORK
+from trading.base.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from trading.base.calendar import MarketCalendar, Session
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class SourceError(UserError):
-    """A source does not answer, or answers what cannot be used; running again later may help."""
+    """A source does not answer, or its answer cannot be used; running again later may help."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Which stocks are wanted: the `top` most active by volume that cost `min_price` to `max_price` dollars now."""
+    """Which stocks to pick: of the `top` most active by volume, those priced `min_price` to `max_price` dollars."""
 
     top: int
     min_price: float
     max_price: float
 
     def verdict(self, price: float | None) -> str | None:
-        """Why a stock at `price` is refused; None if it is not."""
+        """Why a stock at `price` is refused; None if it is accepted."""
         if price is None or not price > 0.0:
             return "no price"
         if price < self.min_price:
@@ -41,7 +42,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Pick:
-    """One stock of a universe: its volume in shares and its price in dollars when it was picked (None: not known)."""
+    """One stock of a universe, with its volume in shares and its price in dollars when picked (None: unknown)."""
 
     symbol: str
     volume: float | None = None
@@ -53,10 +54,10 @@ class Universe:
     """The stocks of a day.
 
     Attributes:
-        date: the New York date it was picked on.
-        chosen: how it was picked, in one line.
+        date: the New York date on which they were picked.
+        chosen: one line on how they were picked.
         picks: the stocks, the most active first.
-        refused: reason -> how many stocks each filter took out.
+        refused: reason -> number of stocks that a filter refused.
     """
 
     date: date
@@ -80,27 +81,48 @@ class Universe:
 
 
 def read_universe(folder: Path, day: date) -> Universe | None:
-    """The stocks that were picked for a day and written to `universe_YYYY-MM-DD.json`; None where that cannot be read.
+    """The universe of a day from `universe_YYYY-MM-DD.json`; None if the file is missing or damaged.
 
-    A trader that is started again in the middle of a day goes on with them.
+    A trader that is restarted during a session goes on with the stocks picked in the morning.
     """
+    path = folder / f"universe_{day}.json"
     try:
-        record = json.loads((folder / f"universe_{day}.json").read_text(encoding="utf-8"))
-        picks = tuple(Pick(pick["symbol"], pick["volume"], pick["price"]) for pick in record["symbols"])
-        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return _read(path) if path.exists() else None
+    except DataError:
         return None
 
 
+def newest_universe(folder: Path) -> Universe:
+    """The universe of the newest day that `folder` has a file of.
+
+    Raises:
+        DataError: there is no such file, or it is damaged.
+    """
+    files = sorted(folder.glob("universe_*.json"))
+    if not files:
+        raise DataError(f"{folder}: no universe there; run python build_dataset.py first, or name --symbols")
+    return _read(files[-1])
+
+
+def _read(path: Path) -> Universe:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        picks = tuple(Pick(str(pick["symbol"]), pick["volume"], pick["price"]) for pick in record["symbols"])
+        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({error}); run python build_dataset.py again") from None
+
+
 class Source(Protocol):
-    """A place to get bars from.
+    """A provider of bars and of the stocks to trade.
 
     Attributes:
-        name: what the command line calls it.
-        market: whose data these are; a data folder holds one market's.
-        feed: which feed of that market.
-        exhaustive: an answer without bars of a session means that there are none; else it may be a failure.
-        notes: what the source had to leave out, or noticed that its library swallowed, one line each.
+        name: its name on the command line.
+        market: the market of its data; a data folder holds the data of one market.
+        feed: the feed of that market.
+        exhaustive: whether an answer without bars of a session means that there are none; otherwise it may be a
+            failure, and the session is requested again.
+        notes: one line for each omission and for each failure that the source's library only logs.
     """
 
     name: str
@@ -112,29 +134,39 @@ class Source(Protocol):
     def market(self) -> MarketId: ...
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """The newest `count` completed sessions that it can give the bars of at `now`, oldest first."""
+        """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
 
     def universe(self, now: datetime, screen: Screen) -> Universe:
         """The stocks to trade at `now`.
 
         Raises:
-            SourceError: there is no answer that can be used.
+            SourceError: the source does not answer, or its answer cannot be used.
         """
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
-        """These very stocks as the universe.
+        """The universe of exactly these stocks.
 
         Raises:
-            UserError: one of them is unknown, and which.
+            UserError: a stock is unknown; the message names it.
         """
 
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
-        """The 1-minute bars of these stocks from the first session's open to the last one's close, unchecked.
+        """The unchecked 1-minute bars of these stocks from the first session's open to the last session's close.
 
         Args:
             symbols: at least one.
-            sessions: completed ones, adjacent, oldest first.
+            sessions: completed, adjacent sessions, oldest first.
 
         Raises:
-            SourceError: there is no answer that can be used.
+            SourceError: the source does not answer, or its answer cannot be used.
         """
+
+
+def named_universe(now: datetime, picks: Iterable[Pick]) -> Universe:
+    """The universe of stocks that the user named."""
+    return Universe(now.astimezone(NEW_YORK).date(), "named on the command line", tuple(picks))
+
+
+def shortened(symbols: Sequence[str]) -> str:
+    """A list of symbols for a message: the first eight and the number of the others."""
+    return ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" if len(symbols) > 8 else "")

@@ -1,7 +1,7 @@
-"""Bars of Yahoo, through yfinance: no key, 30 days at most, and a library that hides its failures.
+"""The source of Yahoo Finance's bars, through yfinance: no keys needed, at most 30 days of history.
 
-`yfinance.download` never raises: it logs, and returns empty frames and columns of NaN.  So its log is listened to, and
-every symbol that got nothing is named.
+`yfinance.download` does not raise on failures: it logs them and returns empty frames or columns of NaN.  The source
+therefore captures yfinance's log, and names every symbol that received no bars.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, Screen, SourceError, Universe
+from trading.market.source import Pick, Screen, SourceError, Universe, named_universe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
 
 REACH: Final = timedelta(days=29, hours=12)
-"""Yahoo has 1-minute bars of the last 30 days; half a day of them is left as a margin."""
+"""Age of the oldest 1-minute bars that are requested: Yahoo's 30 days, less a margin of half a day."""
 
 WINDOW: Final = timedelta(days=7)
-"""Span of one request; Yahoo gives 8 days of 1-minute bars at most."""
+"""Span of one request; Yahoo returns at most 8 days of 1-minute bars."""
 
 SETTLED: Final = timedelta(minutes=20)
-"""Yahoo's prices of some exchanges are 15 minutes late."""
+"""Time after the close until a session counts as complete: some of Yahoo's prices are 15 minutes late."""
 
 LISTED: Final = ("NMS", "NGM", "NCM", "NYQ", "ASE", "PCX", "BTS")
-"""Yahoo's names of the exchanges of listed US stocks (Nasdaq's three tiers, NYSE, American, Arca, Cboe); not OTC."""
+"""Yahoo's codes of the US exchanges: Nasdaq's three tiers, NYSE, NYSE American, NYSE Arca, Cboe; no OTC market."""
 
 THREADS: Final = 4
 COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
 
 
 class YahooSource:
-    """Yahoo Finance as a source."""
+    """A source that reads Yahoo Finance."""
 
     name = "yfinance"
     feed = "yahoo"
@@ -53,18 +53,18 @@ class YahooSource:
         self.notes: list[str] = []
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """As `Source.sessions`: of the last 30 days only."""
+        """As `Source.sessions`, limited to the last 30 days."""
         wanted = calendar.last_completed(now - SETTLED, count)
         reachable = [session for session in wanted if session.open >= now - REACH]
         if len(reachable) < len(wanted):
             self._note(
-                f"Yahoo has 1-minute bars of the last 30 days only: {len(reachable)} of the {len(wanted)} sessions "
-                "asked for"
+                f"Yahoo has 1-minute bars of the last 30 days only: {len(reachable)} of the {len(wanted)} requested "
+                "sessions"
             )
         return reachable
 
     def universe(self, now: datetime, screen: Screen) -> Universe:
-        """Yahoo's screen of listed US stocks within the price band, by the day's volume."""
+        """Yahoo's screen of listed US stocks in the price band, the highest volume of the day first."""
         quotes = _screen(screen)
         picks, refused = [], 0
         for quote in quotes:
@@ -80,12 +80,11 @@ class YahooSource:
         return Universe(now.astimezone(NEW_YORK).date(), chosen, tuple(picks), reasons)
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
-        """As `Source.named`; that Yahoo does not know one shows only when its bars are asked for."""
-        picks = tuple(Pick(symbol) for symbol in symbols)
-        return Universe(now.astimezone(NEW_YORK).date(), "named on the command line", picks)
+        """As `Source.named`; an unknown symbol is noticed only when its bars are requested."""
+        return named_universe(now, map(Pick, symbols))
 
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
-        """As `Source.bars`; a symbol or session that got nothing is missing from the answer and named in `notes`."""
+        """As `Source.bars`; a symbol without bars is missing from the answer and named in `notes`."""
         parts: dict[str, list[Bars]] = {symbol: [] for symbol in symbols}
         for window in windows(sessions):
             found, reasons = _download(symbols, window)
@@ -109,7 +108,7 @@ class YahooSource:
 
 
 def windows(sessions: Sequence[Session]) -> Iterator[list[Session]]:
-    """The sessions in runs that span at most 7 days each."""
+    """The sessions, split into runs that span at most 7 days each."""
     run: list[Session] = []
     for session in sessions:
         if run and session.date - run[0].date >= WINDOW:
@@ -121,7 +120,7 @@ def windows(sessions: Sequence[Session]) -> Iterator[list[Session]]:
 
 
 def _screen(screen: Screen) -> list[dict[str, Any]]:
-    import yfinance
+    import yfinance  # takes a second, so only runs on Yahoo pay for it
     from yfinance.exceptions import YFException
 
     query = yfinance.EquityQuery(
@@ -133,13 +132,13 @@ def _screen(screen: Screen) -> list[dict[str, Any]]:
             yfinance.EquityQuery("gt", ["dayvolume", 0]),
         ],
     )
-    with _listening():
+    with _captured_log():
         try:
             reply = yfinance.screen(query, size=min(screen.top, 250), sortField="dayvolume", sortAsc=False)
             quotes = list(reply["quotes"])
         except (YFException, OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise SourceError(
-                f"Yahoo's screen of active stocks failed ({_reason(str(error) or type(error).__name__)}); "
+                f"Yahoo's screen of active stocks failed ({_short_reason(str(error) or type(error).__name__)}); "
                 "try again later, or name the stocks with --symbols"
             ) from None
     if not quotes:
@@ -148,10 +147,10 @@ def _screen(screen: Screen) -> list[dict[str, Any]]:
 
 
 def _download(symbols: Sequence[str], window: Sequence[Session]) -> tuple[dict[str, Bars], dict[str, str]]:
-    """Bars of every symbol that got some, and what yfinance's log says about the others."""
-    import yfinance
+    """The bars by symbol, and the reasons in yfinance's log for the symbols without bars."""
+    import yfinance  # takes a second, so only runs on Yahoo pay for it
 
-    with _listening() as messages:
+    with _captured_log() as messages:
         frame = yfinance.download(
             list(symbols),
             start=window[0].date.isoformat(),
@@ -167,7 +166,7 @@ def _download(symbols: Sequence[str], window: Sequence[Session]) -> tuple[dict[s
 
 
 def _bars_of(frame: Any, symbol: str) -> Bars:
-    """One symbol's bars of a frame over the union of all symbols' minutes, without the holes that makes."""
+    """One symbol's bars of a frame that covers the union of all symbols' minutes; minutes without a bar are dropped."""
     if frame is None or not len(frame) or any((name, symbol) not in frame.columns for name in COLUMNS):
         return Bars.empty()
     values = [frame[(name, symbol)].to_numpy(dtype=np.float64) for name in COLUMNS]
@@ -177,32 +176,32 @@ def _bars_of(frame: Any, symbol: str) -> Bars:
 
 
 def _reasons(messages: Sequence[str]) -> dict[str, str]:
-    """Symbol -> reason, of yfinance's closing report, "['A', 'B']: reason", and of the failures it logs before that.
+    """Symbol -> reason, from yfinance's final report, "['A', 'B']: reason", and the failures logged before it.
 
-    The earlier ones count for more: the report turns a network that is down into "possibly delisted".
+    The earlier messages take precedence: the report turns an unreachable network into "possibly delisted".
     """
     reasons: dict[str, str] = {}
     for message in reversed(messages):
         report = re.match(r"\s*\[(.*?)\]: (.*)", message, re.DOTALL)
         failure = re.match(r"Failed to get ticker '(.*?)' reason: (.*)", message, re.DOTALL)
         if report is not None:
-            reasons |= dict.fromkeys(re.findall(r"'([^']+)'", report[1]), _reason(report[2]))
+            reasons |= dict.fromkeys(re.findall(r"'([^']+)'", report[1]), _short_reason(report[2]))
         elif failure is not None:
-            reasons[failure[1]] = _reason(failure[2])
+            reasons[failure[1]] = _short_reason(failure[2])
     return reasons
 
 
-def _reason(text: str) -> str:
+def _short_reason(text: str) -> str:
     line = " ".join(text.split())
     inner = re.fullmatch(r"\w+\(['\"](.*?)['\"],?\)", line)
     line = inner[1] if inner else line
-    line = re.sub(r" after \d+ ms", "", line.split(" See https://")[0])  # or no two symbols would share a reason
+    line = re.sub(r" after \d+ ms", "", line.split(" See https://")[0])  # so that symbols share one reason
     return line[:160].rstrip(". ")
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
-    """What yfinance logs meanwhile; it is kept off the screen, as are pandas' deprecation warnings."""
+def _captured_log() -> Iterator[list[str]]:
+    """Capture yfinance's log messages while the block runs, and hide them and pandas' deprecation warnings."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]

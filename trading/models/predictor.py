@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from trading.base.arrays import Ints
 from trading.features.sets import of_windows
 from trading.learning.calibration import win_probability
 from trading.learning.train import probabilities
-from trading.market.bars import Ints, from_ns
+from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
 
 if TYPE_CHECKING:
