@@ -71,7 +71,7 @@ class Market:
         """The bars of the minutes from `first` until before `last`."""
         times = [f"{SESSION.open + timedelta(minutes=at):%Y-%m-%dT%H:%M:00Z}" for at in range(first, last)]
         parts = [column[:, first:last].tolist() for column in self.ohlcv]
-        return orjson.loads(
+        reply: dict[str, list[dict[str, Any]]] = orjson.loads(
             orjson.dumps(
                 {
                     symbol: [
@@ -82,6 +82,7 @@ class Market:
                 }
             )
         )
+        return reply
 
 
 def measure(options: Options) -> list[Line]:

@@ -43,11 +43,10 @@ class ScaledSystemClock:
 def trader(start: str, at: str, speed: str, *arguments: str) -> int:
     """`live_trader.py`; its clock is another, everything else is as ever."""
     import live_trader
-    from trading.app import cli
-    from trading.app import worlds as startup
+    from trading.app import cli, venues
 
     clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
-    startup.SystemClock = lambda: clock  # type: ignore[assignment,misc,return-value]
+    venues.SystemClock = lambda: clock  # type: ignore[assignment,attr-defined,return-value]
     return cli.run(lambda: live_trader.main(arguments))
 
 

@@ -84,7 +84,10 @@ def one_line(error: str) -> bool:
 
 LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "outside the bars, a holiday": (["--bars=BARS", "--start=2025-01-09"], ("2025-01-09", "choose a day in between")),
-    "beyond the end": (["--bars=BARS", "--start=2025-03-05", "--sessions=9"], ("--sessions 9", "ask for fewer")),
+    "beyond the end": (
+        ["--bars=BARS", "--start=2025-03-05", "--sessions=9"],
+        ("--sessions 9", "choose fewer sessions"),
+    ),
     "outside the bars": (["--bars=BARS", "--start=2018-03-26"], ("2018-03-26", "2025-03-03 and 2025-03-07")),
     "too early": (["--bars=BARS", "--start=2025-03-04"], ("2025-03-04", "start on 2025-03-05 or later")),
     "no date": (["--start=26.3.2018"], ("--start", "26.3.2018", "write it as 2018-03-26")),
@@ -92,7 +95,7 @@ LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "weekend, generated": (["--start=2025-03-08"], ("2025-03-08", "the next session is 2025-03-10")),
     "before the market, generated": (["--start=2024-01-03"], ("2024-01-03", "lie between 2025-01-02")),
     "without history, generated": (["--start=2025-01-03"], ("2025-01-03", "start on 2025-01-06 or later")),
-    "no sessions": (["--sessions=0"], ("--sessions", "'0' is no whole number from 1 on")),
+    "no sessions": (["--sessions=0"], ("--sessions", "'0' is not a whole number of at least 1")),
     "no seed": (["--seed=x"], ("--seed", "'x'")),
     "unknown option": (["--begin=2025-03-05"], ("--begin", "see --help")),
     "no such folder": (["--bars=nowhere"], ("nowhere", "no such folder")),
@@ -137,7 +140,7 @@ def test_settings(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_settings_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, live_trader.main, Place(tmp_path).arguments(), tmp_path, "settings.env", "mend the name")
+    refused(capsys, live_trader.main, Place(tmp_path).arguments(), tmp_path, "settings.env", "correct the name")
 
 
 # Bars

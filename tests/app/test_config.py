@@ -118,10 +118,10 @@ def test_a_bad_value_is_named_with_its_place_and_the_mend(
     [
         ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is not a setting; did you mean MIN_CONFIDENCE?"),
         ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
-        ("COLOUR=red", "COLOUR is not a setting; see the settings table"),
-        ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not understood; write it as NAME=value"),
-        ("MIN_CONFIDENCE", "line 1 is not understood"),
-        ("=3", "line 1 is not understood"),
+        ("COLOUR=red", "COLOUR is not a setting; docs/settings.md lists all settings"),
+        ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not an assignment; write it as NAME=value"),
+        ("MIN_CONFIDENCE", "line 1 is not an assignment"),
+        ("=3", "line 1 is not an assignment"),
         (b"SEED=\xff", "it is not UTF-8 text"),
     ],
 )
@@ -132,9 +132,9 @@ def test_a_line_that_is_no_setting_is_named(text: str | bytes, hint: str, tmp_pa
 
 
 def test_a_file_that_is_named_has_to_be_there_and_the_usual_one_has_not(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file of settings"):
+    with pytest.raises(UserError, match="no such settings file"):
         load_settings(tmp_path / "no.env", {})
-    with pytest.raises(UserError, match="there is no such file of settings"):
+    with pytest.raises(UserError, match="no such settings file"):
         load_settings(tmp_path, {})
 
 

@@ -123,8 +123,8 @@ def test_without_keys_a_changed_setting_makes_the_rows_anew_and_says_so(
     build(tmp_path / "data", SESSIONS, feature_set="document")
     env = tmp_path / "env"
     for lines, said in (
-        ("FEATURE_SET=relative\n", "all made anew"),
-        ("FEATURE_SET=relative\nLABEL_MIN_PROFIT=0.005\n", "all made anew"),
+        ("FEATURE_SET=relative\n", "all made again"),
+        ("FEATURE_SET=relative\nLABEL_MIN_PROFIT=0.005\n", "all made again"),
         ("LABEL_MIN_PROFIT=0.005\n", "nothing was fetched"),
     ):
         env.write_text(lines)

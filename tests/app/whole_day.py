@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import live_trader
-from config import Settings
+from config import FIELDS
 from paper_exchange.market.generated import GeneratedMarket
 from trading.app import cli
 from trading.base.calendar import Session, new_york_calendar
@@ -122,7 +122,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def clean_environment() -> Iterator[None]:
     """No setting and no key of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
+        for name in FIELDS:
             patch.delenv(name, raising=False)
         yield
 
@@ -135,9 +135,7 @@ def trade(place: Place, *more: object) -> int:
 
 def environment() -> dict[str, str]:
     """Of a process of its own: no setting of ours, every line at once."""
-    return {name: value for name, value in os.environ.items() if name not in Settings.model_fields} | {
-        "PYTHONUNBUFFERED": "1"
-    }
+    return {name: value for name, value in os.environ.items() if name not in FIELDS} | {"PYTHONUNBUFFERED": "1"}
 
 
 def start(place: Place, *more: object, script: str = "live_trader.py") -> subprocess.Popen[str]:

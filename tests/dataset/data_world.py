@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trading.base.calendar import Session, new_york_calendar
-from trading.dataset.dataset import Fetched
+from trading.dataset.symbol_files import Fetched
 from trading.market.bars import MINUTE_NS, Bars, join, to_ns, write_bars_file
 
 if TYPE_CHECKING:

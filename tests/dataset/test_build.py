@@ -14,7 +14,7 @@ import pytest
 from requests.adapters import BaseAdapter
 
 import build_dataset
-from config import Settings
+from config import DataSettings, Settings
 from paper_exchange import PaperExchange
 from paper_exchange.api.adapter import ORIGIN, WsgiAdapter
 from paper_exchange.market.recorded import RecordedMarket
@@ -31,7 +31,7 @@ from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, write_bars_file
 from trading.market.recorded import FolderSource
-from trading.market.source import Screen, SourceError
+from trading.market.source import SourceError
 from trading.market.yahoo import YahooSource, windows
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: P
     wanted = SESSIONS[-4:]
     assert [session.date for session in report.sessions] == [session.date for session in wanted]
     assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
-    assert (report.left_out, report.nothing, report.symbols) == ({}, (), 3)
+    assert (report.left_out, report.without_bars, report.symbols) == ({}, (), 3)
     assert report.rows == len(Dataset(data, CALENDAR).load())
     universe = json.loads((data / "universe_2018-03-14.json").read_text())
     assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
@@ -200,9 +200,12 @@ def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
         bars.volume[:] *= price  # so the dearest is the most active
         write_bars_file(tmp_path / f"{symbol}.csv", symbol, bars)
     source = FolderSource(tmp_path)
-    universe = source.universe(evening(0), Screen(100, 1.0, 20.0))
+    universe = source.universe(evening(0), DataSettings())
     assert (universe.symbols, universe.refused) == (["MID"], {"price over $20": 1, "price under $1": 1})
-    assert source.universe(evening(0), Screen(2, 0.1, 100.0)).symbols == ["HIGH", "MID"]
+    assert source.universe(evening(0), DataSettings(TOP_STOCKS=2, MIN_PRICE=0.1, MAX_PRICE=100.0)).symbols == [
+        "HIGH",
+        "MID",
+    ]
     with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
         build(
             source,
@@ -240,7 +243,7 @@ def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, t
         tmp_path / "wire",
     )
     assert without_names(tmp_path / "wire") == without_names(tmp_path / "files")
-    assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), Screen(100, 1.0, 20.0)).symbols
+    assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), DataSettings()).symbols
     for query in recorder.bars():
         assert (query["feed"], query["adjustment"], query["timeframe"]) == ("iex", "split", "1Min")
         assert datetime.fromisoformat(query["end"]) < SESSIONS[-1].close
@@ -388,7 +391,7 @@ def test_alpacas_universe_is_filtered_step_by_step() -> None:
         "/v2/stocks/bars/latest": (200, {"bars": {"BARRED": bar(30)}}),
     }
     source, recorder = alpaca(canned(replies))
-    universe = source.universe(evening(0), Screen(50, 1.0, 20.0))
+    universe = source.universe(evening(0), DataSettings(TOP_STOCKS=50, MIN_PRICE=1.0, MAX_PRICE=20.0))
     assert [(pick.symbol, pick.price) for pick in universe.picks] == [("OK", 5.0), ("BARRED", 5.1)]
     assert universe.refused == {
         "not an active US stock": 1,
@@ -545,7 +548,7 @@ def test_a_network_that_is_down_is_noticed(no_network: None, tmp_path: Path) -> 
         )
     assert all(any(symbol in note for note in source.notes) for symbol in ("AAPL", "F"))
     with pytest.raises(SourceError, match=r"screen of active stocks failed \(Failed to perform"):
-        source.universe(evening(-1), Screen(10, 1.0, 20.0))
+        source.universe(evening(-1), DataSettings(TOP_STOCKS=10, MIN_PRICE=1.0, MAX_PRICE=20.0))
 
 
 def test_yahoo_is_asked_within_its_reach_and_its_windows() -> None:
@@ -583,7 +586,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "an unknown symbol": (["--bars", "{bars}", "--symbols", "NOPE"], "NOPE: no such stock"),
     "too many stocks": (["--bars", "{bars}", "--top", "101"], "TOP_STOCKS=101"),
     "a folder of somebody else": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs"], "holds files but no market.json"),
-    "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "is needed"),
+    "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "choose another folder"),
     "a bad bar file": (["--bars", "{tmp}/bad"], "line 2: open is 'ten'"),
 }
 
@@ -631,8 +634,8 @@ def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> No
     report = build(
         source, SETTINGS.data, LabelRules.of(SETTINGS.exits), SETTINGS.training.FEATURE_SET, evening(-1), CALENDAR, data
     )
-    assert report.put_aside is not None
-    assert report.put_aside in report.summary()
+    assert report.moved_away is not None
+    assert report.moved_away in report.summary()
     aside = tmp_path / f"data.{FolderSource(recorded).market.slug}"
     assert content(aside) == before
 

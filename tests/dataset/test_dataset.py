@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, WITH_HALF_DAY, bars_of, content, fetched
 from tests.settings import label_rules
 from trading.base.errors import DataError
-from trading.dataset.dataset import Dataset, Fetched, Rows, SymbolRows, rows_of
+from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.manifest import LabelRules, read_manifest
+from trading.dataset.rows import SymbolRows, rows_of
+from trading.dataset.symbol_files import Fetched
 from trading.features.document import FEATURES, features
 from trading.market.bars import Bars, check_bars, read_bars_file, to_ns
 

@@ -253,14 +253,13 @@ def hold(shared: Shared, seconds: float) -> None:
 def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> int:
     """`live_trader.py --broker alpaca`, in exchange time; with a protection broken on purpose (`drill_broken`)."""
     import live_trader
-    from trading.app import cli
-    from trading.app import worlds as startup
+    from trading.app import cli, venues
 
     if broken is not None:
         from tests.drill.broken import BROKEN
 
         BROKEN[broken]()
-    startup.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,misc,return-value]
+    venues.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,attr-defined,return-value]
     places = [f"--{name}-dir={folder / name}" for name in ("data", "models", "logs")]
     return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
 

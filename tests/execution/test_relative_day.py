@@ -14,9 +14,9 @@ from tests.app.test_ml_trainer import settings
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from tests.dataset.data_world import CALENDAR, bars_of, write_folder
 from trading.app import cli
-from trading.app.nightly import Learning
-from trading.app.signals import Stops
-from trading.app.worlds import World
+from trading.app.nightly import NightlyLearning
+from trading.app.signals import SignalHandler
+from trading.app.venues import OpenVenue
 from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim
@@ -99,8 +99,8 @@ def morning(tmp_path: Path) -> Any:
     clock = SimulatedClock(SESSIONS[-3].close + timedelta(hours=4))
     claim(chosen.folders.LOGS_DIR, source.market)
     journal = Journal(chosen.folders.LOGS_DIR, clock)
-    world = World(clock, cast("Any", None), source.market, "", 1)  # nothing is asked of the broker
-    learning = Learning(world, chosen, CALENDAR, source, Output(), journal, Stops())
+    venue = OpenVenue(clock, cast("Any", None), source.market, "", 1)  # nothing is asked of the broker
+    learning = NightlyLearning(venue, chosen, CALENDAR, source, Output(), journal, SignalHandler())
     picks = tuple(Pick(symbol) for symbol in ("AAA", "BBB", "CC.A"))
     learning.universe = Universe(SESSIONS[-1].date, "by hand", picks)
     learning._build()

@@ -1,4 +1,4 @@
-"""Where a run trades, from when, and what it takes up from the run before."""
+"""The venue of a run: which one, from when, and what it resumes; and the signals that stop a run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from config import Settings
 from paper_exchange import PaperExchange
 from paper_exchange.market.generated import GeneratedMarket
 from tests.app.whole_day import CALENDAR, write_bars
-from trading.app import cli
-from trading.app import worlds as startup
+from trading.app import cli, venues
 from trading.app.run import Run
-from trading.app.signals import Stop, Stops
-from trading.app.worlds import World, choose
+from trading.app.signals import SignalHandler, StopSignal
+from trading.app.venues import AlpacaVenue, EmbeddedVenue, OpenVenue, choose_venue
 from trading.base.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
 from trading.broker.client import Broker
@@ -46,49 +45,49 @@ def settings(root: Path, **values: Any) -> Settings:
     return Settings.of(**{"MARKET_STOCKS": 40, **folders, **values})
 
 
-def chosen(root: Path, options: dict[str, Any] | None = None, **values: Any) -> Any:
+def chosen(root: Path, options: dict[str, Any] | None = None, **values: Any) -> AlpacaVenue | EmbeddedVenue:
     given = {"broker": None, "bars": None, "start": None, "sessions": None} | (options or {})
-    return choose(argparse.Namespace(**given), settings(root, **values), CALENDAR)
+    return choose_venue(argparse.Namespace(**given), settings(root, **values), CALENDAR)
 
 
-def opened(root: Path, options: dict[str, Any] | None = None, **values: Any) -> World:
+def opened(root: Path, options: dict[str, Any] | None = None, **values: Any) -> OpenVenue:
     (root / "logs").mkdir(parents=True, exist_ok=True)
     return chosen(root, options, **values).open()
 
 
-def new_york(world: World) -> str:
-    return f"{world.clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"
+def new_york(venue: OpenVenue) -> str:
+    return f"{venue.clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"
 
 
 KEYS: dict[str, Any] = {"APCA_API_KEY_ID": "key", "APCA_API_SECRET_KEY": "secret"}
 
 
-# Which world
+# The choice of the venue
 
 
-def test_without_keys_it_is_the_generated_market_after_its_history(tmp_path: Path) -> None:
-    world = opened(tmp_path, HISTORY_DAYS=3)
-    assert world.market.generated and not world.anew
-    assert isinstance(world.clock, SimulatedClock) and world.sessions == 1
-    assert new_york(world) == "2025-01-06 20:00:00"  # three sessions are over: the 2nd, the 3rd and the 6th
-    assert "simulated clock from" in world.said
-    world.close()
+def test_without_keys_the_venue_is_the_generated_market_after_its_history(tmp_path: Path) -> None:
+    venue = opened(tmp_path, HISTORY_DAYS=3)
+    assert venue.market.generated and not venue.is_replay
+    assert isinstance(venue.clock, SimulatedClock) and venue.sessions == 1
+    assert new_york(venue) == "2025-01-06 20:00:00"  # three sessions have closed: the 2nd, the 3rd and the 6th
+    assert "simulated clock from" in venue.description
+    venue.close()
 
 
-def test_a_seed_and_other_numbers_make_another_market(tmp_path: Path) -> None:
+def test_each_seed_and_learnability_is_a_market_of_its_own(tmp_path: Path) -> None:
     slugs = [chosen(tmp_path, **values).market.slug for values in ({}, {"SEED": 2}, {"LEARNABILITY": 0.0})]
     assert len(set(slugs)) == 3
 
 
-def test_with_keys_it_is_alpaca_without_an_end(tmp_path: Path) -> None:
-    world = opened(tmp_path, **KEYS)
-    assert (world.market.slug, world.market.generated) == ("alpaca-iex", False)
-    assert isinstance(world.clock, SystemClock) and world.sessions is None
-    assert "no real money" in world.said
+def test_with_keys_the_venue_is_alpaca_without_a_limit_of_sessions(tmp_path: Path) -> None:
+    venue = opened(tmp_path, **KEYS)
+    assert (venue.market.slug, venue.market.generated) == ("alpaca-iex", False)
+    assert isinstance(venue.clock, SystemClock) and venue.sessions is None
+    assert "no real money" in venue.description
 
 
 @pytest.mark.parametrize("options", [{"broker": "embedded"}, {"start": date(2025, 3, 3)}])
-def test_keys_do_not_make_a_replay_or_the_embedded_broker_alpaca(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_replay_and_the_embedded_broker_ignore_the_keys(tmp_path: Path, options: dict[str, Any]) -> None:
     assert chosen(tmp_path, options, **KEYS).market.generated
 
 
@@ -101,17 +100,17 @@ def test_alpaca_refuses_a_replay_missing_keys_and_the_live_host(bars: Path, tmp_
         chosen(tmp_path, APCA_API_BASE_URL="https://api.alpaca.markets", **KEYS)
 
 
-def test_recorded_bars_are_traded_from_the_day_given_and_by_default_to_their_end(bars: Path, tmp_path: Path) -> None:
-    world = opened(tmp_path, {"bars": bars, "start": date(2025, 3, 10), "sessions": 2})
-    assert world.anew and not world.market.generated
-    assert new_york(world) == "2025-03-07 20:00:00"  # the evening before, in winter time
-    world.close()
-    world = opened(tmp_path, {"bars": bars, "sessions": 3})
-    assert new_york(world) == "2025-03-06 20:00:00"
-    world.close()
+def test_recorded_bars_are_traded_from_the_start_or_else_up_to_their_end(bars: Path, tmp_path: Path) -> None:
+    venue = opened(tmp_path, {"bars": bars, "start": date(2025, 3, 10), "sessions": 2})
+    assert venue.is_replay and not venue.market.generated
+    assert new_york(venue) == "2025-03-07 20:00:00"  # the evening before, in winter time
+    venue.close()
+    venue = opened(tmp_path, {"bars": bars, "sessions": 3})
+    assert new_york(venue) == "2025-03-06 20:00:00"
+    venue.close()
 
 
-def test_other_bars_are_another_market(bars: Path, tmp_path: Path) -> None:
+def test_different_bars_are_different_markets(bars: Path, tmp_path: Path) -> None:
     (tmp_path / "bars").mkdir()
     for path in bars.glob("*.csv"):
         (tmp_path / "bars" / path.name).write_bytes(path.read_bytes() + b"\n")
@@ -119,22 +118,22 @@ def test_other_bars_are_another_market(bars: Path, tmp_path: Path) -> None:
     assert all(slug.startswith("bars-bars-") for slug in slugs) and len(set(slugs)) == 2
 
 
-def test_bars_that_cannot_be_right_are_said(bars: Path, tmp_path: Path) -> None:
+def test_implausible_bars_are_reported(bars: Path, tmp_path: Path) -> None:
     (tmp_path / "bars").mkdir()
     for path in bars.glob("*.csv"):
         header, first, *rest = path.read_text().splitlines(keepends=True)
         parts = first.split(",")
         parts[3] = "0.01"  # a high below the low
         (tmp_path / "bars" / path.name).write_text("".join([header, ",".join(parts), *rest]))
-    world = opened(tmp_path, {"bars": tmp_path / "bars"})
-    assert len(world.notes) == 1 and "left out" in world.notes[0] and "3 " in world.notes[0]
-    world.close()
+    venue = opened(tmp_path, {"bars": tmp_path / "bars"})
+    assert len(venue.notes) == 1 and "left out" in venue.notes[0] and "3 " in venue.notes[0]
+    venue.close()
 
 
-# The run before
+# The previous run
 
 
-def test_the_generated_market_goes_on_where_the_last_run_ended(tmp_path: Path) -> None:
+def test_the_generated_market_resumes_where_the_last_run_ended(tmp_path: Path) -> None:
     first = opened(tmp_path, HISTORY_DAYS=3)
     account = Broker(first.clients).account()
     first.clock.sleep_until(datetime(2025, 1, 7, 16, 1, tzinfo=UTC))
@@ -142,12 +141,12 @@ def test_the_generated_market_goes_on_where_the_last_run_ended(tmp_path: Path) -
     first.close()
     second = opened(tmp_path, HISTORY_DAYS=3)
     assert new_york(second) == "2025-01-07 11:01:00"
-    assert "goes on at 2025-01-07 11:01" in second.said
+    assert "resumes at 2025-01-07 11:01" in second.description
     assert Broker(second.clients).account().cash == account.cash
     second.close()
 
 
-def test_a_replay_begins_anew_and_keeps_the_logs_before(bars: Path, tmp_path: Path) -> None:
+def test_a_replay_starts_from_scratch_and_keeps_the_earlier_logs(bars: Path, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     for run in (1, 2):
@@ -161,9 +160,9 @@ def test_a_replay_begins_anew_and_keeps_the_logs_before(bars: Path, tmp_path: Pa
     assert (logs / "earlier" / "2" / "paper_exchange.sqlite").exists()  # of the first replay
 
 
-def test_a_damaged_account_is_named(tmp_path: Path) -> None:
+def test_a_damaged_account_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / startup.STATE_FILE).write_bytes(b"no database at all" * 100)
+    (tmp_path / "logs" / venues.STATE_FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(UserError, match=r"paper_exchange\.sqlite.* to begin with a new account"):
         opened(tmp_path)
 
@@ -183,26 +182,26 @@ def address() -> Iterator[str]:
 
 
 def test_an_exchange_on_loopback_is_traded_like_alpaca(address: str, tmp_path: Path) -> None:
-    world = opened(tmp_path, APCA_API_BASE_URL=address, **KEYS)
-    assert Broker(world.clients).account().cash == 100_000
+    venue = opened(tmp_path, APCA_API_BASE_URL=address, **KEYS)
+    assert Broker(venue.clients).account().cash == 100_000
     refused = opened(tmp_path, APCA_API_BASE_URL=address, **{**KEYS, "APCA_API_SECRET_KEY": "wrong"})
     with pytest.raises(BrokerError, match="401"):
         Broker(refused.clients).account()
 
 
-# A broker that is silent at the start
+# A broker that does not answer at the start
 
 
 def silent_start(root: Path, logs: dict[str, str]) -> Run:
-    world = opened(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS)
+    venue = opened(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS)
     for name, text in logs.items():
         (root / "logs" / name).write_text(text)
-    return Run(world, settings(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS), CALENDAR, Output())
+    return Run(venue, settings(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS), CALENDAR, Output())
 
 
-def test_a_start_that_has_nothing_to_lose_ends_where_the_broker_is_silent(tmp_path: Path) -> None:
-    with pytest.raises(BrokerError, match=r"gives no answer.*APCA_API_BASE_URL"):
-        silent_start(tmp_path, {"trades_2025-03-03.json": "[]"})._first_answer()
+def test_a_run_without_shares_ends_if_the_broker_does_not_answer(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match=r"does not answer.*APCA_API_BASE_URL"):
+        silent_start(tmp_path, {"trades_2025-03-03.json": "[]"})._first_account()
 
 
 HELD = Trade("AAA", 5, Decimal(10), datetime(2025, 3, 3, 15, tzinfo=UTC), 0.7, Decimal("9.8"), Decimal("10.4"))
@@ -215,32 +214,32 @@ SENT = '{"time": "2025-03-03T10:00:02.000-05:00", "event": "entry_intent", "symb
         {"trades_2025-03-03.json": orjson.dumps([HELD.as_json()]).decode()},
         {"audit_2025-03-03.jsonl": SENT + chr(10)},
     ],
-    ids=["a trade is open", "a purchase was sent"],
+    ids=["a trade is open", "an entry was sent"],
 )
-def test_a_start_that_may_hold_shares_goes_on_and_asks_again(tmp_path: Path, logs: dict[str, str]) -> None:
+def test_a_run_that_may_hold_shares_continues_and_asks_again(tmp_path: Path, logs: dict[str, str]) -> None:
     run = silent_start(tmp_path, logs)
-    assert run._first_answer() is None
+    assert run._first_account() is None
     notes = [event["note"] for event in run.journal.newest_events(9) if event["event"] == "broker_unclear"]
-    assert notes == ["shares may be held: it is asked again"]
+    assert notes == ["shares may be held: the run continues and asks again"]
 
 
 # Folders
 
 
 def test_folders_are_checked_before_anything_is_written(tmp_path: Path) -> None:
-    startup.check_folder(tmp_path / "not" / "there" / "yet")
+    venues.check_folder(tmp_path / "not" / "there" / "yet")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "data"):
         with pytest.raises(UserError, match="is a file, not a folder"):
-            startup.check_folder(folder)
+            venues.check_folder(folder)
 
 
-# Being stopped
+# Signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_a_stage_with_the_shells_exit_code(
+def test_a_signal_ends_a_script_with_the_exit_code_of_a_shell(
     number: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -255,25 +254,25 @@ def test_a_signal_ends_a_stage_with_the_shells_exit_code(
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_a_signal_that_is_diverted_is_remembered_and_raises_nothing() -> None:
+def test_a_diverted_signal_is_recorded_and_raises_nothing() -> None:
     called = []
-    with Stops() as stops:
-        stops.divert(lambda: called.append(1))
+    with SignalHandler() as handler:
+        handler.divert(lambda: called.append(1))
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
     assert len(called) == 2
-    assert stops.stop is not None and stops.stop.exit_code == 143  # the first one counts
+    assert handler.received is not None and handler.received.exit_code == 143  # the first signal counts
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Stops():
+        with SignalHandler():
             os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_stop_is_an_interrupt_so_that_nothing_takes_it_for_a_failure() -> None:
-    assert issubclass(Stop, KeyboardInterrupt) and not issubclass(Stop, Exception)
+def test_no_handler_of_failures_catches_a_stop_signal() -> None:
+    assert issubclass(StopSignal, KeyboardInterrupt) and not issubclass(StopSignal, Exception)
