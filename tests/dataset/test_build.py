@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -655,17 +653,3 @@ def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
             )
     finally:
         held.release()
-
-
-def test_help_waits_for_no_heavy_import() -> None:
-    code = (
-        "import sys, build_dataset\n"
-        "try: build_dataset.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'pandas', 'pyarrow', 'alpaca', 'yfinance', 'numba'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
-    )
-    assert "--source {alpaca,yfinance,bars}" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
