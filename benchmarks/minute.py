@@ -1,4 +1,4 @@
-"""The minute step: from the arrival of the bars to predictions, and to the history, against a loop over stocks."""
+"""The minute step, from new bars to logged predictions, against a loop over stocks."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from trading.rules.exits import labels, outcomes
 AIM = {10_000: 0.150}
 SESSION = new_york_calendar().session(date(2018, 3, 28))
 OVERLAP = 6
-"""Bars of each stock in a minute's reply: the new one, and five that are asked for again."""
+"""Bars of each stock in a reply: the new one, and five that are requested again."""
 FIRST = 30
-"""The minute of the session that is measured first."""
+"""The first measured minute of the session."""
 
 
 def model(kind: ModelKind, rows: int) -> Any:
-    """A model of the default settings, fitted on a walk."""
+    """A model with the default settings, fitted on a random walk."""
     bars = walk(rows, seed=9)
     outcome, _ = outcomes(
         bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES.stop_loss, RULES.take_profit
@@ -60,7 +60,7 @@ def model(kind: ModelKind, rows: int) -> Any:
 
 
 class Market:
-    """Replies of the bars endpoint as alpaca-py hands them on: dictionaries of what was JSON."""
+    """Replies of the bars endpoint in the form that alpaca-py returns: dictionaries decoded from JSON."""
 
     def __init__(self, stocks: int, minutes: int) -> None:
         self.symbols = tuple(f"S{number:05d}" for number in range(stocks))
@@ -68,7 +68,7 @@ class Market:
         self.ohlcv = [np.round(column.reshape(stocks, minutes), 4) for column in columns]
 
     def reply(self, first: int, last: int) -> dict[str, list[dict[str, Any]]]:
-        """The bars of the minutes from `first` until before `last`."""
+        """The bars of the minutes `first` to `last` - 1."""
         times = [f"{SESSION.open + timedelta(minutes=at):%Y-%m-%dT%H:%M:00Z}" for at in range(first, last)]
         parts = [column[:, first:last].tolist() for column in self.ohlcv]
         reply: dict[str, list[dict[str, Any]]] = orjson.loads(
@@ -142,7 +142,7 @@ def _step(
 
 
 def _stock(market: Market, of: Any, stock: int, minute: int) -> float:
-    """CPU seconds for one stock as a loop over stocks would do it: pandas features, one row, scikit-learn's predict."""
+    """CPU seconds of one step of a loop over stocks: features by pandas, then scikit-learn's predict on one row."""
     window = [column[stock, minute - LOOKBACK_BARS : minute] for column in market.ohlcv]
     began = time.process_time()
     vector = np.array([of_window(*window)])
