@@ -57,7 +57,7 @@ class Desk:
     def bought(self) -> Order:
         self.broker.buy(BRACKET)
         self.at("10:32:02")
-        found = self.broker.order_called(BRACKET.client_order_id)
+        found = self.broker.order_by_client_id(BRACKET.client_order_id)
         assert found is not None and found.status == "filled"
         nested = self.broker.order(found.id)
         assert nested is not None
@@ -97,7 +97,7 @@ def test_the_body_of_a_purchase_and_of_each_sale() -> None:
         "client_order_id": "mlt-20180326-AAA-1031-entry",
     }
     assert here.broker.cancel(entry.legs[0].id) and not here.broker.cancel(entry.legs[0].id)
-    assert here.broker.protect("AAA", 2, D("9.81"), "a").type == "stop"
+    assert here.broker.sell_stop("AAA", 2, D("9.81"), "a").type == "stop"
     assert here.broker.sell_limit("AAA", 2, D("9.9"), "b").limit_price == D("9.9")
     assert here.broker.sell("AAA", 1, "c").type == "market"
     bodies = [body for body in here.wire.bodies[1:] if body]
@@ -108,20 +108,20 @@ def test_the_body_of_a_purchase_and_of_each_sale() -> None:
 def test_a_leg_is_moved_to_another_price_under_a_new_id() -> None:
     here = Desk()
     stop, target = sorted(here.bought().legs, key=lambda leg: leg.type, reverse=True)
-    heir = here.broker.move(stop.id, stop=D("9.85"))
+    heir = here.broker.replace(stop.id, stop=D("9.85"))
     assert heir.id != stop.id and heir.stop_price == D("9.85")
-    assert here.broker.move(target.id, limit=D("10.46")).limit_price == D("10.46")
+    assert here.broker.replace(target.id, limit=D("10.46")).limit_price == D("10.46")
     old = here.broker.order(stop.id)
     assert old is not None and old.replaced_by == heir.id and old.is_final
 
 
 def test_what_does_not_exist_is_none_and_cannot_be_cancelled() -> None:
     here = Desk()
-    assert here.broker.order(NO_ID) is None and here.broker.order_called("mlt-never") is None
+    assert here.broker.order(NO_ID) is None and here.broker.order_by_client_id("mlt-never") is None
     assert here.broker.cancel(NO_ID) is False
 
 
-@pytest.mark.parametrize("call", ["order", "order_called", "position"])
+@pytest.mark.parametrize("call", ["order", "order_by_client_id", "position"])
 def test_a_404_of_somebody_else_proves_nothing(call: str) -> None:
     here = Desk()
     here.wire.faults = [Fault("GET", page(404, "<html>no such route</html>"), times=None)]
@@ -131,11 +131,11 @@ def test_a_404_of_somebody_else_proves_nothing(call: str) -> None:
 
 def test_the_calendar_of_the_broker() -> None:
     here = Desk()
-    assert [here.broker.close_of(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
-    assert here.broker.close_of(MONDAY.replace(day=25)) is None  # a Sunday
+    assert [here.broker.session_close(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
+    assert here.broker.session_close(MONDAY.replace(day=25)) is None  # a Sunday
     here.wire.faults = [Fault("calendar", page(200, '[{"open": "09:30"}]'))]
     with pytest.raises(Unclear, match="calendar"):
-        here.broker.close_of(MONDAY)
+        here.broker.session_close(MONDAY)
 
 
 # -- refused, or not known ---------------------------------------------------------------------------------------------
@@ -146,16 +146,16 @@ CALLS: dict[str, Callable[[Broker], Any]] = {
     "position": lambda broker: broker.position("AAA"),
     "orders": lambda broker: broker.orders(),
     "order": lambda broker: broker.order(NO_ID),
-    "order_called": lambda broker: broker.order_called("mlt-x"),
-    "close_of": lambda broker: broker.close_of(MONDAY),
+    "order_by_client_id": lambda broker: broker.order_by_client_id("mlt-x"),
+    "session_close": lambda broker: broker.session_close(MONDAY),
     "buy": lambda broker: broker.buy(BRACKET),
     "sell": lambda broker: broker.sell("AAA", 1, "mlt-x"),
     "sell_limit": lambda broker: broker.sell_limit("AAA", 1, D("9.9"), "mlt-x"),
-    "protect": lambda broker: broker.protect("AAA", 1, D("9.8"), "mlt-x"),
-    "move": lambda broker: broker.move(NO_ID, stop=D("9.8")),
+    "sell_stop": lambda broker: broker.sell_stop("AAA", 1, D("9.8"), "mlt-x"),
+    "replace": lambda broker: broker.replace(NO_ID, stop=D("9.8")),
     "cancel": lambda broker: broker.cancel(NO_ID),
 }
-ORDERS = ("buy", "sell", "sell_limit", "protect", "move")
+ORDERS = ("buy", "sell", "sell_limit", "sell_stop", "replace")
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -254,7 +254,7 @@ def test_an_order_that_was_taken_although_its_answer_was_lost_is_found_by_its_na
     here.wire.faults = [Fault("POST", lost_after)]
     with pytest.raises(Unclear):
         here.broker.buy(BRACKET)
-    found = here.broker.order_called(BRACKET.client_order_id)
+    found = here.broker.order_by_client_id(BRACKET.client_order_id)
     assert found is not None and found.qty == 5 and here.wire.count("POST") == 1
 
 
@@ -327,7 +327,7 @@ def test_a_truncated_reply_of_the_exchange_is_unclear() -> None:
     here.wire.faults = [Fault("POST", cut_short)]
     with pytest.raises(Unclear):
         here.broker.buy(BRACKET)
-    assert here.broker.order_called(BRACKET.client_order_id) is not None
+    assert here.broker.order_by_client_id(BRACKET.client_order_id) is not None
 
 
 def test_market_data_for_a_person_says_in_one_line_what_is_wrong() -> None:

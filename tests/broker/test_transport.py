@@ -245,7 +245,7 @@ def test_a_refusal_is_not_asked_for_again(status: int) -> None:
     ("method", "call"),
     [
         ("POST", lambda broker: broker.sell("AAA", 1, "mlt-x")),
-        ("PATCH", lambda broker: broker.move("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
+        ("PATCH", lambda broker: broker.replace("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
         ("DELETE", lambda broker: broker.cancel("61e69015-8549-4bfd-b9c3-01e75843f47d")),
     ],
 )

@@ -12,9 +12,9 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import Purchases
-from trading.execution.exit_orders import Sales
-from trading.execution.reconciliation import Positions
+from trading.execution.entry_orders import EntryOrders
+from trading.execution.exit_orders import ExitOrders
+from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
 
@@ -54,7 +54,7 @@ def sent_again_blindly() -> None:
 
 def no_reconciliation() -> None:
     """A start does not ask what became of the purchases that were decided before it."""
-    Purchases.take_up = lambda self, events: None  # type: ignore[method-assign]
+    EntryOrders.recover = lambda self, events: None  # type: ignore[method-assign]
 
 
 def intent_not_flushed() -> None:
@@ -82,17 +82,17 @@ def log_not_saved() -> None:
 
 def legs_not_cancelled() -> None:
     """A sale is sent while its stop and target rest."""
-    Sales._clear = lambda self, trade, reason: None  # type: ignore[method-assign]
+    ExitOrders._cancel_legs = lambda self, trade, reason: None  # type: ignore[method-assign]
 
 
 def no_stop_again() -> None:
     """Shares that have lost their stop stay without one."""
-    Sales._unprotected = lambda self, trade, left: None  # type: ignore[method-assign]
+    ExitOrders._protect = lambda self, trade, left: None  # type: ignore[method-assign]
 
 
 def sale_taken_as_done() -> None:
     """A sale that got no answer is taken as done."""
-    sell, mind = Broker.sell, Sales._sell
+    sell, mind = Broker.sell, ExitOrders._sell
     lost: set[str] = set()
 
     def silent(self: Broker, symbol: str, qty: int, client_order_id: str) -> Order:
@@ -102,18 +102,18 @@ def sale_taken_as_done() -> None:
             lost.add(client_order_id)
             raise OrderRefused(400, "broken") from None
 
-    def broken(self: Sales, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
+    def broken(self: ExitOrders, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         mind(self, trade, qty, limit, name)
         if name in lost:
             trade.exit_time = self._clock.now()
 
     Broker.sell = silent  # type: ignore[method-assign]
-    Sales._sell = broken  # type: ignore[method-assign]
+    ExitOrders._sell = broken  # type: ignore[method-assign]
 
 
 def held_is_bought_again() -> None:
     """What is held or on its way is not looked at before a purchase."""
-    Positions.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
+    PositionManager.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
 
 
 BROKEN: Final[dict[str, Callable[[], None]]] = {

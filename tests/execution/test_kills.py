@@ -62,7 +62,7 @@ def counted(steps: Steps) -> Iterator[None]:
 def world(folder: Path, bars: list[Row]) -> TradingWorld:
     made = TradingWorld(folder, {"AAA": {MONDAY: bars, TUESDAY: flat("09:30", "09:40", 9.9)}}, ny(MONDAY, "09:29"))
     made.script.signals = SIGNALS
-    made.trader.take_up()
+    made.trader.recover()
     return made
 
 
@@ -133,5 +133,5 @@ def test_whatever_the_step_one_purchase_one_sale_and_a_log_that_agrees_with_the_
             )
             for trade in here.log.trades
         ), told
-        assert not here.events("foreign_position", "position_gone", "oversold"), told
+        assert not here.events("external_position", "position_gone", "oversold"), told
         here.check_books()

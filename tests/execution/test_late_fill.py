@@ -35,5 +35,5 @@ def test_a_purchase_that_arrives_after_it_was_given_up_is_taken_up_with_its_leve
     here.minutes("10:35", "10:37")
     assert bought(here) == 5
     assert [(trade.client_order_id, trade.qty) for trade in here.log.open_trades] == [(ENTRY, 5)]
-    assert here.open_orders() and not here.events("foreign_position")
+    assert here.open_orders() and not here.events("external_position")
     here.check_books()

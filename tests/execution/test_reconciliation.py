@@ -41,7 +41,7 @@ def world(folder: Path, *changed: Row, tuesday: list[Row] | None = None, signals
     bars = {MONDAY: with_bars(DAY, *changed), TUESDAY: flat("09:30", "09:45") if tuesday is None else tuesday}
     made = TradingWorld(folder, {"AAA": bars, "BBB": {MONDAY: DAY}}, ny(MONDAY, "10:30"))
     made.script.signals = signals or {"10:31": {"AAA": 0.8}}
-    made.trader.take_up()
+    made.trader.recover()
     return made
 
 
@@ -81,7 +81,7 @@ def test_a_purchase_that_never_arrived_is_given_up_after_three_minutes_and_not_b
     here = world(tmp_path, signals={f"10:3{n}": {"AAA": 0.9} for n in range(1, 9)})
     here.wire.faults = [Fault("POST", act)]
     here.minutes("10:31", "10:33")
-    assert here.wire.count("POST") == 1 and list(here.trader.positions.entering) == [ENTRY]
+    assert here.wire.count("POST") == 1 and list(here.trader.positions.pending) == [ENTRY]
     here.tick("10:34")
     assert [event["client_order_id"] for event in here.events("entry_never_arrived")] == [ENTRY]
     here.minutes("10:35", "10:37")
@@ -98,7 +98,7 @@ def test_a_purchase_is_not_given_up_sooner_because_the_books_are_compared_more_o
         Fault("by_client", page(404, '{"code": 40410000, "message": "order not found"}'), times=5),
     ]
     for _ in range(5):
-        here.trader.positions.compare()
+        here.trader.positions.reconcile()
     here.tick("10:32")
     assert here.trade().qty == 5
     here.check_books()
@@ -109,7 +109,7 @@ def test_a_name_that_the_broker_has_already_is_our_own_purchase(tmp_path: Path) 
     act = page(422, '{"code": 40010001, "message": "client_order_id must be unique"}', taken=True)
     here.wire.faults = [Fault("POST", act)]
     here.minutes("10:31", "10:33")
-    assert here.trade().qty == 5 and not here.events("foreign_position")
+    assert here.trade().qty == 5 and not here.events("external_position")
 
 
 def test_fewer_shares_than_ordered_are_protected_at_once(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_partly_filled_purchase_is_cut_off_so_that_it_can_be_protected(tmp_pat
         )
     ]
     here.at("10:31:30")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert here.wire.count("DELETE /v2/orders/") == 1
 
 
@@ -155,7 +155,7 @@ def test_a_fill_without_a_time_or_with_its_legs_shown_late_is_a_fill(
     here.tick("10:32", "10:33", "10:34")
     trade = here.trade()
     assert trade.qty == 5 and trade.entry_time == ny(MONDAY, "10:32")
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
     here.tick("15:55", "15:56")
     here.check_books()
@@ -165,7 +165,7 @@ def test_a_refused_purchase_is_over(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.9}, "10:32": {"AAA": 0.9}})
     here.wire.faults = [Fault("POST", page(403, '{"code": 40310000, "message": "insufficient buying power"}'))]
     here.tick("10:31")
-    assert here.trader.positions.entering == {}
+    assert here.trader.positions.pending == {}
     assert here.events("entry_refused")[0]["reason"] == "insufficient buying power"
     here.tick("10:32", "10:33")
     assert bought(here) == 5
@@ -243,7 +243,7 @@ def test_legs_that_somebody_cancelled_are_replaced_by_a_stop_within_the_minute(t
     by_hand(here).cancel_orders()
     here.tick("10:33")
     assert here.open_orders() == [("sell", "stop", 9.8)]
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     here.tick("10:34")
     assert len(here.events("unprotected")) == 1
 
@@ -257,10 +257,10 @@ def test_a_stop_without_an_answer_is_looked_up_and_there_within_seconds(tmp_path
     by_hand(here).cancel_orders()
     here.wire.faults = [Fault("POST", act, times=2)]
     here.at("10:33:02")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert here.open_orders() == [("sell", "stop", 9.8)] and here.clock.now() <= ny(MONDAY, "10:33:10")
     names = {body["client_order_id"] for body in here.wire.bodies if body and body["type"] == "stop"}
-    assert len(names) == 1 and here.trader.positions.doubts == []
+    assert len(names) == 1 and here.trader.positions.discrepancies == []
     assert not here.events("stop_refused", "exit_intent")
     sends = [line for line in here.wire.sent if "POST" in line or "by_client" in line][1:]
     assert all("by_client" in line for line in sends[1::2])  # never sent again before it was looked up
@@ -349,7 +349,7 @@ def test_a_sale_that_arrives_after_it_was_given_up_is_not_doubled(tmp_path: Path
     ]
     here.tick("15:55")
     here.at("15:55:40")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert exits(here) == 1 and here.wire.count("POST") >= 3  # the entry, the sale, and the sale again: refused
     here.wire.faults = []
     here.tick("15:56", "15:57")
@@ -372,14 +372,14 @@ def test_a_leg_that_fires_while_it_is_cancelled_is_the_sale(tmp_path: Path) -> N
     here.clock.sleep_until(ny(MONDAY, "15:54:30"))
     here.wire.before = lambda: None
     trade = here.trade()
-    here.trader.positions.books.read(None)
+    here.trader.positions.cache.read(None)
 
     def cancelled_too_late(request: Any, send: Any) -> Any:
         here.at("15:55:01")  # the bar is over, the stop has filled
         return send()
 
     here.wire.faults = [Fault("DELETE", cancelled_too_late)]
-    here.trader.positions.leave(trade, "END_OF_DAY")
+    here.trader.positions.close(trade, "END_OF_DAY")
     assert (trade.exit_reason, trade.exit_price, exits(here)) == ("STOP_LOSS", D("9.8"), 0)
     here.check_books()
 
@@ -436,7 +436,7 @@ def test_what_the_owner_sold_by_hand_is_told_with_its_price(tmp_path: Path) -> N
     owner.close_position("AAA")
     here.tick("10:34")
     assert (here.trade().exit_reason, here.trade().pnl_amount) == ("SOLD_BY_OTHERS", D("1"))
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     here.check_books()
 
 
@@ -448,7 +448,7 @@ def test_a_position_of_somebody_else_is_reported_once_and_never_touched(tmp_path
     here.tick("15:55", "15:56", "15:57")
     here.close_day()
     assert here.held("BBB") == 7 and here.open_orders("BBB") == []
-    assert [(event["symbol"], event["qty"]) for event in here.events("foreign_position")] == [("BBB", 7)]
+    assert [(event["symbol"], event["qty"]) for event in here.events("external_position")] == [("BBB", 7)]
     assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("BBB", "not_owned")]
     assert here.trade("AAA").exit_reason == "END_OF_DAY" and here.held("AAA") == 0
 
@@ -458,7 +458,7 @@ def test_a_position_that_is_sold_between_two_requests_is_no_strangers(tmp_path: 
     rows = json.dumps([{"symbol": "AAA", "qty": "5", "avg_entry_price": "10"}])
     here.wire.faults = [Fault("GET /v2/positions$", page(200, rows))]
     here.tick("10:34")
-    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
+    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("external_position")
 
 
 def test_a_position_that_is_shown_for_a_while_after_its_sale_is_no_strangers(tmp_path: Path) -> None:
@@ -467,10 +467,10 @@ def test_a_position_that_is_shown_for_a_while_after_its_sale_is_no_strangers(tmp
     here.wire.faults = [Fault("GET /v2/positions$", page(200, rows), times=None)]
     here.tick("10:34")
     here.at("10:34:10")
-    here.trader.positions.compare()
-    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
+    here.trader.positions.reconcile()
+    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("external_position")
     here.tick("10:35")  # by now it would be gone
-    assert [event["symbol"] for event in here.events("foreign_position")] == ["AAA"]
+    assert [event["symbol"] for event in here.events("external_position")] == ["AAA"]
 
 
 def test_fewer_shares_than_the_log_says_are_a_doubt_and_what_is_there_is_sold(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_fewer_shares_than_the_log_says_are_a_doubt_and_what_is_there_is_sold(tm
     fewer = edited(lambda body: [row | {"qty": "2"} for row in body] if isinstance(body, list) else body | {"qty": "2"})
     here.wire.faults = [Fault("GET /v2/positions", fewer, times=None)]
     here.tick("10:33")
-    assert here.trader.positions.doubts == ["AAA: the log holds 5, the broker 2"]
+    assert here.trader.positions.discrepancies == ["AAA: the log holds 5, the broker 2"]
     assert [order.qty for order in here.exchange.books().orders if order.is_open] == [2]
     here.tick("15:55", "15:56")
     assert here.held() == 3  # of which the broker says nothing: no share is sold short
@@ -490,7 +490,7 @@ def test_an_account_that_was_reset_does_not_stop_the_system_for_ever(tmp_path: P
     here.exchange = PaperExchange(here.market, here.clock.now)
     here.wire.inner = WsgiAdapter(here.exchange.app)
     here.minutes("10:33", "10:35")
-    assert here.trade().is_open and here.trader.positions.doubts and not bought(here, "BBB")
+    assert here.trade().is_open and here.trader.positions.discrepancies and not bought(here, "BBB")
     here.minutes("10:36", "10:39")
     trade = here.trade()
     assert (trade.is_open, trade.exit_reason, trade.exit_price, trade.pnl_amount) == (
@@ -508,11 +508,11 @@ def test_positions_that_lag_or_vanish_for_a_minute_are_not_taken_as_gone(tmp_pat
     here = holding(tmp_path)
     here.wire.faults = [Fault("GET /v2/positions$", page(200, "[]"), times=None)]
     here.minutes("10:33", "10:39")
-    assert here.trade().is_open and here.trader.positions.doubts
+    assert here.trade().is_open and here.trader.positions.discrepancies
     here.wire.faults = []
     here.minutes("10:40", "10:42")
-    assert here.trader.positions.doubts == [] and here.held() == 5
-    assert not here.events("foreign_position", "position_gone", "unprotected")
+    assert here.trader.positions.discrepancies == [] and here.held() == 5
+    assert not here.events("external_position", "position_gone", "unprotected")
 
 
 # -- one bad symbol, and books that cannot be read ---------------------------------------------------------------------
@@ -530,7 +530,7 @@ def test_orders_of_one_stock_that_cannot_be_read_stop_no_other(tmp_path: Path) -
     here.wire.faults = [Fault("GET /v2/orders", edited(spoil), times=None)]
     here.tick("15:55", "15:56")
     assert here.held("BBB") == 0 and here.trade("BBB").exit_reason == "END_OF_DAY"
-    assert any("AAA" in doubt for doubt in here.trader.positions.doubts)
+    assert any("AAA" in doubt for doubt in here.trader.positions.discrepancies)
     here.wire.faults = []
     here.tick("15:57", "15:58", "15:59")
     assert here.held("AAA") == 0
@@ -558,7 +558,7 @@ def test_books_that_cannot_be_read_end_no_minute_and_buy_nothing(tmp_path: Path,
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
     here.wire.faults = []
     here.minutes("10:35", "10:36")
-    assert bought(here, "BBB") == 5 and here.trader.positions.doubts == []
+    assert bought(here, "BBB") == 5 and here.trader.positions.discrepancies == []
     here.tick("15:55", "15:56")
     here.check_books()
 
@@ -581,7 +581,7 @@ def test_killed_while_buying_and_started_later_the_same_day(tmp_path: Path, act:
     )
     here.tick("15:56", "15:57", "15:58")
     assert here.held() == 0 and bought(here) == (5 if taken else 0)
-    assert not here.events("foreign_position")
+    assert not here.events("external_position")
     here.check_books()
 
 
@@ -612,9 +612,9 @@ def test_a_purchase_of_an_earlier_day_that_never_arrived_is_given_up_at_once(tmp
         here.tick("10:31")
     here.at("04:00", TUESDAY)
     here.restart()
-    assert here.trader.positions.entering == {} and len(here.events("entry_never_arrived")) == 1
+    assert here.trader.positions.pending == {} and len(here.events("entry_never_arrived")) == 1
     here.restart()
-    assert len(here.events("entry_taken_up")) == 1
+    assert len(here.events("entry_recovered")) == 1
 
 
 @pytest.mark.parametrize("act", [killed_before, killed_after])
@@ -657,7 +657,7 @@ def test_killed_while_a_stop_is_put_back(tmp_path: Path, act: Any) -> None:
         here.tick("10:33")
     here.restart()
     assert here.open_orders() == [("sell", "stop", 9.8)]
-    assert here.trader.positions.doubts == [] and not here.events("stale_order_cancelled")
+    assert here.trader.positions.discrepancies == [] and not here.events("orphan_order_cancelled")
     here.tick("15:55", "15:56")
     here.check_books()
 
@@ -679,7 +679,7 @@ def test_an_intent_that_cannot_be_read_is_said_and_stops_no_start(tmp_path: Path
     with open(tmp_path / "audit_2018-03-26.jsonl", "a") as audit:
         audit.write('{"event": "entry_intent", "client_order_id": "mlt-x"}\n{"event": "entry_intent", "symbol": 1}\n')
     here.restart()
-    assert here.trader.positions.entering == {} and len(here.events("entry_intent_unreadable")) == 2
+    assert here.trader.positions.pending == {} and len(here.events("entry_intent_unreadable")) == 2
 
 
 def test_orders_of_ours_that_belong_to_nothing_are_cancelled_and_those_of_others_stay(tmp_path: Path) -> None:
@@ -690,7 +690,7 @@ def test_orders_of_ours_that_belong_to_nothing_are_cancelled_and_those_of_others
             MarketOrderRequest(symbol="BBB", qty=1, side="buy", time_in_force="day", client_order_id=name)
         )
     here.restart()
-    assert [event["symbol"] for event in here.events("stale_order_cancelled")] == ["BBB"]
+    assert [event["symbol"] for event in here.events("orphan_order_cancelled")] == ["BBB"]
     assert here.open_orders("BBB") == [("buy", "market", None)]
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
 
@@ -702,7 +702,7 @@ def test_a_restart_in_the_middle_of_the_day_changes_nothing(tmp_path: Path) -> N
         here.restart()
         here.tick("10:33")
     assert (here.open_orders(), here.trade().as_json(), here.wire.count("POST|PATCH|DELETE")) == before
-    assert not here.events("foreign_position", "unclear", "unprotected", "positions_disagree")
+    assert not here.events("external_position", "unclear", "unprotected", "positions_disagree")
 
 
 # -- between two minutes -----------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def world(folder: Path, *changed: Row, **options: Any) -> TradingWorld:
     signals = options.pop("signals", {"10:31": {"AAA": 0.8}})
     bars = {"AAA": {MONDAY: with_bars(DAY, *changed), TUESDAY: DAY}, "BBB": {MONDAY: DAY, TUESDAY: DAY}}
     made = TradingWorld(folder, bars, ny(MONDAY, "04:00"), signals, **options)
-    made.trader.take_up()
+    made.trader.recover()
     made.trader.rebalance(made.session)
     made.at("09:30")
     made.trader.opened(made.session)
@@ -108,7 +108,7 @@ def test_a_level_that_no_leg_guards_is_guarded_by_the_minute(tmp_path: Path) -> 
     here = world(tmp_path, *[(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 45)])
     here.tick("10:31", "10:32")
     target = next(order for order in here.exchange.books().orders if order.is_open and order.type == "limit")
-    here.broker.move(target.id, limit=D("11"))  # somebody moved it away
+    here.broker.replace(target.id, limit=D("11"))  # somebody moved it away
     here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
     here.minutes("10:33", "10:43")
     assert (here.trade().exit_reason, here.trade().exit_price) == ("TAKE_PROFIT", D("10.45"))
@@ -119,12 +119,12 @@ def test_at_the_end_of_the_day_nothing_is_bought_and_what_is_in_flight_is_withdr
     signals = {f"15:{n}": {"AAA": 0.9, "BBB": 0.9} for n in range(54, 60)}
     thin = {"AAA": {MONDAY: [row for row in DAY if row[0] < "15:54"]}, "BBB": {MONDAY: DAY}}
     here = TradingWorld(tmp_path, thin, ny(MONDAY, "15:50"), signals)
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("15:54", "15:59")
     here.close_day()
     assert here.held("AAA") == here.held("BBB") == 0
     assert [order.symbol for order in here.exchange.books().orders if order.side == "buy"] == ["AAA", "BBB"]
-    assert here.trader.positions.entering == {} and here.open_orders() == []
+    assert here.trader.positions.pending == {} and here.open_orders() == []
     assert [event["symbol"] for event in here.events("entry_not_filled")] == ["AAA"]
     assert here.trade("BBB").exit_reason == "END_OF_DAY"
     here.check_books()
@@ -133,7 +133,7 @@ def test_at_the_end_of_the_day_nothing_is_bought_and_what_is_in_flight_is_withdr
 def test_a_half_day_is_flat_before_one(tmp_path: Path) -> None:
     bars = {"AAA": {HALF_DAY: flat("09:30", "12:59")}}
     here = TradingWorld(tmp_path, bars, ny(HALF_DAY, "04:00"), {"10:31": {"AAA": 0.8}, "12:55": {"AAA": 0.9}})
-    here.trader.take_up()
+    here.trader.recover()
     here.trader.rebalance(here.session)
     here.tick("10:31", "10:32", "12:54")
     assert here.held() == 5
@@ -146,7 +146,7 @@ def test_a_half_day_is_flat_before_one(tmp_path: Path) -> None:
 def test_what_cannot_be_sold_is_said_loudly(tmp_path: Path) -> None:
     bars = {"AAA": {MONDAY: [row for row in DAY if row[0] < "15:50"]}}  # halted through the close
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.tick("10:31", "10:32")
     here.minutes("15:54", "15:59")
     here.close_day()
@@ -174,7 +174,7 @@ def test_no_more_than_ten_positions_the_most_confident_first(tmp_path: Path) -> 
     bars = {name: {MONDAY: DAY} for name in names}
     signals = {"10:31": {name: 0.7 + n / 100 for n, name in enumerate(names)}, "10:33": dict.fromkeys(names, 0.9)}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("10:31", "10:34")
     assert sorted(trade.symbol for trade in here.log.open_trades) == names[4:]
     assert refusals(here)[:4] == [(name, "positions") for name in reversed(names[:4])]
@@ -185,7 +185,7 @@ def test_buying_power_counts_what_was_sent_a_moment_ago(tmp_path: Path) -> None:
     bars = {name: {MONDAY: DAY} for name in ("AAA", "BBB", "CCC")}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(bars, 0.9)}, cash=D(5000))
     here.wire.faults = [Fault(ACCOUNT, edited(lambda body: body | {"buying_power": "100"}), times=None)]
-    here.trader.take_up()
+    here.trader.recover()
     here.tick("10:31", "10:32")
     assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("CCC", "buying_power")]
     assert "$50.00 needed, $0" in here.events("not_bought")[0]["reason"]
@@ -249,7 +249,7 @@ def test_a_clock_that_is_a_few_seconds_off_is_no_obstacle(tmp_path: Path) -> Non
 def test_where_the_calendars_disagree_nothing_is_bought(tmp_path: Path, reply: str) -> None:
     bars = {"AAA": {MONDAY: DAY}}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.wire.faults = [Fault("calendar", page(200, reply))]
     here.trader.rebalance(here.session)
     here.tick("10:31", "10:32")
@@ -320,7 +320,7 @@ def test_without_a_universe_what_is_open_is_minded_and_sold_all_the_same(tmp_pat
 
 def test_a_day_that_could_not_begin_at_four_begins_when_it_can(tmp_path: Path) -> None:
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.wire.faults = [Fault("", lost_before, times=None)]
     here.trader.rebalance(here.session)
     here.at("09:30")
@@ -355,7 +355,7 @@ def overnight(folder: Path, before: bool = False) -> TradingWorld:
         tuesday: list[Row] = [(row[0], price, price, price, price) for row in flat("09:30", "09:40")]
         bars[name] = {MONDAY: [*flat("09:30", "14:59"), moved], TUESDAY: [*early, *tuesday]}
     here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(OVERNIGHT, 0.8)})
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("10:31", "10:32")
     here.broker.clients.trading.cancel_orders()
     here.at("04:00", TUESDAY)
@@ -371,7 +371,7 @@ def test_at_four_what_is_left_is_sold_by_limit_winners_and_losers_first(tmp_path
     assert {(body["type"], body["extended_hours"], body["time_in_force"]) for body in sales} == {("limit", True, "day")}
     assert [body["limit_price"] for body in sales] == [9.6, 10.4, 10.0]  # a hundredth under the last price
     here.at("04:08")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert not here.log.open_trades
     assert {trade.symbol: trade.exit_price for trade in here.log.trades} == {n: D(str(p)) for n, p in OVERNIGHT.items()}
     assert {trade.exit_reason for trade in here.log.trades} == {"REBALANCE"}

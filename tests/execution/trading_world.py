@@ -21,9 +21,9 @@ from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
-from trading.execution.control_files import Controls
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.models.predictor import Prediction
 from trading.records.journal import Journal
@@ -118,7 +118,7 @@ class Fault:
 
 
 class Faulty(BaseAdapter):
-    """Stands between `trading.broker.transport.Guarded` and the exchange."""
+    """Stands between `trading.broker.transport.GuardedAdapter` and the exchange."""
 
     def __init__(self, inner: BaseAdapter) -> None:
         super().__init__()
@@ -249,14 +249,14 @@ class TradingWorld:
             predictor=self.script,
             fetch=partial(fetch, self.clients.data, feed="iex"),
             universe=lambda session: self.universe(session),
-            controls=Controls(self.controls),
+            controls=ControlFiles(self.controls),
         )
 
     def restart(self) -> None:
         """Abandon the trader where it is, as a kill would, and start another on the same folder."""
         self.wire.before = lambda: None
         self.start()
-        self.trader.take_up()
+        self.trader.recover()
 
     # Time
 

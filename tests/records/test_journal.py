@@ -126,7 +126,7 @@ here = TradingWorld(
     Path(sys.argv[1]), {"AAA": {MONDAY: flat("09:30", "15:59")}, "BBB": {MONDAY: flat("09:30", "15:59")}},
     ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}, "10:34": {"BBB": 0.9}, "10:36": {"BBB": 0.9}},
 )
-here.trader.take_up()
+here.trader.recover()
 here.trader.rebalance(here.session)
 here.minutes("10:31", "10:33")
 used = (here.folder / "audit_2018-03-26.jsonl").stat().st_size

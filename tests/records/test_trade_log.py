@@ -131,9 +131,9 @@ def test_a_trade_stands_in_the_file_of_its_entrys_new_york_day(tmp_path: Path) -
     assert json.loads((tmp_path / "trades_2018-03-28.json").read_text()) == []
     again = TradeLog(tmp_path)
     assert [trade.symbol for trade in again.trades] == ["AAPL", "MSFT"]
-    assert again.knows("two") and not again.knows("three")
+    assert again.has_entry("two") and not again.has_entry("three")
     again.trades[0].exit_price, again.trades[0].exit_time = D("151"), ny(TUESDAY, "09:30")
-    again.changed(again.trades[0])
+    again.mark_changed(again.trades[0])
     again.save()
     assert [trade.symbol for trade in TradeLog(tmp_path).open_trades] == ["MSFT"]
 
@@ -175,7 +175,7 @@ for number in range(1_000_000):
         log.add(bought(str(number), ["x" * 200] * (number % 9)))
     trade = log.trades[number % 60]
     trade.model = "m" * (number % 3000)
-    log.changed(trade)
+    log.mark_changed(trade)
     log.save()
     print(number, flush=True)
 """

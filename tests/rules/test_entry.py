@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, ny
 from trading.base.calendar import new_york_calendar
-from trading.rules.entry import Candidate, Sizing, Standing, document_rules, first_refusal
+from trading.rules.entry import Candidate, EntryContext, Sizing, document_rules, first_refusal
 
 SESSION = new_york_calendar().session(MONDAY)
 HALF = new_york_calendar().session(HALF_DAY)
 SIZING = Sizing(0.01, 5)
 RULES = document_rules(0.65, 1.0, 20.0, 10, SIZING)
 GOOD = Candidate("AAA", 10.0, 0.8)
-STANDING = Standing(
+STANDING = EntryContext(
     now=ny(MONDAY, "10:31:02"),
     session=SESSION,
     flatten_at=SESSION.flatten_at(5),

@@ -24,14 +24,16 @@ from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import UserError
 from trading.base.files import write_json
 from trading.schedule.clocked_schedule import scheduler_on
-from trading.schedule.scheduler import Callbacks, MarketScheduler
+from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
+from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 PROJECT = Path(__file__).resolve().parents[2]
 CALENDAR = new_york_calendar()
 MINUTE = timedelta(minutes=1)
+TIMES = Times(time(4), time(20), 2)
 
 
 def ny(text: str) -> datetime:
@@ -65,7 +67,7 @@ class Diary:
         self.then = then
         self.calls: list[tuple[str, date, datetime]] = []
         self.minutes: list[datetime] = []
-        self.events: list[dict[str, Any]] = []
+        self.events: list[ScheduleEvent] = []
 
     def note(self, name: str, session: Session) -> None:
         self.calls.append((name, session.date, self.clock.now().astimezone(NEW_YORK)))
@@ -85,16 +87,16 @@ class Diary:
             closed=lambda session: self.note("closed", session),
         )
 
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [e for e in self.events if e["event"] == event]
+    def fields_of(self, event: str) -> list[Mapping[str, Any]]:
+        return [e.fields for e in self.events if e.name == event]
 
     def lines(self) -> list[str]:
         """All but the ticks: "rebalance 03-26 04:00"."""
         return [f"{name} {day:%m-%d} {when:%H:%M:%S}" for name, day, when in self.calls if name != "tick"]
 
 
-def scheduler(diary: Diary, **options: Any) -> MarketScheduler:
-    return MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=diary.events.append, **options)
+def scheduler(diary: Diary, times: Times = TIMES, **options: Any) -> MarketScheduler:
+    return MarketScheduler(diary.clock, CALENDAR, diary.callbacks, times, on_event=diary.events.append, **options)
 
 
 def lived(
@@ -305,7 +307,7 @@ def test_what_was_missed_is_made_up_for_once_or_left(case: str, tmp_path: Path) 
 def test_a_retrain_that_is_left_out_says_why_once(start: str, reason: str, tmp_path: Path) -> None:
     write_json(tmp_path / "m.json", NO_RETRAIN)
     diary, _ = lived(f"2018-{start}", "2018-03-27 11:00", marks=tmp_path / "m.json")
-    (said,) = diary.said("retrain_skipped")
+    (said,) = diary.fields_of("retrain_skipped")
     assert said["session"] == "2018-03-26"
     assert reason in said["reason"]
     assert json.loads((tmp_path / "m.json").read_text())["retrained"] == "2018-03-26"
@@ -313,16 +315,15 @@ def test_a_retrain_that_is_left_out_says_why_once(start: str, reason: str, tmp_p
 
 def test_a_late_rebalance_says_how_late_and_one_on_time_does_not() -> None:
     late, _ = lived("2018-03-26 03:00", "2018-03-26 11:00", jumps={"2018-03-26 03:30": "2018-03-26 10:00"})
-    assert late.said("rebalance")[0]["late_seconds"] == 6 * 3600
-    assert late.said("rebalance")[0]["time"] == "2018-03-26T10:00:00-04:00"
+    assert late.fields_of("rebalance")[0]["late_seconds"] == 6 * 3600
     punctual, _ = lived("2018-03-26 03:00", "2018-03-26 11:00")
-    assert "late_seconds" not in punctual.said("rebalance")[0]
+    assert "late_seconds" not in punctual.fields_of("rebalance")[0]
 
 
 def test_a_rebalance_that_was_slept_through_entirely_is_told_of_and_left() -> None:
     diary, _ = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 17:00"})
     assert diary.lines() == ["retrain 03-26 20:00:00"]
-    assert [e["reason"] for e in diary.said("rebalance_skipped")] == ["its session is over"]
+    assert [e["reason"] for e in diary.fields_of("rebalance_skipped")] == ["its session is over"]
 
 
 def test_a_machine_that_wakes_in_the_closing_minute_of_a_session_it_never_opened_does_not_trade() -> None:
@@ -337,7 +338,7 @@ def test_a_machine_that_sleeps_in_mid_session_skips_what_it_slept_through() -> N
     shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
     assert shown.index("13:00") == shown.index("10:59") + 1  # awake again at 13:00:40: that minute is not over
     assert (made.ticks, made.ticks_skipped) == (270, 120)
-    (said,) = diary.said("ticks_skipped")
+    (said,) = diary.fields_of("ticks_skipped")
     assert (said["count"], said["first"], said["last"]) == (
         120,
         "2018-03-26T11:00:00-04:00",
@@ -362,7 +363,7 @@ def test_a_clock_that_is_set_back_brings_no_minute_twice() -> None:
     assert len(set(diary.minutes)) == len(diary.minutes) == 390
     assert diary.minutes == sorted(diary.minutes)
     assert made.ticks_skipped == 0
-    assert [e["seconds"] for e in diary.said("clock_went_back")] == [29 * 60 + 2]  # from 10:59:02
+    assert [e["seconds"] for e in diary.fields_of("clock_set_back")] == [29 * 60 + 2]  # from 10:59:02
 
 
 @pytest.mark.parametrize("back_to", ["2018-03-26 03:00", "2018-03-26 11:00:30"])
@@ -371,7 +372,7 @@ def test_a_clock_that_was_years_ahead_holds_nothing_up_once_it_is_right(back_to:
     diary, _ = lived("2025-06-02 10:00", "2018-03-26 23:00", jumps={"2025-06-02 10:05:02": back_to}, marks=marks)
     after = [line for line in diary.lines() if " 03-26 " in line]
     assert [line.split()[0] for line in after] == ["rebalance", "opened", "closed", "retrain"]
-    assert diary.said("clock_went_back")
+    assert diary.fields_of("clock_set_back")
     assert sum(minute.year == 2018 for minute in diary.minutes) == (390 if back_to.endswith("03:00") else 300)
 
 
@@ -379,7 +380,7 @@ def test_marks_of_a_wrong_clock_are_not_believed_and_said(tmp_path: Path) -> Non
     write_json(tmp_path / "m.json", {k: v.replace("2018", "2027") for k, v in DONE_MONDAY.items()})
     diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "m.json")
     assert diary.lines() == MONDAY
-    assert diary.said("marks_from_the_future")
+    assert diary.fields_of("marks_in_future")
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -429,7 +430,7 @@ def test_a_disk_that_takes_no_marks_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "file" / "m.json")
     assert diary.lines() == MONDAY
-    assert diary.said("marks_not_written")
+    assert diary.fields_of("marks_not_written")
 
 
 # --- callbacks that misbehave ---------------------------------------------------------------------------------------
@@ -449,7 +450,7 @@ def test_a_tick_that_overruns_loses_the_minutes_it_covered_and_the_newest_follow
     shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
     assert shown[shown.index("10:00") + 1 :][:2] == ["10:02", "10:03"]
     assert (made.ticks, made.ticks_skipped) == (389, 1)
-    assert [e["count"] for e in diary.said("ticks_skipped")] == [1]
+    assert [e["count"] for e in diary.fields_of("ticks_skipped")] == [1]
     at = {when.astimezone(NEW_YORK).strftime("%H:%M:%S") for name, _, when in diary.calls if name == "tick"}
     assert {one for one in at if not one.endswith(":02")} == {"10:02:32"}  # the others keep to the minute
 
@@ -499,8 +500,8 @@ def test_a_callback_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCa
         made.run()
     assert len(diary.calls) == made.failures == 214
     assert diary.lines()[-1] == "retrain 11-23 20:00:00"
-    assert {e["error"] for e in diary.said("callback_failed")} == {"route to host"}
-    assert diary.said("callback_failed")[0]["callback"] == "rebalance"
+    assert {e["error"] for e in diary.fields_of("callback_failed")} == {"route to host"}
+    assert diary.fields_of("callback_failed")[0]["callback"] == "rebalance"
     assert "in broken" in caplog.text  # the traceback, not only its last line
 
 
@@ -516,11 +517,11 @@ def test_what_is_meant_to_end_the_program_ends_it(wanted: type[BaseException]) -
 
 
 def test_events_that_cannot_be_handed_on_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def full_disk(event: dict[str, Any]) -> None:
+    def full_disk(event: ScheduleEvent) -> None:
         raise OSError("no space left on device")
 
     diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 23:00")))
-    MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=full_disk).run()
+    MarketScheduler(diary.clock, CALENDAR, diary.callbacks, TIMES, on_event=full_disk).run()
     assert diary.lines() == MONDAY
     assert "no space left on device" in caplog.text
 
@@ -538,7 +539,7 @@ def test_stop_from_another_thread_ends_a_sleep_on_the_wall_s_clock() -> None:
     thread.join(timeout=60)
     assert not thread.is_alive()
     assert made.failure is None
-    assert diary.events[-1]["event"] == "scheduler_stopped"
+    assert diary.events[-1].name == "scheduler_stopped"
 
 
 def test_a_clock_that_is_interrupted_by_somebody_else_ends_it_too() -> None:
@@ -614,26 +615,11 @@ def test_next_event(now: str, name: str, then: str) -> None:
     assert made.next_event == (name, ny(then))
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ({"rebalance_time": time(10, 0)}, "REBALANCE_TIME=10:00:00: it must lie before the open"),
-        ({"retrain_time": time(15, 0)}, "RETRAIN_TIME=15:00:00: it must lie after the close"),
-        ({"tick_second": 60}, "TICK_SECOND=60"),
-    ],
-)
-def test_times_that_make_no_sense_are_refused(option: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        scheduler(Diary(SystemClock()), **option)
-
-
 def test_other_times_are_kept_to() -> None:
     diary, _ = lived(
         "2018-03-26 03:00",
         "2018-03-26 23:59",
-        rebalance_time=time(7, 15),
-        retrain_time=time(22, 30),
-        tick_second=17,
+        times=Times(time(7, 15), time(22, 30), 17),
     )
     assert diary.lines()[0] == "rebalance 03-26 07:15:00"
     assert diary.lines()[-1] == "retrain 03-26 22:30:00"

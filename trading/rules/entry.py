@@ -42,7 +42,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Standing:
+class EntryContext:
     """Where the account stands at the moment of decision."""
 
     now: datetime
@@ -63,7 +63,7 @@ class EntryRule(Protocol):
     def name(self) -> str:
         """What the audit calls it."""
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         """Why not, or None."""
 
 
@@ -74,7 +74,7 @@ class ConfidenceRule:
     minimum: float
     name: str = "confidence"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         if candidate.confidence >= self.minimum:
             return None
         return f"confidence {candidate.confidence:.4f} is under {self.minimum:g}"
@@ -86,7 +86,7 @@ class MarketOpenRule:
 
     name: str = "market_open"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         if standing.now < standing.session.open or standing.now >= standing.session.close:
             return "the market is closed"
         if standing.now >= standing.flatten_at:
@@ -102,7 +102,7 @@ class PriceRule:
     highest: float
     name: str = "price"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         if self.lowest <= candidate.price <= self.highest:
             return None
         return f"price ${candidate.price:g} is outside ${self.lowest:g} to ${self.highest:g}"
@@ -114,7 +114,7 @@ class NotOwnedRule:
 
     name: str = "not_owned"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         return f"{candidate.symbol} is already held or in flight" if candidate.symbol in standing.held else None
 
 
@@ -125,7 +125,7 @@ class PositionsRule:
     most: int
     name: str = "positions"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         return f"{len(standing.held)} of {self.most} positions are taken" if len(standing.held) >= self.most else None
 
 
@@ -136,7 +136,7 @@ class SizeRule:
     sizing: Sizing
     name: str = "size"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         if self.sizing.shares(standing.equity, candidate.price) >= 1:
             return None
         share = self.sizing.risk
@@ -150,7 +150,7 @@ class BuyingPowerRule:
     sizing: Sizing
     name: str = "buying_power"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         cost = self.sizing.cost(standing.equity, candidate.price)
         return f"${cost} needed, ${standing.buying_power} there" if cost > standing.buying_power else None
 
@@ -199,7 +199,7 @@ def document_rules(
     )
 
 
-def first_refusal(rules: Sequence[EntryRule], candidate: Candidate, standing: Standing) -> tuple[str, str] | None:
+def first_refusal(rules: Sequence[EntryRule], candidate: Candidate, standing: EntryContext) -> tuple[str, str] | None:
     """The first rule that says no, as (name, reason); None where all agree."""
     for rule in rules:
         reason = rule.refusal(candidate, standing)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from trading.rules.entry import Candidate, EntryRule, Losses, Standing
+from trading.rules.entry import Candidate, EntryContext, EntryRule, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class DailyLossRule:
     most: float
     name: str = "daily_loss"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         limit = (standing.equity - standing.losses.pnl) * Decimal(repr(self.most))  # of what the day began with
         if standing.losses.pnl > -limit or limit <= 0:
             return None
@@ -63,7 +63,7 @@ class CoolDownRule:
     minutes: int
     name: str = "cool_down"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         since = standing.losses.stopped_out.get(candidate.symbol)
         if since is None or standing.now - since >= timedelta(minutes=self.minutes):
             return None
@@ -77,7 +77,7 @@ class LosingRunRule:
     most: int
     name: str = "losing_run"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, standing: EntryContext) -> str | None:
         run = standing.losses.in_a_row
         return f"{run} losses in a row" if run >= self.most else None
 
