@@ -16,9 +16,9 @@ from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
 from trading.broker.client import Broker, Unclear
 from trading.dataset.build import pick_universe, write_universe
-from trading.execution.control_files import Controls
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe
@@ -28,7 +28,8 @@ from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
-from trading.schedule.scheduler import Callbacks, MarketScheduler
+from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
+from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
@@ -101,7 +102,7 @@ class Run:
         trader.on_flat = scheduler.stop
         with self.stops:
             self.stops.divert(scheduler.stop)
-            trader.take_up()
+            trader.recover()
             self._follow(scheduler, trader)
         self._farewell(trader, before)
         return self._verdict(scheduler)
@@ -171,7 +172,7 @@ class Run:
             fetch=partial(fetch, self.world.clients.data, feed=s.data.DATA_FEED),
             universe=self._universe,
             bars_of=self.learning.session_bars,
-            controls=Controls(s.folders.CONTROL_DIR),
+            controls=ControlFiles(s.folders.CONTROL_DIR),
         )
 
     def _universe(self, session: Session) -> list[str]:
@@ -196,9 +197,7 @@ class Run:
                 opened=trader.opened,
                 closed=trader.closed,
             ),
-            rebalance_time=s.schedule.REBALANCE_TIME,
-            retrain_time=s.schedule.RETRAIN_TIME,
-            tick_second=s.schedule.TICK_SECOND,
+            Times(s.schedule.REBALANCE_TIME, s.schedule.RETRAIN_TIME, s.schedule.TICK_SECOND),
             marks=s.folders.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
             stop_after=self.world.sessions,
@@ -218,14 +217,13 @@ class Run:
                 self.view.refresh()
                 thread.join(0.25)
 
-    def _scheduled(self, event: dict[str, Any]) -> None:
-        fields = {key: value for key, value in event.items() if key not in ("event", "time")}
-        self.journal.event(event["event"], **fields)
+    def _scheduled(self, event: ScheduleEvent) -> None:
+        self.journal.event(event.name, **event.fields)
 
     def _farewell(self, trader: Any, before: Account | None) -> None:
         """What is still open, the summary, and where to read on.  A clock that was interrupted still tells the time."""
         try:
-            lines = left_behind(trader.still_open(), trader.positions.entering.values())
+            lines = left_behind(trader.still_open(), trader.positions.pending.values())
             after = self.broker.account()
             begun = "" if before is None else f", ${before.equity:,.2f} at the start of this run"
             equity = f"equity  ${after.equity:,.2f}{begun}"
