@@ -114,6 +114,5 @@ def _print_table(
         stale = " (stale)" if p.stale else ""
         table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
     standard_output().print(table)
-    print(
-        f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.prediction.MIN_CONFIDENCE:g}"
-    )
+    minimum = settings.prediction.MIN_CONFIDENCE
+    print(f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}")
