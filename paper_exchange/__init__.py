@@ -8,22 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paper_exchange.account.ledger import AccountSnapshot
     from paper_exchange.account.store import StateError
-    from paper_exchange.api.adapter import WsgiAdapter, mount
-    from paper_exchange.exchange import Books, PaperExchange
+    from paper_exchange.base.wsgi import WsgiAdapter, mount
+    from paper_exchange.exchange import PaperExchange
     from paper_exchange.market.tape import Halt
-    from paper_exchange.orders.conduct import Conduct
+    from paper_exchange.orders.behaviour import Behaviour
 
-__all__ = ["Books", "Conduct", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
+__all__ = ["AccountSnapshot", "Behaviour", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
 _HOMES = {
-    "Books": "exchange",
-    "Conduct": "orders.conduct",
+    "AccountSnapshot": "account.ledger",
+    "Behaviour": "orders.behaviour",
     "Halt": "market.tape",
     "PaperExchange": "exchange",
     "StateError": "account.store",
-    "WsgiAdapter": "api.adapter",
-    "mount": "api.adapter",
+    "WsgiAdapter": "base.wsgi",
+    "mount": "base.wsgi",
 }
 
 

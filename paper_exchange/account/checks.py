@@ -2,73 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.calendar import day_of
 from paper_exchange.base.wire import (
     FORBIDDEN,
-    MINUTE,
-    NEW_YORK,
     ApiError,
     Shares,
     against_rule,
     bad_parameter,
     number,
     size,
-    to_ns,
 )
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Order
     from paper_exchange.orders.rules import Draft
 
 MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
-GTC_DAYS, AGED_AT = 90, time(16, 15)
-HOUR = 60 * MINUTE
-AUCTION_CUTOFF = {"opg": 2 * MINUTE, "cls": 10 * MINUTE}  # before the open at 9:30, before the close at 16:00
-
-
-def lifetime(engine: Engine, time_in_force: str, extended: bool, now: int) -> tuple[int, int]:
-    """The start of the first bar that an order of this instant can trade in, and the instant at which it ends.
-
-    In its session it can trade from the minute in progress on; outside it waits for the next open.
-
-    Raises:
-        ApiError: 422 for an opening or closing auction that it is too late for.
-    """
-    calendar = engine.calendar
-    if time_in_force in AUCTION_CUTOFF:
-        return _auction(engine, time_in_force, now)
-    session = calendar.extended_after(now) if extended else calendar.closing_after(now)
-    begin, end = (session.pre_open, session.after_close) if extended else (session.open, session.close)
-    live_from = begin if now < begin else now // MINUTE * MINUTE
-    if time_in_force in ("ioc", "fok"):
-        return live_from, live_from + MINUTE
-    return live_from, end if time_in_force == "day" else _ninety_days(now)
-
-
-def _auction(engine: Engine, time_in_force: str, now: int) -> tuple[int, int]:
-    """The one minute of an auction.  Orders for today's are taken up to a cut-off, those for the next from 19:00 on."""
-    calendar = engine.calendar
-    today = calendar.on(day_of(now))
-    if today:
-        event = today.open if time_in_force == "opg" else today.close
-        if event - AUCTION_CUTOFF[time_in_force] <= now < today.pre_open + 15 * HOUR:
-            raise against_rule(f"{time_in_force} orders are not taken at this time of the day")
-    if time_in_force == "opg":
-        start = calendar.opening_after(now).open
-        return start, start + MINUTE
-    end = calendar.closing_after(now).close
-    return end - MINUTE, end
-
-
-def _ninety_days(now: int) -> int:
-    """16:15 New York time on the 90th day: aged orders are cancelled then."""
-    day = day_of(now) + timedelta(days=GTC_DAYS)
-    return to_ns(datetime.combine(day, AGED_AT, NEW_YORK))
 
 
 def intent_of(engine: Engine, draft: Draft) -> str:
@@ -91,7 +43,7 @@ def intent_of(engine: Engine, draft: Draft) -> str:
 
 def check_short(engine: Engine, draft: Draft, now: int) -> None:
     """403 if a sale that opens a short position is not allowed: by the account, the stock, or an open order."""
-    if not engine.may_short or engine.money.multiplier(now) < 2:
+    if not engine.may_short or engine.valuation.multiplier(now) < 2:
         raise _no_short(engine, draft.symbol)
     if not engine.tape.listings[draft.symbol].shortable:
         raise ApiError(403, f'asset "{draft.symbol}" cannot be sold short', FORBIDDEN)
@@ -101,7 +53,7 @@ def check_short(engine: Engine, draft: Draft, now: int) -> None:
 
 def check_other_openings(engine: Engine, draft: Draft) -> None:
     """403 if an open order would open a position of the other side in the same stock."""
-    for order in engine.book.open_in(draft.symbol):
+    for order in engine.registry.open_in(draft.symbol):
         if order.opening and order.side != draft.side:
             what = ("long buy", "short sell") if draft.side == "buy" else ("short sell", "long buy")
             raise ApiError(403, f"cannot open a {what[0]} while a {what[1]} order is open", FORBIDDEN)
@@ -140,7 +92,7 @@ def check_trading(engine: Engine) -> None:
 
 def check_client_id(engine: Engine, client_order_id: str | None) -> None:
     """422 if an order, open or not, has that client_order_id already."""
-    if client_order_id is not None and engine.book.by_client_id(client_order_id) is not None:
+    if client_order_id is not None and engine.registry.by_client_id(client_order_id) is not None:
         raise bad_parameter("client_order_id must be unique")
 
 
@@ -151,7 +103,7 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
     """
     if draft.order_class:
         return
-    for order in engine.book.open_in(draft.symbol):
+    for order in engine.registry.open_in(draft.symbol):
         if order.side == draft.side or not order.awake or order.waits_for:
             continue
         mine, theirs = draft.limit_price, order.limit_price
@@ -169,7 +121,7 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
 
 def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | None = None) -> None:
     """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
-    power = engine.money.excess(now, without=without)
+    power = engine.valuation.excess(now, without=without)
     if cost > power:
         shown = max(power, Decimal(0)) if engine.ledger.margin else power
         raise ApiError(
@@ -182,10 +134,10 @@ def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None =
     existing = size(engine.ledger.qty(symbol))
     if not existing:
         raise _no_short(engine, symbol)
-    held = engine.book.held(symbol, without=without)
+    held = engine.registry.held(symbol, without=without)
     available = existing - held
     if qty > available:
-        related = [one.id for one in engine.book.closing(symbol) if one.group != without]
+        related = [one.id for one in engine.registry.closing(symbol) if one.group != without]
         raise ApiError(
             403,
             f"insufficient qty available for order (requested: {number(qty)}, available: {number(available)})",

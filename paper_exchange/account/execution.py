@@ -6,18 +6,20 @@ import uuid
 from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.account.account import Fill, Ledger
 from paper_exchange.base.wire import MINUTE, SMALLEST_PART, Shares, shares, size
-from paper_exchange.orders.matching import NOTHING, STOPS, Bar, Entered, Match, auction, match, match_exit
+from paper_exchange.orders.matching import NOTHING, STOPS, Entered, Match, auction, match, match_exit
+from paper_exchange.orders.order import Fill
 
 if TYPE_CHECKING:
-    from paper_exchange.account.book import Book
-    from paper_exchange.account.life import Life
-    from paper_exchange.account.margin import Money
+    from paper_exchange.account.ledger import Ledger
+    from paper_exchange.account.lifecycle import Lifecycle
+    from paper_exchange.account.registry import OrderRegistry
+    from paper_exchange.account.valuation import Valuation
     from paper_exchange.base.calendar import Session
+    from paper_exchange.market.interface import Bar
     from paper_exchange.market.tape import Tape
-    from paper_exchange.orders.conduct import Conduct
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.behaviour import Behaviour
+    from paper_exchange.orders.order import Order
 
 
 class Execution:
@@ -26,24 +28,24 @@ class Execution:
     def __init__(
         self,
         tape: Tape,
-        money: Money,
+        valuation: Valuation,
         ledger: Ledger,
-        book: Book,
-        life: Life,
-        conduct: Conduct,
+        registry: OrderRegistry,
+        lifecycle: Lifecycle,
+        behaviour: Behaviour,
         account_id: str,
     ) -> None:
         self._tape = tape
-        self._money = money
+        self._valuation = valuation
         self._ledger = ledger
-        self._book = book
-        self._life = life
-        self._conduct = conduct
+        self._registry = registry
+        self._lifecycle = lifecycle
+        self._conduct = behaviour
         self._account = uuid.UUID(account_id)
 
     def match_between(self, session: Session, after: int, until: int) -> None:
         """Every open order against every bar of the session that ended in (after, until]."""
-        symbols = sorted({order.symbol for order in self._book.open.values() if order.live_from < until})
+        symbols = sorted({order.symbol for order in self._registry.open.values() if order.live_from < until})
         bars = [
             (bar.start, symbol, bar)
             for symbol in symbols
@@ -55,7 +57,7 @@ class Execution:
     def _match_bar(self, symbol: str, bar: Bar, session: Session) -> None:
         core = session.open <= bar.start < session.close
         done: set[str] = set()
-        for order in self._book.open_in(symbol):
+        for order in self._registry.open_in(symbol):
             eligible = order.is_live and bar.start >= order.live_from
             if not eligible or not (core or order.extended_hours) or order.group in done:
                 continue
@@ -72,7 +74,7 @@ class Execution:
         self._note_trigger(order, found, bar)
         if found.price is None or not self._fill(order, found.price, bar) or order.status != "filled":
             return
-        legs = [leg for leg in self._book.legs(order) if leg.is_open]
+        legs = [leg for leg in self._registry.legs(order) if leg.is_open]
         if not legs or not self._wake(legs, order, bar):
             return
         at_open = found.price == bar.open
@@ -88,23 +90,23 @@ class Execution:
         mark = order.trail.mark(order.hwm, bar, whole=bar.start >= order.submitted_at)
         if mark != order.hwm:
             order.follow(mark)
-            self._book.touch(order)
+            self._registry.touch(order)
         return Match(bar.close) if order.trail.passed(mark, bar) else NOTHING
 
     def _wake(self, legs: list[Order], entry: Order, bar: Bar) -> bool:
         """Wake the legs for what the entry opened, or what is left of it: parts may have been closed meanwhile."""
-        free = size(self._ledger.qty(entry.symbol)) - self._book.held(entry.symbol)
+        free = size(self._ledger.qty(entry.symbol)) - self._registry.held(entry.symbol)
         qty = min(entry.filled_before + entry.filled_qty, free)
         if qty < 1:
             for leg in legs:
-                self._life.finish(leg, "canceled", bar.start + MINUTE)
+                self._lifecycle.finish(leg, "canceled", bar.start + MINUTE)
             return False
-        self._life.wake(legs, qty, bar.start, entry)
+        self._lifecycle.wake(legs, qty, bar.start, entry)
         return True
 
     def _match_exits(self, one: Order, bar: Bar, entered: Entered | None = None) -> None:
         """The stop and the target of a group: at most one of them trades, and ends or lessens the other."""
-        pair = {leg.role: leg for leg in self._book.group(one) if leg.role in ("target", "stop")}
+        pair = {leg.role: leg for leg in self._registry.group(one) if leg.role in ("target", "stop")}
         live = {role: leg for role, leg in pair.items() if leg.is_live and leg.live_from <= bar.start}
         stop, target = live.get("stop"), live.get("target")
         found = match_exit(stop.terms if stop else None, target.terms if target else None, bar, entered)
@@ -117,14 +119,14 @@ class Execution:
         if order.is_open:
             for other in (leg for leg in pair.values() if leg is not order):
                 other.qty = other.filled_qty + order.remaining
-                self._book.touch(other)
+                self._registry.touch(other)
         else:
-            self._life.end_group(order, "canceled", bar.start + MINUTE)
+            self._lifecycle.end_group(order, "canceled", bar.start + MINUTE)
 
     def _note_trigger(self, order: Order, found: Match, bar: Bar) -> None:
         if found.triggered and not order.triggered:
             order.triggered, order.updated_at = True, bar.start + MINUTE
-            self._book.touch(order)
+            self._registry.touch(order)
 
     def _fill(self, order: Order, price: Decimal, bar: Bar) -> bool:
         """Book a fill; an order that the account cannot pay or deliver ends instead."""
@@ -137,8 +139,8 @@ class Execution:
         if not qty and order.remaining:
             return False
         if not self._covered(order, qty, price, at):
-            self._life.finish(order, "canceled" if order.filled_qty else "rejected", at)
-            self._life.end_group(order, "canceled", at)
+            self._lifecycle.finish(order, "canceled" if order.filled_qty else "rejected", at)
+            self._lifecycle.end_group(order, "canceled", at)
             return False
         done, left = shares(order.filled_qty + qty), shares(order.remaining - qty)
         fill = Fill(
@@ -149,11 +151,11 @@ class Execution:
         order.filled_value += qty * price
         # What is left of a stop is a market order: its price was met.
         order.triggered = order.triggered or order.type in STOPS
-        self._life.filled(order, qty, at)
+        self._lifecycle.filled(order, qty, at)
         execution = str(uuid.uuid5(self._account, f"execution:{fill.sequence}"))
         held = self._ledger.qty(order.symbol)
-        self._life.events.tell("partial_fill" if left else "fill", order, at, fill, held, execution)
-        self._life.fill_ended(order, at)
+        self._lifecycle.events.publish("partial_fill" if left else "fill", order, at, fill, held, execution)
+        self._lifecycle.fill_ended(order, at)
         return True
 
     def _covered(self, order: Order, qty: Shares, price: Decimal, at: int) -> bool:
@@ -162,7 +164,7 @@ class Execution:
         if not order.opening:
             return 0 < qty <= (-held if order.buy else held)
         other_side = held < 0 if order.buy else held > 0
-        return qty > 0 and not other_side and qty * price <= self._money.excess(at, without=order.id)
+        return qty > 0 and not other_side and qty * price <= self._valuation.excess(at, without=order.id)
 
     def _count(self, order: Order, notional: Decimal, price: Decimal) -> None:
         """The shares of an order over dollars, now that there is a price; never more than it holds back to sell."""

@@ -7,11 +7,11 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.account.account import Fill, Holding, Ledger
-from paper_exchange.base.wire import from_ns, shares
-from paper_exchange.orders.orders import Order
+from paper_exchange.account.ledger import Holding, Ledger
+from paper_exchange.base.wire import JsonObject, from_ns, shares
+from paper_exchange.orders.order import Fill, Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS fills (sequence INTEGER PRIMARY KEY, body TEXT NOT NU
 """
 
 
-class StateError(Exception):
+class StateError(ValueError):
     """A state file that cannot be used; the message names it and says what to do."""
 
 
@@ -38,7 +38,7 @@ class Saved:
     sequence: int
     processed: int
     created_at: int
-    configurations: dict[str, Any]
+    configurations: JsonObject
 
 
 class Store:
@@ -65,13 +65,14 @@ class Store:
             row = self._db.execute("SELECT version, body FROM state").fetchone()
             if row is None:
                 return None
-            if row[0] != VERSION:
-                raise StateError(f"state file {self.path}: version {row[0]}, this program writes {VERSION}; delete it")
-            return self._saved(json.loads(row[1]))
+            version = row[0]
+            if version == VERSION:
+                return self._saved(json.loads(row[1]))
         except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
             raise StateError(f"state file {self.path} is damaged ({error}); delete it to start afresh") from error
+        raise StateError(f"state file {self.path}: version {version}, this program writes {VERSION}; delete it")
 
-    def _saved(self, body: dict) -> Saved:
+    def _saved(self, body: JsonObject) -> Saved:
         ledger = Ledger(Decimal(body["start"]), Decimal(body["cash"]), Decimal(body["realised"]))
         for row in body["holdings"]:
             counts = {name: shares(row[name]) for name in ("qty", "overnight")}
@@ -81,7 +82,7 @@ class Store:
             fields = json.loads(text)
             counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
             ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
-        orders = [Order.from_text(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
+        orders = [Order.from_json(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
         configurations = body.get("configurations", {})
         return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
 
@@ -103,7 +104,7 @@ class Store:
         try:
             self._db.executemany(
                 "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
-                [(order.id, order.sequence, order.to_text()) for order in state.orders],
+                [(order.id, order.sequence, order.to_json()) for order in state.orders],
             )
             self._db.executemany(
                 "INSERT INTO fills VALUES (?, ?)",

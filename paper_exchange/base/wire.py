@@ -22,6 +22,10 @@ NOT_FOUND = 40410000  # 404
 RATE_LIMITED = 42910000  # 429
 
 
+JsonObject = dict[str, Any]
+"""A JSON object that is about to be sent, or has just been parsed."""
+
+
 Shares = int | Decimal
 """A number of shares: an int where it is whole, as `shares` makes it."""
 
@@ -46,10 +50,10 @@ def size(value: Shares) -> Shares:
 class ApiError(Exception):
     """A refusal: an HTTP status and the JSON body that goes with it."""
 
-    def __init__(self, status: int, message: str, code: int | None = None, **more: Any) -> None:
+    def __init__(self, status: int, message: str, code: int | None = None, **more: object) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = ({} if code is None else {"code": code}) | {"message": message} | more
+        self.body: JsonObject = ({} if code is None else {"code": code}) | {"message": message} | more
 
 
 def bad_parameter(message: str) -> ApiError:
@@ -57,7 +61,7 @@ def bad_parameter(message: str) -> ApiError:
     return ApiError(422, message, PARAMETERS)
 
 
-def against_rule(message: str, **more: Any) -> ApiError:
+def against_rule(message: str, **more: object) -> ApiError:
     """422 / 42210000: well formed, but against a business rule."""
     return ApiError(422, message, RULE, **more)
 
@@ -120,7 +124,7 @@ def _held(ns: int) -> int:
     return max(-MOST_NS, min(MOST_NS, ns))
 
 
-def parse_decimal(value: Any, field: str) -> Decimal | None:
+def parse_decimal(value: object, field: str) -> Decimal | None:
     """A Decimal of a JSON number or string; None for an absent one.
 
     Raises:

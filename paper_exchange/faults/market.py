@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
-from paper_exchange.faults.faults import FaultPlan, Rule
-from paper_exchange.market.market import BarColumns, Listing, Market
-from paper_exchange.orders.conduct import Conduct
+from paper_exchange.faults.plan import FaultPlan, Rule
+from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.orders.behaviour import Behaviour
 
 if TYPE_CHECKING:
     import random
@@ -63,8 +63,8 @@ class FaultyMarket:
 
 
 @dataclass(frozen=True)
-class FaultyConduct(Conduct):
-    """A conduct under which some orders get one share and then no more for a long time, as a plan has it."""
+class FaultyBehaviour(Behaviour):
+    """A behaviour under which some orders get one share and then no more for a long time, as a plan has it."""
 
     plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
     _begun: set[int] = field(default_factory=set)

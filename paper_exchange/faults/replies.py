@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from paper_exchange.api import markets
+from paper_exchange.api.clock import clock_v2, clock_v3
 from paper_exchange.base.calendar import xnys
-from paper_exchange.base.wire import Shares, number, shares, to_ns
+from paper_exchange.base.wire import JsonObject, Shares, number, shares, to_ns
 
 if TYPE_CHECKING:
-    from paper_exchange.account.account import Fill
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Fill, Order
 
 UNKNOWN_STATUS = "pending_something"
 
 
-def each_order(body: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+def each_order(body: Any, change: Callable[[JsonObject], JsonObject]) -> Any:
     """The body with every order in it, legs included, changed."""
     if isinstance(body, list):
         return [each_order(one, change) for one in body]
@@ -43,7 +42,7 @@ def with_null(body: Any) -> Any:
 def with_unknown_status(body: Any) -> Any:
     """Every order that is not over in a status that no description knows."""
 
-    def change(order: dict[str, Any]) -> dict[str, Any]:
+    def change(order: JsonObject) -> JsonObject:
         return order | {"status": UNKNOWN_STATUS} if order.get("status") in ("new", "accepted", "held") else order
 
     return each_order(body, change)
@@ -53,7 +52,7 @@ def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
     """Orders that filled after `since` (ns since the epoch) as if they had not; their legs sleep again."""
     fresh = {order.id: order for order in orders if order.filled_at is not None and order.filled_at > since}
 
-    def change(shown: dict[str, Any]) -> dict[str, Any]:
+    def change(shown: JsonObject) -> JsonObject:
         if shown["id"] not in fresh:
             return shown
         return shown | {"status": "new", "filled_qty": "0", "filled_avg_price": None, "filled_at": None}
@@ -61,7 +60,7 @@ def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
     return each_order(body, change)
 
 
-def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, Mapping[str, Any]]) -> Any:
+def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, JsonObject]) -> Any:
     """The positions as they were before the fills after `since`; `seen` holds the rows that were shown last."""
     if not isinstance(body, list):
         return body
@@ -85,7 +84,7 @@ def without_new_bars(body: Any, since: datetime) -> Any:
     bars = body["bars"]
     if isinstance(bars, list):
         return {**body, "bars": [bar for bar in bars if _began(bar) < since]}
-    kept: dict[str, Any] = {}
+    kept: JsonObject = {}
     for symbol, found in bars.items():
         if isinstance(found, Mapping):
             if _began(found) < since:
@@ -104,9 +103,9 @@ def wrong_clock(body: Any, seconds: float) -> Any:
     if not isinstance(body, Mapping):
         return body
     if isinstance(body.get("clocks"), list):
-        clocks = [markets.clock(xnys(), one["market"]["mic"], _off(one, seconds)) for one in body["clocks"]]
+        clocks = [clock_v3(xnys(), one["market"]["mic"], _off(one, seconds)) for one in body["clocks"]]
         return {**body, "clocks": clocks}
-    return xnys().clock(_off(body, seconds)) if "timestamp" in body else body
+    return clock_v2(xnys(), _off(body, seconds)) if "timestamp" in body else body
 
 
 def _off(clock: Mapping[str, Any], seconds: float) -> int:

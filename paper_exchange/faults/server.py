@@ -21,15 +21,16 @@ import orjson
 import requests
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from paper_exchange.api.adapter import WsgiAdapter
-from paper_exchange.base.wire import NEW_YORK, to_ns
+from paper_exchange.base.wire import NEW_YORK, JsonObject, to_ns
+from paper_exchange.base.wsgi import Reply, WsgiAdapter, call
 from paper_exchange.faults import replies as fault_replies
-from paper_exchange.faults.faults import BEFORE, FaultPlan, Rule
+from paper_exchange.faults.plan import BEFORE, FaultPlan, Rule
 
 if TYPE_CHECKING:
-    from paper_exchange.exchange import PaperExchange
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-StartResponse = Callable[..., Any]
+    from paper_exchange.api.app import Gateway
+
 PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>\n"
 REASONS = {
     200: "OK",
@@ -41,51 +42,19 @@ REASONS = {
 }
 
 
-class Reply:
-    """A whole reply, to be changed before it is sent."""
-
-    def __init__(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    @classmethod
-    def page(cls, status: int) -> Reply:
-        """An HTML page, as a proxy in front of the exchange sends it."""
-        title = f"{status} {REASONS[status]}"
-        content = PAGE % (title.encode(), title.encode())
-        return cls(title, [("Content-Type", "text/html")], content)
-
-    @classmethod
-    def error(cls, status: int, message: str) -> Reply:
-        """A JSON error."""
-        body = orjson.dumps({"code": status * 100_000 + 10_000, "message": message})
-        return cls(f"{status} {REASONS[status]}", [("Content-Type", "application/json")], body)
-
-    def send(self, start_response: StartResponse, length: int | None = None) -> list[bytes]:
-        """Hand it to the server; `length` is what Content-Length says, if not the truth."""
-        headers = [(name, value) for name, value in self.headers if name.lower() != "content-length"]
-        if not self.status.startswith("204"):
-            headers.append(("Content-Length", str(len(self.body) if length is None else length)))
-        start_response(self.status, headers)
-        return [self.body] if self.body else []
+def html_page(status: int) -> Reply:
+    """An HTML page, as a proxy in front of the exchange sends it."""
+    title = f"{status} {REASONS[status]}"
+    return Reply(title, [("Content-Type", "text/html")], PAGE % (title.encode(), title.encode()))
 
 
-def call(app: Any, environ: dict[str, Any]) -> Reply:
-    """The whole reply of a WSGI application."""
-    head: dict[str, Any] = {}
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
-        head["status"], head["headers"] = status, headers
-
-    parts = app(environ, start_response)
-    try:
-        body = b"".join(parts)
-    finally:
-        if hasattr(parts, "close"):
-            parts.close()
-    return Reply(head["status"], head["headers"], body)
+def json_error(status: int, message: str) -> Reply:
+    """An error body as Alpaca sends it."""
+    body = orjson.dumps({"code": status * 100_000 + 10_000, "message": message})
+    return Reply(f"{status} {REASONS[status]}", [("Content-Type", "application/json")], body)
 
 
-def request_line(environ: dict[str, Any]) -> str:
+def request_line(environ: WSGIEnvironment) -> str:
     """ "METHOD /path?query body"; the body can be read again afterwards."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
@@ -94,7 +63,7 @@ def request_line(environ: dict[str, Any]) -> str:
     return f"{environ['REQUEST_METHOD']} {path} {body.decode('utf-8', 'replace')}".rstrip()
 
 
-def reset(environ: dict[str, Any]) -> ConnectionResetError:
+def reset(environ: WSGIEnvironment) -> ConnectionResetError:
     """Reset the connection (RST, no FIN); raise what is returned, so that the server lets go of it."""
     connection: socket.socket | None = environ.get("werkzeug.socket")
     if connection is not None:
@@ -115,7 +84,7 @@ class FaultyApp:
 
     def __init__(
         self,
-        exchange: PaperExchange,
+        exchange: Gateway,
         plan: FaultPlan,
         now: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
@@ -124,9 +93,9 @@ class FaultyApp:
         self._plan = plan
         self._now = now
         self._pause = pause
-        self._seen: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, JsonObject] = {}
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         at = self._now().astimezone(NEW_YORK)
         rule = self._plan.draw(request_line(environ), at.time())
         if rule is not None and rule.fault in BEFORE:
@@ -140,22 +109,22 @@ class FaultyApp:
             return reply.send(start_response)
         return self._after(rule, environ, reply, start_response)
 
-    def _before(self, rule: Rule, environ: dict[str, Any]) -> Reply | None:
+    def _before(self, rule: Rule, environ: WSGIEnvironment) -> Reply | None:
         if rule.fault == "delay_before":
             self._pause(rule.lasting)
             return None
         if rule.fault == "reset_before":
             raise reset(environ)
         if rule.fault == "429":
-            reply = Reply.error(429, "too many requests.")
+            reply = json_error(429, "too many requests.")
             reply.headers.append(("Retry-After", "1"))
             return reply
         if rule.fault == "500":
-            return Reply.error(500, "internal server error occurred")
-        return Reply.page(int(rule.fault))
+            return json_error(500, "internal server error occurred")
+        return html_page(int(rule.fault))
 
     def _after(
-        self, rule: Rule, environ: dict[str, Any], reply: Reply, start_response: StartResponse
+        self, rule: Rule, environ: WSGIEnvironment, reply: Reply, start_response: StartResponse
     ) -> Iterable[bytes]:
         if rule.fault == "reset_after":
             raise reset(environ)
@@ -165,7 +134,7 @@ class FaultyApp:
                 raise TimeoutError("delayed by the plan of faults")
             return reply.send(start_response)
         if rule.fault in ("504", "html"):
-            return Reply.page(504 if rule.fault == "504" else 200).send(start_response)
+            return html_page(504 if rule.fault == "504" else 200).send(start_response)
         if rule.fault in ("truncated", "cut_off"):
             whole = len(reply.body)
             reply.body = reply.body[: whole // 2]
@@ -185,9 +154,9 @@ class FaultyApp:
             case "unknown_status":
                 return fault_replies.with_unknown_status(body)
             case "stale_orders":
-                return fault_replies.stale_orders(body, self._exchange.books().orders, since)
+                return fault_replies.stale_orders(body, self._exchange.snapshot().orders, since)
             case "stale_positions":
-                return fault_replies.stale_positions(body, self._exchange.books().fills, since, self._seen)
+                return fault_replies.stale_positions(body, self._exchange.snapshot().fills, since, self._seen)
             case "wrong_clock":
                 return fault_replies.wrong_clock(body, rule.lasting)
         start = datetime.combine(
@@ -211,10 +180,10 @@ class FaultyAdapter(WsgiAdapter):
 class QuietHandler(WSGIRequestHandler):
     """Says nothing of requests (a malformed one is repeated whole, keys and all) or of connections cut on purpose."""
 
-    def log(self, *_: Any) -> None:
+    def log(self, *_: object) -> None:
         """Nothing."""
 
-    def connection_dropped(self, *_: Any) -> None:
+    def connection_dropped(self, *_: object) -> None:
         """Nothing."""
 
     def handle(self) -> None:
@@ -227,7 +196,7 @@ class QuietHandler(WSGIRequestHandler):
             super().finish()
 
 
-def listen(app: Any, host: str, port: int) -> BaseWSGIServer:
+def listen(app: WSGIApplication, host: str, port: int) -> BaseWSGIServer:
     """A threaded server for a faulty application; `serve_forever` runs it.  Port 0 chooses a free one.
 
     Raises:

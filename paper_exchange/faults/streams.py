@@ -10,7 +10,7 @@ from paper_exchange.base.wire import NEW_YORK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paper_exchange.faults.faults import FaultPlan
+    from paper_exchange.faults.plan import FaultPlan
 
 Message = TypeVar("Message")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, to_ns
-from paper_exchange.market.market import BarColumns
+from paper_exchange.market.interface import BarColumns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -43,11 +43,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paper_exchange.base.session_times import MINUTE_NS, session_times
-from paper_exchange.market.generator_process import State, Tape, first_state, night
+from paper_exchange.base.calendar import session_times
+from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.generator_process import SessionPrices, State, first_state, night
 from paper_exchange.market.generator_process import session as make_session
 from paper_exchange.market.generator_stocks import draw_stocks
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.market.interface import BarColumns, Listing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,11 +146,11 @@ class GeneratedMarket:
         """Makes session i, and the state at the open of the next one, from the state at its open."""
         rng = self._stream(SESSION_STREAM, i)
         minutes = self._sessions.minutes(i)
-        tape, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
+        prices, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
         if len(self._states) == i + 1:
             self._states.append(night(rng, self._stocks, after))
-        start = self._sessions.opens[i] + MINUTE_NS * np.arange(minutes, dtype=np.int64)
-        self._kept[i] = [_bars(start, tape, column) for column in range(len(self._stocks))]
+        start = self._sessions.opens[i] + MINUTE * np.arange(minutes, dtype=np.int64)
+        self._kept[i] = [_bars(start, prices, column) for column in range(len(self._stocks))]
         while len(self._kept) > KEPT_SESSIONS:
             self._kept.popitem(last=False)
 
@@ -166,12 +167,12 @@ def _check(seed: int, stocks: int, learnability: float) -> None:
         raise ValueError(f"learnability={learnability} is outside 0.0 to 1.0; give a number between them")
 
 
-def _bars(start: NDArray[np.int64], tape: Tape, column: int) -> BarColumns:
+def _bars(start: NDArray[np.int64], session: SessionPrices, column: int) -> BarColumns:
     """The bars of one stock: the minutes in which it traded."""
-    printed = tape.printed[:, column]
-    arrays = [tape.open, tape.high, tape.low, tape.close]
+    printed = session.printed[:, column]
+    arrays = [session.open, session.high, session.low, session.close]
     prices = [array[printed, column] for array in arrays]
-    bars = BarColumns(start[printed], prices[0], prices[1], prices[2], prices[3], tape.volume[printed, column])
+    bars = BarColumns(start[printed], prices[0], prices[1], prices[2], prices[3], session.volume[printed, column])
     for values in (bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume):
         values.flags.writeable = False
     return bars

@@ -50,7 +50,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Tape:
+class SessionPrices:
     """The bars of one session, (minutes, stocks): prices on their ticks, whole volumes, and where there is a bar."""
 
     open: Floats
@@ -97,7 +97,7 @@ def night(rng: np.random.Generator, stocks: Stocks, state: State) -> State:
 
 def session(
     rng: np.random.Generator, stocks: Stocks, state: State, minutes: int, learnability: float
-) -> tuple[Tape, State]:
+) -> tuple[SessionPrices, State]:
     """One session of `minutes` from the state at its open: its tape, and the state at its close."""
     n = len(stocks)
     shape = day_shape(minutes)
@@ -119,7 +119,7 @@ def session(
     high, low = _extremes(rng, start, within, np.sqrt(1 - BETWEEN_BARS) * np.hypot(own, common))
     volume, printed = _volume(rng, stocks, state.day_volume, level, surprise)
     dither = rng.random((minutes, n))
-    tape = Tape(
+    prices = SessionPrices(
         open=on_tick(start, dither),
         high=on_tick(high, dither),
         low=on_tick(low, dither),
@@ -135,20 +135,22 @@ def session(
         market_minute_volatility=float(market_level[-1, 0]),
         day_volume=state.day_volume,
     )
-    return tape, after
+    return prices, after
 
 
 def day_shape(minutes: int) -> Floats:
     """Volatility by minute of the session: high after the open, low at midday, higher at the close; mean square 1."""
     from_open = np.arange(minutes) + 0.5
     shape = 0.75 + 1.35 * np.exp(-from_open / 25.0) + 0.50 * np.exp(-(minutes - from_open) / 35.0)
-    return shape / np.sqrt(np.mean(shape**2))
+    normalised: Floats = shape / np.sqrt(np.mean(shape**2))
+    return normalised
 
 
 def shocks(rng: np.random.Generator, size: int | tuple[int, int]) -> Floats:
     """Student's t, scaled to variance 1 (before the cut, which takes a hair) and symmetric about 0."""
     scale = np.sqrt((TAIL - 2) / TAIL)
-    return np.clip(rng.standard_t(TAIL, size) * scale, -MOST_SIGMAS, MOST_SIGMAS)
+    drawn: Floats = np.clip(rng.standard_t(TAIL, size) * scale, -MOST_SIGMAS, MOST_SIGMAS)
+    return drawn
 
 
 def planted_drift(rng: np.random.Generator, stocks: Stocks, minutes: int, learnability: float) -> Floats:

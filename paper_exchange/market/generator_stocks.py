@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.market import BarColumns, Market
+from paper_exchange.market.interface import BarColumns, Market
 from paper_exchange.market.tape import CACHED_SESSIONS, Halt, Tape
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from paper_exchange.base.session_times import MINUTE_NS, SessionTimes, session_times
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.base.calendar import SessionTimes, session_times
+from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.interface import BarColumns, Listing
 
 COLUMN_TYPES = {
     "symbol": pa.dictionary(pa.int32(), pa.string()),
@@ -45,7 +47,7 @@ EARLIEST, LATEST = date(1990, 1, 1), date(2100, 1, 1)
 # Above this a float64 no longer tells one share from the next.
 MOST_VOLUME = 2.0**53
 
-Columns = dict[str, NDArray]
+Columns = dict[str, NDArray[Any]]  # int64 starts, float64 numbers
 
 
 class MarketDataError(ValueError):
@@ -200,7 +202,8 @@ def _explain(path: Path, message: str) -> str:
 def _header(path: Path) -> list[str]:
     """The column names of a file whose values could not be converted."""
     with pa.input_stream(str(path)) as stream:
-        return stream.read(4096).split(b"\n")[0].decode("utf-8", "replace").strip().replace('"', "").split(",")
+        first: bytes = stream.read(4096).split(b"\n")[0]
+    return first.decode("utf-8", "replace").strip().replace('"', "").split(",")
 
 
 def _sessions_of(raw: dict[str, Columns]) -> SessionTimes:
@@ -231,7 +234,7 @@ def _usable_bars(columns: Columns, sessions: SessionTimes) -> tuple[BarColumns, 
     whole = (volume >= 0) & (volume < MOST_VOLUME) & (volume == np.floor(volume))
     columns = keep(columns, whole, "volume not a count of shares")
     columns = keep(columns, _in_session(columns["start"], sessions), "outside the regular session")
-    columns = keep(columns, columns["start"] % MINUTE_NS == 0, "not on a full minute")
+    columns = keep(columns, columns["start"] % MINUTE == 0, "not on a full minute")
     columns = keep(columns, _first_of_its_start(columns["start"]), "duplicate")
     columns = keep(columns, _rising(columns["start"]), "out of order")
     for values in columns.values():

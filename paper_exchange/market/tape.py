@@ -10,8 +10,7 @@ import numpy as np
 
 from paper_exchange.base.wire import MINUTE, price_of, to_ns
 from paper_exchange.market.frames import trade_counts
-from paper_exchange.market.market import BarColumns, Listing, Market
-from paper_exchange.orders.matching import Bar
+from paper_exchange.market.interface import Bar, BarColumns, Listing, Market
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from paper_exchange.market.interface import Bar
+
 if TYPE_CHECKING:
     from decimal import Decimal
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One 1-minute bar; `start` is in nanoseconds since the epoch (UTC), prices in dollars."""
-
-    start: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
 
 
 STOPS = ("stop", "trailing_stop")  # market orders once their price was met

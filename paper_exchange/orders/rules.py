@@ -11,7 +11,7 @@ from paper_exchange.orders.trailing import TICK
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from paper_exchange.market.market import Listing
+    from paper_exchange.market.interface import Listing
 
 MIN_NOTIONAL = 1  # dollars
 

@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paper_exchange.orders.matching import Bar
+    from paper_exchange.market.interface import Bar
 
 TICK, SMALL_TICK = Decimal("0.01"), Decimal("0.0001")
 

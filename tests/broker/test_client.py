@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from paper_exchange import PaperExchange, WsgiAdapter
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, ny
 from tests.execution.trading_world import (
     KEY,

@@ -28,16 +28,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange.base.wire import from_ns, to_ns
 from paper_exchange.exchange import PaperExchange
-from paper_exchange.faults.faults import FaultPlan, kind_of
-from paper_exchange.faults.market import FaultyConduct, FaultyMarket
+from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
+from paper_exchange.faults.plan import FaultPlan, kind_of
 from paper_exchange.faults.server import FaultyApp, call, listen, request_line, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from paper_exchange.market.market import Market
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.market.interface import Market
+    from paper_exchange.orders.order import Order
 
 REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
 TIME_OUT: Final = 0.4  # the trader's two time-outs, wall
@@ -171,7 +171,7 @@ class Killer:
                     "at": self.shared.now().isoformat(),
                     "phase": phase,
                     "request": request,
-                    "states": states_of(self.exchange.books().orders),
+                    "states": states_of(self.exchange.snapshot().orders),
                 }
             )
 
@@ -200,7 +200,7 @@ def states_of(orders: Iterable[Order]) -> list[str]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """What one run throws at the trader; `parts` and `latency` are the exchange's `Conduct`."""
+    """What one run throws at the trader; `parts` and `latency` are the exchange's `Behaviour`."""
 
     seed: int
     plan: FaultPlan
@@ -215,9 +215,9 @@ class Hostile:
 def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
     """The exchange on its socket, until SIGTERM; its books stay in `exchange.sqlite`, what it did in `hostile.json`."""
     faulty = FaultyMarket(market, hostile.plan)
-    conduct = FaultyConduct(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    behaviour = FaultyBehaviour(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
     books = folder / "exchange.sqlite"
-    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, conduct=conduct)
+    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour)
     if hostile.foreign:
         body = {"symbol": hostile.foreign, "qty": FOREIGN_QTY, "side": "buy", "type": "market", "time_in_force": "day"}
         exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)

@@ -11,7 +11,7 @@ from alpaca.data.historical import ScreenerClient, StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
 
 from paper_exchange import PaperExchange, mount
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.market.interface import BarColumns, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ from alpaca.trading.requests import (
 )
 
 from paper_exchange import StateError
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, World, ny
 
 if TYPE_CHECKING:

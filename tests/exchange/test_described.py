@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.transport.wsgi import WSGI_TRANSPORT
 
-from paper_exchange import Conduct
+from paper_exchange import Behaviour
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, World, ny
 
 OPENAPI = Path(__file__).parents[3] / "shared" / "openapi"
@@ -143,8 +143,8 @@ class Guide:
     """A world with something of everything in it, and a hand that steers requests to it."""
 
     def __init__(self) -> None:
-        conduct = Conduct(partial_fills=0.3, latency=1.0)
-        self.here = World(market(), ny(MONDAY, "10:00"), conduct=conduct, margin=True, fractionable=True)
+        behaviour = Behaviour(partial_fills=0.3, latency=1.0)
+        self.here = World(market(), ny(MONDAY, "10:00"), behaviour=behaviour, margin=True, fractionable=True)
         self.session = requests.Session()
         self.session.mount(ORIGIN, self.here.trading._session.get_adapter(ORIGIN))
         for body in (

@@ -20,12 +20,12 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
-from paper_exchange.account.account import Fill
-from paper_exchange.faults.faults import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
-from paper_exchange.faults.market import FaultyConduct, FaultyMarket, gapped, halted
+from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket, gapped, halted
+from paper_exchange.faults.plan import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
 from paper_exchange.faults.replies import stale_positions, with_null, with_unknown_status, without_new_bars
 from paper_exchange.faults.server import FaultyAdapter, FaultyApp, listen
 from paper_exchange.faults.streams import FaultyStream
+from paper_exchange.orders.order import Fill
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import ROOT, free_port
 
@@ -68,7 +68,7 @@ class World:
 
     @property
     def taken(self) -> list[str]:
-        return [order.client_order_id for order in self.exchange.books().orders]
+        return [order.client_order_id for order in self.exchange.snapshot().orders]
 
 
 @pytest.mark.parametrize("fault", ["reset_before", "429", "500", "502", "503"])
@@ -127,7 +127,7 @@ def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too(
     world = World(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
     assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
     world.time = ny(MONDAY, "10:32:02")
-    assert world.exchange.books().positions["AAA"].qty == 5
+    assert world.exchange.snapshot().positions["AAA"].qty == 5
     assert world.ask("GET", "/v2/positions").json() == []
     order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
     assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
@@ -143,7 +143,7 @@ def test_a_position_that_was_sold_is_still_shown() -> None:
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
     world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
     world.time = ny(MONDAY, "10:33:02")
-    assert world.exchange.books().positions == {}
+    assert world.exchange.snapshot().positions == {}
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
 
 
@@ -211,11 +211,11 @@ def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
     plan = FaultPlan(1, [Rule("stuck", until="10:40")])
     clock = [ny(MONDAY, "10:31:02")]
     market = HandMade({"AAA": {MONDAY: ROWS}})
-    exchange = PaperExchange(market, lambda: clock[0], conduct=FaultyConduct(plan=plan))
+    exchange = PaperExchange(market, lambda: clock[0], behaviour=FaultyBehaviour(plan=plan))
     exchange.app.test_client().post("/v2/orders", json=BUY, headers=KEYS)
     for instant, held in (("10:32:02", 1), ("10:39:02", 1), ("10:41:02", 5)):
         clock[0] = ny(MONDAY, instant)
-        assert exchange.books().positions["AAA"].qty == held
+        assert exchange.snapshot().positions["AAA"].qty == held
 
 
 def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
@@ -312,14 +312,14 @@ def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> 
         client.post("/v2/orders", json=BUY | exits | {"order_class": "bracket"}, headers=KEYS)
         clock[0] = ny(MONDAY, "15:40:00")
         if rule is gap:
-            assert [(fill.side, str(fill.price)) for fill in exchange.books().fills] == [
+            assert [(fill.side, str(fill.price)) for fill in exchange.snapshot().fills] == [
                 ("buy", "10.0"),
                 ("sell", "8.0"),
             ]
         else:
             client.delete("/v2/positions?cancel_orders=true", headers=KEYS)
             clock[0] = ny(MONDAY, "16:01:00")
-            assert exchange.books().positions["AAA"].qty == 5
+            assert exchange.snapshot().positions["AAA"].qty == 5
 
 
 def test_a_plan_counts_what_it_did_and_stops_at_most() -> None:

@@ -9,7 +9,7 @@ import pytest
 from alpaca.trading.enums import TimeInForce
 from alpaca.trading.requests import ClosePositionRequest, LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
 
-from paper_exchange import Conduct
+from paper_exchange import Behaviour
 from tests.exchange.test_orders import FLAT, limit, market, refusal, stop, world
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ def test_a_part_of_a_share_is_bought_held_and_sold() -> None:
     assert here.trading.get_order_by_id(order.id).filled_qty == "0.123456789"
     position = here.trading.get_open_position("AAA")
     assert (position.qty, position.qty_available, position.avg_entry_price) == ("0.123456789", "0.123456789", "10")
-    assert here.exchange.books().cash == D(100000) - D("1.23456789")
+    assert here.exchange.snapshot().cash == D(100000) - D("1.23456789")
     here.trading.submit_order(market("sell", 0.1))
     assert here.trading.get_open_position("AAA").qty_available == "0.023456789"
     too_much = refusal(here.trading.submit_order, market("sell", 0.03))
     assert (too_much[0], too_much[1]["available"]) == (403, "0.023456789")
     here.at("10:33")
-    books = here.exchange.books()
+    books = here.exchange.snapshot()
     assert (books.positions["AAA"].qty, books.realised) == (D("0.023456789"), D("-0.1"))
     here.trading.close_position("AAA")
     here.at("10:34")
-    books = here.exchange.books()
+    books = here.exchange.snapshot()
     assert books.positions == {} and books.start + books.realised == books.cash
 
 
@@ -66,7 +66,7 @@ def test_what_does_not_divide_stays_in_the_account() -> None:
     here = parts(("10:31", 7.0, 7.0, 7.0, 7.0))
     here.trading.submit_order(dollars(10))
     here.at("10:32")
-    books = here.exchange.books()
+    books = here.exchange.snapshot()
     assert books.positions["AAA"].qty == D("1.428571428")
     assert books.cash == D(100000) - D("1.428571428") * 7 > D(99990)
 
@@ -88,7 +88,7 @@ def test_dollars_sold_are_never_more_than_is_held_back() -> None:
     assert here.trading.get_open_position("AAA").qty_available == "0"
     here.at("10:33")
     assert here.trading.get_order_by_id(order.id).filled_qty == "1.5"
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert refusal(here.trading.submit_order, dollars(15, "sell"))[0] == 403
 
 
@@ -101,7 +101,7 @@ def test_a_percentage_of_a_position_may_be_a_part_of_a_share() -> None:
 
 
 def test_a_fractional_order_fills_at_once_where_others_fill_in_parts() -> None:
-    here = parts(conduct=Conduct(partial_fills=1.0))
+    here = parts(behaviour=Behaviour(partial_fills=1.0))
     part, amount = here.trading.submit_order(market(qty=7.5)), here.trading.submit_order(dollars(70))
     here.at("10:32")
     assert [here.trading.get_order_by_id(one.id).filled_qty for one in (part, amount)] == ["7.5", "7"]
@@ -115,7 +115,7 @@ def test_what_is_left_of_a_position_keeps_its_average_price() -> None:
     here.trading.submit_order(market("sell", 0.00001))
     here.at("10:33")
     assert here.trading.get_open_position("AAA").avg_entry_price == "7.77"
-    assert here.exchange.books().realised == D("0.0000223")
+    assert here.exchange.snapshot().realised == D("0.0000223")
 
 
 def test_the_parts_survive_a_restart(tmp_path: Path) -> None:

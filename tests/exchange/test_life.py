@@ -17,11 +17,11 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange import Conduct, Halt
+from paper_exchange import Behaviour, Halt
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, World, ny
 
 if TYPE_CHECKING:
-    from paper_exchange.account.events import TradeEvent
+    from paper_exchange.orders.events import TradeEvent
 
 FLAT = (10.0, 10.0, 10.0, 10.0)
 
@@ -79,7 +79,7 @@ def events_of(here: World) -> list[TradeEvent]:
 
 # -- partial fills -----------------------------------------------------------------------------------------------------
 
-ALWAYS = Conduct(partial_fills=1.0)
+ALWAYS = Behaviour(partial_fills=1.0)
 
 
 def until_filled(here: World, order_id: Any) -> list[tuple[str, str]]:
@@ -94,7 +94,7 @@ def until_filled(here: World, order_id: Any) -> list[tuple[str, str]]:
 
 
 def test_an_order_fills_in_parts_and_its_legs_sleep_until_the_whole_is_filled() -> None:
-    here = world(conduct=ALWAYS)
+    here = world(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("10:32")
     part = shown(here, sent.id)
@@ -111,7 +111,7 @@ def test_an_order_fills_in_parts_and_its_legs_sleep_until_the_whole_is_filled() 
 
 def test_parts_are_the_same_in_every_run_and_differ_with_the_seed() -> None:
     def run(seed: int) -> list:
-        here = world(conduct=Conduct(partial_fills=0.5, seed=seed))
+        here = world(behaviour=Behaviour(partial_fills=0.5, seed=seed))
         sent = here.trading.submit_order(market(qty=50))
         return until_filled(here, sent.id)
 
@@ -121,7 +121,7 @@ def test_parts_are_the_same_in_every_run_and_differ_with_the_seed() -> None:
 
 def test_a_part_of_one_exit_lessens_the_other_and_nothing_is_sold_twice() -> None:
     rows = [*minutes(30), ("11:00", 10.0, 10.5, 10.0, 10.2), *minutes(20, "11:01")]
-    here = world(rows, conduct=ALWAYS)
+    here = world(rows, behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("11:01")
     target, loss = shown(here, sent.id).legs
@@ -133,7 +133,7 @@ def test_a_part_of_one_exit_lessens_the_other_and_nothing_is_sold_twice() -> Non
 
 def test_what_is_left_of_a_stop_goes_on_at_market() -> None:
     rows = [*minutes(30), ("11:00", 10.0, 10.0, 9.7, 9.9), *minutes(20, "11:01")]
-    here = world(rows, conduct=ALWAYS)
+    here = world(rows, behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("11:01")
     assert shown(here, sent.id).legs[1].status == "partially_filled"
@@ -144,7 +144,7 @@ def test_what_is_left_of_a_stop_goes_on_at_market() -> None:
 
 
 def test_a_partly_filled_entry_that_ends_leaves_naked_shares() -> None:
-    here = world(conduct=ALWAYS)
+    here = world(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=50))
     here.at("10:32")
     here.trading.cancel_order_by_id(sent.id)
@@ -154,7 +154,7 @@ def test_a_partly_filled_entry_that_ends_leaves_naked_shares() -> None:
 
 
 def test_legs_wake_for_no_more_than_is_left() -> None:
-    here = world(conduct=ALWAYS)
+    here = world(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("10:32")
     bought = int(shown(here, sent.id).filled_qty)
@@ -166,7 +166,7 @@ def test_legs_wake_for_no_more_than_is_left() -> None:
 
 
 def test_replacing_a_partly_filled_order_asks_for_the_rest() -> None:
-    here = world([("10:31", *FLAT), ("10:32", 11.0, 11.0, 11.0, 11.0)], conduct=ALWAYS)
+    here = world([("10:31", *FLAT), ("10:32", 11.0, 11.0, 11.0, 11.0)], behaviour=ALWAYS)
     sent = here.trading.submit_order(limit(10.0, qty=50))
     here.at("10:32:30")
     filled = int(here.trading.get_order_by_id(sent.id).filled_qty)
@@ -177,7 +177,7 @@ def test_replacing_a_partly_filled_order_asks_for_the_rest() -> None:
 
 
 def test_parts_are_activities() -> None:
-    here = world(conduct=ALWAYS)
+    here = world(behaviour=ALWAYS)
     sent = here.trading.submit_order(market(qty=9))
     until_filled(here, sent.id)
     rows = here.raw.get("/account/activities/FILL", {"direction": "asc"})
@@ -189,23 +189,23 @@ def test_parts_are_activities() -> None:
 
 # -- pending -----------------------------------------------------------------------------------------------------------
 
-SLOW = Conduct(latency=3)
+SLOW = Behaviour(latency=3)
 
 
 def test_an_order_is_pending_until_the_exchange_has_it() -> None:
-    here = world(conduct=SLOW)
+    here = world(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     assert sent.status == "pending_new"
     here.later(3)
     assert here.trading.get_order_by_id(sent.id).status == "new"
-    night = world(at="17:00", conduct=SLOW)
+    night = world(at="17:00", behaviour=SLOW)
     sent = night.trading.submit_order(limit(9.0))
     night.later(3)
     assert night.trading.get_order_by_id(sent.id).status == "accepted"
 
 
 def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
-    here = world(conduct=SLOW)
+    here = world(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     other = here.trading.submit_order(limit(10.0))
     here.at("10:31:58")
@@ -219,7 +219,7 @@ def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
 
 
 def test_a_replacement_comes_in_force_later_or_too_late() -> None:
-    here = world(conduct=SLOW)
+    here = world(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     other = here.trading.submit_order(limit(10.0))
     assert refusal(here.trading.replace_order_by_id, sent.id, ReplaceOrderRequest(limit_price=9.1))[0] == 422
@@ -238,7 +238,7 @@ def test_a_replacement_comes_in_force_later_or_too_late() -> None:
 
 
 def test_a_leg_moved_while_it_sleeps_wakes_with_its_group() -> None:
-    here = world(conduct=SLOW)
+    here = world(behaviour=SLOW)
     sent = here.trading.submit_order(bracket())
     here.at("10:31:58")
     new = here.trading.replace_order_by_id(sent.legs[1].id, ReplaceOrderRequest(stop_price=9.7))
@@ -254,7 +254,7 @@ def test_a_leg_moved_while_it_sleeps_wakes_with_its_group() -> None:
 def test_immediate_orders_trade_in_their_minute_or_never(tif: str, ends: set[str]) -> None:
     seen = set()
     for seed in range(12):
-        here = world(conduct=Conduct(partial_fills=0.5, seed=seed))
+        here = world(behaviour=Behaviour(partial_fills=0.5, seed=seed))
         sent = here.trading.submit_order(market(qty=50, tif=tif))
         here.at("10:32")
         after = here.trading.get_order_by_id(sent.id)
@@ -389,7 +389,7 @@ def test_trading_that_its_user_has_suspended() -> None:
 @pytest.mark.parametrize("bad", [{"partial_fills": 1.1}, {"partial_fills": -0.1}, {"latency": -1}, {"latency": 61}])
 def test_conduct_out_of_range_is_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        Conduct(**bad)
+        Behaviour(**bad)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -416,7 +416,7 @@ def test_events_tell_the_life_of_a_bracket() -> None:
 
 
 def test_events_of_parts_replacements_and_refusals() -> None:
-    here = world(conduct=Conduct(partial_fills=1.0, latency=3))
+    here = world(behaviour=Behaviour(partial_fills=1.0, latency=3))
     found = events_of(here)
     sent = here.trading.submit_order(limit(9.0))
     here.later(3)

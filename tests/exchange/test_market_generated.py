@@ -27,7 +27,7 @@ from paper_exchange.market.generator_process import on_tick
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from paper_exchange.market.market import BarColumns
+    from paper_exchange.market.interface import BarColumns
 
 MINUTE = 60_000_000_000
 CALENDAR = exchange_calendars.get_calendar("XNYS", start="2025-01-01", end="2026-12-31")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from paper_exchange.market.recorded import HEADER, MarketDataError, RecordedMarket
 
 US_2018 = Path(__file__).parents[3] / "shared" / "bars" / "us-2018"

@@ -21,7 +21,7 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, NEW_YORK, TUESDAY, HandMade, World, ny
 
 FLAT = (10.0, 10.0, 10.0, 10.0)
@@ -147,7 +147,7 @@ def test_realised_profit_goes_to_cash() -> None:
     here.at("10:32")
     assert here.trading.get_all_positions() == []
     assert here.trading.get_account().cash == "100002.5"
-    assert here.exchange.books().realised == D("2.5")
+    assert here.exchange.snapshot().realised == D("2.5")
 
 
 # -- brackets ----------------------------------------------------------------------------------------------------------

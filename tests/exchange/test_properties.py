@@ -11,17 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paper_exchange import Conduct
+from paper_exchange import Behaviour
 from paper_exchange.base.wire import Shares, size
 from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
 
 if TYPE_CHECKING:
-    from paper_exchange.exchange import Books
+    from paper_exchange.exchange import AccountSnapshot
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
 LASTING = ["day"] * 6 + ["gtc", "gtc", "ioc", "fok", "opg", "cls"]
-CONDUCTS = [Conduct(), Conduct(partial_fills=0.4), Conduct(latency=2.5), Conduct(partial_fills=0.6, latency=20, seed=3)]
+BEHAVIOURS = [
+    Behaviour(),
+    Behaviour(partial_fills=0.4),
+    Behaviour(latency=2.5),
+    Behaviour(partial_fills=0.6, latency=20, seed=3),
+]
 KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
 
 CASH: dict[str, Any] = {}
@@ -158,7 +163,7 @@ class Actor:
         return body
 
 
-def check(books: Books, market: HandMade, short: bool = False) -> None:
+def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None:
     """Everything that must hold between two requests."""
     cost = sum((one.cost for one in books.positions.values()), D(0))
     assert books.start + books.realised == books.cash + cost
@@ -201,7 +206,7 @@ def check(books: Books, market: HandMade, short: bool = False) -> None:
 
 def check_replies(here: World) -> None:
     """What clients are told adds up: equity = start + realised + unrealised, to the cent."""
-    books = here.exchange.books()
+    books = here.exchange.snapshot()
     account, positions = here.raw.get_account(), here.raw.get_all_positions()
     unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
     assert abs(D(account["equity"]) - (books.start + books.realised + unrealised)) <= D("0.01")
@@ -220,7 +225,7 @@ def check_replies(here: World) -> None:
         assert D(account["buying_power"]) <= max(power, D(0)) + D("0.03")
 
 
-def check_statuses(books: Books) -> None:
+def check_statuses(books: AccountSnapshot) -> None:
     """A status says what the shares say."""
     for order in books.orders:
         assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
@@ -231,7 +236,7 @@ def check_statuses(books: Books) -> None:
         assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
 
 
-def check_trails(books: Books) -> None:
+def check_trails(books: AccountSnapshot) -> None:
     """A trailing stop lies at its distance from its mark, on the side of it from which it is met."""
     for order in books.orders:
         assert (order.type == "trailing_stop") == (order.hwm is not None)
@@ -240,7 +245,7 @@ def check_trails(books: Books) -> None:
             assert (order.stop_price > order.hwm) == order.buy or order.stop_price == order.hwm
 
 
-def check_holds(books: Books) -> None:
+def check_holds(books: AccountSnapshot) -> None:
     """Open orders that close never hold back more than is there; a stop and a target on the same shares count once."""
     most: dict[tuple[str, str], Shares] = defaultdict(int)
     groups = {order.id: order.group for order in books.orders}
@@ -261,48 +266,48 @@ def check_price(fill: Any, market: HandMade) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), conduct=st.sampled_from(CONDUCTS))
-def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
+def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour)
     actor = Actor(here)
     for count, step in enumerate(plan):
         actor.do(*step)
-        check(here.exchange.books(), market)
+        check(here.exchange.snapshot(), market)
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")
-    check(here.exchange.books(), market)
+    check(here.exchange.snapshot(), market)
     check_replies(here)
 
 
 @settings(max_examples=150, deadline=None)
-@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), conduct=st.sampled_from(CONDUCTS))
-def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
+def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     """Short sales, parts of shares, dollars, trailing stops: the same rules."""
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct, margin=True, fractionable=True)
+    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour, margin=True, fractionable=True)
     actor = Actor(here, short=True)
     for count, step in enumerate(plan):
         actor.do(*step)
-        check(here.exchange.books(), market, short=True)
+        check(here.exchange.snapshot(), market, short=True)
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")
-    check(here.exchange.books(), market, short=True)
+    check(here.exchange.snapshot(), market, short=True)
     check_replies(here)
 
 
 @settings(max_examples=25, deadline=None)
-@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS), account=st.sampled_from([CASH, MARGIN]))
+@given(bars=seeds, plan=plans, behaviour=st.sampled_from(BEHAVIOURS), account=st.sampled_from([CASH, MARGIN]))
 def test_how_often_the_exchange_is_asked_changes_nothing(
-    bars: int, plan: list, conduct: Conduct, account: dict[str, Any]
+    bars: int, plan: list, behaviour: Behaviour, account: dict[str, Any]
 ) -> None:
     """Time lived through in one leap or in small steps: the same fills, the same orders."""
     market = bars_of(bars)
 
     def run(small_steps: bool) -> tuple:
-        here = World(market, ny(MONDAY, "15:30"), conduct=conduct, **account)
+        here = World(market, ny(MONDAY, "15:30"), behaviour=behaviour, **account)
         actor = Actor(here, short=bool(account))
         for name, seed in plan:
             before = here.time
@@ -314,7 +319,7 @@ def test_how_often_the_exchange_is_asked_changes_nothing(
                 here.exchange.advance()
             here.time = after
         here.time = ny(TUESDAY, "10:30")
-        books = here.exchange.books()
+        books = here.exchange.snapshot()
         return books.fills, books.cash, [(one.id, one.status, one.updated_at) for one in books.orders]
 
     assert run(small_steps=True) == run(small_steps=False)
@@ -329,6 +334,6 @@ def test_the_checks_above_see_a_fault() -> None:
     )
     here.later(60)
     other = HandMade({"AAA": {MONDAY: [("15:30", 11.0, 11.0, 11.0, 11.0)], TUESDAY: []}})
-    check(here.exchange.books(), market)
+    check(here.exchange.snapshot(), market)
     with pytest.raises(AssertionError, match="did not show"):
-        check(here.exchange.books(), other)
+        check(here.exchange.snapshot(), other)

@@ -15,8 +15,9 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange.account.account import Fill, Ledger
-from paper_exchange.market.market import Listing
+from paper_exchange.account.ledger import Ledger
+from paper_exchange.market.interface import Listing
+from paper_exchange.orders.order import Fill
 from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
 from tests.exchange.test_orders import FLAT, bracket, limit, market, nested, refusal, stop, world
 
@@ -56,11 +57,11 @@ def test_it_earns_when_the_price_falls_and_is_covered_by_a_buy() -> None:
     cover = here.trading.submit_order(market("buy", 60))
     assert cover.position_intent == "buy_to_close"
     here.at("10:34")
-    books = here.exchange.books()
+    books = here.exchange.snapshot()
     assert (books.positions["AAA"].qty, books.positions["AAA"].cost, books.realised) == (-40, D(-400), D(60))
     here.trading.close_position("AAA")
     here.at("10:35")
-    assert here.exchange.books().positions["AAA"].qty == -40  # no bar to trade in
+    assert here.exchange.snapshot().positions["AAA"].qty == -40  # no bar to trade in
     assert [order.side for order in here.trading.get_orders()] == ["buy"]
 
 
@@ -69,7 +70,7 @@ def test_closing_all_buys_back() -> None:
     here.at("10:32:02")
     assert here.raw.close_all_positions(True)[0]["body"]["side"] == "buy"
     here.at("10:33")
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert here.trading.get_account().cash == "100000"
 
 
@@ -85,7 +86,7 @@ def test_it_loses_when_the_price_rises_and_buying_power_never_falls_below_nothin
     account = here.trading.get_account()
     assert (account.equity, account.buying_power, account.multiplier) == ("-1000", "0", "1")
     assert account.shorting_enabled is False
-    assert here.exchange.books().buying_power == 0
+    assert here.exchange.snapshot().buying_power == 0
     assert refusal(here.trading.submit_order, market("sell", 1))[0] == 403
     assert here.trading.submit_order(market("buy", 150)).position_intent == "buy_to_close"  # covering is always allowed
 
@@ -110,7 +111,7 @@ def test_what_the_price_at_the_fill_makes_too_dear_is_rejected() -> None:
     order = here.trading.submit_order(market("sell", 19000))
     here.at("10:32")
     assert here.trading.get_order_by_id(order.id).status == "rejected"
-    assert here.exchange.books().cash == D(100000)
+    assert here.exchange.snapshot().cash == D(100000)
 
 
 def test_shares_are_bought_on_margin_too() -> None:
@@ -128,7 +129,7 @@ def test_the_stop_of_a_short_position_lies_above_it() -> None:
     assert refusal(here.trading.submit_order, limit(9.0, "buy", 1))[1]["related_orders"] == [str(order.id)]
     here.at("10:33")
     assert here.trading.get_order_by_id(order.id).filled_avg_price == "10.5"
-    assert here.exchange.books().realised == D(-50)
+    assert here.exchange.snapshot().realised == D(-50)
 
 
 def test_a_bracket_of_a_short_sale_is_the_other_way_round() -> None:
@@ -148,7 +149,7 @@ def test_a_bracket_of_a_short_sale_is_the_other_way_round() -> None:
     here.at("10:33")
     assert here.trading.get_order_by_id(legs["limit"].id).filled_avg_price == "9.6"
     assert here.trading.get_order_by_id(legs["stop"].id).status == "canceled"
-    assert here.exchange.books().realised == D(2)
+    assert here.exchange.snapshot().realised == D(2)
 
 
 @pytest.mark.parametrize(("close", "reason"), [(9.65, "not proven"), (9.55, "proven by the close")])
@@ -175,7 +176,7 @@ def test_an_oco_closes_a_short_position() -> None:
     )
     order = here.trading.submit_order(request)
     here.at("10:33")
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert here.trading.get_order_by_id(order.id).status == "canceled"
 
 
@@ -186,7 +187,7 @@ def test_an_order_never_turns_a_position_round() -> None:
     here.trading.submit_order(market("buy", 100))
     here.at("10:32")
     here.trading.submit_order(limit(10.0, qty=5))
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
 
 
 def test_a_long_and_a_short_order_to_open_exclude_each_other() -> None:

@@ -159,7 +159,7 @@ def test_events_come_twice_and_out_of_order_over_the_socket(folder: Path) -> Non
         assert seen[0].execution_id == seen[1].execution_id
         server.process.send_signal(signal.SIGTERM)
         said = server.process.communicate(timeout=PATIENCE)[0]
-        assert "0 of 1 requests went wrong, and 2 messages of the streams" in said
+        assert "0 of 1 requests went wrong, and 2 stream messages" in said
 
 
 @pytest.mark.parametrize(

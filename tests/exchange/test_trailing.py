@@ -36,7 +36,7 @@ def test_the_stop_follows_the_high_and_never_goes_back() -> None:
     here.at("10:35")
     got = here.trading.get_order_by_id(order.id)
     assert (got.status, got.filled_avg_price, got.filled_qty) == ("filled", "10.3", "5")
-    assert here.exchange.books().realised == D("1.5")
+    assert here.exchange.snapshot().realised == D("1.5")
 
 
 def test_a_percentage_trails_the_mark_on_the_price_grid() -> None:

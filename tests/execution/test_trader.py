@@ -107,7 +107,7 @@ def test_the_exits_in_their_order(tmp_path: Path, bar: Row, reason: str, price: 
 def test_a_level_that_no_leg_guards_is_guarded_by_the_minute(tmp_path: Path) -> None:
     here = world(tmp_path, *[(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 45)])
     here.tick("10:31", "10:32")
-    target = next(order for order in here.exchange.books().orders if order.is_open and order.type == "limit")
+    target = next(order for order in here.exchange.snapshot().orders if order.is_open and order.type == "limit")
     here.broker.move(target.id, limit=D("11"))  # somebody moved it away
     here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
     here.minutes("10:33", "10:43")
@@ -123,7 +123,7 @@ def test_at_the_end_of_the_day_nothing_is_bought_and_what_is_in_flight_is_withdr
     here.minutes("15:54", "15:59")
     here.close_day()
     assert here.held("AAA") == here.held("BBB") == 0
-    assert [order.symbol for order in here.exchange.books().orders if order.side == "buy"] == ["AAA", "BBB"]
+    assert [order.symbol for order in here.exchange.snapshot().orders if order.side == "buy"] == ["AAA", "BBB"]
     assert here.trader.positions.entering == {} and here.open_orders() == []
     assert [event["symbol"] for event in here.events("entry_not_filled")] == ["AAA"]
     assert here.trade("BBB").exit_reason == "END_OF_DAY"

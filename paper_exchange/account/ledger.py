@@ -13,29 +13,12 @@ from typing import TYPE_CHECKING
 from paper_exchange.base.wire import Shares, shares, size
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
+
+    from paper_exchange.orders.order import Fill, Order
 
 COST_PLACES = Decimal("0.0001")
 FINE_PLACES = Decimal("0.000000000001")  # where parts of shares are held
-
-
-@dataclass(frozen=True)
-class Fill:
-    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch.
-
-    `cumulative` and `leaves` are the order's filled and unfilled shares after it.
-    """
-
-    sequence: int
-    order_id: str
-    symbol: str
-    side: str
-    qty: Shares
-    price: Decimal
-    at: int
-    bar: int
-    cumulative: Shares = 0
-    leaves: Shares = 0
 
 
 @dataclass
@@ -126,3 +109,22 @@ class Ledger:
             if day < today:
                 return self.equity_at_close[day]
         return self.start
+
+
+@dataclass(frozen=True)
+class AccountSnapshot:
+    """A copy of an account's state, to check a client's view against.
+
+    `at` (UTC) is the instant up to which the exchange has processed.  Money is in dollars, and
+    `start + realised == cash + sum of the holdings' costs` holds exactly.
+    """
+
+    at: datetime
+    start: Decimal
+    cash: Decimal
+    realised: Decimal
+    equity: Decimal
+    buying_power: Decimal
+    positions: dict[str, Holding]
+    fills: tuple[Fill, ...]
+    orders: tuple[Order, ...]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from paper_exchange.base.wire import size
 
 if TYPE_CHECKING:
-    from paper_exchange.account.account import Holding, Ledger
-    from paper_exchange.account.book import Book
+    from paper_exchange.account.ledger import Holding, Ledger
+    from paper_exchange.account.registry import OrderRegistry
     from paper_exchange.market.tape import Tape
 
 MINIMUM_EQUITY = Decimal(2000)
@@ -22,13 +22,13 @@ LOW_LONG, LOW_SHORT = Decimal("2.5"), Decimal(5)  # prices under which the maint
 MAINTENANCE = Decimal("0.3")
 
 
-class Money:
+class Valuation:
     """One account's money at an instant (ns since the epoch)."""
 
-    def __init__(self, tape: Tape, ledger: Ledger, book: Book) -> None:
+    def __init__(self, tape: Tape, ledger: Ledger, registry: OrderRegistry) -> None:
         self._tape = tape
         self._ledger = ledger
-        self._book = book
+        self._registry = registry
 
     def price(self, symbol: str, instant: int) -> Decimal:
         """A held share's price: the newest close that is over; what it cost where there is none."""
@@ -56,7 +56,7 @@ class Money:
 
         It is negative where prices have gone against a margin account.
         """
-        reserved = self._book.reserved(without=without)
+        reserved = self._registry.reserved(without=without)
         if not self._ledger.margin:
             return self._ledger.cash - reserved
         long, short = self.values(instant)

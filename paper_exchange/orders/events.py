@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, number, rfc3339
-from paper_exchange.orders.orders import Order, to_wire
+from paper_exchange.base.wire import JsonObject, Shares, number, rfc3339
+from paper_exchange.orders.order import Fill, Order, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from paper_exchange.account.account import Fill
 
 
 @dataclass(frozen=True)
@@ -20,14 +18,14 @@ class TradeEvent:
 
     event: str
     at: int
-    order: dict[str, Any]
+    order: JsonObject
     fill: Fill | None = None
     execution_id: str | None = None
     position_qty: Shares = 0
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> JsonObject:
         """The `data` of a trade_updates message."""
-        body: dict[str, Any] = {"event": self.event, "timestamp": rfc3339(self.at), "order": self.order}
+        body: JsonObject = {"event": self.event, "timestamp": rfc3339(self.at), "order": self.order}
         if self.execution_id:
             body["execution_id"] = self.execution_id
         if self.fill:
@@ -50,7 +48,7 @@ class Events:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def tell(
+    def publish(
         self,
         event: str,
         order: Order,

@@ -19,7 +19,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from paper_exchange.base.wire import JsonObject
 
 BEFORE: Final[dict[str, str]] = {
     "delay_before": "held for `seconds` before it is taken: an order arrives after its sender gave up",
@@ -195,14 +198,14 @@ class FaultPlan:
         """Faults of the streams' messages so far."""
         return sum(count for (_, line), count in self.counts.items() if line.startswith("EVENT"))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As `from_json` takes it."""
         defaults = {field.name: field.default for field in fields(Rule)}
         rules = [{k: v for k, v in asdict(rule).items() if k == "fault" or v != defaults[k]} for rule in self.rules]
         return {"seed": self.seed, "rules": rules}
 
     @classmethod
-    def from_json(cls, record: Any) -> FaultPlan:
+    def from_json(cls, record: object) -> FaultPlan:
         """The plan of a JSON document.
 
         Raises:

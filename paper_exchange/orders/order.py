@@ -6,9 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, number, rfc3339, shares
+from paper_exchange.base.wire import JsonObject, Shares, number, rfc3339, shares
 from paper_exchange.orders.matching import Terms
 from paper_exchange.orders.trailing import Trail
 
@@ -21,6 +21,25 @@ OPEN_STATUSES = frozenset(
 WORKING = frozenset({"new", "held", "partially_filled", "pending_cancel", "pending_replace"})
 MONEY = ("limit_price", "stop_price", "reserve", "filled_value", "notional", "trail_price", "trail_percent", "hwm")
 FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch.
+
+    `cumulative` and `leaves` are the order's filled and unfilled shares after it.
+    """
+
+    sequence: int
+    order_id: str
+    symbol: str
+    side: str
+    qty: Shares
+    price: Decimal
+    at: int
+    bar: int
+    cumulative: Shares = 0
+    leaves: Shares = 0
 
 
 @dataclass
@@ -107,7 +126,7 @@ class Order:
         return self.position_intent.endswith("open")
 
     @property
-    def kept_back(self) -> Decimal:
+    def reserved_amount(self) -> Decimal:
         """Dollars of buying power that an open order that opens keeps back."""
         return self.remaining * self.reserve if self.notional is None else self.notional
 
@@ -143,13 +162,13 @@ class Order:
         self.pending_until = None
         setattr(self, FINISHED_AT.get(status, "replaced_at"), at)
 
-    def to_text(self) -> str:
+    def to_json(self) -> str:
         """Itself as one line of JSON, for the store."""
         return json.dumps(dataclasses.asdict(self), default=str)
 
     @classmethod
-    def from_text(cls, text: str) -> Order:
-        """The order that `to_text` wrote."""
+    def from_json(cls, text: str) -> Order:
+        """The order that `to_json` wrote."""
         fields = json.loads(text)
         for name in MONEY:
             fields[name] = None if fields.get(name) is None else Decimal(fields[name])
@@ -158,7 +177,7 @@ class Order:
         return cls(**fields)
 
 
-def to_wire(order: Order, legs: Iterable[Order] | None = None) -> dict[str, Any]:
+def to_wire(order: Order, legs: Iterable[Order] | None = None) -> JsonObject:
     """The order as `/v2/orders` shows it; `legs` None where they are not asked for."""
     average = order.filled_value / order.filled_qty if order.filled_qty else None
     return {

@@ -5,23 +5,25 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paper_exchange.base.calendar import Session
-from paper_exchange.base.wire import MINUTE, ApiError, rfc3339
+from paper_exchange.base.wire import MINUTE, ApiError, JsonObject, rfc3339
 from paper_exchange.market.frames import MINUTE_FRAME, Frame, gather, joined, trade_counts
 from paper_exchange.market.tape import DayBar, Tape
 
 if TYPE_CHECKING:
-    from paper_exchange.market.market import BarColumns
+    from numpy.typing import NDArray
 
-Row = tuple[int, dict[str, Any]]  # where it stands in time (ns since the epoch), and its JSON object
+    from paper_exchange.market.interface import BarColumns
+
+Row = tuple[int, JsonObject]  # where it stands in time (ns since the epoch), and its JSON object
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PageRequest:
     """A request for rows with times in [start, end] that are known by `now` (all ns since the epoch).
 
     `resume` is where the last page ended: a symbol, and the time of its last row (-1: before its first).
@@ -37,7 +39,7 @@ class Wanted:
     frame: Frame = MINUTE_FRAME
 
 
-Maker = Callable[[Tape, str, Session, Wanted], list[Row]]
+Maker = Callable[[Tape, str, Session, PageRequest], list[Row]]
 """Makes the wanted rows of one symbol in one session, oldest first."""
 
 
@@ -56,9 +58,9 @@ def place_of(token: str | None) -> tuple[str, int] | None:
         raise ApiError(400, "invalid page_token") from None
 
 
-def page(tape: Tape, wanted: Wanted, make: Maker | None = None) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
+def page(tape: Tape, wanted: PageRequest, make: Maker | None = None) -> tuple[dict[str, list[JsonObject]], str | None]:
     """One page of rows by symbol, and the token of the next one (None after the last); of bars where `make` is None."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[JsonObject]] = {}
     room = wanted.limit
     for symbol in wanted.symbols:
         if symbol not in tape.listings or (wanted.resume and symbol < wanted.resume[0]):
@@ -78,7 +80,7 @@ def page(tape: Tape, wanted: Wanted, make: Maker | None = None) -> tuple[dict[st
     return found, None
 
 
-def _rows(tape: Tape, symbol: str, wanted: Wanted, most: int, make: Maker | None) -> list[Row]:
+def _rows(tape: Tape, symbol: str, wanted: PageRequest, most: int, make: Maker | None) -> list[Row]:
     """At most `most` rows of one symbol, after the place where the last page ended."""
     if wanted.resume and wanted.resume[0] == symbol and wanted.resume[1] >= 0:
         last = wanted.resume[1]
@@ -91,7 +93,7 @@ def _rows(tape: Tape, symbol: str, wanted: Wanted, most: int, make: Maker | None
     return rows[:most]
 
 
-def _parts(tape: Tape, symbol: str, wanted: Wanted, make: Maker | None) -> Iterable[list[Row]]:
+def _parts(tape: Tape, symbol: str, wanted: PageRequest, make: Maker | None) -> Iterable[list[Row]]:
     """The rows session by session (of bars longer than a day: frame by frame), in the order that is wanted."""
     if make is None and not wanted.frame.intraday and wanted.frame.unit != "day":
         rows = _spans(tape, symbol, wanted)
@@ -101,7 +103,7 @@ def _parts(tape: Tape, symbol: str, wanted: Wanted, make: Maker | None) -> Itera
     return (make(tape, symbol, session, wanted) for session in _sessions(tape, wanted))
 
 
-def _sessions(tape: Tape, wanted: Wanted) -> list[Session]:
+def _sessions(tape: Tape, wanted: PageRequest) -> list[Session]:
     """Sessions that can hold wanted rows and that the market covers, in the order that is wanted."""
     calendar = tape.calendar
     low = int(np.searchsorted(calendar.after_closes, wanted.start, side="left"))
@@ -113,7 +115,7 @@ def _sessions(tape: Tape, wanted: Wanted) -> list[Session]:
     return chosen[::-1] if wanted.newest_first else chosen
 
 
-def _minutes(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+def _minutes(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
     bars = tape.shown(symbol, session, wanted.now)
     low, high = between(bars, wanted.start, wanted.end)
     return to_rows(bars, low, high)
@@ -142,21 +144,21 @@ def to_rows(bars: BarColumns, low: int, high: int) -> list[Row]:
     ]
 
 
-def _days(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+def _days(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
     found = tape.day_bar(symbol, session, wanted.now)
     if found is None or not wanted.start <= found.start <= wanted.end:
         return []
     return [(found.start, day_json(found))]
 
 
-def _buckets(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
+def _buckets(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
     """Bars of some minutes or hours, counted from midnight in New York; the newest one is of what there is so far."""
     bars = tape.shown(symbol, session, wanted.now)
     midnight = session.pre_open - 4 * 60 * MINUTE
     return _long_rows(bars, midnight + (bars.start - midnight) // wanted.frame.size * wanted.frame.size, wanted)
 
 
-def _spans(tape: Tape, symbol: str, wanted: Wanted) -> list[Row]:
+def _spans(tape: Tape, symbol: str, wanted: PageRequest) -> list[Row]:
     """Bars of weeks or months; the sessions before `start` that belong to the same one are not part of it."""
     sessions = _sessions(tape, replace(wanted, end=wanted.now, newest_first=False))
     parts = [(session, tape.shown(symbol, session, wanted.now)) for session in sessions]
@@ -167,7 +169,7 @@ def _spans(tape: Tape, symbol: str, wanted: Wanted) -> list[Row]:
     return _long_rows(joined([bars for _, bars in parts]), starts, wanted)
 
 
-def _long_rows(bars: BarColumns, starts: Any, wanted: Wanted) -> list[Row]:
+def _long_rows(bars: BarColumns, starts: NDArray[np.int64], wanted: PageRequest) -> list[Row]:
     if not len(bars):
         return []
     long = gather(bars, starts)
@@ -181,7 +183,7 @@ def _long_rows(bars: BarColumns, starts: Any, wanted: Wanted) -> list[Row]:
     ]
 
 
-def day_json(bar: DayBar) -> dict[str, Any]:
+def day_json(bar: DayBar) -> JsonObject:
     """A day bar as Alpaca's JSON has it."""
     return {
         "t": rfc3339(bar.start),

@@ -5,50 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paper_exchange.account.book import Book
-    from paper_exchange.account.events import Events
+    from paper_exchange.account.registry import OrderRegistry
     from paper_exchange.base.wire import Shares
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.events import Events
+    from paper_exchange.orders.order import Order
 
 ENDS = {"day": "expired"}  # by time in force; every other one ends as canceled
 
 
-class Life:
+class Lifecycle:
     """Moves the orders of a book from status to status, and tells of it.  Knows nothing of prices."""
 
-    def __init__(self, book: Book, events: Events) -> None:
-        self.book = book
+    def __init__(self, registry: OrderRegistry, events: Events) -> None:
+        self.registry = registry
         self.events = events
 
     def finish(self, order: Order, status: str, at: int) -> None:
         """Move to a terminal status; a replacement that still waited for this order goes with it."""
         order.finish(status, at)
-        self.book.touch(order)
-        self.events.tell(status, order, at)
+        self.registry.touch(order)
+        self.events.publish(status, order, at)
         self._drop_successor(order, at)
 
     def filled(self, order: Order, qty: Shares, at: int) -> None:
         """Note that `qty` more shares were filled: all, or a part, which a replacement on its way then lacks."""
         if order.successor:
-            self.book.orders[order.successor].qty -= qty
+            self.registry.orders[order.successor].qty -= qty
         if order.remaining:
             order.updated_at = at
             if not order.pending_until:
                 order.status = "partially_filled"
         else:
             order.finish("filled", at)
-        self.book.touch(order)
+        self.registry.touch(order)
 
     def fill_ended(self, order: Order, at: int) -> None:
         """After the fill has been told: a replacement of a filled order, or one with nothing left, comes too late."""
-        if order.successor and (not order.is_open or self.book.orders[order.successor].qty < 1):
+        if order.successor and (not order.is_open or self.registry.orders[order.successor].qty < 1):
             self._drop_successor(order, at)
             if order.is_open:
                 order.status, order.pending_until = "partially_filled", None
 
     def end_group(self, order: Order, status: str, at: int) -> list[Order]:
         """End every open order of a group; returns those that it ended."""
-        ended = self.book.group(order)
+        ended = self.registry.group(order)
         for one in ended:
             self.finish(one, status, at)
         return ended
@@ -57,15 +57,15 @@ class Life:
         """The legs of an entry that has filled completely in the bar that began at `start`, for `qty` shares."""
         both, at = len(legs) > 1, entry.updated_at
         for leg in legs:
-            for one in (leg, self.book.orders.get(leg.successor or "")):
+            for one in (leg, self.registry.orders.get(leg.successor or "")):
                 if one is not None:
                     one.awake, one.live_from, one.updated_at = True, start, at
                     one.qty, one.expires_at = qty, entry.expires_at
-                    self.book.touch(one)
+                    self.registry.touch(one)
             if not leg.pending_until:
                 leg.status = "held" if leg.role == "stop" and both else "new"
                 if leg.status == "new":  # the stream knows no event for a leg that is held
-                    self.events.tell("new", leg, at)
+                    self.events.publish("new", leg, at)
 
     def due(self, order: Order) -> list[int]:
         """The instants at which something happens to an open order without a trade."""
@@ -81,19 +81,19 @@ class Life:
             self.finish(order, ENDS.get(order.time_in_force, "canceled"), order.expires_at)
         elif order.status == "accepted" and order.live_from <= instant:
             order.status, order.updated_at = "new", order.live_from
-            self.book.touch(order)
-            self.events.tell("new", order, order.live_from)
+            self.registry.touch(order)
+            self.events.publish("new", order, order.live_from)
 
     def _confirm(self, order: Order, at: int) -> None:
         order.pending_until = None
         if order.status == "pending_cancel":
             self.end_group(order, "canceled", at)
         elif order.status == "pending_replace":
-            self.replace(order, self.book.orders[order.successor or ""], at)
+            self.replace(order, self.registry.orders[order.successor or ""], at)
         elif order.status == "pending_new" and not order.waits_for:
             order.status, order.updated_at = "new" if order.live_from <= at else "accepted", at
-            self.book.touch(order)
-            self.events.tell(order.status, order, at)
+            self.registry.touch(order)
+            self.events.publish(order.status, order, at)
 
     def replace(self, old: Order, new: Order, at: int) -> None:
         """Put `new`, which is in the book, in the place of `old`; legs go over to it."""
@@ -101,22 +101,22 @@ class Life:
         new.filled_before = old.filled_before + old.filled_qty
         if new.status == "pending_new":
             new.status = "new" if new.awake else "held"
-            if new.role == "stop" and len(self.book.group(old)) > 1:
+            if new.role == "stop" and len(self.registry.group(old)) > 1:
                 new.status = "held"
         new.updated_at = at
         new.follow(old.hwm)
         self.finish(old, "replaced", at)
-        self.book.touch(new)
-        self.events.tell("new", new, at)
-        for leg in self.book.legs(old):
+        self.registry.touch(new)
+        self.events.publish("new", new, at)
+        for leg in self.registry.legs(old):
             leg.qty = new.qty + new.filled_before
-            self.book.adopt(leg, new.id)
+            self.registry.adopt(leg, new.id)
 
     def _drop_successor(self, order: Order, at: int) -> None:
         if order.successor:
-            new = self.book.orders[order.successor]
+            new = self.registry.orders[order.successor]
             order.successor = None
-            self.book.touch(order)
+            self.registry.touch(order)
             new.finish("rejected" if order.filled_qty else "canceled", at)
-            self.book.touch(new)
-            self.events.tell(new.status, new, at)
+            self.registry.touch(new)
+            self.events.publish(new.status, new, at)

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paper_exchange.base.wire import Shares
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Order
 
 
-class Book:
+class OrderRegistry:
     """Orders by id, by client_order_id and by group.  Knows nothing of time or prices."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
@@ -86,9 +86,9 @@ class Book:
         total = Decimal(0)
         for one in self.open.values():
             if one.opening and one.id != without and not one.waits_for:
-                total += one.kept_back
+                total += one.reserved_amount
                 if one.successor:
-                    total += max(Decimal(0), self._successor(one).kept_back - one.kept_back)
+                    total += max(Decimal(0), self._successor(one).reserved_amount - one.reserved_amount)
         return total
 
     def _successor(self, order: Order) -> Order:

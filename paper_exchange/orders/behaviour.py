@@ -9,7 +9,7 @@ from paper_exchange.base.wire import MINUTE, Shares
 
 
 @dataclass(frozen=True)
-class Conduct:
+class Behaviour:
     """Options of an exchange; the defaults are an exchange that fills whole and does at once what it is asked to.
 
     `partial_fills` is the probability (0 to 1) that a fill is of a part only, as 0.1 is on Alpaca's paper exchange.

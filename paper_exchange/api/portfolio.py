@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import MINUTE, Shares, bad_parameter, parse_instant, to_ns
+from paper_exchange.base.wire import MINUTE, JsonObject, Shares, bad_parameter, parse_instant, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Span:
     reset_daily: bool
 
 
-def history(engine: Engine, query: Mapping[str, str], now: int) -> dict[str, Any]:
+def history(engine: Engine, query: Mapping[str, str], now: int) -> JsonObject:
     """The body of the reply: left-labelled windows, equity as of the end of each, profit against the close before.
 
     Raises:

@@ -6,9 +6,9 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from paper_exchange.api.pages import Wanted, place_of
 from paper_exchange.base.wire import MINUTE, ApiError, parse_instant
 from paper_exchange.market.frames import MINUTE_FRAME, frame_of
+from paper_exchange.market_data.pages import PageRequest, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_ROWS = 10_000
 MAX_TOKEN = 200
 
 
-def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> Wanted:
+def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> PageRequest:
     """The page that a query asks for: of bars (which need a timeframe), or of trades, quotes or auctions.
 
     Raises:
@@ -39,7 +39,7 @@ def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: b
     check_currency(query)
     _check_asof(query.get("asof"))
     start, end = _span(query, now, feed)
-    return Wanted(
+    return PageRequest(
         symbols=sorted(symbols),
         frame=frame,
         start=start,

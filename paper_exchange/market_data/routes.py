@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
-from paper_exchange.api import ticks
-from paper_exchange.api.data_query import check_latest, choice, symbols_of, wanted_of, whole
-from paper_exchange.api.pages import Maker, day_json, page, to_rows
-from paper_exchange.api.screener import most_actives, movers
 from paper_exchange.base.replies import reply, with_now
-from paper_exchange.base.wire import ApiError
+from paper_exchange.base.wire import ApiError, JsonObject
 from paper_exchange.market.tape import Tape
+from paper_exchange.market_data import ticks
+from paper_exchange.market_data.pages import Maker, day_json, page, to_rows
+from paper_exchange.market_data.query import check_latest, choice, symbols_of, wanted_of, whole
+from paper_exchange.market_data.screener import most_actives, movers
 
 MAKERS: dict[str, Maker | None] = {
     "bars": None,
@@ -21,7 +20,7 @@ MAKERS: dict[str, Maker | None] = {
     "quotes": ticks.quotes,
     "auctions": ticks.auctions,
 }
-Latest = Callable[[Tape, str, int], dict[str, Any] | None]
+Latest = Callable[[Tape, str, int], JsonObject | None]
 
 
 def data_routes(tape: Tape) -> Blueprint:
@@ -38,14 +37,14 @@ def data_routes(tape: Tape) -> Blueprint:
 def _page_routes(routes: Blueprint, tape: Tape) -> None:
     @routes.get("/v2/stocks/<any(bars, trades, quotes, auctions):what>")
     @with_now
-    def many(now: int, what: str) -> Any:
+    def many(now: int, what: str) -> Response:
         wanted = wanted_of(request.args, symbols_of(request.args.get("symbols")), now, bars=what == "bars")
         found, token = page(tape, wanted, MAKERS[what])
         return reply({what: found, "next_page_token": token} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes, auctions):what>")
     @with_now
-    def one(now: int, symbol: str, what: str) -> Any:
+    def one(now: int, symbol: str, what: str) -> Response:
         wanted = wanted_of(request.args, _one(symbol), now, bars=what == "bars")
         found, token = page(tape, wanted, MAKERS[what])
         return reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token} | _currency())
@@ -56,14 +55,14 @@ def _latest_routes(routes: Blueprint, tape: Tape) -> None:
 
     @routes.get("/v2/stocks/<any(bars, trades, quotes):what>/latest")
     @with_now
-    def latest(now: int, what: str) -> Any:
+    def latest(now: int, what: str) -> Response:
         check_latest(request.args)
         found = {name: makers[what](tape, name, now) for name in symbols_of(request.args.get("symbols"))}
         return reply({what: {name: one for name, one in found.items() if one is not None}} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes):what>/latest")
     @with_now
-    def latest_of_one(now: int, symbol: str, what: str) -> Any:
+    def latest_of_one(now: int, symbol: str, what: str) -> Response:
         check_latest(request.args)
         found = makers[what](tape, _one(symbol)[0], now)
         if found is None:
@@ -74,14 +73,14 @@ def _latest_routes(routes: Blueprint, tape: Tape) -> None:
 def _snapshot_routes(routes: Blueprint, tape: Tape) -> None:
     @routes.get("/v2/stocks/snapshots")
     @with_now
-    def snapshots(now: int) -> Any:
+    def snapshots(now: int) -> Response:
         check_latest(request.args)
         found = {name: _snapshot(tape, name, now) for name in symbols_of(request.args.get("symbols"))}
         return reply({name: one for name, one in found.items() if one is not None})
 
     @routes.get("/v2/stocks/<symbol>/snapshot")
     @with_now
-    def snapshot_of_one(now: int, symbol: str) -> Any:
+    def snapshot_of_one(now: int, symbol: str) -> Response:
         check_latest(request.args)
         found = _snapshot(tape, _one(symbol)[0], now)
         if found is None:
@@ -92,13 +91,13 @@ def _snapshot_routes(routes: Blueprint, tape: Tape) -> None:
 def _screener_routes(routes: Blueprint, tape: Tape) -> None:
     @routes.get("/v1beta1/screener/stocks/most-actives")
     @with_now
-    def actives(now: int) -> Any:
+    def actives(now: int) -> Response:
         by = choice(request.args, "by", ("volume", "trades")) or "volume"
         return reply(most_actives(tape, by, whole(request.args, "top", 10, 100), now))
 
     @routes.get("/v1beta1/screener/<market_type>/movers")
     @with_now
-    def moves(now: int, market_type: str) -> Any:
+    def moves(now: int, market_type: str) -> Response:
         if market_type != "stocks":
             raise ApiError(400, f"invalid market_type: {market_type}; this exchange has stocks")
         return reply(movers(tape, whole(request.args, "top", 10, 50), now))
@@ -107,12 +106,12 @@ def _screener_routes(routes: Blueprint, tape: Tape) -> None:
 def _code_routes(routes: Blueprint) -> None:
     @routes.get("/v2/stocks/meta/exchanges")
     @with_now
-    def exchanges(now: int) -> Any:
+    def exchanges(now: int) -> Response:
         return reply(ticks.EXCHANGES)
 
     @routes.get("/v2/stocks/meta/conditions/<ticktype>")
     @with_now
-    def conditions(now: int, ticktype: str) -> Any:
+    def conditions(now: int, ticktype: str) -> Response:
         if ticktype not in ticks.CONDITIONS:
             raise ApiError(400, f"invalid ticktype: {ticktype}")
         if not choice(request.args, "tape", ("A", "B", "C")):
@@ -132,7 +131,7 @@ def _currency() -> dict[str, str]:
     return {"currency": "USD"} if request.args.get("currency") else {}
 
 
-def _bar(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
+def _bar(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     if symbol not in tape.listings:
         return None
     for session in tape.sessions_back(now):
@@ -142,17 +141,17 @@ def _bar(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
     return None
 
 
-def _trade(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
+def _trade(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     found = tape.last(symbol, now) if symbol in tape.listings else None
     return ticks.trade_of(tape, symbol, *found) if found else None
 
 
-def _quote(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
+def _quote(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     found = tape.last(symbol, now) if symbol in tape.listings else None
     return ticks.quote_of(tape, symbol, *found) if found else None
 
 
-def _snapshot(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
+def _snapshot(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     bar = _bar(tape, symbol, now)
     if bar is None:
         return None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
-from paper_exchange.api import ticks
-from paper_exchange.api.pages import day_json, to_rows
-from paper_exchange.base.wire import parse_instant
+from paper_exchange.base.wire import JsonObject, parse_instant
+from paper_exchange.market_data import ticks
+from paper_exchange.market_data.pages import day_json, to_rows
 
 if TYPE_CHECKING:
+    from paper_exchange.base.calendar import Session
     from paper_exchange.market.tape import Tape
 
 FEEDS = ("iex", "sip", "delayed_sip", "test")
@@ -28,13 +29,14 @@ class Wire:
     def __init__(self, packed: bool) -> None:
         self._packed = packed
 
-    def pack(self, messages: list[dict[str, Any]]) -> str | bytes:
+    def pack(self, messages: list[JsonObject]) -> str | bytes:
         """Messages as one frame."""
         if not self._packed:
             return json.dumps(messages)
-        return msgpack.packb([_with_timestamp(message) for message in messages])
+        packed: bytes = msgpack.packb([_with_timestamp(message) for message in messages])
+        return packed
 
-    def unpack(self, frame: str | bytes) -> dict[str, Any] | None:
+    def unpack(self, frame: str | bytes) -> JsonObject | None:
         """The message of a frame; None if it is none."""
         try:
             found = msgpack.unpackb(frame) if self._packed and isinstance(frame, bytes) else json.loads(frame)
@@ -43,7 +45,7 @@ class Wire:
         return found if isinstance(found, dict) else None
 
 
-def _with_timestamp(message: dict[str, Any]) -> dict[str, Any]:
+def _with_timestamp(message: JsonObject) -> JsonObject:
     if "t" not in message:
         return message
     seconds, fraction = divmod(parse_nanoseconds(message["t"]), 10**9)
@@ -69,12 +71,12 @@ class DataClient:
         """Every symbol of any channel; `*` means all."""
         return set().union(*self._wanted.values())
 
-    def wants(self, message: dict[str, Any]) -> bool:
+    def wants(self, message: JsonObject) -> bool:
         """Whether a message is of a channel and symbol that it listens to."""
         channel = next(name for name, kind in CHANNELS.items() if kind == message["T"])
         return not self._wanted[channel].isdisjoint({message["S"], "*"})
 
-    def answer(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+    def answer(self, message: JsonObject) -> list[JsonObject]:
         """The reply to a message; subscriptions change with it."""
         action = message.get("action")
         if action == "auth":
@@ -93,12 +95,12 @@ class DataClient:
         return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
 
 
-def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[dict[str, Any]]:
+def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
     """What the tape shows anew in (after, until] of some symbols (`*`: all), as messages, oldest first."""
     names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
     calendar = tape.calendar
     first, last = calendar.opened_by(after).index, calendar.opened_by(until).index
-    found: list[tuple[int, dict[str, Any]]] = []
+    found: list[tuple[int, JsonObject]] = []
     for session in calendar.sessions[first : last + 1]:
         if not tape.market.first_session <= session.day <= tape.market.last_session:
             continue
@@ -108,7 +110,7 @@ def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[dict[
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
 
-def _messages(tape: Tape, symbol: str, session: Any, kind: str, start: int, now: int) -> list[dict[str, Any]]:
+def _messages(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
     bars = tape.shown(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.account.checks import (
     check_buying_power,
     check_client_id,
     check_replaceable,
     check_shares,
-    lifetime,
     reserve_of,
 )
-from paper_exchange.base.wire import MINUTE, against_rule, bad_parameter, number
-from paper_exchange.orders.orders import Order
+from paper_exchange.base.wire import MINUTE, JsonObject, against_rule, bad_parameter, number
+from paper_exchange.orders.lifetime import lifetime
+from paper_exchange.orders.order import Order
 from paper_exchange.orders.validation import client_id_of, shares_of, tidy_price, time_in_force_of, trail_of
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
 
 
-def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
+def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order:
     """A new order with new terms in the place of an open one; a leg stays in its group.
 
     `qty` is what the new order shall trade; left out, it is what the old one still lacks.
@@ -34,25 +34,25 @@ def replace(engine: Engine, order: Order, body: Any, now: int) -> Order:
     check_replaceable(order)
     new = _changed(engine, order, body, now)
     if order.opening:
-        check_buying_power(engine, new.kept_back, now, without=order.id)
+        check_buying_power(engine, new.reserved_amount, now, without=order.id)
     elif order.awake:
         check_shares(engine, order.symbol, new.qty, without=order.group)
     new.sequence, new.id, generated = engine.next_ids()
     new.client_order_id = client_id_of(body.get("client_order_id")) or generated
-    engine.book.add(new)
-    if not engine.conduct.delay:
-        engine.life.replace(order, new, now)
+    engine.registry.add(new)
+    if not engine.behaviour.delay:
+        engine.lifecycle.replace(order, new, now)
         return new
     new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
-    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.conduct.delay
-    engine.book.touch(order)
-    engine.events.tell("pending_replace", order, now)
+    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.behaviour.delay
+    engine.registry.touch(order)
+    engine.events.publish("pending_replace", order, now)
     return new
 
 
-def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Order:
+def _changed(engine: Engine, order: Order, body: JsonObject, now: int) -> Order:
     """The order with the body's terms, checked; ids still those of the old one."""
-    terms: dict[str, Any] = {}
+    terms: JsonObject = {}
     if body.get("notional") not in (None, ""):
         raise bad_parameter("notional orders cannot be replaced")
     if order.notional is not None:
@@ -80,7 +80,7 @@ def _changed(engine: Engine, order: Order, body: dict[str, Any], now: int) -> Or
     return _renewed(engine, order, {"qty": order.remaining} | terms, now)
 
 
-def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> Order:
+def _renewed(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order:
     new = Order(**(vars(order) | terms))
     if new.extended_hours and new.time_in_force != "day":
         raise against_rule("extended hours order must be DAY limit orders")
@@ -90,8 +90,8 @@ def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> O
         new.filled_qty, new.filled_value = 0, Decimal(0)
         new.status = "new"
     if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
-        new.live_from, new.expires_at = lifetime(engine, new.time_in_force, new.extended_hours, now)
-    new.live_from = max((now + engine.conduct.delay) // MINUTE * MINUTE, order.live_from)
+        new.live_from, new.expires_at = lifetime(engine.calendar, new.time_in_force, new.extended_hours, now)
+    new.live_from = max((now + engine.behaviour.delay) // MINUTE * MINUTE, order.live_from)
     new.follow(order.hwm)
     if (new.stop_price or 1) <= 0:
         raise against_rule("trail must be less than the market price", market_price=number(order.hwm))
@@ -101,7 +101,7 @@ def _renewed(engine: Engine, order: Order, terms: dict[str, Any], now: int) -> O
     return new
 
 
-def _lasting(value: Any, order: Order) -> str:
+def _lasting(value: object, order: Order) -> str:
     """A time in force that an order can be moved to: day or gtc, or the one it has."""
     found = time_in_force_of(value)
     if found != order.time_in_force and not isinstance(order.qty, int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.account.checks import (
     check_buying_power,
@@ -14,7 +14,6 @@ from paper_exchange.account.checks import (
     check_trading,
     check_wash_trade,
     intent_of,
-    lifetime,
     reserve_of,
 )
 from paper_exchange.base.wire import (
@@ -30,7 +29,8 @@ from paper_exchange.base.wire import (
     shares,
     size,
 )
-from paper_exchange.orders.orders import Order
+from paper_exchange.orders.lifetime import lifetime
+from paper_exchange.orders.order import Order
 from paper_exchange.orders.rules import Draft, Leg, check_asset, check_class, check_fractional, check_levels
 from paper_exchange.orders.trailing import Trail
 from paper_exchange.orders.validation import draft_of, shares_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
 
 
-def submit(engine: Engine, body: Any, now: int) -> Order:
+def submit(engine: Engine, body: object, now: int) -> Order:
     """Take a new order, with its legs.
 
     Raises:
@@ -57,7 +57,7 @@ def submit(engine: Engine, body: Any, now: int) -> Order:
     check_fractional(draft, listing, engine.configurations["fractional_trading"] or not opening)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
-    times = lifetime(engine, draft.time_in_force, draft.extended_hours, now + engine.conduct.delay)
+    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + engine.behaviour.delay)
     check_wash_trade(engine, draft)
     head = _head(engine, draft, intent, price, times, now)
     check_account(engine, head, draft, now)
@@ -70,7 +70,7 @@ def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
         if not order.buy:
             check_short(engine, draft, now)
         check_other_openings(engine, draft)
-        check_buying_power(engine, order.kept_back, now)
+        check_buying_power(engine, order.reserved_amount, now)
     elif order.buy and draft.fractional:
         raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
     else:
@@ -81,7 +81,7 @@ def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, time
     """The order of a draft; it has no ids yet."""
     live_from, expires_at = times
     stop = _stop_of(draft, price)
-    delay = engine.conduct.delay
+    delay = engine.behaviour.delay
     reserve = Decimal(0)
     if intent.endswith("open"):
         reserve = reserve_of(draft.type, draft.limit_price, stop, price, draft.side == "buy")
@@ -139,12 +139,12 @@ def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
 def _enter(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
     head.sequence, head.id, client_id = engine.next_ids()
     head.client_order_id = head.client_order_id or client_id
-    engine.book.add(head)
+    engine.registry.add(head)
     legs = [("stop", draft.stop)] if draft.order_class == "oco" else [("target", draft.target), ("stop", draft.stop)]
     for role, leg in legs:
         if leg is not None:
-            engine.book.add(_leg(engine, head, role, leg))
-    engine.events.tell(head.status, head, now)
+            engine.registry.add(_leg(engine, head, role, leg))
+    engine.events.publish(head.status, head, now)
     return head
 
 
@@ -183,7 +183,7 @@ def find(engine: Engine, order_id: str) -> Order:
     Raises:
         ApiError: 404 if there is none.
     """
-    order = engine.book.orders.get(order_id.lower())
+    order = engine.registry.orders.get(order_id.lower())
     if order is None:
         raise not_found(f"order not found for {order_id}")
     return order
@@ -199,22 +199,22 @@ def cancel(engine: Engine, order: Order, now: int) -> None:
         raise against_rule(f'order is already in "{order.status}" state')
     if order.waits_for or order.status in ("pending_cancel", "pending_replace"):
         raise against_rule(f'unable to cancel order, order is in "{order.status}" state')
-    if not engine.conduct.delay:
-        engine.life.end_group(order, "canceled", now)
+    if not engine.behaviour.delay:
+        engine.lifecycle.end_group(order, "canceled", now)
         return
-    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.conduct.delay
-    engine.book.touch(order)
-    engine.events.tell("pending_cancel", order, now)
+    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.behaviour.delay
+    engine.registry.touch(order)
+    engine.events.publish("pending_cancel", order, now)
 
 
 def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[str, int]]:
     """Cancel whatever is open; returns (order id, HTTP status) of each.  `at_once`: without the usual latency."""
     done: list[tuple[str, int]] = []
-    for order in list(engine.book.open.values()):
+    for order in list(engine.registry.open.values()):
         if not order.is_open:
             continue  # it went with one before it
-        if at_once or not engine.conduct.delay:
-            engine.life.finish(order, "canceled", now)
+        if at_once or not engine.behaviour.delay:
+            engine.lifecycle.finish(order, "canceled", now)
             done.append((order.id, 200))
             continue
         try:
@@ -226,7 +226,7 @@ def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[st
     return done
 
 
-def close_position(engine: Engine, symbol: str, qty: Any, percentage: Any, now: int) -> Order:
+def close_position(engine: Engine, symbol: str, qty: object, percentage: object, now: int) -> Order:
     """Sell a position (or buy back a short one), or a part of it, at market.
 
     Raises:

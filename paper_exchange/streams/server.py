@@ -13,13 +13,13 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from paper_exchange.faults.streams import FaultyStream
-from paper_exchange.streams.stream_data import FEEDS, DataClient, Wire, news_of
+from paper_exchange.streams.market_data import FEEDS, DataClient, Wire, news_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from websockets.http11 import Request, Response
 
-    from paper_exchange.account.events import TradeEvent
-    from paper_exchange.exchange import PaperExchange
-    from paper_exchange.faults.faults import FaultPlan
+    from paper_exchange.api.app import Gateway
+    from paper_exchange.base.wire import JsonObject
+    from paper_exchange.faults.plan import FaultPlan
+    from paper_exchange.orders.events import TradeEvent
 
 TICK_SECONDS = 0.05
 AUTH_SECONDS = 10.0
@@ -49,16 +50,16 @@ class StreamServer:
 
     def __init__(
         self,
-        exchange: PaperExchange,
+        exchange: Gateway,
         host: str,
         port: int,
         plan: FaultPlan | None = None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._exchange = exchange
-        self._news: list[dict[str, Any]] = []
+        self._news: list[JsonObject] = []
         self._take_event: Callable[[TradeEvent], None] = self._send_event
-        self._take_news: Callable[[dict[str, Any]], None] = self._news.append
+        self._take_news: Callable[[JsonObject], None] = self._news.append
         if plan is not None and now is not None:
             self._take_event = FaultyStream(
                 plan, now, _event_name, self._send_event, partial(self._drop, "_traders"), "trade_updates"
@@ -111,14 +112,14 @@ class StreamServer:
         self._loop.call_soon_threadsafe(lambda: broadcast(set(self._traders), message))
 
     async def _pump(self) -> None:
-        last = await asyncio.to_thread(self._exchange.advance_ns)
+        last = await asyncio.to_thread(self._exchange.advance)
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            now = await asyncio.to_thread(self._exchange.advance_ns)
+            now = await asyncio.to_thread(self._exchange.advance)
             symbols: set[str] = set().union(*(one.symbols for one in self._readers.values()))
             if symbols and now > last:
                 look = partial(news_of, symbols=symbols, after=last, until=now)
-                for message in await asyncio.to_thread(self._exchange.looking, look):
+                for message in await asyncio.to_thread(self._exchange.read_tape, look):
                     self._take_news(message)
                 self._send_news()
             last = now
@@ -159,7 +160,7 @@ class StreamServer:
         async for text in socket:
             message = _loads(text)
             inner = message.get("data")
-            data: dict[str, Any] = inner if isinstance(inner, dict) else message
+            data: JsonObject = inner if isinstance(inner, dict) else message
             action = message.get("action")
             if action in ("authenticate", "auth"):
                 key, secret = data.get("key_id", data.get("key")), data.get("secret_key", data.get("secret"))
@@ -219,7 +220,7 @@ def _event_name(event: TradeEvent) -> str:
     return f"{event.event} {event.order['symbol']}"
 
 
-def _news_name(message: dict[str, Any]) -> str:
+def _news_name(message: JsonObject) -> str:
     return f"{KINDS[message['T']]} {message['S']}"
 
 
@@ -229,12 +230,12 @@ def _known_path(socket: ServerConnection, request: Request) -> Response | None:
     return socket.respond(HTTPStatus.NOT_FOUND, "streams are at /stream and /v2/iex\n")
 
 
-async def _tell(socket: ServerConnection, stream: str, data: dict[str, Any]) -> None:
+async def _tell(socket: ServerConnection, stream: str, data: JsonObject) -> None:
     # Binary frames with JSON in them, as Alpaca's paper stream sends.
     await socket.send(json.dumps({"stream": stream, "data": data}).encode())
 
 
-def _loads(text: str | bytes) -> dict[str, Any]:
+def _loads(text: str | bytes) -> JsonObject:
     try:
         found = json.loads(text)
     except ValueError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import date
+    from decimal import Decimal
 
     import numpy as np
     from numpy.typing import NDArray
@@ -46,6 +47,17 @@ class BarColumns:
 
     def __len__(self) -> int:
         return len(self.start)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One 1-minute bar; `start` is in nanoseconds since the epoch (UTC), prices in dollars."""
+
+    start: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
 
 
 class Market(Protocol):
