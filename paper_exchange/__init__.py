@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AccountSnapshot", "Behaviour", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
-_HOMES = {
+_MODULES = {
     "AccountSnapshot": "account.ledger",
     "Behaviour": "orders.behaviour",
     "Halt": "market.tape",
@@ -30,8 +30,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `python -m paper_exchange --help` answers before Flask and numpy are loaded."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

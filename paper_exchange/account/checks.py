@@ -9,10 +9,10 @@ from paper_exchange.base.wire import (
     FORBIDDEN,
     ApiError,
     Shares,
-    against_rule,
     bad_parameter,
+    magnitude,
     number,
-    size,
+    rule_violation,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
 
 
-def intent_of(engine: Engine, draft: Draft) -> str:
+def infer_intent(engine: Engine, draft: Draft) -> str:
     """Whether an order opens or closes: it closes a position of the other side, and opens where there is none.
 
     In an account that cannot sell short every sale closes.
@@ -37,7 +37,7 @@ def intent_of(engine: Engine, draft: Draft) -> str:
     else:
         found = "sell_to_close" if held > 0 or not engine.ledger.margin else "sell_to_open"
     if draft.intent and draft.intent != found and (held or engine.ledger.margin):
-        raise against_rule(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
+        raise rule_violation(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
     return found
 
 
@@ -66,7 +66,7 @@ def _no_short(engine: Engine, symbol: str) -> ApiError:
     )
 
 
-def reserve_of(
+def reserve_per_share(
     kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None, buy: bool = True
 ) -> Decimal:
     """Dollars a share that an order which opens keeps back.
@@ -131,13 +131,13 @@ def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | N
 
 def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None = None) -> None:
     """403 if a position has less than that many shares, or other orders than the group `without` hold them back."""
-    existing = size(engine.ledger.qty(symbol))
+    existing = magnitude(engine.ledger.qty(symbol))
     if not existing:
         raise _no_short(engine, symbol)
-    held = engine.registry.held(symbol, without=without)
+    held = engine.registry.held_qty(symbol, without=without)
     available = existing - held
     if qty > available:
-        related = [one.id for one in engine.registry.closing(symbol) if one.group != without]
+        related = [one.id for one in engine.registry.closing_orders(symbol) if one.group != without]
         raise ApiError(
             403,
             f"insufficient qty available for order (requested: {number(qty)}, available: {number(available)})",
@@ -153,8 +153,8 @@ def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None =
 def check_replaceable(order: Order) -> None:
     """422 if an order is over, not at the exchange yet, or about to be cancelled or replaced."""
     if not order.is_open:
-        raise against_rule(f'order is already in "{order.status}" state')
+        raise rule_violation(f'order is already in "{order.status}" state')
     if order.status in ("accepted", "pending_new") or order.waits_for:
-        raise against_rule("unable to replace order, order isn't sent to exchange yet")
+        raise rule_violation("unable to replace order, order isn't sent to exchange yet")
     if order.pending_until:
-        raise against_rule(f'unable to replace order, order is in "{order.status}" state')
+        raise rule_violation(f'unable to replace order, order is in "{order.status}" state')

@@ -17,7 +17,7 @@ from paper_exchange.account.registry import OrderRegistry
 from paper_exchange.account.store import Saved, Store
 from paper_exchange.account.valuation import Valuation
 from paper_exchange.base.calendar import Calendar, day_of
-from paper_exchange.base.wire import MINUTE, JsonObject, against_rule, from_ns, to_ns
+from paper_exchange.base.wire import MINUTE, JsonObject, from_ns, rule_violation, to_ns
 from paper_exchange.orders.behaviour import Behaviour
 from paper_exchange.orders.events import Events
 from paper_exchange.orders.validation import CONFIGURATIONS
@@ -92,7 +92,7 @@ class Engine:
         """
         margin = (self.configurations | changes)["max_margin_multiplier"] != "1"
         if self.ledger.margin and not margin and self._borrows():
-            raise against_rule("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
+            raise rule_violation("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
         self.configurations |= changes
         self.ledger.margin = margin
         self.save()
@@ -135,14 +135,14 @@ class Engine:
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
         for order in self.registry.open.values():
-            for instant in self.lifecycle.due(order):
+            for instant in self.lifecycle.due_instants(order):
                 if self.processed < instant < until:
                     until = instant
         if self.registry.open and until // MINUTE > self.processed // MINUTE:
             self._execution.match_between(session, self.processed, until)
         self.processed = until
         for order in list(self.registry.open.values()):
-            self.lifecycle.settle(order, until)
+            self.lifecycle.apply_due(order, until)
         if until == session.close:
             self.ledger.close_day(session.day, self.valuation.equity(until))
 

@@ -6,8 +6,8 @@ import uuid
 from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import MINUTE, SMALLEST_PART, Shares, shares, size
-from paper_exchange.orders.matching import NOTHING, STOPS, Entered, Match, auction, match, match_exit
+from paper_exchange.base.wire import MINUTE, SMALLEST_PART, Shares, magnitude, shares
+from paper_exchange.orders.matching import NOTHING, STOPS, EntryPath, Match, auction, match, match_exit
 from paper_exchange.orders.order import Fill
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Execution:
         self._ledger = ledger
         self._registry = registry
         self._lifecycle = lifecycle
-        self._conduct = behaviour
+        self._behaviour = behaviour
         self._account = uuid.UUID(account_id)
 
     def match_between(self, session: Session, after: int, until: int) -> None:
@@ -49,7 +49,7 @@ class Execution:
         bars = [
             (bar.start, symbol, bar)
             for symbol in symbols
-            for bar in self._tape.newly_ended(symbol, session, after, until)
+            for bar in self._tape.bars_ended(symbol, session, after, until)
         ]
         for _, symbol, bar in sorted(bars, key=lambda item: item[:2]):
             self._match_bar(symbol, bar, session)
@@ -68,43 +68,43 @@ class Execution:
                 self._match_entry(order, bar, session)
 
     def _match_entry(self, order: Order, bar: Bar, session: Session) -> None:
-        found = match(order.terms, bar) if order.hwm is None or order.triggered else self._follow(order, bar)
+        found = match(order.terms, bar) if order.hwm is None or order.triggered else self._match_trailing(order, bar)
         if order.time_in_force in ("opg", "cls"):
             found = _in_auction(order, bar, session)
         self._note_trigger(order, found, bar)
         if found.price is None or not self._fill(order, found.price, bar) or order.status != "filled":
             return
         legs = [leg for leg in self._registry.legs(order) if leg.is_open]
-        if not legs or not self._wake(legs, order, bar):
+        if not legs or not self._activate_legs(legs, order, bar):
             return
         at_open = found.price == bar.open
         falling = order.buy == (order.type == "limit" or order.triggered)
-        inside = Entered.FALLING if falling else Entered.RISING
-        self._match_exits(legs[0], bar, Entered.AT_OPEN if at_open else inside)
+        inside = EntryPath.FALLING if falling else EntryPath.RISING
+        self._match_exits(legs[0], bar, EntryPath.AT_OPEN if at_open else inside)
 
-    def _follow(self, order: Order, bar: Bar) -> Match:
+    def _match_trailing(self, order: Order, bar: Bar) -> Match:
         """A trailing stop in a bar: its stop as it is; then the mark that the bar makes, and what is certain of it."""
         found = match(order.terms, bar)
         if found.price is not None or order.hwm is None:
             return found
-        mark = order.trail.mark(order.hwm, bar, whole=bar.start >= order.submitted_at)
+        mark = order.trail.next_mark(order.hwm, bar, whole=bar.start >= order.submitted_at)
         if mark != order.hwm:
-            order.follow(mark)
-            self._registry.touch(order)
-        return Match(bar.close) if order.trail.passed(mark, bar) else NOTHING
+            order.set_mark(mark)
+            self._registry.mark_changed(order)
+        return Match(bar.close) if order.trail.retraced(mark, bar) else NOTHING
 
-    def _wake(self, legs: list[Order], entry: Order, bar: Bar) -> bool:
+    def _activate_legs(self, legs: list[Order], entry: Order, bar: Bar) -> bool:
         """Wake the legs for what the entry opened, or what is left of it: parts may have been closed meanwhile."""
-        free = size(self._ledger.qty(entry.symbol)) - self._registry.held(entry.symbol)
+        free = magnitude(self._ledger.qty(entry.symbol)) - self._registry.held_qty(entry.symbol)
         qty = min(entry.filled_before + entry.filled_qty, free)
         if qty < 1:
             for leg in legs:
                 self._lifecycle.finish(leg, "canceled", bar.start + MINUTE)
             return False
-        self._lifecycle.wake(legs, qty, bar.start, entry)
+        self._lifecycle.activate(legs, qty, bar.start, entry)
         return True
 
-    def _match_exits(self, one: Order, bar: Bar, entered: Entered | None = None) -> None:
+    def _match_exits(self, one: Order, bar: Bar, entered: EntryPath | None = None) -> None:
         """The stop and the target of a group: at most one of them trades, and ends or lessens the other."""
         pair = {leg.role: leg for leg in self._registry.group(one) if leg.role in ("target", "stop")}
         live = {role: leg for role, leg in pair.items() if leg.is_live and leg.live_from <= bar.start}
@@ -119,23 +119,23 @@ class Execution:
         if order.is_open:
             for other in (leg for leg in pair.values() if leg is not order):
                 other.qty = other.filled_qty + order.remaining
-                self._registry.touch(other)
+                self._registry.mark_changed(other)
         else:
             self._lifecycle.end_group(order, "canceled", bar.start + MINUTE)
 
     def _note_trigger(self, order: Order, found: Match, bar: Bar) -> None:
         if found.triggered and not order.triggered:
             order.triggered, order.updated_at = True, bar.start + MINUTE
-            self._registry.touch(order)
+            self._registry.mark_changed(order)
 
     def _fill(self, order: Order, price: Decimal, bar: Bar) -> bool:
         """Book a fill; an order that the account cannot pay or deliver ends instead."""
         at = bar.start + MINUTE
         if order.notional is not None:
-            self._count(order, order.notional, price)
+            self._set_qty(order, order.notional, price)
         qty = order.remaining
         if order.time_in_force != "fok" and order.notional is None:
-            qty = self._conduct.part(qty, order.sequence, bar.start)
+            qty = self._behaviour.fill_qty(qty, order.sequence, bar.start)
         if not qty and order.remaining:
             return False
         if not self._covered(order, qty, price, at):
@@ -151,11 +151,11 @@ class Execution:
         order.filled_value += qty * price
         # What is left of a stop is a market order: its price was met.
         order.triggered = order.triggered or order.type in STOPS
-        self._lifecycle.filled(order, qty, at)
+        self._lifecycle.record_fill(order, qty, at)
         execution = str(uuid.uuid5(self._account, f"execution:{fill.sequence}"))
         held = self._ledger.qty(order.symbol)
         self._lifecycle.events.publish("partial_fill" if left else "fill", order, at, fill, held, execution)
-        self._lifecycle.fill_ended(order, at)
+        self._lifecycle.after_fill(order, at)
         return True
 
     def _covered(self, order: Order, qty: Shares, price: Decimal, at: int) -> bool:
@@ -166,7 +166,7 @@ class Execution:
         other_side = held < 0 if order.buy else held > 0
         return qty > 0 and not other_side and qty * price <= self._valuation.excess(at, without=order.id)
 
-    def _count(self, order: Order, notional: Decimal, price: Decimal) -> None:
+    def _set_qty(self, order: Order, notional: Decimal, price: Decimal) -> None:
         """The shares of an order over dollars, now that there is a price; never more than it holds back to sell."""
         qty = shares((notional / price).quantize(SMALLEST_PART, ROUND_FLOOR))
         order.qty = qty if order.opening else min(qty, order.qty)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, shares, size
+from paper_exchange.base.wire import Shares, magnitude, shares
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -82,16 +82,16 @@ class Ledger:
 
     def _close(self, fill: Fill, signed: Shares) -> None:
         holding = self.holdings[fill.symbol]
-        if fill.qty > size(holding.qty):
+        if fill.qty > magnitude(holding.qty):
             raise ValueError(f"fill {fill.side}s {fill.qty} {fill.symbol}, held are {holding.qty}")
         whole = isinstance(holding.qty, int) and isinstance(fill.qty, int)
-        part = (holding.cost * fill.qty / size(holding.qty)).quantize(
+        part = (holding.cost * fill.qty / magnitude(holding.qty)).quantize(
             COST_PLACES if whole else FINE_PLACES, ROUND_HALF_EVEN
         )
-        cost = holding.cost if fill.qty == size(holding.qty) else part
+        cost = holding.cost if fill.qty == magnitude(holding.qty) else part
         holding.qty = shares(holding.qty + signed)
         holding.cost -= cost
-        if size(holding.overnight) > size(holding.qty):
+        if magnitude(holding.overnight) > magnitude(holding.qty):
             holding.overnight = holding.qty
         self.realised += -signed * fill.price - cost
         if not holding.qty:

@@ -23,11 +23,11 @@ class Lifecycle:
     def finish(self, order: Order, status: str, at: int) -> None:
         """Move to a terminal status; a replacement that still waited for this order goes with it."""
         order.finish(status, at)
-        self.registry.touch(order)
+        self.registry.mark_changed(order)
         self.events.publish(status, order, at)
-        self._drop_successor(order, at)
+        self._drop_replacement(order, at)
 
-    def filled(self, order: Order, qty: Shares, at: int) -> None:
+    def record_fill(self, order: Order, qty: Shares, at: int) -> None:
         """Note that `qty` more shares were filled: all, or a part, which a replacement on its way then lacks."""
         if order.successor:
             self.registry.orders[order.successor].qty -= qty
@@ -37,12 +37,12 @@ class Lifecycle:
                 order.status = "partially_filled"
         else:
             order.finish("filled", at)
-        self.registry.touch(order)
+        self.registry.mark_changed(order)
 
-    def fill_ended(self, order: Order, at: int) -> None:
+    def after_fill(self, order: Order, at: int) -> None:
         """After the fill has been told: a replacement of a filled order, or one with nothing left, comes too late."""
         if order.successor and (not order.is_open or self.registry.orders[order.successor].qty < 1):
-            self._drop_successor(order, at)
+            self._drop_replacement(order, at)
             if order.is_open:
                 order.status, order.pending_until = "partially_filled", None
 
@@ -53,7 +53,7 @@ class Lifecycle:
             self.finish(one, status, at)
         return ended
 
-    def wake(self, legs: list[Order], qty: Shares, start: int, entry: Order) -> None:
+    def activate(self, legs: list[Order], qty: Shares, start: int, entry: Order) -> None:
         """The legs of an entry that has filled completely in the bar that began at `start`, for `qty` shares."""
         both, at = len(legs) > 1, entry.updated_at
         for leg in legs:
@@ -61,30 +61,30 @@ class Lifecycle:
                 if one is not None:
                     one.awake, one.live_from, one.updated_at = True, start, at
                     one.qty, one.expires_at = qty, entry.expires_at
-                    self.registry.touch(one)
+                    self.registry.mark_changed(one)
             if not leg.pending_until:
                 leg.status = "held" if leg.role == "stop" and both else "new"
                 if leg.status == "new":  # the stream knows no event for a leg that is held
                     self.events.publish("new", leg, at)
 
-    def due(self, order: Order) -> list[int]:
+    def due_instants(self, order: Order) -> list[int]:
         """The instants at which something happens to an open order without a trade."""
         return [at for at in (order.live_from, order.expires_at, order.pending_until) if at is not None]
 
-    def settle(self, order: Order, instant: int) -> None:
+    def apply_due(self, order: Order, instant: int) -> None:
         """What is due by an instant: what was pending, the end of its time, its arrival at the exchange."""
         if order.pending_until is not None and order.pending_until <= instant and order.is_open:
-            self._confirm(order, order.pending_until)
+            self._resolve_pending(order, order.pending_until)
         if order.waits_for or not order.is_open:
             return
         if order.expires_at is not None and order.expires_at <= instant:
             self.finish(order, ENDS.get(order.time_in_force, "canceled"), order.expires_at)
         elif order.status == "accepted" and order.live_from <= instant:
             order.status, order.updated_at = "new", order.live_from
-            self.registry.touch(order)
+            self.registry.mark_changed(order)
             self.events.publish("new", order, order.live_from)
 
-    def _confirm(self, order: Order, at: int) -> None:
+    def _resolve_pending(self, order: Order, at: int) -> None:
         order.pending_until = None
         if order.status == "pending_cancel":
             self.end_group(order, "canceled", at)
@@ -92,7 +92,7 @@ class Lifecycle:
             self.replace(order, self.registry.orders[order.successor or ""], at)
         elif order.status == "pending_new" and not order.waits_for:
             order.status, order.updated_at = "new" if order.live_from <= at else "accepted", at
-            self.registry.touch(order)
+            self.registry.mark_changed(order)
             self.events.publish(order.status, order, at)
 
     def replace(self, old: Order, new: Order, at: int) -> None:
@@ -104,19 +104,19 @@ class Lifecycle:
             if new.role == "stop" and len(self.registry.group(old)) > 1:
                 new.status = "held"
         new.updated_at = at
-        new.follow(old.hwm)
+        new.set_mark(old.hwm)
         self.finish(old, "replaced", at)
-        self.registry.touch(new)
+        self.registry.mark_changed(new)
         self.events.publish("new", new, at)
         for leg in self.registry.legs(old):
             leg.qty = new.qty + new.filled_before
-            self.registry.adopt(leg, new.id)
+            self.registry.move_leg(leg, new.id)
 
-    def _drop_successor(self, order: Order, at: int) -> None:
+    def _drop_replacement(self, order: Order, at: int) -> None:
         if order.successor:
             new = self.registry.orders[order.successor]
             order.successor = None
-            self.registry.touch(order)
+            self.registry.mark_changed(order)
             new.finish("rejected" if order.filled_qty else "canceled", at)
-            self.registry.touch(new)
+            self.registry.mark_changed(new)
             self.events.publish(new.status, new, at)

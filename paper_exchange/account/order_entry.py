@@ -13,21 +13,21 @@ from paper_exchange.account.checks import (
     check_short,
     check_trading,
     check_wash_trade,
-    intent_of,
-    reserve_of,
+    infer_intent,
+    reserve_per_share,
 )
 from paper_exchange.base.wire import (
     FORBIDDEN,
     SMALLEST_PART,
     ApiError,
     Shares,
-    against_rule,
     bad_parameter,
+    magnitude,
     not_found,
     number,
     parse_decimal,
+    rule_violation,
     shares,
-    size,
 )
 from paper_exchange.orders.lifetime import lifetime
 from paper_exchange.orders.order import Order
@@ -49,22 +49,22 @@ def submit(engine: Engine, body: object, now: int) -> Order:
     check_trading(engine)
     listing = check_asset(draft, engine.tape.listings.get(draft.symbol))
     if engine.tape.halted(draft.symbol, now):
-        raise against_rule(f'asset "{draft.symbol}" is not tradable')
+        raise rule_violation(f'asset "{draft.symbol}" is not tradable')
     check_client_id(engine, draft.client_order_id)
-    intent = intent_of(engine, draft)
+    intent = infer_intent(engine, draft)
     opening = intent.endswith("open")
     check_class(draft, opening)
     check_fractional(draft, listing, engine.configurations["fractional_trading"] or not opening)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
-    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + engine.behaviour.delay)
+    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + engine.behaviour.delay_ns)
     check_wash_trade(engine, draft)
-    head = _head(engine, draft, intent, price, times, now)
-    check_account(engine, head, draft, now)
-    return _enter(engine, head, draft, now)
+    head = _new_order(engine, draft, intent, price, times, now)
+    _check_account(engine, head, draft, now)
+    return _add(engine, head, draft, now)
 
 
-def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
+def _check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
     """403 if the account cannot pay what an order opens, may not open it, or has not what it closes."""
     if order.opening:
         if not order.buy:
@@ -77,14 +77,16 @@ def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
         check_shares(engine, order.symbol, order.qty)
 
 
-def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int) -> Order:
+def _new_order(
+    engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int
+) -> Order:
     """The order of a draft; it has no ids yet."""
     live_from, expires_at = times
     stop = _stop_of(draft, price)
-    delay = engine.behaviour.delay
+    delay = engine.behaviour.delay_ns
     reserve = Decimal(0)
     if intent.endswith("open"):
-        reserve = reserve_of(draft.type, draft.limit_price, stop, price, draft.side == "buy")
+        reserve = reserve_per_share(draft.type, draft.limit_price, stop, price, draft.side == "buy")
     return Order(
         id="",
         sequence=0,
@@ -122,7 +124,7 @@ def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
         return draft.stop_price
     trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
     if price is None or trail.stop(price) <= 0:
-        raise against_rule("trail_price must be less than the market price", market_price=number(price))
+        raise rule_violation("trail_price must be less than the market price", market_price=number(price))
     return trail.stop(price)
 
 
@@ -132,11 +134,11 @@ def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
         return draft.qty
     at = draft.limit_price or price
     if at is None:
-        raise against_rule(f'asset "{draft.symbol}" has no market price: give qty, not notional')
+        raise rule_violation(f'asset "{draft.symbol}" has no market price: give qty, not notional')
     return shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
 
 
-def _enter(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
+def _add(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
     head.sequence, head.id, client_id = engine.next_ids()
     head.client_order_id = head.client_order_id or client_id
     engine.registry.add(head)
@@ -196,14 +198,14 @@ def cancel(engine: Engine, order: Order, now: int) -> None:
         ApiError: 422 / 42210000 if it is over already, or waits to be cancelled or replaced.
     """
     if not order.is_open:
-        raise against_rule(f'order is already in "{order.status}" state')
+        raise rule_violation(f'order is already in "{order.status}" state')
     if order.waits_for or order.status in ("pending_cancel", "pending_replace"):
-        raise against_rule(f'unable to cancel order, order is in "{order.status}" state')
-    if not engine.behaviour.delay:
+        raise rule_violation(f'unable to cancel order, order is in "{order.status}" state')
+    if not engine.behaviour.delay_ns:
         engine.lifecycle.end_group(order, "canceled", now)
         return
-    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.behaviour.delay
-    engine.registry.touch(order)
+    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.behaviour.delay_ns
+    engine.registry.mark_changed(order)
     engine.events.publish("pending_cancel", order, now)
 
 
@@ -213,7 +215,7 @@ def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[st
     for order in list(engine.registry.open.values()):
         if not order.is_open:
             continue  # it went with one before it
-        if at_once or not engine.behaviour.delay:
+        if at_once or not engine.behaviour.delay_ns:
             engine.lifecycle.finish(order, "canceled", now)
             done.append((order.id, 200))
             continue
@@ -235,7 +237,7 @@ def close_position(engine: Engine, symbol: str, qty: object, percentage: object,
     held = engine.ledger.qty(symbol)
     if not held:
         raise not_found("position does not exist")
-    existing = size(held)
+    existing = magnitude(held)
     if qty not in (None, "") and percentage not in (None, ""):
         raise bad_parameter("only one of qty or percentage is allowed")
     wanted = existing

@@ -31,9 +31,9 @@ class OrderRegistry:
         self._by_client[order.client_order_id] = order.id
         if order.parent:
             self._legs.setdefault(order.parent, []).append(order.id)
-        self.touch(order)
+        self.mark_changed(order)
 
-    def touch(self, order: Order) -> None:
+    def mark_changed(self, order: Order) -> None:
         """Note that an order has changed: it is stored with the next save, and leaves the open ones if it is over."""
         self.changed[order.id] = order
         if order.is_open:
@@ -41,13 +41,13 @@ class OrderRegistry:
         else:
             self.open.pop(order.id, None)
 
-    def adopt(self, leg: Order, parent: str) -> None:
+    def move_leg(self, leg: Order, parent: str) -> None:
         """Move a leg to another parent (its own was replaced)."""
         if leg.parent:
             self._legs[leg.parent].remove(leg.id)
         leg.parent = parent
         self._legs.setdefault(parent, []).append(leg.id)
-        self.touch(leg)
+        self.mark_changed(leg)
 
     def by_client_id(self, client_order_id: str) -> Order | None:
         """The order with a client_order_id, open or not."""
@@ -69,14 +69,14 @@ class OrderRegistry:
         """Open orders of one stock in the order in which they came."""
         return sorted((one for one in self.open.values() if one.symbol == symbol), key=lambda one: one.sequence)
 
-    def closing(self, symbol: str) -> list[Order]:
+    def closing_orders(self, symbol: str) -> list[Order]:
         """Open orders that hold shares back: those that close a position, legs only once they are awake."""
         return [one for one in self.open_in(symbol) if not one.opening and one.awake and not one.waits_for]
 
-    def held(self, symbol: str, without: str | None = None) -> Shares:
+    def held_qty(self, symbol: str, without: str | None = None) -> Shares:
         """Shares held back by open orders that close; a stop and a target on the same shares hold them once."""
         most: dict[str, Shares] = {}
-        for order in self.closing(symbol):
+        for order in self.closing_orders(symbol):
             if order.group != without:
                 most[order.group] = max(most.get(order.group, 0), order.remaining, self._successor(order).remaining)
         return sum(most.values())

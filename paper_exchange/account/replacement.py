@@ -10,12 +10,12 @@ from paper_exchange.account.checks import (
     check_client_id,
     check_replaceable,
     check_shares,
-    reserve_of,
+    reserve_per_share,
 )
-from paper_exchange.base.wire import MINUTE, JsonObject, against_rule, bad_parameter, number
+from paper_exchange.base.wire import MINUTE, JsonObject, bad_parameter, number, rule_violation
 from paper_exchange.orders.lifetime import lifetime
 from paper_exchange.orders.order import Order
-from paper_exchange.orders.validation import client_id_of, shares_of, tidy_price, time_in_force_of, trail_of
+from paper_exchange.orders.validation import client_id_of, price_on_tick, shares_of, time_in_force_of, trail_of
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
@@ -32,7 +32,7 @@ def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order
     if not isinstance(body, dict):
         raise bad_parameter("request body format is invalid")
     check_replaceable(order)
-    new = _changed(engine, order, body, now)
+    new = _checked_replacement(engine, order, body, now)
     if order.opening:
         check_buying_power(engine, new.reserved_amount, now, without=order.id)
     elif order.awake:
@@ -40,31 +40,31 @@ def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order
     new.sequence, new.id, generated = engine.next_ids()
     new.client_order_id = client_id_of(body.get("client_order_id")) or generated
     engine.registry.add(new)
-    if not engine.behaviour.delay:
+    if not engine.behaviour.delay_ns:
         engine.lifecycle.replace(order, new, now)
         return new
     new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
-    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.behaviour.delay
-    engine.registry.touch(order)
+    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.behaviour.delay_ns
+    engine.registry.mark_changed(order)
     engine.events.publish("pending_replace", order, now)
     return new
 
 
-def _changed(engine: Engine, order: Order, body: JsonObject, now: int) -> Order:
+def _checked_replacement(engine: Engine, order: Order, body: JsonObject, now: int) -> Order:
     """The order with the body's terms, checked; ids still those of the old one."""
     terms: JsonObject = {}
     if body.get("notional") not in (None, ""):
         raise bad_parameter("notional orders cannot be replaced")
     if order.notional is not None:
-        raise against_rule("notional orders cannot be replaced")
+        raise rule_violation("notional orders cannot be replaced")
     if body.get("qty") not in (None, ""):
         terms["qty"] = shares_of(body["qty"])
         if terms["qty"] != order.remaining and not (isinstance(terms["qty"], int) and isinstance(order.qty, int)):
-            raise against_rule("qty of fractional orders cannot be changed")
+            raise rule_violation("qty of fractional orders cannot be changed")
     if body.get("time_in_force") not in (None, ""):
-        terms["time_in_force"] = _lasting(body["time_in_force"], order)
+        terms["time_in_force"] = _changed_time_in_force(body["time_in_force"], order)
     for field in ("limit_price", "stop_price"):
-        price = tidy_price(body.get(field), field)
+        price = price_on_tick(body.get(field), field)
         if price is not None:
             if getattr(order, field) is None or order.type == "trailing_stop":
                 raise bad_parameter(f"{order.type} orders must not have {field.replace('_', ' ')}")
@@ -76,14 +76,14 @@ def _changed(engine: Engine, order: Order, body: JsonObject, now: int) -> Order:
         terms[field] = trail_of(body["trail"], field)
     check_client_id(engine, client_id_of(body.get("client_order_id")))
     if all(getattr(order, field) == value for field, value in terms.items()):
-        raise against_rule("order parameters are not changed")
-    return _renewed(engine, order, {"qty": order.remaining} | terms, now)
+        raise rule_violation("order parameters are not changed")
+    return _replacement(engine, order, {"qty": order.remaining} | terms, now)
 
 
-def _renewed(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order:
+def _replacement(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order:
     new = Order(**(vars(order) | terms))
     if new.extended_hours and new.time_in_force != "day":
-        raise against_rule("extended hours order must be DAY limit orders")
+        raise rule_violation("extended hours order must be DAY limit orders")
     new.replaces, new.replaced_by = order.id, None
     new.created_at = new.submitted_at = new.updated_at = now
     if new.filled_qty:
@@ -91,21 +91,21 @@ def _renewed(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order
         new.status = "new"
     if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
         new.live_from, new.expires_at = lifetime(engine.calendar, new.time_in_force, new.extended_hours, now)
-    new.live_from = max((now + engine.behaviour.delay) // MINUTE * MINUTE, order.live_from)
-    new.follow(order.hwm)
+    new.live_from = max((now + engine.behaviour.delay_ns) // MINUTE * MINUTE, order.live_from)
+    new.set_mark(order.hwm)
     if (new.stop_price or 1) <= 0:
-        raise against_rule("trail must be less than the market price", market_price=number(order.hwm))
+        raise rule_violation("trail must be less than the market price", market_price=number(order.hwm))
     if new.opening:
         price = engine.tape.last_price(order.symbol, now)
-        new.reserve = reserve_of(new.type, new.limit_price, new.stop_price, price, new.buy)
+        new.reserve = reserve_per_share(new.type, new.limit_price, new.stop_price, price, new.buy)
     return new
 
 
-def _lasting(value: object, order: Order) -> str:
+def _changed_time_in_force(value: object, order: Order) -> str:
     """A time in force that an order can be moved to: day or gtc, or the one it has."""
     found = time_in_force_of(value)
     if found != order.time_in_force and not isinstance(order.qty, int):
-        raise against_rule("fractional orders must be DAY orders")
+        raise rule_violation("fractional orders must be DAY orders")
     if found not in ("day", "gtc") and found != order.time_in_force:
-        raise against_rule(f"time_in_force cannot be changed to {found}")
+        raise rule_violation(f"time_in_force cannot be changed to {found}")
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import size
+from paper_exchange.base.wire import magnitude
 
 if TYPE_CHECKING:
     from paper_exchange.account.ledger import Holding, Ledger
@@ -84,4 +84,4 @@ def _maintenance(holding: Holding, price: Decimal) -> Decimal:
     if holding.qty > 0:
         return holding.qty * price * (1 if price < LOW_LONG else MAINTENANCE)
     each = max(Decimal("2.5"), price) if price < LOW_SHORT else max(Decimal(5), price * MAINTENANCE)
-    return size(holding.qty) * each
+    return magnitude(holding.qty) * each

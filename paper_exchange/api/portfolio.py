@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DAY = 24 * 60 * MINUTE
 FRAMES = {"1Min": MINUTE, "5Min": 5 * MINUTE, "15Min": 15 * MINUTE, "1H": 60 * MINUTE, "1D": DAY}
 UNIT_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
-MOST_INTRADAY_DAYS = 30
+MAX_INTRADAY_DAYS = 30
 REPORTING = ("market_hours", "extended_hours", "continuous")
 
 
@@ -81,11 +81,11 @@ def _span(engine: Engine, query: Mapping[str, str], now: int) -> Span:
     if query.get("start") and query.get("period"):
         end = min(start + days * DAY, now)
     length = max(end - start, 0) / DAY
-    frame = query.get("timeframe") or ("1Min" if length < 7 else "15Min" if length < MOST_INTRADAY_DAYS else "1D")
+    frame = query.get("timeframe") or ("1Min" if length < 7 else "15Min" if length < MAX_INTRADAY_DAYS else "1D")
     if frame not in FRAMES:
         raise bad_parameter(f"invalid timeframe: {frame!r}; one of {', '.join(FRAMES)}")
-    if frame != "1D" and length > MOST_INTRADAY_DAYS + 1:
-        raise bad_parameter(f"timeframe {frame} is for {MOST_INTRADAY_DAYS} days or less; use 1D")
+    if frame != "1D" and length > MAX_INTRADAY_DAYS + 1:
+        raise bad_parameter(f"timeframe {frame} is for {MAX_INTRADAY_DAYS} days or less; use 1D")
     reporting = query.get("intraday_reporting") or "market_hours"
     reset = query.get("pnl_reset") or "per_day"
     if reporting not in REPORTING or reset not in ("per_day", "no_reset"):

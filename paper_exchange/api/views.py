@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.calendar import day_of
-from paper_exchange.base.wire import JsonObject, from_ns, number, price_of, rfc3339, size
+from paper_exchange.base.wire import JsonObject, from_ns, magnitude, number, price_of, rfc3339
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
@@ -80,8 +80,8 @@ def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
     value = holding.qty * price
     gain = value - holding.cost
     today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
-    basis = size(holding.overnight) * before + size(holding.qty - holding.overnight) * holding.average
-    held = engine.registry.held(holding.symbol)
+    basis = magnitude(holding.overnight) * before + magnitude(holding.qty - holding.overnight) * holding.average
+    held = engine.registry.held_qty(holding.symbol)
     listing = engine.tape.listings[holding.symbol]
     return {
         "asset_id": engine.asset_id(holding.symbol),
@@ -108,7 +108,7 @@ def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
 def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
     """Close of the newest session before today that traded; the entry price where there is none."""
     today = day_of(now)
-    for session in engine.tape.sessions_back(now):
+    for session in engine.tape.recent_sessions(now):
         if session.day < today:
             bars = engine.tape.session_bars(holding.symbol, session)
             if len(bars):

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 MINUTE = 60 * 10**9
-MOST_NS = 2**63 - 2 * 24 * 60 * MINUTE  # room for a day or two of arithmetic within 64 bits
+MAX_NS = 2**63 - 2 * 24 * 60 * MINUTE  # room for a day or two of arithmetic within 64 bits
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def shares(value: Decimal | int | str) -> Shares:
     return int(number) if number == number.to_integral_value() else number
 
 
-def size(value: Shares) -> Shares:
+def magnitude(value: Shares) -> Shares:
     """A number of shares without its sign."""
     return -value if value < 0 else value
 
@@ -61,7 +61,7 @@ def bad_parameter(message: str) -> ApiError:
     return ApiError(422, message, PARAMETERS)
 
 
-def against_rule(message: str, **more: object) -> ApiError:
+def rule_violation(message: str, **more: object) -> ApiError:
     """422 / 42210000: well formed, but against a business rule."""
     return ApiError(422, message, RULE, **more)
 
@@ -121,7 +121,7 @@ def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
 
 
 def _held(ns: int) -> int:
-    return max(-MOST_NS, min(MOST_NS, ns))
+    return max(-MAX_NS, min(MAX_NS, ns))
 
 
 def parse_decimal(value: object, field: str) -> Decimal | None:

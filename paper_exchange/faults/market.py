@@ -47,7 +47,7 @@ class FaultyMarket:
         bars = self._market.session_bars(symbol, session)
         if not len(bars):
             return bars
-        for rule, chance in self._plan.of_market(symbol, session.isoformat()):
+        for rule, chance in self._plan.market_faults(symbol, session.isoformat()):
             minute = self.minute_of(rule, chance, session, bars)
             if minute is not None:
                 bars = halted(bars, minute) if rule.fault == "halt" else gapped(bars, minute, rule.size)
@@ -69,10 +69,10 @@ class FaultyBehaviour(Behaviour):
     plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
     _begun: set[int] = field(default_factory=set)
 
-    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
+    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
         """How many of `qty` shares; 0 where the order is stuck."""
         if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
-            return super().part(qty, sequence, bar)
+            return super().fill_qty(qty, sequence, bar)
         if sequence in self._begun:
             return 0
         self._begun.add(sequence)

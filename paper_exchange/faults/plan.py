@@ -103,7 +103,7 @@ class Rule:
             raise PlanError(f"{self.fault}: on={self.on!r}: no regular expression ({error})") from None
 
     @property
-    def lasting(self) -> float:
+    def duration(self) -> float:
         """Seconds of the fault, its own or the usual."""
         return SECONDS.get(self.fault, DELAY_SECONDS) if self.seconds is None else self.seconds
 
@@ -167,7 +167,7 @@ class FaultPlan:
                     return rule
         return None
 
-    def of_market(self, symbol: str, session: str) -> list[tuple[Rule, random.Random]]:
+    def market_faults(self, symbol: str, session: str) -> list[tuple[Rule, random.Random]]:
         """What happens to a stock in a session: the rules that hit it, each with its own stream of chance."""
         found = []
         for number, rule in enumerate(self.rules):

@@ -111,7 +111,7 @@ class FaultyApp:
 
     def _before(self, rule: Rule, environ: WSGIEnvironment) -> Reply | None:
         if rule.fault == "delay_before":
-            self._pause(rule.lasting)
+            self._pause(rule.duration)
             return None
         if rule.fault == "reset_before":
             raise reset(environ)
@@ -129,7 +129,7 @@ class FaultyApp:
         if rule.fault == "reset_after":
             raise reset(environ)
         if rule.fault == "delay":
-            self._pause(rule.lasting)
+            self._pause(rule.duration)
             if "werkzeug.socket" not in environ:
                 raise TimeoutError("delayed by the plan of faults")
             return reply.send(start_response)
@@ -142,12 +142,12 @@ class FaultyApp:
                 raise ConnectionResetError("cut off by the plan of faults")
             return reply.send(start_response, whole if rule.fault == "cut_off" else None)
         if reply.status.startswith("200") and reply.body:
-            reply.body = orjson.dumps(self._spoilt(rule, orjson.loads(reply.body)))
+            reply.body = orjson.dumps(self._altered(rule, orjson.loads(reply.body)))
         return reply.send(start_response)
 
-    def _spoilt(self, rule: Rule, body: Any) -> Any:
+    def _altered(self, rule: Rule, body: Any) -> Any:
         now = self._now()
-        since = to_ns(now - timedelta(seconds=rule.lasting))
+        since = to_ns(now - timedelta(seconds=rule.duration))
         match rule.fault:
             case "null":
                 return fault_replies.with_null(body)
@@ -158,7 +158,7 @@ class FaultyApp:
             case "stale_positions":
                 return fault_replies.stale_positions(body, self._exchange.snapshot().fills, since, self._seen)
             case "wrong_clock":
-                return fault_replies.wrong_clock(body, rule.lasting)
+                return fault_replies.wrong_clock(body, rule.duration)
         start = datetime.combine(
             now.astimezone(NEW_YORK).date(), datetime.min.time().fromisoformat(rule.start or "00:00"), NEW_YORK
         )

@@ -60,7 +60,7 @@ class FaultyStream(Generic[Message]):
         match None if rule is None else rule.fault:
             case "silent":
                 assert rule is not None
-                self._silent_until = now + timedelta(seconds=rule.lasting)
+                self._silent_until = now + timedelta(seconds=rule.duration)
             case "event_late":
                 self._late.append(message)
             case "event_lost":

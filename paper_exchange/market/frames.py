@@ -42,7 +42,7 @@ class Frame:
         return self.unit in ("minute", "hour")
 
     @property
-    def plain(self) -> bool:
+    def is_minute(self) -> bool:
         """Whether it is the market's own: one minute."""
         return self == MINUTE_FRAME
 
@@ -92,7 +92,7 @@ def trade_counts(volume: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.maximum(volume // 100, 1)
 
 
-def gather(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
+def aggregate(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
     """1-minute bars as longer ones; `starts` says for each (rising) where its longer bar begins.  At least one bar."""
     first = np.flatnonzero(np.r_[True, starts[1:] != starts[:-1]])
     last = np.r_[first[1:], len(starts)] - 1
@@ -113,7 +113,7 @@ def gather(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
     )
 
 
-def joined(parts: list[BarColumns]) -> BarColumns:
+def concatenate(parts: list[BarColumns]) -> BarColumns:
     """Bars of several sessions, oldest first, as one."""
     fields = ("start", "open", "high", "low", "close", "volume")
     return BarColumns(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))

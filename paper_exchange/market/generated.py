@@ -55,11 +55,11 @@ if TYPE_CHECKING:
 
 DEFAULT_LEARNABILITY = 0.5
 YEARS = 10
-MOST_STOCKS = 5_000
+MAX_STOCKS = 5_000
 KEPT_SESSIONS = 64  # some 1.5 MB each with 60 stocks; older ones are made again when they are asked for
 
 # The cast, the first state and each session draw from streams of their own.
-CAST_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
+UNIVERSE_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
 
 
 class GeneratedMarket:
@@ -92,7 +92,7 @@ class GeneratedMarket:
                 f"first_session={first_session} is no session of the XNYS calendar; the next is {following}"
             )
         self._index = {day: i for i, day in enumerate(self._sessions.dates)}
-        self._stocks = draw_stocks(self._stream(CAST_STREAM), stocks)
+        self._stocks = draw_stocks(self._stream(UNIVERSE_STREAM), stocks)
         self._columns = {listing.symbol: i for i, listing in enumerate(self._stocks.listings)}
         # At the open of session i; a session can be made whenever the state at its open is known.
         self._states: list[State] = [first_state(self._stream(STATE_STREAM), self._stocks)]
@@ -161,8 +161,8 @@ class GeneratedMarket:
 def _check(seed: int, stocks: int, learnability: float) -> None:
     if seed < 0:
         raise ValueError(f"seed={seed} is negative; give a whole number from 0 on")
-    if not 1 <= stocks <= MOST_STOCKS:
-        raise ValueError(f"stocks={stocks} is outside 1 to {MOST_STOCKS}; give a number between them")
+    if not 1 <= stocks <= MAX_STOCKS:
+        raise ValueError(f"stocks={stocks} is outside 1 to {MAX_STOCKS}; give a number between them")
     if not 0.0 <= learnability <= 1.0:
         raise ValueError(f"learnability={learnability} is outside 0.0 to 1.0; give a number between them")
 

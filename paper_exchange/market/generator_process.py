@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 
 FULL_SESSION = 390  # minutes; volatilities are given for so many
 TAIL = 5  # degrees of freedom of Student's t
-MOST_SIGMAS = 12.0  # shocks are cut off here, evenly on both sides: a mean of zero stays zero
-MOST_RETURN = 0.25  # and returns here
+MAX_SIGMAS = 12.0  # shocks are cut off here, evenly on both sides: a mean of zero stays zero
+MAX_RETURN = 0.25  # and returns here
 
 MARKET_VOLATILITY = 0.007  # of the common factor, over a session
 DAY_MEMORY, DAY_SPREAD = 0.90, 0.25  # log-volatility from session to session: AR(1) coefficient, standard deviation
@@ -82,7 +82,7 @@ def night(rng: np.random.Generator, stocks: Stocks, state: State) -> State:
     # The night's mean return makes up for the median's fall in a session (variance / 2), so that the median stock
     # stays where it is over the years; equities do earn their premium overnight (Cliff, Cooper and Gulen 2008).
     premium = 0.5 * (1 + GAP_VOLATILITY**2) * (stocks.volatility**2 + (stocks.beta * MARKET_VOLATILITY) ** 2)
-    gap = np.clip(GAP_VOLATILITY * (own + stocks.beta * market), -MOST_RETURN, MOST_RETURN)
+    gap = np.clip(GAP_VOLATILITY * (own + stocks.beta * market), -MAX_RETURN, MAX_RETURN)
     log_price = np.log(state.price)
     outside = log_price - np.clip(log_price, np.log(PULL_BELOW), np.log(PULL_ABOVE))
     return State(
@@ -112,7 +112,7 @@ def session(
     within += planted_drift(rng, stocks, minutes, learnability)
     between = np.sqrt(BETWEEN_BARS) * np.hypot(own, common) * shocks(rng, (minutes, n))
     between[0] = 0.0  # the night's gap comes before the first bar
-    within, between = (1 + np.clip(returns, -MOST_RETURN, MOST_RETURN) for returns in (within, between))
+    within, between = (1 + np.clip(returns, -MAX_RETURN, MAX_RETURN) for returns in (within, between))
 
     close = state.price * np.cumprod(within * between, axis=0)
     start = close / within
@@ -149,7 +149,7 @@ def day_shape(minutes: int) -> Floats:
 def shocks(rng: np.random.Generator, size: int | tuple[int, int]) -> Floats:
     """Student's t, scaled to variance 1 (before the cut, which takes a hair) and symmetric about 0."""
     scale = np.sqrt((TAIL - 2) / TAIL)
-    drawn: Floats = np.clip(rng.standard_t(TAIL, size) * scale, -MOST_SIGMAS, MOST_SIGMAS)
+    drawn: Floats = np.clip(rng.standard_t(TAIL, size) * scale, -MAX_SIGMAS, MAX_SIGMAS)
     return drawn
 
 

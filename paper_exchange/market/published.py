@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.base.calendar import Calendar, Session
 
-MOST_DELAY = 90  # seconds
+MAX_DELAY = 90  # seconds
 REVISED_AFTER = 30 * 10**9  # Alpaca sends corrections of a minute half a minute after it
 
 
@@ -60,10 +60,10 @@ class PublishedTape(Tape):
         self._late, self._revised, self._seed = late, revised, seed
         self._published: OrderedDict[tuple[str, int], Publication] = OrderedDict()
 
-    def shown(self, symbol: str, session: Session, instant: int) -> BarColumns:
+    def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
         """The bars that are published by an instant, as they are known then."""
         bars = self.session_bars(symbol, session)
-        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MOST_DELAY * 10**9 + REVISED_AFTER:
+        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MAX_DELAY * 10**9 + REVISED_AFTER:
             return bars
         known = self._publication(symbol, session, bars)
         seen = known.shown <= instant
@@ -81,7 +81,7 @@ class PublishedTape(Tape):
             columns["volume"],
         )
 
-    def news(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
+    def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
         """What is published in (after, until]: ("b" new or "u" updated, start of the bar), oldest first."""
         bars = self.session_bars(symbol, session)
         known = self._publication(symbol, session, bars)
@@ -106,7 +106,7 @@ class PublishedTape(Tape):
         random = np.random.default_rng([self._seed, crc32(key[0].encode()), key[1]])
         count = len(bars)
         late = random.random(count) < self._late
-        delay = random.integers(1, MOST_DELAY + 1, count) * 10**9
+        delay = random.integers(1, MAX_DELAY + 1, count) * 10**9
         wrong = random.random(count) < self._revised
         part = (bars.volume * random.uniform(0.5, 0.95, count)).astype(np.int64)
         shown = bars.start + MINUTE + np.where(late, delay, 0)

@@ -45,7 +45,7 @@ SUFFIXES = (".csv.gz", ".csv")
 EARLIEST, LATEST = date(1990, 1, 1), date(2100, 1, 1)
 
 # Above this a float64 no longer tells one share from the next.
-MOST_VOLUME = 2.0**53
+MAX_VOLUME = 2.0**53
 
 Columns = dict[str, NDArray[Any]]  # int64 starts, float64 numbers
 
@@ -231,7 +231,7 @@ def _usable_bars(columns: Columns, sessions: SessionTimes) -> tuple[BarColumns, 
     top, bottom = np.maximum(columns["open"], columns["close"]), np.minimum(columns["open"], columns["close"])
     columns = keep(columns, (top <= columns["high"]) & (bottom >= columns["low"]), "open or close outside low to high")
     volume = columns["volume"]
-    whole = (volume >= 0) & (volume < MOST_VOLUME) & (volume == np.floor(volume))
+    whole = (volume >= 0) & (volume < MAX_VOLUME) & (volume == np.floor(volume))
     columns = keep(columns, whole, "volume not a count of shares")
     columns = keep(columns, _in_session(columns["start"], sessions), "outside the regular session")
     columns = keep(columns, columns["start"] % MINUTE == 0, "not on a full minute")

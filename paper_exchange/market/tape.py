@@ -87,30 +87,30 @@ class Tape:
             self._cache.move_to_end(key)
         return found
 
-    def ended(self, bars: BarColumns, instant: int) -> int:
+    def count_ended(self, bars: BarColumns, instant: int) -> int:
         """How many of the bars are over at an instant."""
         return int(np.searchsorted(bars.start, instant - MINUTE, side="right"))
 
-    def shown(self, symbol: str, session: Session, instant: int) -> BarColumns:
+    def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
         """The session's bars that market data shows at an instant."""
         bars = self.session_bars(symbol, session)
-        cut = slice(0, self.ended(bars, instant))
+        cut = slice(0, self.count_ended(bars, instant))
         return BarColumns(
             bars.start[cut], bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut]
         )
 
-    def news(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
+    def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
         """What market data shows anew in (after, until]: ("b", start of the bar), oldest first."""
         starts = self.session_bars(symbol, session).start + MINUTE
         return [("b", start - MINUTE) for start in starts[(starts > after) & (starts <= until)].tolist()]
 
-    def newly_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
+    def bars_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
         """Bars of the session that ended in (after, until], oldest first."""
         bars = self.session_bars(symbol, session)
-        first, last = self.ended(bars, after), self.ended(bars, until)
+        first, last = self.count_ended(bars, after), self.count_ended(bars, until)
         return [_bar(bars, index) for index in range(first, last)]
 
-    def sessions_back(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
+    def recent_sessions(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
         """Sessions that have opened by an instant and that the market covers, newest first."""
         newest = self.calendar.opened_by(instant).index
         wanted = self.calendar.sessions[max(0, newest - count + 1) : newest + 1]
@@ -119,9 +119,9 @@ class Tape:
 
     def last(self, symbol: str, instant: int) -> tuple[BarColumns, int] | None:
         """The newest bar that is over, as (columns, index); None for a stock that has not traded yet."""
-        for session in self.sessions_back(instant):
+        for session in self.recent_sessions(instant):
             bars = self.session_bars(symbol, session)
-            count = self.ended(bars, instant)
+            count = self.count_ended(bars, instant)
             if count:
                 return bars, count - 1
         return None
@@ -133,7 +133,7 @@ class Tape:
 
     def day_bar(self, symbol: str, session: Session, instant: int) -> DayBar | None:
         """The session's bars that are over, as one; None if there are none."""
-        bars = self.shown(symbol, session, instant)
+        bars = self.published(symbol, session, instant)
         if not len(bars):
             return None
         volume = bars.volume

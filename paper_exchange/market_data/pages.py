@@ -11,7 +11,7 @@ import numpy as np
 
 from paper_exchange.base.calendar import Session
 from paper_exchange.base.wire import MINUTE, ApiError, JsonObject, rfc3339
-from paper_exchange.market.frames import MINUTE_FRAME, Frame, gather, joined, trade_counts
+from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate, concatenate, trade_counts
 from paper_exchange.market.tape import DayBar, Tape
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class PageRequest:
     frame: Frame = MINUTE_FRAME
 
 
-Maker = Callable[[Tape, str, Session, PageRequest], list[Row]]
-"""Makes the wanted rows of one symbol in one session, oldest first."""
+RowSource = Callable[[Tape, str, Session, PageRequest], list[Row]]
+"""Makes the request rows of one symbol in one session, oldest first."""
 
 
-def place_of(token: str | None) -> tuple[str, int] | None:
+def decode_token(token: str | None) -> tuple[str, int] | None:
     """Where the last page ended, from its token.
 
     Raises:
@@ -58,14 +58,16 @@ def place_of(token: str | None) -> tuple[str, int] | None:
         raise ApiError(400, "invalid page_token") from None
 
 
-def page(tape: Tape, wanted: PageRequest, make: Maker | None = None) -> tuple[dict[str, list[JsonObject]], str | None]:
+def page(
+    tape: Tape, request: PageRequest, make: RowSource | None = None
+) -> tuple[dict[str, list[JsonObject]], str | None]:
     """One page of rows by symbol, and the token of the next one (None after the last); of bars where `make` is None."""
     found: dict[str, list[JsonObject]] = {}
-    room = wanted.limit
-    for symbol in wanted.symbols:
-        if symbol not in tape.listings or (wanted.resume and symbol < wanted.resume[0]):
+    room = request.limit
+    for symbol in request.symbols:
+        if symbol not in tape.listings or (request.resume and symbol < request.resume[0]):
             continue
-        rows = _rows(tape, symbol, wanted, room + 1, make)
+        rows = _rows(tape, symbol, request, room + 1, make)
         if len(rows) > room:
             if room:
                 found[symbol] = [row for _, row in rows[:room]]
@@ -80,44 +82,44 @@ def page(tape: Tape, wanted: PageRequest, make: Maker | None = None) -> tuple[di
     return found, None
 
 
-def _rows(tape: Tape, symbol: str, wanted: PageRequest, most: int, make: Maker | None) -> list[Row]:
+def _rows(tape: Tape, symbol: str, request: PageRequest, most: int, make: RowSource | None) -> list[Row]:
     """At most `most` rows of one symbol, after the place where the last page ended."""
-    if wanted.resume and wanted.resume[0] == symbol and wanted.resume[1] >= 0:
-        last = wanted.resume[1]
-        wanted = replace(wanted, end=last - 1) if wanted.newest_first else replace(wanted, start=last + 1)
+    if request.resume and request.resume[0] == symbol and request.resume[1] >= 0:
+        last = request.resume[1]
+        request = replace(request, end=last - 1) if request.newest_first else replace(request, start=last + 1)
     rows: list[Row] = []
-    for part in _parts(tape, symbol, wanted, make):
-        rows += reversed(part) if wanted.newest_first else part
+    for part in _parts(tape, symbol, request, make):
+        rows += reversed(part) if request.newest_first else part
         if len(rows) >= most:
             break
     return rows[:most]
 
 
-def _parts(tape: Tape, symbol: str, wanted: PageRequest, make: Maker | None) -> Iterable[list[Row]]:
-    """The rows session by session (of bars longer than a day: frame by frame), in the order that is wanted."""
-    if make is None and not wanted.frame.intraday and wanted.frame.unit != "day":
-        rows = _spans(tape, symbol, wanted)
+def _parts(tape: Tape, symbol: str, request: PageRequest, make: RowSource | None) -> Iterable[list[Row]]:
+    """The rows session by session (of bars longer than a day: frame by frame), in the order that is request."""
+    if make is None and not request.frame.intraday and request.frame.unit != "day":
+        rows = _spans(tape, symbol, request)
         return [rows]
     if make is None:
-        make = _minutes if wanted.frame.plain else _buckets if wanted.frame.intraday else _days
-    return (make(tape, symbol, session, wanted) for session in _sessions(tape, wanted))
+        make = _minutes if request.frame.is_minute else _buckets if request.frame.intraday else _days
+    return (make(tape, symbol, session, request) for session in _sessions(tape, request))
 
 
-def _sessions(tape: Tape, wanted: PageRequest) -> list[Session]:
-    """Sessions that can hold wanted rows and that the market covers, in the order that is wanted."""
+def _sessions(tape: Tape, request: PageRequest) -> list[Session]:
+    """Sessions that can hold request rows and that the market covers, in the order that is request."""
     calendar = tape.calendar
-    low = int(np.searchsorted(calendar.after_closes, wanted.start, side="left"))
+    low = int(np.searchsorted(calendar.after_closes, request.start, side="left"))
     # A daily bar starts at midnight, hours before its session opens.
-    latest = min(wanted.end, wanted.now) + 12 * 60 * MINUTE
+    latest = min(request.end, request.now) + 12 * 60 * MINUTE
     high = int(np.searchsorted(calendar.opens, latest, side="right"))
     first, last = tape.market.first_session, tape.market.last_session
     chosen = [session for session in calendar.sessions[low:high] if first <= session.day <= last]
-    return chosen[::-1] if wanted.newest_first else chosen
+    return chosen[::-1] if request.newest_first else chosen
 
 
-def _minutes(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
-    bars = tape.shown(symbol, session, wanted.now)
-    low, high = between(bars, wanted.start, wanted.end)
+def _minutes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+    bars = tape.published(symbol, session, request.now)
+    low, high = between(bars, request.start, request.end)
     return to_rows(bars, low, high)
 
 
@@ -144,42 +146,42 @@ def to_rows(bars: BarColumns, low: int, high: int) -> list[Row]:
     ]
 
 
-def _days(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
-    found = tape.day_bar(symbol, session, wanted.now)
-    if found is None or not wanted.start <= found.start <= wanted.end:
+def _days(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+    found = tape.day_bar(symbol, session, request.now)
+    if found is None or not request.start <= found.start <= request.end:
         return []
     return [(found.start, day_json(found))]
 
 
-def _buckets(tape: Tape, symbol: str, session: Session, wanted: PageRequest) -> list[Row]:
+def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
     """Bars of some minutes or hours, counted from midnight in New York; the newest one is of what there is so far."""
-    bars = tape.shown(symbol, session, wanted.now)
+    bars = tape.published(symbol, session, request.now)
     midnight = session.pre_open - 4 * 60 * MINUTE
-    return _long_rows(bars, midnight + (bars.start - midnight) // wanted.frame.size * wanted.frame.size, wanted)
+    return _long_rows(bars, midnight + (bars.start - midnight) // request.frame.size * request.frame.size, request)
 
 
-def _spans(tape: Tape, symbol: str, wanted: PageRequest) -> list[Row]:
+def _spans(tape: Tape, symbol: str, request: PageRequest) -> list[Row]:
     """Bars of weeks or months; the sessions before `start` that belong to the same one are not part of it."""
-    sessions = _sessions(tape, replace(wanted, end=wanted.now, newest_first=False))
-    parts = [(session, tape.shown(symbol, session, wanted.now)) for session in sessions]
+    sessions = _sessions(tape, replace(request, end=request.now, newest_first=False))
+    parts = [(session, tape.published(symbol, session, request.now)) for session in sessions]
     parts = [(session, bars) for session, bars in parts if len(bars)]
     if not parts:
         return []
-    starts = np.concatenate([np.full(len(bars), wanted.frame.start_of(session)) for session, bars in parts])
-    return _long_rows(joined([bars for _, bars in parts]), starts, wanted)
+    starts = np.concatenate([np.full(len(bars), request.frame.start_of(session)) for session, bars in parts])
+    return _long_rows(concatenate([bars for _, bars in parts]), starts, request)
 
 
-def _long_rows(bars: BarColumns, starts: NDArray[np.int64], wanted: PageRequest) -> list[Row]:
+def _long_rows(bars: BarColumns, starts: NDArray[np.int64], request: PageRequest) -> list[Row]:
     if not len(bars):
         return []
-    long = gather(bars, starts)
+    long = aggregate(bars, starts)
     columns = (long.open, long.high, long.low, long.close, long.volume, long.trades, long.vwap)
     return [
         (start, {"t": rfc3339(start), "o": o, "h": h, "l": low, "c": c, "v": v, "n": n, "vw": vw})
         for start, o, h, low, c, v, n, vw in zip(
             long.start.tolist(), *(column.tolist() for column in columns), strict=True
         )
-        if wanted.start <= start <= wanted.end
+        if request.start <= start <= request.end
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paper_exchange.base.wire import MINUTE, ApiError, parse_instant
 from paper_exchange.market.frames import MINUTE_FRAME, frame_of
-from paper_exchange.market_data.pages import PageRequest, place_of
+from paper_exchange.market_data.pages import PageRequest, decode_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_ROWS = 10_000
 MAX_TOKEN = 200
 
 
-def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> PageRequest:
+def page_request(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> PageRequest:
     """The page that a query asks for: of bars (which need a timeframe), or of trades, quotes or auctions.
 
     Raises:
@@ -47,7 +47,7 @@ def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: b
         now=now,
         limit=whole(query, "limit", 1000, MAX_ROWS),
         newest_first=newest_first,
-        resume=place_of(query.get("page_token")),
+        resume=decode_token(query.get("page_token")),
     )
 
 

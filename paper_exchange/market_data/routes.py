@@ -10,11 +10,11 @@ from paper_exchange.base.replies import reply, with_now
 from paper_exchange.base.wire import ApiError, JsonObject
 from paper_exchange.market.tape import Tape
 from paper_exchange.market_data import ticks
-from paper_exchange.market_data.pages import Maker, day_json, page, to_rows
-from paper_exchange.market_data.query import check_latest, choice, symbols_of, wanted_of, whole
+from paper_exchange.market_data.pages import RowSource, day_json, page, to_rows
+from paper_exchange.market_data.query import check_latest, choice, page_request, symbols_of, whole
 from paper_exchange.market_data.screener import most_actives, movers
 
-MAKERS: dict[str, Maker | None] = {
+ROW_SOURCES: dict[str, RowSource | None] = {
     "bars": None,
     "trades": ticks.trades,
     "quotes": ticks.quotes,
@@ -38,15 +38,15 @@ def _page_routes(routes: Blueprint, tape: Tape) -> None:
     @routes.get("/v2/stocks/<any(bars, trades, quotes, auctions):what>")
     @with_now
     def many(now: int, what: str) -> Response:
-        wanted = wanted_of(request.args, symbols_of(request.args.get("symbols")), now, bars=what == "bars")
-        found, token = page(tape, wanted, MAKERS[what])
+        query = page_request(request.args, symbols_of(request.args.get("symbols")), now, bars=what == "bars")
+        found, token = page(tape, query, ROW_SOURCES[what])
         return reply({what: found, "next_page_token": token} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes, auctions):what>")
     @with_now
     def one(now: int, symbol: str, what: str) -> Response:
-        wanted = wanted_of(request.args, _one(symbol), now, bars=what == "bars")
-        found, token = page(tape, wanted, MAKERS[what])
+        query = page_request(request.args, _one(symbol), now, bars=what == "bars")
+        found, token = page(tape, query, ROW_SOURCES[what])
         return reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token} | _currency())
 
 
@@ -134,8 +134,8 @@ def _currency() -> dict[str, str]:
 def _bar(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     if symbol not in tape.listings:
         return None
-    for session in tape.sessions_back(now):
-        bars = tape.shown(symbol, session, now)
+    for session in tape.recent_sessions(now):
+        bars = tape.published(symbol, session, now)
         if len(bars):
             return to_rows(bars, len(bars) - 1, len(bars))[0][1]
     return None
@@ -155,7 +155,7 @@ def _snapshot(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     bar = _bar(tape, symbol, now)
     if bar is None:
         return None
-    days = [found for session in tape.sessions_back(now, 5) if (found := tape.day_bar(symbol, session, now))]
+    days = [found for session in tape.recent_sessions(now, 5) if (found := tape.day_bar(symbol, session, now))]
     body = {
         "latestTrade": _trade(tape, symbol, now),
         "latestQuote": _quote(tape, symbol, now),

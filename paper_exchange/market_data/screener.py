@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def most_actives(tape: Tape, by: str, top: int, now: int) -> JsonObject:
     """By volume (or trades) of the session so far; of the one before while nothing has traded yet."""
     rows: list[JsonObject] = []
-    for session in tape.sessions_back(now):
+    for session in tape.recent_sessions(now):
         found = [(name, tape.day_bar(name, session, now)) for name in tape.listings]
         rows = [{"symbol": name, "volume": bar.volume, "trade_count": bar.trades} for name, bar in found if bar]
         if rows:
@@ -32,7 +32,7 @@ def movers(tape: Tape, top: int, now: int) -> JsonObject:
 
 
 def _move(tape: Tape, symbol: str, now: int) -> JsonObject | None:
-    days = [bar for session in tape.sessions_back(now, 5) if (bar := tape.day_bar(symbol, session, now))]
+    days = [bar for session in tape.recent_sessions(now, 5) if (bar := tape.day_bar(symbol, session, now))]
     if len(days) < 2:
         return None
     price, before = days[0].close, days[1].close

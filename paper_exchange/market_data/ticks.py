@@ -61,12 +61,12 @@ def tape_of(tape: Tape, symbol: str) -> str:
 
 
 def trades(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's trades, as `pages.Maker`."""
+    """A session's trades, as `pages.RowSource`."""
     return _ticks(tape, symbol, session, request, trade_of)
 
 
 def quotes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's quotes, as `pages.Maker`."""
+    """A session's quotes, as `pages.RowSource`."""
     return _ticks(tape, symbol, session, request, quote_of)
 
 
@@ -84,8 +84,8 @@ def _ticks(
 
 
 def auctions(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's opening and closing auction (the first minute's open, the last one's close), as `pages.Maker`."""
-    bars = tape.shown(symbol, session, request.now)
+    """A session's opening and closing auction (the first minute's open, the last one's close), as `pages.RowSource`."""
+    bars = tape.published(symbol, session, request.now)
     day: JsonObject = {"d": session.day.isoformat(), "o": [], "c": []}
     venue = VENUES.get(tape.listings[symbol].exchange, "P")
     for name, at, price, word in (("o", session.open, bars.open, "O"), ("c", session.close - MINUTE, bars.close, "6")):

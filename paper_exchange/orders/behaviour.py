@@ -31,11 +31,11 @@ class Behaviour:
             raise ValueError(f"latency={self.latency} is outside 0 to 60 seconds; give a number between them")
 
     @property
-    def delay(self) -> int:
+    def delay_ns(self) -> int:
         """Nanoseconds that a request about an order stays pending."""
         return round(self.latency * 10**9)
 
-    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
+    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
         """How many of `qty` shares an order (by its sequence number) gets in a bar (by its start): at least one.
 
         What is no whole number of shares is filled at once.

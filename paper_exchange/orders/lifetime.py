@@ -6,7 +6,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.calendar import day_of
-from paper_exchange.base.wire import MINUTE, NEW_YORK, against_rule, to_ns
+from paper_exchange.base.wire import MINUTE, NEW_YORK, rule_violation, to_ns
 
 if TYPE_CHECKING:
     from paper_exchange.base.calendar import Calendar
@@ -40,7 +40,7 @@ def _auction(calendar: Calendar, time_in_force: str, now: int) -> tuple[int, int
     if today:
         event = today.open if time_in_force == "opg" else today.close
         if event - AUCTION_CUTOFF[time_in_force] <= now < today.pre_open + 15 * HOUR:
-            raise against_rule(f"{time_in_force} orders are not taken at this time of the day")
+            raise rule_violation(f"{time_in_force} orders are not taken at this time of the day")
     if time_in_force == "opg":
         start = calendar.opening_after(now).open
         return start, start + MINUTE

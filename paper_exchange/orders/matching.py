@@ -35,7 +35,7 @@ class Terms:
     triggered: bool = False
 
 
-class Entered(Enum):
+class EntryPath(Enum):
     """How the entry of a bracket traded in the bar in which its legs wake."""
 
     AT_OPEN = "at the open: the legs see the whole bar"
@@ -75,14 +75,14 @@ def auction(bar: Bar, price: Decimal) -> Bar:
 
 
 def _limit(terms: Terms, bar: Bar) -> Decimal | None:
-    limit = _given(terms.limit)
+    limit = _required(terms.limit)
     if terms.buy:
         return bar.open if bar.open <= limit else limit if bar.low <= limit else None
     return bar.open if bar.open >= limit else limit if bar.high >= limit else None
 
 
 def _stop(terms: Terms, bar: Bar) -> Decimal | None:
-    stop = _given(terms.stop)
+    stop = _required(terms.stop)
     if terms.buy:
         return bar.open if bar.open >= stop else stop if bar.high >= stop else None
     return bar.open if bar.open <= stop else stop if bar.low <= stop else None
@@ -92,14 +92,14 @@ def _stop_limit(terms: Terms, bar: Bar) -> Match:
     at = _stop(terms, bar)
     if at is None:
         return NOTHING
-    limit = _given(terms.limit)
+    limit = _required(terms.limit)
     # Triggered at a price worse than the limit: it rests, and trades from the next bar on.
     acceptable = at <= limit if terms.buy else at >= limit
     return Match(at if acceptable else None, triggered=True)
 
 
 def match_exit(
-    stop: Terms | None, target: Terms | None, bar: Bar, entered: Entered | None = None
+    stop: Terms | None, target: Terms | None, bar: Bar, entered: EntryPath | None = None
 ) -> tuple[str, Match] | None:
     """A stop and a target on the same shares: which of them trades in the bar, `("stop" | "target", match)`.
 
@@ -108,7 +108,7 @@ def match_exit(
     """
     if stop is not None and stop.kind == "stop" and stop.triggered:
         return "stop", Match(bar.open, triggered=True)
-    if target is not None and entered in (None, Entered.AT_OPEN) and _opens_beyond(target, bar):
+    if target is not None and entered in (None, EntryPath.AT_OPEN) and _opens_beyond(target, bar):
         return "target", Match(bar.open)
     if stop is not None:
         found = _match_stop_leg(stop, bar, entered)
@@ -122,39 +122,39 @@ def match_exit(
 
 
 def _opens_beyond(target: Terms, bar: Bar) -> bool:
-    limit = _given(target.limit)
+    limit = _required(target.limit)
     return bar.open <= limit if target.buy else bar.open >= limit
 
 
-def _match_stop_leg(stop: Terms, bar: Bar, entered: Entered | None) -> Match:
-    if entered in (None, Entered.AT_OPEN):
+def _match_stop_leg(stop: Terms, bar: Bar, entered: EntryPath | None) -> Match:
+    if entered in (None, EntryPath.AT_OPEN):
         return match(stop, bar)
     # The open came before the entry: it cannot be a leg's price, only what the bar showed besides.
-    level = _given(stop.stop)
+    level = _required(stop.stop)
     touched = bar.high >= level if stop.buy else bar.low <= level
     if not touched:
         return NOTHING
     # A level that the bar lies beyond as a whole is met by the one price that surely came after the entry.
     price = level if bar.low <= level <= bar.high else bar.close
     if stop.kind == "stop_limit":
-        limit = _given(stop.limit)
+        limit = _required(stop.limit)
         return Match(price if (price <= limit if stop.buy else price >= limit) else None, triggered=True)
     return Match(price)
 
 
-def _match_target_leg(target: Terms, bar: Bar, entered: Entered | None) -> Decimal | None:
-    if entered in (None, Entered.AT_OPEN):
+def _match_target_leg(target: Terms, bar: Bar, entered: EntryPath | None) -> Decimal | None:
+    if entered in (None, EntryPath.AT_OPEN):
         return _limit(target, bar)
-    limit = _given(target.limit)
+    limit = _required(target.limit)
     if target.buy:
         # A target below a price that was reached falling came after it; else only the close proves it.
-        proof = bar.low if entered is Entered.FALLING else bar.close
+        proof = bar.low if entered is EntryPath.FALLING else bar.close
         return None if proof > limit else limit if limit <= bar.high else bar.close
-    proof = bar.high if entered is Entered.RISING else bar.close
+    proof = bar.high if entered is EntryPath.RISING else bar.close
     return None if proof < limit else limit if limit >= bar.low else bar.close
 
 
-def _given(price: Decimal | None) -> Decimal:
+def _required(price: Decimal | None) -> Decimal:
     if price is None:
         raise ValueError("an order of this kind has a price; it was accepted without one")
     return price

@@ -150,7 +150,7 @@ class Order:
         """How a trailing stop follows its mark."""
         return Trail(self.buy, self.trail_price, self.trail_percent)
 
-    def follow(self, mark: Decimal | None) -> None:
+    def set_mark(self, mark: Decimal | None) -> None:
         """Move a trailing stop to another mark."""
         if mark is not None:
             self.hwm, self.stop_price = mark, self.trail.stop(mark)

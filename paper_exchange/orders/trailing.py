@@ -32,11 +32,11 @@ class Trail:
         tick = TICK if exact >= 1 else SMALL_TICK
         return (exact / tick).to_integral_value(ROUND_CEILING if self.buy else ROUND_FLOOR) * tick
 
-    def mark(self, mark: Decimal, bar: Bar, whole: bool) -> Decimal:
+    def next_mark(self, mark: Decimal, bar: Bar, whole: bool) -> Decimal:
         """The mark after a bar; where the order came during it (not `whole`) only its close counts."""
         best = (bar.low if self.buy else bar.high) if whole else bar.close
         return min(mark, best) if self.buy else max(mark, best)
 
-    def passed(self, mark: Decimal, bar: Bar) -> bool:
+    def retraced(self, mark: Decimal, bar: Bar) -> bool:
         """Whether a bar that has made this mark closes beyond the stop of it."""
         return bar.close >= self.stop(mark) if self.buy else bar.close <= self.stop(mark)

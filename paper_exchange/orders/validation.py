@@ -9,9 +9,9 @@ from paper_exchange.base.wire import (
     SMALLEST_PART,
     JsonObject,
     Shares,
-    against_rule,
     bad_parameter,
     parse_decimal,
+    rule_violation,
     shares,
 )
 from paper_exchange.orders.rules import Draft, Leg, check_draft
@@ -172,7 +172,7 @@ def _trail(body: Mapping[str, object], kind: str, field: str) -> Decimal | None:
 def trail_of(value: object, field: str) -> Decimal:
     """The distance of a trailing stop: dollars on the price grid, or per cent under 100."""
     if field == "trail_price":
-        price = tidy_price(value, field)
+        price = price_on_tick(value, field)
         if price is None:
             raise bad_parameter(f"{field} is required")
         return price
@@ -182,7 +182,7 @@ def trail_of(value: object, field: str) -> Decimal:
     return percent
 
 
-def tidy_price(value: object, name: str) -> Decimal | None:
+def price_on_tick(value: object, name: str) -> Decimal | None:
     """A positive price in whole ticks: $0.01 at $1 and over, $0.0001 under it; None for an absent one."""
     price = parse_decimal(value, name)
     if price is None:
@@ -190,7 +190,7 @@ def tidy_price(value: object, name: str) -> Decimal | None:
     if price <= 0:
         raise bad_parameter(f"{name} must be > 0")
     if price % (TICK if price >= 1 else SMALL_TICK):
-        raise against_rule(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
+        raise rule_violation(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
     return price
 
 
@@ -201,7 +201,7 @@ def _entry_price(body: Mapping[str, object], kind: str, field: str) -> Decimal |
         if value is None and field == "limit_price" and body.get("order_class") == "oco":
             target = body.get("take_profit")
             value = target.get("limit_price") if isinstance(target, Mapping) else None
-        price = tidy_price(value, field)
+        price = price_on_tick(value, field)
         if price is None:
             raise bad_parameter(f"{kind} orders require {field.replace('_', ' ')}")
         return price
@@ -215,7 +215,7 @@ def _target_leg(body: object) -> Leg | None:
         return None
     if not isinstance(body, Mapping):
         raise bad_parameter("invalid take_profit")
-    limit = tidy_price(body.get("limit_price"), "take_profit.limit_price")
+    limit = price_on_tick(body.get("limit_price"), "take_profit.limit_price")
     if limit is None:
         raise bad_parameter("take_profit.limit_price is required")
     return Leg("limit", limit_price=limit)
@@ -226,8 +226,8 @@ def _stop_leg(body: object) -> Leg | None:
         return None
     if not isinstance(body, Mapping):
         raise bad_parameter("invalid stop_loss")
-    stop = tidy_price(body.get("stop_price"), "stop_loss.stop_price")
-    limit = tidy_price(body.get("limit_price"), "stop_loss.limit_price")
+    stop = price_on_tick(body.get("stop_price"), "stop_loss.stop_price")
+    limit = price_on_tick(body.get("limit_price"), "stop_loss.limit_price")
     if stop is None:
         raise bad_parameter("stop_loss.stop_price is required")
     return Leg("stop" if limit is None else "stop_limit", limit, stop)

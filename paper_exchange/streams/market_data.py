@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FEEDS = ("iex", "sip", "delayed_sip", "test")
 CHANNELS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "dailyBars": "d"}
 CHANNELS |= {"statuses": "s", "lulds": "l"}  # can be listened to; nothing is ever said there
-MOST_TICKS = 30  # symbols whose trades and quotes the Basic plan sends
-NOTHING = {"T": "error", "code": 400, "msg": "invalid syntax"}
+MAX_TICKS = 30  # symbols whose trades and quotes the Basic plan sends
+INVALID_SYNTAX = {"T": "error", "code": 400, "msg": "invalid syntax"}
 
 
 class Wire:
@@ -82,20 +82,20 @@ class DataClient:
         if action == "auth":
             return [{"T": "error", "code": 403, "msg": "already authenticated"}]
         if action not in ("subscribe", "unsubscribe"):
-            return [NOTHING]
+            return [INVALID_SYNTAX]
         changed = {channel: set(found) for channel, found in self._wanted.items()}
         for channel, found in changed.items():
             names = message.get(channel) or []
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                return [NOTHING]
+                return [INVALID_SYNTAX]
             (found.update if action == "subscribe" else found.difference_update)(names)
-        if len(changed["trades"]) + len(changed["quotes"]) > MOST_TICKS:
+        if len(changed["trades"]) + len(changed["quotes"]) > MAX_TICKS:
             return [{"T": "error", "code": 405, "msg": "symbol limit exceeded"}]
         self._wanted = changed
         return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
 
 
-def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
+def messages_between(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
     """What the tape shows anew in (after, until] of some symbols (`*`: all), as messages, oldest first."""
     names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
     calendar = tape.calendar
@@ -105,13 +105,13 @@ def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonO
         if not tape.market.first_session <= session.day <= tape.market.last_session:
             continue
         for name in names:
-            for kind, start in tape.news(name, session, after, until):
+            for kind, start in tape.published_between(name, session, after, until):
                 found += [(start, message) for message in _messages(tape, name, session, kind, start, until)]
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
 
 def _messages(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
-    bars = tape.shown(symbol, session, now)
+    bars = tape.published(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
     if kind == "u":

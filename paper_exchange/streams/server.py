@@ -19,7 +19,7 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from paper_exchange.faults.streams import FaultyStream
-from paper_exchange.streams.market_data import FEEDS, DataClient, Wire, news_of
+from paper_exchange.streams.market_data import FEEDS, INVALID_SYNTAX, DataClient, Wire, messages_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.05
 AUTH_SECONDS = 10.0
 KINDS = {"t": "trade", "q": "quote", "b": "bar", "u": "updated_bar", "d": "daily_bar"}
-INVALID = [{"T": "error", "code": 400, "msg": "invalid syntax"}]
 
 
 class StreamServer:
@@ -57,15 +56,15 @@ class StreamServer:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._exchange = exchange
-        self._news: list[JsonObject] = []
+        self._unsent: list[JsonObject] = []
         self._take_event: Callable[[TradeEvent], None] = self._send_event
-        self._take_news: Callable[[JsonObject], None] = self._news.append
+        self._take_data: Callable[[JsonObject], None] = self._unsent.append
         if plan is not None and now is not None:
             self._take_event = FaultyStream(
                 plan, now, _event_name, self._send_event, partial(self._drop, "_traders"), "trade_updates"
             )
-            self._take_news = FaultyStream(
-                plan, now, _news_name, self._news.append, partial(self._drop, "_readers"), "data"
+            self._take_data = FaultyStream(
+                plan, now, _data_name, self._unsent.append, partial(self._drop, "_readers"), "data"
             )
         self._traders: set[ServerConnection] = set()
         self._readers: dict[ServerConnection, DataClient] = {}
@@ -75,11 +74,11 @@ class StreamServer:
         self._thread = threading.Thread(target=self._run, args=(host, port, started), name="streams", daemon=True)
         self._thread.start()
         started.result()
-        self._deaf = exchange.listen(self._take_event)
+        self._unsubscribe = exchange.listen(self._take_event)
 
     def close(self) -> None:
         """Stop serving; connections are closed."""
-        self._deaf()
+        self._unsubscribe()
         self._loop.call_soon_threadsafe(self._end)
         self._thread.join()
 
@@ -94,7 +93,9 @@ class StreamServer:
 
     async def _serve(self, host: str, port: int, started: Future[None]) -> None:
         try:
-            server: Server = await serve(self._client, host, port, process_request=_known_path, logger=_discreet())
+            server: Server = await serve(
+                self._client, host, port, process_request=_known_path, logger=_redacting_logger()
+            )
         except OSError as error:
             started.set_exception(error)
             return
@@ -118,17 +119,17 @@ class StreamServer:
             now = await asyncio.to_thread(self._exchange.advance)
             symbols: set[str] = set().union(*(one.symbols for one in self._readers.values()))
             if symbols and now > last:
-                look = partial(news_of, symbols=symbols, after=last, until=now)
+                look = partial(messages_between, symbols=symbols, after=last, until=now)
                 for message in await asyncio.to_thread(self._exchange.read_tape, look):
-                    self._take_news(message)
-                self._send_news()
+                    self._take_data(message)
+                self._send_data()
             last = now
 
-    def _send_news(self) -> None:
+    def _send_data(self) -> None:
         for socket, client in list(self._readers.items()):
-            if wanted := [message for message in self._news if client.wants(message)]:
+            if wanted := [message for message in self._unsent if client.wants(message)]:
                 broadcast({socket}, client.wire.pack(wanted))
-        self._news.clear()
+        self._unsent.clear()
 
     def _drop(self, clients: str) -> None:
         """Cut every connection of a stream; it may be called from any thread."""
@@ -158,7 +159,7 @@ class StreamServer:
     async def _trader(self, socket: ServerConnection) -> None:
         authorised = False
         async for text in socket:
-            message = _loads(text)
+            message = _parse(text)
             inner = message.get("data")
             data: JsonObject = inner if isinstance(inner, dict) else message
             action = message.get("action")
@@ -166,13 +167,13 @@ class StreamServer:
                 key, secret = data.get("key_id", data.get("key")), data.get("secret_key", data.get("secret"))
                 authorised = self._exchange.accepts(str(key or ""), str(secret or ""))
                 status = "authorized" if authorised else "unauthorized"
-                await _tell(socket, "authorization", {"status": status, "action": "authenticate"})
+                await _send_json(socket, "authorization", {"status": status, "action": "authenticate"})
             elif not authorised:
-                await _tell(socket, "authorization", {"status": "unauthorized", "action": str(action)})
+                await _send_json(socket, "authorization", {"status": "unauthorized", "action": str(action)})
             elif action == "listen":
                 streams = [name for name in data.get("streams") or [] if name == "trade_updates"]
                 (self._traders.add if streams else self._traders.discard)(socket)
-                await _tell(socket, "listening", {"streams": streams})
+                await _send_json(socket, "listening", {"streams": streams})
 
     async def _reader(self, socket: ServerConnection, wire: Wire, feed: str) -> None:
         await socket.send(wire.pack([{"T": "success", "msg": "connected"}]))
@@ -182,7 +183,7 @@ class StreamServer:
         self._readers[socket] = client
         async for text in socket:
             message = wire.unpack(text)
-            answer = INVALID if message is None else client.answer(message)
+            answer = [INVALID_SYNTAX] if message is None else client.answer(message)
             await socket.send(wire.pack(answer))
 
     async def _authenticated(self, socket: ServerConnection, wire: Wire, feed: str) -> DataClient | None:
@@ -209,7 +210,7 @@ class StreamServer:
         return None
 
 
-def _discreet() -> logging.Logger:
+def _redacting_logger() -> logging.Logger:
     """A logger that never writes frames and headers down, whatever the level of all others: keys are in them."""
     found = logging.getLogger(f"{__name__}.server")
     found.setLevel(logging.WARNING)
@@ -220,7 +221,7 @@ def _event_name(event: TradeEvent) -> str:
     return f"{event.event} {event.order['symbol']}"
 
 
-def _news_name(message: JsonObject) -> str:
+def _data_name(message: JsonObject) -> str:
     return f"{KINDS[message['T']]} {message['S']}"
 
 
@@ -230,12 +231,12 @@ def _known_path(socket: ServerConnection, request: Request) -> Response | None:
     return socket.respond(HTTPStatus.NOT_FOUND, "streams are at /stream and /v2/iex\n")
 
 
-async def _tell(socket: ServerConnection, stream: str, data: JsonObject) -> None:
+async def _send_json(socket: ServerConnection, stream: str, data: JsonObject) -> None:
     # Binary frames with JSON in them, as Alpaca's paper stream sends.
     await socket.send(json.dumps({"stream": stream, "data": data}).encode())
 
 
-def _loads(text: str | bytes) -> JsonObject:
+def _parse(text: str | bytes) -> JsonObject:
     try:
         found = json.loads(text)
     except ValueError:

@@ -293,7 +293,7 @@ def test_every_promised_fault_is_drawn_by_the_seeded_storm() -> None:
     lines = ["POST /v2/orders {}", "GET /v2/orders?a=b", "GET /v2/positions", "GET /v2/clock", "GET /v2/stocks/bars"]
     drawn = {rule.fault for _ in range(500) for line in lines if (rule := plan.draw(line, time(10, 45)))}
     drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
-    drawn |= {rule.fault for number in range(100) for rule, _ in plan.of_market(f"S{number}", "2018-03-26")}
+    drawn |= {rule.fault for number in range(100) for rule, _ in plan.market_faults(f"S{number}", "2018-03-26")}
     drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
     for words, faults in PROMISED.items():
         assert drawn >= set(faults), words

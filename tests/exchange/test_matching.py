@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_exchange.orders.matching import Bar, Entered, Match, Terms, match, match_exit
+from paper_exchange.orders.matching import Bar, EntryPath, Match, Terms, match, match_exit
 
 BAR = Bar(0, D("10.00"), D("10.50"), D("9.50"), D("10.20"))
 
@@ -63,23 +63,23 @@ TARGET = Terms("limit", buy=False, limit=D("10.40"))
     ("bar", "entered", "expected"),
     [
         (BAR, None, ("stop", "9.60")),  # spans both: the stop came first
-        (BAR, Entered.AT_OPEN, ("stop", "9.60")),
+        (BAR, EntryPath.AT_OPEN, ("stop", "9.60")),
         (Bar(0, D(10), D("10.5"), D("9.7"), D(10)), None, ("target", "10.40")),
         (Bar(0, D("10.6"), D("10.7"), D("9.5"), D(10)), None, ("target", "10.6")),  # opened beyond: first of all
         (Bar(0, D("9.4"), D("10.7"), D("9.3"), D(10)), None, ("stop", "9.4")),
-        (Bar(0, D("9.4"), D("10.7"), D("9.3"), D(10)), Entered.AT_OPEN, ("stop", "9.4")),
+        (Bar(0, D("9.4"), D("10.7"), D("9.3"), D(10)), EntryPath.AT_OPEN, ("stop", "9.4")),
         (Bar(0, D(10), D("10.1"), D("9.9"), D(10)), None, None),
         # Bought inside the bar on the way down: the high may have come before, the close has not.
-        (Bar(0, D("10.5"), D("10.6"), D("9.7"), D("10.1")), Entered.FALLING, None),
-        (Bar(0, D("10.5"), D("10.6"), D("9.7"), D("10.45")), Entered.FALLING, ("target", "10.40")),
-        (Bar(0, D("10.5"), D("10.6"), D("9.5"), D("10.45")), Entered.FALLING, ("stop", "9.60")),
+        (Bar(0, D("10.5"), D("10.6"), D("9.7"), D("10.1")), EntryPath.FALLING, None),
+        (Bar(0, D("10.5"), D("10.6"), D("9.7"), D("10.45")), EntryPath.FALLING, ("target", "10.40")),
+        (Bar(0, D("10.5"), D("10.6"), D("9.5"), D("10.45")), EntryPath.FALLING, ("stop", "9.60")),
         # Bought inside the bar on the way up: the high came after.
-        (Bar(0, D("9.9"), D("10.6"), D("9.7"), D("10.1")), Entered.RISING, ("target", "10.40")),
-        (Bar(0, D("9.5"), D("10.6"), D("9.5"), D("10.1")), Entered.RISING, ("stop", "9.60")),
+        (Bar(0, D("9.9"), D("10.6"), D("9.7"), D("10.1")), EntryPath.RISING, ("target", "10.40")),
+        (Bar(0, D("9.5"), D("10.6"), D("9.5"), D("10.1")), EntryPath.RISING, ("stop", "9.60")),
     ],
 )
 def test_a_stop_and_a_target_on_the_same_shares(
-    bar: Bar, entered: Entered | None, expected: tuple[str, str] | None
+    bar: Bar, entered: EntryPath | None, expected: tuple[str, str] | None
 ) -> None:
     found = match_exit(STOP, TARGET, bar, entered)
     assert (None if found is None else (found[0], str(found[1].price))) == expected
@@ -109,9 +109,9 @@ def test_a_fill_is_a_price_of_the_bar_and_never_worse_than_the_limit(
         assert found.price >= stop if buy else found.price <= stop
 
 
-@given(bars(), cents, cents, st.sampled_from([None, *Entered]), st.booleans(), st.booleans())
+@given(bars(), cents, cents, st.sampled_from([None, *EntryPath]), st.booleans(), st.booleans())
 def test_an_exit_is_a_price_of_the_bar(
-    bar: Bar, stop: D, target: D, entered: Entered | None, has_stop: bool, has_target: bool
+    bar: Bar, stop: D, target: D, entered: EntryPath | None, has_stop: bool, has_target: bool
 ) -> None:
     found = match_exit(
         Terms("stop", False, stop=stop) if has_stop else None,

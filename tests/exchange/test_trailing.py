@@ -168,7 +168,7 @@ bars = st.lists(cents, min_size=4, max_size=4).map(lambda four: Bar(0, four[0], 
 @given(marks=cents, trail=st.integers(1, 90).map(lambda value: D(value) / 100), bar=bars, buy=st.booleans())
 def test_a_mark_moves_one_way_and_its_stop_with_it(marks: D, trail: D, bar: Bar, buy: bool) -> None:
     for rule in (Trail(buy, price=trail), Trail(buy, percent=trail * 100)):
-        after = rule.mark(marks, bar, whole=True)
+        after = rule.next_mark(marks, bar, whole=True)
         assert (after <= marks and after <= bar.low) if buy else (after >= marks and after >= bar.high)
         stop, moved = rule.stop(marks), rule.stop(after)
         assert (moved <= stop and stop > marks) if buy else (moved >= stop and stop < marks)
