@@ -1,6 +1,6 @@
-"""An exchange that speaks Alpaca's REST interface. Imports neither the stages nor trading/.
+"""A paper exchange that speaks Alpaca's REST interface; independent of the trading system.
 
-Two names to learn: `PaperExchange`, and `mount`, which puts an alpaca-py client onto one in this process.
+`PaperExchange` is the exchange; `mount` connects an alpaca-py client to one in this process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `python -m paper_exchange --help` answers before Flask and numpy are loaded."""
+    """Import on first use, so that `python -m paper_exchange --help` does not wait for Flask and numpy."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""Whether the account may (money, shares, wash trades), and when an order can trade.  Changes nothing."""
+"""Account checks of new and replaced orders: buying power, shares, short sales, wash trades.  They change nothing."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from paper_exchange.orders.order import Order
     from paper_exchange.orders.rules import Draft
 
-MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
+MARKET_BUFFER = Decimal("1.03")  # a market buy reserves 3% more than the last price, as on Alpaca
 
 
 def infer_intent(engine: Engine, draft: Draft) -> str:
-    """Whether an order opens or closes: it closes a position of the other side, and opens where there is none.
+    """Whether an order opens or closes: it closes a position of the other side, and opens otherwise.
 
     In an account that cannot sell short every sale closes.
 
     Raises:
-        ApiError: 422 if the request says otherwise.
+        ApiError: 422 if the draft's own intent differs.
     """
     held = engine.ledger.qty(draft.symbol)
     if draft.side == "buy":
@@ -42,7 +42,7 @@ def infer_intent(engine: Engine, draft: Draft) -> str:
 
 
 def check_short(engine: Engine, draft: Draft, now: int) -> None:
-    """403 if a sale that opens a short position is not allowed: by the account, the stock, or an open order."""
+    """403 if the account or the stock does not allow a short sale."""
     if not engine.may_short or engine.valuation.multiplier(now) < 2:
         raise _no_short(engine, draft.symbol)
     if not engine.tape.listings[draft.symbol].shortable:
@@ -69,10 +69,10 @@ def _no_short(engine: Engine, symbol: str) -> ApiError:
 def reserve_per_share(
     kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None, buy: bool = True
 ) -> Decimal:
-    """Dollars a share that an order which opens keeps back.
+    """Dollars per share that an opening order reserves.
 
-    A buy: its limit; else 3% over the stop or the last price.  A short sale: 3% over the last price, or its limit or
-    stop where that is more.
+    A buy: its limit, else 3% above its stop or the last price.  A short sale: the largest of its limit, its stop and
+    3% above the last price.
     """
     if not buy:
         known = [one for one in (limit, stop) if one is not None]
@@ -91,15 +91,15 @@ def check_trading(engine: Engine) -> None:
 
 
 def check_client_id(engine: Engine, client_order_id: str | None) -> None:
-    """422 if an order, open or not, has that client_order_id already."""
+    """422 if an order, open or not, already has that client_order_id."""
     if client_order_id is not None and engine.registry.by_client_id(client_order_id) is not None:
         raise bad_parameter("client_order_id must be unique")
 
 
 def check_wash_trade(engine: Engine, draft: Draft) -> None:
-    """403 if a simple order could trade with an open one of the other side; complex orders are exempt.
+    """403 if a simple order could trade against an open order of the other side; orders with legs are exempt.
 
-    A market or stop order on either side always could; two with limits could where their prices meet.
+    A market or stop order always could; two limit orders could if their prices cross.
     """
     if draft.order_class:
         return
@@ -120,7 +120,7 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
 
 
 def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | None = None) -> None:
-    """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
+    """403 if the buying power does not cover a cost in dollars; `without` excludes an order that is being replaced."""
     power = engine.valuation.excess(now, without=without)
     if cost > power:
         shown = max(power, Decimal(0)) if engine.ledger.margin else power
@@ -130,7 +130,7 @@ def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | N
 
 
 def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None = None) -> None:
-    """403 if a position has less than that many shares, or other orders than the group `without` hold them back."""
+    """403 if a position has fewer shares, or orders outside the group `without` reserve them."""
     existing = magnitude(engine.ledger.qty(symbol))
     if not existing:
         raise _no_short(engine, symbol)
@@ -151,7 +151,7 @@ def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None =
 
 
 def check_replaceable(order: Order) -> None:
-    """422 if an order is over, not at the exchange yet, or about to be cancelled or replaced."""
+    """422 if an order is closed, not yet at the exchange, or pending a cancel or a replacement."""
     if not order.is_open:
         raise rule_violation(f'order is already in "{order.status}" state')
     if order.status in ("accepted", "pending_new") or order.waits_for:

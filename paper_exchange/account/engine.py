@@ -1,7 +1,7 @@
-"""Time and trades: moves the account from bar to bar, fills, expires and wakes orders.
+"""The engine: advances the account from bar to bar and fills, expires and activates orders.
 
-The engine is lazy: nothing happens between requests, and the next one first lives through every minute that has
-passed.  A bar is looked at once, when it is over; what it does to an order is dated at its end.
+The engine is lazy: nothing happens between requests, and every request first processes all minutes that have passed.
+A bar is processed once, when it is over, and its effects carry the instant of its end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
 
 
 class Engine:
-    """One account on one tape.  Not thread-safe: the exchange holds a lock around every request."""
+    """One account on one tape.  Not thread-safe: the gateway holds a lock around every request."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Engine:
     # -- identity --------------------------------------------------------------------------------------------------
 
     def next_ids(self) -> tuple[int, str, str]:
-        """Sequence number, order id and client_order_id of the next order: the same in two identical runs."""
+        """Sequence number, order id and client_order_id of the next order; identical runs give identical ids."""
         self.sequence += 1
         base = uuid.UUID(self.account_id)
         return (
@@ -81,14 +81,14 @@ class Engine:
         )
 
     def asset_id(self, symbol: str) -> str:
-        """The asset id of a stock, made of its symbol."""
+        """The asset id of a stock, derived from its symbol."""
         return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
     def configure(self, changes: JsonObject) -> None:
-        """Change the account's configurations; saved at once.
+        """Change the account's configurations and save them.
 
         Raises:
-            ApiError: 422 if it would end the margin that positions or open orders rest on.
+            ApiError: 422 if it would end margin that positions or open orders depend on.
         """
         margin = (self.configurations | changes)["max_margin_multiplier"] != "1"
         if self.ledger.margin and not margin and self._borrows():
@@ -104,13 +104,13 @@ class Engine:
 
     @property
     def may_short(self) -> bool:
-        """Whether the account may sell short at all, as far as its configurations go."""
+        """Whether the account's configurations allow short sales."""
         return self.ledger.margin and not self.configurations["no_shorting"]
 
     # -- time ------------------------------------------------------------------------------------------------------
 
     def advance(self) -> int:
-        """Live through everything that has happened up to now; returns that instant.  A clock set back stands still."""
+        """Process everything up to now and return that instant; time never goes back, even if the clock does."""
         now = max(to_ns(self._now()), self.processed)
         while self.processed < now:
             self._step(now)
@@ -119,7 +119,7 @@ class Engine:
         return now
 
     def save(self) -> None:
-        """Write what has changed to the store, as one transaction."""
+        """Write all changes to the store in one transaction."""
         if self._store:
             changed = list(self.registry.changed.values())
             self._store.save(
@@ -131,7 +131,7 @@ class Engine:
         self.registry.changed.clear()
 
     def _step(self, now: int) -> None:
-        """Up to the next instant at which anything but a bar happens: a close, an order that goes live or ends."""
+        """Advance to the next event that is not a bar (a close, an activation, an expiry), at most to `now`."""
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
         for order in self.registry.open.values():
@@ -147,7 +147,7 @@ class Engine:
             self.ledger.close_day(session.day, self.valuation.equity(until))
 
     def last_equity(self, instant: int) -> Decimal:
-        """Equity at the close of the session before the instant's date."""
+        """Equity at the last close before the instant's date."""
         return self.ledger.last_equity(day_of(instant))
 
     def snapshot(self, now: int) -> AccountSnapshot:

@@ -1,4 +1,4 @@
-"""Trades: open orders against bars that are over, fills booked, legs woken and ended."""
+"""Execution: matches open orders against finished bars, books fills, and activates or ends legs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """Matches one account's orders on one tape.  A bar is looked at once, when it is over."""
+    """Matches one account's orders on one tape.  Each bar is processed once, when it is over."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Execution:
         self._account = uuid.UUID(account_id)
 
     def match_between(self, session: Session, after: int, until: int) -> None:
-        """Every open order against every bar of the session that ended in (after, until]."""
+        """Match every open order against every bar of the session that ended in (after, until]."""
         symbols = sorted({order.symbol for order in self._registry.open.values() if order.live_from < until})
         bars = [
             (bar.start, symbol, bar)
@@ -83,7 +83,7 @@ class Execution:
         self._match_exits(legs[0], bar, EntryPath.AT_OPEN if at_open else inside)
 
     def _match_trailing(self, order: Order, bar: Bar) -> Match:
-        """A trailing stop in a bar: its stop as it is; then the mark that the bar makes, and what is certain of it."""
+        """Match a trailing stop: with its current stop, else at the close if the bar certainly crossed a new one."""
         found = match(order.terms, bar)
         if found.price is not None or order.hwm is None:
             return found
@@ -94,7 +94,7 @@ class Execution:
         return Match(bar.close) if order.trail.retraced(mark, bar) else NOTHING
 
     def _activate_legs(self, legs: list[Order], entry: Order, bar: Bar) -> bool:
-        """Wake the legs for what the entry opened, or what is left of it: parts may have been closed meanwhile."""
+        """Activate the legs for the entry's filled shares, or what is left of them after closing orders."""
         free = magnitude(self._ledger.qty(entry.symbol)) - self._registry.held_qty(entry.symbol)
         qty = min(entry.filled_before + entry.filled_qty, free)
         if qty < 1:
@@ -105,7 +105,7 @@ class Execution:
         return True
 
     def _match_exits(self, one: Order, bar: Bar, entered: EntryPath | None = None) -> None:
-        """The stop and the target of a group: at most one of them trades, and ends or lessens the other."""
+        """Match the stop and the target of a group; a fill of one cancels or reduces the other."""
         pair = {leg.role: leg for leg in self._registry.group(one) if leg.role in ("target", "stop")}
         live = {role: leg for role, leg in pair.items() if leg.is_live and leg.live_from <= bar.start}
         stop, target = live.get("stop"), live.get("target")
@@ -129,7 +129,7 @@ class Execution:
             self._registry.mark_changed(order)
 
     def _fill(self, order: Order, price: Decimal, bar: Bar) -> bool:
-        """Book a fill; an order that the account cannot pay or deliver ends instead."""
+        """Book a fill; an order that the account cannot pay for or deliver is rejected or cancelled instead."""
         at = bar.start + MINUTE
         if order.notional is not None:
             self._set_qty(order, order.notional, price)
@@ -149,7 +149,7 @@ class Execution:
         self._ledger.apply(fill)
         order.filled_qty = done
         order.filled_value += qty * price
-        # What is left of a stop is a market order: its price was met.
+        # The remainder of a triggered stop is a market order.
         order.triggered = order.triggered or order.type in STOPS
         self._lifecycle.record_fill(order, qty, at)
         execution = str(uuid.uuid5(self._account, f"execution:{fill.sequence}"))
@@ -159,7 +159,7 @@ class Execution:
         return True
 
     def _covered(self, order: Order, qty: Shares, price: Decimal, at: int) -> bool:
-        """Whether the account can pay what an order opens, or has what it closes."""
+        """Whether the account can pay for an opening order, or holds what a closing one delivers."""
         held = self._ledger.qty(order.symbol)
         if not order.opening:
             return 0 < qty <= (-held if order.buy else held)
@@ -167,13 +167,13 @@ class Execution:
         return qty > 0 and not other_side and qty * price <= self._valuation.excess(at, without=order.id)
 
     def _set_qty(self, order: Order, notional: Decimal, price: Decimal) -> None:
-        """The shares of an order over dollars, now that there is a price; never more than it holds back to sell."""
+        """Set the shares of a notional order from the fill price; a closing one keeps within what it reserved."""
         qty = shares((notional / price).quantize(SMALLEST_PART, ROUND_FLOOR))
         order.qty = qty if order.opening else min(qty, order.qty)
 
 
 def _in_auction(order: Order, bar: Bar, session: Session) -> Match:
-    """An order for the opening or the closing auction: the open of the first minute, the close of the last."""
+    """Match an opg or cls order: at the open of the first minute, or the close of the last."""
     if order.time_in_force == "opg":
         return match(order.terms, auction(bar, bar.open)) if bar.start == session.open else NOTHING
     return match(order.terms, auction(bar, bar.close)) if bar.start == session.close - MINUTE else NOTHING

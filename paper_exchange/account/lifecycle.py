@@ -1,4 +1,4 @@
-"""The life of an order: every change of its status, for itself and for what belongs to it."""
+"""The lifecycle of orders: every change of status, and its effects on legs and replacements."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     from paper_exchange.orders.events import Events
     from paper_exchange.orders.order import Order
 
-ENDS = {"day": "expired"}  # by time in force; every other one ends as canceled
+ENDS = {"day": "expired"}  # by time in force; all others end as canceled
 
 
 class Lifecycle:
-    """Moves the orders of a book from status to status, and tells of it.  Knows nothing of prices."""
+    """Changes the status of a registry's orders and publishes events.  Independent of prices."""
 
     def __init__(self, registry: OrderRegistry, events: Events) -> None:
         self.registry = registry
         self.events = events
 
     def finish(self, order: Order, status: str, at: int) -> None:
-        """Move to a terminal status; a replacement that still waited for this order goes with it."""
+        """Move to a terminal status; a replacement that still waits for this order ends with it."""
         order.finish(status, at)
         self.registry.mark_changed(order)
         self.events.publish(status, order, at)
         self._drop_replacement(order, at)
 
     def record_fill(self, order: Order, qty: Shares, at: int) -> None:
-        """Note that `qty` more shares were filled: all, or a part, which a replacement on its way then lacks."""
+        """Record that `qty` more shares were filled; a pending replacement is reduced by them."""
         if order.successor:
             self.registry.orders[order.successor].qty -= qty
         if order.remaining:
@@ -40,21 +40,21 @@ class Lifecycle:
         self.registry.mark_changed(order)
 
     def after_fill(self, order: Order, at: int) -> None:
-        """After the fill has been told: a replacement of a filled order, or one with nothing left, comes too late."""
+        """End the replacement of a filled order, or one with no shares left; called after the fill's event."""
         if order.successor and (not order.is_open or self.registry.orders[order.successor].qty < 1):
             self._drop_replacement(order, at)
             if order.is_open:
                 order.status, order.pending_until = "partially_filled", None
 
     def end_group(self, order: Order, status: str, at: int) -> list[Order]:
-        """End every open order of a group; returns those that it ended."""
+        """End every open order of a group; returns the orders it ended."""
         ended = self.registry.group(order)
         for one in ended:
             self.finish(one, status, at)
         return ended
 
     def activate(self, legs: list[Order], qty: Shares, start: int, entry: Order) -> None:
-        """The legs of an entry that has filled completely in the bar that began at `start`, for `qty` shares."""
+        """Activate the legs of an entry that filled completely in the bar starting at `start`, for `qty` shares."""
         both, at = len(legs) > 1, entry.updated_at
         for leg in legs:
             for one in (leg, self.registry.orders.get(leg.successor or "")):
@@ -64,15 +64,15 @@ class Lifecycle:
                     self.registry.mark_changed(one)
             if not leg.pending_until:
                 leg.status = "held" if leg.role == "stop" and both else "new"
-                if leg.status == "new":  # the stream knows no event for a leg that is held
+                if leg.status == "new":  # Alpaca's stream has no event for a leg that is held
                     self.events.publish("new", leg, at)
 
     def due_instants(self, order: Order) -> list[int]:
-        """The instants at which something happens to an open order without a trade."""
+        """The instants at which an open order changes without a trade."""
         return [at for at in (order.live_from, order.expires_at, order.pending_until) if at is not None]
 
     def apply_due(self, order: Order, instant: int) -> None:
-        """What is due by an instant: what was pending, the end of its time, its arrival at the exchange."""
+        """Apply everything due by an instant: pending requests, expiry, arrival at the exchange."""
         if order.pending_until is not None and order.pending_until <= instant and order.is_open:
             self._resolve_pending(order, order.pending_until)
         if order.waits_for or not order.is_open:
@@ -96,7 +96,7 @@ class Lifecycle:
             self.events.publish(order.status, order, at)
 
     def replace(self, old: Order, new: Order, at: int) -> None:
-        """Put `new`, which is in the book, in the place of `old`; legs go over to it."""
+        """Replace `old` by `new`, which is already registered; legs move to the new order."""
         old.replaced_by, old.successor, new.waits_for = new.id, None, None
         new.filled_before = old.filled_before + old.filled_qty
         if new.status == "pending_new":

@@ -1,4 +1,4 @@
-"""What a client can ask of its account: submit, replace, cancel, close.  Every refusal comes before any change."""
+"""Order entry: submit and cancel orders, close positions.  All checks run before any change."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 def submit(engine: Engine, body: object, now: int) -> Order:
-    """Take a new order, with its legs.
+    """Accept a new order with its legs.
 
     Raises:
-        ApiError: 422 for the request itself, 403 for wash trades, buying power or shares that are not there.
+        ApiError: 422 for the request itself; 403 for wash trades and insufficient buying power or shares.
     """
     draft = draft_of(body)
     check_trading(engine)
@@ -65,7 +65,7 @@ def submit(engine: Engine, body: object, now: int) -> Order:
 
 
 def _check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
-    """403 if the account cannot pay what an order opens, may not open it, or has not what it closes."""
+    """403 if the account cannot pay for an opening order, may not place it, or lacks the shares of a closing one."""
     if order.opening:
         if not order.buy:
             check_short(engine, draft, now)
@@ -80,7 +80,7 @@ def _check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None
 def _new_order(
     engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int
 ) -> Order:
-    """The order of a draft; it has no ids yet."""
+    """The order of a draft, without ids."""
     live_from, expires_at = times
     stop = _stop_of(draft, price)
     delay = engine.behaviour.delay_ns
@@ -119,7 +119,7 @@ def _new_order(
 
 
 def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
-    """The stop to begin with: a trailing one lies at its distance from the market."""
+    """The initial stop: that of a trailing stop lies at its distance from the market."""
     if draft.type != "trailing_stop":
         return draft.stop_price
     trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
@@ -129,7 +129,7 @@ def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
 
 
 def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
-    """The shares to begin with: for dollars an estimate, at the limit or the market."""
+    """The initial number of shares: for a notional order an estimate at the limit or the market price."""
     if draft.notional is None:
         return draft.qty
     at = draft.limit_price or price
@@ -192,10 +192,10 @@ def find(engine: Engine, order_id: str) -> Order:
 
 
 def cancel(engine: Engine, order: Order, now: int) -> None:
-    """Cancel an order and all that belongs to it; where requests take time it is in pending_cancel until then.
+    """Cancel an order and its group; with latency it is in pending_cancel first.
 
     Raises:
-        ApiError: 422 / 42210000 if it is over already, or waits to be cancelled or replaced.
+        ApiError: 422 / 42210000 if it is closed, or pending a cancel or a replacement.
     """
     if not order.is_open:
         raise rule_violation(f'order is already in "{order.status}" state')
@@ -210,11 +210,11 @@ def cancel(engine: Engine, order: Order, now: int) -> None:
 
 
 def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[str, int]]:
-    """Cancel whatever is open; returns (order id, HTTP status) of each.  `at_once`: without the usual latency."""
+    """Cancel all open orders; returns (order id, HTTP status) of each.  `at_once` skips the latency."""
     done: list[tuple[str, int]] = []
     for order in list(engine.registry.open.values()):
         if not order.is_open:
-            continue  # it went with one before it
+            continue  # ended with an earlier order of its group
         if at_once or not engine.behaviour.delay_ns:
             engine.lifecycle.finish(order, "canceled", now)
             done.append((order.id, 200))
@@ -229,10 +229,10 @@ def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[st
 
 
 def close_position(engine: Engine, symbol: str, qty: object, percentage: object, now: int) -> Order:
-    """Sell a position (or buy back a short one), or a part of it, at market.
+    """Close a position (long or short), or a part of it, at market.
 
     Raises:
-        ApiError: 404 if it does not exist, 403 if other orders hold the shares, 422 for a bad part.
+        ApiError: 404 if it does not exist, 403 if other orders reserve the shares, 422 for a bad part.
     """
     held = engine.ledger.qty(symbol)
     if not held:

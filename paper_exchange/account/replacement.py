@@ -1,4 +1,4 @@
-"""New terms for an open order: another order in its place."""
+"""Replacement: new terms for an open order, as a new order in its place."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order:
-    """A new order with new terms in the place of an open one; a leg stays in its group.
+    """Replace an open order by one with new terms; a leg stays in its group.
 
-    `qty` is what the new order shall trade; left out, it is what the old one still lacks.
+    `qty` is what the new order is to trade; the default is the old order's unfilled rest.
 
     Raises:
-        ApiError: 422 if nothing changes, the order is over or not at the exchange yet; 403 as for a new order.
+        ApiError: 422 if nothing changes, or the order is closed or not yet at the exchange; 403 as for a new order.
     """
     if not isinstance(body, dict):
         raise bad_parameter("request body format is invalid")
@@ -51,7 +51,7 @@ def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order
 
 
 def _checked_replacement(engine: Engine, order: Order, body: JsonObject, now: int) -> Order:
-    """The order with the body's terms, checked; ids still those of the old one."""
+    """The new order with the body's terms, checked, still with the old ids."""
     terms: JsonObject = {}
     if body.get("notional") not in (None, ""):
         raise bad_parameter("notional orders cannot be replaced")
@@ -102,7 +102,7 @@ def _replacement(engine: Engine, order: Order, terms: JsonObject, now: int) -> O
 
 
 def _changed_time_in_force(value: object, order: Order) -> str:
-    """A time in force that an order can be moved to: day or gtc, or the one it has."""
+    """The new time in force: day, gtc or the current one."""
     found = time_in_force_of(value)
     if found != order.time_in_force and not isinstance(order.qty, int):
         raise rule_violation("fractional orders must be DAY orders")

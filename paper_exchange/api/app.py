@@ -1,4 +1,4 @@
-"""The WSGI application: authentication, the request's instant, rate limit, errors; the routes are its two halves."""
+"""The gateway: one lock around the engine, and the WSGI application with keys, rate limit and error bodies."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RATE_LIMIT = 200  # requests a minute, as Alpaca's Basic plan has it
+RATE_LIMIT = 200  # requests per minute, as in Alpaca's Basic plan
 KEY_HEADER = "APCA-API-KEY-ID"
 DATA_PREFIXES = ("/v2/stocks", "/v1beta1")
 log = logging.getLogger(__name__)
 
 
 class RateLimit:
-    """Counts requests by key and minute of the exchange's clock; `limit` None counts nothing and refuses nothing."""
+    """Counts requests by key and minute of the exchange's clock; with `limit` None it counts nothing."""
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
@@ -41,7 +41,7 @@ class RateLimit:
         self._counts: Counter[str] = Counter()
 
     def take(self, key: str, now: int) -> bool:
-        """Count a request; whether it is within the limit."""
+        """Count a request and return whether it is within the limit."""
         if self.limit is None:
             return True
         if now // MINUTE != self._minute:

@@ -1,4 +1,4 @@
-"""The newer clock and calendar (`/v3`): several markets by name, instants with their offset.  Here: US stocks."""
+"""Clock and calendar: the bodies of `/v2` (US stocks) and `/v3` (several markets by name)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def market_json(market: str) -> dict[str, str]:
     """The `market` object of a reply.
 
     Raises:
-        ApiError: 400 for one that this exchange does not have.
+        ApiError: 400 for a market that this exchange does not have.
     """
     if market not in NAMES:
         raise ApiError(400, f"invalid market: {market}; this exchange has {', '.join(NAMES)}")
@@ -90,10 +90,10 @@ def clock_v3(calendar: Calendar, market: str, instant: int) -> JsonObject:
 
 
 def instant_of(query: Mapping[str, str], now: int) -> int:
-    """The `time` of a query, within the calendar.
+    """The `time` of a query.
 
     Raises:
-        ApiError: 400 if it is no instant, or outside the calendar.
+        ApiError: 400 if it is not an instant, or outside the calendar.
     """
     text = query.get("time")
     try:
@@ -106,7 +106,7 @@ def instant_of(query: Mapping[str, str], now: int) -> int:
 
 
 def days_v3(calendar: Calendar, market: str, query: Mapping[str, str], now: int) -> JsonObject:
-    """The body of `/v3/calendar/{market}`: a week from today on where no dates are given."""
+    """The body of `/v3/calendar/{market}`; the default is the week from today."""
     first = _date(query, "start") or day_of(now)
     last = _date(query, "end") or min(first, LATEST) + timedelta(days=DEFAULT_DAYS)
     if last < first:

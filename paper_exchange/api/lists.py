@@ -1,4 +1,4 @@
-"""Lists with filters: orders, assets, activities."""
+"""Filtered lists: orders, assets, activities."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ACTIVITIES = re.compile(
 
 
 def with_legs(engine: Engine, order: Order) -> JsonObject:
-    """An order as JSON has it, its legs nested."""
+    """An order's JSON object with its legs nested."""
     return to_wire(order, engine.registry.legs(order) or None)
 
 
 def orders(engine: Engine, query: Mapping[str, str]) -> list[JsonObject]:
     """The body of GET `/v2/orders`.
 
-    With `nested` a leg is shown under its parent, and by itself only where the parent does not match the filters:
-    what is open is never out of sight.
+    With `nested` a leg appears under its parent, or by itself if the parent does not match the filters, so that every
+    open order is shown.
     """
     status = choice_of(query, "status", ("open", "closed", "all"), "open")
     newest_first = choice_of(query, "direction", ("asc", "desc"), "desc") == "desc"
@@ -86,7 +86,7 @@ def _sequence(engine: Engine, query: Mapping[str, str], field: str) -> int | Non
 
 
 def assets(engine: Engine, query: Mapping[str, str], now: int) -> list[JsonObject]:
-    """The body of GET `/v2/assets`; no stock here has an attribute."""
+    """The body of GET `/v2/assets`; no stock here has attributes."""
     wanted = {field: query[field] for field in ("status", "exchange") if query.get(field)}
     if query.get("attributes") or (query.get("asset_class") or "us_equity") != "us_equity":
         return []
@@ -95,7 +95,7 @@ def assets(engine: Engine, query: Mapping[str, str], now: int) -> list[JsonObjec
 
 
 def activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> list[JsonObject]:
-    """The body of GET `/v2/account/activities[/{kind}]`: fills are the only ones that happen here."""
+    """The body of GET `/v2/account/activities[/{kind}]`; this exchange has fills only."""
     wanted = [name for name in (kind or query.get("activity_types") or "FILL").split(",") if name]
     category = choice_of(query, "category", ("trade_activity", "non_trade_activity"))
     if unknown := [name for name in wanted if not ACTIVITIES.fullmatch(name)]:

@@ -1,4 +1,4 @@
-"""The account's equity over time, as `/v2/account/portfolio/history` shows it, worked out from its fills."""
+"""The account's equity over time for `/v2/account/portfolio/history`, computed from its fills."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPORTING = ("market_hours", "extended_hours", "continuous")
 
 @dataclass(frozen=True)
 class Span:
-    """What is asked for: instants in ns since the epoch, `step` the window's length."""
+    """The requested period: instants in ns since the epoch; `step` is the length of a window."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Span:
 
 
 def history(engine: Engine, query: Mapping[str, str], now: int) -> JsonObject:
-    """The body of the reply: left-labelled windows, equity as of the end of each, profit against the close before.
+    """The body of the reply: left-labelled windows, equity at the end of each, profit against the previous close.
 
     Raises:
         ApiError: 422 for a bad parameter, or more than 30 days of an intraday timeframe.
@@ -63,7 +63,7 @@ def history(engine: Engine, query: Mapping[str, str], now: int) -> JsonObject:
 def _profits(
     points: list[tuple[Session, int, int]], values: dict[int, Decimal], base: Decimal, reset: bool
 ) -> list[tuple[Decimal, Decimal]]:
-    """(profit, what it is measured against) of each window; with `reset`, against the last window of the day before."""
+    """(profit, its base) of each window; with `reset` the base is the previous day's last window."""
     found, against = [], base
     for index, (session, _, end) in enumerate(points):
         if reset and index and points[index - 1][0] is not session:
@@ -110,14 +110,14 @@ def _instant(query: Mapping[str, str], field: str, default: int) -> int:
 
 
 def _sessions(engine: Engine, span: Span) -> list[Session]:
-    """The sessions of a span, the day of its start included."""
+    """The sessions of a span, including that of its start."""
     first = engine.calendar.extended_after(span.start).index
     last = engine.calendar.opened_by(max(span.end, span.start)).index
     return list(engine.calendar.sessions[first : last + 1])
 
 
 def _days(engine: Engine, span: Span, now: int) -> list[tuple[Session, int, int]]:
-    """(session, label, end of the window): labelled with the date's midnight in UTC."""
+    """(session, label, end of the window), labelled with the date's midnight in UTC."""
     return [
         (one, to_ns(datetime(one.day.year, one.day.month, one.day.day, tzinfo=UTC)), min(one.close, now))
         for one in _sessions(engine, span)
@@ -134,7 +134,7 @@ def _windows(engine: Engine, span: Span, now: int) -> list[tuple[Session, int, i
 
 
 def _equities(engine: Engine, instants: list[int]) -> dict[int, Decimal]:
-    """Equity at each instant (rising): the fills up to it, at the prices of then."""
+    """Equity at each instant (rising), from the fills and prices up to then."""
     fills = iter(engine.ledger.fills)
     fill = next(fills, None)
     cash = engine.ledger.start

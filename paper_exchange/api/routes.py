@@ -1,4 +1,4 @@
-"""The trading half of the REST interface: account, clock, calendar, assets, orders, positions."""
+"""Routes of the trading half: account, clock, calendar, assets, orders, positions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def trading_routes(engine: Engine) -> Blueprint:
-    """Every trading route over one engine."""
+    """All trading routes over one engine."""
     routes = Blueprint("trading", __name__)
     _account_routes(routes, engine)
     _time_routes(routes, engine)
@@ -194,14 +194,14 @@ def _closed(engine: Engine, symbol: str, now: int) -> JsonObject:
 
 def _body() -> object:
     try:
-        # Decimals: 0.1 + 0.2 has to arrive as the sender wrote it, to be refused as Alpaca refuses it.
+        # Decimals keep numbers as they were sent, so that 0.1 + 0.2 is refused as on Alpaca.
         return json.loads(request.get_data() or b"null", parse_float=Decimal)
     except (ValueError, RecursionError):
         raise ApiError(400, "request body format is invalid", 40010000) from None
 
 
 def _symbol(engine: Engine, text: str) -> str:
-    """A symbol from a symbol or an asset id."""
+    """A symbol, from a symbol or an asset id."""
     if text in engine.tape.listings or len(text) != 36:
         return text
     return next((symbol for symbol in engine.tape.listings if engine.asset_id(symbol) == text.lower()), text)

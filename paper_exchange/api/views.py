@@ -1,4 +1,4 @@
-"""The account, positions, assets and activities as Alpaca's replies show them."""
+"""JSON objects of the account, positions, assets and activities."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _last_day(engine: Engine, now: int) -> str:
 
 
 def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
-    """One entry of `/v2/positions`; the price is the close of the newest bar that is over."""
+    """One entry of `/v2/positions`; the price is the close of the latest finished bar."""
     price = engine.valuation.price(holding.symbol, now)
     before = _lastday_price(engine, holding, now)
     value = holding.qty * price
@@ -106,7 +106,7 @@ def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
 
 
 def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
-    """Close of the newest session before today that traded; the entry price where there is none."""
+    """Close of the last session before today with a trade; the entry price if there is none."""
     today = day_of(now)
     for session in engine.tape.recent_sessions(now):
         if session.day < today:

@@ -1,4 +1,4 @@
-"""The exchange's day: sessions of the XNYS calendar with their pre-market, core and after-hours parts."""
+"""Sessions of the XNYS calendar with their pre-market, core and after-hours parts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Calendar:
-    """Sessions from `FIRST_DAY` to `LAST_DAY`, with the questions that an exchange asks of them."""
+    """Sessions from `FIRST_DAY` to `LAST_DAY`, and look-ups by instant (ns since the epoch)."""
 
     sessions: tuple[Session, ...]
     opens: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Calendar:
         return self._at(int(np.searchsorted(self.after_closes, instant, side="right")), instant)
 
     def opened_by(self, instant: int) -> Session:
-        """The newest session whose core open is not later than `instant`."""
+        """The latest session whose core open is not later than `instant`."""
         return self._at(int(np.searchsorted(self.opens, instant, side="right")) - 1, instant)
 
     def closes_between(self, after: int, until: int) -> tuple[Session, ...]:
@@ -71,12 +71,12 @@ class Calendar:
         return self.sessions[int(first) : int(last)]
 
     def is_open(self, instant: int) -> bool:
-        """Whether the core session is on (the close itself is not part of it)."""
+        """Whether the core session is open; the instant of the close is not part of it."""
         session = self.closing_after(instant)
         return session.open <= instant
 
     def settlement(self, session: Session) -> date:
-        """The day on which a session's trades settle: the next trading day."""
+        """The date on which a session's trades settle: the next trading day."""
         return self.sessions[min(session.index + 1, len(self.sessions) - 1)].day
 
     def _at(self, index: int, instant: int) -> Session:
@@ -109,7 +109,7 @@ def _session(index: int, day: date, opening: int, closing: int) -> Session:
 
 @lru_cache(maxsize=1)
 def xnys() -> Calendar:
-    """The calendar of the New York Stock Exchange, from exchange_calendars; built once a process (about 0.2 s)."""
+    """The calendar of the New York Stock Exchange, built once per process (about 0.2 s)."""
     source = get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
     opens, closes = (
         column.dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -125,20 +125,20 @@ def xnys() -> Calendar:
 
 @dataclass(frozen=True)
 class SessionTimes:
-    """Sessions, oldest first: their dates, and open and close in nanoseconds since 1970-01-01 UTC (int64)."""
+    """Dates, opens and closes of sessions, oldest first; instants in nanoseconds since 1970-01-01 UTC (int64)."""
 
     dates: tuple[date, ...]
     opens: NDArray[np.int64]
     closes: NDArray[np.int64]
 
     def minutes(self, index: int) -> int:
-        """How many minutes session number `index` lasts (390, or 210 on a half day)."""
+        """The length of session `index` in minutes: 390, or 210 on a half day."""
         return int((self.closes[index] - self.opens[index]) // MINUTE)
 
 
 def session_times(first: date, last: date) -> SessionTimes:
-    """The regular XNYS sessions from `first` to `last`, both inclusive; none if there is none between them."""
-    # A margin of a week, for exchange_calendars refuses to make a calendar without sessions.
+    """The XNYS sessions from `first` to `last`, both inclusive; empty if there are none."""
+    # exchange_calendars refuses a range without sessions, so the range gets a margin of a week.
     week = timedelta(days=7)
     calendar = get_calendar("XNYS", start=(first - week).isoformat(), end=(last + week).isoformat())
     schedule = calendar.schedule.loc[first.isoformat() : last.isoformat()]

@@ -1,4 +1,4 @@
-"""JSON replies, and the instant of the request handed to a route."""
+"""JSON responses, and the decorator that passes a request's instant to its route."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def reply(body: object, status: int = 200) -> Response:
-    """A JSON response; 204 has no body."""
+    """A JSON response; status 204 has no body."""
     content = b"" if status == 204 else orjson.dumps(body)
     return Response(content, status=status, mimetype="application/json")
 
 
 def with_now(route: Callable[..., Response]) -> Callable[..., Response]:
-    """Hand the request's instant (ns since the epoch) to a route as its first argument."""
+    """Pass the request's instant (ns since the epoch) to a route as its first argument."""
 
     @wraps(route)
     def call(**parts: str) -> Response:

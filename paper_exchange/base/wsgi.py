@@ -1,4 +1,4 @@
-"""A `requests` transport that calls a WSGI application in this process: no socket, no thread, no network."""
+"""Calls to a WSGI application in this process, directly or as a `requests` transport: no socket, no network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def call(app: WSGIApplication, environ: WSGIEnvironment) -> Reply:
 
 
 class WsgiAdapter(BaseAdapter):
-    """Serves every request of a mounted origin from a WSGI application.  Time-outs, proxies and TLS do not apply."""
+    """Serves every request to a mounted origin from a WSGI application; time-outs, proxies and TLS do not apply."""
 
     def __init__(self, app: WSGIApplication) -> None:
         super().__init__()
@@ -60,11 +60,11 @@ class WsgiAdapter(BaseAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
-        """Call the application; the whole body is read before this returns."""
+        """Call the application and read the whole body."""
         return _response(request, call(self._app, environ_of(request)))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close: no connection is held open."""
 
 
 def environ_of(request: PreparedRequest) -> WSGIEnvironment:
@@ -117,7 +117,7 @@ def _response(request: PreparedRequest, reply: Reply) -> Response:
 def mount(client: RESTClient, app: WSGIApplication, origin: str = ORIGIN) -> None:
     """Serve an alpaca-py client (built with `url_override=origin`) from `app`, in process.
 
-    Proxies and .netrc of the environment are not looked at: nothing leaves the process.
+    Proxies and .netrc of the environment are ignored, so nothing leaves the process.
     """
     session = client._session
     session.trust_env = False

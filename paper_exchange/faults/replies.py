@@ -1,4 +1,4 @@
-"""Answers that are wrong: pure functions from the body that the exchange gave to the body that is sent."""
+"""Wrong replies: pure functions from the exchange's body to the body that is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN_STATUS = "pending_something"
 
 
 def each_order(body: Any, change: Callable[[JsonObject], JsonObject]) -> Any:
-    """The body with every order in it, legs included, changed."""
+    """Apply a change to every order in a body, legs included."""
     if isinstance(body, list):
         return [each_order(one, change) for one in body]
     if isinstance(body, Mapping) and "client_order_id" in body:
@@ -29,7 +29,7 @@ def each_order(body: Any, change: Callable[[JsonObject], JsonObject]) -> Any:
 
 
 def with_null(body: Any) -> Any:
-    """null where a list (or the mapping that holds lists) belongs."""
+    """Put null where a list (or the object that holds lists) belongs."""
     if isinstance(body, list):
         return None
     if isinstance(body, Mapping):
@@ -40,7 +40,7 @@ def with_null(body: Any) -> Any:
 
 
 def with_unknown_status(body: Any) -> Any:
-    """Every order that is not over in a status that no description knows."""
+    """Give every open order a status that is not documented."""
 
     def change(order: JsonObject) -> JsonObject:
         return order | {"status": UNKNOWN_STATUS} if order.get("status") in ("new", "accepted", "held") else order
@@ -49,7 +49,7 @@ def with_unknown_status(body: Any) -> Any:
 
 
 def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
-    """Orders that filled after `since` (ns since the epoch) as if they had not; their legs sleep again."""
+    """Show orders that filled after `since` (ns since the epoch) as unfilled."""
     fresh = {order.id: order for order in orders if order.filled_at is not None and order.filled_at > since}
 
     def change(shown: JsonObject) -> JsonObject:
@@ -61,7 +61,7 @@ def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
 
 
 def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, JsonObject]) -> Any:
-    """The positions as they were before the fills after `since`; `seen` holds the rows that were shown last."""
+    """The positions before the fills after `since`; `seen` holds the last rows that were sent."""
     if not isinstance(body, list):
         return body
     rows = {row["symbol"]: row for row in body}
@@ -78,7 +78,7 @@ def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[
 
 
 def without_new_bars(body: Any, since: datetime) -> Any:
-    """Bars that began at or after `since` left out."""
+    """Leave out bars that began at or after `since`."""
     if not isinstance(body, Mapping) or not isinstance(body.get("bars"), Mapping | list):
         return body
     bars = body["bars"]
@@ -99,7 +99,7 @@ def _began(bar: Mapping[str, Any]) -> datetime:
 
 
 def wrong_clock(body: Any, seconds: float) -> Any:
-    """The exchange's clock off by `seconds`, and what follows from that: whether it is open, when it opens, closes."""
+    """Shift the exchange's clock by `seconds`, and with it whether it is open and when it opens and closes."""
     if not isinstance(body, Mapping):
         return body
     if isinstance(body.get("clocks"), list):

@@ -1,8 +1,8 @@
-"""The exchange behind a bad line: a WSGI middleware that does what a `FaultPlan` draws, and a server for it.
+"""Fault injection for requests: a WSGI middleware that executes a `FaultPlan`, and a server for it.
 
-Waitress gives an application no socket, so the hostile exchange listens on Werkzeug's threaded server, whose
-environment holds the connection: a reset is a real one (RST).  Without a socket (in process, behind `FaultyAdapter`)
-a reset is a ConnectionResetError and a delay a TimeoutError, as `requests` would raise them.
+Waitress gives an application no access to the socket, so the faulty exchange listens on Werkzeug's threaded server,
+whose environment holds the connection: a reset is a real one (RST).  Without a socket (in process, behind
+`FaultyAdapter`) a reset raises ConnectionResetError and a delay TimeoutError, which `requests` would raise.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def request_line(environ: WSGIEnvironment) -> str:
 
 
 def reset(environ: WSGIEnvironment) -> ConnectionResetError:
-    """Reset the connection (RST, no FIN); raise what is returned, so that the server lets go of it."""
+    """Reset the connection (RST, no FIN); raise the returned error so that the server drops it."""
     connection: socket.socket | None = environ.get("werkzeug.socket")
     if connection is not None:
-        with contextlib.suppress(OSError):  # the client may be gone already
+        with contextlib.suppress(OSError):  # the client may have disconnected
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(connection.detach())
     return ConnectionResetError("reset by the plan of faults")
@@ -77,9 +77,9 @@ class FaultyApp:
     """An exchange's application with the faults of a plan.
 
     Args:
-        exchange: whose application it is, and whose books tell what was filled a moment ago.
-        now: the exchange's clock.
-        pause: waits some seconds (a delay of the plan); the wall's by default.
+        exchange: The exchange whose requests go wrong.
+        now: The exchange's clock.
+        pause: Waits some seconds for a delay; real time by default.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class FaultyApp:
 
 
 class FaultyAdapter(WsgiAdapter):
-    """The in-process transport for an application that resets and delays: they become what `requests` raises."""
+    """The in-process transport for a faulty application: resets and delays raise what `requests` raises."""
 
     def send(self, request: requests.PreparedRequest, *more: Any, **options: Any) -> requests.Response:
         try:
@@ -178,16 +178,16 @@ class FaultyAdapter(WsgiAdapter):
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Says nothing of requests (a malformed one is repeated whole, keys and all) or of connections cut on purpose."""
+    """Logs nothing: a malformed request would be logged whole, with its keys."""
 
     def log(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def connection_dropped(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def handle(self) -> None:
-        # A connection that was reset under the handler's feet has no descriptor any more.
+        # A reset connection has no file descriptor any more.
         with contextlib.suppress(OSError, ValueError):
             super().handle()
 
@@ -200,9 +200,9 @@ def listen(app: WSGIApplication, host: str, port: int) -> BaseWSGIServer:
     """A threaded server for a faulty application; `serve_forever` runs it.  Port 0 chooses a free one.
 
     Raises:
-        OSError: the address is taken.
+        OSError: the address is in use.
     """
-    # Werkzeug ends the program where an address is taken; a socket of our own says so.
+    # Werkzeug exits the process if the address is in use; binding the socket here raises OSError instead.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""A tape whose bars are published as a live feed does it: some late, some revised half a minute after they came."""
+"""A tape that publishes bars as a live feed does: some late, some revised half a minute later."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from paper_exchange.base.calendar import Calendar, Session
 
 MAX_DELAY = 90  # seconds
-REVISED_AFTER = 30 * 10**9  # Alpaca sends corrections of a minute half a minute after it
+REVISED_AFTER = 30 * 10**9  # Alpaca sends updated bars half a minute after the minute
 
 
 @dataclass(frozen=True)
 class Publication:
-    """When each bar of a session is first shown, and from when on it is right (ns since the epoch)."""
+    """When each bar of a session is first published, and from when on it is final (ns since the epoch)."""
 
     shown: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -34,13 +34,13 @@ class Publication:
 
 
 class PublishedTape(Tape):
-    """What the market-data interface shows; matching and valuation know the bars themselves.
+    """The tape behind the market-data interface; matching and valuation use the final bars.
 
-    `late` and `revised` are the probabilities (0 to 1) that a bar comes up to 90 s after it is over, and that the bar
-    first shown lacks a part of its volume and its close.  Drawn from `seed`, the stock and the session.
+    `late` and `revised` are the probabilities (0 to 1) that a bar is published up to 90 s late, and that its first
+    version lacks part of its volume and its close.  Random draws depend on `seed`, the stock and the session.
 
     Raises:
-        ValueError: a probability out of its range.
+        ValueError: a probability is out of range.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PublishedTape(Tape):
         self._published: OrderedDict[tuple[str, int], Publication] = OrderedDict()
 
     def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
-        """The bars that are published by an instant, as they are known then."""
+        """The bars published by an instant, in the version known then."""
         bars = self.session_bars(symbol, session)
         if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MAX_DELAY * 10**9 + REVISED_AFTER:
             return bars
@@ -82,7 +82,7 @@ class PublishedTape(Tape):
         )
 
     def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
-        """What is published in (after, until]: ("b" new or "u" updated, start of the bar), oldest first."""
+        """The publications in (after, until], oldest first: ("b" for new or "u" for updated, start of the bar)."""
         bars = self.session_bars(symbol, session)
         known = self._publication(symbol, session, bars)
         found = [

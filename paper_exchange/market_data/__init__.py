@@ -1,1 +1,1 @@
-"""Replies of the market-data half of the REST interface: bars, trades, quotes, auctions, snapshots, screener."""
+"""The market-data half of the REST interface: bars, trades, quotes, auctions, snapshots and screener."""

@@ -1,4 +1,4 @@
-"""Pages of rows: sorted by symbol and then time, cut at a limit that counts over all symbols, continued by a token."""
+"""Pages of rows, sorted by symbol and time, limited over all symbols, and continued by a token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.market.interface import BarColumns
 
-Row = tuple[int, JsonObject]  # where it stands in time (ns since the epoch), and its JSON object
+Row = tuple[int, JsonObject]  # the row's time (ns since the epoch), and its JSON object
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class PageRequest:
 
 
 RowSource = Callable[[Tape, str, Session, PageRequest], list[Row]]
-"""Makes the request rows of one symbol in one session, oldest first."""
+"""Returns the requested rows of one symbol in one session, oldest first."""
 
 
 def decode_token(token: str | None) -> tuple[str, int] | None:
-    """Where the last page ended, from its token.
+    """Where the last page ended, decoded from its token.
 
     Raises:
-        ApiError: 400 for a token that this exchange did not make.
+        ApiError: 400 for a token that this exchange did not issue.
     """
     if not token:
         return None
@@ -61,7 +61,7 @@ def decode_token(token: str | None) -> tuple[str, int] | None:
 def page(
     tape: Tape, request: PageRequest, make: RowSource | None = None
 ) -> tuple[dict[str, list[JsonObject]], str | None]:
-    """One page of rows by symbol, and the token of the next one (None after the last); of bars where `make` is None."""
+    """One page of rows by symbol, and the token of the next page (None after the last); bars if `make` is None."""
     found: dict[str, list[JsonObject]] = {}
     room = request.limit
     for symbol in request.symbols:
@@ -73,7 +73,7 @@ def page(
                 found[symbol] = [row for _, row in rows[:room]]
                 last = f"{symbol}|{rows[room - 1][0]}"
             else:
-                # The page ended with the symbol before: the next one begins with this one, from its first row.
+                # The page ended with the previous symbol: the next page starts at the first row of this one.
                 last = f"{symbol}|{-1}"
             return found, base64.urlsafe_b64encode(last.encode()).decode()
         if rows:
@@ -83,7 +83,7 @@ def page(
 
 
 def _rows(tape: Tape, symbol: str, request: PageRequest, most: int, make: RowSource | None) -> list[Row]:
-    """At most `most` rows of one symbol, after the place where the last page ended."""
+    """At most `most` rows of one symbol, after the end of the last page."""
     if request.resume and request.resume[0] == symbol and request.resume[1] >= 0:
         last = request.resume[1]
         request = replace(request, end=last - 1) if request.newest_first else replace(request, start=last + 1)
@@ -96,7 +96,7 @@ def _rows(tape: Tape, symbol: str, request: PageRequest, most: int, make: RowSou
 
 
 def _parts(tape: Tape, symbol: str, request: PageRequest, make: RowSource | None) -> Iterable[list[Row]]:
-    """The rows session by session (of bars longer than a day: frame by frame), in the order that is request."""
+    """The rows session by session (of weeks and months: all at once), in the requested order."""
     if make is None and not request.frame.intraday and request.frame.unit != "day":
         rows = _spans(tape, symbol, request)
         return [rows]
@@ -106,7 +106,7 @@ def _parts(tape: Tape, symbol: str, request: PageRequest, make: RowSource | None
 
 
 def _sessions(tape: Tape, request: PageRequest) -> list[Session]:
-    """Sessions that can hold request rows and that the market covers, in the order that is request."""
+    """Sessions that can hold requested rows and that the market covers, in the requested order."""
     calendar = tape.calendar
     low = int(np.searchsorted(calendar.after_closes, request.start, side="left"))
     # A daily bar starts at midnight, hours before its session opens.
@@ -124,12 +124,12 @@ def _minutes(tape: Tape, symbol: str, session: Session, request: PageRequest) ->
 
 
 def between(bars: BarColumns, start: int, end: int) -> tuple[int, int]:
-    """The range of indices of the bars that begin in [start, end]."""
+    """The index range of the bars that start in [start, end]."""
     return int(np.searchsorted(bars.start, start, side="left")), int(np.searchsorted(bars.start, end, side="right"))
 
 
 def to_rows(bars: BarColumns, low: int, high: int) -> list[Row]:
-    """Bars low..high-1 as (start, JSON object).  `vw` is the typical price and `n` an estimate: bars tell neither."""
+    """Bars low..high-1 as rows.  `vw` is the typical price and `n` an estimate: bars record neither."""
     if high <= low:
         return []
     cut = slice(low, high)
@@ -154,14 +154,14 @@ def _days(tape: Tape, symbol: str, session: Session, request: PageRequest) -> li
 
 
 def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """Bars of some minutes or hours, counted from midnight in New York; the newest one is of what there is so far."""
+    """Bars of minutes or hours, counted from midnight in New York; the latest one may be incomplete."""
     bars = tape.published(symbol, session, request.now)
     midnight = session.pre_open - 4 * 60 * MINUTE
     return _long_rows(bars, midnight + (bars.start - midnight) // request.frame.size * request.frame.size, request)
 
 
 def _spans(tape: Tape, symbol: str, request: PageRequest) -> list[Row]:
-    """Bars of weeks or months; the sessions before `start` that belong to the same one are not part of it."""
+    """Bars of weeks or months that begin in [start, end]."""
     sessions = _sessions(tape, replace(request, end=request.now, newest_first=False))
     parts = [(session, tape.published(symbol, session, request.now)) for session in sessions]
     parts = [(session, bars) for session, bars in parts if len(bars)]
@@ -186,7 +186,7 @@ def _long_rows(bars: BarColumns, starts: NDArray[np.int64], request: PageRequest
 
 
 def day_json(bar: DayBar) -> JsonObject:
-    """A day bar as Alpaca's JSON has it."""
+    """A day bar as Alpaca's JSON object."""
     return {
         "t": rfc3339(bar.start),
         "o": bar.open,

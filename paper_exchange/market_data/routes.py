@@ -1,4 +1,4 @@
-"""The market-data half of the REST interface: bars, trades, quotes, auctions, snapshots, screener, code lists."""
+"""Routes of the market-data half: bars, trades, quotes, auctions, snapshots, screener, code lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Latest = Callable[[Tape, str, int], JsonObject | None]
 
 
 def data_routes(tape: Tape) -> Blueprint:
-    """Every market-data route over one tape."""
+    """All market-data routes over one tape."""
     routes = Blueprint("data", __name__)
     _page_routes(routes, tape)
     _latest_routes(routes, tape)
@@ -127,7 +127,7 @@ def _one(symbol: str) -> list[str]:
 
 
 def _currency() -> dict[str, str]:
-    """The reply names the currency where the request did."""
+    """The reply names the currency only if the request does."""
     return {"currency": "USD"} if request.args.get("currency") else {}
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def most_actives(tape: Tape, by: str, top: int, now: int) -> JsonObject:
-    """By volume (or trades) of the session so far; of the one before while nothing has traded yet."""
+    """Ranked by volume (or trades) of the session so far; by the previous session's until the first trade."""
     rows: list[JsonObject] = []
     for session in tape.recent_sessions(now):
         found = [(name, tape.day_bar(name, session, now)) for name in tape.listings]
@@ -24,7 +24,7 @@ def most_actives(tape: Tape, by: str, top: int, now: int) -> JsonObject:
 
 
 def movers(tape: Tape, top: int, now: int) -> JsonObject:
-    """The largest moves from the close before to the newest price, in per cent, up and down."""
+    """The largest moves from the previous close to the latest price, in per cent, up and down."""
     rows = [row for name in tape.listings if (row := _move(tape, name, now))]
     up = sorted((row for row in rows if row["change"] > 0), key=lambda row: (-row["percent_change"], row["symbol"]))
     down = sorted((row for row in rows if row["change"] < 0), key=lambda row: (row["percent_change"], row["symbol"]))

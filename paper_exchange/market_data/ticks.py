@@ -1,4 +1,4 @@
-"""Trades, quotes and auctions, made of bars: one trade and one quote a minute, at its close."""
+"""Trades, quotes and auctions derived from bars: one trade and one quote per minute, at its close."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def trade_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObjec
 
 
 def quote_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObject:
-    """A quote one tick wide around a bar's close: the bid is the close, the ask one tick over it."""
+    """A quote one tick wide: the bid is the bar's close, the ask one tick above it."""
     close = price_of(bars.close[index])
     tick = Decimal("0.01") if close >= 1 else Decimal("0.0001")
     return {
@@ -61,12 +61,12 @@ def tape_of(tape: Tape, symbol: str) -> str:
 
 
 def trades(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's trades, as `pages.RowSource`."""
+    """A session's trades, as a `pages.RowSource`."""
     return _ticks(tape, symbol, session, request, trade_of)
 
 
 def quotes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's quotes, as `pages.RowSource`."""
+    """A session's quotes, as a `pages.RowSource`."""
     return _ticks(tape, symbol, session, request, quote_of)
 
 
@@ -84,7 +84,7 @@ def _ticks(
 
 
 def auctions(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    """A session's opening and closing auction (the first minute's open, the last one's close), as `pages.RowSource`."""
+    """A session's auctions (the first minute's open, the last one's close), as a `pages.RowSource`."""
     bars = tape.published(symbol, session, request.now)
     day: JsonObject = {"d": session.day.isoformat(), "o": [], "c": []}
     venue = VENUES.get(tape.listings[symbol].exchange, "P")

@@ -1,4 +1,4 @@
-"""How the exchange behaves beyond the rules: how often it fills in parts, how long it takes to answer for an order."""
+"""Behaviour of the exchange beyond the rules: partial fills and latency."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from paper_exchange.base.wire import MINUTE, Shares
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Options of an exchange; the defaults are an exchange that fills whole and does at once what it is asked to.
+    """Options of an exchange; by default it fills whole orders and executes requests at once.
 
-    `partial_fills` is the probability (0 to 1) that a fill is of a part only, as 0.1 is on Alpaca's paper exchange.
-    `latency` is how many seconds an order, a cancel or a replacement stays pending (at most a minute).
-    What is drawn depends on `seed`, the order and the bar, never on how often the exchange is asked.
+    `partial_fills` is the probability (0 to 1) that a fill is partial; it is 0.1 on Alpaca's paper exchange.
+    `latency` is how many seconds an order, a cancel or a replacement stays pending (at most 60).
+    Random draws depend on `seed`, the order and the bar, not on how often the exchange is called.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of range.
     """
 
     partial_fills: float = 0.0
@@ -32,13 +32,13 @@ class Behaviour:
 
     @property
     def delay_ns(self) -> int:
-        """Nanoseconds that a request about an order stays pending."""
+        """The latency in nanoseconds."""
         return round(self.latency * 10**9)
 
     def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
-        """How many of `qty` shares an order (by its sequence number) gets in a bar (by its start): at least one.
+        """How many of `qty` shares an order (by sequence number) fills in a bar (by its start): at least one.
 
-        What is no whole number of shares is filled at once.
+        Fractional quantities always fill whole.
         """
         if not self.partial_fills or qty < 2 or not isinstance(qty, int):
             return qty

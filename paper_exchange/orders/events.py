@@ -1,4 +1,4 @@
-"""Order events: what the trade-updates stream tells, in the order in which it happened."""
+"""Order events, as the trade-updates stream sends them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TradeEvent:
-    """One event of one order.  `at` is in ns since the epoch; `order` is the order as it was then, as JSON shows it."""
+    """One event of one order.  `at` is in ns since the epoch; `order` is its JSON object at that time."""
 
     event: str
     at: int
@@ -38,13 +38,13 @@ class TradeEvent:
 
 
 class Events:
-    """Hands events to whoever listens; nothing is made where nobody does."""
+    """Passes events to listeners; an event is only built if there is one."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[TradeEvent], None]] = []
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
-        """Call `listener` with every event from now on; returns what ends that."""
+        """Call `listener` with every event from now on; returns a function that unsubscribes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -57,7 +57,7 @@ class Events:
         position_qty: Shares = 0,
         execution_id: str | None = None,
     ) -> None:
-        """Something has happened to an order."""
+        """Send an event of an order to all listeners."""
         if self._listeners:
             found = TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty)
             for listener in list(self._listeners):

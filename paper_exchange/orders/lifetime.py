@@ -1,4 +1,4 @@
-"""When an order can trade: the first bar it can trade in, and the instant it ends, by its time in force."""
+"""When an order can trade: its first bar and its expiry, by time in force."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ AUCTION_CUTOFF = {"opg": 2 * MINUTE, "cls": 10 * MINUTE}  # before the open at 9
 
 
 def lifetime(calendar: Calendar, time_in_force: str, extended: bool, now: int) -> tuple[int, int]:
-    """The start of the first bar that an order of this instant can trade in, and the instant at which it ends.
+    """The start of the first bar that an order sent now can trade in, and the instant at which it expires.
 
-    In its session it can trade from the minute in progress on; outside it waits for the next open.
+    During its session an order can trade from the minute in progress; otherwise it waits for the next open.
 
     Raises:
-        ApiError: 422 for an opening or closing auction that it is too late for.
+        ApiError: 422 for an opening or closing auction whose cut-off has passed.
     """
     if time_in_force in AUCTION_CUTOFF:
         return _auction(calendar, time_in_force, now)
@@ -35,7 +35,7 @@ def lifetime(calendar: Calendar, time_in_force: str, extended: bool, now: int) -
 
 
 def _auction(calendar: Calendar, time_in_force: str, now: int) -> tuple[int, int]:
-    """The one minute of an auction.  Orders for today's are taken up to a cut-off, those for the next from 19:00 on."""
+    """The minute of an auction.  Orders for today's are accepted until the cut-off, those for the next from 19:00."""
     today = calendar.on(day_of(now))
     if today:
         event = today.open if time_in_force == "opg" else today.close
@@ -49,6 +49,6 @@ def _auction(calendar: Calendar, time_in_force: str, now: int) -> tuple[int, int
 
 
 def _ninety_days(now: int) -> int:
-    """16:15 New York time on the 90th day: aged orders are cancelled then."""
+    """16:15 New York time on the 90th day, when Alpaca cancels aged orders."""
     day = day_of(now) + timedelta(days=GTC_DAYS)
     return to_ns(datetime.combine(day, AGED_AT, NEW_YORK))

@@ -1,4 +1,4 @@
-"""What makes a request for an order one that may be taken: pure rules over a draft, its stock and a price."""
+"""Business rules for new orders: pure checks of a draft, its stock and a price."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_NOTIONAL = 1  # dollars
 
 @dataclass(frozen=True)
 class Leg:
-    """One exit of a bracket, oco or oto order."""
+    """One exit leg of a bracket, oco or oto order."""
 
     type: str
     limit_price: Decimal | None = None
@@ -27,7 +27,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Draft:
-    """A well-formed request for an order; prices in dollars, qty in shares (0 where `notional` gives dollars)."""
+    """A well-formed order request; prices in dollars, qty in shares (0 if `notional` gives dollars)."""
 
     symbol: str
     side: str
@@ -48,12 +48,12 @@ class Draft:
 
     @property
     def fractional(self) -> bool:
-        """Whether it is for something else than a whole number of shares."""
+        """Whether it is for a fraction of a share or for dollars."""
         return self.notional is not None or not isinstance(self.qty, int)
 
 
 def check_draft(draft: Draft) -> None:
-    """Rules about the draft's own fields: extended hours, and which legs a class has."""
+    """Check the draft by itself: extended hours, and the legs of its class."""
     if draft.type == "trailing_stop":
         check_trailing(draft)
     if draft.extended_hours and (draft.type != "limit" or draft.time_in_force != "day"):
@@ -79,7 +79,7 @@ def check_draft(draft: Draft) -> None:
 
 
 def check_trailing(draft: Draft) -> None:
-    """A trailing stop has one distance, and stands alone."""
+    """A trailing stop has exactly one distance and no legs."""
     if (draft.trail_price is None) == (draft.trail_percent is None):
         raise bad_parameter("trailing_stop orders require either trail_price or trail_percent")
     if draft.order_class:
@@ -89,7 +89,7 @@ def check_trailing(draft: Draft) -> None:
 
 
 def check_class(draft: Draft, opening: bool) -> None:
-    """Whether an order with legs is on the side of the position that its class wants."""
+    """Brackets and oto orders must open a position, oco orders must close one."""
     if draft.order_class in ("bracket", "oto") and not opening:
         raise rule_violation(f"{draft.order_class} orders must be entry orders")
     if draft.order_class == "oco" and opening:
@@ -97,10 +97,10 @@ def check_class(draft: Draft, opening: bool) -> None:
 
 
 def check_fractional(draft: Draft, listing: Listing, allowed: bool) -> None:
-    """The rules of orders for parts of shares or for dollars; `allowed` is the account's `fractional_trading`.
+    """Check fractional and notional orders; `allowed` is the account's `fractional_trading`.
 
     Raises:
-        ApiError: 422 if the stock, the account or the kind of order does not allow them; 403 for less than a dollar.
+        ApiError: 422 if the stock, the account or the order type does not allow them; 403 below one dollar.
     """
     if not draft.fractional:
         return
@@ -119,7 +119,7 @@ def check_fractional(draft: Draft, listing: Listing, allowed: bool) -> None:
 
 
 def check_asset(draft: Draft, listing: Listing | None) -> Listing:
-    """The stock, if it can be traded.
+    """The listing of a stock that can be traded.
 
     Raises:
         ApiError: 422 / 42210000 if it is unknown, inactive or not tradable.
@@ -134,7 +134,7 @@ def check_asset(draft: Draft, listing: Listing | None) -> Listing:
 
 
 def check_levels(draft: Draft, market_price: Decimal | None) -> None:
-    """The legs of an entry against the base price: its limit (or stop), and the market.
+    """Check the legs against the base prices: the entry's limit (or stop), and the market price.
 
     Raises:
         ApiError: 422 / 42210000 with `base_price` if a leg is not at least a cent on its side of it.
@@ -161,7 +161,7 @@ def check_levels(draft: Draft, market_price: Decimal | None) -> None:
 
 
 def _check_levels_of_short(draft: Draft, bases: list[Decimal]) -> None:
-    """The legs of a short sale lie the other way round: the stop above, the target below."""
+    """The legs of a short sale are mirrored: the stop above, the target below."""
     if draft.stop and draft.stop.stop_price and draft.stop.stop_price < max(bases) + TICK:
         raise rule_violation("stop_loss.stop_price must be >= base_price + 0.01", base_price=number(max(bases)))
     if draft.target and draft.target.limit_price and draft.target.limit_price > bases[0] - TICK:
@@ -169,7 +169,7 @@ def _check_levels_of_short(draft: Draft, bases: list[Decimal]) -> None:
 
 
 def check_pair(target: Leg | None, stop: Leg | None, buy: bool = False) -> None:
-    """A target lies above its stop; below it where both buy to close a short position."""
+    """A target must lie above its stop; below it if both buy to close a short position."""
     if not (target and stop and target.limit_price and stop.stop_price):
         return
     if buy and target.limit_price >= stop.stop_price:

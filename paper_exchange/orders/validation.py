@@ -1,4 +1,4 @@
-"""What a request for an order may say.  Pure: a body in, a draft or Alpaca's refusal out."""
+"""Validation of order requests: a JSON body in, a draft or Alpaca's error out.  Pure functions."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ CONFIGURATION_WORDS = {"trade_confirm_email": ("all", "none"), "max_margin_multi
 
 
 def draft_of(body: object) -> Draft:
-    """The draft that a POST body describes.
+    """The draft described by the body of POST `/v2/orders`.
 
     Raises:
-        ApiError: 422 / 40010001 for parameters, 422 / 42210000 for what breaks a rule.
+        ApiError: 422 / 40010001 for bad parameters, 422 / 42210000 for broken rules.
     """
     if not isinstance(body, Mapping):
         raise bad_parameter("request body format is invalid")
@@ -108,7 +108,7 @@ def _flag(body: Mapping[str, object], field: str) -> bool:
 
 
 def time_in_force_of(value: object) -> str:
-    """One of Alpaca's six for stocks; anything else is refused, with Alpaca's code for parameters."""
+    """A time in force for stocks; others are refused with Alpaca's code for parameters."""
     if value is None or value == "":
         raise bad_parameter("time_in_force is required")
     if value not in TIMES_IN_FORCE:
@@ -170,7 +170,7 @@ def _trail(body: Mapping[str, object], kind: str, field: str) -> Decimal | None:
 
 
 def trail_of(value: object, field: str) -> Decimal:
-    """The distance of a trailing stop: dollars on the price grid, or per cent under 100."""
+    """The distance of a trailing stop: dollars on the price grid, or less than 100 per cent."""
     if field == "trail_price":
         price = price_on_tick(value, field)
         if price is None:
@@ -183,7 +183,7 @@ def trail_of(value: object, field: str) -> Decimal:
 
 
 def price_on_tick(value: object, name: str) -> Decimal | None:
-    """A positive price in whole ticks: $0.01 at $1 and over, $0.0001 under it; None for an absent one."""
+    """A positive price in whole ticks ($0.01 from $1 on, $0.0001 below); None if it is absent."""
     price = parse_decimal(value, name)
     if price is None:
         return None
@@ -196,7 +196,7 @@ def price_on_tick(value: object, name: str) -> Decimal | None:
 
 def _entry_price(body: Mapping[str, object], kind: str, field: str) -> Decimal | None:
     if field in KINDS[kind]:
-        # An oco order may give its limit as take_profit alone.
+        # An oco order may give its limit price in take_profit only.
         value = body.get(field)
         if value is None and field == "limit_price" and body.get("order_class") == "oco":
             target = body.get("take_profit")
@@ -234,10 +234,10 @@ def _stop_leg(body: object) -> Leg | None:
 
 
 def changed_configurations(body: object) -> JsonObject:
-    """What a PATCH of the account's configurations changes; fields of no meaning here are taken and kept.
+    """The changes in the body of a PATCH of the configurations; fields without effect here are stored too.
 
     Raises:
-        ApiError: 422 for a value of the wrong kind.
+        ApiError: 422 for a value of the wrong type.
     """
     if not isinstance(body, Mapping):
         raise bad_parameter("request body format is invalid")

@@ -1,4 +1,4 @@
-"""What the market-data stream says: its encodings, its subscriptions, and the messages of a span of time."""
+"""The market-data stream's protocol: encodings, subscriptions and messages."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 FEEDS = ("iex", "sip", "delayed_sip", "test")
 CHANNELS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "dailyBars": "d"}
-CHANNELS |= {"statuses": "s", "lulds": "l"}  # can be listened to; nothing is ever said there
-MAX_TICKS = 30  # symbols whose trades and quotes the Basic plan sends
+CHANNELS |= {"statuses": "s", "lulds": "l"}  # accepted subscriptions; this exchange sends no such messages
+MAX_TICKS = 30  # symbols with trades and quotes in the Basic plan
 INVALID_SYNTAX = {"T": "error", "code": 400, "msg": "invalid syntax"}
 
 
 class Wire:
-    """JSON in text frames, or msgpack in binary ones where the client asked for that."""
+    """Encodes JSON in text frames, or msgpack in binary frames if the client requested that."""
 
     def __init__(self, packed: bool) -> None:
         self._packed = packed
 
     def pack(self, messages: list[JsonObject]) -> str | bytes:
-        """Messages as one frame."""
+        """Encode messages as one frame."""
         if not self._packed:
             return json.dumps(messages)
         packed: bytes = msgpack.packb([_with_timestamp(message) for message in messages])
         return packed
 
     def unpack(self, frame: str | bytes) -> JsonObject | None:
-        """The message of a frame; None if it is none."""
+        """Decode a frame; None if it holds no message."""
         try:
             found = msgpack.unpackb(frame) if self._packed and isinstance(frame, bytes) else json.loads(frame)
         except (ValueError, msgpack.UnpackException):
@@ -53,13 +53,13 @@ def _with_timestamp(message: JsonObject) -> JsonObject:
 
 
 def parse_nanoseconds(text: str) -> int:
-    """Nanoseconds of an instant as `wire.rfc3339` writes it, to the last digit."""
+    """Nanoseconds of an instant in `wire.rfc3339`'s format, exactly."""
     head, _, fraction = text.removesuffix("Z").partition(".")
     return parse_instant(head + "Z", "t") + int(fraction.ljust(9, "0") or 0)
 
 
 class DataClient:
-    """One authenticated connection and what it listens to."""
+    """One authenticated connection and its subscriptions."""
 
     def __init__(self, key: str, wire: Wire) -> None:
         self.key = key
@@ -68,16 +68,16 @@ class DataClient:
 
     @property
     def symbols(self) -> set[str]:
-        """Every symbol of any channel; `*` means all."""
+        """All subscribed symbols of any channel; `*` means all."""
         return set().union(*self._wanted.values())
 
     def wants(self, message: JsonObject) -> bool:
-        """Whether a message is of a channel and symbol that it listens to."""
+        """Whether the client subscribes to a message's channel and symbol."""
         channel = next(name for name, kind in CHANNELS.items() if kind == message["T"])
         return not self._wanted[channel].isdisjoint({message["S"], "*"})
 
     def answer(self, message: JsonObject) -> list[JsonObject]:
-        """The reply to a message; subscriptions change with it."""
+        """The reply to a message; it may change the subscriptions."""
         action = message.get("action")
         if action == "auth":
             return [{"T": "error", "code": 403, "msg": "already authenticated"}]
@@ -96,7 +96,7 @@ class DataClient:
 
 
 def messages_between(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
-    """What the tape shows anew in (after, until] of some symbols (`*`: all), as messages, oldest first."""
+    """Messages about what the tape publishes in (after, until] for some symbols (`*`: all), oldest first."""
     names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
     calendar = tape.calendar
     first, last = calendar.opened_by(after).index, calendar.opened_by(until).index

@@ -1,7 +1,6 @@
-"""The two websocket streams, as alpaca-py's clients expect them: trade updates at `/stream`, data at `/v2/{feed}`.
+"""The two websocket streams as alpaca-py's clients expect them: trade updates at `/stream`, data at `/v2/{feed}`.
 
-The exchange does nothing between requests, so this server asks it for the time twenty times a second, and tells what
-has happened since.
+The exchange is passive between requests, so this server advances it twenty times a second and sends what happened.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ KINDS = {"t": "trade", "q": "quote", "b": "bar", "u": "updated_bar", "d": "daily
 class StreamServer:
     """Serves the streams of an exchange from a thread of its own.
 
-    `plan` makes them hostile: its rules are asked about every message, once for all who listen; `now` is then the
-    exchange's clock.
+    With a fault plan every message is subject to its rules, once for all clients; `now` is then the exchange's clock.
 
     Raises:
         OSError: it cannot listen on host and port.
@@ -77,7 +75,7 @@ class StreamServer:
         self._unsubscribe = exchange.listen(self._take_event)
 
     def close(self) -> None:
-        """Stop serving; connections are closed."""
+        """Close all connections and stop serving."""
         self._unsubscribe()
         self._loop.call_soon_threadsafe(self._end)
         self._thread.join()
@@ -108,7 +106,7 @@ class StreamServer:
     # -- what has happened -----------------------------------------------------------------------------------------
 
     def _send_event(self, event: TradeEvent) -> None:
-        """Called by the exchange, in whatever thread asked it."""
+        """Called by the exchange, in the thread of the current request."""
         message = json.dumps({"stream": "trade_updates", "data": event.data()}).encode()
         self._loop.call_soon_threadsafe(lambda: broadcast(set(self._traders), message))
 
@@ -132,7 +130,7 @@ class StreamServer:
         self._unsent.clear()
 
     def _drop(self, clients: str) -> None:
-        """Cut every connection of a stream; it may be called from any thread."""
+        """Abort every connection of a stream; thread-safe."""
 
         def cut() -> None:
             for socket in list(getattr(self, clients)):
@@ -187,7 +185,7 @@ class StreamServer:
             await socket.send(wire.pack(answer))
 
     async def _authenticated(self, socket: ServerConnection, wire: Wire, feed: str) -> DataClient | None:
-        """The client that has said who it is; None after an error, which closes the connection as Alpaca does."""
+        """The authenticated client; None after an error, which closes the connection as on Alpaca."""
         code, text = 404, "auth timeout"
         try:
             message = wire.unpack(await asyncio.wait_for(socket.recv(), AUTH_SECONDS)) or {}
@@ -211,7 +209,7 @@ class StreamServer:
 
 
 def _redacting_logger() -> logging.Logger:
-    """A logger that never writes frames and headers down, whatever the level of all others: keys are in them."""
+    """A logger that never writes frames and headers at any log level: they contain keys."""
     found = logging.getLogger(f"{__name__}.server")
     found.setLevel(logging.WARNING)
     return found
@@ -232,7 +230,7 @@ def _known_path(socket: ServerConnection, request: Request) -> Response | None:
 
 
 async def _send_json(socket: ServerConnection, stream: str, data: JsonObject) -> None:
-    # Binary frames with JSON in them, as Alpaca's paper stream sends.
+    # JSON in binary frames, as Alpaca's paper stream sends it.
     await socket.send(json.dumps({"stream": stream, "data": data}).encode())
 
 

@@ -344,12 +344,12 @@ def test_a_plan_is_json_and_back() -> None:
     [
         ([], "a plan is"),
         ({"seed": "x", "rules": []}, "seed='x'"),
-        ({"rules": [{"rate": 1}]}, "rule 1: it names no fault"),
-        ({"rules": [{"fault": "plague"}]}, "fault='plague': not known; choose from delay_before"),
-        ({"rules": [{"fault": "500", "rate": 3}]}, "500: rate=3: a probability"),
-        ({"rules": [{"fault": "500", "often": 3}]}, "rule 1: often is no field"),
+        ({"rules": [{"rate": 1}]}, "rule 1: the fault is missing"),
+        ({"rules": [{"fault": "plague"}]}, "fault='plague': unknown; choose from delay_before"),
+        ({"rules": [{"fault": "500", "rate": 3}]}, "500: rate=3: give a probability"),
+        ({"rules": [{"fault": "500", "often": 3}]}, "rule 1: often is not a field"),
         ({"rules": [{"fault": "500", "start": "soon"}]}, "500: start='soon'"),
-        ({"rules": [{"fault": "500", "on": "("}]}, "no regular expression"),
+        ({"rules": [{"fault": "500", "on": "("}]}, "not a regular expression"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused_by_name(record: Any, message: str) -> None:

@@ -399,7 +399,7 @@ def test_returns_within_a_session_have_mean_0(learnability: float) -> None:
         ({"learnability": float("nan")}, "learnability=nan"),
         ({"stocks": 0}, "stocks=0 is outside 1 to"),
         ({"seed": -1}, "seed=-1 is negative"),
-        ({"first_session": date(2025, 1, 9)}, "first_session=2025-01-09 is no session .* next is 2025-01-10"),
+        ({"first_session": date(2025, 1, 9)}, "first_session=2025-01-09 is not a session .* next one is 2025-01-10"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments: dict, words: str) -> None:

@@ -172,7 +172,7 @@ def test_what_is_kept_keeps_the_promises_and_the_rest_is_counted(tmp_path: Path,
         (f"{HEADER}\n{row('B', OPEN)}\n", ["symbol is 'B', not 'A'"]),
         (f"{HEADER}\n{row('A', OPEN)}\n{row('', OPEN)}\n", ["symbol is '', not 'A'"]),
         (f"{HEADER}\nA,2018-03-26T13:30:00Z,1\n", ["cannot be read", "Expected 7 columns"]),
-        (f"{HEADER}\n{row('A', OPEN, '0,1,1,1,1')}\n", ["none of its bars", "1 price not positive"]),
+        (f"{HEADER}\n{row('A', OPEN, '0,1,1,1,1')}\n", ["no usable bars", "1 price not positive"]),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, text: str, words: list[str]) -> None:
