@@ -1,4 +1,4 @@
-"""Rules that hold after every request, over random sequences of requests and random bars."""
+"""Invariants that hold after every request, over random sequences of requests and random bars."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from paper_exchange import Behaviour
 from paper_exchange.base.wire import Shares
-from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
-    from paper_exchange.exchange import AccountSnapshot
+    from paper_exchange import AccountSnapshot
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
@@ -32,14 +32,14 @@ KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace
 CASH: dict[str, Any] = {}
 MARGIN: dict[str, Any] = {"margin": True, "fractionable": True}
 
-# Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
-# its number, because small numbers, which Hypothesis prefers, would make nearly every order a refused one.
+# Hypothesis chooses (and shrinks) the steps; the details of a step come from a generator seeded with its number,
+# because the small numbers that Hypothesis prefers would make nearly every order a refused one.
 seeds = st.integers(0, 2**32)
 plans = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=25, max_size=50)
 
 
 def bars_of(seed: int) -> HandMade:
-    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, under $1)."""
+    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, below $1)."""
     random = Random(seed)
     found: dict = {}
     for symbol, unit in (("AAA", 100), ("BBB", 10_000)):
@@ -49,7 +49,7 @@ def bars_of(seed: int) -> HandMade:
             rows = []
             for minute in range(30):
                 if random.random() < 0.2:
-                    continue  # nobody traded
+                    continue  # no trade
                 prices = [max(100, last + round(random.gauss(0, 12))) for _ in range(4)]
                 last = prices[3]
                 clock = f"{(first + minute) // 60:02d}:{(first + minute) % 60:02d}"
@@ -60,9 +60,9 @@ def bars_of(seed: int) -> HandMade:
 
 
 class Actor:
-    """Turns drawn actions into requests; a refusal is as good as an acceptance, a 500 never is."""
+    """Turns drawn actions into requests; the exchange may refuse any of them, but never with a 500."""
 
-    def __init__(self, here: World, short: bool = False) -> None:
+    def __init__(self, here: Venue, short: bool = False) -> None:
         self.here = here
         self.short = short
         self.statuses: list[int] = []
@@ -153,7 +153,7 @@ class Actor:
         return self.in_parts(body, random) if self.short and not shape else body
 
     def in_parts(self, body: dict[str, Any], random: Random) -> dict[str, Any]:
-        """Perhaps the same order for a part of a share, or for dollars."""
+        """Sometimes turn the order into a fractional or notional one."""
         chance = random.random()
         if chance < 0.2:
             body |= {"qty": round(random.uniform(0.001, 5), random.randint(1, 9)), "time_in_force": "day"}
@@ -164,7 +164,7 @@ class Actor:
 
 
 def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None:
-    """Everything that must hold between two requests."""
+    """Check all invariants between two requests."""
     cost = sum((one.cost for one in books.positions.values()), D(0))
     assert books.start + books.realised == books.cash + cost
     assert books.buying_power >= 0
@@ -204,8 +204,8 @@ def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None
     assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
 
 
-def check_replies(here: World) -> None:
-    """What clients are told adds up: equity = start + realised + unrealised, to the cent."""
+def check_replies(here: Venue) -> None:
+    """The replies add up: equity = start + realised + unrealised, to the cent."""
     books = here.exchange.snapshot()
     account, positions = here.raw.get_account(), here.raw.get_all_positions()
     unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
@@ -226,7 +226,7 @@ def check_replies(here: World) -> None:
 
 
 def check_statuses(books: AccountSnapshot) -> None:
-    """A status says what the shares say."""
+    """An order's status agrees with its shares."""
     for order in books.orders:
         assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
         assert order.qty >= 1 or order.time_in_force == "day" or not order.is_open, "a part of a share that lasts"
@@ -237,7 +237,7 @@ def check_statuses(books: AccountSnapshot) -> None:
 
 
 def check_trails(books: AccountSnapshot) -> None:
-    """A trailing stop lies at its distance from its mark, on the side of it from which it is met."""
+    """A trailing stop lies at its distance from its mark, on the right side."""
     for order in books.orders:
         assert (order.type == "trailing_stop") == (order.hwm is not None)
         if order.hwm is not None and order.stop_price is not None:
@@ -246,12 +246,12 @@ def check_trails(books: AccountSnapshot) -> None:
 
 
 def check_holds(books: AccountSnapshot) -> None:
-    """Open orders that close never hold back more than is there; a stop and a target on the same shares count once."""
+    """Open closing orders never reserve more than is held; a stop and a target for the same shares count once."""
     most: dict[tuple[str, str], Shares] = defaultdict(int)
     groups = {order.id: order.group for order in books.orders}
     for order in books.orders:
         if order.is_open and order.awake and not order.opening:
-            group = groups[order.waits_for or order.id]  # a replacement on its way is for the same shares
+            group = groups[order.waits_for or order.id]  # a pending replacement is for the same shares
             most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
     for symbol in SYMBOLS:
         held = sum(qty for (name, _), qty in most.items() if name == symbol)
@@ -267,9 +267,9 @@ def check_price(fill: Any, market: HandMade) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
-def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
+def test_invariants_hold_after_any_requests(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour)
+    here = Venue(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour)
     actor = Actor(here)
     for count, step in enumerate(plan):
         actor.do(*step)
@@ -283,10 +283,10 @@ def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: in
 
 @settings(max_examples=150, deadline=None)
 @given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
-def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
-    """Short sales, parts of shares, dollars, trailing stops: the same rules."""
+def test_invariants_hold_on_margin(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
+    """Short sales, fractional, notional and trailing-stop orders: the same invariants."""
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour, margin=True, fractionable=True)
+    here = Venue(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour, margin=True, fractionable=True)
     actor = Actor(here, short=True)
     for count, step in enumerate(plan):
         actor.do(*step)
@@ -300,14 +300,14 @@ def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, behav
 
 @settings(max_examples=25, deadline=None)
 @given(bars=seeds, plan=plans, behaviour=st.sampled_from(BEHAVIOURS), account=st.sampled_from([CASH, MARGIN]))
-def test_how_often_the_exchange_is_asked_changes_nothing(
+def test_the_frequency_of_requests_changes_nothing(
     bars: int, plan: list, behaviour: Behaviour, account: dict[str, Any]
 ) -> None:
-    """Time lived through in one leap or in small steps: the same fills, the same orders."""
+    """Advancing in one leap or in small steps gives the same fills and orders."""
     market = bars_of(bars)
 
     def run(small_steps: bool) -> tuple:
-        here = World(market, ny(MONDAY, "15:30"), behaviour=behaviour, **account)
+        here = Venue(market, ny(MONDAY, "15:30"), behaviour=behaviour, **account)
         actor = Actor(here, short=bool(account))
         for name, seed in plan:
             before = here.time
@@ -325,10 +325,10 @@ def test_how_often_the_exchange_is_asked_changes_nothing(
     assert run(small_steps=True) == run(small_steps=False)
 
 
-def test_the_checks_above_see_a_fault() -> None:
-    """A fill outside its bar is noticed (so the properties can fail)."""
+def test_the_invariants_can_fail() -> None:
+    """A fill outside its bar is detected, so the invariants can fail."""
     market = HandMade({"AAA": {MONDAY: [("15:30", 10.0, 10.0, 10.0, 10.0)], TUESDAY: []}})
-    here = World(market, ny(MONDAY, "15:30"))
+    here = Venue(market, ny(MONDAY, "15:30"))
     Actor(here).request(
         "POST", "/orders", json={"symbol": "AAA", "qty": 1, "side": "buy", "type": "market", "time_in_force": "day"}
     )
