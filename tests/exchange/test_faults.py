@@ -264,7 +264,7 @@ def test_the_same_seed_draws_the_same_faults() -> None:
 
 
 # The documented faults, and the rule that causes each.
-PROMISED = {
+DOCUMENTED = {
     "delay beyond the client's time-out": ["delay", "delay_before"],
     "connection reset before and after the order was taken": ["reset_before", "reset_after"],
     "429": ["429"],
@@ -295,9 +295,9 @@ def test_the_seeded_storm_draws_every_documented_fault() -> None:
     drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
     drawn |= {rule.fault for number in range(100) for rule, _ in plan.market_faults(f"S{number}", "2018-03-26")}
     drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
-    for words, faults in PROMISED.items():
+    for words, faults in DOCUMENTED.items():
         assert drawn >= set(faults), words
-    assert drawn == {fault for faults in PROMISED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
+    assert drawn == {fault for faults in DOCUMENTED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
 
 
 def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> None:

@@ -43,12 +43,12 @@ def test_a_fraction_of_a_share_is_bought_held_and_sold() -> None:
     too_much = refusal(here.trading.submit_order, market("sell", 0.03))
     assert (too_much[0], too_much[1]["available"]) == (403, "0.023456789")
     here.at("10:33")
-    books = here.exchange.snapshot()
-    assert (books.positions["AAA"].qty, books.realised) == (D("0.023456789"), D("-0.1"))
+    state = here.exchange.snapshot()
+    assert (state.positions["AAA"].qty, state.realised) == (D("0.023456789"), D("-0.1"))
     here.trading.close_position("AAA")
     here.at("10:34")
-    books = here.exchange.snapshot()
-    assert books.positions == {} and books.start + books.realised == books.cash
+    state = here.exchange.snapshot()
+    assert state.positions == {} and state.start + state.realised == state.cash
 
 
 def test_a_notional_order_is_converted_at_the_fill_price() -> None:
@@ -66,9 +66,9 @@ def test_the_remainder_of_a_notional_order_stays_in_cash() -> None:
     here = parts(("10:31", 7.0, 7.0, 7.0, 7.0))
     here.trading.submit_order(dollars(10))
     here.at("10:32")
-    books = here.exchange.snapshot()
-    assert books.positions["AAA"].qty == D("1.428571428")
-    assert books.cash == D(100000) - D("1.428571428") * 7 > D(99990)
+    state = here.exchange.snapshot()
+    assert state.positions["AAA"].qty == D("1.428571428")
+    assert state.cash == D(100000) - D("1.428571428") * 7 > D(99990)
 
 
 def test_a_notional_limit_order() -> None:

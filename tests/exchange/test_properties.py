@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paper_exchange import Behaviour
-from paper_exchange.base.wire import Shares
+from paper_exchange.base.wire import Shares, magnitude
 from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
@@ -163,16 +163,16 @@ class Actor:
         return body
 
 
-def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None:
+def check(state: AccountSnapshot, market: HandMade, short: bool = False) -> None:
     """Check all invariants between two requests."""
-    cost = sum((one.cost for one in books.positions.values()), D(0))
-    assert books.start + books.realised == books.cash + cost
-    assert books.buying_power >= 0
+    cost = sum((one.cost for one in state.positions.values()), D(0))
+    assert state.start + state.realised == state.cash + cost
+    assert state.buying_power >= 0
     held: dict[str, Shares] = defaultdict(int)
     filled: dict[str, Shares] = defaultdict(int)
-    cash = books.start
-    orders = {order.id: order for order in books.orders}
-    for fill in books.fills:
+    cash = state.start
+    orders = {order.id: order for order in state.orders}
+    for fill in state.fills:
         order = orders[fill.order_id]
         sign = 1 if fill.side == "buy" else -1
         before = held[fill.symbol]
@@ -188,17 +188,17 @@ def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None
         assert order.notional is None or not order.opening or fill.qty * fill.price <= order.notional
         assert filled[fill.order_id] <= order.qty, "filled beyond its quantity"
         check_price(fill, market)
-        assert fill.at == fill.bar + 60 * 10**9 <= books.at.timestamp() * 10**9, "used a bar before it was over"
+        assert fill.at == fill.bar + 60 * 10**9 <= state.at.timestamp() * 10**9, "used a bar before it was over"
         assert fill.bar >= order.live_from
-    assert cash == books.cash
-    assert short or books.cash >= 0
-    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
-    assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
-    check_statuses(books)
-    check_holds(books)
-    check_trails(books)
+    assert cash == state.cash
+    assert short or state.cash >= 0
+    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in state.positions.values()}
+    assert all(order.filled_qty == filled.get(order.id, 0) for order in state.orders)
+    check_statuses(state)
+    check_holds(state)
+    check_trails(state)
     waking: dict[str, list[str]] = defaultdict(list)
-    for order in books.orders:
+    for order in state.orders:
         if order.parent and order.status == "filled":
             waking[order.parent].append(order.id)
     assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
@@ -206,10 +206,10 @@ def check(books: AccountSnapshot, market: HandMade, short: bool = False) -> None
 
 def check_replies(here: Venue) -> None:
     """The replies add up: equity = start + realised + unrealised, to the cent."""
-    books = here.exchange.snapshot()
+    state = here.exchange.snapshot()
     account, positions = here.raw.get_account(), here.raw.get_all_positions()
     unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
-    assert abs(D(account["equity"]) - (books.start + books.realised + unrealised)) <= D("0.01")
+    assert abs(D(account["equity"]) - (state.start + state.realised + unrealised)) <= D("0.01")
     value = sum((D(one["market_value"]) for one in positions), D(0))
     assert abs(D(account["cash"]) + value - D(account["equity"])) <= D("0.01")
     assert D(account["buying_power"]) >= 0
@@ -225,9 +225,9 @@ def check_replies(here: Venue) -> None:
         assert D(account["buying_power"]) <= max(power, D(0)) + D("0.03")
 
 
-def check_statuses(books: AccountSnapshot) -> None:
+def check_statuses(state: AccountSnapshot) -> None:
     """An order's status agrees with its shares."""
-    for order in books.orders:
+    for order in state.orders:
         assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
         assert order.qty >= 1 or order.time_in_force == "day" or not order.is_open, "a part of a share that lasts"
         assert (order.status == "filled") == (order.filled_qty == order.qty > 0)
@@ -236,26 +236,26 @@ def check_statuses(books: AccountSnapshot) -> None:
         assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
 
 
-def check_trails(books: AccountSnapshot) -> None:
+def check_trails(state: AccountSnapshot) -> None:
     """A trailing stop lies at its distance from its mark, on the right side."""
-    for order in books.orders:
+    for order in state.orders:
         assert (order.type == "trailing_stop") == (order.hwm is not None)
         if order.hwm is not None and order.stop_price is not None:
             assert order.stop_price == order.trail.stop(order.hwm)
             assert (order.stop_price > order.hwm) == order.buy or order.stop_price == order.hwm
 
 
-def check_holds(books: AccountSnapshot) -> None:
+def check_holds(state: AccountSnapshot) -> None:
     """Open closing orders never reserve more than is held; a stop and a target for the same shares count once."""
     most: dict[tuple[str, str], Shares] = defaultdict(int)
-    groups = {order.id: order.group for order in books.orders}
-    for order in books.orders:
+    groups = {order.id: order.group for order in state.orders}
+    for order in state.orders:
         if order.is_open and order.awake and not order.opening:
             group = groups[order.waits_for or order.id]  # a pending replacement is for the same shares
             most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
     for symbol in SYMBOLS:
         held = sum(qty for (name, _), qty in most.items() if name == symbol)
-        assert held <= (abs(books.positions[symbol].qty) if symbol in books.positions else 0), "held back twice"
+        assert held <= (magnitude(state.positions[symbol].qty) if symbol in state.positions else 0), "held back twice"
 
 
 def check_price(fill: Any, market: HandMade) -> None:
@@ -319,8 +319,8 @@ def test_the_frequency_of_requests_changes_nothing(
                 here.exchange.advance()
             here.time = after
         here.time = ny(TUESDAY, "10:30")
-        books = here.exchange.snapshot()
-        return books.fills, books.cash, [(one.id, one.status, one.updated_at) for one in books.orders]
+        state = here.exchange.snapshot()
+        return state.fills, state.cash, [(one.id, one.status, one.updated_at) for one in state.orders]
 
     assert run(small_steps=True) == run(small_steps=False)
 

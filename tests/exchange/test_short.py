@@ -57,8 +57,8 @@ def test_a_short_position_gains_when_the_price_falls_and_a_buy_covers_it() -> No
     cover = here.trading.submit_order(market("buy", 60))
     assert cover.position_intent == "buy_to_close"
     here.at("10:34")
-    books = here.exchange.snapshot()
-    assert (books.positions["AAA"].qty, books.positions["AAA"].cost, books.realised) == (-40, D(-400), D(60))
+    account = here.exchange.snapshot()
+    assert (account.positions["AAA"].qty, account.positions["AAA"].cost, account.realised) == (-40, D(-400), D(60))
     here.trading.close_position("AAA")
     here.at("10:35")
     assert here.exchange.snapshot().positions["AAA"].qty == -40  # no bar to trade in
