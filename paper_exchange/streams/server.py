@@ -1,7 +1,6 @@
-"""The two websocket streams, as alpaca-py's clients expect them: trade updates at `/stream`, data at `/v2/{feed}`.
+"""The two websocket streams as alpaca-py's clients expect them: trade updates at `/stream`, data at `/v2/{feed}`.
 
-The exchange does nothing between requests, so this server asks it for the time twenty times a second, and tells what
-has happened since.
+The exchange is passive between requests, so this server advances it twenty times a second and sends what happened.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from paper_exchange.faults.streams import FaultyStream
-from paper_exchange.streams.stream_data import FEEDS, DataClient, Wire, news_of
+from paper_exchange.streams.market_data import FEEDS, INVALID_SYNTAX, DataClient, Wire, messages_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,21 +26,20 @@ if TYPE_CHECKING:
 
     from websockets.http11 import Request, Response
 
-    from paper_exchange.account.events import TradeEvent
-    from paper_exchange.exchange import PaperExchange
-    from paper_exchange.faults.faults import FaultPlan
+    from paper_exchange.api.app import Gateway
+    from paper_exchange.base.wire import JsonObject
+    from paper_exchange.faults.plan import FaultPlan
+    from paper_exchange.orders.events import TradeEvent
 
 TICK_SECONDS = 0.05
 AUTH_SECONDS = 10.0
 KINDS = {"t": "trade", "q": "quote", "b": "bar", "u": "updated_bar", "d": "daily_bar"}
-INVALID = [{"T": "error", "code": 400, "msg": "invalid syntax"}]
 
 
 class StreamServer:
     """Serves the streams of an exchange from a thread of its own.
 
-    `plan` makes them hostile: its rules are asked about every message, once for all who listen; `now` is then the
-    exchange's clock.
+    With a fault plan every message is subject to its rules, once for all clients; `now` is then the exchange's clock.
 
     Raises:
         OSError: it cannot listen on host and port.
@@ -49,22 +47,22 @@ class StreamServer:
 
     def __init__(
         self,
-        exchange: PaperExchange,
+        exchange: Gateway,
         host: str,
         port: int,
         plan: FaultPlan | None = None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._exchange = exchange
-        self._news: list[dict[str, Any]] = []
+        self._unsent: list[JsonObject] = []
         self._take_event: Callable[[TradeEvent], None] = self._send_event
-        self._take_news: Callable[[dict[str, Any]], None] = self._news.append
+        self._take_data: Callable[[JsonObject], None] = self._unsent.append
         if plan is not None and now is not None:
             self._take_event = FaultyStream(
                 plan, now, _event_name, self._send_event, partial(self._drop, "_traders"), "trade_updates"
             )
-            self._take_news = FaultyStream(
-                plan, now, _news_name, self._news.append, partial(self._drop, "_readers"), "data"
+            self._take_data = FaultyStream(
+                plan, now, _data_name, self._unsent.append, partial(self._drop, "_readers"), "data"
             )
         self._traders: set[ServerConnection] = set()
         self._readers: dict[ServerConnection, DataClient] = {}
@@ -74,11 +72,11 @@ class StreamServer:
         self._thread = threading.Thread(target=self._run, args=(host, port, started), name="streams", daemon=True)
         self._thread.start()
         started.result()
-        self._deaf = exchange.listen(self._take_event)
+        self._unsubscribe = exchange.listen(self._take_event)
 
     def close(self) -> None:
-        """Stop serving; connections are closed."""
-        self._deaf()
+        """Close all connections and stop serving."""
+        self._unsubscribe()
         self._loop.call_soon_threadsafe(self._end)
         self._thread.join()
 
@@ -93,7 +91,9 @@ class StreamServer:
 
     async def _serve(self, host: str, port: int, started: Future[None]) -> None:
         try:
-            server: Server = await serve(self._client, host, port, process_request=_known_path, logger=_discreet())
+            server: Server = await serve(
+                self._client, host, port, process_request=_known_path, logger=_redacting_logger()
+            )
         except OSError as error:
             started.set_exception(error)
             return
@@ -106,31 +106,31 @@ class StreamServer:
     # -- what has happened -----------------------------------------------------------------------------------------
 
     def _send_event(self, event: TradeEvent) -> None:
-        """Called by the exchange, in whatever thread asked it."""
+        """Called by the exchange, in the thread of the current request."""
         message = json.dumps({"stream": "trade_updates", "data": event.data()}).encode()
         self._loop.call_soon_threadsafe(lambda: broadcast(set(self._traders), message))
 
     async def _pump(self) -> None:
-        last = await asyncio.to_thread(self._exchange.advance_ns)
+        last = await asyncio.to_thread(self._exchange.advance)
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            now = await asyncio.to_thread(self._exchange.advance_ns)
+            now = await asyncio.to_thread(self._exchange.advance)
             symbols: set[str] = set().union(*(one.symbols for one in self._readers.values()))
             if symbols and now > last:
-                look = partial(news_of, symbols=symbols, after=last, until=now)
-                for message in await asyncio.to_thread(self._exchange.looking, look):
-                    self._take_news(message)
-                self._send_news()
+                look = partial(messages_between, symbols=symbols, after=last, until=now)
+                for message in await asyncio.to_thread(self._exchange.read_tape, look):
+                    self._take_data(message)
+                self._send_data()
             last = now
 
-    def _send_news(self) -> None:
+    def _send_data(self) -> None:
         for socket, client in list(self._readers.items()):
-            if wanted := [message for message in self._news if client.wants(message)]:
+            if wanted := [message for message in self._unsent if client.wants(message)]:
                 broadcast({socket}, client.wire.pack(wanted))
-        self._news.clear()
+        self._unsent.clear()
 
     def _drop(self, clients: str) -> None:
-        """Cut every connection of a stream; it may be called from any thread."""
+        """Abort every connection of a stream; thread-safe."""
 
         def cut() -> None:
             for socket in list(getattr(self, clients)):
@@ -157,21 +157,21 @@ class StreamServer:
     async def _trader(self, socket: ServerConnection) -> None:
         authorised = False
         async for text in socket:
-            message = _loads(text)
+            message = _parse(text)
             inner = message.get("data")
-            data: dict[str, Any] = inner if isinstance(inner, dict) else message
+            data: JsonObject = inner if isinstance(inner, dict) else message
             action = message.get("action")
             if action in ("authenticate", "auth"):
                 key, secret = data.get("key_id", data.get("key")), data.get("secret_key", data.get("secret"))
                 authorised = self._exchange.accepts(str(key or ""), str(secret or ""))
                 status = "authorized" if authorised else "unauthorized"
-                await _tell(socket, "authorization", {"status": status, "action": "authenticate"})
+                await _send_json(socket, "authorization", {"status": status, "action": "authenticate"})
             elif not authorised:
-                await _tell(socket, "authorization", {"status": "unauthorized", "action": str(action)})
+                await _send_json(socket, "authorization", {"status": "unauthorized", "action": str(action)})
             elif action == "listen":
                 streams = [name for name in data.get("streams") or [] if name == "trade_updates"]
                 (self._traders.add if streams else self._traders.discard)(socket)
-                await _tell(socket, "listening", {"streams": streams})
+                await _send_json(socket, "listening", {"streams": streams})
 
     async def _reader(self, socket: ServerConnection, wire: Wire, feed: str) -> None:
         await socket.send(wire.pack([{"T": "success", "msg": "connected"}]))
@@ -181,11 +181,11 @@ class StreamServer:
         self._readers[socket] = client
         async for text in socket:
             message = wire.unpack(text)
-            answer = INVALID if message is None else client.answer(message)
+            answer = [INVALID_SYNTAX] if message is None else client.answer(message)
             await socket.send(wire.pack(answer))
 
     async def _authenticated(self, socket: ServerConnection, wire: Wire, feed: str) -> DataClient | None:
-        """The client that has said who it is; None after an error, which closes the connection as Alpaca does."""
+        """The authenticated client; None after an error, which closes the connection as on Alpaca."""
         code, text = 404, "auth timeout"
         try:
             message = wire.unpack(await asyncio.wait_for(socket.recv(), AUTH_SECONDS)) or {}
@@ -208,8 +208,8 @@ class StreamServer:
         return None
 
 
-def _discreet() -> logging.Logger:
-    """A logger that never writes frames and headers down, whatever the level of all others: keys are in them."""
+def _redacting_logger() -> logging.Logger:
+    """A logger that never writes frames and headers at any log level: they contain keys."""
     found = logging.getLogger(f"{__name__}.server")
     found.setLevel(logging.WARNING)
     return found
@@ -219,7 +219,7 @@ def _event_name(event: TradeEvent) -> str:
     return f"{event.event} {event.order['symbol']}"
 
 
-def _news_name(message: dict[str, Any]) -> str:
+def _data_name(message: JsonObject) -> str:
     return f"{KINDS[message['T']]} {message['S']}"
 
 
@@ -229,12 +229,12 @@ def _known_path(socket: ServerConnection, request: Request) -> Response | None:
     return socket.respond(HTTPStatus.NOT_FOUND, "streams are at /stream and /v2/iex\n")
 
 
-async def _tell(socket: ServerConnection, stream: str, data: dict[str, Any]) -> None:
-    # Binary frames with JSON in them, as Alpaca's paper stream sends.
+async def _send_json(socket: ServerConnection, stream: str, data: JsonObject) -> None:
+    # JSON in binary frames, as Alpaca's paper stream sends it.
     await socket.send(json.dumps({"stream": stream, "data": data}).encode())
 
 
-def _loads(text: str | bytes) -> dict[str, Any]:
+def _parse(text: str | bytes) -> JsonObject:
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a request of the trading half may say in its query.  Every refusal is a 422, as on Alpaca."""
+"""Query parameters of trading requests; refused with 422, as on Alpaca."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
 def flag_of(query: Mapping[str, str], field: str) -> bool:
-    """A boolean as Go reads one; False for an absent one."""
+    """A boolean in Go's notation; False if it is absent."""
     text = (query.get(field) or "false").lower()
     if text not in TRUE + FALSE:
         raise bad_parameter(f"invalid {field}: {query[field]!r} is not true or false")
@@ -23,7 +23,7 @@ def flag_of(query: Mapping[str, str], field: str) -> bool:
 
 
 def limit_of(query: Mapping[str, str], field: str, default: int, most: int) -> int:
-    """A whole number of at least 1; one beyond `most` counts as `most`."""
+    """A whole number of at least 1, capped at `most`."""
     text = query.get(field)
     if not text:
         return default
@@ -33,7 +33,7 @@ def limit_of(query: Mapping[str, str], field: str, default: int, most: int) -> i
 
 
 def choice_of(query: Mapping[str, str], field: str, known: tuple[str, ...], default: str = "") -> str:
-    """One of the known words."""
+    """A parameter that must be one of the known words."""
     value = query.get(field) or default
     if value and value not in known:
         raise bad_parameter(f"invalid {field}: {value!r}; one of {', '.join(known)}")
@@ -41,7 +41,7 @@ def choice_of(query: Mapping[str, str], field: str, known: tuple[str, ...], defa
 
 
 def instant_of(query: Mapping[str, str], field: str) -> int | None:
-    """An instant in ns since the epoch; None for an absent one."""
+    """An instant in ns since the epoch; None if it is absent."""
     text = query.get(field)
     try:
         return parse_instant(text, field) if text else None
@@ -50,7 +50,7 @@ def instant_of(query: Mapping[str, str], field: str) -> int | None:
 
 
 def day_of_query(query: Mapping[str, str], field: str) -> date | None:
-    """A date, of a YYYY-MM-DD or an instant that begins with one; None for an absent one."""
+    """A date, from YYYY-MM-DD or an instant that begins with one; None if it is absent."""
     text = query.get(field)
     try:
         return date.fromisoformat(text[:10]) if text else None

@@ -1,7 +1,6 @@
-"""What the exchange needs of a market: which stocks there are, and the bars that each of them showed.
+"""What the exchange needs of a market: its listings, and their 1-minute bars by session.
 
-Two markets answer this protocol: `recorded.RecordedMarket` (files of 1-minute bars) and
-`generated.GeneratedMarket` (a seeded simulation).  The exchange itself sees no file and no random number.
+`recorded.RecordedMarket` (files of bars) and `generated.GeneratedMarket` (a seeded simulation) implement `Market`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import date
+    from decimal import Decimal
 
     import numpy as np
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class BarColumns:
     """1-minute bars of one symbol, oldest first: arrays of equal length n.
 
     `start` is the start of each minute in nanoseconds since 1970-01-01 UTC (int64); prices are dollars (float64);
-    `volume` is shares (int64).  Starts rise strictly; low <= open, close <= high.
+    `volume` is shares (int64).  Starts are strictly increasing; low <= open, close <= high.
     """
 
     start: NDArray[np.int64]
@@ -48,12 +48,23 @@ class BarColumns:
         return len(self.start)
 
 
+@dataclass(frozen=True)
+class Bar:
+    """One 1-minute bar; `start` is in nanoseconds since the epoch (UTC), prices in dollars."""
+
+    start: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
 class Market(Protocol):
-    """Where bars come from.  Sessions are dates of the XNYS calendar."""
+    """A source of bars.  Sessions are dates of the XNYS calendar."""
 
     @property
     def description(self) -> str:
-        """One line that says what this market is, and that it is generated if it is."""
+        """One line that describes the market, and says whether it is generated."""
 
     @property
     def listings(self) -> tuple[Listing, ...]:
@@ -65,10 +76,10 @@ class Market(Protocol):
 
     @property
     def last_session(self) -> date:
-        """The last session with bars (a generated market may go on for years)."""
+        """The last session with bars; a generated market may continue for years."""
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
-        """The regular-session bars of one symbol in one session; no bars (length 0) if there are none.
+        """The bars of one symbol in one session; empty if there are none.
 
         Raises:
             KeyError: `symbol` is not listed.

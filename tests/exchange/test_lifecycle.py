@@ -1,4 +1,4 @@
-"""The life of an order: parts, pending states, times in force, wash trades, halts, and the events that tell of it."""
+"""The lifecycle of orders: partial fills, pending states, times in force, wash trades, halts, and their events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange import Conduct, Halt
-from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, World, ny
+from paper_exchange import Behaviour, Halt
+from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
-    from paper_exchange.account.events import TradeEvent
+    from paper_exchange.orders.events import TradeEvent
 
 FLAT = (10.0, 10.0, 10.0, 10.0)
 
@@ -31,9 +31,9 @@ def minutes(count: int, first: str = "10:30") -> list[tuple]:
     return [((begin + timedelta(minutes=i)).strftime("%H:%M"), *FLAT) for i in range(count)]
 
 
-def world(rows: list | None = None, at: str = "10:31:02", tuesday: tuple = (), **options: Any) -> World:
+def venue(rows: list | None = None, at: str = "10:31:02", tuesday: tuple = (), **options: Any) -> Venue:
     days = {MONDAY: minutes(60) if rows is None else rows, TUESDAY: list(tuesday)}
-    return World(HandMade({"AAA": days}), ny(MONDAY, at), **options)
+    return Venue(HandMade({"AAA": days}), ny(MONDAY, at), **options)
 
 
 def order(kind: Any, side: str, qty: int = 5, tif: str = "day", **more: Any) -> Any:
@@ -61,7 +61,7 @@ def bracket(target: float = 10.4, loss: float = 9.8, **more: Any) -> Any:
     )
 
 
-def shown(here: World, order_id: Any) -> Any:
+def shown(here: Venue, order_id: Any) -> Any:
     return here.trading.get_order_by_id(order_id, GetOrderByIdRequest(nested=True))
 
 
@@ -71,7 +71,7 @@ def refusal(call: Any, *args: Any) -> tuple[int, dict]:
     return caught.value.response.status_code, caught.value.response.json()
 
 
-def events_of(here: World) -> list[TradeEvent]:
+def events_of(here: Venue) -> list[TradeEvent]:
     found: list[TradeEvent] = []
     here.exchange.listen(found.append)
     return found
@@ -79,11 +79,11 @@ def events_of(here: World) -> list[TradeEvent]:
 
 # -- partial fills -----------------------------------------------------------------------------------------------------
 
-ALWAYS = Conduct(partial_fills=1.0)
+ALWAYS = Behaviour(partial_fills=1.0)
 
 
-def until_filled(here: World, order_id: Any) -> list[tuple[str, str]]:
-    """(status, filled_qty) of every minute until the order is over."""
+def until_filled(here: Venue, order_id: Any) -> list[tuple[str, str]]:
+    """(status, filled_qty) in every minute until the order is closed."""
     seen: list[tuple[str, str]] = []
     while not seen or seen[-1][0] in ("new", "held", "partially_filled"):
         here.later(60)
@@ -93,14 +93,14 @@ def until_filled(here: World, order_id: Any) -> list[tuple[str, str]]:
     return seen
 
 
-def test_an_order_fills_in_parts_and_its_legs_sleep_until_the_whole_is_filled() -> None:
-    here = world(conduct=ALWAYS)
+def test_legs_stay_held_until_a_partly_filled_entry_is_complete() -> None:
+    here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("10:32")
     part = shown(here, sent.id)
     assert (part.status, [leg.status for leg in part.legs]) == ("partially_filled", ["held", "held"])
     assert 0 < int(part.filled_qty) < 9
-    # What is there is not protected, and can be sold.
+    # The filled shares are unprotected and can be sold.
     assert here.trading.get_open_position("AAA").qty_available == part.filled_qty
     seen = until_filled(here, sent.id)
     assert seen[-1] == ("filled", "9")
@@ -109,9 +109,9 @@ def test_an_order_fills_in_parts_and_its_legs_sleep_until_the_whole_is_filled() 
     assert [(leg.status, leg.qty) for leg in legs] == [("new", "9"), ("held", "9")]
 
 
-def test_parts_are_the_same_in_every_run_and_differ_with_the_seed() -> None:
+def test_partial_fills_depend_on_the_seed_only() -> None:
     def run(seed: int) -> list:
-        here = world(conduct=Conduct(partial_fills=0.5, seed=seed))
+        here = venue(behaviour=Behaviour(partial_fills=0.5, seed=seed))
         sent = here.trading.submit_order(market(qty=50))
         return until_filled(here, sent.id)
 
@@ -119,9 +119,9 @@ def test_parts_are_the_same_in_every_run_and_differ_with_the_seed() -> None:
     assert len({str(run(seed)) for seed in range(8)}) > 2
 
 
-def test_a_part_of_one_exit_lessens_the_other_and_nothing_is_sold_twice() -> None:
+def test_a_partial_exit_reduces_the_other_leg() -> None:
     rows = [*minutes(30), ("11:00", 10.0, 10.5, 10.0, 10.2), *minutes(20, "11:01")]
-    here = world(rows, conduct=ALWAYS)
+    here = venue(rows, behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("11:01")
     target, loss = shown(here, sent.id).legs
@@ -131,9 +131,9 @@ def test_a_part_of_one_exit_lessens_the_other_and_nothing_is_sold_twice() -> Non
     assert here.trading.get_open_position("AAA").qty_available == "0"
 
 
-def test_what_is_left_of_a_stop_goes_on_at_market() -> None:
+def test_the_rest_of_a_partly_filled_stop_trades_at_market() -> None:
     rows = [*minutes(30), ("11:00", 10.0, 10.0, 9.7, 9.9), *minutes(20, "11:01")]
-    here = world(rows, conduct=ALWAYS)
+    here = venue(rows, behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("11:01")
     assert shown(here, sent.id).legs[1].status == "partially_filled"
@@ -143,8 +143,8 @@ def test_what_is_left_of_a_stop_goes_on_at_market() -> None:
     assert here.trading.get_all_positions() == []
 
 
-def test_a_partly_filled_entry_that_ends_leaves_naked_shares() -> None:
-    here = world(conduct=ALWAYS)
+def test_a_partly_filled_entry_that_expires_leaves_unprotected_shares() -> None:
+    here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=50))
     here.at("10:32")
     here.trading.cancel_order_by_id(sent.id)
@@ -153,20 +153,20 @@ def test_a_partly_filled_entry_that_ends_leaves_naked_shares() -> None:
     assert here.trading.get_open_position("AAA").qty_available == after.filled_qty != "0"
 
 
-def test_legs_wake_for_no_more_than_is_left() -> None:
-    here = world(conduct=ALWAYS)
+def test_legs_are_activated_for_the_remaining_shares_only() -> None:
+    here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
     here.at("10:32")
     bought = int(shown(here, sent.id).filled_qty)
-    # The shares that are there are protected by hand: the legs get the rest.
+    # A manual order protects the filled shares; the legs get the rest.
     exits = {"take_profit": TakeProfitRequest(limit_price=10.6), "stop_loss": StopLossRequest(stop_price=9.5)}
     here.trading.submit_order(limit(10.6, "sell", qty=bought, order_class="oco", **exits))
     until_filled(here, sent.id)
     assert [leg.qty for leg in shown(here, sent.id).legs] == [str(9 - bought)] * 2
 
 
-def test_replacing_a_partly_filled_order_asks_for_the_rest() -> None:
-    here = world([("10:31", *FLAT), ("10:32", 11.0, 11.0, 11.0, 11.0)], conduct=ALWAYS)
+def test_replacing_a_partly_filled_order_trades_the_rest() -> None:
+    here = venue([("10:31", *FLAT), ("10:32", 11.0, 11.0, 11.0, 11.0)], behaviour=ALWAYS)
     sent = here.trading.submit_order(limit(10.0, qty=50))
     here.at("10:32:30")
     filled = int(here.trading.get_order_by_id(sent.id).filled_qty)
@@ -176,8 +176,8 @@ def test_replacing_a_partly_filled_order_asks_for_the_rest() -> None:
     assert (old.status, old.filled_qty, old.replaced_by) == ("replaced", str(filled), new.id)
 
 
-def test_parts_are_activities() -> None:
-    here = world(conduct=ALWAYS)
+def test_partial_fills_are_activities() -> None:
+    here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(market(qty=9))
     until_filled(here, sent.id)
     rows = here.raw.get("/account/activities/FILL", {"direction": "asc"})
@@ -189,23 +189,23 @@ def test_parts_are_activities() -> None:
 
 # -- pending -----------------------------------------------------------------------------------------------------------
 
-SLOW = Conduct(latency=3)
+SLOW = Behaviour(latency=3)
 
 
-def test_an_order_is_pending_until_the_exchange_has_it() -> None:
-    here = world(conduct=SLOW)
+def test_an_order_is_pending_until_it_reaches_the_exchange() -> None:
+    here = venue(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     assert sent.status == "pending_new"
     here.later(3)
     assert here.trading.get_order_by_id(sent.id).status == "new"
-    night = world(at="17:00", conduct=SLOW)
+    night = venue(at="17:00", behaviour=SLOW)
     sent = night.trading.submit_order(limit(9.0))
     night.later(3)
     assert night.trading.get_order_by_id(sent.id).status == "accepted"
 
 
 def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
-    here = world(conduct=SLOW)
+    here = venue(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     other = here.trading.submit_order(limit(10.0))
     here.at("10:31:58")
@@ -218,8 +218,8 @@ def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
     assert here.trading.get_order_by_id(other.id).status == "filled"
 
 
-def test_a_replacement_comes_in_force_later_or_too_late() -> None:
-    here = world(conduct=SLOW)
+def test_a_pending_replacement_takes_effect_or_comes_too_late() -> None:
+    here = venue(behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
     other = here.trading.submit_order(limit(10.0))
     assert refusal(here.trading.replace_order_by_id, sent.id, ReplaceOrderRequest(limit_price=9.1))[0] == 422
@@ -229,7 +229,7 @@ def test_a_replacement_comes_in_force_later_or_too_late() -> None:
     assert (new.status, late.status) == ("pending_new", "pending_new")
     assert here.trading.get_order_by_id(sent.id).status == "pending_replace"
     assert refusal(here.trading.cancel_order_by_id, sent.id)[0] == 422
-    # Money is kept back for the larger of the two: 5 x 9.1 and 5 x 10.
+    # The larger of the two amounts is reserved: 5 x 9.1 and 5 x 10.
     assert here.trading.get_account().buying_power == "99904.5"
     here.at("10:32:01")
     assert [here.trading.get_order_by_id(one.id).status for one in (sent, new)] == ["replaced", "new"]
@@ -237,8 +237,8 @@ def test_a_replacement_comes_in_force_later_or_too_late() -> None:
     assert here.trading.get_order_by_id(late.id).failed_at is not None
 
 
-def test_a_leg_moved_while_it_sleeps_wakes_with_its_group() -> None:
-    here = world(conduct=SLOW)
+def test_a_leg_replaced_while_held_is_activated_with_its_group() -> None:
+    here = venue(behaviour=SLOW)
     sent = here.trading.submit_order(bracket())
     here.at("10:31:58")
     new = here.trading.replace_order_by_id(sent.legs[1].id, ReplaceOrderRequest(stop_price=9.7))
@@ -251,10 +251,10 @@ def test_a_leg_moved_while_it_sleeps_wakes_with_its_group() -> None:
 
 
 @pytest.mark.parametrize(("tif", "ends"), [("ioc", {"filled", "canceled"}), ("fok", {"filled"})])
-def test_immediate_orders_trade_in_their_minute_or_never(tif: str, ends: set[str]) -> None:
+def test_ioc_and_fok_orders_trade_in_their_minute_or_never(tif: str, ends: set[str]) -> None:
     seen = set()
     for seed in range(12):
-        here = world(conduct=Conduct(partial_fills=0.5, seed=seed))
+        here = venue(behaviour=Behaviour(partial_fills=0.5, seed=seed))
         sent = here.trading.submit_order(market(qty=50, tif=tif))
         here.at("10:32")
         after = here.trading.get_order_by_id(sent.id)
@@ -262,7 +262,7 @@ def test_immediate_orders_trade_in_their_minute_or_never(tif: str, ends: set[str
         assert after.filled_qty != "0"
         seen.add(after.status.value)
     assert seen == ends
-    here = world()
+    here = venue()
     sent = here.trading.submit_order(limit(9.0, tif=tif))
     here.at("10:32")
     assert here.trading.get_order_by_id(sent.id).status == "canceled"
@@ -271,8 +271,8 @@ def test_immediate_orders_trade_in_their_minute_or_never(tif: str, ends: set[str
 DAY = [("09:30", 10.1, 10.2, 10.0, 10.05), ("15:59", 10.5, 10.7, 10.4, 10.6)]
 
 
-def test_orders_for_the_auctions() -> None:
-    here = world(DAY, at="09:27:59", tuesday=(("09:30", 11.0, 11.0, 11.0, 11.0),))
+def test_auction_orders() -> None:
+    here = venue(DAY, at="09:27:59", tuesday=(("09:30", 11.0, 11.0, 11.0, 11.0),))
     moo = here.trading.submit_order(market(tif="opg"))
     loo = here.trading.submit_order(limit(10.0, tif="opg"))
     moc = here.trading.submit_order(market(tif="cls"))
@@ -281,7 +281,7 @@ def test_orders_for_the_auctions() -> None:
     here.at("09:31")
     after = here.trading.get_order_by_id(moo.id)
     assert (after.status, after.filled_avg_price) == ("filled", "10.1")
-    # The limit was touched later in the minute: not in the auction.
+    # The limit was touched later in the minute, not in the auction.
     assert here.trading.get_order_by_id(loo.id).status == "canceled"
     here.at("15:50")
     assert refusal(here.trading.submit_order, market(tif="cls"))[0] == 422
@@ -294,7 +294,7 @@ def test_orders_for_the_auctions() -> None:
 
 
 def test_auction_cut_offs_follow_a_half_day() -> None:
-    here = World(HandMade({"AAA": {HALF_DAY: [("12:59", *FLAT)]}}), ny(HALF_DAY, "12:49:59"))
+    here = Venue(HandMade({"AAA": {HALF_DAY: [("12:59", *FLAT)]}}), ny(HALF_DAY, "12:49:59"))
     sent = here.trading.submit_order(market(tif="cls"))
     here.at("12:50")
     assert refusal(here.trading.submit_order, market(tif="cls"))[0] == 422
@@ -303,7 +303,7 @@ def test_auction_cut_offs_follow_a_half_day() -> None:
 
 
 def test_gtc_orders_are_cancelled_after_ninety_days() -> None:
-    here = world()
+    here = venue()
     sent = here.trading.submit_order(limit(9.0, tif="gtc"))
     end = ny(MONDAY + timedelta(days=90), "16:15")
     assert sent.expires_at == end
@@ -316,8 +316,8 @@ def test_gtc_orders_are_cancelled_after_ninety_days() -> None:
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-def bought(**options: Any) -> World:
-    here = world(**options)
+def bought(**options: Any) -> Venue:
+    here = venue(**options)
     here.trading.submit_order(market(qty=20))
     here.at("10:33")
     return here
@@ -353,15 +353,15 @@ def test_wash_trades_are_refused(first: Any, second: Any, reason: str | None) ->
     }
 
 
-def test_sleeping_legs_are_no_wash_trade() -> None:
-    here = world()
+def test_held_legs_are_not_wash_trades() -> None:
+    here = venue()
     here.trading.submit_order(bracket(target=12.0))
     assert here.trading.submit_order(market()).status == "new"
 
 
-def test_a_halted_stock_does_not_trade_and_takes_no_orders() -> None:
+def test_a_halted_stock_neither_trades_nor_accepts_orders() -> None:
     halt = Halt("AAA", ny(MONDAY, "10:32"), ny(MONDAY, "10:40"))
-    here = world(halts=[halt])
+    here = venue(halts=[halt])
     resting = here.trading.submit_order(limit(9.99))
     here.at("10:32:10")
     assert here.trading.get_asset("AAA").tradable is False
@@ -377,8 +377,8 @@ def test_a_halted_stock_does_not_trade_and_takes_no_orders() -> None:
     assert here.trading.get_order_by_id(resting.id).status == "new"
 
 
-def test_trading_that_its_user_has_suspended() -> None:
-    here = world()
+def test_suspended_trading_refuses_orders() -> None:
+    here = venue()
     assert here.raw.patch("/account/configurations", {"suspend_trade": True})["suspend_trade"] is True
     assert refusal(here.trading.submit_order, market())[1]["message"] == "new orders are rejected by user request"
     assert here.trading.get_account().trade_suspended_by_user
@@ -387,16 +387,16 @@ def test_trading_that_its_user_has_suspended() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"partial_fills": 1.1}, {"partial_fills": -0.1}, {"latency": -1}, {"latency": 61}])
-def test_conduct_out_of_range_is_refused(bad: dict) -> None:
+def test_behaviour_out_of_range_is_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        Conduct(**bad)
+        Behaviour(**bad)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
-def test_events_tell_the_life_of_a_bracket() -> None:
-    here = world([("10:31", *FLAT), ("10:32", 10.0, 10.5, 10.0, 10.4)])
+def test_events_of_a_bracket() -> None:
+    here = venue([("10:31", *FLAT), ("10:32", 10.0, 10.5, 10.0, 10.4)])
     found = events_of(here)
     sent = here.trading.submit_order(bracket())
     target, loss = sent.legs
@@ -415,8 +415,8 @@ def test_events_tell_the_life_of_a_bracket() -> None:
     assert found[3].data()["position_qty"] == "0"
 
 
-def test_events_of_parts_replacements_and_refusals() -> None:
-    here = world(conduct=Conduct(partial_fills=1.0, latency=3))
+def test_events_of_partial_fills_replacements_and_rejections() -> None:
+    here = venue(behaviour=Behaviour(partial_fills=1.0, latency=3))
     found = events_of(here)
     sent = here.trading.submit_order(limit(9.0))
     here.later(3)

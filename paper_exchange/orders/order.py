@@ -1,4 +1,4 @@
-"""An order: what it is, the life of its status, and how Alpaca writes it down."""
+"""An order and its fills: the state, its stored form and its JSON object."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, number, rfc3339, shares
+from paper_exchange.base.wire import JsonObject, Shares, number, rfc3339, shares
 from paper_exchange.orders.matching import Terms
 from paper_exchange.orders.trailing import Trail
 
@@ -23,19 +23,43 @@ MONEY = ("limit_price", "stop_price", "reserve", "filled_value", "notional", "tr
 FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
 
 
+@dataclass(frozen=True)
+class Fill:
+    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in (ns since the epoch).
+
+    `cumulative` and `leaves` are the order's filled and unfilled shares afterwards.
+    """
+
+    sequence: int
+    order_id: str
+    symbol: str
+    side: str
+    qty: Shares
+    price: Decimal
+    at: int
+    bar: int
+    cumulative: Shares = 0
+    leaves: Shares = 0
+
+
 @dataclass
 class Order:
     """One order.  Instants are nanoseconds since the epoch (UTC) or None, prices Decimals of dollars, qty shares.
 
-    `role` is simple, entry, target or stop; `parent` is the order that a leg belongs to.  A leg is `awake` once its
-    entry has filled completely.  `live_from` is the first instant at which a bar may start that the order can trade
-    in, `expires_at` the instant at which it ends.  `reserve` is the dollars a share that an open buy keeps back from
-    the buying power.  `pending_until` is the instant at which a pending_* status turns into what was asked for;
-    `successor` is the replacement that an order in pending_replace waits for, `waits_for` the same seen from there.
-    `filled_before` counts the shares that the orders filled whose place this one took.  `intent` says whether it opens
-    or closes a position (empty: a buy opens, a sell closes).  `notional` is the dollars of an order that names no
-    shares: `qty` is then an estimate until it is filled.  `hwm` is the high-water mark of a trailing stop (of a buy:
-    the low-water mark), whose `stop_price` follows it.
+    Attributes:
+        role: simple, entry, target or stop.
+        parent: The order that a leg belongs to.
+        awake: Whether a leg is active: its entry has filled completely.
+        live_from: The earliest start of a bar that the order can trade in.
+        expires_at: The instant at which it expires.
+        reserve: Dollars per share that an opening order reserves of the buying power.
+        pending_until: When a pending_* status takes effect.
+        successor: The replacement that an order in pending_replace waits for.
+        waits_for: On the replacement, the order to be replaced.
+        filled_before: Shares filled by the orders that this one replaced.
+        intent: Whether it opens or closes a position; empty means that a buy opens and a sell closes.
+        notional: Dollars of an order without a number of shares; `qty` is an estimate until the fill.
+        hwm: The high-water mark of a trailing stop (of a buy: the low-water mark), which `stop_price` follows.
     """
 
     id: str
@@ -83,37 +107,37 @@ class Order:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still happen to it."""
+        """Whether it has not reached a terminal status."""
         return self.status in OPEN_STATUSES
 
     @property
     def is_live(self) -> bool:
-        """Whether it is at the exchange and can trade, its hours permitting."""
+        """Whether it is working at the exchange and can trade, within its hours."""
         return self.awake and self.waits_for is None and self.status in WORKING
 
     @property
     def buy(self) -> bool:
-        """Whether it buys."""
+        """Whether it is a buy."""
         return self.side == "buy"
 
     @property
     def position_intent(self) -> str:
-        """Whether it opens or closes a position, long or short."""
+        """Alpaca's position_intent: opening or closing, long or short."""
         return self.intent or ("buy_to_open" if self.buy else "sell_to_close")
 
     @property
     def opening(self) -> bool:
-        """Whether it opens a position or adds to one: it keeps back buying power; any other keeps back shares."""
+        """Whether it opens or adds to a position, and so reserves buying power; others reserve shares."""
         return self.position_intent.endswith("open")
 
     @property
-    def kept_back(self) -> Decimal:
-        """Dollars of buying power that an open order that opens keeps back."""
+    def reserved_amount(self) -> Decimal:
+        """Dollars of buying power that it reserves while open."""
         return self.remaining * self.reserve if self.notional is None else self.notional
 
     @property
     def group(self) -> str:
-        """The id that an order shares with its legs."""
+        """The id of the head of its group: the parent of a leg, else the order itself."""
         return self.parent or self.id
 
     @property
@@ -123,16 +147,16 @@ class Order:
 
     @property
     def terms(self) -> Terms:
-        """What matching needs to know of it."""
+        """The terms that matching needs."""
         return Terms(self.type, self.buy, self.limit_price, self.stop_price, self.triggered)
 
     @property
     def trail(self) -> Trail:
-        """How a trailing stop follows its mark."""
+        """The trailing distance of a trailing stop."""
         return Trail(self.buy, self.trail_price, self.trail_percent)
 
-    def follow(self, mark: Decimal | None) -> None:
-        """Move a trailing stop to another mark."""
+    def set_mark(self, mark: Decimal | None) -> None:
+        """Move a trailing stop to a new mark."""
         if mark is not None:
             self.hwm, self.stop_price = mark, self.trail.stop(mark)
 
@@ -143,13 +167,13 @@ class Order:
         self.pending_until = None
         setattr(self, FINISHED_AT.get(status, "replaced_at"), at)
 
-    def to_text(self) -> str:
-        """Itself as one line of JSON, for the store."""
+    def to_json(self) -> str:
+        """The stored form: one line of JSON."""
         return json.dumps(dataclasses.asdict(self), default=str)
 
     @classmethod
-    def from_text(cls, text: str) -> Order:
-        """The order that `to_text` wrote."""
+    def from_json(cls, text: str) -> Order:
+        """The order of a stored line."""
         fields = json.loads(text)
         for name in MONEY:
             fields[name] = None if fields.get(name) is None else Decimal(fields[name])
@@ -158,8 +182,8 @@ class Order:
         return cls(**fields)
 
 
-def to_wire(order: Order, legs: Iterable[Order] | None = None) -> dict[str, Any]:
-    """The order as `/v2/orders` shows it; `legs` None where they are not asked for."""
+def to_wire(order: Order, legs: Iterable[Order] | None = None) -> JsonObject:
+    """The order's JSON object in `/v2/orders`; `legs` is None unless they were requested."""
     average = order.filled_value / order.filled_qty if order.filled_qty else None
     return {
         "id": order.id,

@@ -1,16 +1,18 @@
-"""Trades, quotes and auctions, made of bars: one trade and one quote a minute, at its close."""
+"""Trades, quotes and auctions derived from bars: one trade and one quote per minute, at its close."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.api.pages import Row, Wanted, between
-from paper_exchange.base.wire import MINUTE, price_of, rfc3339
+from paper_exchange.base.wire import MINUTE, JsonObject, price_of, rfc3339
+from paper_exchange.market_data.pages import PageRequest, Row, between
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paper_exchange.base.calendar import Session
-    from paper_exchange.market.market import BarColumns
+    from paper_exchange.market.interface import BarColumns
     from paper_exchange.market.tape import Tape
 
 TAPES = {"NASDAQ": "C", "NYSE": "A"}
@@ -22,7 +24,7 @@ CONDITIONS = {
 }
 
 
-def trade_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> dict[str, Any]:
+def trade_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObject:
     """A bar's close as a trade of 100 shares in the last nanosecond of its minute."""
     start = int(bars.start[index])
     return {
@@ -36,8 +38,8 @@ def trade_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> dict[str,
     }
 
 
-def quote_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> dict[str, Any]:
-    """A quote one tick wide around a bar's close: the bid is the close, the ask one tick over it."""
+def quote_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObject:
+    """A quote one tick wide: the bid is the bar's close, the ask one tick above it."""
     close = price_of(bars.close[index])
     tick = Decimal("0.01") if close >= 1 else Decimal("0.0001")
     return {
@@ -58,32 +60,38 @@ def tape_of(tape: Tape, symbol: str) -> str:
     return TAPES.get(tape.listings[symbol].exchange, "B")
 
 
-def trades(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
-    """A session's trades, as `pages.Maker`."""
-    return _ticks(tape, symbol, session, wanted, trade_of)
+def trades(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+    """A session's trades, as a `pages.RowSource`."""
+    return _ticks(tape, symbol, session, request, trade_of)
 
 
-def quotes(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
-    """A session's quotes, as `pages.Maker`."""
-    return _ticks(tape, symbol, session, wanted, quote_of)
+def quotes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+    """A session's quotes, as a `pages.RowSource`."""
+    return _ticks(tape, symbol, session, request, quote_of)
 
 
-def _ticks(tape: Tape, symbol: str, session: Session, wanted: Wanted, make: Any) -> list[Row]:
+def _ticks(
+    tape: Tape,
+    symbol: str,
+    session: Session,
+    request: PageRequest,
+    make: Callable[[Tape, str, BarColumns, int], JsonObject],
+) -> list[Row]:
     bars = tape.session_bars(symbol, session)
     offset = MINUTE - 1
-    low, high = between(bars, wanted.start - offset, min(wanted.end, wanted.now - 1) - offset)
+    low, high = between(bars, request.start - offset, min(request.end, request.now - 1) - offset)
     return [(int(bars.start[index]) + offset, make(tape, symbol, bars, index)) for index in range(low, high)]
 
 
-def auctions(tape: Tape, symbol: str, session: Session, wanted: Wanted) -> list[Row]:
-    """A session's opening and closing auction (the first minute's open, the last one's close), as `pages.Maker`."""
-    bars = tape.shown(symbol, session, wanted.now)
-    day: dict[str, Any] = {"d": session.day.isoformat(), "o": [], "c": []}
+def auctions(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+    """A session's auctions (the first minute's open, the last one's close), as a `pages.RowSource`."""
+    bars = tape.published(symbol, session, request.now)
+    day: JsonObject = {"d": session.day.isoformat(), "o": [], "c": []}
     venue = VENUES.get(tape.listings[symbol].exchange, "P")
     for name, at, price, word in (("o", session.open, bars.open, "O"), ("c", session.close - MINUTE, bars.close, "6")):
         index = 0 if name == "o" else len(bars) - 1
         instant = at if name == "o" else session.close
-        if len(bars) and int(bars.start[index]) == at and wanted.start <= instant <= wanted.end:
+        if len(bars) and int(bars.start[index]) == at and request.start <= instant <= request.end:
             size = int(bars.volume[index])
             day[name].append({"t": rfc3339(instant), "x": venue, "p": float(price[index]), "s": size, "c": word})
     return [(session.open, day)] if day["o"] or day["c"] else []

@@ -1,9 +1,9 @@
-"""What a client can ask of its account: submit, replace, cancel, close.  Every refusal comes before any change."""
+"""Order entry: submit and cancel orders, close positions.  All checks run before any change."""
 
 from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.account.checks import (
     check_buying_power,
@@ -13,24 +13,24 @@ from paper_exchange.account.checks import (
     check_short,
     check_trading,
     check_wash_trade,
-    intent_of,
-    lifetime,
-    reserve_of,
+    infer_intent,
+    reserve_per_share,
 )
 from paper_exchange.base.wire import (
     FORBIDDEN,
     SMALLEST_PART,
     ApiError,
     Shares,
-    against_rule,
     bad_parameter,
+    magnitude,
     not_found,
     number,
     parse_decimal,
+    rule_violation,
     shares,
-    size,
 )
-from paper_exchange.orders.orders import Order
+from paper_exchange.orders.lifetime import lifetime
+from paper_exchange.orders.order import Order
 from paper_exchange.orders.rules import Draft, Leg, check_asset, check_class, check_fractional, check_levels
 from paper_exchange.orders.trailing import Trail
 from paper_exchange.orders.validation import draft_of, shares_of
@@ -39,52 +39,54 @@ if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
 
 
-def submit(engine: Engine, body: Any, now: int) -> Order:
-    """Take a new order, with its legs.
+def submit(engine: Engine, body: object, now: int) -> Order:
+    """Accept a new order with its legs.
 
     Raises:
-        ApiError: 422 for the request itself, 403 for wash trades, buying power or shares that are not there.
+        ApiError: 422 for the request itself; 403 for wash trades and insufficient buying power or shares.
     """
     draft = draft_of(body)
     check_trading(engine)
     listing = check_asset(draft, engine.tape.listings.get(draft.symbol))
     if engine.tape.halted(draft.symbol, now):
-        raise against_rule(f'asset "{draft.symbol}" is not tradable')
+        raise rule_violation(f'asset "{draft.symbol}" is not tradable')
     check_client_id(engine, draft.client_order_id)
-    intent = intent_of(engine, draft)
+    intent = infer_intent(engine, draft)
     opening = intent.endswith("open")
     check_class(draft, opening)
     check_fractional(draft, listing, engine.configurations["fractional_trading"] or not opening)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
-    times = lifetime(engine, draft.time_in_force, draft.extended_hours, now + engine.conduct.delay)
+    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + engine.behaviour.delay_ns)
     check_wash_trade(engine, draft)
-    head = _head(engine, draft, intent, price, times, now)
-    check_account(engine, head, draft, now)
-    return _enter(engine, head, draft, now)
+    head = _new_order(engine, draft, intent, price, times, now)
+    _check_account(engine, head, draft, now)
+    return _add(engine, head, draft, now)
 
 
-def check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
-    """403 if the account cannot pay what an order opens, may not open it, or has not what it closes."""
+def _check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None:
+    """403 if the account cannot pay for an opening order, may not place it, or lacks the shares of a closing one."""
     if order.opening:
         if not order.buy:
             check_short(engine, draft, now)
         check_other_openings(engine, draft)
-        check_buying_power(engine, order.kept_back, now)
+        check_buying_power(engine, order.reserved_amount, now)
     elif order.buy and draft.fractional:
         raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
     else:
         check_shares(engine, order.symbol, order.qty)
 
 
-def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int) -> Order:
-    """The order of a draft; it has no ids yet."""
+def _new_order(
+    engine: Engine, draft: Draft, intent: str, price: Decimal | None, times: tuple[int, int], now: int
+) -> Order:
+    """The order of a draft, without ids."""
     live_from, expires_at = times
     stop = _stop_of(draft, price)
-    delay = engine.conduct.delay
+    delay = engine.behaviour.delay_ns
     reserve = Decimal(0)
     if intent.endswith("open"):
-        reserve = reserve_of(draft.type, draft.limit_price, stop, price, draft.side == "buy")
+        reserve = reserve_per_share(draft.type, draft.limit_price, stop, price, draft.side == "buy")
     return Order(
         id="",
         sequence=0,
@@ -117,34 +119,34 @@ def _head(engine: Engine, draft: Draft, intent: str, price: Decimal | None, time
 
 
 def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
-    """The stop to begin with: a trailing one lies at its distance from the market."""
+    """The initial stop: that of a trailing stop lies at its distance from the market."""
     if draft.type != "trailing_stop":
         return draft.stop_price
     trail = Trail(draft.side == "buy", draft.trail_price, draft.trail_percent)
     if price is None or trail.stop(price) <= 0:
-        raise against_rule("trail_price must be less than the market price", market_price=number(price))
+        raise rule_violation("trail_price must be less than the market price", market_price=number(price))
     return trail.stop(price)
 
 
 def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
-    """The shares to begin with: for dollars an estimate, at the limit or the market."""
+    """The initial number of shares: for a notional order an estimate at the limit or the market price."""
     if draft.notional is None:
         return draft.qty
     at = draft.limit_price or price
     if at is None:
-        raise against_rule(f'asset "{draft.symbol}" has no market price: give qty, not notional')
+        raise rule_violation(f'asset "{draft.symbol}" has no market price: give qty, not notional')
     return shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
 
 
-def _enter(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
+def _add(engine: Engine, head: Order, draft: Draft, now: int) -> Order:
     head.sequence, head.id, client_id = engine.next_ids()
     head.client_order_id = head.client_order_id or client_id
-    engine.book.add(head)
+    engine.registry.add(head)
     legs = [("stop", draft.stop)] if draft.order_class == "oco" else [("target", draft.target), ("stop", draft.stop)]
     for role, leg in legs:
         if leg is not None:
-            engine.book.add(_leg(engine, head, role, leg))
-    engine.events.tell(head.status, head, now)
+            engine.registry.add(_leg(engine, head, role, leg))
+    engine.events.publish(head.status, head, now)
     return head
 
 
@@ -183,38 +185,38 @@ def find(engine: Engine, order_id: str) -> Order:
     Raises:
         ApiError: 404 if there is none.
     """
-    order = engine.book.orders.get(order_id.lower())
+    order = engine.registry.orders.get(order_id.lower())
     if order is None:
         raise not_found(f"order not found for {order_id}")
     return order
 
 
 def cancel(engine: Engine, order: Order, now: int) -> None:
-    """Cancel an order and all that belongs to it; where requests take time it is in pending_cancel until then.
+    """Cancel an order and its group; with latency it is in pending_cancel first.
 
     Raises:
-        ApiError: 422 / 42210000 if it is over already, or waits to be cancelled or replaced.
+        ApiError: 422 / 42210000 if it is closed, or pending a cancel or a replacement.
     """
     if not order.is_open:
-        raise against_rule(f'order is already in "{order.status}" state')
+        raise rule_violation(f'order is already in "{order.status}" state')
     if order.waits_for or order.status in ("pending_cancel", "pending_replace"):
-        raise against_rule(f'unable to cancel order, order is in "{order.status}" state')
-    if not engine.conduct.delay:
-        engine.life.end_group(order, "canceled", now)
+        raise rule_violation(f'unable to cancel order, order is in "{order.status}" state')
+    if not engine.behaviour.delay_ns:
+        engine.lifecycle.end_group(order, "canceled", now)
         return
-    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.conduct.delay
-    engine.book.touch(order)
-    engine.events.tell("pending_cancel", order, now)
+    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.behaviour.delay_ns
+    engine.registry.mark_changed(order)
+    engine.events.publish("pending_cancel", order, now)
 
 
 def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[str, int]]:
-    """Cancel whatever is open; returns (order id, HTTP status) of each.  `at_once`: without the usual latency."""
+    """Cancel all open orders; returns (order id, HTTP status) of each.  `at_once` skips the latency."""
     done: list[tuple[str, int]] = []
-    for order in list(engine.book.open.values()):
+    for order in list(engine.registry.open.values()):
         if not order.is_open:
-            continue  # it went with one before it
-        if at_once or not engine.conduct.delay:
-            engine.life.finish(order, "canceled", now)
+            continue  # ended with an earlier order of its group
+        if at_once or not engine.behaviour.delay_ns:
+            engine.lifecycle.finish(order, "canceled", now)
             done.append((order.id, 200))
             continue
         try:
@@ -226,16 +228,16 @@ def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[st
     return done
 
 
-def close_position(engine: Engine, symbol: str, qty: Any, percentage: Any, now: int) -> Order:
-    """Sell a position (or buy back a short one), or a part of it, at market.
+def close_position(engine: Engine, symbol: str, qty: object, percentage: object, now: int) -> Order:
+    """Close a position (long or short), or a part of it, at market.
 
     Raises:
-        ApiError: 404 if it does not exist, 403 if other orders hold the shares, 422 for a bad part.
+        ApiError: 404 if it does not exist, 403 if other orders reserve the shares, 422 for a bad part.
     """
     held = engine.ledger.qty(symbol)
     if not held:
         raise not_found("position does not exist")
-    existing = size(held)
+    existing = magnitude(held)
     if qty not in (None, "") and percentage not in (None, ""):
         raise bad_parameter("only one of qty or percentage is allowed")
     wanted = existing

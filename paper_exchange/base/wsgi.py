@@ -1,25 +1,53 @@
-"""A `requests` transport that calls a WSGI application in this process: no socket, no thread, no network."""
+"""Calls to a WSGI application in this process, directly or as a `requests` transport: no socket, no network."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
+from werkzeug.test import run_wsgi_app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from alpaca.common.rest import RESTClient
 
 ORIGIN = "http://127.0.0.1:8765"
 
 
-class WsgiAdapter(BaseAdapter):
-    """Serves every request of a mounted origin from a WSGI application.  Time-outs, proxies and TLS do not apply."""
+@dataclass
+class Reply:
+    """A whole HTTP reply; `status` is the code and the reason, as in "200 OK"."""
 
-    def __init__(self, app: Any) -> None:
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def send(self, start_response: StartResponse, length: int | None = None) -> list[bytes]:
+        """Send it as a WSGI application does; `length` overrides the true Content-Length."""
+        headers = [(name, value) for name, value in self.headers if name.lower() != "content-length"]
+        if not self.status.startswith("204"):
+            headers.append(("Content-Length", str(len(self.body) if length is None else length)))
+        start_response(self.status, headers)
+        return [self.body] if self.body else []
+
+
+def call(app: WSGIApplication, environ: WSGIEnvironment) -> Reply:
+    """Call a WSGI application and collect its whole reply."""
+    iterable, status, headers = run_wsgi_app(app, environ, buffered=True)
+    return Reply(status, list(headers), b"".join(iterable))
+
+
+class WsgiAdapter(BaseAdapter):
+    """Serves every request to a mounted origin from a WSGI application; time-outs, proxies and TLS do not apply."""
+
+    def __init__(self, app: WSGIApplication) -> None:
         super().__init__()
         self._app = app
 
@@ -32,31 +60,19 @@ class WsgiAdapter(BaseAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
-        """Call the application; the whole body is read before this returns."""
-        head: dict[str, Any] = {}
-
-        def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
-            head["status"], head["headers"] = status, headers
-            return head.setdefault("written", io.BytesIO()).write
-
-        parts = self._app(environ_of(request), start_response)
-        try:
-            body = b"".join(parts)
-        finally:
-            if hasattr(parts, "close"):
-                parts.close()
-        return _response(request, head, body)
+        """Call the application and read the whole body."""
+        return _response(request, call(self._app, environ_of(request)))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close: no connection is held open."""
 
 
-def environ_of(request: PreparedRequest) -> dict[str, Any]:
+def environ_of(request: PreparedRequest) -> WSGIEnvironment:
     """The WSGI environment (PEP 3333) of a prepared request."""
     url = urlsplit(request.url or "")
     body = request.body or b""
     content = body.encode() if isinstance(body, str) else bytes(body)
-    environ: dict[str, Any] = {
+    environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(url.path, "latin-1"),
@@ -84,24 +100,24 @@ def environ_of(request: PreparedRequest) -> dict[str, Any]:
     return environ
 
 
-def _response(request: PreparedRequest, head: dict[str, Any], body: bytes) -> Response:
-    code, _, reason = head["status"].partition(" ")
+def _response(request: PreparedRequest, reply: Reply) -> Response:
+    code, _, reason = reply.status.partition(" ")
     response = Response()
     response.status_code = int(code)
     response.reason = reason
-    response.headers = CaseInsensitiveDict(head["headers"])
-    response.raw = io.BytesIO(body)
-    response._content = body
+    response.headers = CaseInsensitiveDict(reply.headers)
+    response.raw = io.BytesIO(reply.body)
+    response._content = reply.body
     response.encoding = "utf-8"
     response.url = request.url or ""
     response.request = request
     return response
 
 
-def mount(client: Any, app: Any, origin: str = ORIGIN) -> None:
+def mount(client: RESTClient, app: WSGIApplication, origin: str = ORIGIN) -> None:
     """Serve an alpaca-py client (built with `url_override=origin`) from `app`, in process.
 
-    Proxies and .netrc of the environment are not looked at: nothing leaves the process.
+    Proxies and .netrc of the environment are ignored, so nothing leaves the process.
     """
     session = client._session
     session.trust_env = False

@@ -1,4 +1,4 @@
-"""What a request for market data may say.  Every refusal is a 400 (403 for data of a better plan), as on Alpaca."""
+"""Query parameters of market-data requests; refused with 400, or 403 for data of a better plan, as on Alpaca."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from paper_exchange.api.pages import Wanted, place_of
 from paper_exchange.base.wire import MINUTE, ApiError, parse_instant
 from paper_exchange.market.frames import MINUTE_FRAME, frame_of
+from paper_exchange.market_data.pages import PageRequest, decode_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,8 @@ MAX_ROWS = 10_000
 MAX_TOKEN = 200
 
 
-def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> Wanted:
-    """The page that a query asks for: of bars (which need a timeframe), or of trades, quotes or auctions.
+def page_request(query: Mapping[str, str], symbols: list[str], now: int, *, bars: bool) -> PageRequest:
+    """The page that a query requests: of bars (which need a timeframe), or of trades, quotes or auctions.
 
     Raises:
         ApiError: 400 for a bad parameter, 403 for SIP data of the last 15 minutes.
@@ -39,7 +39,7 @@ def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: b
     check_currency(query)
     _check_asof(query.get("asof"))
     start, end = _span(query, now, feed)
-    return Wanted(
+    return PageRequest(
         symbols=sorted(symbols),
         frame=frame,
         start=start,
@@ -47,7 +47,7 @@ def wanted_of(query: Mapping[str, str], symbols: list[str], now: int, *, bars: b
         now=now,
         limit=whole(query, "limit", 1000, MAX_ROWS),
         newest_first=newest_first,
-        resume=place_of(query.get("page_token")),
+        resume=decode_token(query.get("page_token")),
     )
 
 
@@ -72,7 +72,7 @@ def _instant(query: Mapping[str, str], field: str, default: int, *, end_of_day: 
 
 
 def _check_asof(text: str | None) -> None:
-    """A date, or "-"; no stock of this exchange ever changed its symbol."""
+    """Accept a date or "-"; symbols never change on this exchange."""
     if text and text != "-":
         try:
             date.fromisoformat(text)
@@ -81,7 +81,7 @@ def _check_asof(text: str | None) -> None:
 
 
 def choice(query: Mapping[str, str], field: str, known: tuple[str, ...]) -> str | None:
-    """One of the known words; None for an absent one."""
+    """A parameter that must be one of the known words; None if it is absent."""
     value = query.get(field)
     if value and value not in known:
         raise ApiError(400, f"invalid {field}: {value}")
@@ -93,14 +93,14 @@ def whole(query: Mapping[str, str], field: str, default: int, most: int) -> int:
     text = query.get(field)
     if not text:
         return default
-    # ASCII only: isdecimal() is true of other scripts' digits too.
+    # ASCII only: isdecimal() also accepts the digits of other scripts.
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
         raise ApiError(400, f"invalid {field}: {text}; it must be between 1 and {most}")
     return int(text)
 
 
 def symbols_of(text: str | None) -> list[str]:
-    """The symbols of a comma-separated list, each once."""
+    """The distinct symbols of a comma-separated list."""
     names = list(dict.fromkeys(name for name in (text or "").split(",") if name))
     if not names:
         raise ApiError(400, "symbols is required")
@@ -111,13 +111,13 @@ def symbols_of(text: str | None) -> list[str]:
 
 
 def check_currency(query: Mapping[str, str]) -> None:
-    """Prices are in US dollars."""
+    """Accept US dollars only."""
     if query.get("currency") and query["currency"] != "USD":
         raise ApiError(400, f"invalid currency: {query['currency']}; this exchange has USD")
 
 
 def check_latest(query: Mapping[str, str]) -> None:
-    """Feed and currency of a request for the latest data."""
+    """Check feed and currency of a request for the latest data."""
     check_currency(query)
     if choice(query, "feed", LATEST_FEEDS) == "sip":
         raise ApiError(403, "subscription does not permit querying recent SIP data")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import rfc3339
+from paper_exchange.base.wire import JsonObject, rfc3339
 
 if TYPE_CHECKING:
     from paper_exchange.market.tape import Tape
 
 
-def most_actives(tape: Tape, by: str, top: int, now: int) -> dict[str, Any]:
-    """By volume (or trades) of the session so far; of the one before while nothing has traded yet."""
-    rows: list[dict[str, Any]] = []
-    for session in tape.sessions_back(now):
+def most_actives(tape: Tape, by: str, top: int, now: int) -> JsonObject:
+    """Ranked by volume (or trades) of the session so far; by the previous session's until the first trade."""
+    rows: list[JsonObject] = []
+    for session in tape.recent_sessions(now):
         found = [(name, tape.day_bar(name, session, now)) for name in tape.listings]
         rows = [{"symbol": name, "volume": bar.volume, "trade_count": bar.trades} for name, bar in found if bar]
         if rows:
@@ -23,16 +23,16 @@ def most_actives(tape: Tape, by: str, top: int, now: int) -> dict[str, Any]:
     return {"most_actives": rows[:top], "last_updated": rfc3339(now)}
 
 
-def movers(tape: Tape, top: int, now: int) -> dict[str, Any]:
-    """The largest moves from the close before to the newest price, in per cent, up and down."""
+def movers(tape: Tape, top: int, now: int) -> JsonObject:
+    """The largest moves from the previous close to the latest price, in per cent, up and down."""
     rows = [row for name in tape.listings if (row := _move(tape, name, now))]
     up = sorted((row for row in rows if row["change"] > 0), key=lambda row: (-row["percent_change"], row["symbol"]))
     down = sorted((row for row in rows if row["change"] < 0), key=lambda row: (row["percent_change"], row["symbol"]))
     return {"gainers": up[:top], "losers": down[:top], "market_type": "stocks", "last_updated": rfc3339(now)}
 
 
-def _move(tape: Tape, symbol: str, now: int) -> dict[str, Any] | None:
-    days = [bar for session in tape.sessions_back(now, 5) if (bar := tape.day_bar(symbol, session, now))]
+def _move(tape: Tape, symbol: str, now: int) -> JsonObject | None:
+    days = [bar for session in tape.recent_sessions(now, 5) if (bar := tape.day_bar(symbol, session, now))]
     if len(days) < 2:
         return None
     price, before = days[0].close, days[1].close

@@ -1,12 +1,12 @@
-"""Faults on demand: which request, or which stock, is to go wrong, and how.  Drawn from a seed, described in JSON.
+"""Fault plans: which requests, stocks or messages go wrong, and how; seeded, and described in JSON.
 
     {"seed": 7, "rules": [{"fault": "reset_after", "on": "^POST /v2/orders", "rate": 0.2},
                           {"fault": "halt", "rate": 0.1, "start": "15:30"}]}
 
-A rule of a request fault is asked about every request that `on` matches (a regular expression over
+A rule for requests applies to every request that `on` matches (a regular expression over
 "METHOD /path?query body"), between `start` and `until` on the exchange's New York clock, at most `most` times; the
-first rule that says yes wins.  Rules of the market are asked about every stock in every session.  The n-th question
-to a rule has the same answer in every run of the same seed.  `fault_server` does what is drawn here.
+first rule that is drawn wins.  Rules for the market apply to every stock in every session.  The n-th draw of a rule
+is the same in every run with the same seed.  `faults.server` executes the plan.
 """
 
 from __future__ import annotations
@@ -19,47 +19,50 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from paper_exchange.base.wire import JsonObject
 
 BEFORE: Final[dict[str, str]] = {
-    "delay_before": "held for `seconds` before it is taken: an order arrives after its sender gave up",
-    "reset_before": "connection reset; nothing was taken",
-    "429": "too many requests; nothing was taken",
-    "500": "internal server error; nothing was taken",
-    "502": "bad gateway, an HTML page; nothing was taken",
-    "503": "service unavailable, an HTML page; nothing was taken",
+    "delay_before": "held for `seconds` before it is executed: an order arrives after its sender gave up",
+    "reset_before": "connection reset; not executed",
+    "429": "too many requests; not executed",
+    "500": "internal server error; not executed",
+    "502": "bad gateway, an HTML page; not executed",
+    "503": "service unavailable, an HTML page; not executed",
 }
-"""Faults that come before the request reaches the exchange."""
+"""Faults that occur before the request reaches the exchange."""
 
 AFTER: Final[dict[str, str]] = {
-    "delay": "taken at once, answered `seconds` later: beyond the client's time-out",
-    "reset_after": "taken; connection reset instead of an answer",
-    "504": "taken; gateway time-out, an HTML page",
-    "cut_off": "taken; the connection ends in the middle of the body",
-    "truncated": "taken; the JSON ends in the middle, and the length agrees with that",
-    "html": "taken; an HTML page with status 200",
-    "null": "taken; null where a list belongs",
-    "unknown_status": "taken; an order status that no description knows",
-    "stale_positions": "positions as they were `seconds` ago, for `seconds` after every fill",
-    "stale_orders": "orders that filled within `seconds` are shown as not filled: they disagree with the positions",
-    "data_stops": "no bar that began after `start`",
-    "wrong_clock": "the clock is wrong by `seconds`, and so is whether the market is open",
+    "delay": "executed at once, answered `seconds` later: beyond the client's time-out",
+    "reset_after": "executed; connection reset instead of a reply",
+    "504": "executed; gateway time-out, an HTML page",
+    "cut_off": "executed; the connection ends in the middle of the body",
+    "truncated": "executed; the JSON ends in the middle, with a matching Content-Length",
+    "html": "executed; an HTML page with status 200",
+    "null": "executed; null where a list belongs",
+    "unknown_status": "executed; an undocumented order status",
+    "stale_positions": "positions lag every fill by `seconds`",
+    "stale_orders": "orders that filled within the last `seconds` appear unfilled, unlike the positions",
+    "data_stops": "no bars that began after `start`",
+    "wrong_clock": "the clock is off by `seconds`, and with it whether the market is open",
 }
-"""Faults of the answer: whatever was asked has been done."""
+"""Faults of the reply; the request itself has been executed."""
 
 MARKET: Final[dict[str, str]] = {
-    "halt": "a stock does not trade from `start` (a minute drawn after it) through the close",
-    "stuck": "an order gets one share, and no more until `until`: a partial fill with no end",
-    "gap": "a stock's price jumps by `size` (negative: down) at a minute drawn between `start` and `until`",
+    "halt": "a stock does not trade from a random minute after `start` to the close",
+    "stuck": "an order fills one share and no more until `until`",
+    "gap": "a stock's price jumps by `size` (negative: down) at a random minute between `start` and `until`",
 }
-"""Faults of the market: `rate` is the share of stocks (of orders: `stuck`) that are hit in a session."""
+"""Faults of the market: `rate` is the share of stocks (for `stuck`: of orders) affected in a session."""
 
 STREAM: Final[dict[str, str]] = {
     "event_twice": "a stream's message comes twice",
-    "event_late": "a message comes after the one that followed it",
+    "event_late": "a message comes after its successor",
     "event_lost": "a message never comes",
-    "silent": "nothing comes on the stream for `seconds`, though it stays open",
-    "dropped": "every connection of the stream is cut in the place of a message",
+    "silent": "the stream stays open but sends nothing for `seconds`",
+    "dropped": "every connection of the stream is cut instead of a message",
 }
 """Faults of a stream's messages: `on` is matched against "EVENT kind SYMBOL" ("EVENT fill AAPL", "EVENT bar AAPL")."""
 
@@ -73,7 +76,7 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of fault.  `rate` is a probability; `seconds` is exchange or wall time, as the fault has it."""
+    """One kind of fault.  `rate` is a probability; `seconds` is exchange or real time, depending on the fault."""
 
     fault: str
     rate: float = 1.0
@@ -87,25 +90,25 @@ class Rule:
     def __post_init__(self) -> None:
         known = [*BEFORE, *AFTER, *MARKET, *STREAM]
         if self.fault not in known:
-            raise PlanError(f"fault={self.fault!r}: not known; choose from {', '.join(known)}")
+            raise PlanError(f"fault={self.fault!r}: unknown; choose from {', '.join(known)}")
         if not 0.0 <= self.rate <= 1.0:
-            raise PlanError(f"{self.fault}: rate={self.rate!r}: a probability from 0 to 1 is wanted")
+            raise PlanError(f"{self.fault}: rate={self.rate!r}: give a probability from 0 to 1")
         if not -0.95 <= self.size <= 10.0:
-            raise PlanError(f"{self.fault}: size={self.size!r}: a fraction from -0.95 to 10 is wanted")
+            raise PlanError(f"{self.fault}: size={self.size!r}: give a fraction from -0.95 to 10")
         for name in ("start", "until"):
             _clock_time(getattr(self, name), f"{self.fault}: {name}")
         try:
             re.compile(self.on)
         except re.error as error:
-            raise PlanError(f"{self.fault}: on={self.on!r}: no regular expression ({error})") from None
+            raise PlanError(f"{self.fault}: on={self.on!r}: not a regular expression ({error})") from None
 
     @property
-    def lasting(self) -> float:
-        """Seconds of the fault, its own or the usual."""
+    def duration(self) -> float:
+        """The rule's seconds, or the fault's default."""
         return SECONDS.get(self.fault, DELAY_SECONDS) if self.seconds is None else self.seconds
 
     def covers(self, at: time) -> bool:
-        """Whether the rule holds at a New York wall time."""
+        """Whether the rule applies at a New York time of day."""
         start, until = _clock_time(self.start, "start"), _clock_time(self.until, "until")
         return (start is None or at >= start) and (until is None or at < until)
 
@@ -118,11 +121,11 @@ def _clock_time(text: str | None, what: str) -> time | None:
 
 
 class FaultPlan:
-    """What goes wrong, and a count of what did.  Safe to share between threads.
+    """What goes wrong, and how often it did.  Thread-safe.
 
     Attributes:
-        counts: (fault, "METHOD /path with the ids left out") -> how often it was drawn.
-        requests: how many requests were asked about.
+        counts: (fault, "METHOD /path without ids") -> the number of occurrences.
+        requests: The number of requests drawn for.
     """
 
     def __init__(self, seed: int, rules: Sequence[Rule]) -> None:
@@ -136,17 +139,17 @@ class FaultPlan:
         self._lock = threading.Lock()
 
     def draw(self, line: str, at: time) -> Rule | None:
-        """The fault of a request, or None.
+        """Draw the fault of a request, or None.
 
         Args:
             line: "METHOD /path?query body".
-            at: the exchange's New York wall time.
+            at: The exchange's New York time of day.
         """
         self.requests += 1
         return self._draw(line, at, {*BEFORE, *AFTER})
 
     def draw_event(self, name: str, at: time, stream: str = "") -> Rule | None:
-        """The fault of a stream's message ("fill AAPL", "bar AAPL"), or None; each stream has its own chance."""
+        """Draw the fault of a stream's message ("fill AAPL"), or None; each stream is drawn independently."""
         return self._draw(f"EVENT {name}", at, {*STREAM}, stream)
 
     def _draw(self, line: str, at: time, among: set[str], stream: str = "") -> Rule | None:
@@ -164,8 +167,8 @@ class FaultPlan:
                     return rule
         return None
 
-    def of_market(self, symbol: str, session: str) -> list[tuple[Rule, random.Random]]:
-        """What happens to a stock in a session: the rules that hit it, each with its own stream of chance."""
+    def market_faults(self, symbol: str, session: str) -> list[tuple[Rule, random.Random]]:
+        """The rules that affect a stock in a session, each with its own random stream."""
         found = []
         for number, rule in enumerate(self.rules):
             if rule.fault in ("halt", "gap") and (not rule.on or re.search(rule.on, symbol)):
@@ -175,52 +178,52 @@ class FaultPlan:
         return found
 
     def stuck(self, sequence: int, at: time) -> bool:
-        """Whether an order (by its sequence number) gets no more than its first share at a New York wall time."""
+        """Whether an order (by sequence number) fills no more than its first share at a New York time of day."""
         return any(
             rule.fault == "stuck" and rule.covers(at) and self.random(number, f"order {sequence}").random() < rule.rate
             for number, rule in enumerate(self.rules)
         )
 
     def random(self, number: int, question: int | str) -> random.Random:
-        """The stream of chance of one question to one rule."""
+        """The random stream of one draw of one rule."""
         return random.Random(f"{self.seed}:{number}:{question}")
 
     @property
     def total(self) -> int:
-        """Faults of requests so far."""
+        """The number of request faults so far."""
         return sum(self.counts.values()) - self.events
 
     @property
     def events(self) -> int:
-        """Faults of the streams' messages so far."""
+        """The number of message faults so far."""
         return sum(count for (_, line), count in self.counts.items() if line.startswith("EVENT"))
 
-    def to_json(self) -> dict[str, Any]:
-        """As `from_json` takes it."""
+    def to_json(self) -> JsonObject:
+        """The JSON object that `from_json` parses."""
         defaults = {field.name: field.default for field in fields(Rule)}
         rules = [{k: v for k, v in asdict(rule).items() if k == "fault" or v != defaults[k]} for rule in self.rules]
         return {"seed": self.seed, "rules": rules}
 
     @classmethod
-    def from_json(cls, record: Any) -> FaultPlan:
+    def from_json(cls, record: object) -> FaultPlan:
         """The plan of a JSON document.
 
         Raises:
-            PlanError: it is none; the message names what is wrong.
+            PlanError: it is not a plan; the message names the field and the value.
         """
         if not isinstance(record, Mapping) or not isinstance(record.get("rules"), list):
             raise PlanError('a plan is {"seed": 7, "rules": [{"fault": "reset_after", "rate": 0.1}, ...]}')
         seed = record.get("seed", 1)
         if not isinstance(seed, int):
-            raise PlanError(f"seed={seed!r}: a whole number is wanted")
+            raise PlanError(f"seed={seed!r}: give a whole number")
         known = {field.name for field in fields(Rule)}
         rules = []
         for number, given in enumerate(record["rules"], 1):
             if not isinstance(given, Mapping) or "fault" not in given:
-                raise PlanError(f"rule {number}: it names no fault")
+                raise PlanError(f"rule {number}: the fault is missing; name one")
             unknown = sorted(set(given) - known)
             if unknown:
-                raise PlanError(f"rule {number}: {unknown[0]} is no field; choose from {', '.join(sorted(known))}")
+                raise PlanError(f"rule {number}: {unknown[0]} is not a field; choose from {', '.join(sorted(known))}")
             try:
                 rules.append(Rule(**given))
             except TypeError as error:
@@ -229,7 +232,7 @@ class FaultPlan:
 
     @classmethod
     def load(cls, text: str) -> FaultPlan:
-        """The plan that a command line names: a whole number (the seed of `storm`) or a JSON file.
+        """The plan named on a command line: a whole number (the seed of `storm`) or a JSON file.
 
         Raises:
             PlanError: it is neither.
@@ -247,9 +250,9 @@ ORDERS: Final = " /v2/orders"
 
 
 def storm(seed: int, rate: float = 0.10) -> FaultPlan:
-    """Everything at once: about `rate` of all requests and messages go wrong, and some stocks halt or gap.
+    """All faults at once: about `rate` of all requests and messages go wrong, and some stocks halt or gap.
 
-    The likeliest fault of an order is the worst: taken, and not answered.
+    Orders get the worst fault most often: executed, but not answered.
     """
     anywhere = (
         "delay",
@@ -288,7 +291,7 @@ def storm(seed: int, rate: float = 0.10) -> FaultPlan:
 
 
 def kind_of(line: str) -> str:
-    """The request without query, body and ids: "GET /v2/orders/ID"."""
+    """A request line without query, body and ids: "GET /v2/orders/ID"."""
     method, _, rest = line.partition(" ")
     path = re.split(r"[ ?]", rest, maxsplit=1)[0]
     path = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", path)

@@ -1,33 +1,31 @@
-"""Order events: what the trade-updates stream tells, in the order in which it happened."""
+"""Order events, as the trade-updates stream sends them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, number, rfc3339
-from paper_exchange.orders.orders import Order, to_wire
+from paper_exchange.base.wire import JsonObject, Shares, number, rfc3339
+from paper_exchange.orders.order import Fill, Order, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paper_exchange.account.account import Fill
-
 
 @dataclass(frozen=True)
 class TradeEvent:
-    """One event of one order.  `at` is in ns since the epoch; `order` is the order as it was then, as JSON shows it."""
+    """One event of one order.  `at` is in ns since the epoch; `order` is its JSON object at that time."""
 
     event: str
     at: int
-    order: dict[str, Any]
+    order: JsonObject
     fill: Fill | None = None
     execution_id: str | None = None
     position_qty: Shares = 0
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> JsonObject:
         """The `data` of a trade_updates message."""
-        body: dict[str, Any] = {"event": self.event, "timestamp": rfc3339(self.at), "order": self.order}
+        body: JsonObject = {"event": self.event, "timestamp": rfc3339(self.at), "order": self.order}
         if self.execution_id:
             body["execution_id"] = self.execution_id
         if self.fill:
@@ -40,17 +38,17 @@ class TradeEvent:
 
 
 class Events:
-    """Hands events to whoever listens; nothing is made where nobody does."""
+    """Passes events to listeners; an event is only built if there is one."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[TradeEvent], None]] = []
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
-        """Call `listener` with every event from now on; returns what ends that."""
+        """Call `listener` with every event from now on; returns a function that unsubscribes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def tell(
+    def publish(
         self,
         event: str,
         order: Order,
@@ -59,7 +57,7 @@ class Events:
         position_qty: Shares = 0,
         execution_id: str | None = None,
     ) -> None:
-        """Something has happened to an order."""
+        """Send an event of an order to all listeners."""
         if self._listeners:
             found = TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty)
             for listener in list(self._listeners):

@@ -1,15 +1,15 @@
-"""The newer clock and calendar (`/v3`): several markets by name, instants with their offset.  Here: US stocks."""
+"""Clock and calendar: the bodies of `/v2` (US stocks) and `/v3` (several markets by name)."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.base.calendar import Calendar, Session, day_of
-from paper_exchange.base.wire import ApiError, eastern, parse_instant, rfc3339
+from paper_exchange.base.wire import NEW_YORK, ApiError, JsonObject, eastern, from_ns, parse_instant, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 NAMES = {
     "NYSE": ("New York Stock Exchange", "XNYS"),
@@ -21,11 +21,45 @@ DEFAULT_DAYS = 7
 EARLIEST, LATEST = date(2000, 1, 10), date(2035, 12, 20)
 
 
-def described(market: str) -> dict[str, str]:
+def clock_v2(calendar: Calendar, instant: int) -> JsonObject:
+    """The body of `/v2/clock`."""
+    return {
+        "timestamp": eastern(instant),
+        "is_open": calendar.is_open(instant),
+        "next_open": eastern(calendar.opening_after(instant).open),
+        "next_close": eastern(calendar.closing_after(instant).close),
+    }
+
+
+def days_v2(calendar: Calendar, start: date | None, end: date | None, settled: bool) -> list[JsonObject]:
+    """The body of `/v2/calendar`: sessions dated (or, with `settled`, settling) in [start, end]; None is unbounded."""
+    return [
+        _day_v2(calendar, session)
+        for session in calendar.sessions
+        for day in (calendar.settlement(session) if settled else session.day,)
+        if (start is None or day >= start) and (end is None or day <= end)
+    ]
+
+
+def _day_v2(calendar: Calendar, session: Session) -> JsonObject:
+    def clock_time(instant: int, form: str) -> str:
+        return from_ns(instant).astimezone(NEW_YORK).strftime(form)
+
+    return {
+        "date": session.day.isoformat(),
+        "open": clock_time(session.open, "%H:%M"),
+        "close": clock_time(session.close, "%H:%M"),
+        "session_open": clock_time(session.pre_open, "%H%M"),
+        "session_close": clock_time(session.after_close, "%H%M"),
+        "settlement_date": calendar.settlement(session).isoformat(),
+    }
+
+
+def market_json(market: str) -> dict[str, str]:
     """The `market` object of a reply.
 
     Raises:
-        ApiError: 400 for one that this exchange does not have.
+        ApiError: 400 for a market that this exchange does not have.
     """
     if market not in NAMES:
         raise ApiError(400, f"invalid market: {market}; this exchange has {', '.join(NAMES)}")
@@ -34,7 +68,7 @@ def described(market: str) -> dict[str, str]:
     return {"acronym": acronym, "mic": mic, "name": name, "timezone": "America/New_York"}
 
 
-def clock(calendar: Calendar, market: str, instant: int) -> dict[str, Any]:
+def clock_v3(calendar: Calendar, market: str, instant: int) -> JsonObject:
     """One entry of `/v3/clock`."""
     session = calendar.extended_after(instant)
     steps = [
@@ -45,7 +79,7 @@ def clock(calendar: Calendar, market: str, instant: int) -> dict[str, Any]:
     ]
     phase, until = next((name, end) for name, end in steps if instant < end)
     return {
-        "market": described(market),
+        "market": market_json(market),
         "timestamp": eastern(instant),
         "is_market_day": calendar.on(day_of(instant)) is not None,
         "next_market_open": eastern(calendar.opening_after(instant).open),
@@ -56,10 +90,10 @@ def clock(calendar: Calendar, market: str, instant: int) -> dict[str, Any]:
 
 
 def instant_of(query: Mapping[str, str], now: int) -> int:
-    """The `time` of a query, within the calendar.
+    """The `time` of a query.
 
     Raises:
-        ApiError: 400 if it is no instant, or outside the calendar.
+        ApiError: 400 if it is not an instant, or outside the calendar.
     """
     text = query.get("time")
     try:
@@ -71,8 +105,8 @@ def instant_of(query: Mapping[str, str], now: int) -> int:
     return instant
 
 
-def days(calendar: Calendar, market: str, query: Mapping[str, str], now: int) -> dict[str, Any]:
-    """The body of `/v3/calendar/{market}`: a week from today on where no dates are given."""
+def days_v3(calendar: Calendar, market: str, query: Mapping[str, str], now: int) -> JsonObject:
+    """The body of `/v3/calendar/{market}`; the default is the week from today."""
     first = _date(query, "start") or day_of(now)
     last = _date(query, "end") or min(first, LATEST) + timedelta(days=DEFAULT_DAYS)
     if last < first:
@@ -81,8 +115,8 @@ def days(calendar: Calendar, market: str, query: Mapping[str, str], now: int) ->
         raise ApiError(400, f"invalid timezone: {query['timezone']}; it can only be UTC")
     write = rfc3339 if query.get("timezone") else eastern
     return {
-        "market": described(market),
-        "calendar": [_day(calendar, one, write) for one in calendar.sessions if first <= one.day <= last],
+        "market": market_json(market),
+        "calendar": [_day_v3(calendar, one, write) for one in calendar.sessions if first <= one.day <= last],
     }
 
 
@@ -94,7 +128,7 @@ def _date(query: Mapping[str, str], field: str) -> date | None:
         raise ApiError(400, f"invalid {field}: {text!r} is not a date (YYYY-MM-DD)") from None
 
 
-def _day(calendar: Calendar, session: Session, write: Any) -> dict[str, Any]:
+def _day_v3(calendar: Calendar, session: Session, write: Callable[[int], str | None]) -> JsonObject:
     return {
         "date": session.day.isoformat(),
         "pre_start": write(session.pre_open),

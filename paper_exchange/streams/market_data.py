@@ -1,41 +1,43 @@
-"""What the market-data stream says: its encodings, its subscriptions, and the messages of a span of time."""
+"""The market-data stream's protocol: encodings, subscriptions and messages."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
-from paper_exchange.api import ticks
-from paper_exchange.api.pages import day_json, to_rows
-from paper_exchange.base.wire import parse_instant
+from paper_exchange.base.wire import JsonObject, parse_instant
+from paper_exchange.market_data import ticks
+from paper_exchange.market_data.pages import day_json, to_rows
 
 if TYPE_CHECKING:
+    from paper_exchange.base.calendar import Session
     from paper_exchange.market.tape import Tape
 
 FEEDS = ("iex", "sip", "delayed_sip", "test")
 CHANNELS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "dailyBars": "d"}
-CHANNELS |= {"statuses": "s", "lulds": "l"}  # can be listened to; nothing is ever said there
-MOST_TICKS = 30  # symbols whose trades and quotes the Basic plan sends
-NOTHING = {"T": "error", "code": 400, "msg": "invalid syntax"}
+CHANNELS |= {"statuses": "s", "lulds": "l"}  # accepted subscriptions; this exchange sends no such messages
+MAX_TICKS = 30  # symbols with trades and quotes in the Basic plan
+INVALID_SYNTAX = {"T": "error", "code": 400, "msg": "invalid syntax"}
 
 
 class Wire:
-    """JSON in text frames, or msgpack in binary ones where the client asked for that."""
+    """Encodes JSON in text frames, or msgpack in binary frames if the client requested that."""
 
     def __init__(self, packed: bool) -> None:
         self._packed = packed
 
-    def pack(self, messages: list[dict[str, Any]]) -> str | bytes:
-        """Messages as one frame."""
+    def pack(self, messages: list[JsonObject]) -> str | bytes:
+        """Encode messages as one frame."""
         if not self._packed:
             return json.dumps(messages)
-        return msgpack.packb([_with_timestamp(message) for message in messages])
+        packed: bytes = msgpack.packb([_with_timestamp(message) for message in messages])
+        return packed
 
-    def unpack(self, frame: str | bytes) -> dict[str, Any] | None:
-        """The message of a frame; None if it is none."""
+    def unpack(self, frame: str | bytes) -> JsonObject | None:
+        """Decode a frame; None if it holds no message."""
         try:
             found = msgpack.unpackb(frame) if self._packed and isinstance(frame, bytes) else json.loads(frame)
         except (ValueError, msgpack.UnpackException):
@@ -43,7 +45,7 @@ class Wire:
         return found if isinstance(found, dict) else None
 
 
-def _with_timestamp(message: dict[str, Any]) -> dict[str, Any]:
+def _with_timestamp(message: JsonObject) -> JsonObject:
     if "t" not in message:
         return message
     seconds, fraction = divmod(parse_nanoseconds(message["t"]), 10**9)
@@ -51,13 +53,13 @@ def _with_timestamp(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_nanoseconds(text: str) -> int:
-    """Nanoseconds of an instant as `wire.rfc3339` writes it, to the last digit."""
+    """Nanoseconds of an instant in `wire.rfc3339`'s format, exactly."""
     head, _, fraction = text.removesuffix("Z").partition(".")
     return parse_instant(head + "Z", "t") + int(fraction.ljust(9, "0") or 0)
 
 
 class DataClient:
-    """One authenticated connection and what it listens to."""
+    """One authenticated connection and its subscriptions."""
 
     def __init__(self, key: str, wire: Wire) -> None:
         self.key = key
@@ -66,50 +68,50 @@ class DataClient:
 
     @property
     def symbols(self) -> set[str]:
-        """Every symbol of any channel; `*` means all."""
+        """All subscribed symbols of any channel; `*` means all."""
         return set().union(*self._wanted.values())
 
-    def wants(self, message: dict[str, Any]) -> bool:
-        """Whether a message is of a channel and symbol that it listens to."""
+    def wants(self, message: JsonObject) -> bool:
+        """Whether the client subscribes to a message's channel and symbol."""
         channel = next(name for name, kind in CHANNELS.items() if kind == message["T"])
         return not self._wanted[channel].isdisjoint({message["S"], "*"})
 
-    def answer(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """The reply to a message; subscriptions change with it."""
+    def answer(self, message: JsonObject) -> list[JsonObject]:
+        """The reply to a message; it may change the subscriptions."""
         action = message.get("action")
         if action == "auth":
             return [{"T": "error", "code": 403, "msg": "already authenticated"}]
         if action not in ("subscribe", "unsubscribe"):
-            return [NOTHING]
+            return [INVALID_SYNTAX]
         changed = {channel: set(found) for channel, found in self._wanted.items()}
         for channel, found in changed.items():
             names = message.get(channel) or []
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                return [NOTHING]
+                return [INVALID_SYNTAX]
             (found.update if action == "subscribe" else found.difference_update)(names)
-        if len(changed["trades"]) + len(changed["quotes"]) > MOST_TICKS:
+        if len(changed["trades"]) + len(changed["quotes"]) > MAX_TICKS:
             return [{"T": "error", "code": 405, "msg": "symbol limit exceeded"}]
         self._wanted = changed
         return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
 
 
-def news_of(tape: Tape, symbols: set[str], after: int, until: int) -> list[dict[str, Any]]:
-    """What the tape shows anew in (after, until] of some symbols (`*`: all), as messages, oldest first."""
+def messages_between(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
+    """Messages about what the tape publishes in (after, until] for some symbols (`*`: all), oldest first."""
     names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
     calendar = tape.calendar
     first, last = calendar.opened_by(after).index, calendar.opened_by(until).index
-    found: list[tuple[int, dict[str, Any]]] = []
+    found: list[tuple[int, JsonObject]] = []
     for session in calendar.sessions[first : last + 1]:
         if not tape.market.first_session <= session.day <= tape.market.last_session:
             continue
         for name in names:
-            for kind, start in tape.news(name, session, after, until):
+            for kind, start in tape.published_between(name, session, after, until):
                 found += [(start, message) for message in _messages(tape, name, session, kind, start, until)]
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
 
-def _messages(tape: Tape, symbol: str, session: Any, kind: str, start: int, now: int) -> list[dict[str, Any]]:
-    bars = tape.shown(symbol, session, now)
+def _messages(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
+    bars = tape.published(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
     if kind == "u":

@@ -1,7 +1,7 @@
-"""Cash, positions and fills of one account; money is exact, nothing is rounded but the cost of a part that is closed.
+"""Cash, positions and fills of one account, in exact arithmetic; only the cost of a partial close is rounded.
 
-A short position has a negative quantity, and a negative cost: what its sale brought.  At every instant
-`start + realised == cash + cost of what is held`, to the last digit.
+A short position has a negative quantity and a negative cost, its proceeds.  `start + realised == cash + total cost of
+the positions` holds exactly at all times.
 """
 
 from __future__ import annotations
@@ -10,37 +10,20 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import Shares, shares, size
+from paper_exchange.base.wire import Shares, magnitude, shares
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
+
+    from paper_exchange.orders.order import Fill, Order
 
 COST_PLACES = Decimal("0.0001")
-FINE_PLACES = Decimal("0.000000000001")  # where parts of shares are held
-
-
-@dataclass(frozen=True)
-class Fill:
-    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in: ns since the epoch.
-
-    `cumulative` and `leaves` are the order's filled and unfilled shares after it.
-    """
-
-    sequence: int
-    order_id: str
-    symbol: str
-    side: str
-    qty: Shares
-    price: Decimal
-    at: int
-    bar: int
-    cumulative: Shares = 0
-    leaves: Shares = 0
+FINE_PLACES = Decimal("0.000000000001")  # for positions with fractional shares
 
 
 @dataclass
 class Holding:
-    """Shares of one stock, what they cost in dollars, how many were held over the last close; short: all negative."""
+    """A position: shares, total cost in dollars, and shares held at the last close; all negative if short."""
 
     symbol: str
     qty: Shares = 0
@@ -49,15 +32,15 @@ class Holding:
 
     @property
     def average(self) -> Decimal:
-        """Average entry price in dollars a share."""
+        """Average entry price in dollars per share."""
         return self.cost / self.qty
 
 
 @dataclass
 class Ledger:
-    """The account's books: `start` and `cash` in dollars, holdings by symbol, every fill in order.
+    """The account's ledger: `start` and `cash` in dollars, positions by symbol, all fills in order.
 
-    `margin` says that it may borrow: cash for shares, and shares to sell them short.
+    `margin` allows it to borrow cash to buy, and shares to sell short.
     """
 
     start: Decimal
@@ -69,12 +52,12 @@ class Ledger:
     margin: bool = False
 
     def qty(self, symbol: str) -> Shares:
-        """Shares held; a negative number of a stock that was sold short."""
+        """Shares held; negative for a short position."""
         holding = self.holdings.get(symbol)
         return holding.qty if holding else 0
 
     def apply(self, fill: Fill) -> None:
-        """Book one fill.  A position is opened, added to or closed by it, never turned into one of the other side.
+        """Book one fill.  It opens, adds to or closes a position, but never reverses one.
 
         Raises:
             ValueError: it closes more than is held, spends cash that is not there, or sells short without margin.
@@ -99,30 +82,49 @@ class Ledger:
 
     def _close(self, fill: Fill, signed: Shares) -> None:
         holding = self.holdings[fill.symbol]
-        if fill.qty > size(holding.qty):
+        if fill.qty > magnitude(holding.qty):
             raise ValueError(f"fill {fill.side}s {fill.qty} {fill.symbol}, held are {holding.qty}")
         whole = isinstance(holding.qty, int) and isinstance(fill.qty, int)
-        part = (holding.cost * fill.qty / size(holding.qty)).quantize(
+        part = (holding.cost * fill.qty / magnitude(holding.qty)).quantize(
             COST_PLACES if whole else FINE_PLACES, ROUND_HALF_EVEN
         )
-        cost = holding.cost if fill.qty == size(holding.qty) else part
+        cost = holding.cost if fill.qty == magnitude(holding.qty) else part
         holding.qty = shares(holding.qty + signed)
         holding.cost -= cost
-        if size(holding.overnight) > size(holding.qty):
+        if magnitude(holding.overnight) > magnitude(holding.qty):
             holding.overnight = holding.qty
         self.realised += -signed * fill.price - cost
         if not holding.qty:
             del self.holdings[fill.symbol]
 
     def close_day(self, day: date, equity: Decimal) -> None:
-        """Remember the equity at a session's close, and what is held over it."""
+        """Record the equity at a session's close, and the shares held overnight."""
         self.equity_at_close[day] = equity
         for holding in self.holdings.values():
             holding.overnight = holding.qty
 
     def last_equity(self, today: date) -> Decimal:
-        """Equity at the newest close before `today`; the start cash if there is none."""
+        """Equity at the last close before `today`; the start cash if there is none."""
         for day in reversed(self.equity_at_close):
             if day < today:
                 return self.equity_at_close[day]
         return self.start
+
+
+@dataclass(frozen=True)
+class AccountSnapshot:
+    """A copy of an account's state, to check a client's view against.
+
+    `at` (UTC) is the instant up to which the exchange has processed.  Money is in dollars, and
+    `start + realised == cash + sum of the holdings' costs` holds exactly.
+    """
+
+    at: datetime
+    start: Decimal
+    cash: Decimal
+    realised: Decimal
+    equity: Decimal
+    buying_power: Decimal
+    positions: dict[str, Holding]
+    fills: tuple[Fill, ...]
+    orders: tuple[Order, ...]

@@ -1,4 +1,4 @@
-"""The account's equity over time, as `/v2/account/portfolio/history` shows it, worked out from its fills."""
+"""The account's equity over time for `/v2/account/portfolio/history`, computed from its fills."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import MINUTE, Shares, bad_parameter, parse_instant, to_ns
+from paper_exchange.base.wire import MINUTE, JsonObject, Shares, bad_parameter, parse_instant, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 DAY = 24 * 60 * MINUTE
 FRAMES = {"1Min": MINUTE, "5Min": 5 * MINUTE, "15Min": 15 * MINUTE, "1H": 60 * MINUTE, "1D": DAY}
 UNIT_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
-MOST_INTRADAY_DAYS = 30
+MAX_INTRADAY_DAYS = 30
 REPORTING = ("market_hours", "extended_hours", "continuous")
 
 
 @dataclass(frozen=True)
 class Span:
-    """What is asked for: instants in ns since the epoch, `step` the window's length."""
+    """The requested period: instants in ns since the epoch; `step` is the length of a window."""
 
     start: int
     end: int
@@ -35,8 +35,8 @@ class Span:
     reset_daily: bool
 
 
-def history(engine: Engine, query: Mapping[str, str], now: int) -> dict[str, Any]:
-    """The body of the reply: left-labelled windows, equity as of the end of each, profit against the close before.
+def history(engine: Engine, query: Mapping[str, str], now: int) -> JsonObject:
+    """The body of the reply: left-labelled windows, equity at the end of each, profit against the previous close.
 
     Raises:
         ApiError: 422 for a bad parameter, or more than 30 days of an intraday timeframe.
@@ -63,7 +63,7 @@ def history(engine: Engine, query: Mapping[str, str], now: int) -> dict[str, Any
 def _profits(
     points: list[tuple[Session, int, int]], values: dict[int, Decimal], base: Decimal, reset: bool
 ) -> list[tuple[Decimal, Decimal]]:
-    """(profit, what it is measured against) of each window; with `reset`, against the last window of the day before."""
+    """(profit, its base) of each window; with `reset` the base is the previous day's last window."""
     found, against = [], base
     for index, (session, _, end) in enumerate(points):
         if reset and index and points[index - 1][0] is not session:
@@ -81,11 +81,11 @@ def _span(engine: Engine, query: Mapping[str, str], now: int) -> Span:
     if query.get("start") and query.get("period"):
         end = min(start + days * DAY, now)
     length = max(end - start, 0) / DAY
-    frame = query.get("timeframe") or ("1Min" if length < 7 else "15Min" if length < MOST_INTRADAY_DAYS else "1D")
+    frame = query.get("timeframe") or ("1Min" if length < 7 else "15Min" if length < MAX_INTRADAY_DAYS else "1D")
     if frame not in FRAMES:
         raise bad_parameter(f"invalid timeframe: {frame!r}; one of {', '.join(FRAMES)}")
-    if frame != "1D" and length > MOST_INTRADAY_DAYS + 1:
-        raise bad_parameter(f"timeframe {frame} is for {MOST_INTRADAY_DAYS} days or less; use 1D")
+    if frame != "1D" and length > MAX_INTRADAY_DAYS + 1:
+        raise bad_parameter(f"timeframe {frame} is for {MAX_INTRADAY_DAYS} days or less; use 1D")
     reporting = query.get("intraday_reporting") or "market_hours"
     reset = query.get("pnl_reset") or "per_day"
     if reporting not in REPORTING or reset not in ("per_day", "no_reset"):
@@ -110,14 +110,14 @@ def _instant(query: Mapping[str, str], field: str, default: int) -> int:
 
 
 def _sessions(engine: Engine, span: Span) -> list[Session]:
-    """The sessions of a span, the day of its start included."""
+    """The sessions of a span, including that of its start."""
     first = engine.calendar.extended_after(span.start).index
     last = engine.calendar.opened_by(max(span.end, span.start)).index
     return list(engine.calendar.sessions[first : last + 1])
 
 
 def _days(engine: Engine, span: Span, now: int) -> list[tuple[Session, int, int]]:
-    """(session, label, end of the window): labelled with the date's midnight in UTC."""
+    """(session, label, end of the window), labelled with the date's midnight in UTC."""
     return [
         (one, to_ns(datetime(one.day.year, one.day.month, one.day.day, tzinfo=UTC)), min(one.close, now))
         for one in _sessions(engine, span)
@@ -134,7 +134,7 @@ def _windows(engine: Engine, span: Span, now: int) -> list[tuple[Session, int, i
 
 
 def _equities(engine: Engine, instants: list[int]) -> dict[int, Decimal]:
-    """Equity at each instant (rising): the fills up to it, at the prices of then."""
+    """Equity at each instant (rising), from the fills and prices up to then."""
     fills = iter(engine.ledger.fills)
     fill = next(fills, None)
     cash = engine.ledger.start

@@ -1,4 +1,4 @@
-"""The order book of one account: every order ever taken, which are open, and what they keep back."""
+"""The orders of one account: all orders ever accepted, the open ones, and what they reserve."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paper_exchange.base.wire import Shares
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Order
 
 
-class Book:
-    """Orders by id, by client_order_id and by group.  Knows nothing of time or prices."""
+class OrderRegistry:
+    """Orders by id, by client_order_id and by group.  Independent of time and prices."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self.orders: dict[str, Order] = {}
@@ -26,28 +26,28 @@ class Book:
         self.changed.clear()
 
     def add(self, order: Order) -> None:
-        """Take an order in."""
+        """Register an order."""
         self.orders[order.id] = order
         self._by_client[order.client_order_id] = order.id
         if order.parent:
             self._legs.setdefault(order.parent, []).append(order.id)
-        self.touch(order)
+        self.mark_changed(order)
 
-    def touch(self, order: Order) -> None:
-        """Note that an order has changed: it is stored with the next save, and leaves the open ones if it is over."""
+    def mark_changed(self, order: Order) -> None:
+        """Note that an order changed: the next save stores it, and a closed order leaves the open ones."""
         self.changed[order.id] = order
         if order.is_open:
             self.open[order.id] = order
         else:
             self.open.pop(order.id, None)
 
-    def adopt(self, leg: Order, parent: str) -> None:
+    def move_leg(self, leg: Order, parent: str) -> None:
         """Move a leg to another parent (its own was replaced)."""
         if leg.parent:
             self._legs[leg.parent].remove(leg.id)
         leg.parent = parent
         self._legs.setdefault(parent, []).append(leg.id)
-        self.touch(leg)
+        self.mark_changed(leg)
 
     def by_client_id(self, client_order_id: str) -> Order | None:
         """The order with a client_order_id, open or not."""
@@ -55,42 +55,42 @@ class Book:
         return None if found is None else self.orders[found]
 
     def legs(self, order: Order) -> list[Order]:
-        """The legs of an order, target first; of a replaced leg only its replacement."""
+        """The legs of an order, target first; for a replaced leg only its replacement."""
         found = [self.orders[leg] for leg in self._legs.get(order.id, ())]
         shown = [leg for leg in found if leg.status != "replaced" and not leg.waits_for]
         return sorted(shown, key=lambda leg: (leg.role, leg.sequence))[::-1]
 
     def group(self, order: Order) -> list[Order]:
-        """The open orders that belong together with an order, itself included."""
+        """The open orders of an order's group: its head and the legs."""
         head = self.orders[order.group]
         return [one for one in (head, *self.legs(head)) if one.is_open]
 
     def open_in(self, symbol: str) -> list[Order]:
-        """Open orders of one stock in the order in which they came."""
+        """Open orders of one stock in order of arrival."""
         return sorted((one for one in self.open.values() if one.symbol == symbol), key=lambda one: one.sequence)
 
-    def closing(self, symbol: str) -> list[Order]:
-        """Open orders that hold shares back: those that close a position, legs only once they are awake."""
+    def closing_orders(self, symbol: str) -> list[Order]:
+        """Open orders that reserve shares: those that close a position, legs only once active."""
         return [one for one in self.open_in(symbol) if not one.opening and one.awake and not one.waits_for]
 
-    def held(self, symbol: str, without: str | None = None) -> Shares:
-        """Shares held back by open orders that close; a stop and a target on the same shares hold them once."""
+    def held_qty(self, symbol: str, without: str | None = None) -> Shares:
+        """Shares reserved by closing orders; a stop and a target for the same shares count once."""
         most: dict[str, Shares] = {}
-        for order in self.closing(symbol):
+        for order in self.closing_orders(symbol):
             if order.group != without:
                 most[order.group] = max(most.get(order.group, 0), order.remaining, self._successor(order).remaining)
         return sum(most.values())
 
     def reserved(self, without: str | None = None) -> Decimal:
-        """Dollars kept back by open orders that open; by one that is being replaced, the larger of the two sums."""
+        """Dollars reserved by opening orders; during a replacement, the larger of the two amounts."""
         total = Decimal(0)
         for one in self.open.values():
             if one.opening and one.id != without and not one.waits_for:
-                total += one.kept_back
+                total += one.reserved_amount
                 if one.successor:
-                    total += max(Decimal(0), self._successor(one).kept_back - one.kept_back)
+                    total += max(Decimal(0), self._successor(one).reserved_amount - one.reserved_amount)
         return total
 
     def _successor(self, order: Order) -> Order:
-        """The replacement that an order waits for; itself where there is none."""
+        """An order's pending replacement; the order itself if there is none."""
         return self.orders[order.successor] if order.successor else order
