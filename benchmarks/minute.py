@@ -23,7 +23,6 @@ from trading.base.clock import SimulatedClock
 from trading.features.document import LOOKBACK_BARS, features, window_is_whole
 from trading.features.session_bars import SessionBars
 from trading.learning.calibration import Calibration
-from trading.learning.collector import uncollected
 from trading.learning.fitting import fit
 from trading.models.predictor import Predictor
 from trading.records.journal import Journal
@@ -112,8 +111,7 @@ def _measured(kind: str, of: Any, stocks: int, minutes: int) -> list[Line]:
             now = SESSION.open + timedelta(minutes=minute, seconds=2)
             clock.sleep_until(now)
             reply = market.reply(minute - OVERLAP, minute)
-            with uncollected():
-                seconds, cpu = _step(bars, predictor, journal, reply, now)
+            seconds, cpu = _step(bars, predictor, journal, reply, now)
             parts.append(seconds)
             ours.wall.append(sum(parts[-1][:3]))
             ours.cpu.append(cpu)
@@ -127,7 +125,7 @@ def _step(
     bars: SessionBars, predictor: Predictor, journal: Journal, reply: dict[str, Any], now: datetime
 ) -> tuple[list[float], float]:
     """Seconds of taking the bars, of cutting windows, of predicting, of writing the history; CPU seconds of the first
-    three.  As in the trader, the garbage collector waits."""
+    three."""
     cpu, marks = time.process_time(), [time.perf_counter()]
     bars.take(reply, now)
     marks.append(time.perf_counter())

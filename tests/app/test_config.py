@@ -118,7 +118,7 @@ def test_an_invalid_value_is_named_with_its_source_and_a_hint(
     [
         ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is not a setting; did you mean MIN_CONFIDENCE?"),
         ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
-        ("COLOUR=red", "COLOUR is not a setting; docs/settings.md lists all settings"),
+        ("COLOUR=red", "COLOUR is not a setting; see docs/settings.md"),
         ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not an assignment; write it as NAME=value"),
         ("MIN_CONFIDENCE", "line 1 is not an assignment"),
         ("=3", "line 1 is not an assignment"),

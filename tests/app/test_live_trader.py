@@ -282,7 +282,7 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     started = [event["symbols"] for event in place.audit() if event["event"] == "day_started"]
     assert len(started) == 3  # once per process, although the universe is picked only once
     assert started[0] == started[1] == started[2]
-    assert output.count("taken up from before") == len(still_open)
+    assert output.count("  recovered: ") == len(still_open)
     check_against_the_exchange(place)
     check_flat(place)
     assert place.logged("trades") == uninterrupted[0].logged("trades")

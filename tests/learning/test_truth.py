@@ -28,6 +28,7 @@ from tests.learning.truth_rows import (
 from tests.settings import learning_settings
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
+from trading.execution.entries import signals_of
 from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
@@ -43,7 +44,7 @@ from trading.learning.fitting import (
 from trading.learning.metrics import interval_over_sessions, ranking
 from trading.learning.past_trades import PastTrade, PastTrades, taught
 from trading.learning.train import train
-from trading.models.predictor import Predictor, signals
+from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.reports.training_console import report
 
@@ -270,7 +271,7 @@ def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind:
         for p in chosen[name]:
             assert p.confidence == getattr(p, field)
             assert p.meets_threshold == (p.confidence >= middle and not p.stale)
-    bought = {name: {p.symbol for p in signals(found)} for name, found in chosen.items()}
+    bought = {name: {p.symbol for p in signals_of(found)} for name, found in chosen.items()}
     fresh = [p for p in chosen["calibrated"] if not p.stale]
     assert bought["calibrated"] == {p.symbol for p in fresh if p.win_probability >= middle}
     assert bought["model"] != bought["calibrated"]

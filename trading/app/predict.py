@@ -17,11 +17,12 @@ from trading.base.progress import standard_output
 from trading.broker.client import connect, market_data
 from trading.dataset.dataset import Dataset
 from trading.dataset.volume_profiles import session_bars
+from trading.execution.entries import signals_of
 from trading.execution.live_feed import fetch
 from trading.features.session_bars import SessionBars, to_reply
 from trading.market.bars import MINUTE_NS, from_ns, read_bars_file
 from trading.market.source import newest_universe, shortened
-from trading.models.predictor import Prediction, Predictor, signals
+from trading.models.predictor import Prediction, Predictor
 from trading.models.store import LoadedModel, ModelStore
 from trading.records.journal import Journal, new_york_time
 
@@ -111,6 +112,5 @@ def _print_table(
         stale = " (stale)" if p.stale else ""
         table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
     standard_output().print(table)
-    print(
-        f"{len(signals(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.prediction.MIN_CONFIDENCE:g}"
-    )
+    minimum = settings.prediction.MIN_CONFIDENCE
+    print(f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}")

@@ -16,9 +16,9 @@ from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
 from trading.broker.client import Broker, Unclear
 from trading.dataset.build import pick_universe
-from trading.execution.control_files import Controls
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
@@ -27,7 +27,8 @@ from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
-from trading.schedule.scheduler import Callbacks, MarketScheduler
+from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
+from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
@@ -103,7 +104,7 @@ class Run:
         trader.on_flat = scheduler.stop
         with self.signals:
             self.signals.divert(scheduler.stop)
-            trader.take_up()
+            trader.recover()
             self._follow(scheduler, trader)
         self._report(trader, account)
         return self._exit_code(scheduler)
@@ -178,7 +179,7 @@ class Run:
             fetch=partial(fetch, self.venue.clients.data, feed=s.data.DATA_FEED),
             universe=self._universe,
             bars_of=self.learning.session_bars,
-            controls=Controls(s.folders.CONTROL_DIR),
+            controls=ControlFiles(s.folders.CONTROL_DIR),
         )
 
     def _universe(self, session: Session) -> list[str]:
@@ -203,9 +204,7 @@ class Run:
                 opened=trader.opened,
                 closed=trader.closed,
             ),
-            rebalance_time=s.schedule.REBALANCE_TIME,
-            retrain_time=s.schedule.RETRAIN_TIME,
-            tick_second=s.schedule.TICK_SECOND,
+            Times(s.schedule.REBALANCE_TIME, s.schedule.RETRAIN_TIME, s.schedule.TICK_SECOND),
             marks=s.folders.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
             stop_after=self.venue.sessions,
@@ -233,14 +232,13 @@ class Run:
                 self.view.refresh()
                 thread.join(0.25)
 
-    def _scheduled(self, event: dict[str, Any]) -> None:
-        fields = {key: value for key, value in event.items() if key not in ("event", "time")}
-        self.journal.event(event["event"], **fields)
+    def _scheduled(self, event: ScheduleEvent) -> None:
+        self.journal.event(event.name, **event.fields)
 
     def _report(self, trader: Trader, first: Account | None) -> None:
         """Print what is still open, the summary, and where the logs are."""
         try:
-            lines = left_behind(trader.still_open(), trader.positions.entering.values())
+            lines = left_behind(trader.still_open(), trader.positions.pending.values())
             last = self.broker.account()
             at_start = "" if first is None else f", ${first.equity:,.2f} at the start of this run"
             equity = f"equity  ${last.equity:,.2f}{at_start}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
-    from paper_exchange.market.market import Market
+    from paper_exchange.market.interface import Market
 
 STATE_FILE: Final = "paper_exchange.sqlite"
 LOG_FILES: Final = ("trades_*.json", "predictions_*.jsonl", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")

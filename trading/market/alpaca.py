@@ -31,7 +31,7 @@ from alpaca.trading.requests import GetAssetsRequest
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
-from trading.broker.transport import said
+from trading.broker.transport import error_body
 from trading.market.bars import Bars, join
 from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
 
@@ -196,7 +196,7 @@ def _ask(what: str, call: Callable[[], T]) -> T:
         return call()
     except APIError as error:
         status = error.status_code or 0
-        message = str(said(error.response, "no reason given")["message"])
+        message = error_body(error.response, "no reason given").message
         if status == 401:
             raise BrokerError(
                 "Alpaca refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY (the paper account's)"
