@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
@@ -256,7 +256,7 @@ class Run:
             self.console.say("The market is generated: these figures show that the system works, not that it earns.")
 
 
-def _public(settings: Settings) -> dict[str, Any]:
+def _public(settings: Settings) -> dict[str, object]:
     """The settings by name, as JSON values, without keys and paths."""
     sections = settings.model_dump(mode="json", exclude={"folders": True}).values()
     return {name: value for section in sections for name, value in section.items() if name not in SECRETS}
