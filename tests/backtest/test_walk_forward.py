@@ -13,13 +13,19 @@ import pytest
 
 from config import Settings
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
-from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, made_up_rows
 from tests.settings import label_rules
-from trading.app.backtest import FEATURE_SETS, in_common
 from trading.app.retrain import learning_settings, retrain
-from trading.backtest.compare import compared
-from trading.backtest.figures import figures, verdict
-from trading.backtest.simulated_trades import AccountRules, MeasuredTrade, evolution, measured_trades, summed
+from trading.backtest.compare import FEATURE_SETS, compare, in_common
+from trading.backtest.figures import figures
+from trading.backtest.simulated_trades import (
+    AccountRules,
+    SimulatedTrade,
+    evolution,
+    simulated_trades,
+    trade_figures,
+)
+from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import DataError
@@ -27,6 +33,7 @@ from trading.dataset.dataset import Dataset
 from trading.learning.fitting import probabilities
 from trading.learning.metrics import ranking
 from trading.learning.session_statistics import differences, mean_of_sessions, pooled_difference, pooled_mean
+from trading.market.bars import read_bars_file
 from trading.models.store import ModelStore
 from trading.rules.exits import exit_in_bar, levels
 
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import ModelKind
+    from trading.dataset.dataset import Rows
     from trading.market.bars import Bars
 
 ROWS = made_up_rows(sessions=8, symbols=3, minutes=60)
@@ -46,7 +54,7 @@ TREES = FEW_TREES.changed(
 )
 
 
-def walked(rows: MadeUpRows = ROWS, kind: ModelKind = "random_forest", **options: Any) -> Walk:
+def walked(rows: Rows = ROWS, kind: ModelKind = "random_forest", **options: Any) -> Walk:
     return walk(rows, Variant(kind), TREES, **{"window": 30, "least": 4, **options})
 
 
@@ -231,23 +239,24 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better() -> None:
     random = np.random.default_rng(2)
     noise = replace(good, p=random.uniform(0.3, 0.6, size=len(good.p)), calibrated=np.full_like(good.p, 0.4))
     found = [figures(one, min_confidence=0.65, cost=0.001) for one in (good, noise)]
-    worse = compared([good, noise], found, min_confidence=0.65, cost=0.001)[0]
-    better = compared([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0]
-    assert worse["ROC-AUC"]["verdict"] == worse["log loss"]["verdict"] == "worse"
-    assert better["ROC-AUC"]["verdict"] == better["log loss"]["verdict"] == "better"
+    worse = compare([good, noise], found, min_confidence=0.65, cost=0.001)[0].differences
+    better = compare([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0].differences
+    assert worse["ROC-AUC"].verdict == worse["log loss"].verdict == "worse"
+    assert better["ROC-AUC"].verdict == better["log loss"].verdict == "better"
     days = [[day["model"]["roc_auc"] for day in one["by_session"]] for one in found]
-    assert worse["ROC-AUC"]["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
-    same = compared([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0]
-    assert same["ROC-AUC"]["value"] == 0.0 and "no difference" in same["ROC-AUC"]["verdict"]
+    assert worse["ROC-AUC"].estimate["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
+    same = compare([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0].differences
+    assert same["ROC-AUC"].estimate["value"] == 0.0 and "no difference" in same["ROC-AUC"].verdict
 
 
 def test_a_log_loss_of_another_question_is_not_called_better_or_worse() -> None:
     usual = walked(kind="gradient_boosting")
     higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
     found = [figures(one, min_confidence=0.65, cost=0.001) for one in (usual, higher)]
-    (entry,) = compared([usual, higher], found, min_confidence=0.65, cost=0.001)
-    assert entry["log loss"]["value"] > 0 and entry["log loss"]["verdict"] == "no like for like"
-    assert entry["ROC-AUC"]["verdict"] in ("better", "worse", "no difference beyond the interval")
+    (entry,) = compare([usual, higher], found, min_confidence=0.65, cost=0.001)
+    loss = entry.differences["log loss"]
+    assert loss.estimate["value"] > 0 and loss.verdict == "not comparable"
+    assert entry.differences["ROC-AUC"].verdict in ("better", "worse", "no difference beyond the interval")
 
 
 def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
@@ -278,7 +287,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _slow_trades(found: Walk, rows: Any, bars: dict[str, Bars], most: int) -> list[tuple[int, str, float]]:
     """Minute by minute: who is held, who signals, who is bought."""
     calendar, held, trades = new_york_calendar(), {}, []  # type: ignore[var-annotated]
-    for now in sorted(set(found.start.tolist())):  # type: ignore[union-attr]
+    for now in sorted(set(found.start.tolist())):
         for symbol in [s for s, until in held.items() if until <= now]:
             del held[symbol]
         minute = [i for i in np.flatnonzero(found.start == now) if found.p[i] >= 0.5]
@@ -303,12 +312,10 @@ def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -
     rows = dataset.load()
     scored = walk(rows, Variant(), TREES.changed(TRAIN_EVERY_NTH_ROW=8), window=30, least=4)
     scored = replace(scored, p=np.random.default_rng(1).uniform(size=len(scored.p)) ** 8)
-    from trading.market.bars import read_bars_file
-
     bars = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in rows.symbols}
     chosen = Settings.of(MIN_CONFIDENCE=0.5, MAX_OPEN_POSITIONS=2)
     account = AccountRules(Decimal(100_000), chosen.prediction, chosen.data, chosen.entry, chosen.exits)
-    trades = measured_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
+    trades = simulated_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
     assert len(trades) > 20
     slow = _slow_trades(scored, rows, bars, 2)
     assert [(t.session, t.symbol, pytest.approx(t.outcome + 0.1)) for t in trades] == slow
@@ -319,14 +326,14 @@ def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -
 
 
 def test_summed_trades_by_hand() -> None:
-    trades = [MeasuredTrade(0, "A", 5, 10.0, 3.9, 1.95), MeasuredTrade(0, "B", 5, 20.0, -2.1, -2.1)]
-    found = summed(trades, Decimal(100_000), 2)
+    trades = [SimulatedTrade(0, "A", 5, 10.0, 3.9, 1.95), SimulatedTrade(0, "B", 5, 20.0, -2.1, -2.1)]
+    found = trade_figures(trades, Decimal(100_000), 2)
     assert found["win_rate"] == 0.5
     assert found["outcome_per_trade_pct"] == pytest.approx(0.9)
     assert found["return_on_account_pct"] == pytest.approx(-0.00015)
     assert found["return_on_account_per_day_pct"] == pytest.approx(-0.000075)
     assert found["return_on_money_traded_pct"] == pytest.approx(-0.1)
-    assert summed([], Decimal(100_000), 1)["win_rate"] is None
+    assert trade_figures([], Decimal(100_000), 1)["win_rate"] is None
 
 
 # The command
@@ -364,6 +371,6 @@ def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
             assert "Differences to gradient_boosting" in said
     kept = {path.name for path in models.iterdir() if path.name.startswith(("walk_forward", "comparison"))}
     store = ModelStore(models)
-    assert len(store.list()) == 1
+    assert len(store.timestamps()) == 1
     retrain(market, models, settings(), evening(SESSIONS[-1]))  # its sweep takes leftovers only
     assert len(kept) == 4 and kept <= {path.name for path in models.iterdir()}

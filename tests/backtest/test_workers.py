@@ -191,7 +191,10 @@ def test_the_trainer_runs_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None
 
 
 def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[str]) -> None:
-    for backend, address, words in (("joblib", "tcp://x:1", "for --backend dask"), ("dask", None, "--scheduler tcp:")):
+    for backend, address, words in (
+        ("joblib", "tcp://x:1", "needs --backend dask"),
+        ("dask", None, "--scheduler tcp:"),
+    ):
         with pytest.raises(UserError, match=words), workers(backend, address):  # type: ignore[arg-type]
             pass
     with pytest.raises(SystemExit):
@@ -202,14 +205,14 @@ def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[
 def test_an_address_where_nobody_answers_is_named() -> None:
     pytest.importorskip("distributed")
     address = f"tcp://127.0.0.1:{_free_port()}"
-    with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, patience=1):
+    with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, timeout=1):
         pass
 
 
 def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
     """One of another version of this project; one with two threads; none at all."""
     cluster = empty_cluster
-    with pytest.raises(UserError, match="no worker came"), workers("dask", cluster.address, patience=2):
+    with pytest.raises(UserError, match="no worker connected"), workers("dask", cluster.address, timeout=2):
         pass
     old = tmp_path / "old"
     shutil.copytree(PROJECT / "trading", old / "trading", ignore=shutil.ignore_patterns("__pycache__"))
@@ -222,6 +225,6 @@ def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluste
     stranger.wait()
     time.sleep(1.0)
     threads = cluster.worker("--nthreads", "2")
-    with pytest.raises(UserError, match="2 threads; start it so"), workers("dask", cluster.address):
+    with pytest.raises(UserError, match="2 threads; start it with"), workers("dask", cluster.address):
         pass
     threads.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +15,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, made_up_rows
 from trading.base.errors import DataError
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
-from trading.learning.metrics import at_threshold, evaluate, interval_over_sessions, number, reliability, shows_skill
-from trading.learning.train import (
-    LearningSettings,
-    challenge,
-    fit,
-    out_of_sample,
-    probabilities,
-    split_by_session,
-    thin,
-    train,
-)
+from trading.learning.fitting import LearningSettings, fit, probabilities
+from trading.learning.metrics import at_threshold, evaluate, reliability
+from trading.learning.promotion import FittedModel, judge
+from trading.learning.rows import split_by_session, thin
+from trading.learning.session_statistics import above, mean_of_sessions, number
+from trading.learning.train import out_of_sample, train
 
 if TYPE_CHECKING:
     from config import ModelKind
+    from trading.dataset.dataset import Rows
 
 
 def settings_of(kind: ModelKind) -> LearningSettings:
@@ -294,12 +290,12 @@ def test_reliability_counts_every_row_once() -> None:
 
 
 def test_the_interval_is_students_over_sessions() -> None:
-    interval = interval_over_sessions([0.5, 0.6, None, 0.7])
+    interval = mean_of_sessions([0.5, 0.6, None, 0.7])
     half = 4.302652729911275 * 0.1 / math.sqrt(3)  # t(0.975, 2 degrees of freedom), by the table
-    assert interval == pytest.approx([0.6 - half, 0.6 + half])
-    assert not shows_skill(interval)
-    assert interval_over_sessions([0.6]) is None
-    assert shows_skill([0.501, 0.6])
+    assert [interval["low"], interval["high"]] == pytest.approx([0.6 - half, 0.6 + half])
+    assert not above(interval, 0.5)
+    assert mean_of_sessions([0.6])["low"] is None
+    assert above(mean_of_sessions([0.6, 0.61]), 0.5)
 
 
 # Calibration
@@ -351,25 +347,16 @@ def test_a_calibration_that_cannot_be_is_refused(stored: dict[str, Any]) -> None
         Calibration.from_json(stored)
 
 
-# Champion and challenger
+# Promotion
 
 
-@dataclass(frozen=True)
-class InService:
-    timestamp: str
-    trained_through: date
-    scaler: Any
-    model: Any
-    features: tuple[str, ...] = FEATURES
-
-
-def in_service(rows: MadeUpRows, settings: LearningSettings = FEW_TREES) -> InService:
+def in_service(rows: Rows, settings: LearningSettings = FEW_TREES) -> FittedModel:
     trained = train(rows, settings)
-    return InService("20180308_200000", trained.trained_through, trained.scaler, trained.model)
+    return FittedModel("20180308_200000", trained.trained_through, FEATURES, trained.scaler, trained.model)
 
 
 def test_the_first_model_goes_into_service() -> None:
-    decision = challenge(None, made_up_rows(sessions=3), FEW_TREES)
+    decision = judge(None, made_up_rows(sessions=3), FEW_TREES)
     assert decision.in_service
     assert "first model" in decision.reason
     assert decision.challenger_log_loss is None
@@ -377,7 +364,7 @@ def test_the_first_model_goes_into_service() -> None:
 
 def test_a_champion_that_has_seen_the_newest_session_cannot_be_judged_on_it() -> None:
     rows = made_up_rows(sessions=5)
-    decision = challenge(in_service(rows), rows, FEW_TREES)
+    decision = judge(in_service(rows), rows, FEW_TREES)
     assert not decision.in_service
     assert "has seen the newest session 2018-03-05" in decision.reason
     assert decision.champion == "20180308_200000"
@@ -388,7 +375,7 @@ def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
     rows = made_up_rows()
     newest = rows.session == rows.session.max()
     champion = in_service(made_up_rows(sessions=5))
-    decision = challenge(champion, rows, FEW_TREES)
+    decision = judge(champion, rows, FEW_TREES)
     kept = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW) & ~newest
     unseen = fit(rows.X[kept], rows.label[kept], FEW_TREES.training)
     assert decision.judged_on == date(2018, 3, 10)
@@ -407,8 +394,8 @@ def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None
     useless = in_service(replace(earlier, label=np.roll(earlier.label, 7)))
     good = in_service(earlier)
     poor_settings = FEW_TREES.changed(FOREST_MAX_DEPTH=1)
-    assert challenge(useless, rows, FEW_TREES).in_service
-    kept = challenge(good, rows, poor_settings)
+    assert judge(useless, rows, FEW_TREES).in_service
+    kept = judge(good, rows, poor_settings)
     assert not kept.in_service
     assert kept.champion_log_loss is not None
     assert kept.challenger_log_loss is not None
@@ -416,4 +403,4 @@ def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None
     assert worse > 0
     assert f"{kept.challenger_log_loss:.4f}, worse than the {kept.champion_log_loss:.4f}" in kept.reason
     for tolerance, promoted in ((worse * 0.999, False), (worse * 1.001, True)):
-        assert challenge(good, rows, poor_settings.changed(PROMOTION_TOLERANCE=tolerance)).in_service is promoted
+        assert judge(good, rows, poor_settings.changed(PROMOTION_TOLERANCE=tolerance)).in_service is promoted

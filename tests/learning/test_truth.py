@@ -31,23 +31,21 @@ from trading.base.market_folders import MarketId
 from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
-    Floats,
     LearningSettings,
     fit,
     probabilities,
-    rows_to_fit,
-    split_by_session,
-    thin,
-    weight_of,
 )
-from trading.learning.metrics import interval_over_sessions, ranking
-from trading.learning.past_trades import PastTrade, PastTrades, taught
+from trading.learning.metrics import ranking
+from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
+from trading.learning.rows import rows_to_fit, split_by_session, thin, weights_of
+from trading.learning.session_statistics import mean_of_sessions
 from trading.learning.train import train
 from trading.models.predictor import Predictor, signals
 from trading.models.store import ModelStore
 from trading.reports.training_console import report
 
 if TYPE_CHECKING:
+    from trading.base.arrays import Floats
     from trading.dataset.dataset import Rows
 
 MARKET = MarketId("generated-1", "a generated market", generated=True)
@@ -90,8 +88,8 @@ def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: Mode
         p = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], quick.training), drawn.X[tested])
         by_day = drawn.session[tested]
         aucs = [ranking(p[by_day == day], drawn.label[tested][by_day == day])["roc_auc"] for day in days[TRAINED:]]
-        low, high = interval_over_sessions(aucs) or (0.0, 0.0)
-        missed += not low <= 0.5 <= high
+        interval = mean_of_sessions(aucs)
+        missed += not interval["low"] <= 0.5 <= interval["high"]
         means.append(float(np.mean(aucs)))
     assert missed <= 2
     assert abs(np.mean(means) - 0.5) < 3 * np.std(means, ddof=1) / np.sqrt(len(means))
@@ -188,9 +186,11 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
     inside = np.isin(rows.symbol[testing], bad)
     found = []
     for weight in (0.0, 20.0):
-        new, _ = taught(rows, past, weight, 0.1)
+        new, _ = with_past_trades(rows, past, weight, 0.1)
         fitted = ~testing & rows_to_fit(new, 8)
-        model = fit(new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weight_of(new, fitted))
+        model = fit(
+            new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weights_of(new, fitted)
+        )
         p = probabilities(*model, rows.X[testing])
         found.append((p[inside].mean(), p[~inside].mean()))
     (bad_before, others_before), (bad_after, others_after) = found
@@ -201,14 +201,14 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
 # Calibrated probabilities
 
 
-def off_by_band(honest: Floats, rows: Rows, seen: int, bands: int = 5) -> list[tuple[float, float]]:
+def off_by_band(calibrated: Floats, rows: Rows, seen: int, bands: int = 5) -> list[tuple[float, float]]:
     """For each fifth of the probabilities: share won less mean probability, over sessions: (mean, half its interval).
 
     Student's t over sessions, at 95% for all bands together (Bonferroni).  The calibration knows `seen` sessions only,
     so the mean of those is as uncertain as the mean of these: both are in the interval.
     """
-    edges = np.quantile(honest, np.linspace(0, 1, bands + 1)[1:-1])
-    band = np.searchsorted(edges, honest)
+    edges = np.quantile(calibrated, np.linspace(0, 1, bands + 1)[1:-1])
+    band = np.searchsorted(edges, calibrated)
     found = []
     for index in range(bands):
         inside = band == index
@@ -216,7 +216,7 @@ def off_by_band(honest: Floats, rows: Rows, seen: int, bands: int = 5) -> list[t
         for day in np.unique(rows.session):
             chosen = inside & (rows.session == day)
             if chosen.sum() >= 50:
-                gaps.append(float(np.mean(rows.label[chosen]) - np.mean(honest[chosen])))
+                gaps.append(float(np.mean(rows.label[chosen]) - np.mean(calibrated[chosen])))
         half = (
             students_t.ppf(1 - 0.025 / bands, len(gaps) - 1) * np.std(gaps, ddof=1) * np.sqrt(1 / len(gaps) + 1 / seen)
         )
@@ -237,10 +237,10 @@ def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Ro
     )
     trained = train(seen, settings_of(kind))
     own = probabilities(trained.scaler, trained.model, unseen.X)
-    honest = win_probability(own, trained.calibration)
-    for gap, half in off_by_band(honest, unseen, 15):
+    calibrated = win_probability(own, trained.calibration)
+    for gap, half in off_by_band(calibrated, unseen, 15):
         assert abs(gap) <= half
-    overconfident = np.clip(0.5 + 3.0 * (honest - 0.5), 0.01, 0.99)
+    overconfident = np.clip(0.5 + 3.0 * (calibrated - 0.5), 0.01, 0.99)
     assert any(abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15))  # the band is no barn door
 
 

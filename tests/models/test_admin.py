@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,10 +31,10 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError
 from trading.base.files import read_lines
 from trading.base.market_folders import MarketId, market_of
-from trading.learning.promotion import challenge
+from trading.learning.promotion import FittedModel, judge
 from trading.learning.train import TrainedModel, train
 from trading.market.recorded import FolderSource
-from trading.models.admin import AT_WORK, prune, rollback, serving, use
+from trading.models.admin import RUNNING, prune, rollback, serving, use
 from trading.models.choice import NAME, Choice, serving_order
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
@@ -87,7 +88,7 @@ def test_rollback_goes_back_one_by_one_and_says_when_there_is_none_before(
     assert (kept["before"], kept["why"], kept["time"]) == (at(2), "it lost", "2026-11-22T09:00:00-05:00")
     rollback(store, MARKET, LATER, "")
     assert in_service(store) == at(0)
-    with pytest.raises(ModelError, match=f"no good model before {at(0)}"):
+    with pytest.raises(ModelError, match=f"no usable model before {at(0)}"):
         rollback(store, MARKET, LATER, "")
     assert in_service(store) == at(0)
 
@@ -253,23 +254,19 @@ def test_a_damaged_model_is_evidence_and_stays(store: ModelStore, trained: Train
 # The decision
 
 
-class InService:
-    timestamp = "20180308_200000"
-
-    def __init__(self, trained: TrainedModel) -> None:
-        self.trained_through = trained.trained_through
-        self.scaler, self.model, self.features = trained.scaler, trained.model, trained.features
+def fitted(trained: TrainedModel) -> FittedModel:
+    return FittedModel("20180308_200000", trained.trained_through, trained.features, trained.scaler, trained.model)
 
 
 def test_a_champion_of_the_same_rows_leaves_nothing_to_judge_and_the_decision_says_so() -> None:
     rows = made_up_rows(sessions=6)
     champion = train(rows.take(rows.session < rows.session.max()), FEW_TREES)
-    decision = challenge(InService(champion), rows, FEW_TREES)
+    decision = judge(fitted(champion), rows, FEW_TREES)
     assert decision.same_rows
     assert decision.in_service
     assert decision.reason.startswith("same rows: nothing to judge")
     assert decision.champion_log_loss == decision.challenger_log_loss
-    window = challenge(InService(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
+    window = judge(fitted(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
     assert not window.same_rows  # a session has left the window
     assert window.reason.startswith("log loss on 2018-03-06")
 
@@ -277,18 +274,18 @@ def test_a_champion_of_the_same_rows_leaves_nothing_to_judge_and_the_decision_sa
 def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_loss() -> None:
     """Rows of high probability with a ruinous outcome on the newest session: a log loss does not see it."""
     rows = made_up_rows(sessions=6, minutes=200)
-    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
     loose = FEW_TREES.changed(PROMOTION_TOLERANCE=10.0, PROMOTION_OUTCOME_TOLERANCE=0.0, MIN_CONFIDENCE=0.5)
-    fair = challenge(champion, rows, loose)
+    fair = judge(champion, rows, loose)
     assert fair.champion_signals is not None and fair.champion_signals >= 20
     assert fair.champion_outcome_pct is not None and fair.challenger_outcome_pct is not None
     worse = fair.champion_outcome_pct - fair.challenger_outcome_pct
     for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
-        decision = challenge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
+        decision = judge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
         assert decision.in_service is promoted
         assert "outcome per signal" in decision.reason
     useless = FEW_TREES.changed(FOREST_MAX_DEPTH=1, N_ESTIMATORS=1, MIN_CONFIDENCE=0.3, PROMOTION_TOLERANCE=10.0)
-    beaten = challenge(champion, rows, useless)
+    beaten = judge(champion, rows, useless)
     assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20
     assert not beaten.in_service
     assert ", worse than" in beaten.reason.split("outcome per signal")[1]
@@ -296,8 +293,8 @@ def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_l
 
 def test_a_handful_of_signals_decides_nothing() -> None:
     rows = made_up_rows(sessions=6)
-    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    decision = challenge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
+    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    decision = judge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
     assert decision.in_service
     assert "outcome per signal not compared: 0 signals against 0" in decision.reason
 
@@ -326,8 +323,8 @@ def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.Capture
     assert f"in service: {SESSIONS[4].date:%Y%m%d}_200000" in capsys.readouterr().out
     assert run(*folders, "--list") == 0
     said = capsys.readouterr().out
-    assert f"*  {SESSIONS[4].date:%Y%m%d}_200000" in said
-    assert f"<  {SESSIONS[3].date:%Y%m%d}_200000" in said
+    assert re.search(rf"\* +│ +{SESSIONS[4].date:%Y%m%d}_200000", said)
+    assert re.search(rf"< +│ +{SESSIONS[3].date:%Y%m%d}_200000", said)
     assert "it lost" in said
     assert "same rows: nothing to judge" in said
     assert run(*folders, "--use", f"{SESSIONS[5].date:%Y%m%d}_200000") == 0
@@ -368,7 +365,7 @@ def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (tmp_path / "models" / AT_WORK).exists():
+    while not (tmp_path / "models" / RUNNING).exists():
         assert child.poll() is None
         time.sleep(0.05)
     child.kill()
@@ -378,7 +375,7 @@ def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_
     retrain(tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[5]), champion=first, say=said.append)
     assert said[0].startswith("the training begun at 2")
     assert said[0].endswith(f"{first.timestamp} stayed in service")
-    assert not (tmp_path / "models" / AT_WORK).exists()
+    assert not (tmp_path / "models" / RUNNING).exists()
 
 
 def test_a_training_that_fails_says_which_model_stays(

@@ -32,7 +32,7 @@ from trading.dataset.dataset import Dataset
 from trading.execution.live_feed import fetch
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
 from trading.features.session_bars import SessionBars, Windows, to_reply
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor, signals
 

@@ -24,7 +24,8 @@ from trading.base.errors import ModelError
 from trading.base.market_folders import MarketId
 from trading.features.document import FEATURES
 from trading.learning.calibration import win_probability
-from trading.learning.train import TrainedModel, probabilities, train
+from trading.learning.fitting import probabilities
+from trading.learning.train import TrainedModel, train
 from trading.models.store import LoadedModel, ModelStore, stamp
 
 if TYPE_CHECKING:
@@ -275,11 +276,6 @@ def test_a_model_that_was_not_promoted_is_passed_over_in_silence(
     assert not published.in_service
     assert two.newest(warn=warnings.append).timestamp == "20180327_200000"
     assert two.newest(in_service_only=False).timestamp == published.timestamp
-    assert [(line.timestamp, line.in_service) for line in two.list()] == [
-        ("20180328_200000", False),
-        ("20180327_200000", True),
-        ("20180326_200000", True),
-    ]
     assert not warnings
 
 
@@ -288,23 +284,13 @@ def test_a_model_of_another_market_is_never_used(two: ModelStore, warnings: list
     assert two.newest(market=MARKET).timestamp == "20180327_200000"
     with pytest.raises(ModelError, match="none of its 2 model"):
         two.newest(market=other, warn=warnings.append)
-    assert "made on bars-test, not on generated-1" in warnings[0]
-
-
-def test_the_list_has_the_key_figures(two: ModelStore, boosted: TrainedModel, warnings: list[str]) -> None:
-    (two.folder / "metrics_20180326_200000.json").write_text("[]")
-    (line,) = two.list(warn=warnings.append)
-    figures = boosted.about["figures"]
-    assert (line.kind, line.trained_through) == ("gradient_boosting", "2018-03-04")
-    assert (line.roc_auc, line.log_loss) == (figures["roc_auc"], figures["log_loss"])
-    assert line.bytes == sum(path.stat().st_size for path in two.folder.glob("*_20180327_200000.pkl"))
-    assert len(warnings) == 1
+    assert "trained on bars-test, not on generated-1" in warnings[0]
 
 
 def test_no_folder_is_no_model(store: ModelStore) -> None:
     with pytest.raises(ModelError, match="no model in it"):
         store.newest()
-    assert store.list() == []
+    assert store.timestamps() == []
 
 
 # Refusing
