@@ -1,4 +1,4 @@
-"""What was trained is what is traded: a replayed day rebuilt from `data/` along the training path, bit for bit."""
+"""Parity of training and trading: a replayed day is made again from `data/` by the training path, bit for bit."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_every_minute_of_the_day_that_can_be_traded_was_predicted(place: Place, 
     assert len(day) > 3000
 
 
-def test_labels_are_what_became_of_the_trades(place: Place, rows: Rows) -> None:
+def test_labels_are_the_outcomes_of_the_trades(place: Place, rows: Rows) -> None:
     """The outcome of a row is that of the trade which was made on it, to the last digit.
 
     One difference is left, and bounded here: the legs of a purchase are computed from the last price, and rest there

@@ -1,4 +1,4 @@
-"""Past trades teach: real fills in place of simulated ones, as of the evening, never across markets."""
+"""Past trades as training rows: real fills replace simulated ones, as of an instant, never across markets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1
 # Among the rows
 
 
-def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
+def test_a_trade_replaces_its_row_and_no_other_row_changes() -> None:
     rows = made_up()
     trades = trades_on(rows, 3, 7, 3.21)
     new, entered = with_past_trades(rows, PastTrades(tuple(trades)), 2.5, ABOVE_PCT)
@@ -78,7 +78,7 @@ def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
     }  # fmt: skip
 
 
-def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place() -> None:
+def test_a_trade_without_a_simulated_outcome_is_added_as_a_row_in_order() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, -1.0)
     missing = (rows.symbol == 3) & (rows.start == trade.start)
@@ -89,14 +89,14 @@ def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place
     assert new.outcome[missing] == -1.0
 
 
-def test_weight_0_switches_it_off_and_no_trade_changes_nothing() -> None:
+def test_rows_are_unchanged_with_weight_0_or_without_trades() -> None:
     rows = made_up()
     trades = PastTrades(tuple(trades_on(rows, 3, 7, 3.21)))
     assert with_past_trades(rows, trades, 0.0, ABOVE_PCT)[0] is rows
     assert with_past_trades(rows, PastTrades(), 1.0, ABOVE_PCT)[0] is rows
 
 
-def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> None:
+def test_trades_of_other_sessions_and_stocks_are_left_out_and_counted() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, 1.0)
     others = PastTrades((replace(trade, start=trade.start - 40 * 86_400 * 10**9), replace(trade, symbol="ELSE")))
@@ -105,7 +105,7 @@ def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> N
     assert entered["left_out"] == {"its session is not among the rows": 1, "its stock is not among the rows": 1}
 
 
-def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
+def test_the_label_of_a_trade_uses_the_same_cost() -> None:
     rows = made_up()
     for outcome, label in ((0.1000001, 1), (0.0999999, 0), (0.0, 0), (-2.0, 0)):
         new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, ABOVE_PCT)
@@ -116,7 +116,7 @@ def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
 # In fitting
 
 
-def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
+def test_thinning_keeps_trades_and_their_weight_is_used() -> None:
     rows = made_up()
     new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, ABOVE_PCT)
     assert isinstance(new, WeightedRows)
@@ -130,7 +130,7 @@ def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
 
 
 @pytest.mark.parametrize("kind", ["random_forest", "gradient_boosting"])
-def test_a_weights_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> None:
+def test_a_weight_of_two_has_about_the_effect_of_a_repeated_row(kind: Any) -> None:
     """Not to the bit (bootstrap and bins differ), but the probabilities move the same way and about as far."""
     rows = made_up(symbols=3)
     chosen = BUSHY.changed(MODEL_KIND=kind, N_ESTIMATORS=10)
@@ -218,7 +218,7 @@ def write_trades(folder: Path, rows: Rows, places: list[int], **changes: Any) ->
         (folder / f"trades_{day}.json").write_text(json.dumps([trade.as_json() for trade in trades]))
 
 
-def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(world: dict[str, Path]) -> None:
+def test_trades_of_the_logs_enter_with_their_fills_and_are_counted_in_the_metrics(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     places = [10, 500, 900]
     write_trades(world["logs"], rows, places)
@@ -243,7 +243,7 @@ def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(
     assert off.metrics["past_trades"]["entered"] == 0
 
 
-def test_a_trade_of_the_future_and_one_still_open_do_not_teach(world: dict[str, Path]) -> None:
+def test_future_and_open_trades_are_left_out(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     i = int(np.flatnonzero(rows.session == rows.sessions[2])[100])
     write_trades(world["logs"], rows, [i])
@@ -263,14 +263,16 @@ def test_a_trade_of_the_future_and_one_still_open_do_not_teach(world: dict[str, 
         ({"exit_time": datetime(2018, 3, 20, 4, 0, tzinfo=NEW_YORK)}, "held overnight"),
     ],
 )
-def test_what_does_not_teach_is_counted_by_reason(world: dict[str, Path], changes: dict[str, Any], reason: str) -> None:
+def test_trades_that_are_left_out_are_counted_by_reason(
+    world: dict[str, Path], changes: dict[str, Any], reason: str
+) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10], **changes)
     found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
     assert not found.trades
     assert found.left_out == {reason: 1}
 
 
-def test_logs_of_another_market_or_none_at_all_do_not_teach(world: dict[str, Path], tmp_path: Path) -> None:
+def test_logs_of_another_market_are_ignored(world: dict[str, Path], tmp_path: Path) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10])
     now = evening(SESSIONS[5])
     assert not past_trades(world["logs"], "bars-other", now).trades
@@ -281,7 +283,7 @@ def test_logs_of_another_market_or_none_at_all_do_not_teach(world: dict[str, Pat
     assert not past_trades(other, MARKET.slug, now).trades
 
 
-def test_damaged_logs_cost_their_own_trades_only(world: dict[str, Path]) -> None:
+def test_a_damaged_log_loses_only_its_own_trades(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     write_trades(world["logs"], rows, [10])
     (world["logs"] / "trades_2018-03-20.json").write_text("[{")

@@ -1,4 +1,4 @@
-"""Learning: it does not fool itself, and the same input gives the same bits."""
+"""Training: no leak between sessions, and the same input gives the same bits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_thirty_sessions_train_on_24_and_test_on_6() -> None:
     ),
     st.integers(1, 10),
 )
-def test_rows_are_thinned_and_stocks_are_not(groups: list[tuple[int, int, int]], every: int) -> None:
+def test_rows_are_thinned_and_every_stock_is_kept(groups: list[tuple[int, int, int]], every: int) -> None:
     groups.sort()
     session = np.repeat([g[0] for g in groups], [g[2] for g in groups]).astype(np.int64)
     symbol = np.repeat([g[1] for g in groups], [g[2] for g in groups]).astype(np.int32)
@@ -82,7 +82,7 @@ def test_rows_are_thinned_and_stocks_are_not(groups: list[tuple[int, int, int]],
         assert (np.diff(positions) == every).all()
 
 
-def test_thinning_leaves_no_minute_of_the_day_out() -> None:
+def test_thinning_keeps_rows_of_every_minute_of_the_day() -> None:
     rows = made_up_rows(sessions=2, symbols=8, minutes=40)
     kept = thin(rows.symbol, rows.session, 8)
     minute = np.tile(np.arange(40), 16)
@@ -124,7 +124,7 @@ def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kin
     assert probabilities(scaler, model, rows.X[:0]).shape == (0,)
 
 
-def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
+def test_a_feature_that_is_not_finite_is_refused() -> None:
     rows = made_up_rows()
     scaler, model = fit(rows.X, rows.label, FEW_TREES.training)
     for bad in (np.nan, np.inf):
@@ -134,7 +134,7 @@ def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
             probabilities(scaler, model, X)
 
 
-def test_one_label_only_is_an_error_that_says_so() -> None:
+def test_rows_with_one_label_are_refused() -> None:
     rows = made_up_rows(sessions=3)
     lost = replace(rows, label=np.zeros_like(rows.label))
     with pytest.raises(DataError, match=r"all \d+ rows to train on have the label 0"):
@@ -152,11 +152,11 @@ def test_an_unknown_value_is_refused_before_training(column: str) -> None:
         train(replace(rows, **{column: values}), FEW_TREES)
 
 
-# It cannot fool itself
+# No leaks
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: ModelKind) -> None:
+def test_the_newest_session_does_not_change_the_figures_of_the_others(kind: ModelKind) -> None:
     """A scaler fitted on all rows, or a split that is not by session, would carry these numbers into the model."""
     rows = made_up_rows()
     newest = rows.session == rows.session.max()
@@ -172,7 +172,7 @@ def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: Mod
     assert figures[1] != strange_figures[1]
 
 
-def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
+def test_the_judged_calibration_is_fitted_on_the_training_part_only() -> None:
     rows = made_up_rows()
     sampled = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
     training, testing = split_by_session(rows.session)
@@ -186,7 +186,7 @@ def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
     assert calibrated["log_loss"] == pytest.approx(log_loss(rows.label[testing], judged), abs=1e-12)
 
 
-def test_a_session_says_nothing_about_its_own_probabilities_out_of_sample() -> None:
+def test_out_of_sample_probabilities_do_not_depend_on_their_own_session() -> None:
     rows = made_up_rows(sessions=8)
     everything = np.ones(len(rows.label), dtype=np.bool_)
     block = np.isin(rows.session, np.unique(rows.session)[2:4])  # four blocks of two sessions
@@ -265,7 +265,7 @@ def test_figures_at_a_threshold_by_hand() -> None:
     assert nothing["precision"] is nothing["recall"] is nothing["mean_outcome_after_cost_pct"] is None
 
 
-def test_always_no_says_the_base_rate_of_the_training_part() -> None:
+def test_always_no_uses_the_base_rate_of_the_training_part() -> None:
     y = np.array([1, 0, 0, 0], dtype=np.int8)
     session = np.array([1, 1, 2, 2])
     p = np.array([0.4, 0.3, 0.2, 0.1])
@@ -313,7 +313,7 @@ def test_calibration_keeps_the_order_and_stays_finite(points: list[tuple[float, 
     assert Calibration.from_json({"a": calibration.a, "b": calibration.b}) == calibration
 
 
-def test_an_overconfident_model_is_taken_back() -> None:
+def test_calibration_reduces_overconfidence() -> None:
     random = np.random.default_rng(3)
     log_odds = random.normal(size=20_000)
     y = (random.uniform(size=20_000) < 1.0 / (1.0 + np.exp(-log_odds))).astype(np.int8)
@@ -324,7 +324,7 @@ def test_an_overconfident_model_is_taken_back() -> None:
     assert log_loss(y, win_probability(overconfident, calibration)) < log_loss(y, overconfident) - 0.1
 
 
-def test_a_model_that_ranks_backwards_is_worth_the_base_rate() -> None:
+def test_a_model_that_ranks_backwards_is_calibrated_to_the_base_rate() -> None:
     p = np.linspace(0.1, 0.9, 100)
     calibration = fit_calibration(p, (p < 0.3).astype(np.int8))
     assert calibration.a == 0.0
@@ -342,7 +342,7 @@ def test_calibrated_probabilities_have_the_same_bits_alone_and_in_a_batch() -> N
 @pytest.mark.parametrize(
     "stored", [{"a": -0.1, "b": 0.0}, {"a": float("nan"), "b": 0.0}, {"a": 1.0}, {"a": None, "b": 1}]
 )
-def test_a_calibration_that_cannot_be_is_refused(stored: dict[str, Any]) -> None:
+def test_an_invalid_calibration_is_refused(stored: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         Calibration.from_json(stored)
 
@@ -388,7 +388,7 @@ def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
         assert figure == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None:
+def test_the_better_model_serves_and_the_tolerance_decides_what_is_worse() -> None:
     rows = made_up_rows()
     earlier = rows.take(rows.session < rows.session.max())
     useless = in_service(replace(earlier, label=np.roll(earlier.label, 7)))

@@ -1,4 +1,4 @@
-"""What the truth is, is known here: the pipeline finds it, or finds nothing where there is nothing.
+"""Markets whose true pattern is known: the pipeline finds it, or finds nothing where there is nothing.
 
 Small settings; `python -m benchmarks.truth` measures the same at the size that the system runs at.
 """
@@ -55,7 +55,7 @@ TRAINED = 12
 
 
 def settings_of(kind: ModelKind) -> LearningSettings:
-    """Forests are as large as boosting is quick."""
+    """The small settings with this kind of model."""
     return SMALL.changed(MODEL_KIND=kind)
 
 
@@ -73,7 +73,7 @@ def independent() -> Rows:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: ModelKind) -> None:
+def test_no_skill_is_found_where_there_is_none(rows: Rows, kind: ModelKind) -> None:
     """Ten draws, trained on 12 sessions and tested on 8.
 
     A 95% interval misses 0.5 once in twenty; three misses of ten would happen by chance once in eighty.
@@ -96,7 +96,7 @@ def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: Mode
     assert abs(np.mean(means) - 0.5) < 0.01
 
 
-def test_where_there_is_nothing_to_learn_the_trainer_promises_nothing(rows: Rows, tmp_path: Path) -> None:
+def test_the_trainer_claims_no_skill_where_there_is_none(rows: Rows, tmp_path: Path) -> None:
     few = nothing_to_learn(rows.take(rows.session < np.unique(rows.session)[15]), seed=2)
     trained = train(few, SMALL.changed(N_ESTIMATORS=20))
     assert not trained.about["figures"]["shows_skill"]
@@ -111,7 +111,7 @@ def test_where_there_is_nothing_to_learn_the_trainer_promises_nothing(rows: Rows
     assert "about profit they prove nothing" in said
 
 
-def test_the_outcomes_that_are_given_away_are_the_same_ones(rows: Rows) -> None:
+def test_shuffled_outcomes_are_a_permutation(rows: Rows) -> None:
     shuffled = nothing_to_learn(rows, 1)
     assert np.array_equal(np.sort(shuffled.outcome), np.sort(rows.outcome))
     assert np.array_equal(shuffled.X, rows.X)
@@ -122,7 +122,7 @@ def test_the_outcomes_that_are_given_away_are_the_same_ones(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: Rows, kind: ModelKind) -> None:
+def test_a_planted_pattern_is_found_to_95_per_cent_of_the_best_possible(rows: Rows, kind: ModelKind) -> None:
     drawn, p = planted(rows, seed=1)
     training, testing = split_by_session(drawn.session)
     fitted = training & thin(drawn.symbol, drawn.session, 8)
@@ -132,7 +132,7 @@ def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: 
     assert 0.95 <= (reached - 0.5) / (best - 0.5) <= 1.0
 
 
-def test_the_trainer_says_what_the_planted_pattern_is_worth(rows: Rows) -> None:
+def test_the_trainers_figures_show_the_planted_pattern(rows: Rows) -> None:
     drawn, p = planted(rows, seed=2)
     figures = train(drawn, settings_of("gradient_boosting").changed(N_ESTIMATORS=100)).about["figures"]
     _, testing = split_by_session(drawn.session)
@@ -171,7 +171,7 @@ def test_figures_rise_as_sessions_accumulate(rows: Rows, kind: ModelKind) -> Non
 # Past trades
 
 
-def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_price(rows: Rows) -> None:
+def test_losing_trades_lower_the_probability_of_their_stocks(rows: Rows) -> None:
     """Fills far worse than the simulation's in three stocks: what the eleven features can say of it is the price."""
     _, testing = split_by_session(rows.session)
     price = np.array([np.median(rows.X[rows.symbol == i, 3]) for i in range(len(rows.symbols))])
@@ -241,7 +241,9 @@ def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Ro
     for gap, half in off_by_band(calibrated, unseen, 15):
         assert abs(gap) <= half
     overconfident = np.clip(0.5 + 3.0 * (calibrated - 0.5), 0.01, 0.99)
-    assert any(abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15))  # the band is no barn door
+    assert any(
+        abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15)
+    )  # the band is narrow enough to reject overconfidence
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""The reports: whole in one file, the same bytes for the same figures, and there whatever could not be measured."""
+"""The reports: self-contained, the same bytes for the same figures, made even if some figures are undefined."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def test_the_same_figures_give_the_same_bytes(walked: Walk) -> None:
     assert page_html(page_of(walked)) == page_html(page_of(walked))
 
 
-def test_what_comes_from_outside_is_escaped(walked: Walk) -> None:
+def test_external_text_is_escaped(walked: Walk) -> None:
     text = page_html(page_of(walked, description="<script>alert(1)</script>")).decode()
     assert "<script" not in text and "&lt;script&gt;" in text.lower()
 
 
 @pytest.mark.parametrize("case", ["no signal", "one class", "one session"])
-def test_a_page_is_made_of_what_there_is(walked: Walk, case: str) -> None:
+def test_a_page_without_some_figures_can_be_made(walked: Walk, case: str) -> None:
     if case == "one class":
         walked = replace(walked, label=np.zeros_like(walked.label))
     if case == "one session":
@@ -211,7 +211,7 @@ def test_the_report_agrees_with_the_metrics_and_can_be_switched_off(data: Path, 
     assert off.timestamp == on.timestamp
 
 
-def test_a_report_that_cannot_be_written_does_not_cost_the_model(data: Path, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_does_not_prevent_the_model(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     models = tmp_path / "models"
     first, _ = retrain(data, models, settings(), evening(SESSIONS[-2]))
@@ -222,7 +222,7 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_model(data: Path, tmp
     assert not list(models.glob(".report_*"))
 
 
-def test_reports_go_with_their_models(data: Path, tmp_path: Path) -> None:
+def test_reports_are_removed_with_their_models(data: Path, tmp_path: Path) -> None:
     for session in SESSIONS[-4:]:
         retrain(data, tmp_path, settings(KEEP_MODELS=2, HISTORY_DAYS=3), evening(session))
     models = {path.stem.removeprefix("metrics_") for path in tmp_path.glob("metrics_*.json")}

@@ -190,11 +190,7 @@ def walk(
     samples = [importance_sample(plan.end - plan.begin, seed) for plan in plans]
 
     def fold(i: int) -> Fold:
-        plan = plans[i]
-        known = trained_on.take(slice(plan.first, plan.begin))
-        known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
-        thinned = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # already thinned, so that fewer rows are sent to the worker
-        return Fold(known, thinned, rows.X[plan.begin : plan.end], samples[i], groups, seed + i)
+        return _fold(trained_on, settings, plans[i], samples[i], groups, seed + i)
 
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
@@ -219,6 +215,20 @@ def walk(
         sample=np.concatenate([plan.begin - tested.start + s for plan, s in zip(plans, samples, strict=True)]),
         permuted=np.concatenate([one.permuted for one in results], axis=1),
     )
+
+
+def _fold(
+    rows: Rows,
+    settings: LearningSettings,
+    plan: _Plan,
+    sample: Ints,
+    groups: tuple[tuple[int, ...], ...],
+    seed: int,
+) -> Fold:
+    known = rows.take(slice(plan.first, plan.begin))
+    known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
+    thinned = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # already thinned, so that fewer rows are sent to the worker
+    return Fold(known, thinned, rows.X[plan.begin : plan.end], sample, groups, seed)
 
 
 def score(fold: Fold) -> FoldResult:
