@@ -25,8 +25,8 @@ from trading.base.calendar import new_york_calendar
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.manifest import LabelRules
-from trading.learning.fitting import split_by_session
-from trading.learning.metrics import interval_over_sessions
+from trading.learning.rows import split_by_session
+from trading.learning.session_statistics import mean_of_sessions
 from trading.market.recorded import FolderSource
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _ours(here: Path, kind: ModelKind, *, report: bool = False) -> Trained:
     size = sum(path.stat().st_size for path in (here / "models").glob("model_*.pkl"))
     figures = model.metrics["figures"]
     by_session = np.array([one["roc_auc"] for one in figures["by_session"]])
-    return Trained(cpu, wall, size / 1e6, figures["roc_auc"], by_session)
+    return Trained(cpu, wall, size / 1e6, figures["roc_auc"] or float("nan"), by_session)
 
 
 def _median(trained: list[Trained]) -> Trained:
@@ -149,8 +149,8 @@ def _lines(kind: str, ours: Trained, paged: float, theirs: Trained, trees: int, 
     other = f"scikit-learn's default forest, fitted once ({scaled})"
     name = kind.replace("_", " ")
     difference = ours.by_session - theirs.by_session
-    low, high = interval_over_sessions(difference.tolist()) or (np.nan, np.nan)
-    half = (high - low) / 2
+    interval = mean_of_sessions(difference.tolist())
+    half = ((interval["high"] or np.nan) - (interval["low"] or np.nan)) / 2
     return [
         Line(
             f"retrain, {name}: CPU", f"{rows:,} rows", f"{ours.cpu:.1f} s", other, f"{theirs.cpu:,.0f} s",
@@ -166,7 +166,7 @@ def _lines(kind: str, ours: Trained, paged: float, theirs: Trained, trees: int, 
         Line(
             f"retrain, {name}: ROC-AUC, mean of unseen sessions", f"{rows:,} rows", f"{ours.by_session.mean():.4f}",
             f"the same ({trees} trees)", f"{theirs.by_session.mean():.4f}", None, "not lower beyond its interval",
-            bool(high >= 0.0),
+            bool((interval["high"] or np.nan) >= 0.0),
             f"ours less theirs {difference.mean():+.4f} ± {half:.4f} over {len(difference)} sessions; all rows "
             f"pooled, the level of the days included: {ours.roc_auc:.4f} against {theirs.roc_auc:.4f}",
         ),

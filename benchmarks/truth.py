@@ -17,22 +17,18 @@ from tests.learning.test_truth import off_by_band
 from tests.learning.truth_rows import generated_rows, independent_sessions, nothing_to_learn, planted, true_auc
 from tests.settings import learning_settings
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import (
-    Floats,
-    fit,
-    probabilities,
-    rows_to_fit,
-    split_by_session,
-    weight_of,
-)
-from trading.learning.metrics import interval_over_sessions, ranking
-from trading.learning.past_trades import PastTrade, PastTrades, taught
+from trading.learning.fitting import fit, probabilities
+from trading.learning.metrics import ranking
+from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
+from trading.learning.rows import rows_to_fit, split_by_session, weights_of
+from trading.learning.session_statistics import mean_of_sessions
 from trading.learning.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from config import ModelKind
+    from trading.base.arrays import Floats
     from trading.dataset.dataset import Rows
 
 KINDS: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
@@ -46,7 +42,7 @@ def scored(rows: Rows, kind: ModelKind, every: int = 8) -> Floats:
     training, testing = split_by_session(rows.session)
     fitted = training & rows_to_fit(rows, every)
     model = fit(
-        rows.X[fitted], rows.label[fitted], learning_settings(MODEL_KIND=kind).training, weight_of(rows, fitted)
+        rows.X[fitted], rows.label[fitted], learning_settings(MODEL_KIND=kind).training, weights_of(rows, fitted)
     )
     return probabilities(*model, rows.X[testing])
 
@@ -58,8 +54,8 @@ def nothing(walks: Rows) -> Iterator[Line]:
         for what, rows in (("random walks as they are", walks), ("random outcomes", nothing_to_learn(walks, 1))):
             p, y, session = scored(rows, kind), rows.label[testing], rows.session[testing]
             days = [ranking(p[session == day], y[session == day])["roc_auc"] for day in np.unique(session)]
-            low, high = interval_over_sessions(days) or (np.nan, np.nan)
-            yield kind, what, f"ROC-AUC {np.mean(days):.3f}, over sessions {low:.3f} to {high:.3f}"
+            auc = mean_of_sessions(days)
+            yield kind, what, f"ROC-AUC {auc['value']:.3f}, over sessions {auc['low']:.3f} to {auc['high']:.3f}"
 
 
 def pattern(rows: Rows) -> Iterator[Line]:
@@ -107,7 +103,7 @@ def bad_fills(rows: Rows) -> Iterator[Line]:
     near = [i for i in range(len(price)) if i not in bad and np.min(np.abs(np.log(price[i] / price[bad]))) < 0.1]
     for kind in KINDS:
         for count, weight in ((0, 1.0), (10, 1.0), (10, 20.0), (40, 1.0), (40, 20.0), (160, 1.0), (160, 20.0)):
-            new, _ = taught(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, 100.0 * COST)
+            new, _ = with_past_trades(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, 100.0 * COST)
             p = scored(new, kind)
             groups = (bad, near, [i for i in range(len(price)) if i not in bad and i not in near])
             means = [p[np.isin(rows.symbol[testing], group)].mean() for group in groups]

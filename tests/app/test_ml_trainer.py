@@ -23,7 +23,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim, lock
 from trading.dataset.dataset import Dataset
 from trading.dataset.symbol_files import Fetched
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import Bars, to_ns
 from trading.models.store import ModelStore
 

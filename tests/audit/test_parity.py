@@ -1,4 +1,4 @@
-"""What was trained is what is traded: a replayed day rebuilt from `data/` along the training path, bit for bit."""
+"""Parity of training and trading: a replayed day is made again from `data/` by the training path, bit for bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.app.whole_day import Place, trade, write_bars
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.calibration import win_probability
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, Bars, read_bars_file, to_ns
 from trading.models.store import ModelStore
 from trading.rules.exits import levels
@@ -69,8 +69,8 @@ def test_probabilities_are_those_of_the_model_that_the_line_names_to_the_bit(pla
         mine = [line for line in lines if line["model"] == name]
         own = probabilities(model.scaler, model.model, rows.X[[where[key_of(line)] for line in mine]])
         assert bits([line["model_probability"] for line in mine]) == own.tobytes()
-        honest = win_probability(own, model.calibration)
-        assert bits([line["win_probability"] for line in mine]) == honest.tobytes()
+        calibrated = win_probability(own, model.calibration)
+        assert bits([line["win_probability"] for line in mine]) == calibrated.tobytes()
         assert all(line["confidence"] == line["model_probability"] for line in mine)
         assert all(line["meets_threshold"] == (line["confidence"] >= 0.55 and not line["stale"]) for line in mine)
 
@@ -83,7 +83,7 @@ def test_every_minute_of_the_day_that_can_be_traded_was_predicted(place: Place, 
     assert len(day) > 3000
 
 
-def test_labels_are_what_became_of_the_trades(place: Place, rows: Rows) -> None:
+def test_labels_are_the_outcomes_of_the_trades(place: Place, rows: Rows) -> None:
     """The outcome of a row is that of the trade which was made on it, to the last digit.
 
     One difference is left, and bounded here: the legs of a purchase are computed from the last price, and rest there

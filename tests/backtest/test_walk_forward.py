@@ -1,4 +1,4 @@
-"""Walk-forward: nothing of the future in any fit, figures against slow obvious ones, intervals that cover."""
+"""Walk-forward: no fit uses the future, figures equal a slow reference, intervals have their coverage."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ import pytest
 
 from config import Settings
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
-from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, made_up_rows
 from tests.settings import label_rules
-from trading.app.backtest import FEATURE_SETS, in_common
 from trading.app.retrain import learning_settings, retrain
-from trading.backtest.compare import compared
-from trading.backtest.figures import figures, verdict
-from trading.backtest.simulated_trades import AccountRules, MeasuredTrade, evolution, measured_trades, summed
+from trading.backtest.compare import FEATURE_SETS, compare, in_common
+from trading.backtest.figures import figures
+from trading.backtest.simulated_trades import (
+    AccountRules,
+    SimulatedTrade,
+    evolution,
+    simulated_trades,
+    trade_figures,
+)
+from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import DataError
@@ -27,6 +33,7 @@ from trading.dataset.dataset import Dataset
 from trading.learning.fitting import probabilities
 from trading.learning.metrics import ranking
 from trading.learning.session_statistics import differences, mean_of_sessions, pooled_difference, pooled_mean
+from trading.market.bars import read_bars_file
 from trading.models.store import ModelStore
 from trading.rules.exits import exit_in_bar, levels
 
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import ModelKind
+    from trading.dataset.dataset import Rows
     from trading.market.bars import Bars
 
 ROWS = made_up_rows(sessions=8, symbols=3, minutes=60)
@@ -46,7 +54,7 @@ TREES = FEW_TREES.changed(
 )
 
 
-def walked(rows: MadeUpRows = ROWS, kind: ModelKind = "random_forest", **options: Any) -> Walk:
+def walked(rows: Rows = ROWS, kind: ModelKind = "random_forest", **options: Any) -> Walk:
     return walk(rows, Variant(kind), TREES, **{"window": 30, "least": 4, **options})
 
 
@@ -55,11 +63,11 @@ def plain_walk() -> Walk:
     return walked()
 
 
-# Nothing of the future
+# No look-ahead
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_happens_later_changes_no_bit_of_what_was_said_before(kind: ModelKind) -> None:
+def test_later_rows_change_no_bit_of_earlier_scores(kind: ModelKind) -> None:
     """From the seventh session on a feature gives the label away: only models of later evenings may know."""
     told = ROWS.session >= np.unique(ROWS.session)[6]
     X = ROWS.X.copy()
@@ -92,13 +100,13 @@ def test_too_few_sessions_are_refused_by_name() -> None:
         walked(ROWS.take(ROWS.session < np.unique(ROWS.session)[4]))
 
 
-def test_the_base_rate_is_that_of_the_evening_before(plain_walk: Walk) -> None:
+def test_the_base_rate_is_that_of_the_history(plain_walk: Walk) -> None:
     for i, day in enumerate(plain_walk.sessions):
         assert plain_walk.base_rate[i] == np.mean(ROWS.label[ROWS.session < day])
 
 
 def test_each_session_is_scored_as_the_nightly_model_would_score_it(tmp_path: Path) -> None:
-    """Through the real retrain of the evening before, its files, and the real predictor's function."""
+    """Compared with the model that a retrain after the session before publishes."""
     fill(tmp_path / "data", SESSIONS)
     rows = Dataset(tmp_path / "data").load()
     chosen = settings(HISTORY_DAYS=5, TRAINING_REPORT=False)
@@ -110,7 +118,7 @@ def test_each_session_is_scored_as_the_nightly_model_would_score_it(tmp_path: Pa
         assert np.array_equal(found.p[found.group == i], probabilities(model.scaler, model.model, rows.X[inside]))
 
 
-def test_what_is_taught_as_won_changes_and_what_it_is_judged_by_does_not() -> None:
+def test_label_min_profit_changes_the_training_labels_and_not_the_scored_ones() -> None:
     higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
     usual = walked(kind="gradient_boosting")
     assert np.array_equal(higher.label, usual.label)
@@ -120,7 +128,7 @@ def test_what_is_taught_as_won_changes_and_what_it_is_judged_by_does_not() -> No
 # Figures
 
 
-def test_figures_against_slow_obvious_ones(plain_walk: Walk) -> None:
+def test_figures_equal_those_of_a_slow_reference(plain_walk: Walk) -> None:
     found = figures(plain_walk, min_confidence=0.65, cost=0.001)
     assert len(found["by_session"]) == 4
     aucs = []
@@ -153,14 +161,14 @@ def test_figures_against_slow_obvious_ones(plain_walk: Walk) -> None:
     assert sum(band["rows"] for band in found["reliability"]["model"]) == len(plain_walk.p)
 
 
-def test_importance_finds_the_one_feature_that_says_something(plain_walk: Walk) -> None:
+def test_importance_finds_the_only_predictive_feature(plain_walk: Walk) -> None:
     found = figures(plain_walk, min_confidence=0.65, cost=0.001)["importance"]
     assert found[0]["feature"] == "MACD"  # column 6 carries the made-up pattern
     assert found[0]["roc_auc_lost"]["low"] > 0.1
     assert all(abs(entry["roc_auc_lost"]["value"]) < 0.05 for entry in found[1:])
 
 
-def test_the_verdict_promises_nothing_where_there_is_nothing_to_learn() -> None:
+def test_the_verdict_claims_no_skill_where_there_is_none() -> None:
     found = figures(walked(made_up_rows(sessions=8, strength=0.0)), min_confidence=0.65, cost=0.001)
     assert verdict(found)[0].startswith("No evidence")
     interval = found["pooled"]["model"]["roc_auc"]
@@ -190,7 +198,7 @@ def test_the_interval_is_the_jackknife_over_sessions() -> None:
     assert found["high"] - found["value"] == pytest.approx(3.1824463 * error)  # t of 3 degrees of freedom, 97.5%
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say_and_those_over_rows_do_not() -> None:
+def test_intervals_over_sessions_cover_the_truth_and_those_over_rows_do_not() -> None:
     """Days that differ: 25 sessions of uneven length, a day's own luck in every row of it, the true mean 0."""
     random = np.random.default_rng(11)
     over_sessions = over_rows = paired = trials = 0
@@ -212,7 +220,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_those_over_rows_do_n
     assert over_rows / trials < 0.6
 
 
-def test_what_cannot_be_told_is_none() -> None:
+def test_undefined_figures_are_none() -> None:
     nothing = pooled_mean(np.zeros(3), np.zeros(3))
     assert (nothing["value"], nothing["low"]) == (None, None)
     one = pooled_mean(np.array([2.0, 0.0]), np.array([4.0, 0.0]))
@@ -226,28 +234,29 @@ def test_what_cannot_be_told_is_none() -> None:
 # Comparison
 
 
-def test_a_comparison_is_paired_and_knows_which_way_is_better() -> None:
+def test_a_comparison_is_paired_and_has_the_right_sign() -> None:
     good = walked()
     random = np.random.default_rng(2)
     noise = replace(good, p=random.uniform(0.3, 0.6, size=len(good.p)), calibrated=np.full_like(good.p, 0.4))
     found = [figures(one, min_confidence=0.65, cost=0.001) for one in (good, noise)]
-    worse = compared([good, noise], found, min_confidence=0.65, cost=0.001)[0]
-    better = compared([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0]
-    assert worse["ROC-AUC"]["verdict"] == worse["log loss"]["verdict"] == "worse"
-    assert better["ROC-AUC"]["verdict"] == better["log loss"]["verdict"] == "better"
+    worse = compare([good, noise], found, min_confidence=0.65, cost=0.001)[0].differences
+    better = compare([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0].differences
+    assert worse["ROC-AUC"].verdict == worse["log loss"].verdict == "worse"
+    assert better["ROC-AUC"].verdict == better["log loss"].verdict == "better"
     days = [[day["model"]["roc_auc"] for day in one["by_session"]] for one in found]
-    assert worse["ROC-AUC"]["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
-    same = compared([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0]
-    assert same["ROC-AUC"]["value"] == 0.0 and "no difference" in same["ROC-AUC"]["verdict"]
+    assert worse["ROC-AUC"].estimate["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
+    same = compare([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0].differences
+    assert same["ROC-AUC"].estimate["value"] == 0.0 and "no difference" in same["ROC-AUC"].verdict
 
 
-def test_a_log_loss_of_another_question_is_not_called_better_or_worse() -> None:
+def test_log_losses_of_different_labels_are_not_comparable() -> None:
     usual = walked(kind="gradient_boosting")
     higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
     found = [figures(one, min_confidence=0.65, cost=0.001) for one in (usual, higher)]
-    (entry,) = compared([usual, higher], found, min_confidence=0.65, cost=0.001)
-    assert entry["log loss"]["value"] > 0 and entry["log loss"]["verdict"] == "no like for like"
-    assert entry["ROC-AUC"]["verdict"] in ("better", "worse", "no difference beyond the interval")
+    (entry,) = compare([usual, higher], found, min_confidence=0.65, cost=0.001)
+    loss = entry.differences["log loss"]
+    assert loss.estimate["value"] > 0 and loss.verdict == "not comparable"
+    assert entry.differences["ROC-AUC"].verdict in ("better", "worse", "no difference beyond the interval")
 
 
 def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
@@ -276,9 +285,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _slow_trades(found: Walk, rows: Any, bars: dict[str, Bars], most: int) -> list[tuple[int, str, float]]:
-    """Minute by minute: who is held, who signals, who is bought."""
+    """A minute-by-minute reference of the simulated trades."""
     calendar, held, trades = new_york_calendar(), {}, []  # type: ignore[var-annotated]
-    for now in sorted(set(found.start.tolist())):  # type: ignore[union-attr]
+    for now in sorted(set(found.start.tolist())):
         for symbol in [s for s, until in held.items() if until <= now]:
             del held[symbol]
         minute = [i for i in np.flatnonzero(found.start == now) if found.p[i] >= 0.5]
@@ -298,17 +307,15 @@ def _slow_trades(found: Walk, rows: Any, bars: dict[str, Bars], most: int) -> li
     return trades
 
 
-def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -> None:
+def test_simulated_trades_are_those_of_a_minute_by_minute_account(market: Path) -> None:
     dataset = Dataset(market)
     rows = dataset.load()
     scored = walk(rows, Variant(), TREES.changed(TRAIN_EVERY_NTH_ROW=8), window=30, least=4)
     scored = replace(scored, p=np.random.default_rng(1).uniform(size=len(scored.p)) ** 8)
-    from trading.market.bars import read_bars_file
-
     bars = {symbol: read_bars_file(dataset.bars_path(symbol)) for symbol in rows.symbols}
     chosen = Settings.of(MIN_CONFIDENCE=0.5, MAX_OPEN_POSITIONS=2)
     account = AccountRules(Decimal(100_000), chosen.prediction, chosen.data, chosen.entry, chosen.exits)
-    trades = measured_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
+    trades = simulated_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
     assert len(trades) > 20
     slow = _slow_trades(scored, rows, bars, 2)
     assert [(t.session, t.symbol, pytest.approx(t.outcome + 0.1)) for t in trades] == slow
@@ -318,15 +325,15 @@ def test_measured_trades_are_those_of_a_minute_by_minute_account(market: Path) -
     json.dumps(weeks, allow_nan=False)
 
 
-def test_summed_trades_by_hand() -> None:
-    trades = [MeasuredTrade(0, "A", 5, 10.0, 3.9, 1.95), MeasuredTrade(0, "B", 5, 20.0, -2.1, -2.1)]
-    found = summed(trades, Decimal(100_000), 2)
+def test_trade_figures_by_hand() -> None:
+    trades = [SimulatedTrade(0, "A", 5, 10.0, 3.9, 1.95), SimulatedTrade(0, "B", 5, 20.0, -2.1, -2.1)]
+    found = trade_figures(trades, Decimal(100_000), 2)
     assert found["win_rate"] == 0.5
     assert found["outcome_per_trade_pct"] == pytest.approx(0.9)
     assert found["return_on_account_pct"] == pytest.approx(-0.00015)
     assert found["return_on_account_per_day_pct"] == pytest.approx(-0.000075)
     assert found["return_on_money_traded_pct"] == pytest.approx(-0.1)
-    assert summed([], Decimal(100_000), 1)["win_rate"] is None
+    assert trade_figures([], Decimal(100_000), 1)["win_rate"] is None
 
 
 # The command
@@ -364,6 +371,6 @@ def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
             assert "Differences to gradient_boosting" in said
     kept = {path.name for path in models.iterdir() if path.name.startswith(("walk_forward", "comparison"))}
     store = ModelStore(models)
-    assert len(store.list()) == 1
+    assert len(store.timestamps()) == 1
     retrain(market, models, settings(), evening(SESSIONS[-1]))  # its sweep takes leftovers only
     assert len(kept) == 4 and kept <= {path.name for path in models.iterdir()}

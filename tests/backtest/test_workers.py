@@ -1,4 +1,4 @@
-"""Who does the work changes no result: one process, several, a cluster, or a cluster that loses workers."""
+"""Results do not depend on the workers: one process, several, a cluster, or a cluster that loses workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def alone() -> Walk:
 # Processes of this machine
 
 
-def test_processes_give_the_bits_of_one(alone: Walk) -> None:
+def test_several_processes_give_the_bits_of_one(alone: Walk) -> None:
     with workers() as at:
         assert same(walked(replace(at, jobs=2)), alone)
 
@@ -80,12 +80,12 @@ def test_a_killed_process_costs_time_not_results(tmp_path: Path) -> None:
     assert (tmp_path / "killed").exists()
 
 
-def test_work_that_kills_every_process_is_given_up_in_words(tmp_path: Path) -> None:
+def test_work_that_kills_every_process_fails_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lost 4 times in a row"):
         Workers(jobs=2).map(_always_deadly, 1, lambda i: str(tmp_path))
 
 
-def test_an_error_of_the_work_comes_through() -> None:
+def test_an_error_of_the_work_is_passed_on() -> None:
     with pytest.raises(ValueError, match="task 0"):
         ALONE.map(_failing, 2, lambda i: i)
 
@@ -141,7 +141,7 @@ def cluster(empty_cluster: Cluster) -> Cluster:
     return empty_cluster
 
 
-def test_a_cluster_gives_the_same_bits_and_a_killed_worker_costs_none(cluster: Cluster, alone: Walk) -> None:
+def test_a_cluster_gives_the_same_bits_even_after_a_killed_worker(cluster: Cluster, alone: Walk) -> None:
     X, y = ROWS.X, ROWS.label
     here = probabilities(*fit(X, y, TREES.training), X)
     with workers("dask", cluster.address) as at:
@@ -191,7 +191,10 @@ def test_the_trainer_runs_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None
 
 
 def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[str]) -> None:
-    for backend, address, words in (("joblib", "tcp://x:1", "for --backend dask"), ("dask", None, "--scheduler tcp:")):
+    for backend, address, words in (
+        ("joblib", "tcp://x:1", "needs --backend dask"),
+        ("dask", None, "--scheduler tcp:"),
+    ):
         with pytest.raises(UserError, match=words), workers(backend, address):  # type: ignore[arg-type]
             pass
     with pytest.raises(SystemExit):
@@ -199,17 +202,17 @@ def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[
     assert "--backend" in capsys.readouterr().err
 
 
-def test_an_address_where_nobody_answers_is_named() -> None:
+def test_an_address_without_a_scheduler_is_named() -> None:
     pytest.importorskip("distributed")
     address = f"tcp://127.0.0.1:{_free_port()}"
-    with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, patience=1):
+    with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, timeout=1):
         pass
 
 
 def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
     """One of another version of this project; one with two threads; none at all."""
     cluster = empty_cluster
-    with pytest.raises(UserError, match="no worker came"), workers("dask", cluster.address, patience=2):
+    with pytest.raises(UserError, match="no worker connected"), workers("dask", cluster.address, timeout=2):
         pass
     old = tmp_path / "old"
     shutil.copytree(PROJECT / "trading", old / "trading", ignore=shutil.ignore_patterns("__pycache__"))
@@ -222,6 +225,6 @@ def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluste
     stranger.wait()
     time.sleep(1.0)
     threads = cluster.worker("--nthreads", "2")
-    with pytest.raises(UserError, match="2 threads; start it so"), workers("dask", cluster.address):
+    with pytest.raises(UserError, match="2 threads; start it with"), workers("dask", cluster.address):
         pass
     threads.kill()

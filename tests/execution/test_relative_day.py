@@ -21,7 +21,7 @@ from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import to_ns, write_bars_file
 from trading.market.recorded import FolderSource
 from trading.market.source import Pick, Universe

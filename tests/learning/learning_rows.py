@@ -1,17 +1,16 @@
-"""Rows to learn from, made up: a pattern that can be learnt, days that differ, stocks that differ."""
+"""Made-up rows to learn from: a pattern that can be learnt, sessions and stocks that differ."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.settings import learning_settings
+from trading.dataset.dataset import Rows
+from trading.market.bars import MINUTE_NS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from config import ModelKind
 
 FEW_TREES = learning_settings(
@@ -20,24 +19,8 @@ FEW_TREES = learning_settings(
 KINDS: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
 
 
-@dataclass(frozen=True)
-class MadeUpRows:
-    symbol: NDArray[np.int32]
-    session: NDArray[np.datetime64]
-    X: NDArray[np.float64]
-    outcome: NDArray[np.float64]
-    label: NDArray[np.int8]
-
-    def take(self, which: NDArray[np.bool_]) -> MadeUpRows:
-        return MadeUpRows(
-            self.symbol[which], self.session[which], self.X[which], self.outcome[which], self.label[which]
-        )
-
-
-def made_up_rows(
-    sessions: int = 10, symbols: int = 5, minutes: int = 80, strength: float = 1.5, seed: int = 7
-) -> MadeUpRows:
-    """`strength` 0: features say nothing about the outcome."""
+def made_up_rows(sessions: int = 10, symbols: int = 5, minutes: int = 80, strength: float = 1.5, seed: int = 7) -> Rows:
+    """`strength` 0: the features do not predict the outcome."""
     random = np.random.default_rng(seed)
     n = sessions * symbols * minutes
     session = np.repeat(np.datetime64("2018-03-01") + np.arange(sessions), symbols * minutes)
@@ -46,4 +29,6 @@ def made_up_rows(
     score = strength * (X[:, 6] - 10.0) / np.std(X[:, 6]) - 0.5
     label = (random.uniform(size=n) < 1.0 / (1.0 + np.exp(-score))).astype(np.int8)
     outcome = np.where(label == 1, 4.0, -2.0) + random.normal(scale=0.1, size=n)
-    return MadeUpRows(symbol, session, X, outcome, label)
+    minute = np.tile(np.arange(minutes), sessions * symbols)
+    start = session.astype("datetime64[ns]").astype(np.int64) + minute * MINUTE_NS
+    return Rows(tuple(f"S{i}" for i in range(symbols)), symbol, session, start, X, outcome, label)

@@ -1,4 +1,4 @@
-"""Past trades teach: real fills in place of simulated ones, as of the evening, never across markets."""
+"""Past trades as training rows: real fills replace simulated ones, as of an instant, never across markets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from trading.app.retrain import learning_settings, retrain
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset, Rows
-from trading.learning.fitting import fit, probabilities, rows_to_fit, thin, weight_of
-from trading.learning.past_trades import PastTrade, PastTrades, TaughtRows, past_trades, taught
+from trading.learning.fitting import fit, probabilities
+from trading.learning.past_trades import PastTrade, PastTrades, past_trades, with_past_trades
+from trading.learning.rows import WeightedRows, rows_to_fit, thin, weights_of
 from trading.learning.train import train
 from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
@@ -58,11 +59,11 @@ def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1
 # Among the rows
 
 
-def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
+def test_a_trade_replaces_its_row_and_no_other_row_changes() -> None:
     rows = made_up()
     trades = trades_on(rows, 3, 7, 3.21)
-    new, entered = taught(rows, PastTrades(tuple(trades)), 2.5, ABOVE_PCT)
-    assert isinstance(new, TaughtRows)
+    new, entered = with_past_trades(rows, PastTrades(tuple(trades)), 2.5, ABOVE_PCT)
+    assert isinstance(new, WeightedRows)
     assert new.past.sum() == 7
     assert (new.weight[new.past] == 2.5).all() and (new.weight[~new.past] == 1.0).all()
     assert (new.outcome[new.past] == 3.21).all() and (new.label[new.past] == 1).all()
@@ -77,59 +78,59 @@ def test_a_trade_takes_the_place_of_its_row_and_nothing_else_changes() -> None:
     }  # fmt: skip
 
 
-def test_a_trade_whose_simulated_outcome_is_not_known_becomes_a_row_in_its_place() -> None:
+def test_a_trade_without_a_simulated_outcome_is_added_as_a_row_in_order() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, -1.0)
     missing = (rows.symbol == 3) & (rows.start == trade.start)
-    new, entered = taught(rows.take(~missing), PastTrades((trade,)), 1.0, ABOVE_PCT)
+    new, entered = with_past_trades(rows.take(~missing), PastTrades((trade,)), 1.0, ABOVE_PCT)
     assert (entered["replaced"], entered["added"]) == (0, 1)
     assert np.array_equal(new.start, rows.start)
     assert np.array_equal(new.symbol, rows.symbol)
     assert new.outcome[missing] == -1.0
 
 
-def test_weight_0_switches_it_off_and_no_trade_changes_nothing() -> None:
+def test_rows_are_unchanged_with_weight_0_or_without_trades() -> None:
     rows = made_up()
     trades = PastTrades(tuple(trades_on(rows, 3, 7, 3.21)))
-    assert taught(rows, trades, 0.0, ABOVE_PCT)[0] is rows
-    assert taught(rows, PastTrades(), 1.0, ABOVE_PCT)[0] is rows
+    assert with_past_trades(rows, trades, 0.0, ABOVE_PCT)[0] is rows
+    assert with_past_trades(rows, PastTrades(), 1.0, ABOVE_PCT)[0] is rows
 
 
-def test_trades_of_other_sessions_and_stocks_are_counted_and_do_not_teach() -> None:
+def test_trades_of_other_sessions_and_stocks_are_left_out_and_counted() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, 1.0)
     others = PastTrades((replace(trade, start=trade.start - 40 * 86_400 * 10**9), replace(trade, symbol="ELSE")))
-    same, entered = taught(rows, others, 1.0, ABOVE_PCT)
+    same, entered = with_past_trades(rows, others, 1.0, ABOVE_PCT)
     assert same is rows
     assert entered["left_out"] == {"its session is not among the rows": 1, "its stock is not among the rows": 1}
 
 
-def test_the_label_of_a_trade_is_held_against_the_same_cost() -> None:
+def test_the_label_of_a_trade_uses_the_same_cost() -> None:
     rows = made_up()
     for outcome, label in ((0.1000001, 1), (0.0999999, 0), (0.0, 0), (-2.0, 0)):
-        new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, ABOVE_PCT)
-        assert isinstance(new, TaughtRows)
+        new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, ABOVE_PCT)
+        assert isinstance(new, WeightedRows)
         assert new.label[new.past] == label
 
 
 # In fitting
 
 
-def test_thinning_leaves_trades_in_and_their_weight_counts() -> None:
+def test_thinning_keeps_trades_and_their_weight_is_used() -> None:
     rows = made_up()
-    new, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, ABOVE_PCT)
-    assert isinstance(new, TaughtRows)
+    new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, ABOVE_PCT)
+    assert isinstance(new, WeightedRows)
     chosen = rows_to_fit(new, 8)
     assert chosen[new.past].all()
     assert np.array_equal(chosen & ~new.past, thin(rows.symbol, rows.session, 8) & ~new.past)
-    weight = weight_of(new, chosen)
+    weight = weights_of(new, chosen)
     assert weight is not None and sorted(set(weight)) == [1.0, 5.0]
-    one, _ = taught(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, ABOVE_PCT)
-    assert weight_of(one, chosen) is None  # as any row: the very model that unweighted rows give
+    one, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, ABOVE_PCT)
+    assert weights_of(one, chosen) is None  # as any row: the very model that unweighted rows give
 
 
 @pytest.mark.parametrize("kind", ["random_forest", "gradient_boosting"])
-def test_a_weight_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> None:
+def test_a_weight_of_two_has_about_the_effect_of_a_repeated_row(kind: Any) -> None:
     """Not to the bit (bootstrap and bins differ), but the probabilities move the same way and about as far."""
     rows = made_up(symbols=3)
     chosen = BUSHY.changed(MODEL_KIND=kind, N_ESTIMATORS=10)
@@ -147,10 +148,10 @@ def test_a_weight_of_two_is_a_row_that_stands_there_twice_in_kind(kind: Any) -> 
 
 def mean_by_stock(rows: Rows, past: PastTrades, weight: float) -> np.ndarray:
     """Mean probability of each stock on the newest session, by a model of all before it."""
-    new, _ = taught(rows, past, weight, ABOVE_PCT)
+    new, _ = with_past_trades(rows, past, weight, ABOVE_PCT)
     earlier = rows.session < rows.session.max()
     chosen = rows_to_fit(new, 8) & earlier
-    model = fit(new.X[chosen], new.label[chosen], BUSHY.training, weight_of(new, chosen))
+    model = fit(new.X[chosen], new.label[chosen], BUSHY.training, weights_of(new, chosen))
     p = probabilities(*model, rows.X[~earlier])
     return np.array([p[rows.symbol[~earlier] == i].mean() for i in range(len(rows.symbols))])
 
@@ -217,7 +218,7 @@ def write_trades(folder: Path, rows: Rows, places: list[int], **changes: Any) ->
         (folder / f"trades_{day}.json").write_text(json.dumps([trade.as_json() for trade in trades]))
 
 
-def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(world: dict[str, Path]) -> None:
+def test_trades_of_the_logs_enter_with_their_fills_and_are_counted_in_the_metrics(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     places = [10, 500, 900]
     write_trades(world["logs"], rows, places)
@@ -242,7 +243,7 @@ def test_trades_of_the_logs_enter_with_their_fills_and_the_metrics_say_how_many(
     assert off.metrics["past_trades"]["entered"] == 0
 
 
-def test_a_trade_of_the_future_and_one_still_open_do_not_teach(world: dict[str, Path]) -> None:
+def test_future_and_open_trades_are_left_out(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     i = int(np.flatnonzero(rows.session == rows.sessions[2])[100])
     write_trades(world["logs"], rows, [i])
@@ -257,19 +258,21 @@ def test_a_trade_of_the_future_and_one_still_open_do_not_teach(world: dict[str, 
     [
         ({"exit_price": None, "exit_time": None}, "not closed yet"),
         ({"market": "bars-other"}, "of another market"),
-        ({"decision_time": None}, "without the instant of its decision"),
+        ({"decision_time": None}, "without the time of its decision"),
         ({"decision_time": datetime(2018, 3, 19, 9, 31, tzinfo=NEW_YORK)}, "its prediction is not in the logs"),
-        ({"exit_time": datetime(2018, 3, 20, 4, 0, tzinfo=NEW_YORK)}, "held over night"),
+        ({"exit_time": datetime(2018, 3, 20, 4, 0, tzinfo=NEW_YORK)}, "held overnight"),
     ],
 )
-def test_what_does_not_teach_is_counted_by_reason(world: dict[str, Path], changes: dict[str, Any], reason: str) -> None:
+def test_trades_that_are_left_out_are_counted_by_reason(
+    world: dict[str, Path], changes: dict[str, Any], reason: str
+) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10], **changes)
     found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
     assert not found.trades
     assert found.left_out == {reason: 1}
 
 
-def test_logs_of_another_market_or_none_at_all_do_not_teach(world: dict[str, Path], tmp_path: Path) -> None:
+def test_logs_of_another_market_are_ignored(world: dict[str, Path], tmp_path: Path) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10])
     now = evening(SESSIONS[5])
     assert not past_trades(world["logs"], "bars-other", now).trades
@@ -280,7 +283,7 @@ def test_logs_of_another_market_or_none_at_all_do_not_teach(world: dict[str, Pat
     assert not past_trades(other, MARKET.slug, now).trades
 
 
-def test_damaged_logs_cost_their_own_trades_only(world: dict[str, Path]) -> None:
+def test_a_damaged_log_loses_only_its_own_trades(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     write_trades(world["logs"], rows, [10])
     (world["logs"] / "trades_2018-03-20.json").write_text("[{")
@@ -288,4 +291,4 @@ def test_damaged_logs_cost_their_own_trades_only(world: dict[str, Path]) -> None
         file.write('{"torn')
     found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
     assert len(found.trades) == 1
-    assert found.left_out == {"trades_2018-03-20.json is no trade log": 1}
+    assert found.left_out == {"trades_2018-03-20.json is not a trade log": 1}

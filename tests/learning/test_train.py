@@ -1,10 +1,10 @@
-"""Learning: it does not fool itself, and the same input gives the same bits."""
+"""Training: no leak between sessions, and the same input gives the same bits."""
 
 from __future__ import annotations
 
 import math
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +15,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from tests.learning.learning_rows import FEW_TREES, KINDS, MadeUpRows, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, made_up_rows
 from trading.base.errors import DataError
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
-from trading.learning.metrics import at_threshold, evaluate, interval_over_sessions, number, reliability, shows_skill
-from trading.learning.train import (
-    LearningSettings,
-    challenge,
-    fit,
-    out_of_sample,
-    probabilities,
-    split_by_session,
-    thin,
-    train,
-)
+from trading.learning.fitting import LearningSettings, fit, probabilities
+from trading.learning.metrics import at_threshold, evaluate, reliability
+from trading.learning.promotion import FittedModel, judge
+from trading.learning.rows import split_by_session, thin
+from trading.learning.session_statistics import above, mean_of_sessions, number
+from trading.learning.train import out_of_sample, train
 
 if TYPE_CHECKING:
     from config import ModelKind
+    from trading.dataset.dataset import Rows
 
 
 def settings_of(kind: ModelKind) -> LearningSettings:
@@ -44,7 +40,7 @@ def settings_of(kind: ModelKind) -> LearningSettings:
 
 @given(st.lists(st.integers(736_000, 736_040), min_size=1, max_size=200), st.floats(0.05, 0.5))
 def test_no_session_is_on_both_sides_and_the_newest_are_tested(days: list[int], test_size: float) -> None:
-    session = np.array(days, dtype=np.int64)
+    session = np.array(days).astype("datetime64[D]")
     count = len(set(days))
     if count < 2:
         with pytest.raises(DataError, match="1 session"):
@@ -73,20 +69,20 @@ def test_thirty_sessions_train_on_24_and_test_on_6() -> None:
     ),
     st.integers(1, 10),
 )
-def test_rows_are_thinned_and_stocks_are_not(groups: list[tuple[int, int, int]], every: int) -> None:
+def test_rows_are_thinned_and_every_stock_is_kept(groups: list[tuple[int, int, int]], every: int) -> None:
     groups.sort()
-    session = np.repeat([g[0] for g in groups], [g[2] for g in groups]).astype(np.int64)
+    session = np.repeat([g[0] for g in groups], [g[2] for g in groups]).astype("datetime64[D]")
     symbol = np.repeat([g[1] for g in groups], [g[2] for g in groups]).astype(np.int32)
     kept = thin(symbol, session, every)
     assert kept.shape == symbol.shape
     for day, stock, size in groups:
-        inside = (session == day) & (symbol == stock)
+        inside = (session == np.datetime64(day, "D")) & (symbol == stock)
         assert size // every <= int(kept[inside].sum()) <= -(-size // every)
         positions = np.flatnonzero(kept[inside])
         assert (np.diff(positions) == every).all()
 
 
-def test_thinning_leaves_no_minute_of_the_day_out() -> None:
+def test_thinning_keeps_rows_of_every_minute_of_the_day() -> None:
     rows = made_up_rows(sessions=2, symbols=8, minutes=40)
     kept = thin(rows.symbol, rows.session, 8)
     minute = np.tile(np.arange(40), 16)
@@ -128,7 +124,7 @@ def test_a_row_has_the_same_probability_alone_in_a_batch_and_in_scikit_learn(kin
     assert probabilities(scaler, model, rows.X[:0]).shape == (0,)
 
 
-def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
+def test_a_feature_that_is_not_finite_is_refused() -> None:
     rows = made_up_rows()
     scaler, model = fit(rows.X, rows.label, FEW_TREES.training)
     for bad in (np.nan, np.inf):
@@ -138,7 +134,7 @@ def test_a_feature_that_is_not_finite_is_no_prediction() -> None:
             probabilities(scaler, model, X)
 
 
-def test_one_label_only_is_an_error_that_says_so() -> None:
+def test_rows_with_one_label_are_refused() -> None:
     rows = made_up_rows(sessions=3)
     lost = replace(rows, label=np.zeros_like(rows.label))
     with pytest.raises(DataError, match=r"all \d+ rows to train on have the label 0"):
@@ -156,11 +152,11 @@ def test_an_unknown_value_is_refused_before_training(column: str) -> None:
         train(replace(rows, **{column: values}), FEW_TREES)
 
 
-# It cannot fool itself
+# No leaks
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: ModelKind) -> None:
+def test_the_newest_session_does_not_change_the_figures_of_the_others(kind: ModelKind) -> None:
     """A scaler fitted on all rows, or a split that is not by session, would carry these numbers into the model."""
     rows = made_up_rows()
     newest = rows.session == rows.session.max()
@@ -176,7 +172,7 @@ def test_what_the_newest_session_holds_changes_no_figure_of_the_others(kind: Mod
     assert figures[1] != strange_figures[1]
 
 
-def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
+def test_the_judged_calibration_is_fitted_on_the_training_part_only() -> None:
     rows = made_up_rows()
     sampled = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
     training, testing = split_by_session(rows.session)
@@ -190,7 +186,7 @@ def test_the_calibration_that_is_judged_knows_the_training_part_only() -> None:
     assert calibrated["log_loss"] == pytest.approx(log_loss(rows.label[testing], judged), abs=1e-12)
 
 
-def test_a_session_says_nothing_about_its_own_probabilities_out_of_sample() -> None:
+def test_out_of_sample_probabilities_do_not_depend_on_their_own_session() -> None:
     rows = made_up_rows(sessions=8)
     everything = np.ones(len(rows.label), dtype=np.bool_)
     block = np.isin(rows.session, np.unique(rows.session)[2:4])  # four blocks of two sessions
@@ -269,7 +265,7 @@ def test_figures_at_a_threshold_by_hand() -> None:
     assert nothing["precision"] is nothing["recall"] is nothing["mean_outcome_after_cost_pct"] is None
 
 
-def test_always_no_says_the_base_rate_of_the_training_part() -> None:
+def test_always_no_uses_the_base_rate_of_the_training_part() -> None:
     y = np.array([1, 0, 0, 0], dtype=np.int8)
     session = np.array([1, 1, 2, 2])
     p = np.array([0.4, 0.3, 0.2, 0.1])
@@ -294,12 +290,12 @@ def test_reliability_counts_every_row_once() -> None:
 
 
 def test_the_interval_is_students_over_sessions() -> None:
-    interval = interval_over_sessions([0.5, 0.6, None, 0.7])
+    interval = mean_of_sessions([0.5, 0.6, None, 0.7])
     half = 4.302652729911275 * 0.1 / math.sqrt(3)  # t(0.975, 2 degrees of freedom), by the table
-    assert interval == pytest.approx([0.6 - half, 0.6 + half])
-    assert not shows_skill(interval)
-    assert interval_over_sessions([0.6]) is None
-    assert shows_skill([0.501, 0.6])
+    assert [interval["low"], interval["high"]] == pytest.approx([0.6 - half, 0.6 + half])
+    assert not above(interval, 0.5)
+    assert mean_of_sessions([0.6])["low"] is None
+    assert above(mean_of_sessions([0.6, 0.61]), 0.5)
 
 
 # Calibration
@@ -317,7 +313,7 @@ def test_calibration_keeps_the_order_and_stays_finite(points: list[tuple[float, 
     assert Calibration.from_json({"a": calibration.a, "b": calibration.b}) == calibration
 
 
-def test_an_overconfident_model_is_taken_back() -> None:
+def test_calibration_reduces_overconfidence() -> None:
     random = np.random.default_rng(3)
     log_odds = random.normal(size=20_000)
     y = (random.uniform(size=20_000) < 1.0 / (1.0 + np.exp(-log_odds))).astype(np.int8)
@@ -328,7 +324,7 @@ def test_an_overconfident_model_is_taken_back() -> None:
     assert log_loss(y, win_probability(overconfident, calibration)) < log_loss(y, overconfident) - 0.1
 
 
-def test_a_model_that_ranks_backwards_is_worth_the_base_rate() -> None:
+def test_a_model_that_ranks_backwards_is_calibrated_to_the_base_rate() -> None:
     p = np.linspace(0.1, 0.9, 100)
     calibration = fit_calibration(p, (p < 0.3).astype(np.int8))
     assert calibration.a == 0.0
@@ -346,30 +342,21 @@ def test_calibrated_probabilities_have_the_same_bits_alone_and_in_a_batch() -> N
 @pytest.mark.parametrize(
     "stored", [{"a": -0.1, "b": 0.0}, {"a": float("nan"), "b": 0.0}, {"a": 1.0}, {"a": None, "b": 1}]
 )
-def test_a_calibration_that_cannot_be_is_refused(stored: dict[str, Any]) -> None:
+def test_an_invalid_calibration_is_refused(stored: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         Calibration.from_json(stored)
 
 
-# Champion and challenger
+# Promotion
 
 
-@dataclass(frozen=True)
-class InService:
-    timestamp: str
-    trained_through: date
-    scaler: Any
-    model: Any
-    features: tuple[str, ...] = FEATURES
-
-
-def in_service(rows: MadeUpRows, settings: LearningSettings = FEW_TREES) -> InService:
+def in_service(rows: Rows, settings: LearningSettings = FEW_TREES) -> FittedModel:
     trained = train(rows, settings)
-    return InService("20180308_200000", trained.trained_through, trained.scaler, trained.model)
+    return FittedModel("20180308_200000", trained.trained_through, FEATURES, trained.scaler, trained.model)
 
 
 def test_the_first_model_goes_into_service() -> None:
-    decision = challenge(None, made_up_rows(sessions=3), FEW_TREES)
+    decision = judge(None, made_up_rows(sessions=3), FEW_TREES)
     assert decision.in_service
     assert "first model" in decision.reason
     assert decision.challenger_log_loss is None
@@ -377,7 +364,7 @@ def test_the_first_model_goes_into_service() -> None:
 
 def test_a_champion_that_has_seen_the_newest_session_cannot_be_judged_on_it() -> None:
     rows = made_up_rows(sessions=5)
-    decision = challenge(in_service(rows), rows, FEW_TREES)
+    decision = judge(in_service(rows), rows, FEW_TREES)
     assert not decision.in_service
     assert "has seen the newest session 2018-03-05" in decision.reason
     assert decision.champion == "20180308_200000"
@@ -388,7 +375,7 @@ def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
     rows = made_up_rows()
     newest = rows.session == rows.session.max()
     champion = in_service(made_up_rows(sessions=5))
-    decision = challenge(champion, rows, FEW_TREES)
+    decision = judge(champion, rows, FEW_TREES)
     kept = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW) & ~newest
     unseen = fit(rows.X[kept], rows.label[kept], FEW_TREES.training)
     assert decision.judged_on == date(2018, 3, 10)
@@ -401,14 +388,14 @@ def test_both_are_judged_on_the_newest_session_which_neither_has_seen() -> None:
         assert figure == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None:
+def test_the_better_model_serves_and_the_tolerance_decides_what_is_worse() -> None:
     rows = made_up_rows()
     earlier = rows.take(rows.session < rows.session.max())
     useless = in_service(replace(earlier, label=np.roll(earlier.label, 7)))
     good = in_service(earlier)
     poor_settings = FEW_TREES.changed(FOREST_MAX_DEPTH=1)
-    assert challenge(useless, rows, FEW_TREES).in_service
-    kept = challenge(good, rows, poor_settings)
+    assert judge(useless, rows, FEW_TREES).in_service
+    kept = judge(good, rows, poor_settings)
     assert not kept.in_service
     assert kept.champion_log_loss is not None
     assert kept.challenger_log_loss is not None
@@ -416,4 +403,4 @@ def test_the_better_one_serves_and_the_tolerance_decides_what_is_worse() -> None
     assert worse > 0
     assert f"{kept.challenger_log_loss:.4f}, worse than the {kept.champion_log_loss:.4f}" in kept.reason
     for tolerance, promoted in ((worse * 0.999, False), (worse * 1.001, True)):
-        assert challenge(good, rows, poor_settings.changed(PROMOTION_TOLERANCE=tolerance)).in_service is promoted
+        assert judge(good, rows, poor_settings.changed(PROMOTION_TOLERANCE=tolerance)).in_service is promoted

@@ -1,4 +1,4 @@
-"""What the truth is, is known here: the pipeline finds it, or finds nothing where there is nothing.
+"""Markets whose true pattern is known: the pipeline finds it, or finds nothing where there is nothing.
 
 Small settings; `python -m benchmarks.truth` measures the same at the size that the system runs at.
 """
@@ -32,23 +32,21 @@ from trading.execution.entries import signals_of
 from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
-    Floats,
     LearningSettings,
     fit,
     probabilities,
-    rows_to_fit,
-    split_by_session,
-    thin,
-    weight_of,
 )
-from trading.learning.metrics import interval_over_sessions, ranking
-from trading.learning.past_trades import PastTrade, PastTrades, taught
+from trading.learning.metrics import ranking
+from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
+from trading.learning.rows import rows_to_fit, split_by_session, thin, weights_of
+from trading.learning.session_statistics import mean_of_sessions
 from trading.learning.train import train
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.reports.training_console import report
 
 if TYPE_CHECKING:
+    from trading.base.arrays import Floats
     from trading.dataset.dataset import Rows
 
 MARKET = MarketId("generated-1", "a generated market", generated=True)
@@ -58,7 +56,7 @@ TRAINED = 12
 
 
 def settings_of(kind: ModelKind) -> LearningSettings:
-    """Forests are as large as boosting is quick."""
+    """The small settings with this kind of model."""
     return SMALL.changed(MODEL_KIND=kind)
 
 
@@ -76,7 +74,7 @@ def independent() -> Rows:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: ModelKind) -> None:
+def test_no_skill_is_found_where_there_is_none(rows: Rows, kind: ModelKind) -> None:
     """Ten draws, trained on 12 sessions and tested on 8.
 
     A 95% interval misses 0.5 once in twenty; three misses of ten would happen by chance once in eighty.
@@ -91,15 +89,15 @@ def test_where_there_is_nothing_to_learn_nothing_is_found(rows: Rows, kind: Mode
         p = probabilities(*fit(drawn.X[fitted], drawn.label[fitted], quick.training), drawn.X[tested])
         by_day = drawn.session[tested]
         aucs = [ranking(p[by_day == day], drawn.label[tested][by_day == day])["roc_auc"] for day in days[TRAINED:]]
-        low, high = interval_over_sessions(aucs) or (0.0, 0.0)
-        missed += not low <= 0.5 <= high
+        interval = mean_of_sessions(aucs)
+        missed += not interval["low"] <= 0.5 <= interval["high"]
         means.append(float(np.mean(aucs)))
     assert missed <= 2
     assert abs(np.mean(means) - 0.5) < 3 * np.std(means, ddof=1) / np.sqrt(len(means))
     assert abs(np.mean(means) - 0.5) < 0.01
 
 
-def test_where_there_is_nothing_to_learn_the_trainer_promises_nothing(rows: Rows, tmp_path: Path) -> None:
+def test_the_trainer_claims_no_skill_where_there_is_none(rows: Rows, tmp_path: Path) -> None:
     few = nothing_to_learn(rows.take(rows.session < np.unique(rows.session)[15]), seed=2)
     trained = train(few, SMALL.changed(N_ESTIMATORS=20))
     assert not trained.about["figures"]["shows_skill"]
@@ -114,7 +112,7 @@ def test_where_there_is_nothing_to_learn_the_trainer_promises_nothing(rows: Rows
     assert "about profit they prove nothing" in said
 
 
-def test_the_outcomes_that_are_given_away_are_the_same_ones(rows: Rows) -> None:
+def test_shuffled_outcomes_are_a_permutation(rows: Rows) -> None:
     shuffled = nothing_to_learn(rows, 1)
     assert np.array_equal(np.sort(shuffled.outcome), np.sort(rows.outcome))
     assert np.array_equal(shuffled.X, rows.X)
@@ -125,7 +123,7 @@ def test_the_outcomes_that_are_given_away_are_the_same_ones(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: Rows, kind: ModelKind) -> None:
+def test_a_planted_pattern_is_found_to_95_per_cent_of_the_best_possible(rows: Rows, kind: ModelKind) -> None:
     drawn, p = planted(rows, seed=1)
     training, testing = split_by_session(drawn.session)
     fitted = training & thin(drawn.symbol, drawn.session, 8)
@@ -135,7 +133,7 @@ def test_a_planted_pattern_is_reached_to_95_per_cent_of_the_best_possible(rows: 
     assert 0.95 <= (reached - 0.5) / (best - 0.5) <= 1.0
 
 
-def test_the_trainer_says_what_the_planted_pattern_is_worth(rows: Rows) -> None:
+def test_the_trainers_figures_show_the_planted_pattern(rows: Rows) -> None:
     drawn, p = planted(rows, seed=2)
     figures = train(drawn, settings_of("gradient_boosting").changed(N_ESTIMATORS=100)).about["figures"]
     _, testing = split_by_session(drawn.session)
@@ -174,7 +172,7 @@ def test_figures_rise_as_sessions_accumulate(rows: Rows, kind: ModelKind) -> Non
 # Past trades
 
 
-def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_price(rows: Rows) -> None:
+def test_losing_trades_lower_the_probability_of_their_stocks(rows: Rows) -> None:
     """Fills far worse than the simulation's in three stocks: what the eleven features can say of it is the price."""
     _, testing = split_by_session(rows.session)
     price = np.array([np.median(rows.X[rows.symbol == i, 3]) for i in range(len(rows.symbols))])
@@ -189,9 +187,11 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
     inside = np.isin(rows.symbol[testing], bad)
     found = []
     for weight in (0.0, 20.0):
-        new, _ = taught(rows, past, weight, 0.1)
+        new, _ = with_past_trades(rows, past, weight, 0.1)
         fitted = ~testing & rows_to_fit(new, 8)
-        model = fit(new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weight_of(new, fitted))
+        model = fit(
+            new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weights_of(new, fitted)
+        )
         p = probabilities(*model, rows.X[testing])
         found.append((p[inside].mean(), p[~inside].mean()))
     (bad_before, others_before), (bad_after, others_after) = found
@@ -202,14 +202,14 @@ def test_trades_that_all_lost_teach_to_avoid_their_stocks_and_others_of_that_pri
 # Calibrated probabilities
 
 
-def off_by_band(honest: Floats, rows: Rows, seen: int, bands: int = 5) -> list[tuple[float, float]]:
+def off_by_band(calibrated: Floats, rows: Rows, seen: int, bands: int = 5) -> list[tuple[float, float]]:
     """For each fifth of the probabilities: share won less mean probability, over sessions: (mean, half its interval).
 
     Student's t over sessions, at 95% for all bands together (Bonferroni).  The calibration knows `seen` sessions only,
     so the mean of those is as uncertain as the mean of these: both are in the interval.
     """
-    edges = np.quantile(honest, np.linspace(0, 1, bands + 1)[1:-1])
-    band = np.searchsorted(edges, honest)
+    edges = np.quantile(calibrated, np.linspace(0, 1, bands + 1)[1:-1])
+    band = np.searchsorted(edges, calibrated)
     found = []
     for index in range(bands):
         inside = band == index
@@ -217,7 +217,7 @@ def off_by_band(honest: Floats, rows: Rows, seen: int, bands: int = 5) -> list[t
         for day in np.unique(rows.session):
             chosen = inside & (rows.session == day)
             if chosen.sum() >= 50:
-                gaps.append(float(np.mean(rows.label[chosen]) - np.mean(honest[chosen])))
+                gaps.append(float(np.mean(rows.label[chosen]) - np.mean(calibrated[chosen])))
         half = (
             students_t.ppf(1 - 0.025 / bands, len(gaps) - 1) * np.std(gaps, ddof=1) * np.sqrt(1 / len(gaps) + 1 / seen)
         )
@@ -238,11 +238,13 @@ def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Ro
     )
     trained = train(seen, settings_of(kind))
     own = probabilities(trained.scaler, trained.model, unseen.X)
-    honest = win_probability(own, trained.calibration)
-    for gap, half in off_by_band(honest, unseen, 15):
+    calibrated = win_probability(own, trained.calibration)
+    for gap, half in off_by_band(calibrated, unseen, 15):
         assert abs(gap) <= half
-    overconfident = np.clip(0.5 + 3.0 * (honest - 0.5), 0.01, 0.99)
-    assert any(abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15))  # the band is no barn door
+    overconfident = np.clip(0.5 + 3.0 * (calibrated - 0.5), 0.01, 0.99)
+    assert any(
+        abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15)
+    )  # the band is narrow enough to reject overconfidence
 
 
 @pytest.mark.parametrize("kind", KINDS)

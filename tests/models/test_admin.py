@@ -1,9 +1,10 @@
-"""Which model serves: chosen by hand, superseded by a promotion, never pruned away, never lost to a kill."""
+"""The model in service: chosen by a person, replaced by a promotion, never pruned, never lost to a kill."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,10 +31,10 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError
 from trading.base.files import read_lines
 from trading.base.market_folders import MarketId, market_of
-from trading.learning.promotion import challenge
+from trading.learning.promotion import FittedModel, judge
 from trading.learning.train import TrainedModel, train
 from trading.market.recorded import FolderSource
-from trading.models.admin import AT_WORK, prune, rollback, serving, use
+from trading.models.admin import RUNNING, prune, rollback, serving, use
 from trading.models.choice import NAME, Choice, serving_order
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
@@ -75,7 +76,7 @@ def in_service(store: ModelStore, now: datetime | None = None) -> str:
 # Choosing
 
 
-def test_rollback_goes_back_one_by_one_and_says_when_there_is_none_before(
+def test_rollback_goes_back_one_by_one_until_there_is_no_previous_model(
     store: ModelStore, trained: TrainedModel
 ) -> None:
     for number in range(3):
@@ -87,7 +88,7 @@ def test_rollback_goes_back_one_by_one_and_says_when_there_is_none_before(
     assert (kept["before"], kept["why"], kept["time"]) == (at(2), "it lost", "2026-11-22T09:00:00-05:00")
     rollback(store, MARKET, LATER, "")
     assert in_service(store) == at(0)
-    with pytest.raises(ModelError, match=f"no good model before {at(0)}"):
+    with pytest.raises(ModelError, match=f"no usable model before {at(0)}"):
         rollback(store, MARKET, LATER, "")
     assert in_service(store) == at(0)
 
@@ -107,7 +108,7 @@ def test_use_takes_any_good_model_and_rollback_undoes_it(store: ModelStore, trai
     assert in_service(store) == at(1)
 
 
-def test_rollback_returns_to_the_model_that_the_serving_one_had_beaten(
+def test_rollback_returns_to_the_model_that_the_serving_one_was_judged_against(
     store: ModelStore, trained: TrainedModel
 ) -> None:
     publish(store, trained, 0)
@@ -118,9 +119,7 @@ def test_rollback_returns_to_the_model_that_the_serving_one_had_beaten(
     assert in_service(store) == at(0)
 
 
-def test_what_is_promoted_later_supersedes_the_choice_and_what_is_not_does_not(
-    store: ModelStore, trained: TrainedModel
-) -> None:
+def test_only_a_later_promotion_ends_a_choice(store: ModelStore, trained: TrainedModel) -> None:
     publish(store, trained, 0)
     publish(store, trained, 1)
     rollback(store, MARKET, LATER, "")
@@ -131,7 +130,7 @@ def test_what_is_promoted_later_supersedes_the_choice_and_what_is_not_does_not(
     assert not (store.folder / NAME).exists()
 
 
-def test_a_replay_does_not_meet_a_choice_of_its_future_and_a_promotion_in_it_ends_the_choice(
+def test_a_replay_ignores_a_choice_of_its_future_and_its_promotion_ends_the_choice(
     store: ModelStore, trained: TrainedModel
 ) -> None:
     for number in range(3):
@@ -143,9 +142,7 @@ def test_a_replay_does_not_meet_a_choice_of_its_future_and_a_promotion_in_it_end
     assert in_service(store) == at(2)
 
 
-def test_a_choice_that_cannot_be_used_is_said_and_the_next_best_serves(
-    store: ModelStore, trained: TrainedModel
-) -> None:
+def test_an_unusable_choice_is_reported_and_the_next_model_serves(store: ModelStore, trained: TrainedModel) -> None:
     for number in range(4):
         publish(store, trained, number)
     use(store, at(1), MARKET, LATER, "")
@@ -174,7 +171,7 @@ def test_a_choice_that_others_may_write_is_ignored(store: ModelStore, trained: T
 
 
 @given(st.lists(st.integers(0, 20), unique=True, min_size=1), st.integers(0, 20), st.integers(0, 20))
-def test_every_model_is_tried_once_and_the_chosen_one_before_all_but_later_ones(
+def test_every_model_is_tried_once_and_only_later_ones_before_the_chosen_one(
     numbers: list[int], chosen: int, newest: int
 ) -> None:
     known = [f"{number:02}" for number in sorted(numbers, reverse=True)]
@@ -186,7 +183,7 @@ def test_every_model_is_tried_once_and_the_chosen_one_before_all_but_later_ones(
         assert all(one > f"{newest:02}" for one in before)
 
 
-def test_a_kill_while_a_promotion_ends_a_choice_leaves_the_one_or_the_other(
+def test_a_kill_while_a_promotion_ends_a_choice_leaves_one_of_them_in_force(
     store: ModelStore, trained: TrainedModel
 ) -> None:
     """Also where the new model's TIMESTAMP is not later than the choice, as in a replay."""
@@ -219,9 +216,7 @@ def test_a_kill_while_a_promotion_ends_a_choice_leaves_the_one_or_the_other(
 # Pruning
 
 
-def test_old_models_go_but_never_the_one_in_service_nor_the_one_before_it(
-    store: ModelStore, trained: TrainedModel
-) -> None:
+def test_pruning_keeps_the_model_in_service_and_the_previous_one(store: ModelStore, trained: TrainedModel) -> None:
     publish(store, trained, 0)
     publish(store, trained, 1)
     for number in range(2, 7):
@@ -235,14 +230,14 @@ def test_old_models_go_but_never_the_one_in_service_nor_the_one_before_it(
     assert len(list(store.folder.glob("*.pkl"))) == 12
 
 
-def test_pruning_in_a_replay_leaves_what_lies_in_its_future(store: ModelStore, trained: TrainedModel) -> None:
+def test_pruning_in_a_replay_keeps_later_models(store: ModelStore, trained: TrainedModel) -> None:
     for number in range(6):
         publish(store, trained, number)
     assert prune(store, 2, FIRST + 2 * DAY, MARKET, at(2)) == [at(0)]
     assert store.timestamps() == [at(number) for number in (5, 4, 3, 2, 1)]
 
 
-def test_a_damaged_model_is_evidence_and_stays(store: ModelStore, trained: TrainedModel) -> None:
+def test_a_damaged_model_is_not_pruned(store: ModelStore, trained: TrainedModel) -> None:
     for number in range(5):
         publish(store, trained, number)
     (store.folder / f"metrics_{at(0)}.json").write_text("{")
@@ -253,51 +248,47 @@ def test_a_damaged_model_is_evidence_and_stays(store: ModelStore, trained: Train
 # The decision
 
 
-class InService:
-    timestamp = "20180308_200000"
-
-    def __init__(self, trained: TrainedModel) -> None:
-        self.trained_through = trained.trained_through
-        self.scaler, self.model, self.features = trained.scaler, trained.model, trained.features
+def fitted(trained: TrainedModel) -> FittedModel:
+    return FittedModel("20180308_200000", trained.trained_through, trained.features, trained.scaler, trained.model)
 
 
-def test_a_champion_of_the_same_rows_leaves_nothing_to_judge_and_the_decision_says_so() -> None:
+def test_models_of_the_same_rows_are_not_judged_and_the_decision_says_so() -> None:
     rows = made_up_rows(sessions=6)
     champion = train(rows.take(rows.session < rows.session.max()), FEW_TREES)
-    decision = challenge(InService(champion), rows, FEW_TREES)
+    decision = judge(fitted(champion), rows, FEW_TREES)
     assert decision.same_rows
     assert decision.in_service
     assert decision.reason.startswith("same rows: nothing to judge")
     assert decision.champion_log_loss == decision.challenger_log_loss
-    window = challenge(InService(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
+    window = judge(fitted(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
     assert not window.same_rows  # a session has left the window
     assert window.reason.startswith("log loss on 2018-03-06")
 
 
-def test_a_model_whose_signals_bring_less_is_not_promoted_however_good_its_log_loss() -> None:
+def test_a_model_whose_signals_earn_less_is_not_promoted_despite_a_good_log_loss() -> None:
     """Rows of high probability with a ruinous outcome on the newest session: a log loss does not see it."""
     rows = made_up_rows(sessions=6, minutes=200)
-    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
     loose = FEW_TREES.changed(PROMOTION_TOLERANCE=10.0, PROMOTION_OUTCOME_TOLERANCE=0.0, MIN_CONFIDENCE=0.5)
-    fair = challenge(champion, rows, loose)
+    fair = judge(champion, rows, loose)
     assert fair.champion_signals is not None and fair.champion_signals >= 20
     assert fair.champion_outcome_pct is not None and fair.challenger_outcome_pct is not None
     worse = fair.champion_outcome_pct - fair.challenger_outcome_pct
     for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
-        decision = challenge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
+        decision = judge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
         assert decision.in_service is promoted
         assert "outcome per signal" in decision.reason
     useless = FEW_TREES.changed(FOREST_MAX_DEPTH=1, N_ESTIMATORS=1, MIN_CONFIDENCE=0.3, PROMOTION_TOLERANCE=10.0)
-    beaten = challenge(champion, rows, useless)
+    beaten = judge(champion, rows, useless)
     assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20
     assert not beaten.in_service
     assert ", worse than" in beaten.reason.split("outcome per signal")[1]
 
 
-def test_a_handful_of_signals_decides_nothing() -> None:
+def test_too_few_signals_are_not_compared() -> None:
     rows = made_up_rows(sessions=6)
-    champion = InService(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    decision = challenge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
+    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
+    decision = judge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
     assert decision.in_service
     assert "outcome per signal not compared: 0 signals against 0" in decision.reason
 
@@ -326,8 +317,8 @@ def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.Capture
     assert f"in service: {SESSIONS[4].date:%Y%m%d}_200000" in capsys.readouterr().out
     assert run(*folders, "--list") == 0
     said = capsys.readouterr().out
-    assert f"*  {SESSIONS[4].date:%Y%m%d}_200000" in said
-    assert f"<  {SESSIONS[3].date:%Y%m%d}_200000" in said
+    assert re.search(rf"\* +│ +{SESSIONS[4].date:%Y%m%d}_200000", said)
+    assert re.search(rf"< +│ +{SESSIONS[3].date:%Y%m%d}_200000", said)
     assert "it lost" in said
     assert "same rows: nothing to judge" in said
     assert run(*folders, "--use", f"{SESSIONS[5].date:%Y%m%d}_200000") == 0
@@ -354,7 +345,7 @@ def test_a_retrain_keeps_the_newest_models(tmp_path: Path) -> None:
     assert said[-1].startswith("removed 1 old model(s), the newest 2 are kept")
 
 
-def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_one_says_so(
+def test_a_killed_training_leaves_the_old_model_in_service_and_the_next_one_reports_it(
     folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
 
@@ -368,7 +359,7 @@ def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (tmp_path / "models" / AT_WORK).exists():
+    while not (tmp_path / "models" / RUNNING).exists():
         assert child.poll() is None
         time.sleep(0.05)
     child.kill()
@@ -378,10 +369,10 @@ def test_a_training_that_is_killed_leaves_the_old_model_in_service_and_the_next_
     retrain(tmp_path / "data", tmp_path / "models", settings(), evening(SESSIONS[5]), champion=first, say=said.append)
     assert said[0].startswith("the training begun at 2")
     assert said[0].endswith(f"{first.timestamp} stayed in service")
-    assert not (tmp_path / "models" / AT_WORK).exists()
+    assert not (tmp_path / "models" / RUNNING).exists()
 
 
-def test_a_training_that_fails_says_which_model_stays(
+def test_a_failed_training_names_the_model_that_stays_in_service(
     folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
 
@@ -395,7 +386,7 @@ def test_a_training_that_fails_says_which_model_stays(
     assert ModelStore(tmp_path / "models").newest().timestamp == first.timestamp
 
 
-def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_what_stays(tmp_path: Path) -> None:
+def test_a_running_trader_follows_a_choice_and_a_failed_retrain_names_the_model_that_stays(tmp_path: Path) -> None:
     """Its models are chosen by another process while it runs; that evening its data folder is gone."""
     fill(tmp_path / "data", SESSIONS[:6])
     chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
@@ -425,7 +416,7 @@ def test_a_running_trader_follows_what_a_person_chose_and_a_failed_evening_says_
     assert learning.predictor.model.timestamp == first.timestamp
 
 
-def test_an_evening_that_ends_in_a_defect_says_what_stays_and_hides_nothing(tmp_path: Path) -> None:
+def test_a_retrain_that_raises_names_the_model_that_stays_and_the_error_passes(tmp_path: Path) -> None:
     fill(tmp_path / "data", SESSIONS[:5])
     chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
     first, _ = retrain(chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[4]))

@@ -1,4 +1,4 @@
-"""Predictions of a whole minute against one stock after the other, and what the history keeps of them."""
+"""Predictions of a whole minute against those made stock by stock, and their lines in the history."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def one_after_the_other(asked: Predictor, of: Windows, calibrated: bool) -> list
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("confidence", ["model", "calibrated"])
-def test_the_same_lines_as_one_stock_after_the_other(kind: ModelKind, confidence: str) -> None:
+def test_predictions_equal_those_made_stock_by_stock(kind: ModelKind, confidence: str) -> None:
     asked, of = predictor(kind, confidence), windows(50)
     lines = [orjson.dumps(prediction.as_json()) for prediction in asked.predict(of, NOW)]
     obvious = one_after_the_other(asked, of, confidence == "calibrated")
@@ -99,7 +99,7 @@ def test_a_prediction_holds_plain_values_and_cannot_be_changed() -> None:
             prediction.signal = 1  # type: ignore[misc]
 
 
-def test_no_stock_no_prediction() -> None:
+def test_no_stocks_give_no_predictions() -> None:
     assert predictor("random_forest", "model").predict(windows(0), NOW) == []
 
 
@@ -111,7 +111,7 @@ def test_scikit_learns_probabilities(kind: ModelKind) -> None:
     assert [prediction.model_probability for prediction in asked.predict(of, NOW)] == theirs.tolist()
 
 
-def test_an_hour_that_comes_twice_is_told_apart() -> None:
+def test_the_repeated_hour_of_a_clock_change_is_unambiguous() -> None:
     """Times are remembered; on the night of the change two instants bear one time on New York's clock."""
     night = datetime(2018, 11, 4, 1, 30, tzinfo=NEW_YORK)
     assert new_york_time(night) == "2018-11-04T01:30:00-04:00"

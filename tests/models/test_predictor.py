@@ -33,7 +33,7 @@ from trading.execution.entries import signals_of
 from trading.execution.live_feed import fetch
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
 from trading.features.session_bars import SessionBars, Windows, to_reply
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor
 
@@ -124,14 +124,14 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
     assert calls == [12, 12]
 
 
-def test_a_prediction_does_not_depend_on_its_company(model: LoadedModel) -> None:
+def test_a_prediction_does_not_depend_on_the_other_stocks(model: LoadedModel) -> None:
     together = {one.symbol: one for one in Predictor(model, SETTINGS.prediction).predict(windows(*range(8)), NOW)}
     for seed in range(8):
         (alone,) = Predictor(model, SETTINGS.prediction).predict(windows(seed), NOW)
         assert alone == together[alone.symbol]
 
 
-def test_no_stock_no_prediction(model: LoadedModel) -> None:
+def test_no_stocks_give_no_predictions(model: LoadedModel) -> None:
     assert Predictor(model, SETTINGS.prediction).predict(windows(), NOW) == []
 
 
@@ -148,7 +148,7 @@ def test_a_bar_that_ended_too_long_ago_gives_no_signal(model: LoadedModel, late:
 
 
 @pytest.mark.parametrize("kind", ["model", "calibrated"])
-def test_the_threshold_is_held_against_the_probability_that_is_chosen(model: LoadedModel, kind: Any) -> None:
+def test_the_threshold_is_compared_with_the_chosen_probability(model: LoadedModel, kind: Any) -> None:
     found = Predictor(model, Settings.of(CONFIDENCE=kind).prediction).predict(windows(*range(10)), NOW)
     assert all(one.confidence == (one.model_probability if kind == "model" else one.win_probability) for one in found)
     exact = max(one.confidence for one in found)
@@ -225,7 +225,7 @@ def one_line(err: str, *words: str) -> bool:
     return err.count("\n") == 1 and err.startswith("error: ") and all(word in err for word in words)
 
 
-def test_an_unknown_symbol_is_named_with_what_there_is(run: Callable[..., Any]) -> None:
+def test_an_unknown_symbol_is_named_with_the_known_ones(run: Callable[..., Any]) -> None:
     code, out, err = run("--symbols", "AAA,ZZZ")
     assert code == 2 and out == "" and one_line(err, "ZZZ", "AAA, BBB")
 
@@ -249,7 +249,7 @@ def test_without_data_it_says_what_to_run(run: Callable[..., Any], tmp_path: Pat
     assert code == 2 and out == "" and one_line(err, "build_dataset.py")
 
 
-def test_a_history_that_cannot_be_written_is_said_and_the_predictions_are_shown(
+def test_an_unwritable_history_is_reported_and_the_predictions_are_shown(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "copy" / "logs").write_text("a file where the folder should be")

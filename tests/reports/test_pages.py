@@ -1,4 +1,4 @@
-"""The reports: whole in one file, the same bytes for the same figures, and there whatever could not be measured."""
+"""The reports: self-contained, the same bytes for the same figures, made even if some figures are undefined."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html.parser
 import os
 import re
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,14 @@ import pytest
 from tests.app.test_ml_trainer import SESSIONS, evening, fill, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.app.retrain import retrain
-from trading.backtest.compare import compared, comparison_page
+from trading.backtest.compare import compare
 from trading.backtest.figures import figures
+from trading.backtest.random_split import random_split
+from trading.backtest.simulated_trades import SimulatedTrade, evolution
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.base.market_folders import MarketId
 from trading.models.checks import library_versions
+from trading.reports.comparison import comparison_page
 from trading.reports.page import Page
 from trading.reports.page import html as page_html
 from trading.reports.walk_forward import walk_page
@@ -26,28 +30,46 @@ from trading.reports.walk_forward import walk_page
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trading.backtest.results import ComparisonResult
+    from trading.models.metrics_file import MarketRecord
+
 SECTIONS = (
     "All sessions",
     "Reliability",
     "ROC and precision-recall",
     "Outcome by confidence",
-    "What it goes by",
+    "Feature importance",
     "Session by session",
     "Every session",
+    "Performance evolution, measured",
+    "What a random split would have claimed",
 )
+TREES = FEW_TREES.changed(N_ESTIMATORS=8, FOREST_MAX_SAMPLES=0.5)
+ROWS = made_up_rows(sessions=8, symbols=3, minutes=60)
 
 
 @pytest.fixture(scope="module")
 def walked() -> Walk:
-    trees = FEW_TREES.changed(N_ESTIMATORS=8, FOREST_MAX_SAMPLES=0.5)
-    return walk(made_up_rows(sessions=8, symbols=3, minutes=60), Variant(), trees, window=30)
+    return walk(ROWS, Variant(), TREES, window=30)
 
 
 def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "recorded bars") -> Page:
     found = figures(walked, min_confidence=min_confidence, cost=0.001)
-    market = {"slug": "x", "description": description, "generated": True}
-    about = {"at": "2018-04-02T20:00:00-04:00", "market": market, "settings": {"SEED": 1}}
-    return walk_page({**found, **about, "versions": library_versions()})
+    market: MarketRecord = {"slug": "x", "description": description, "generated": True}
+    trades = [SimulatedTrade(0, "S0", 5, 10.0, 3.9, 1.95)]
+    return walk_page(
+        {
+            **found,
+            "format": 1,
+            "at": "2018-04-02T20:00:00-04:00",
+            "market": market,
+            "settings": {"SEED": 1},
+            "versions": library_versions(),
+            "evolution": evolution(walked, walked.p, trades, Decimal(100_000)),
+            "trades_on": "model",
+            "random_split": random_split(ROWS, TREES),
+        }
+    )
 
 
 class Outside(html.parser.HTMLParser):
@@ -62,7 +84,7 @@ class Outside(html.parser.HTMLParser):
         if tag in ("script", "link", "iframe", "object", "embed", "base"):
             self.found.append(tag)
         for name, value in attrs:
-            if name in ("src", "href", "srcset", "data", "action", "poster") or (name == "style" and "url(" in value):  # type: ignore[operator]
+            if name in ("src", "href", "srcset", "data", "action", "poster") or (name == "style" and "url(" in value):
                 self.images += tag == "img"
                 if not (value or "").startswith("data:image/svg+xml;base64,"):
                     self.found.append(f"{tag} {name}={value}")
@@ -96,13 +118,13 @@ def test_the_same_figures_give_the_same_bytes(walked: Walk) -> None:
     assert page_html(page_of(walked)) == page_html(page_of(walked))
 
 
-def test_what_comes_from_outside_is_escaped(walked: Walk) -> None:
+def test_external_text_is_escaped(walked: Walk) -> None:
     text = page_html(page_of(walked, description="<script>alert(1)</script>")).decode()
     assert "<script" not in text and "&lt;script&gt;" in text.lower()
 
 
 @pytest.mark.parametrize("case", ["no signal", "one class", "one session"])
-def test_a_page_is_made_of_what_there_is(walked: Walk, case: str) -> None:
+def test_a_page_without_some_figures_can_be_made(walked: Walk, case: str) -> None:
     if case == "one class":
         walked = replace(walked, label=np.zeros_like(walked.label))
     if case == "one session":
@@ -125,13 +147,18 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
     other = replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1].copy())
     walks = [walked, other]
     found = [figures(one, min_confidence=0.65, cost=0.001) for one in walks]
-    stored = {
+    comparisons = compare(walks, found, min_confidence=0.65, cost=0.001)
+    stored: ComparisonResult = {
+        "format": 1,
         "at": "2018-04-02T20:00:00-04:00",
         "market": {"slug": "x", "description": "recorded bars", "generated": False},
+        "settings": {},
+        "versions": {},
+        "left_out": {},
         "variants": found,
-        "differences": compared(walks, found, min_confidence=0.65, cost=0.001),
+        "differences": [one.as_json() for one in comparisons],
     }
-    content = page_html(comparison_page(stored))
+    content = page_html(comparison_page(stored, comparisons))
     assert check_whole(content) == 5
     for expected in (
         "Side by side",
@@ -163,7 +190,7 @@ def test_every_retrain_writes_its_report_and_a_replay_the_same(data: Path, tmp_p
     assert contents[0] == contents[1]
     text = contents[0].decode()
     assert check_whole(contents[0]) >= 5
-    for name in ("Champion against challenger", *SECTIONS):
+    for name in ("New model against the model in service", *SECTIONS[:7]):
         assert f"<h2>{name}" in text
     assert model.metrics["decision"]["reason"].split(";")[0] in text
     assert champion is not None and champion.timestamp in text
@@ -184,7 +211,7 @@ def test_the_report_agrees_with_the_metrics_and_can_be_switched_off(data: Path, 
     assert off.timestamp == on.timestamp
 
 
-def test_a_report_that_cannot_be_written_does_not_cost_the_model(data: Path, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_does_not_prevent_the_model(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     models = tmp_path / "models"
     first, _ = retrain(data, models, settings(), evening(SESSIONS[-2]))
@@ -195,7 +222,7 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_model(data: Path, tmp
     assert not list(models.glob(".report_*"))
 
 
-def test_reports_go_with_their_models(data: Path, tmp_path: Path) -> None:
+def test_reports_are_removed_with_their_models(data: Path, tmp_path: Path) -> None:
     for session in SESSIONS[-4:]:
         retrain(data, tmp_path, settings(KEEP_MODELS=2, HISTORY_DAYS=3), evening(session))
     models = {path.stem.removeprefix("metrics_") for path in tmp_path.glob("metrics_*.json")}

@@ -1,4 +1,4 @@
-"""Train on what was known at an instant, judge the model against the one in service, publish it."""
+"""Train on the data known at an instant, judge the model against the one in service, publish it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trading.dataset.dataset import Dataset
 from trading.dataset.manifest import LabelRules
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import LearningSettings
-from trading.learning.past_trades import past_trades, taught
-from trading.learning.train import Champion, Decision, Progress, train
-from trading.models.admin import begin_training, cut_short, end_training, prune
+from trading.learning.past_trades import past_trades, with_past_trades
+from trading.learning.train import Progress, train
+from trading.models.admin import begin_training, end_training, killed_training, prune, serving
 from trading.models.store import LoadedModel, ModelStore
 from trading.reports.training import TrainingReport
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
+    from trading.learning.promotion import Decision, FittedModel
 
 Say = Callable[[str], None]
 
 
 def learning_settings(settings: Settings) -> LearningSettings:
-    """The sections that a training needs."""
+    """The sections of the settings that a training uses."""
     return LearningSettings(settings.training, settings.exits, settings.prediction)
 
 
@@ -39,25 +40,25 @@ def retrain(
     settings: Settings,
     now: datetime,
     *,
-    champion: Champion | None = None,
+    champion: FittedModel | None = None,
     progress: Progress = lambda what, done, of: None,
     say: Say = lambda line: None,
 ) -> tuple[LoadedModel, Decision]:
-    """Train on what was known at `now`, judge the model against `champion`, and publish it under `now`'s TIMESTAMP.
+    """Train on the data known at `now`, judge the model against `champion`, and publish it with `now` as TIMESTAMP.
 
     Args:
-        now: aware instant; sessions that closed later are not looked at.
-        champion: the model in service; None where there is none.
-        say: gets a line when another market's models were put aside, when an earlier training was cut short, and when
+        now: aware instant; sessions that closed later are ignored.
+        champion: the model in service; None if there is none.
+        say: gets a line when another market's models were put aside, when an earlier training was killed, and when
             old models were removed.
 
     Returns:
-        (model, decision): the published model, read back through every check of the store.  It is in service only
-        where `decision.in_service` says so; else `champion` stays.
+        (model, decision): the published model, read back through every check of the store.  If
+        `decision.in_service` is False, `champion` stays in service.
 
     Raises:
-        UserError: no data, too little of it, made with other exit rules, or another trainer is at work.
-        OSError: the models cannot be written.  Whatever is raised, the models that were there are untouched.
+        UserError: no data, too little data, data made with other exit rules, or another trainer is running.
+        OSError: the models cannot be written.  After any error, the existing models are unchanged.
     """
     with trainer_at_work(data_dir, models_dir, settings, say) as (store, market):
         return retrain_locked(store, market, data_dir, settings, now, champion, progress, say)
@@ -65,16 +66,20 @@ def retrain(
 
 @contextmanager
 def trainer_at_work(
-    data_dir: Path, models_dir: Path, settings: Settings, say: Say, *, as_bars: bool = False
+    data_dir: Path, models_dir: Path, settings: Settings, say: Say, *, bars_only: bool = False
 ) -> Iterator[tuple[ModelStore, MarketId]]:
-    """The models of the market that the data is of, ready to be written by us alone.
+    """Lock the folder of models for the market of the data; yields (store, market).
 
-    `as_bars`: only the bars of the data are used, whatever rules its rows were made with.
+    Args:
+        bars_only: only the bars of the data are used, so its rows may be of other rules and features.
+
+    Raises:
+        UserError: no data, its rows are of other rules or features, or another trainer is running.
     """
     manifest = Dataset(data_dir).manifest
-    if not as_bars and manifest.rules != LabelRules.of(settings.exits):
+    if not bars_only and manifest.rules != LabelRules.of(settings.exits):
         raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
-    if not as_bars and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
+    if not bars_only and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
         raise UserError(
             f"{data_dir}: its rows are not of FEATURE_SET={settings.training.FEATURE_SET}; run python build_dataset.py"
         )
@@ -83,8 +88,8 @@ def trainer_at_work(
         raise UserError(f"{data_dir}: no market.json there; run python build_dataset.py")
     held = lock(models_dir, "trainer")
     try:
-        if said := claim(models_dir, market):
-            say(said)
+        if line := claim(models_dir, market):
+            say(line)
         store = ModelStore(models_dir, settings.training.FEATURE_SET)
         store.prepare()
         yield store, market
@@ -98,18 +103,19 @@ def retrain_locked(
     data_dir: Path,
     settings: Settings,
     now: datetime,
-    champion: Champion | None,
+    champion: FittedModel | None,
     progress: Progress,
     say: Say,
 ) -> tuple[LoadedModel, Decision]:
-    if said := cut_short(store, market):
-        say(said)
+    """As `retrain`, in a folder that is locked (`trainer_at_work`)."""
+    if line := killed_training(store, market):
+        say(line)
     begin_training(store.folder, now)
     try:
         progress("loading the data", 0, 0)
         rows = Dataset(data_dir).load(until=now, sessions=settings.data.HISTORY_DAYS)
         learning = learning_settings(settings)
-        rows, entered = taught(
+        rows, report = with_past_trades(
             rows,
             past_trades(settings.folders.LOGS_DIR, market.slug, now, settings.training.FEATURE_SET),
             settings.training.PAST_TRADE_WEIGHT,
@@ -118,7 +124,7 @@ def retrain_locked(
         page = TrainingReport(learning)
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
         trained = train(rows, learning, champion, progress, **watch)
-        trained = replace(trained, about={**trained.about, "past_trades": entered})
+        trained = replace(trained, about={**trained.about, "past_trades": report})
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
             _write_report(page, store.folder, model, say)
@@ -131,7 +137,7 @@ def retrain_locked(
 def _write_report(page: TrainingReport, folder: Path, model: LoadedModel, say: Say) -> None:
     try:
         page.write(folder, model.metrics)
-    except OSError as error:  # the new model is published all the same
+    except OSError as error:  # the new model is published already
         say(f"the training report could not be written: {error}")
 
 
@@ -142,7 +148,7 @@ def _prune(
         gone = prune(store, settings.training.KEEP_MODELS, now, market, model.timestamp)
         for timestamp in gone:
             (store.folder / f"report_{timestamp}.html").unlink(missing_ok=True)
-    except OSError as error:  # the new model is published all the same
+    except OSError as error:  # the new model is published already
         say(f"old models could not be removed: {error}")
         return
     if gone:
@@ -152,10 +158,9 @@ def _prune(
 def model_in_service(
     settings: Settings, market: MarketId, now: datetime, warn: Say = lambda line: None
 ) -> LoadedModel | None:
-    """The model that a new one of `now` has to stand up to, of whatever features where FEATURE_SET has none."""
-    for feature_set in (settings.training.FEATURE_SET, None):
-        try:
-            return ModelStore(settings.folders.MODELS_DIR, feature_set).newest(now=now, market=market, warn=warn)
-        except ModelError:
-            warn = lambda line: None  # noqa: E731 - the same models again
-    return None  # the first model, or one in place of models that cannot be used: the warnings say why
+    """The model that a new model of `now` is judged against; of other features if there is none of FEATURE_SET."""
+    folder = settings.folders.MODELS_DIR
+    try:
+        return ModelStore(folder, settings.training.FEATURE_SET).newest(now=now, market=market, warn=warn)
+    except ModelError:
+        return serving(ModelStore(folder), market, now)  # no warnings: they would repeat those of above

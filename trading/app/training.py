@@ -1,4 +1,4 @@
-"""The commands of `ml_trainer.py` on this machine or a cluster: train, list, roll back, choose."""
+"""The commands of `ml_trainer.py`: train, audit, walk forward, compare, list, roll back, choose a model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from config import Settings, load_settings
 from trading.app.backtest import walk_forward
 from trading.app.retrain import learning_settings, model_in_service, retrain_locked, trainer_at_work
+from trading.audit.command import run_audit
 from trading.backtest.workers import Backend, workers
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
 from trading.base.market_folders import lock, market_of
 from trading.base.progress import progress_bars, standard_output
-from trading.models.admin import cut_short, list_models, rollback, use
+from trading.models.admin import killed_training, rollback, use
 from trading.models.store import LoadedModel, ModelStore
+from trading.reports.model_list import list_models
 from trading.reports.training_console import report
 
 if TYPE_CHECKING:
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or what else the command line says; returns the exit code."""
-
+    """Run the command that the options name, training by default; returns the exit code."""
     env_file = {} if options.env_file is None else {"env_file": options.env_file}
     settings = load_settings(
         **env_file,
@@ -43,8 +44,6 @@ def run(options: argparse.Namespace) -> int:
     )
     console = standard_output()
     if options.audit:
-        from trading.audit.command import run_audit
-
         return run_audit(settings.folders, learning_settings(settings), console)
     if options.list or options.rollback or options.use:
         return _administer(options, settings, console)
@@ -64,8 +63,8 @@ def _administer(options: argparse.Namespace, settings: Settings, console: Consol
         return 0
     held = lock(settings.folders.MODELS_DIR, "trainer")
     try:
-        if said := cut_short(store, market):
-            print(said)
+        if line := killed_training(store, market):
+            print(line)
         now = SystemClock().now()
         if options.rollback:
             print(rollback(store, market, now, options.why, _warn))
@@ -89,15 +88,15 @@ def _train_and_report(settings: Settings, console: Console, backend: Backend, sc
     ):
         champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
         show = partial(_show, progress)
-        with _said_when_it_fails(champion), workers(backend, scheduler) as at, at.spread():
+        with _failure_names_the_model(champion), workers(backend, scheduler) as at, at.spread():
             model, _ = retrain_locked(store, market, settings.folders.DATA_DIR, settings, now, champion, show, say)
     report(model, settings.folders.MODELS_DIR, console)
     return 0
 
 
 @contextmanager
-def _said_when_it_fails(champion: LoadedModel | None) -> Iterator[None]:
-    """A training that fails or is stopped says which model serves on."""
+def _failure_names_the_model(champion: LoadedModel | None) -> Iterator[None]:
+    """If the training fails or is stopped, the message names the model that stays in service."""
     stays = "" if champion is None else f"{champion.timestamp} stays in service"
     try:
         yield
@@ -105,7 +104,7 @@ def _said_when_it_fails(champion: LoadedModel | None) -> Iterator[None]:
         raise UserError(f"{error}; {stays}" if stays else str(error)) from error
     except BaseException:
         if stays:
-            print(f"the training did not come to its end: {stays}", file=sys.stderr)
+            print(f"the training did not finish: {stays}", file=sys.stderr)
         raise
 
 

@@ -1,1 +1,1 @@
-"""Checks of the user's own files, history and published models: does the pipeline fool itself?"""
+"""Checks of the user's data, logs and published models."""

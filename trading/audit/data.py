@@ -1,145 +1,34 @@
-"""What the audit of the pipeline is made of: the functions under audit, the data they are held against, a check."""
+"""The data folder as the checks read it, and the checks of its rows."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.audit.check import Check, Step, moment
+from trading.audit.reference_labels import SlowOutcome, slow_bars, slow_outcome
 from trading.dataset.manifest import SymbolRecord
-from trading.dataset.rows import SymbolRows, rows_of, sessions_around
+from trading.dataset.rows import SymbolRows, read_rows_file, rows_of, sessions_around
 from trading.features.document import LOOKBACK_BARS
-from trading.features.session_bars import SessionBars, to_reply
-from trading.features.sets import SESSIONS_BEFORE, of_history, of_windows, volume_profile
-from trading.learning.calibration import win_probability
-from trading.learning.fitting import Floats, Mask, probabilities, split_by_session, thin
-from trading.learning.train import train
+from trading.features.sets import SESSIONS_BEFORE, of_history
 from trading.market.bars import MINUTE_NS, Bars, from_ns, read_bars_file, session_numbers, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from config import FeatureSet
+    from trading.base.arrays import Floats
+    from trading.base.calendar import Session
     from trading.dataset.dataset import Dataset
-    from trading.dataset.manifest import LabelRules
 
-MOST_FINDINGS: Final = 20
-"""Findings of one check that are told in words; the rest is counted."""
-
-Vectors = dict[int, NDArray[np.float64]]
-"""Start of the bar (ns) -> its features (columns,)."""
+Vectors = dict[int, "Floats"]
+"""Start of a bar (ns) -> its features (columns,)."""
 
 
-def history_vectors(bars: Bars, calendar: MarketCalendar, feature_set: FeatureSet = "document") -> Vectors:
-    """The features of every bar of one symbol that has some, its outcome known or not."""
-    sessions = sessions_around(bars.start, calendar)
-    X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), feature_set)
-    starts = bars.start[LOOKBACK_BARS - 1 :].tolist()
-    return {start: X[i] for i, start in enumerate(starts) if usable[i]}
+class DataFolder:
+    """The bars of every symbol of a data folder, and the rows and features that the code makes of them."""
 
-
-def live_vectors(
-    session: Session, bars: Mapping[str, Bars], now: datetime, feature_set: FeatureSet = "document"
-) -> dict[str, tuple[int, Floats]]:
-    """Symbol -> (start of the newest bar, its features), as a running trader has them at `now`.
-
-    Args:
-        bars: what the market has shown of the session; the minute that runs at `now` is there, as far as it went.
-            Bars of the sessions before come first, where the features need them: they lie in `data/` by then.
-        feature_set: which features.
-    """
-    profiles = None
-    if feature_set == "relative":
-        calendar = new_york_calendar()
-        profiles = {symbol: volume_profile(one, session, calendar) for symbol, one in bars.items()}
-    bars = {symbol: one.since(session.open) for symbol, one in bars.items()}
-    store = SessionBars(session, sorted(bars), profiles)
-    store.take({symbol: to_reply(one) for symbol, one in bars.items()}, now)
-    windows = store.windows()
-    if not len(windows):
-        return {}
-    vectors = of_windows(windows, feature_set)
-    return {symbol: (int(windows.start[i]), vectors[i]) for i, symbol in enumerate(windows.symbols)}
-
-
-def scores(model: Any, X: Floats) -> tuple[Floats, Floats]:
-    """(own probability, calibrated probability) of a loaded model, each of shape (n,)."""
-    own = probabilities(model.scaler, model.model, X)
-    return own, win_probability(own, model.calibration)
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The functions under audit: those of the system, or others that are to be caught."""
-
-    rows_of: Callable[[Bars, MarketCalendar, LabelRules], SymbolRows] = rows_of
-    history_vectors: Callable[[Bars, MarketCalendar], Vectors] = history_vectors
-    live_vectors: Callable[[Session, Mapping[str, Bars], datetime], dict[str, tuple[int, Floats]]] = live_vectors
-    scores: Callable[[Any, Floats], tuple[Floats, Floats]] = scores
-    split: Callable[[NDArray[Any], float], tuple[Mask, Mask]] = split_by_session
-    thin: Callable[[NDArray[Any], NDArray[Any], int], Mask] = thin
-    train: Callable[..., Any] = train
-
-    @classmethod
-    def of(cls, feature_set: FeatureSet) -> Pipeline:
-        """The functions of the system, for rows of these features."""
-        return cls(
-            rows_of=partial(rows_of, feature_set=feature_set),
-            history_vectors=partial(history_vectors, feature_set=feature_set),
-            live_vectors=partial(live_vectors, feature_set=feature_set),
-        )
-
-
-@dataclass
-class Check:
-    """One line of the audit.
-
-    Attributes:
-        name: which part of the audit it belongs to.
-        what: what was held against what.
-        compared: how many comparisons were made.
-        findings: how many of them failed.
-        told: the first of those, in words.
-        left_out: reason -> how many could not be compared.
-    """
-
-    name: str
-    what: str
-    compared: int = 0
-    findings: int = 0
-    told: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def hold(self, good: bool, finding: str) -> None:
-        """Count one comparison, and a finding where it is not good."""
-        self.compared += 1
-        if not good:
-            self.find(finding)
-
-    def find(self, finding: str, count: int = 1) -> None:
-        """Count findings that are told as one."""
-        self.findings += count
-        if len(self.told) < MOST_FINDINGS:
-            self.told.append(finding)
-
-
-class Material:
-    """A data folder as the checks read it: bars of every symbol, each read once.
-
-    Args:
-        dataset: the data folder.
-        pipeline: the functions under audit.
-    """
-
-    def __init__(self, dataset: Dataset, pipeline: Pipeline) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.pipeline = pipeline
         self.calendar = dataset.calendar
         self.manifest = dataset.manifest
         self.rules = self.manifest.rules
@@ -151,11 +40,11 @@ class Material:
 
     @cached_property
     def symbols(self) -> list[str]:
-        """Those that have rows, sorted."""
+        """The symbols that have rows, sorted."""
         return list(self.dataset.symbols)
 
     def bars(self, symbol: str) -> Bars:
-        """The bars of a symbol, of the sessions that the manifest knows; none for an unknown symbol."""
+        """The bars of a symbol in the sessions of the manifest; none for an unknown symbol."""
         if symbol not in self._bars:
             record = self.manifest.symbols.get(symbol, SymbolRecord())
             bars = read_bars_file(self.dataset.bars_path(symbol)) if record.bars else Bars.empty()
@@ -165,19 +54,25 @@ class Material:
         return self._bars[symbol]
 
     def rows(self, symbol: str) -> SymbolRows:
-        """The rows that the pipeline makes of all bars of a symbol."""
+        """The rows that the code makes of all bars of a symbol."""
         if symbol not in self._rows:
-            self._rows[symbol] = self.pipeline.rows_of(self.bars(symbol), self.calendar, self.rules)
+            self._rows[symbol] = rows_of(self.bars(symbol), self.calendar, self.rules, self.feature_set)
         return self._rows[symbol]
 
     def vectors(self, symbol: str) -> Vectors:
-        """Features by start of the bar: of the training rows, and where a bar has no row, of its window."""
+        """The features of every bar of a symbol that has some, whether its outcome is known or not."""
         if symbol not in self._vectors:
-            rows = self.rows(symbol)
-            found = dict(self.pipeline.history_vectors(self.bars(symbol), self.calendar))
-            found.update(zip(rows.start.tolist(), rows.X, strict=True))
-            self._vectors[symbol] = found
+            bars = self.bars(symbol)
+            sessions = sessions_around(bars.start, self.calendar)
+            X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), self.feature_set)
+            starts = bars.start[LOOKBACK_BARS - 1 :].tolist()
+            self._vectors[symbol] = {start: X[i] for i, start in enumerate(starts) if usable[i]}
         return self._vectors[symbol]
+
+    def close(self, symbol: str, start: int) -> float:
+        """The close of the bar that starts at `start` (ns), dollars."""
+        bars = self.bars(symbol)
+        return float(bars.close[np.searchsorted(bars.start, start)])
 
     def session_of(self, start: int) -> Session:
         """The session in which a bar starts."""
@@ -187,17 +82,10 @@ class Material:
         """The bars of a symbol in one session."""
         return self.bars(symbol).between(session.open, session.close)
 
-    def before(self, symbol: str, session: Session) -> Bars:
-        """The bars of the sessions before that the features of a session are made of, too."""
-        first = session
-        for _ in range(SESSIONS_BEFORE[self.feature_set]):
-            first = self.calendar.preceding(first.date)
-        return self.bars(symbol).between(first.open, session.open)
-
     def has_features(self, symbol: str, session: Session, start: int) -> bool:
-        """Whether a bar with a whole window has features: relative features need a usual volume at each minute.
+        """Whether a bar with a whole window has features: relative features need a usual volume at its minute.
 
-        Worked out in another way than the features do it.
+        This is computed independently of the features.
         """
         if self.feature_set == "document":
             return True
@@ -207,18 +95,80 @@ class Material:
         return (start - to_ns(session.open)) // MINUTE_NS < self._minutes_known[key]
 
     def _longest_before(self, symbol: str, session: Session) -> int:
-        """Minutes of the longest session of the volume profile; 0 where there is none."""
+        """Minutes of the longest session of the volume profile; 0 without a profile."""
         if not len(self.of_session(symbol, self.calendar.preceding(session.date))):
             return 0
-        days = np.unique(self.before(symbol, session).start.astype("datetime64[ns]").astype("datetime64[D]"))
+        first = session
+        for _ in range(SESSIONS_BEFORE[self.feature_set]):
+            first = self.calendar.preceding(first.date)
+        before = self.bars(symbol).between(first.open, session.open)
+        days = np.unique(before.start.astype("datetime64[ns]").astype("datetime64[D]"))
         return max(self.calendar.session(day.item()).minutes for day in days)
 
 
-def moment(start: int) -> str:
-    """A bar's start for people: UTC."""
-    return f"{from_ns(start):%Y-%m-%d %H:%M} UTC"
+def files(data: DataFolder, step: Step) -> Check:
+    """Compare data/SYMBOL.csv with the rows that the code makes of data/bars/SYMBOL.csv."""
+    check = Check("files", "every row in data/ against the row that the code makes of data/bars/, to the bit")
+    for symbol in data.symbols:
+        step()
+        if data.manifest.rebuilding:
+            check.leave_out("a rebuild of the rows was killed")
+            continue
+        path = data.dataset.rows_path(symbol)
+        stored, made = read_rows_file(path, data.feature_set), data.rows(symbol)
+        if len(stored) != data.manifest.symbols[symbol].rows:
+            check.leave_out("a killed build wrote more rows than the manifest has")
+            continue
+        same = all(getattr(stored, name).tobytes() == getattr(made, name).tobytes() for name in vars(made))
+        check.compared += len(made)
+        if not same:
+            check.find(f"{path}: differs from the rows that its bars make; run build_dataset.py")
+    return check
 
 
-def over_by(bars: Bars, now: datetime) -> int:
-    """How many of the bars (in order) are over at `now`."""
-    return int(np.searchsorted(bars.start + MINUTE_NS, to_ns(now), side="right"))
+def labels(data: DataFolder, random: np.random.Generator, step: Step, sessions: int) -> Check:
+    """Compare the stored outcomes and labels of random sessions with the reference implementation."""
+    check = Check("labels", "outcomes and labels in data/ against a reference; an unknown outcome has no row")
+    if data.manifest.rebuilding:
+        check.leave_out("a rebuild of the rows was killed")
+        return check
+    for _ in range(sessions):
+        step()
+        symbol = str(random.choice(data.symbols))
+        session = data.session_of(int(random.choice(data.bars(symbol).start)))
+        _label_session(check, data, symbol, session)
+    return check
+
+
+def _label_session(check: Check, data: DataFolder, symbol: str, session: Session) -> None:
+    rows = read_rows_file(data.dataset.rows_path(symbol), data.feature_set)
+    first, last = np.searchsorted(rows.start, [to_ns(session.open), to_ns(session.close)])
+    found = {int(rows.start[i]): i for i in range(first, last)}
+    for start, expected in _reference(data, symbol, session).items():
+        i = found.pop(start, None)
+        where = f"{symbol} {moment(start)}"
+        if expected is None:
+            check.expect(i is None, f"{where}: it has a row, but its outcome is unknown")
+        elif not data.has_features(symbol, session, start):
+            check.expect(i is None, f"{where}: it has a row, but no bars of the session before")
+        elif i is None:
+            check.expect(False, f"{where}: it has no row, but the outcome {expected.outcome:.4f}%")
+        else:
+            label = int(expected.outcome > data.rules.won_above_pct)
+            near = abs(expected.outcome - data.rules.won_above_pct) < 1e-9
+            good = abs(rows.outcome[i] - expected.outcome) < 1e-9 and (near or int(rows.label[i]) == label)
+            stored = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
+            check.expect(good, f"{where}: {stored}; the reference gives {expected.outcome:.4f}%, {label}")
+    for start in found:
+        check.expect(False, f"{symbol} {moment(start)}: it has a row, but fewer than 20 bars in its session")
+
+
+def _reference(data: DataFolder, symbol: str, session: Session) -> dict[int, SlowOutcome | None]:
+    """Start of each bar of one session with a whole window -> its outcome by the reference."""
+    rules, bars = data.rules, data.of_session(symbol, session)
+    flatten_at = to_ns(session.flatten_at(rules.flatten_minutes))
+    listed = slow_bars(bars.start.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist())
+    return {
+        listed[i].start: slow_outcome(listed, i, flatten_at, rules.stop_loss, rules.take_profit)
+        for i in range(LOOKBACK_BARS - 1, len(listed))
+    }

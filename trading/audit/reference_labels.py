@@ -1,7 +1,7 @@
-"""Outcomes worked out a second time, slowly and in another way, to hold the fast ones against.
+"""Reference implementation of outcomes: slow, and independent of the fast one.
 
-The one place where something exists twice, on purpose: it shares no line with `trading.rules.exits`.  Prices are exact
-decimals, a session is a list, a position is followed bar by bar.
+It shares no line with `trading.rules.exits`, on purpose.  Prices are exact decimals, a session is a list, and a
+position is followed bar by bar.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ class SlowBar:
 
 
 def slow_bars(start: list[int], open_: list[float], high: list[float], low: list[float]) -> list[SlowBar]:
-    """The bars of one session from columns of equal length; a price is what its shortest decimal says."""
+    """The bars of one session from columns of equal length; prices become their shortest decimals."""
     prices = ([Decimal(repr(price)) for price in column] for column in (open_, high, low))
     return [SlowBar(*one) for one in zip(start, *prices, strict=True)]
 
 
 @dataclass(frozen=True)
 class SlowOutcome:
-    """What became of a decision: per cent before cost, and start (ns) of the bar in which the position was left."""
+    """Outcome of a decision, per cent before cost."""
 
     outcome: float
-    left_in: int
 
 
 def _grid_up(price: Decimal) -> Decimal:
@@ -46,12 +45,12 @@ def _grid_up(price: Decimal) -> Decimal:
 def slow_outcome(
     bars: Sequence[SlowBar], decided_on: int, flatten_at: int, stop_loss: float, take_profit: float
 ) -> SlowOutcome | None:
-    """What the rules make of a decision on bar `decided_on` of one session's bars; None where it is not known.
+    """The outcome of a decision on bar `decided_on` of one session's bars; None if it is unknown.
 
     Args:
         bars: of one stock in one session, oldest first.
         decided_on: position in `bars`.
-        flatten_at: from this instant (ns) nothing is bought and everything is sold at the next open.
+        flatten_at: from this instant (ns) on nothing is bought, and positions are sold at the next open.
         stop_loss, take_profit: fractions of the entry price.
     """
     following = list(bars[decided_on + 1 :])
@@ -61,13 +60,13 @@ def slow_outcome(
     stop = _grid_up(entry * (1 - Decimal(repr(stop_loss))))
     target = _grid_up(entry * (1 + Decimal(repr(take_profit))))
     for bar in following:
-        price = _left_at(bar, flatten_at, stop, target)
+        price = _exit_price(bar, flatten_at, stop, target)
         if price is not None:
-            return SlowOutcome(float(100 * (price / entry - 1)), bar.start)
+            return SlowOutcome(float(100 * (price / entry - 1)))
     return None
 
 
-def _left_at(bar: SlowBar, flatten_at: int, stop: Decimal, target: Decimal) -> Decimal | None:
+def _exit_price(bar: SlowBar, flatten_at: int, stop: Decimal, target: Decimal) -> Decimal | None:
     if bar.start >= flatten_at or not stop < bar.open < target:
         return bar.open
     if bar.low <= stop:

@@ -1,1 +1,1 @@
-"""Walk-forward evaluation: each session scored by a model that was trained on the evening before."""
+"""Walk-forward evaluation: each session is scored by a model trained on the sessions before it."""

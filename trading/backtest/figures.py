@@ -1,60 +1,167 @@
-"""The figures of a walk-forward: by session and pooled, raw beside calibrated, against the base rate of the evening.
+"""The figures of a walk-forward: by session and pooled, raw beside calibrated, against the base rate of each history.
 
-Everything is ready for JSON: plain numbers, None where undefined.  Outcomes are per cent of the entry price; after cost
+Everything is ready for JSON: plain numbers, None where undefined.  Outcomes are per cent of the entry price, after cost
 unless said otherwise.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
-from trading.learning.metrics import at_threshold, number, ranking, session_date
-from trading.learning.session_statistics import (
-    Figures,
-    above,
-    below,
-    differences,
-    mean_of_sessions,
-    pooled_mean,
-    sums,
-)
+from trading.learning.metrics import Band, Ranking, at_threshold, bands, ranking, session_date
+from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, number, pooled_mean, sums
 
 if TYPE_CHECKING:
+    from trading.backtest.simulated_trades import TradeFigures
     from trading.backtest.walk_forward import Walk
-    from trading.learning.fitting import Floats, Labels
+    from trading.base.arrays import Floats, Ints, Labels, Mask
 
 BAND: Final = 0.05
 """Width of the bands of probability."""
 
 POINTS: Final = 120
-"""Points that a curve is thinned to."""
+"""Maximum points of a curve."""
 
-PROBABILITIES: Final = ("model", "calibrated")
-SCORES: Final = ("roc_auc", "log_loss", "brier")
+Probability = Literal["model", "calibrated"]
+"""The model's own probability, or the calibrated one."""
+
+PROBABILITIES: Final[tuple[Probability, ...]] = ("model", "calibrated")
+
+T = TypeVar("T")
 
 
-def figures(walked: Walk, *, min_confidence: float, cost: float) -> Figures:
+class ByProbability(TypedDict, Generic[T]):
+    """The same figure of both probabilities."""
+
+    model: T
+    calibrated: T
+
+
+class SessionScores(Ranking):
+    """Scores and signals of one probability in one session."""
+
+    accuracy: float | None
+    signals: int
+    signals_won: int
+    precision: float | None
+    outcome_per_signal_pct: float | None
+
+
+class BaseRateScores(Ranking):
+    """Scores of predicting the share of winners in the history for every row of a session."""
+
+    probability: float | None
+
+
+class ScoredSession(TypedDict):
+    """One scored session; `known_*` describe the history that its model was trained on."""
+
+    session: str
+    known_sessions: int
+    known_rows: int
+    rows: int
+    won: float | None
+    outcome_pct: float | None
+    base_rate: BaseRateScores
+    model: SessionScores
+    calibrated: SessionScores
+    trades: NotRequired[TradeFigures]
+
+
+class PooledScores(TypedDict):
+    """Means over sessions, differences to the base rate, scores of all rows together, and the signals."""
+
+    roc_auc: Estimate
+    log_loss: Estimate
+    brier: Estimate
+    log_loss_against_base: Estimate
+    brier_against_base: Estimate
+    pooled_roc_auc: float | None
+    pooled_log_loss: float | None
+    pooled_brier: float | None
+    accuracy: float | None
+    precision_at_half: float | None
+    recall_at_half: float | None
+    signals: int
+    sessions_with_signals: int
+    precision: Estimate
+    outcome_per_signal_pct: Estimate
+
+
+class PooledBaseRate(TypedDict):
+    """The same for the base rate; `won` and `outcome_pct` are those of buying every row."""
+
+    log_loss: Estimate
+    brier: Estimate
+    won: Estimate
+    outcome_pct: Estimate
+    accuracy_of_always_no: float | None
+    pooled_log_loss: float | None
+
+
+class Pooled(ByProbability[PooledScores]):
+    """Figures over all sessions."""
+
+    base_rate: PooledBaseRate
+
+
+class OutcomeBand(Band):
+    """A band of probability with its share of winners and its mean outcome."""
+
+    won: Estimate
+    outcome_pct: Estimate
+
+
+class Curves(TypedDict):
+    """ROC and precision-recall curves of all rows together."""
+
+    false_positive_rate: list[float]
+    true_positive_rate: list[float]
+    recall: list[float]
+    precision: list[float]
+    average_precision: float | None
+
+
+class Importance(TypedDict):
+    """Permutation importance of a feature or of a group of features."""
+
+    feature: str
+    roc_auc_lost: Estimate
+
+
+class WalkFigures(TypedDict):
+    """All figures of a walk-forward."""
+
+    variant: str
+    kind: str
+    feature_set: str
+    label_min_profit: float
+    window: int
+    rows: int
+    threshold: float
+    cost_pct: float
+    pooled: Pooled
+    reliability: ByProbability[list[OutcomeBand]]
+    curves: ByProbability[Curves | None]
+    importance: list[Importance]
+    by_session: list[ScoredSession]
+
+
+def _both(make: Callable[[Probability], T]) -> ByProbability[T]:
+    return {"model": make("model"), "calibrated": make("calibrated")}
+
+
+def figures(walked: Walk, *, min_confidence: float, cost: float) -> WalkFigures:
     """Every figure of a walk-forward.
 
     Args:
-        min_confidence: the threshold from which on a row is a signal.
+        min_confidence: a row with at least this probability is a signal.
         cost: round-trip cost, fraction of the price.
     """
     by_session = [_session(walked, i, min_confidence, cost) for i in range(len(walked.sessions))]
-    pooled: Figures = {
-        name: _pooled(walked, getattr(walked, attribute), name, by_session, min_confidence, cost)
-        for name, attribute in (("model", "p"), ("calibrated", "calibrated"))
-    }
-    constant = walked.base_rate[walked.group]
-    pooled["base_rate"] = {
-        **{name: mean_of_sessions([day["base_rate"][name] for day in by_session]) for name in ("log_loss", "brier")},
-        "won": _share_won(walked, np.ones(len(walked.p), dtype=bool)),
-        "outcome_pct": _mean_outcome(walked, np.ones(len(walked.p), dtype=bool), cost),
-        "accuracy_of_always_no": number(np.mean(walked.label == 0)),
-        "pooled_log_loss": ranking(constant, walked.label)["log_loss"],
-    }
     return {
         "variant": walked.variant.name,
         "kind": walked.variant.kind,
@@ -64,22 +171,34 @@ def figures(walked: Walk, *, min_confidence: float, cost: float) -> Figures:
         "rows": len(walked.p),
         "threshold": min_confidence,
         "cost_pct": 100.0 * cost,
-        "pooled": pooled,
-        "reliability": {name: _bands(walked, _p(walked, name), cost) for name in PROBABILITIES},
-        "curves": {name: _curves(_p(walked, name), walked.label) for name in PROBABILITIES},
+        "pooled": {
+            **_both(lambda name: _pooled(walked, name, by_session, min_confidence, cost)),
+            "base_rate": _pooled_base_rate(walked, by_session, cost),
+        },
+        "reliability": _both(lambda name: _bands(walked, walked.probability(name), cost)),
+        "curves": _both(lambda name: _curves(walked.probability(name), walked.label)),
         "importance": _importance(walked),
         "by_session": by_session,
     }
 
 
-def _p(walked: Walk, name: str) -> Floats:
-    return walked.p if name == "model" else walked.calibrated
-
-
-def _session(walked: Walk, i: int, min_confidence: float, cost: float) -> Figures:
+def _session(walked: Walk, i: int, min_confidence: float, cost: float) -> ScoredSession:
     inside = walked.group == i
     y, outcome = walked.label[inside], walked.outcome[inside]
     constant = ranking(np.full(len(y), walked.base_rate[i]), y)
+
+    def scores(name: Probability) -> SessionScores:
+        p = walked.probability(name)[inside]
+        found = at_threshold(p, y, outcome, min_confidence, cost)
+        return {
+            **ranking(p, y),
+            "accuracy": number(np.mean((p >= 0.5) == (y == 1))),
+            "signals": found["signals"],
+            "signals_won": found["won"],
+            "precision": found["precision"],
+            "outcome_per_signal_pct": found["mean_outcome_after_cost_pct"],
+        }
+
     return {
         "session": session_date(walked.sessions[i]).isoformat(),
         "known_sessions": int(walked.known_sessions[i]),
@@ -88,85 +207,84 @@ def _session(walked: Walk, i: int, min_confidence: float, cost: float) -> Figure
         "won": number(np.mean(y)),
         "outcome_pct": number(np.mean(outcome) - 100.0 * cost),
         "base_rate": {"probability": number(walked.base_rate[i]), **constant},
-        **{
-            name: {
-                **ranking(_p(walked, name)[inside], y),
-                "accuracy": number(np.mean((_p(walked, name)[inside] >= 0.5) == (y == 1))),
-                **_signals(_p(walked, name)[inside], y, outcome, min_confidence, cost),
-            }
-            for name in PROBABILITIES
-        },
-    }
-
-
-def _signals(p: Floats, y: Labels, outcome: Floats, min_confidence: float, cost: float) -> Figures:
-    found = at_threshold(p, y, outcome, min_confidence, cost)
-    return {
-        "signals": found["signals"],
-        "signals_won": found["won"],
-        "precision": found["precision"],
-        "outcome_per_signal_pct": found["mean_outcome_after_cost_pct"],
+        "model": scores("model"),
+        "calibrated": scores("calibrated"),
     }
 
 
 def _pooled(
-    walked: Walk, p: Floats, name: str, by_session: list[Figures], min_confidence: float, cost: float
-) -> Figures:
-    """Means over sessions with intervals, differences to the base rate, and what the signals did."""
-    values = {score: [day[name][score] for day in by_session] for score in SCORES}
-    base = {score: [day["base_rate"][score] for day in by_session] for score in ("log_loss", "brier")}
+    walked: Walk, name: Probability, by_session: list[ScoredSession], min_confidence: float, cost: float
+) -> PooledScores:
+    p = walked.probability(name)
     signal = p >= min_confidence
     whole = ranking(p, walked.label)
     half = at_threshold(p, walked.label, walked.outcome, 0.5, cost)
+
+    def mean(score: Literal["roc_auc", "log_loss", "brier"]) -> Estimate:
+        return mean_of_sessions([day[name][score] for day in by_session])
+
+    def against_base(score: Literal["log_loss", "brier"]) -> Estimate:
+        values, base = [day[name][score] for day in by_session], [day["base_rate"][score] for day in by_session]
+        return mean_of_sessions(differences(values, base))
+
     return {
-        **{score: mean_of_sessions(values[score]) for score in SCORES},
-        **{f"{score}_against_base": mean_of_sessions(differences(values[score], base[score])) for score in base},
-        **{f"pooled_{score}": whole[score] for score in SCORES},
+        "roc_auc": mean("roc_auc"),
+        "log_loss": mean("log_loss"),
+        "brier": mean("brier"),
+        "log_loss_against_base": against_base("log_loss"),
+        "brier_against_base": against_base("brier"),
+        "pooled_roc_auc": whole["roc_auc"],
+        "pooled_log_loss": whole["log_loss"],
+        "pooled_brier": whole["brier"],
         "accuracy": half["accuracy"],
         "precision_at_half": half["precision"],
         "recall_at_half": half["recall"],
         "signals": int(np.sum(signal)),
         "sessions_with_signals": len(np.unique(walked.group[signal])),
         "precision": _share_won(walked, signal),
-        "outcome_per_signal_pct": _mean_outcome(walked, signal, cost),
+        "outcome_per_signal_pct": mean_outcome(walked, signal, cost),
     }
 
 
-def _share_won(walked: Walk, chosen: Any) -> Figures:
+def _pooled_base_rate(walked: Walk, by_session: list[ScoredSession], cost: float) -> PooledBaseRate:
+    everything = np.ones(len(walked.p), dtype=np.bool_)
+    return {
+        "log_loss": mean_of_sessions([day["base_rate"]["log_loss"] for day in by_session]),
+        "brier": mean_of_sessions([day["base_rate"]["brier"] for day in by_session]),
+        "won": _share_won(walked, everything),
+        "outcome_pct": mean_outcome(walked, everything, cost),
+        "accuracy_of_always_no": number(np.mean(walked.label == 0)),
+        "pooled_log_loss": ranking(walked.base_rate[walked.group], walked.label)["log_loss"],
+    }
+
+
+def _share_won(walked: Walk, chosen: Mask) -> Estimate:
+    found = pooled_mean(*session_sums(walked, walked.label, chosen))
+    if found["low"] is None or found["high"] is None:
+        return found
+    return {**found, "low": max(0.0, found["low"]), "high": min(1.0, found["high"])}  # Student's t may leave [0, 1]
+
+
+def mean_outcome(walked: Walk, chosen: Mask, cost: float) -> Estimate:
+    """Mean outcome after cost of the chosen rows, with its interval over sessions."""
+    return pooled_mean(*session_sums(walked, walked.outcome - 100.0 * cost, chosen))
+
+
+def session_sums(walked: Walk, values: Floats | Labels, chosen: Mask) -> tuple[Floats, Floats]:
+    """(sum of the values, number of rows) of the chosen rows in each session, shape (s,) each."""
     group, n = walked.group[chosen], len(walked.sessions)
-    found = pooled_mean(sums(walked.label[chosen], group, n), sums(np.ones(len(group)), group, n))
-    if found["low"] is not None:  # a share lies between 0 and 1, whatever Student's t says
-        found = {**found, "low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
-    return found
+    return sums(values[chosen], group, n), sums(np.ones(len(group)), group, n)
 
 
-def _mean_outcome(walked: Walk, chosen: Any, cost: float) -> Figures:
-    group, n = walked.group[chosen], len(walked.sessions)
-    return pooled_mean(sums(walked.outcome[chosen] - 100.0 * cost, group, n), sums(np.ones(len(group)), group, n))
+def _bands(walked: Walk, p: Floats, cost: float) -> list[OutcomeBand]:
+    return [
+        {**band, "won": _share_won(walked, inside), "outcome_pct": mean_outcome(walked, inside, cost)}
+        for band, inside in bands(p, BAND)
+    ]
 
 
-def _bands(walked: Walk, p: Floats, cost: float) -> list[Figures]:
-    """Each filled band of probability: what it really won and brought, with intervals over sessions."""
-    last = round(1.0 / BAND) - 1
-    band = np.minimum((p / BAND + 1e-9).astype(np.int64), last)
-    table = []
-    for index in np.unique(band):
-        inside = band == index
-        table.append(
-            {
-                "from": round(float(index) * BAND, 6),
-                "to": round(float(index + 1) * BAND, 6),
-                "rows": int(np.sum(inside)),
-                "mean_probability": number(np.mean(p[inside])),
-                "won": _share_won(walked, inside),
-                "outcome_pct": _mean_outcome(walked, inside, cost),
-            }
-        )
-    return table
-
-
-def _curves(p: Floats, y: Labels) -> Figures | None:
-    """ROC and precision-recall curves, thinned; None with one class."""
+def _curves(p: Floats, y: Labels) -> Curves | None:
+    """ROC and precision-recall curves with at most `POINTS` points; None with one class."""
     if len(np.unique(y)) < 2:
         return None
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
@@ -176,7 +294,7 @@ def _curves(p: Floats, y: Labels) -> Figures | None:
     return {
         "false_positive_rate": _thinned(false_positive),
         "true_positive_rate": _thinned(true_positive),
-        # The end of few rows is noise that hides the curve: it starts where a thousandth of the winners is found.
+        # Precision of the first few rows is noise that hides the curve: it starts at a recall of a thousandth.
         "recall": _thinned(recall[recall >= 0.001][::-1]),
         "precision": _thinned(precision[recall >= 0.001][::-1]),
         "average_precision": number(average_precision_score(y, p)),
@@ -187,82 +305,19 @@ def _thinned(values: Floats) -> list[float]:
     return [float(values[i]) for i in np.unique(np.linspace(0, len(values) - 1, POINTS).astype(np.int64))]
 
 
-def _importance(walked: Walk) -> list[Figures]:
-    """How much ROC-AUC an unseen session loses when a feature is that of another row; most important first."""
+def _importance(walked: Walk) -> list[Importance]:
+    """ROC-AUC that an unseen session loses when a feature is taken from another row; most important first."""
     group, y = walked.group[walked.sample], walked.label[walked.sample]
     whole = _auc_by_session(walked.p[walked.sample], y, group)
-    table: list[Figures] = []
+    table: list[Importance] = []
     for i, name in enumerate(walked.importance_of):
         without = _auc_by_session(walked.permuted[i], y, group)
         table.append({"feature": name, "roc_auc_lost": mean_of_sessions(differences(whole, without))})
     return sorted(table, key=lambda entry: -(entry["roc_auc_lost"]["value"] or 0.0))
 
 
-def _auc_by_session(p: Floats, y: Labels, group: Any) -> list[float | None]:
+def _auc_by_session(p: Floats, y: Labels, group: Ints) -> list[float | None]:
     from sklearn.metrics import roc_auc_score
 
     days = [(p[group == one], y[group == one]) for one in np.unique(group)]
     return [float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else None for scores, labels in days]
-
-
-def verdict(found: Figures) -> list[str]:
-    """The honest reading of the figures, in plain words, the most important first."""
-    model, base = found["pooled"]["model"], found["pooled"]["base_rate"]
-    calibrated = found["pooled"]["calibrated"]
-    return [
-        _ranking_line(model["roc_auc"]),
-        _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"]),
-        _signal_line(model, base, found["threshold"]),
-    ]
-
-
-def _ranking_line(auc: Figures) -> str:
-    if auc["low"] is None:
-        return "Too few sessions to tell skill from luck."
-    words = f"ROC-AUC {auc['value']:.3f}, 95% interval over {auc['sessions']} sessions {auc['low']:.3f} to "
-    words += f"{auc['high']:.3f}; 0.5 is chance"
-    if above(auc, 0.5):
-        return f"It ranked stocks better than chance ({words}). That is no promise of profit."
-    if below(auc, 0.5):
-        return f"It ranked stocks worse than chance ({words})."
-    return f"No evidence that it ranks stocks better than chance ({words})."
-
-
-def _probability_line(raw: Figures, calibrated: Figures) -> str:
-    def compared(difference: Figures) -> str:
-        if below(difference, 0.0):
-            return "better than"
-        if above(difference, 0.0):
-            return "worse than"
-        return "not distinguishable from"
-
-    if raw["low"] is None:
-        return "Its probabilities cannot be judged on so few sessions."
-    return (
-        f"Its probabilities were {compared(raw)} always saying the base rate known the evening before (log loss "
-        f"{raw['value']:+.4f}); calibrated, {compared(calibrated)} it ({calibrated['value']:+.4f})."
-    )
-
-
-def _signal_line(model: Figures, base: Figures, threshold: float) -> str:
-    if not model["signals"]:
-        return f"No row reached {threshold:.0%}: nothing would have been bought."
-    outcome, won = model["outcome_per_signal_pct"], model["precision"]["value"]
-    words = (
-        f"Its {_counted(model['signals'], 'signal')} at {threshold:.0%} (in "
-        f"{_counted(model['sessions_with_signals'], 'session')}) won "
-        f"{won:.1%} and brought {outcome['value']:+.2f}% each after cost; buying every row won "
-        f"{base['won']['value']:.1%} and brought {base['outcome_pct']['value']:+.2f}%."
-    )
-    if outcome["low"] is None:
-        return f"{words} One session with signals tells nothing."
-    interval = f"{outcome['low']:+.2f}% to {outcome['high']:+.2f}%"
-    if above(outcome, 0.0):
-        return f"{words} The interval over sessions, {interval}, lies above zero."
-    if below(outcome, 0.0):
-        return f"{words} That is a loss beyond doubt: {interval}."
-    return f"{words} The interval over sessions, {interval}, includes zero: no evidence of profit."
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -1,14 +1,14 @@
-"""What the live rules would have bought on the signals of a walk-forward, and the document's evolution as measured.
+"""Simulated trades: what the live rules would have bought on the signals of a walk-forward.
 
-A signal is a row, and one rise makes many of them; a trade is what the account would have held: one position a stock,
-so many at once, the most confident first, entered at the next bar's open and left by the rules of
-`trading.rules.exits`.
+Every row at or above the threshold is a signal, and one rise makes many of them.  A trade is what the account would
+have held: one position per stock, at most MAX_OPEN_POSITIONS, the most confident signal first, entered at the next
+bar's open and closed by the rules of `trading.rules.exits`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import numpy as np
 
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
     from config import DataSettings, EntrySettings, ExitSettings, PredictionSettings
     from trading.backtest.walk_forward import Walk
+    from trading.base.arrays import Floats
     from trading.base.calendar import MarketCalendar
-    from trading.learning.fitting import Floats
-    from trading.learning.session_statistics import Figures
 
 WEEK: Final = 5
-"""Sessions of a week of trading."""
+"""Sessions in a week of trading."""
 
 CLAIMS: Final = (
     ("Week 1", "52-58%", "40-45%", "-3% to +5%"),
@@ -41,12 +40,12 @@ CLAIMS: Final = (
     ("Month 2", "70-75%", "60-65%", "+10% to +25%"),
     ("Month 3+", "75-80%", "65-70%", "+15% to +50%+"),
 )
-"""The document's expectation for each week of trading (accuracy, win rate, return); the last line for all later."""
+"""The document's expectation for each week of trading (accuracy, win rate, return); the last is for all later weeks."""
 
 
 @dataclass(frozen=True)
 class AccountRules:
-    """What a simulation of trades needs: the account's equity in dollars, and the settings of entry and exit."""
+    """What simulated trades depend on: the account's equity in dollars, and the settings of entry and exit."""
 
     equity: Decimal
     prediction: PredictionSettings
@@ -56,7 +55,7 @@ class AccountRules:
 
 
 @dataclass(frozen=True)
-class MeasuredTrade:
+class SimulatedTrade:
     """One simulated trade; prices in dollars, `outcome` in per cent after cost, `pnl` in dollars after cost."""
 
     session: int
@@ -67,21 +66,48 @@ class MeasuredTrade:
     pnl: float
 
 
-def measured_trades(
+class TradeFigures(TypedDict):
+    """Trades and returns of some sessions; `pnl` in dollars, returns in per cent, all after cost."""
+
+    trades: int
+    win_rate: float | None
+    outcome_per_trade_pct: float | None
+    pnl: float
+    return_on_account_pct: float
+    return_on_account_per_day_pct: float
+    return_on_money_traded_pct: float | None
+
+
+Claim = TypedDict("Claim", {"period": str, "accuracy": str, "win_rate": str, "return": str})
+"""The document's expectation for a week."""
+
+Week = TypedDict("Week", {"week": int, "from": str, "to": str, "sessions": int})
+"""A week of scored sessions: its number, first and last date, and number of sessions."""
+
+
+class WeekFigures(Week, TradeFigures):
+    """The trades of a week beside the document's expectation."""
+
+    accuracy: float
+    accuracy_of_always_no: float
+    claim: Claim
+
+
+def simulated_trades(
     walked: Walk,
     p: Floats,
     symbols: tuple[str, ...],
     bars_of: Callable[[str], Bars],
     calendar: MarketCalendar,
     account: AccountRules,
-) -> list[MeasuredTrade]:
+) -> list[SimulatedTrade]:
     """The trades that the live rules make of `p`, in the order of their decisions.
 
     Args:
-        p: the probability that the threshold is held against, of each row of `walked`, which must have `start`s.
-        symbols: what the numbers in `walked.symbol` stand for.
-        bars_of: the bars of a symbol, as the rows were made of them.
-        account: its equity stays what it is: these figures are of the model, not of compound interest.
+        p: the probability that is compared with the threshold, of each row of `walked`, which must have `start`.
+        symbols: the symbols that the numbers in `walked.symbol` stand for.
+        bars_of: the bars of a symbol from which its rows were made.
+        account: its equity stays constant, so that the figures measure the model, not compound interest.
     """
     assert walked.start is not None
     exits = account.exits
@@ -93,7 +119,7 @@ def measured_trades(
         for day in walked.sessions
     ]
     held: dict[int, int] = {}
-    found: list[MeasuredTrade] = []
+    found: list[SimulatedTrade] = []
     for row in signals.tolist():
         number, now, day = int(walked.symbol[row]), int(walked.start[row]), int(walked.group[row])
         held = {stock: until for stock, until in held.items() if until > now}
@@ -105,15 +131,15 @@ def measured_trades(
         shares = shares_to_buy(account.equity, price, account.entry)
         if not account.data.MIN_PRICE <= price <= account.data.MAX_PRICE or shares < 1:
             continue
-        held[number] = _left_at(known, decided + 1, flatten[day], exits)
+        held[number] = _exit_start(known, decided + 1, flatten[day], exits)
         outcome = float(walked.outcome[row]) - 100.0 * exits.ROUND_TRIP_COST
         entry = float(known.open[decided + 1])
-        found.append(MeasuredTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
+        found.append(SimulatedTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
     return found
 
 
-def _left_at(bars: Bars, entry: int, flatten: int, exits: ExitSettings) -> int:
-    """Start of the bar in which a position bought at the open of bar `entry` is left."""
+def _exit_start(bars: Bars, entry: int, flatten: int, exits: ExitSettings) -> int:
+    """Start of the bar in which a position bought at the open of bar `entry` is closed."""
     stop, target = levels(float(bars.open[entry]), exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
     for k in range(entry, len(bars)):
         if bars.start[k] >= flatten:
@@ -124,12 +150,12 @@ def _left_at(bars: Bars, entry: int, flatten: int, exits: ExitSettings) -> int:
     return int(bars.start[-1])
 
 
-def evolution(walked: Walk, p: Floats, trades: list[MeasuredTrade], equity: Decimal) -> list[Figures]:
-    """The document's table of performance evolution, as measured: one line a week of scored sessions, beside its claim.
+def evolution(walked: Walk, p: Floats, trades: list[SimulatedTrade], equity: Decimal) -> list[WeekFigures]:
+    """The document's table of performance evolution, as measured: one line per week of scored sessions.
 
-    Returns are per cent of the account's equity and of the money that the trades put in, after cost.
+    Returns are per cent of the account's equity and of the money invested in the trades, after cost.
     """
-    lines = []
+    lines: list[WeekFigures] = []
     for first in range(0, len(walked.sessions), WEEK):
         last = min(first + WEEK, len(walked.sessions)) - 1
         inside = (walked.group >= first) & (walked.group <= last)
@@ -143,15 +169,15 @@ def evolution(walked: Walk, p: Floats, trades: list[MeasuredTrade], equity: Deci
                 "sessions": last - first + 1,
                 "accuracy": float(np.mean((p[inside] >= 0.5) == (walked.label[inside] == 1))),
                 "accuracy_of_always_no": float(np.mean(walked.label[inside] == 0)),
-                **summed(week, equity, last - first + 1),
+                **trade_figures(week, equity, last - first + 1),
                 "claim": {"period": period, "accuracy": accuracy, "win_rate": win_rate, "return": claimed_return},
             }
         )
     return lines
 
 
-def summed(trades: list[MeasuredTrade], equity: Decimal, sessions: int) -> dict[str, Any]:
-    """Trades, win rate and returns of some sessions; None where there were no trades."""
+def trade_figures(trades: list[SimulatedTrade], equity: Decimal, sessions: int) -> TradeFigures:
+    """Number of trades, win rate and returns of some sessions; None where undefined without trades."""
     n = len(trades)
     pnl = sum(trade.pnl for trade in trades)
     money = sum(trade.shares * trade.price for trade in trades)
@@ -166,6 +192,6 @@ def summed(trades: list[MeasuredTrade], equity: Decimal, sessions: int) -> dict[
     }
 
 
-def by_session(trades: list[MeasuredTrade], equity: Decimal, sessions: int) -> list[dict[str, Any]]:
+def by_session(trades: list[SimulatedTrade], equity: Decimal, sessions: int) -> list[TradeFigures]:
     """The same for each session."""
-    return [summed([trade for trade in trades if trade.session == i], equity, 1) for i in range(sessions)]
+    return [trade_figures([trade for trade in trades if trade.session == i], equity, 1) for i in range(sessions)]

@@ -1,38 +1,43 @@
-"""Walk-forward: every session is scored by a model that was trained on what was known the evening before.
+"""Walk-forward: every session is scored by a model that was trained on the sessions before it.
 
     walked = walk(rows, Variant("random_forest"), settings, window=30)
-    walked.p, walked.label, walked.session
+    walked.p, walked.label, walked.group
 
-Each evening is trained by `trading.learning.train.train`, as the nightly retrain does it, on the newest `window`
-sessions
-before the one to be scored, calibration included.  A worker gets the rows of its window, and of the session that it
-scores the features alone: it could not learn from that session's outcomes if it wanted to.
+Each fold trains with `trading.learning.train.train`, as the nightly retrain does, on the newest `window` sessions
+before the one to be scored, calibration included.  A worker receives the rows of the window, and of the scored session
+the features only, so it cannot learn from that session's outcomes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from trading.backtest.workers import ALONE, Workers
 from trading.base.errors import DataError
 from trading.features.sets import COLUMNS
-from trading.learning.fitting import Floats, Labels, LearningSettings, probabilities, thin
+from trading.learning.calibration import win_probability
+from trading.learning.fitting import Classifier, LearningSettings, Scaler, probabilities
+from trading.learning.rows import thin
+from trading.learning.train import train
 from trading.rules.exits import labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config import FeatureSet, ModelKind
+    from trading.backtest.figures import Probability
+    from trading.base.arrays import Days, Floats, Ints, Labels
+    from trading.dataset.dataset import Rows
 
 LEAST_SESSIONS: Final = 5
-"""Sessions of history before the first session that is scored."""
+"""Minimum sessions of history before a session is scored."""
 
 PERMUTED_ROWS: Final = 2000
-"""Rows of a session that permutation importance is measured on, at most."""
+"""Maximum rows of a session that permutation importance is measured on."""
 
 ALIKE: Final = {
     "prices together": ("Open", "High", "Low", "Close", "VWAP", "Typical_Price"),
@@ -40,20 +45,20 @@ ALIKE: Final = {
     "trend together": ("VWAP_Deviation", "MACD_Rel", "MACD_Signal_Rel", "MACD_Hist_Rel", "Return_5", "Return_19"),
     "volumes together": ("Volume_Habit", "Window_Volume_Habit"),
 }
-"""Features that say nearly the same: permuted one by one, each is stood in for by the others."""
+"""Groups of nearly redundant features: if only one of a group is permuted, the others replace it."""
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to learn: what `--compare` compares.
+    """One configuration of training; `--compare` compares several.
 
     Attributes:
         kind: kind of model.
         feature_set: name of the columns of X.
-        label_min_profit: a row is taught as won only where its outcome after cost is above this fraction of the price
-            (LABEL_MIN_PROFIT).  What it is scored by stays the same: any profit after cost.
+        label_min_profit: in training, a row counts as won only if its outcome after cost is above this fraction of the
+            price (LABEL_MIN_PROFIT).  It is always scored by any profit after cost.
     """
 
     kind: ModelKind = "random_forest"
@@ -62,7 +67,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """As tables call it; the document's choices go without saying."""
+        """Name in tables; the document's choices are not named."""
         parts: list[str] = [self.kind]
         if self.feature_set != "document":
             parts.append(f"{self.feature_set} features")
@@ -72,20 +77,28 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Evening:
-    """What a worker gets: the rows known that evening, and the features (not the outcomes) of the session after it."""
+class Fold:
+    """A task for a worker: the rows of the history, and the features (not the outcomes) of the session to score.
 
-    known: Any
+    Attributes:
+        known: the thinned rows of the history.
+        unseen: features of the session, shape (n, columns).
+        sample: positions among the n rows for permutation importance.
+        groups: positions of the columns that are permuted together.
+        seed: seed of the permutations.
+    """
+
+    known: Rows
     settings: LearningSettings
     unseen: Floats
-    sample: NDArray[np.int64]
+    sample: Ints
     groups: tuple[tuple[int, ...], ...]
     seed: int
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a worker gives back; `permuted`: shape (groups, sampled rows), probabilities with those columns permuted."""
+class FoldResult:
+    """Probabilities of a fold's session; `permuted`: shape (groups, sampled rows), with those columns permuted."""
 
     p: Floats
     calibrated: Floats
@@ -97,41 +110,45 @@ class Walk:
     """The scored rows of a walk-forward, oldest session first; n of them.
 
     Attributes:
-        variant, settings, window: what was walked.
+        variant, settings, window: the configuration.
         sessions: the scored sessions, datetime64[D] (s,).
         known_sessions, known_rows: what the model of each session was trained on, int64 (s,).
-        base_rate: share of label 1 in each session's history: known the evening before, float64 (s,).
+        base_rate: share of label 1 in the history of each session, float64 (s,).
         group: position in `sessions` of each row, int64 (n,).
-        symbol, start: of each row, as the rows handed in have them; start is None where they have none.
+        symbol, start: of each row, as in the rows given to `walk`.
         p, calibrated: the model's own and the calibrated probability, float64 (n,).
-        label, outcome: what came of it; outcome in per cent before cost (n,).
-        importance_of: what was permuted: names of features.
-        sample: rows that were permuted, positions among the n.
+        label, outcome: the actual label and outcome; outcome in per cent before cost (n,).
+        importance_of: names of the permuted features and groups.
+        sample: positions of the permuted rows among the n.
         permuted: shape (len(importance_of), len(sample)).
     """
 
     variant: Variant
     settings: LearningSettings
     window: int
-    sessions: NDArray[Any]
-    known_sessions: NDArray[np.int64]
-    known_rows: NDArray[np.int64]
+    sessions: Days
+    known_sessions: Ints
+    known_rows: Ints
     base_rate: Floats
-    group: NDArray[np.int64]
-    symbol: NDArray[Any]
-    start: NDArray[Any] | None
+    group: Ints
+    symbol: NDArray[np.int32]
+    start: Ints
     p: Floats
     calibrated: Floats
     label: Labels
     outcome: Floats
     importance_of: tuple[str, ...]
-    sample: NDArray[np.int64]
+    sample: Ints
     permuted: Floats
+
+    def probability(self, name: Probability) -> Floats:
+        """The model's own or the calibrated probability of every row."""
+        return self.p if name == "model" else self.calibrated
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which rows are whose: [first, begin) is known the evening before [begin, end)."""
+    """Rows of a fold: [first, begin) is the history of the session [begin, end)."""
 
     first: int
     begin: int
@@ -140,7 +157,7 @@ class _Plan:
 
 
 def walk(
-    rows: Any,
+    rows: Rows,
     variant: Variant,
     settings: LearningSettings,
     *,
@@ -152,16 +169,15 @@ def walk(
     """Score every session that has at least `least` sessions before it, each with a model of its own.
 
     Args:
-        rows: as `trading.dataset.dataset.Dataset.make` gives them, sorted by session: of `variant.feature_set`, and
-        with any
-            profit after cost as label.
-        settings: the numbers of the training; the variant's stand in for its own.
-        window: sessions that a model learns from, at most (HISTORY_DAYS).
-        at: who does the work; the results are the same.
-        progress: called with what is done and how many sessions.
+        rows: as `trading.dataset.dataset.Dataset.make` returns them, sorted by session, with the features of
+            `variant.feature_set` and any profit after cost as label.
+        settings: of the training; `variant` overrides its own.
+        window: maximum sessions of a history (HISTORY_DAYS).
+        at: the workers; the results do not depend on them.
+        progress: called with the current step, the number of sessions done, and the number of sessions.
 
     Raises:
-        DataError: not one session has so many before it, or a window has one label only.
+        DataError: no session has so many before it, or a history has one label only.
         UserError: as `Workers.map`.
     """
     settings = settings.changed(
@@ -169,39 +185,65 @@ def walk(
     )
     plans = _plans(rows.session, window, least)
     names, groups = importance_groups(COLUMNS[variant.feature_set])
-    taught = replace(rows, label=taught_labels(rows.outcome, rows.label, settings))
-    samples = [importance_sample(plan.end - plan.begin, settings.training.SEED) for plan in plans]
+    trained_on = replace(rows, label=training_labels(rows, settings))
+    seed = settings.training.SEED
+    samples = [importance_sample(plan.end - plan.begin, seed) for plan in plans]
 
-    def evening(i: int) -> Evening:
-        plan = plans[i]
-        known = taught.take(slice(plan.first, plan.begin))
-        known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
-        once = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # the rows are thinned already, so that less of them travels
-        return Evening(known, once, rows.X[plan.begin : plan.end], samples[i], groups, settings.training.SEED + i)
+    def fold(i: int) -> Fold:
+        return _fold(trained_on, settings, plans[i], samples[i], groups, seed + i)
 
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
-    scored = at.map(score, len(plans), evening, lambda done: progress(what, done, len(plans)))
-    return _gathered(rows, variant, settings, window, plans, names, samples, scored)
+    results = at.map(score, len(plans), fold, lambda done: progress(what, done, len(plans)))
+    tested = slice(plans[0].begin, plans[-1].end)
+    return Walk(
+        variant=variant,
+        settings=settings,
+        window=window,
+        sessions=np.array([rows.session[plan.begin] for plan in plans]),
+        known_sessions=np.array([plan.known_sessions for plan in plans], dtype=np.int64),
+        known_rows=np.array([plan.begin - plan.first for plan in plans], dtype=np.int64),
+        base_rate=np.array([np.mean(rows.label[plan.first : plan.begin]) for plan in plans]),
+        group=np.repeat(np.arange(len(plans)), [plan.end - plan.begin for plan in plans]),
+        symbol=rows.symbol[tested],
+        start=rows.start[tested],
+        p=np.concatenate([one.p for one in results]),
+        calibrated=np.concatenate([one.calibrated for one in results]),
+        label=rows.label[tested],
+        outcome=rows.outcome[tested],
+        importance_of=names,
+        sample=np.concatenate([plan.begin - tested.start + s for plan, s in zip(plans, samples, strict=True)]),
+        permuted=np.concatenate([one.permuted for one in results], axis=1),
+    )
 
 
-def score(evening: Evening) -> Scored:
-    """Train as the evening before would have, then score the session: one task of a walk-forward."""
+def _fold(
+    rows: Rows,
+    settings: LearningSettings,
+    plan: _Plan,
+    sample: Ints,
+    groups: tuple[tuple[int, ...], ...],
+    seed: int,
+) -> Fold:
+    known = rows.take(slice(plan.first, plan.begin))
+    known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
+    thinned = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # already thinned, so that fewer rows are sent to the worker
+    return Fold(known, thinned, rows.X[plan.begin : plan.end], sample, groups, seed)
+
+
+def score(fold: Fold) -> FoldResult:
+    """Train on the history, then score the session: one task of a walk-forward."""
     from threadpoolctl import threadpool_limits
 
-    from trading.learning.calibration import win_probability
-    from trading.learning.train import train
-
-    trained = train(evening.known, evening.settings)
+    trained = train(fold.known, fold.settings)
     with threadpool_limits(1):
-        p = probabilities(trained.scaler, trained.model, evening.unseen)
-        X = evening.unseen[evening.sample]
-        shuffled = permuted(trained.scaler, trained.model, X, evening.groups, evening.seed)
-    return Scored(p, win_probability(p, trained.calibration), shuffled)
+        p = probabilities(trained.scaler, trained.model, fold.unseen)
+        shuffled = permuted(trained.scaler, trained.model, fold.unseen[fold.sample], fold.groups, fold.seed)
+    return FoldResult(p, win_probability(p, trained.calibration), shuffled)
 
 
-def permuted(scaler: Any, model: Any, X: Floats, groups: tuple[tuple[int, ...], ...], seed: int) -> Floats:
-    """Probabilities of rows of one session when one group of columns after the other belongs to other rows of it.
+def permuted(scaler: Scaler, model: Classifier, X: Floats, groups: tuple[tuple[int, ...], ...], seed: int) -> Floats:
+    """Probabilities of rows of one session with each group of columns in turn taken from other rows.
 
     Args:
         X: features, shape (n, columns).
@@ -219,12 +261,12 @@ def permuted(scaler: Any, model: Any, X: Floats, groups: tuple[tuple[int, ...], 
     return result
 
 
-def _plans(session: NDArray[Any], window: int, least: int) -> list[_Plan]:
+def _plans(session: Days, window: int, least: int) -> list[_Plan]:
     if np.any(session[1:] < session[:-1]):
         raise ValueError("rows must be sorted by session")
     sessions = np.unique(session)
     edge = np.append(np.searchsorted(session, sessions), len(session))
-    least = max(2, min(least, window))  # training splits them by session
+    least = max(2, min(least, window))  # training splits the history by session
     if len(sessions) <= least:
         raise DataError(
             f"{len(sessions)} session(s) in the data: a walk-forward needs more than {least}; "
@@ -238,7 +280,7 @@ def _plans(session: NDArray[Any], window: int, least: int) -> list[_Plan]:
 
 
 def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """What is permuted: every column alone, and together those that say nearly the same."""
+    """(names, positions of columns) of what is permuted: every column alone, and the groups of `ALIKE`."""
     named: dict[str, tuple[int, ...]] = {name: (i,) for i, name in enumerate(features)}
     for name, members in ALIKE.items():
         if all(member in named for member in members):
@@ -246,48 +288,14 @@ def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[t
     return tuple(named), tuple(named.values())
 
 
-def taught_labels(outcome: Floats, label: Labels, settings: LearningSettings) -> Labels:
-    """What a model is taught, of rows whose label is any profit after cost."""
+def training_labels(rows: Rows, settings: LearningSettings) -> Labels:
+    """Labels to train on, of rows whose own label is any profit after cost."""
     if not settings.exits.LABEL_MIN_PROFIT:
-        return label
-    return labels(outcome, settings.won_above_pct)
+        return rows.label
+    return labels(rows.outcome, settings.won_above_pct)
 
 
-def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> NDArray[np.int64]:
+def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> Ints:
     """Positions of at most `most` of n rows, ascending."""
     chosen = np.random.default_rng(seed).choice(n, min(n, most), replace=False)
     return np.sort(chosen).astype(np.int64)
-
-
-def _gathered(
-    rows: Any,
-    variant: Variant,
-    settings: LearningSettings,
-    window: int,
-    plans: list[_Plan],
-    names: tuple[str, ...],
-    samples: list[NDArray[np.int64]],
-    scored: list[Scored],
-) -> Walk:
-    tested = slice(plans[0].begin, plans[-1].end)
-    lengths = [plan.end - plan.begin for plan in plans]
-    start = getattr(rows, "start", None)
-    return Walk(
-        variant=variant,
-        settings=settings,
-        window=window,
-        sessions=np.array([rows.session[plan.begin] for plan in plans]),
-        known_sessions=np.array([plan.known_sessions for plan in plans], dtype=np.int64),
-        known_rows=np.array([plan.begin - plan.first for plan in plans], dtype=np.int64),
-        base_rate=np.array([np.mean(rows.label[plan.first : plan.begin]) for plan in plans]),
-        group=np.repeat(np.arange(len(plans)), lengths),
-        symbol=rows.symbol[tested],
-        start=None if start is None else start[tested],
-        p=np.concatenate([one.p for one in scored]),
-        calibrated=np.concatenate([one.calibrated for one in scored]),
-        label=rows.label[tested],
-        outcome=rows.outcome[tested],
-        importance_of=names,
-        sample=np.concatenate([plan.begin - tested.start + s for plan, s in zip(plans, samples, strict=True)]),
-        permuted=np.concatenate([one.permuted for one in scored], axis=1),
-    )

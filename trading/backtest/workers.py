@@ -1,10 +1,10 @@
-"""Where the work is done: this machine's cores through joblib, or a Dask cluster, with the same results to the bit.
+"""Parallel work: on this machine's cores through joblib, or on a Dask cluster, with the same results to the bit.
 
     with workers("dask", "tcp://10.0.0.5:8786") as at:
-        scored = at.map(work, count, task_of, done)
+        results = at.map(work, count, task_of, done)
 
-A task carries all that it needs, so a worker that is lost takes no data with it: its tasks are done again elsewhere.
-`distributed` is imported only where a cluster was asked for.
+A task carries all its data, so no data is lost with a worker: its tasks are repeated elsewhere.  `distributed` is
+imported only if a cluster is used.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from trading.base.errors import UserError
+from trading.models.checks import library_versions
 
 Backend = Literal["joblib", "dask"]
 BACKENDS: Final = ("joblib", "dask")
 
 START: Final = "python -m dask worker ADDRESS --nworkers 2 --nthreads 1"
-"""How a worker is started, in a clone of this project with the same requirements."""
+"""Command that starts workers, in a clone of this project with the same requirements."""
 
-PATIENCE: Final = 30
-"""Seconds that the scheduler and its first worker are waited for."""
+CONNECT_TIMEOUT: Final = 30
+"""Seconds to wait for the scheduler and for its first worker."""
 
-ROUNDS: Final = 4
-"""How often in a row lost workers may bring everything to a halt before that is reported."""
+ATTEMPTS: Final = 4
+"""Consecutive attempts without a finished task, because of lost workers, before the work fails."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,11 +38,11 @@ Done = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers that tasks are handed to.
+    """A set of workers.
 
     Attributes:
-        backend: which backend of joblib.
-        jobs: processes on this machine; -1 for one a core.  A cluster has as many as it has.
+        backend: the backend of joblib.
+        jobs: processes on this machine; -1: one per core.  Not used with a cluster.
         client: `distributed.Client` of the cluster; None on this machine.
     """
 
@@ -56,32 +57,32 @@ class Workers:
         task_of: Callable[[int], Task],
         done: Done = lambda finished: None,
     ) -> list[Result]:
-        """`[work(task_of(0)), ..., work(task_of(count - 1))]`, in that order whichever is finished first.
+        """`[work(task_of(0)), ..., work(task_of(count - 1))]`, in this order whichever finishes first.
 
         Args:
             work: a function at the top level of a module, so that a worker can import it.
-            task_of: makes a task when its turn comes: only a few a worker are in memory at once.
-            done: called with how many are finished.
+            task_of: makes a task when it is needed; only a few per worker are in memory at once.
+            done: called with the number of finished tasks.
 
         Raises:
-            UserError: workers were lost again and again.  What `work` raises comes through.
+            UserError: workers were lost repeatedly.  Exceptions of `work` are passed on.
         """
         found: dict[int, Result] = {}
         fruitless = 0
         while len(found) < count:
             before = len(found)
             try:
-                self._round(work, [i for i in range(count) if i not in found], task_of, found, done)
+                self._attempt(work, [i for i in range(count) if i not in found], task_of, found, done)
             except _losses(self.backend) as loss:
                 fruitless = 0 if len(found) > before else fruitless + 1
-                if fruitless >= ROUNDS:
+                if fruitless >= ATTEMPTS:
                     raise UserError(
-                        f"--backend {self.backend}: its workers were lost {ROUNDS} times in a row "
+                        f"--backend {self.backend}: its workers were lost {ATTEMPTS} times in a row "
                         f"({type(loss).__name__}); they may be out of memory: use fewer of them, or other machines"
                     ) from None
         return [found[i] for i in range(count)]
 
-    def _round(
+    def _attempt(
         self,
         work: Callable[[Task], Result],
         missing: list[int],
@@ -98,20 +99,21 @@ class Workers:
                 done(len(found))
 
     def spread(self) -> AbstractContextManager[Any]:
-        """Within it, what scikit-learn fits through joblib (the trees of a forest) is spread over these workers."""
+        """A context in which what scikit-learn fits through joblib (the trees of a forest) runs on these workers."""
         if self.client is None:
             return nullcontext()
         from joblib import parallel_config
 
-        return parallel_config(backend="dask", client=self.client)
+        context: AbstractContextManager[Any] = parallel_config(backend="dask", client=self.client)
+        return context
 
 
 ALONE: Final = Workers(jobs=1)
-"""This process, one task after the other."""
+"""This process alone, one task after the other."""
 
 
 def _numbered(work: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
-    """One task on a worker.  It is the unit of work: the trees of its forests are not spread any further."""
+    """Run one task on a worker; the trees of its forests are fitted in that process."""
     from joblib import parallel_config
 
     with parallel_config(backend="sequential"):
@@ -119,7 +121,7 @@ def _numbered(work: Callable[[Task], Result], number: int, task: Task) -> tuple[
 
 
 def _losses(backend: Backend) -> tuple[type[BaseException], ...]:
-    """What is raised where a worker, not the work, failed."""
+    """The exceptions that mean that a worker failed, not the work."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     if backend == "joblib":
@@ -127,7 +129,7 @@ def _losses(backend: Backend) -> tuple[type[BaseException], ...]:
     from concurrent.futures import CancelledError
 
     from distributed.client import FutureCancelledError
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     return BrokenProcessPool, CancelledError, CommClosedError, FutureCancelledError, KilledWorker
@@ -135,22 +137,22 @@ def _losses(backend: Backend) -> tuple[type[BaseException], ...]:
 
 @contextmanager
 def workers(
-    backend: Backend = "joblib", scheduler: str | None = None, *, patience: float = PATIENCE
+    backend: Backend = "joblib", scheduler: str | None = None, *, timeout: float = CONNECT_TIMEOUT
 ) -> Iterator[Workers]:
     """The workers that `--backend` and `--scheduler` name.
 
     Raises:
-        UserError: an address without the dask backend or the reverse, no scheduler or worker there, or workers that
-            would not give the same results: other libraries, another version of this project, several threads each.
+        UserError: an address without the dask backend or the reverse, no scheduler or worker at the address, or
+            workers that would give other results: other libraries, another version of this project, several threads.
     """
     if backend == "joblib":
         if scheduler is not None:
-            raise UserError(f"--scheduler {scheduler}: it is for --backend dask; name both or neither")
+            raise UserError(f"--scheduler {scheduler}: needs --backend dask; give both or neither")
         yield Workers()
         return
     if scheduler is None:
-        raise UserError("--backend dask: name the cluster too, as in --scheduler tcp://127.0.0.1:8786")
-    client = _connected(scheduler, patience)
+        raise UserError("--backend dask: needs the address of the cluster, as in --scheduler tcp://127.0.0.1:8786")
+    client = _connected(scheduler, timeout)
     try:
         _check_cluster(client, scheduler)
         yield Workers("dask", client=client)
@@ -158,52 +160,54 @@ def workers(
         client.close()
 
 
-def _connected(scheduler: str, patience: float) -> Any:
+def _connected(scheduler: str, timeout: float) -> Any:
     import logging
 
     import dask
     from distributed import Client
 
-    # A task brings its rows with it on purpose: scattered data would be lost with the worker that holds it.
+    # A task carries its rows, because scattered data would be lost with the worker that holds it.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a lost worker is no news to the user: it is made up for
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # lost workers are handled by `map`
     try:
-        client = Client(scheduler, timeout=patience, set_as_default=False)
+        client: Any = Client(scheduler, timeout=timeout, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise UserError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error}); start one") from None
+        raise UserError(
+            f"--scheduler {scheduler}: no Dask scheduler answers at this address ({error}); start one"
+        ) from None
     try:
-        client.wait_for_workers(1, timeout=patience)
+        client.wait_for_workers(1, timeout=timeout)
     except TimeoutError:
         client.close()
-        raise UserError(f"--scheduler {scheduler}: no worker came within {patience:g} s; start some: {START}") from None
+        raise UserError(
+            f"--scheduler {scheduler}: no worker connected within {timeout:g} s; start some: {START}"
+        ) from None
     return client
 
 
 def _check_cluster(client: Any, scheduler: str) -> None:
-    """Refuse workers that would give other bits, or none."""
+    """Refuse workers that would give different results, or none."""
     try:
         there = client.run(identity)
     except ImportError as error:
-        why = f"its workers do not find this project ({error}); start them in a clone of it: {START}"
+        why = f"its workers cannot import this project ({error}); start them in a clone of it: {START}"
         raise UserError(f"--scheduler {scheduler}: {why}") from None
     here = identity()
     for worker, theirs in there.items():
         for name, version in here.items():
             if theirs[name] != version:
                 raise UserError(
-                    f"--scheduler {scheduler}: worker {worker} has {name} {theirs[name]}, here is {version}; "
+                    f"--scheduler {scheduler}: worker {worker} has {name} {theirs[name]}, this machine {version}; "
                     "the results would differ: give it the same requirements and the same version of this project"
                 )
     for worker, threads in client.ncores().items():
         if threads != 1:
-            # The threads of a process share the limit of the BLAS, and with it the order of its sums.
-            raise UserError(f"--scheduler {scheduler}: worker {worker} has {threads} threads; start it so: {START}")
+            # The threads of a process share the BLAS thread limit, which determines the order of sums.
+            raise UserError(f"--scheduler {scheduler}: worker {worker} has {threads} threads; start it with: {START}")
 
 
 def identity() -> dict[str, str]:
-    """What results depend on besides rows and settings: library versions, and this project's learning code."""
-    from trading.models.checks import library_versions
-
+    """What results depend on besides rows and settings: library versions and a hash of this project's code."""
     code = hashlib.sha256()
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):

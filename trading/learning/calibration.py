@@ -1,7 +1,7 @@
-"""From a model's own probability to an honest one: Platt's sigmoid, two numbers.
+"""Calibration of a model's probability by Platt's sigmoid, which has two parameters.
 
 John Platt, "Probabilistic Outputs for Support Vector Machines" (1999): a logistic regression on the model's score, here
-on the log-odds of its probability.  Forests are overconfident; what "0.7" really won can only be learnt from sessions
+on the log-odds of its probability.  Forests are overconfident; how often "0.7" wins can only be learnt from sessions
 that did not train the model.
 """
 
@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Floats = NDArray[np.float64]
+    from trading.base.arrays import Floats, Labels
 
 EDGE: Final = 1e-6
-"""A forest may say exactly 0 or 1; its log-odds are taken this far inside."""
+"""Probabilities are clipped to [EDGE, 1 - EDGE], because a forest may return exactly 0 or 1."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """win_probability = 1 / (1 + exp(-(a * log-odds + b))); `a` is never negative, so the order of stocks stays."""
+    """win_probability = 1 / (1 + exp(-(a * log-odds + b))); `a` is never negative, so the ranking of stocks is kept."""
 
     a: float = 1.0
     b: float = 0.0
@@ -46,14 +45,15 @@ class Calibration:
 def _log_odds(p: Floats) -> Floats:
     from scipy.special import logit
 
-    return logit(np.clip(p, EDGE, 1.0 - EDGE))
+    odds: Floats = logit(np.clip(p, EDGE, 1.0 - EDGE))
+    return odds
 
 
-def fit_calibration(p: Floats, y: NDArray[np.int8]) -> Calibration:
-    """The sigmoid that turns `p` into the frequency of `y`, fitted on rows that did not train the model.
+def fit_calibration(p: Floats, y: Labels) -> Calibration:
+    """Fit the sigmoid that maps `p` to the frequency of `y`, on rows that did not train the model.
 
-    Where higher probabilities did not win more often (a <= 0), or all rows have one label, there is nothing to learn
-    but the base rate: a = 0 and b its log-odds (with one win and one loss added, so that it is finite).
+    If higher probabilities did not win more often (a <= 0), or all rows have one label, the result is the base rate:
+    a = 0 and b its log-odds (with one win and one loss added, so that it is finite).
 
     Args:
         p: probabilities of the model, shape (n,).
@@ -72,14 +72,15 @@ def fit_calibration(p: Floats, y: NDArray[np.int8]) -> Calibration:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # the sums of a BLAS depend on how many threads share them
+    with threadpool_limits(1):  # the sums of a BLAS depend on the number of threads that share them
         fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(_log_odds(p)[:, None], y)
     a, b = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     return Calibration(a, b) if a > 0.0 else constant
 
 
 def win_probability(p: Floats, calibration: Calibration) -> Floats:
-    """Calibrated probabilities, float64 of shape (n,): the same bits alone or in a batch."""
+    """Calibrated probabilities, float64 of shape (n,): the same bits alone and in a batch."""
     from scipy.special import expit
 
-    return expit(calibration.a * _log_odds(p) + calibration.b)
+    calibrated: Floats = expit(calibration.a * _log_odds(p) + calibration.b)
+    return calibrated

@@ -1,36 +1,98 @@
-"""Honest figures of a model on sessions that it has not seen.
+"""Figures of a model on sessions that it has not seen, as they stand in `metrics_*.json`.
 
-Everything returned is ready for JSON: plain numbers, and None where a figure is undefined (precision without a signal,
-ROC-AUC with one class), never 0 or NaN in its place.  Outcomes are per cent of the entry price.
+Every figure is a plain number, or None where it is undefined (precision without a signal, ROC-AUC with one class);
+never 0 or NaN in its place.  Outcomes are per cent of the entry price.
 """
 
 from __future__ import annotations
 
-import math
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int8]
-Figures = dict[str, Any]
+from trading.learning.session_statistics import above, mean_of_sessions, number
 
-INTERVAL = 0.95
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trading.base.arrays import Days, Floats, Labels, Mask
 
 
-def number(value: Any) -> float | None:
-    """`value` as a plain float; None where it is not finite."""
-    result = float(value)
-    return result if math.isfinite(result) else None
+class Ranking(TypedDict):
+    """Scores of probabilities against labels."""
+
+    roc_auc: float | None
+    log_loss: float | None
+    brier: float | None
+
+
+class AtThreshold(TypedDict):
+    """Result of buying at or above a threshold."""
+
+    threshold: float
+    signals: int
+    won: int
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    mean_outcome_after_cost_pct: float | None
+
+
+class AlwaysNo(TypedDict):
+    """Scores of the baseline: never buy, and give every row the base rate of the training rows."""
+
+    accuracy: float | None
+    probability: float | None
+    log_loss: float | None
+    brier: float | None
+
+
+Band = TypedDict("Band", {"from": float, "to": float, "rows": int, "mean_probability": float | None})
+"""A band of predicted probability and the rows in it."""
+
+
+class ReliabilityBand(Band):
+    """A band with the share of its rows that won."""
+
+    won: float | None
+
+
+class ProbabilityFigures(Ranking):
+    """Figures of one kind of probability (the model's own, or calibrated)."""
+
+    at_half: AtThreshold
+    at_min_confidence: AtThreshold
+    reliability: list[ReliabilityBand]
+
+
+class SessionFigures(Ranking):
+    """Figures of one test session."""
+
+    session: str
+    rows: int
+    base_rate: float | None
+    at_min_confidence: AtThreshold
+
+
+class Evaluation(ProbabilityFigures):
+    """All figures of a test part; the inherited ones are of the model's own probability."""
+
+    rows: int
+    base_rate: float | None
+    roc_auc_interval_over_sessions: list[float] | None
+    shows_skill: bool
+    mean_outcome_of_all_rows_after_cost_pct: float | None
+    always_no: AlwaysNo
+    calibrated: ProbabilityFigures | None
+    by_session: list[SessionFigures]
 
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def ranking(p: Floats, y: Labels) -> Figures:
+def ranking(p: Floats, y: Labels) -> Ranking:
     """ROC-AUC, log loss and Brier score of probabilities."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
@@ -42,12 +104,12 @@ def ranking(p: Floats, y: Labels) -> Figures:
     }
 
 
-def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, cost: float) -> Figures:
-    """What buying at `p >= threshold` would have done.
+def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, cost: float) -> AtThreshold:
+    """The result of buying at `p >= threshold`.
 
     Args:
         p, y, outcome: probabilities, labels and outcomes (per cent, before cost), shape (n,).
-        threshold: probability from which on a row is a signal.
+        threshold: a row with at least this probability is a signal.
         cost: round-trip cost as a fraction of the price.
     """
     signal = p >= threshold
@@ -63,8 +125,8 @@ def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, cost: 
     }
 
 
-def always_no(y: Labels, base_rate: float) -> Figures:
-    """The score to beat: never buying, and giving every row the base rate of the training part as its probability."""
+def always_no(y: Labels, base_rate: float) -> AlwaysNo:
+    """Scores of never buying and of giving every row the base rate of the training part."""
     constant = ranking(np.full(len(y), base_rate), y)
     return {
         "accuracy": _ratio(int(np.sum(y == 0)), len(y)),
@@ -74,50 +136,31 @@ def always_no(y: Labels, base_rate: float) -> Figures:
     }
 
 
-def reliability(p: Floats, y: Labels, bins: int = 10) -> list[Figures]:
-    """How often each band of probability really won: rows, mean probability and share won of each filled band."""
-    band = np.minimum((p * bins).astype(np.int64), bins - 1)
-    table = []
+def bands(p: Floats, width: float) -> Iterator[tuple[Band, Mask]]:
+    """The bands of probability that hold rows, lowest first, each with the mask of its rows."""
+    last = round(1.0 / width) - 1
+    band = np.minimum((p / width + 1e-9).astype(np.int64), last)
     for index in np.unique(band):
-        inside = band == index
-        table.append(
+        inside: Mask = band == index
+        yield (
             {
-                "from": float(index) / bins,
-                "to": float(index + 1) / bins,
+                "from": round(float(index) * width, 6),
+                "to": round(float(index + 1) * width, 6),
                 "rows": int(np.sum(inside)),
                 "mean_probability": number(np.mean(p[inside])),
-                "won": number(np.mean(y[inside])),
-            }
+            },
+            inside,
         )
-    return table
 
 
-def interval_over_sessions(values: list[float | None]) -> list[float] | None:
-    """Student's t interval (95%) of the mean over sessions: minutes of one day are not independent, days nearly are.
-
-    Returns:
-        [low, high], or None with fewer than two sessions.
-    """
-    known = np.array([value for value in values if value is not None])
-    if len(known) < 2:
-        return None
-    from scipy.stats import t
-
-    mean = float(np.mean(known))
-    half = float(t.ppf(0.5 + INTERVAL / 2.0, len(known) - 1) * np.std(known, ddof=1) / math.sqrt(len(known)))
-    return [mean - half, mean + half]
+def reliability(p: Floats, y: Labels) -> list[ReliabilityBand]:
+    """How often the rows of each band of 10% won."""
+    return [{**band, "won": number(np.mean(y[inside]))} for band, inside in bands(p, 0.1)]
 
 
-def shows_skill(interval: list[float] | None) -> bool:
-    """Whether an interval of ROC-AUC lies wholly above 0.5, which is chance."""
-    return interval is not None and interval[0] > 0.5
-
-
-def session_date(session: Any) -> date:
-    """The calendar day of a session given as datetime64[D] or as the ordinal of a `datetime.date`."""
-    if isinstance(session, np.datetime64):
-        return date.fromisoformat(str(session.astype("datetime64[D]")))
-    return date.fromordinal(int(session))
+def session_date(session: np.datetime64) -> date:
+    """The calendar day of a session, given as datetime64[D]."""
+    return date.fromisoformat(str(session.astype("datetime64[D]")))
 
 
 def evaluate(
@@ -125,34 +168,31 @@ def evaluate(
     calibrated: Floats | None,
     y: Labels,
     outcome: Floats,
-    session: NDArray[Any],
+    session: Days,
     *,
     base_rate: float,
     min_confidence: float,
     cost: float,
-) -> Figures:
+) -> Evaluation:
     """Every figure of a test part.
 
     Args:
         p: probabilities of the test rows, shape (n,), from a model that was fitted without them.
         calibrated: the same after a calibration that was fitted without them; None where there is none.
         y, outcome, session: of the test rows, shape (n,).
-        base_rate: share of label 1 among the training rows: what a model without features would say.
+        base_rate: share of label 1 among the training rows: what a model without features would predict.
         min_confidence: the threshold that trading uses.
         cost: round-trip cost as a fraction of the price.
-
-    Returns:
-        Figures of the model's own probability; under "calibrated" those of the calibrated one (None without); under
-        "by_session" one entry a session.
     """
     by_session = [_of_session(p, y, outcome, session, one, min_confidence, cost) for one in np.unique(session)]
-    interval = interval_over_sessions([figures["roc_auc"] for figures in by_session])
+    interval = mean_of_sessions([figures["roc_auc"] for figures in by_session])
+    low, high = interval["low"], interval["high"]
     return {
         "rows": len(y),
         "base_rate": number(np.mean(y)),
         **_of_probability(p, y, outcome, min_confidence, cost),
-        "roc_auc_interval_over_sessions": interval,
-        "shows_skill": shows_skill(interval),
+        "roc_auc_interval_over_sessions": None if low is None or high is None else [low, high],
+        "shows_skill": above(interval, 0.5),
         "mean_outcome_of_all_rows_after_cost_pct": number(np.mean(outcome) - 100.0 * cost),
         "always_no": always_no(y, base_rate),
         "calibrated": None if calibrated is None else _of_probability(calibrated, y, outcome, min_confidence, cost),
@@ -160,7 +200,7 @@ def evaluate(
     }
 
 
-def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float, cost: float) -> Figures:
+def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float, cost: float) -> ProbabilityFigures:
     return {
         **ranking(p, y),
         "at_half": at_threshold(p, y, outcome, 0.5, cost),
@@ -170,8 +210,8 @@ def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float
 
 
 def _of_session(
-    p: Floats, y: Labels, outcome: Floats, session: NDArray[Any], one: Any, min_confidence: float, cost: float
-) -> Figures:
+    p: Floats, y: Labels, outcome: Floats, session: Days, one: np.datetime64, min_confidence: float, cost: float
+) -> SessionFigures:
     inside = session == one
     return {
         "session": session_date(one).isoformat(),

@@ -1,4 +1,4 @@
-"""Learning without fooling oneself: evaluate, calibrate, judge against the model in service, fit what is published.
+"""One training: evaluate on the newest sessions, calibrate, decide on promotion, fit the model that is published.
 
 Pure functions of arrays: no file, no clock.  No figure is computed on rows that trained what it judges.
 """
@@ -7,112 +7,90 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 import numpy as np
 
 from trading.base.errors import DataError
 from trading.features.sets import COLUMNS
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
-from trading.learning.fitting import (
-    Floats,
-    Labels,
-    LearningSettings,
-    Mask,
-    fit,
-    probabilities,
-    rows_to_fit,
-    split_by_session,
-    thin,
-    weight_of,
-)
-from trading.learning.metrics import evaluate, session_date
-from trading.learning.promotion import Champion, Decision, challenge
+from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
+from trading.learning.metrics import Evaluation, evaluate, session_date
+from trading.learning.promotion import Decision, FittedModel, judge
+from trading.learning.rows import rows_to_fit, split_by_session, weights_of
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from numpy.typing import NDArray
-
     from config import ModelKind
-
-__all__ = [
-    "Champion",
-    "Decision",
-    "LearningSettings",
-    "Rows",
-    "TrainedModel",
-    "challenge",
-    "fit",
-    "out_of_sample",
-    "probabilities",
-    "split_by_session",
-    "thin",
-    "train",
-]
+    from trading.base.arrays import Days, Floats, Mask
+    from trading.dataset.dataset import Rows
+    from trading.learning.past_trades import PastTradesReport
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
+"""Called with the current step in words, the number of steps done, and the number of steps in all."""
 
 STEPS: Final = 5
 
 CALIBRATION_BLOCKS: Final = 4
-"""Blocks of adjacent sessions that are left out in turn to learn what probabilities are worth."""
+"""Blocks of adjacent sessions that are left out in turn to fit the calibration."""
 
 CALIBRATION_TREES: Final = 25
-"""Trees of a forest that does not trade, but only tells what probabilities are worth."""
+"""Trees of a forest that serves only to fit the calibration."""
 
 
-class Rows(Protocol):
-    """The training data: one row a bar, sorted by (session, symbol, start); what `trading.dataset.dataset` loads."""
+class RowCounts(TypedDict):
+    """How many rows there are, and how many of them are in each part; `fitted`: those of the published model."""
 
-    @property
-    def symbol(self) -> NDArray[Any]:
-        """Shape (n,)."""
+    all: int
+    train: int
+    test: int
+    fitted: int
 
-    @property
-    def session(self) -> NDArray[Any]:
-        """Shape (n,), datetime64[D] or ordinals of `datetime.date`."""
 
-    @property
-    def X(self) -> Floats:
-        """Shape (n, columns), as `trading.features.sets.COLUMNS` names them."""
+class SessionParts(TypedDict):
+    """Dates (ISO 8601) of the sessions of the training and of the test part, oldest first."""
 
-    @property
-    def outcome(self) -> Floats:
-        """Shape (n,), per cent of the entry price before cost."""
+    train: list[str]
+    test: list[str]
 
-    @property
-    def label(self) -> Labels:
-        """Shape (n,), 0 or 1."""
+
+class TrainingRecord(TypedDict):
+    """What is recorded about a training, ready for JSON."""
+
+    rows: RowCounts
+    sessions: SessionParts
+    figures: Evaluation
+    settings: dict[str, object]
+    past_trades: NotRequired[PastTradesReport]
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A fitted model with what is written down about it; `about`: rows, sessions, figures, settings, ready for JSON."""
+    """A fitted model before it is published, with the record of its training."""
 
     kind: ModelKind
-    scaler: Any
-    model: Any
+    scaler: Scaler
+    model: Classifier
     features: tuple[str, ...]
     calibration: Calibration
     decision: Decision
     trained_through: date
-    about: dict[str, Any]
+    about: TrainingRecord
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What the figures of a training are made of.
+    """The test part of a training, for a report.
 
     Attributes:
         scaler, model: fitted on the training part alone.
         p, calibrated: probabilities of the test part, shape (number of test rows,); None without a calibration.
-        rows, training, testing: all rows, and which of them are which part.
+        rows, training, testing: all rows, and the masks of the two parts.
     """
 
-    scaler: Any
-    model: Any
+    scaler: Scaler
+    model: Classifier
     p: Floats
     calibrated: Floats | None
     rows: Rows
@@ -121,20 +99,20 @@ class Tested:
 
 
 def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Floats | None:
-    """Probabilities of rows from models that were fitted on other sessions: blocks of sessions are left out in turn.
+    """Probabilities of rows from models fitted on other sessions: blocks of sessions are left out in turn.
 
-    Calibration needs many sessions, not many rows: the share of winners swings between 5% and 80% from day to day, and
-    a sigmoid of a few test sessions learns that swing instead of the model's overconfidence.  Forests are fitted with
-    few trees: it is the depth of the trees that makes them overconfident, not their number.
+    Calibration needs many sessions, not many rows: the share of winners varies between 5% and 80% from day to day, and
+    a sigmoid fitted on a few test sessions learns that variation instead of the model's overconfidence.  Forests are
+    fitted with few trees: the depth of the trees makes them overconfident, not their number.
 
     Args:
         chosen: mask of the rows to use, for fitting and for predicting.
 
     Returns:
-        float64, one a row of `chosen`; None where they are of a single session.
+        float64, one value per row of `chosen`; None if these rows are of a single session.
     """
     X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
-    weight = weight_of(rows, chosen)
+    weight = weights_of(rows, chosen)
     training = settings.training
     sessions = np.unique(session)
     if len(sessions) < 2:
@@ -146,7 +124,7 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Float
         inside = (session >= block[0]) & (session <= block[-1])
         others = y[~inside]
         if np.all(others == others[0]):
-            p[inside] = float(others[0])  # nothing to fit: that label is all that was ever seen
+            p[inside] = float(others[0])  # one label only: nothing to fit
         else:
             others_weight = None if weight is None else weight[~inside]
             p[inside] = probabilities(*fit(X[~inside], others, training, others_weight), X[inside])
@@ -156,17 +134,19 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Float
 def train(
     rows: Rows,
     settings: LearningSettings,
-    champion: Champion | None = None,
+    champion: FittedModel | None = None,
     progress: Progress = lambda what, done, of: None,
     observe: Callable[[Tested], None] = lambda tested: None,
 ) -> TrainedModel:
     """Evaluate on the newest sessions, judge against `champion`, then fit the model to publish on all rows.
 
     Args:
-        observe: gets what the figures are made of, for a report; it changes nothing.
+        champion: the model in service; None if there is none.
+        observe: receives the test part, for a report; it does not affect the result.
 
     Returns:
-        The model of all rows.  Its calibration and its figures come from the model of the training part alone.
+        The model of all rows.  Its figures come from a model of the training part alone, and its calibration from
+        models that had not seen the sessions that they scored.
 
     Raises:
         DataError: fewer than two sessions, a training part with one label, or a NaN among the features or outcomes.
@@ -174,16 +154,14 @@ def train(
     from threadpoolctl import threadpool_limits
 
     _check(rows)
-    with threadpool_limits(
-        1
-    ):  # here, too, so that scoring does not wait for threads while the trader uses the other core
+    with threadpool_limits(1):  # for scoring too: the trader may be using the other core
         return _train(rows, settings, champion, progress, observe)
 
 
 def _train(
     rows: Rows,
     settings: LearningSettings,
-    champion: Champion | None,
+    champion: FittedModel | None,
     progress: Progress,
     observe: Callable[[Tested], None],
 ) -> TrainedModel:
@@ -191,21 +169,22 @@ def _train(
     training, testing = split_by_session(rows.session, settings.training.TEST_SIZE)
     progress("fitting on the oldest sessions", 0, STEPS)
     oldest = training & sampled
-    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings.training, weight_of(rows, oldest))
-    progress("learning what its probabilities are worth", 1, STEPS)
-    known = out_of_sample(rows, training & sampled, settings)
+    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings.training, weights_of(rows, oldest))
+    progress("fitting the calibration", 1, STEPS)
+    known = out_of_sample(rows, oldest, settings)
     progress("scoring the newest sessions", 2, STEPS)
     p = probabilities(scaler, model, rows.X[testing])
     calibrated = None if known is None else win_probability(p, fit_calibration(known, rows.label[oldest]))
-    evaluation = _evaluation(p, calibrated, rows, training, testing, settings)
-    observe(Tested(scaler, model, p, calibrated, rows, training, testing))
-    calibration = _calibration(p, known, rows, training, testing, sampled)
+    tested = Tested(scaler, model, p, calibrated, rows, training, testing)
+    figures = _evaluation(tested, settings)
+    observe(tested)
+    calibration = _calibration(tested, known, sampled)
     progress("judging against the model in service", 3, STEPS)
-    decision = challenge(champion, rows, settings)
+    decision = judge(champion, rows, settings)
     progress("fitting on all sessions", 4, STEPS)
-    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings.training, weight_of(rows, sampled))
+    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings.training, weights_of(rows, sampled))
     progress("done", 5, STEPS)
-    about = {
+    about: TrainingRecord = {
         "rows": {
             "all": len(rows.label),
             "train": int(np.sum(training)),
@@ -213,7 +192,7 @@ def _train(
             "fitted": int(np.sum(sampled)),
         },
         "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[testing])},
-        "figures": evaluation,
+        "figures": figures,
         "settings": settings.by_name(),
     }
     through = session_date(rows.session.max())
@@ -221,40 +200,33 @@ def _train(
     return TrainedModel(settings.training.MODEL_KIND, scaler, model, columns, calibration, decision, through, about)
 
 
-def _evaluation(
-    p: Floats,
-    calibrated: Floats | None,
-    rows: Rows,
-    training: Mask,
-    testing: Mask,
-    settings: LearningSettings,
-) -> dict[str, Any]:
+def _evaluation(tested: Tested, settings: LearningSettings) -> Evaluation:
     """Figures of the test part; the calibration that is judged here was fitted on the training part alone."""
+    rows, testing = tested.rows, tested.testing
     return evaluate(
-        p,
-        calibrated,
+        tested.p,
+        tested.calibrated,
         rows.label[testing],
         rows.outcome[testing],
         rows.session[testing],
-        base_rate=float(np.mean(rows.label[training])),
+        base_rate=float(np.mean(rows.label[tested.training])),
         min_confidence=settings.prediction.MIN_CONFIDENCE,
         cost=settings.exits.ROUND_TRIP_COST,
     )
 
 
-def _calibration(
-    p: Floats, known: Floats | None, rows: Rows, training: Mask, testing: Mask, sampled: Mask
-) -> Calibration:
+def _calibration(tested: Tested, known: Floats | None, sampled: Mask) -> Calibration:
     """The calibration to publish: of all sessions, each scored by a model that had not seen it."""
+    rows, testing = tested.rows, tested.testing
     labels = [rows.label[testing & sampled]]
-    scores = [p[sampled[testing]]]
+    scores = [tested.p[sampled[testing]]]
     if known is not None:
-        labels.append(rows.label[training & sampled])
+        labels.append(rows.label[tested.training & sampled])
         scores.append(known)
     return fit_calibration(np.concatenate(scores), np.concatenate(labels))
 
 
-def _days(session: NDArray[Any]) -> list[str]:
+def _days(session: Days) -> list[str]:
     return [session_date(one).isoformat() for one in np.unique(session)]
 
 

@@ -1,12 +1,12 @@
-"""Which model serves, by hand: list them, go back to the one before, take any other; and what is swept away.
+"""Administration of the models: roll back, choose one, remove old ones, detect a training that was killed.
 
 Definitions:
 
-- *In service* is the newest model that was promoted, unless a person has chosen another one since
+- The model *in service* is the newest promoted one, unless a person has chosen another one since
   (`trading.models.choice`).  A choice ends when a model is promoted after it.
-- *The one before* is, after `--use`, the model that served until then; else the one that the serving model had to
-  stand up to when it was promoted (`decision.champion`), and where that is gone or was none, the newest promoted
-  model that is older.  So `--rollback`, given again, goes back further.
+- The *previous* model is, after `--use`, the model that served until then; otherwise the one that the serving model
+  was judged against when it was promoted (`decision.champion`), and if that is gone or there was none, the newest
+  older promoted model.  So repeated `--rollback` goes back further each time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from trading.base.errors import ModelError, UserError
+from trading.base.errors import ModelError
 from trading.base.files import write_json
 from trading.models.choice import Choice
 from trading.models.store import LoadedModel, ModelStore, Warn, stamp
@@ -27,22 +27,20 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from rich.console import Console
-
     from trading.base.market_folders import MarketId
 
-AT_WORK: Final = "training.json"
-"""In the folder of models while one is trained: what a killed training leaves behind says that it was killed."""
+RUNNING: Final = "training.json"
+"""File in the folder of models while a training runs; a killed training leaves it behind."""
 
 
-def _silent(line: str) -> None:
-    """No line."""
+def _ignore(line: str) -> None:
+    """A `Warn` that drops the line."""
 
 
 def serving(
-    store: ModelStore, market: MarketId | None, now: datetime | None = None, warn: Warn = _silent
+    store: ModelStore, market: MarketId | None, now: datetime | None = None, warn: Warn = _ignore
 ) -> LoadedModel | None:
-    """The model in service; None where there is none that can be used."""
+    """The model in service; None if no model can be used."""
     try:
         return store.newest(now=now, market=market, warn=warn)
     except ModelError:
@@ -50,9 +48,9 @@ def serving(
 
 
 def _predecessors(store: ModelStore, timestamp: str) -> Iterator[str]:
-    """What `--rollback` may return to from the model `timestamp`, the nearest first; not yet loaded."""
+    """The models that `--rollback` may return to from the model `timestamp`, nearest first; not yet loaded."""
     seen = {timestamp}
-    choice = store.choice(_silent)
+    choice = store.choice(_ignore)
     if choice is not None and choice.timestamp == timestamp and choice.command == "use" and choice.before:
         seen.add(choice.before)
         yield choice.before
@@ -81,44 +79,42 @@ def _promoted(store: ModelStore, at: str) -> bool:
         return False
 
 
-def _before(store: ModelStore, timestamp: str, market: MarketId | None, warn: Warn) -> LoadedModel | None:
-    """The nearest predecessor that passes every check."""
+def previous(store: ModelStore, timestamp: str, market: MarketId | None, warn: Warn = _ignore) -> LoadedModel | None:
+    """The previous model: the nearest predecessor that passes every check; None if there is none."""
     for at in _predecessors(store, timestamp):
         try:
             return store.load(at, market)
         except ModelError as error:
-            warn(f"{error}; passed over")
+            warn(f"{error}; skipped")
     return None
 
 
-def rollback(store: ModelStore, market: MarketId | None, now: datetime, why: str, warn: Warn = _silent) -> str:
-    """Put the model that served before into service; returns what was done, in one line.
+def rollback(store: ModelStore, market: MarketId | None, now: datetime, why: str, warn: Warn = _ignore) -> str:
+    """Put the previous model into service; returns one line that says what was done.
 
-    Hold the trainer's lock (`trading.base.market_folders.lock`).
+    The caller holds the trainer's lock (`trading.base.market_folders.lock`).
 
     Raises:
-        ModelError: no model is in service, or there is none before it that passes every check.
-        OSError: the choice cannot be written; nothing has changed then.
+        ModelError: no model is in service, or no previous model passes every check.
+        OSError: the choice cannot be written; nothing has changed.
     """
     current = serving(store, market, warn=warn)
     if current is None:
         raise ModelError(f"{store.folder}: no model is in service; run python ml_trainer.py")
-    earlier = _before(store, current.timestamp, market, warn)
+    earlier = previous(store, current.timestamp, market, warn)
     if earlier is None:
-        raise ModelError(
-            f"{store.folder}: there is no good model before {current.timestamp}; see python ml_trainer.py --list"
-        )
+        raise ModelError(f"{store.folder}: no usable model before {current.timestamp}; see python ml_trainer.py --list")
     return _choose(store, earlier, current.timestamp, "rollback", now, why)
 
 
 def use(
-    store: ModelStore, timestamp: str, market: MarketId | None, now: datetime, why: str, warn: Warn = _silent
+    store: ModelStore, timestamp: str, market: MarketId | None, now: datetime, why: str, warn: Warn = _ignore
 ) -> str:
-    """Put the model `timestamp` into service, promoted or not; returns what was done, in one line.
+    """Put the model `timestamp` into service, promoted or not; returns one line that says what was done.
 
     Raises:
-        ModelError: there is no such model, or it does not pass every check.
-        OSError: the choice cannot be written; nothing has changed then.
+        ModelError: there is no such model, or it fails a check.
+        OSError: the choice cannot be written; nothing has changed.
     """
     if timestamp not in store.timestamps():
         raise ModelError(
@@ -127,7 +123,7 @@ def use(
     chosen = store.load(timestamp, market)
     current = serving(store, market, warn=warn)
     if current is not None and current.timestamp == timestamp:
-        return f"{timestamp} is in service already; nothing was changed"
+        return f"{timestamp} is in service already; nothing changed"
     return _choose(store, chosen, None if current is None else current.timestamp, "use", now, why)
 
 
@@ -167,11 +163,10 @@ def _user() -> str:
 
 
 def prune(store: ModelStore, keep: int, now: datetime, market: MarketId | None, published: str) -> list[str]:
-    """Remove the oldest models as of `now`, so that `keep` are left; returns the TIMESTAMPs that went.
+    """Remove the oldest models as of `now`, so that `keep` are left; returns the TIMESTAMPs of those removed.
 
-    Never removed: the model in service and the one that `rollback` would return to, both as of `now` and as of the
-    end of time (a replay lives in the past of the others); the one just `published`; what is later than `now`; and
-    what is damaged, which is evidence.
+    Never removed: the model in service and the previous one, both as of `now` and at present (a replay takes place in
+    the past of other models); the model just `published`; models later than `now`; and damaged ones, as evidence.
 
     Raises:
         OSError: the folder cannot be written.
@@ -181,10 +176,10 @@ def prune(store: ModelStore, keep: int, now: datetime, market: MarketId | None, 
         current = serving(store, market, instant)
         if current is not None:
             kept.add(current.timestamp)
-            earlier = _before(store, current.timestamp, market, _silent)
+            earlier = previous(store, current.timestamp, market, _ignore)
             if earlier is not None:
                 kept.add(earlier.timestamp)
-    choice = store.choice(_silent)
+    choice = store.choice(_ignore)
     if choice is not None:
         kept |= {choice.timestamp, choice.before or choice.timestamp}
     good = [at for at in store.timestamps() if at <= stamp(now) and _readable(store, at)]
@@ -203,18 +198,18 @@ def _readable(store: ModelStore, at: str) -> bool:
 
 
 def begin_training(folder: Path, now: datetime) -> None:
-    """Write down that a training is at work; `end_training` removes it, unless the process dies."""
-    write_json(folder / AT_WORK, {"begun": new_york_time(now)})
+    """Record that a training runs; `end_training` removes the record, unless the process is killed."""
+    write_json(folder / RUNNING, {"begun": new_york_time(now)})
 
 
 def end_training(folder: Path) -> None:
-    """The training is over, well or not, and has said so itself."""
-    (folder / AT_WORK).unlink(missing_ok=True)
+    """Remove the record of a running training, after it ended or failed."""
+    (folder / RUNNING).unlink(missing_ok=True)
 
 
-def cut_short(store: ModelStore, market: MarketId | None) -> str | None:
-    """One line where a training was killed before it ended; hold the trainer's lock, so that none is at work."""
-    path = store.folder / AT_WORK
+def killed_training(store: ModelStore, market: MarketId | None) -> str | None:
+    """One line if a training was killed before it ended; the caller holds the trainer's lock, so none is running."""
+    path = store.folder / RUNNING
     if not path.exists():
         return None
     try:
@@ -223,83 +218,4 @@ def cut_short(store: ModelStore, market: MarketId | None) -> str | None:
         begun = "an unknown time"
     current = serving(store, market)
     stays = "no model was in service" if current is None else f"{current.timestamp} stayed in service"
-    return f"the training begun at {begun} was cut short before it published a model or could say so: {stays}"
-
-
-def list_models(store: ModelStore, market: MarketId | None, console: Console, warn: Warn = _silent) -> None:
-    """Print every model with its figures, the newest first, and which is in service and why.
-
-    Raises:
-        UserError: there is no model.
-    """
-    from rich.table import Table
-
-    known = store.timestamps()
-    if not known:
-        raise UserError(f"{store.folder}: there is no model in it; run python ml_trainer.py")
-    current = serving(store, market, warn=warn)
-    earlier = None if current is None else _before(store, current.timestamp, market, _silent)
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "model", "kind", "through", "AUC", "log loss", "signals", "won", "each"):
-        table.add_column(name, justify="left" if name in ("", "model", "kind", "through") else "right", no_wrap=True)
-    decisions = []
-    for at in known:
-        try:
-            metrics = store.metrics(at)
-        except ModelError as error:
-            warn(str(error))
-            continue
-        mark = "*" if current is not None and at == current.timestamp else ""
-        mark = "<" if earlier is not None and at == earlier.timestamp else mark
-        kind = KINDS.get(metrics["kind"], metrics["kind"])
-        if metrics.get("feature_set", "document") != "document":
-            kind += f" {metrics['feature_set']}"
-        table.add_row(mark, at, kind, metrics["trained_through"], *_cells(metrics))
-        verdict = "promoted" if metrics["decision"]["in_service"] else "not promoted"
-        decisions.append(f"{at}  {verdict}: {metrics['decision']['reason']}")
-    console.print(table)
-    notes = (
-        "Figures are of the test sessions; each: mean outcome per signal after cost, % of the price.",
-        *_standing(store, current, earlier),
-        "When they were new:",
-        *decisions,
-    )
-    for line in notes:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-KINDS: Final = {"random_forest": "forest", "gradient_boosting": "boosting"}
-
-
-def _cells(metrics: dict) -> list[str]:
-    figures = metrics["figures"]
-    minimum = figures.get("at_min_confidence") or {}
-
-    def shown(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    return [
-        shown(figures["roc_auc"], ".4f"),
-        shown(figures["log_loss"], ".4f"),
-        shown(minimum.get("signals"), ",d"),
-        shown(minimum.get("precision"), ".1%"),
-        shown(minimum.get("mean_outcome_after_cost_pct"), "+.2f"),
-    ]
-
-
-def _standing(store: ModelStore, current: LoadedModel | None, earlier: LoadedModel | None) -> Iterator[str]:
-    if current is None:
-        yield "No model is in service: none of them can be used."
-        return
-    choice = store.choice(_silent)
-    if choice is not None and choice.timestamp == current.timestamp:
-        yield (
-            f"* in service: {current.timestamp}, chosen on {choice.time} by {choice.who} ({choice.why}), until a new "
-            "model is promoted"
-        )
-    else:
-        yield f"* in service: {current.timestamp}, the newest that was promoted"
-    if earlier is None:
-        yield "There is no good model before it to roll back to."
-    else:
-        yield f"< --rollback returns to {earlier.timestamp}"
+    return f"the training begun at {begun} was killed before it published a model: {stays}"

@@ -1,8 +1,8 @@
-"""Which model serves: the newest that was promoted, unless a person chose another one (`models/in_service.json`).
+"""A person's choice of the model in service (`models/in_service.json`), and the order in which models are tried.
 
 A choice holds until a model is promoted after it was made.  It names the newest model of its time, and every promoted
-model with a later TIMESTAMP comes before it, so that no clock is needed to tell which was first: in a replay the
-models bear the replay's time, and the choice was made by the wall's.
+model with a later TIMESTAMP takes precedence over it.  So no clock is compared: in a replay, models carry the replay's
+time, while the choice was made at wall time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trading.base.errors import ModelError
+from trading.models.checks import refuse_if_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +29,10 @@ class Choice:
     Attributes:
         timestamp: TIMESTAMP of the model chosen.
         before: TIMESTAMP of the model that served until then; None if none did.
-        newest: TIMESTAMP of the newest model when the choice was made: what is promoted later supersedes it.
+        newest: TIMESTAMP of the newest model when the choice was made; a model promoted later supersedes the choice.
         command: "use" or "rollback".
         time: when, ISO 8601 with the New York offset.
-        who, why: as given.
+        who, why: the user, and the reason that was given.
     """
 
     timestamp: str
@@ -47,13 +48,11 @@ _SCHEMA: Final[TypeAdapter[Choice]] = TypeAdapter(Choice)
 
 
 def read_choice(folder: Path) -> Choice | None:
-    """The choice that `folder` holds; None where there is none.
+    """The choice stored in `folder`; None if there is none.
 
     Raises:
         ModelError: the file is damaged, or others may write it.
     """
-    from trading.models.checks import refuse_if_open
-
     path = folder / NAME
     if not path.exists():
         return None
@@ -70,13 +69,14 @@ def choice_bytes(choice: Choice) -> bytes:
 
 
 def serving_order(timestamps: Sequence[str], choice: Choice | None) -> list[str]:
-    """In which order models are tried for service.
+    """The order in which models are tried for service.
 
-    What came after the choice, then the chosen one, then those before it; last those that were chosen away from.
+    Models later than the choice come first, then the chosen one, then those older than it, and last those that were
+    newer than it when the choice was made.
 
     Args:
-        timestamps: of the models that exist, newest first.
-        choice: None, or a choice of a model that may be missing among them.
+        timestamps: of the existing models, newest first.
+        choice: None, or a choice, possibly of a model that does not exist any more.
     """
     if choice is None or choice.timestamp not in timestamps:
         return list(timestamps)

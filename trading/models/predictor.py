@@ -1,4 +1,4 @@
-"""Stage 3: the last 20 bars of every stock to the probability that buying it now wins."""
+"""Stage 3: the probability that buying a stock now wins, from its last 20 bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from trading.base.arrays import Ints
 from trading.features.sets import of_windows
 from trading.learning.calibration import win_probability
-from trading.learning.train import probabilities
+from trading.learning.fitting import probabilities
 from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
 
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """What the model says of one stock.  The first seven are the document's; prices in dollars, instants aware.
+    """The model's prediction for one stock.  The first seven fields are the document's; prices in dollars.
 
-    `signal` is 1 where a win is likelier than not; `meets_threshold` says whether the confidence, the model's own
-    probability or the calibrated one as CONFIDENCE chooses, reaches MIN_CONFIDENCE.  A stock whose newest bar is
-    too old (`stale`) has neither.
+    Attributes:
+        signal: 1 if a win is more likely than not.
+        confidence: the model's own probability or the calibrated one, as CONFIDENCE selects.
+        meets_threshold: whether the confidence reaches MIN_CONFIDENCE.
+        timestamp, bar_time: instant of the prediction, start of the newest bar; timezone-aware.
+        stale: the newest bar is too old; `signal` is 0 and `meets_threshold` False.
     """
 
     symbol: str
@@ -47,17 +50,17 @@ class Prediction(NamedTuple):
     feature_set: FeatureSet = "document"
 
     def as_json(self) -> dict[str, Any]:
-        """The document's dictionary, then ours; times in ISO 8601 with the New York offset."""
+        """The fields as a dictionary for JSON; times in ISO 8601 with the New York offset."""
         record = self._asdict()
         record["timestamp"] = new_york_time(self.timestamp)
         record["bar_time"] = new_york_time(self.bar_time)
         if self.feature_set == "document":
-            del record["feature_set"]  # goes without saying
+            del record["feature_set"]  # the default is not written
         return record
 
 
 class Predictor:
-    """One model in service, asked about all stocks at once."""
+    """Predictions of one model for all stocks at once."""
 
     def __init__(self, model: LoadedModel, settings: PredictionSettings) -> None:
         self.model = model
@@ -66,24 +69,24 @@ class Predictor:
         self._max_age = timedelta(seconds=settings.MAX_BAR_AGE_SECONDS)
 
     def predict(self, windows: Windows, now: datetime) -> list[Prediction]:
-        """A prediction for every symbol of `windows`, in its order: one feature pass, one call of the model."""
+        """A prediction for every symbol of `windows`, in the same order: one feature pass, one call of the model."""
         if not len(windows):
             return []
         vectors = of_windows(windows, self.model.feature_set)
         own = probabilities(self.model.scaler, self.model.model, vectors)
-        honest = win_probability(own, self.model.calibration)
-        held = honest if self._calibrated else own
+        calibrated = win_probability(own, self.model.calibration)
+        confidence = calibrated if self._calibrated else own
         bar_time, stale = self._ages(windows.start, now)
-        signal = (held >= 0.5) & ~stale
-        columns = (  # in the order of `Prediction`; by column, because ten thousand stocks are a minute's work
+        signal = (confidence >= 0.5) & ~stale
+        columns = (  # in the order of `Prediction`
             windows.symbols,
             signal.astype(int).tolist(),
-            held.tolist(),
+            confidence.tolist(),
             windows.ohlcv[3, -1].tolist(),
             ["BUY" if buy else "HOLD" for buy in signal.tolist()],
-            ((held >= self._minimum) & ~stale).tolist(),
+            ((confidence >= self._minimum) & ~stale).tolist(),
             repeat(now),
-            honest.tolist(),
+            calibrated.tolist(),
             own.tolist(),
             bar_time,
             stale.tolist(),
@@ -91,10 +94,10 @@ class Predictor:
             map(tuple, vectors.tolist()),
             repeat(self.model.feature_set),
         )
-        return [Prediction(*fields) for fields in zip(*columns)]  # noqa: B905 - some of them have no end
+        return [Prediction(*fields) for fields in zip(*columns)]  # noqa: B905 - `repeat` is endless
 
     def _ages(self, start: Ints, now: datetime) -> tuple[list[datetime], NDArray[np.bool_]]:
-        """When each newest bar began, and whether it is too old; most stocks share one instant."""
+        """(start of each newest bar, whether it is too old); most stocks share one start, so each is converted once."""
         starts, which = np.unique(start, return_inverse=True)
         began = [from_ns(ns) for ns in starts]
         too_old = [now - (one + timedelta(minutes=1)) > self._max_age for one in began]

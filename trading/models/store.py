@@ -1,11 +1,11 @@
-"""The folder of models: four files a model, published together or not at all, checked before anything is unpickled.
+"""The folder of models: four files per model, published together or not at all, checked before unpickling.
 
 `model_<kind>_TIMESTAMP.pkl`, `scaler_TIMESTAMP.pkl`, `features_TIMESTAMP.pkl` and `metrics_TIMESTAMP.json`; TIMESTAMP
-is `YYYYmmdd_HHMMSS` in New York time.  The metrics name the other three with their sizes and checksums and are renamed
-into place last: they are the commit.  Files that no metrics name are leftovers of a crash; they are ignored, and
-removed by the next publication.
+is `YYYYmmdd_HHMMSS` in New York time.  The metrics name the other three files with their sizes and checksums and are
+renamed into place last: that rename is the commit.  Files that no metrics name are leftovers of a crash; they are
+ignored, and removed by the next publication.
 
-A pickle runs code when it is loaded.  So files are read only where nobody else can write them or their folder, only
+A pickle runs code when it is loaded.  So files are read only if nobody else can write them or their folder, only
 with the checksums of their metrics, and only under the library versions that made them.
 """
 
@@ -16,8 +16,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +28,13 @@ from trading.base.errors import ModelError
 from trading.base.files import replacing, sync_folder
 from trading.features.sets import COLUMNS, name_of
 from trading.learning.calibration import Calibration
-from trading.models.checks import (
-    FORMAT,
-    OTHERS_MAY_WRITE,
-    PARTS,
-    check_shape,
-    check_versions,
-    library_versions,
-    refuse_if_open,
-    unpickled,
-)
+from trading.learning.promotion import FittedModel
+from trading.models.checks import OTHERS_MAY_WRITE, check_versions, refuse_if_open, unpickled
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
+from trading.models.metrics_file import PARTS, FileEntry, ModelMetrics, checked_metrics, metrics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from config import FeatureSet
@@ -61,52 +53,30 @@ Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(FittedModel):
     """A model that passed every check, ready to predict with one thread.
 
     Attributes:
-        timestamp: its TIMESTAMP, which names it in logs.
         kind: "random_forest" or "gradient_boosting".
-        scaler, model: for `trading.learning.train.probabilities`.
-        features: names of the columns: those of `trading.features.sets.COLUMNS[feature_set]`.
         metrics: all of `metrics_TIMESTAMP.json`.
         calibration: for `trading.learning.calibration.win_probability`.
-        trained_through: the newest session that it has seen.
     """
 
-    timestamp: str
     kind: str
-    scaler: Any
-    model: Any
-    features: tuple[str, ...]
-    metrics: dict[str, Any]
+    metrics: ModelMetrics
     calibration: Calibration
-    trained_through: date
 
     @property
     def feature_set(self) -> FeatureSet:
         """The name of its features."""
         name = name_of(self.features)
-        assert name is not None  # `ModelStore.load` refuses others
+        assert name is not None  # `ModelStore.load` refuses other columns
         return name
 
     @property
     def in_service(self) -> bool:
         """Whether it was promoted when it was published."""
-        return bool(self.metrics["decision"]["in_service"])
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """One line of the list of models; figures are of its test sessions, None where undefined."""
-
-    timestamp: str
-    kind: str
-    in_service: bool
-    trained_through: str
-    roc_auc: float | None
-    log_loss: float | None
-    bytes: int
+        return self.metrics["decision"]["in_service"]
 
 
 def stamp(now: datetime) -> str:
@@ -120,23 +90,13 @@ def stamp(now: datetime) -> str:
     return now.astimezone(NEW_YORK).strftime("%Y%m%d_%H%M%S")
 
 
-def recorded_setting(metrics: Mapping[str, Any], name: str) -> Any:
-    """A setting that a model was trained with; metrics of before version 0.2 hold it under a lower-case name.
-
-    Raises:
-        KeyError: the metrics do not hold it.
-    """
-    settings = metrics["settings"]
-    return settings[name] if name in settings else settings[name.removeprefix("TRAIN_").lower()]
-
-
 class ModelStore:
     """The models of one folder.  One writer at a time: hold `trading.base.market_folders.lock(folder, "trainer")` to
     publish.
 
     Args:
         folder: `models/`.
-        feature_set: models that learnt from other features are refused; None: all are taken.
+        feature_set: models trained on other features are refused; None: none is refused for that.
     """
 
     def __init__(self, folder: Path, feature_set: FeatureSet | None = None) -> None:
@@ -144,9 +104,10 @@ class ModelStore:
         self.feature_set = feature_set
 
     def prepare(self) -> None:
-        """Make the folder fit to publish in; call it before the work of training, not after.
+        """Make the folder and check that models can be published in it; call this before a training, not after it.
 
-        A folder without models is closed to other users (a umask of 002 leaves new folders open to the group).
+        Write access for other users is removed from a folder without models (a umask of 002 leaves new folders open to
+        the group).
 
         Raises:
             ModelError: it holds models, and others may write it.
@@ -160,19 +121,19 @@ class ModelStore:
     def publish(self, trained: TrainedModel, *, now: datetime, market: MarketId) -> LoadedModel:
         """Write the four files of a model, durably, and load them back through every check.
 
-        A crash at any instant leaves either this model whole or the ones before it.  A model of the same second (a
-        replay that is repeated) is withdrawn first, then replaced.
+        A crash at any instant leaves either this model complete or the earlier ones.  A model of the same second (in a
+        repeated replay) is removed first, then replaced.
 
         Raises:
             ModelError: others may write the folder, or what was written cannot be read back.
-            OSError: the disk is full or the folder cannot be written; nothing is published then.
+            OSError: the disk is full or the folder cannot be written; nothing is published.
         """
         self.prepare()
         at = stamp(now)
         metrics_path = self.folder / f"metrics_{at}.json"
         if metrics_path.exists():
             metrics_path.unlink()
-            sync_folder(self.folder)  # else a crash could bring it back beside files that are not its own
+            sync_folder(self.folder)  # otherwise a crash could restore it beside files of the new model
         self._remove_leftovers()
         names = {
             "model": f"model_{trained.kind}_{at}.pkl",
@@ -181,7 +142,7 @@ class ModelStore:
         }
         values = {"model": trained.model, "scaler": trained.scaler, "features": trained.features}
         files = {part: self._write_part(names[part], values[part]) for part in PARTS}
-        metrics = _metrics(trained, at, now, market, files)
+        metrics = metrics_of(trained, at, now, market, files)
         content = orjson.dumps(metrics, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         if trained.decision.in_service:
             self._end_choice(at, lambda: self._write(metrics_path.name, content))
@@ -190,10 +151,10 @@ class ModelStore:
         return self.load(at)
 
     def _end_choice(self, at: str, commit: Callable[[], None]) -> None:
-        """A promotion supersedes what a person chose before it; a kill at any instant leaves one or the other.
+        """Commit a promoted model and end an earlier choice; a kill at any instant leaves one or the other in force.
 
-        A model that is later than the choice wins by its TIMESTAMP, so it is committed first.  One that is not (a
-        replay of earlier sessions) could not, so the choice goes first.
+        A model with a TIMESTAMP after the choice takes precedence over it, so it is committed first.  In a replay of
+        earlier sessions it has none, so the choice is removed first.
         """
         path = self.folder / CHOICE_FILE
         choice = self.choice(lambda line: None)
@@ -209,12 +170,12 @@ class ModelStore:
         """Put the model that `choice` names into service, durably, until a model is promoted after it.
 
         Raises:
-            OSError: it cannot be written; what served before serves on.
+            OSError: it cannot be written; the model in service stays.
         """
         self._write(CHOICE_FILE, choice_bytes(choice))
 
     def choice(self, warn: Warn) -> Choice | None:
-        """What a person chose, if anything; a choice that cannot be read is no choice, and `warn` gets a line."""
+        """The choice of a person; None if there is none, or if it cannot be read (`warn` gets a line)."""
         try:
             return read_choice(self.folder)
         except ModelError as error:
@@ -222,7 +183,7 @@ class ModelStore:
             return None
 
     def remove(self, at: str) -> None:
-        """Remove a published model: its metrics first, so that a kill leaves nothing that a reader would trust.
+        """Remove a published model, its metrics first, so that a kill leaves no incomplete model.
 
         Raises:
             OSError: the folder cannot be written.
@@ -233,7 +194,7 @@ class ModelStore:
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
 
-    def _write_part(self, name: str, value: Any) -> dict[str, Any]:
+    def _write_part(self, name: str, value: Any) -> FileEntry:
         import joblib
 
         buffer = io.BytesIO()
@@ -244,23 +205,23 @@ class ModelStore:
 
     def _write(self, name: str, content: bytes) -> None:
         with replacing(self.folder / name) as file:
-            os.fchmod(file.fileno(), 0o644)  # whatever the umask says: nobody else may write it
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask: nobody else may write it
             file.write(content)
 
     def _remove_leftovers(self) -> None:
-        """Remove what a crash left: files of our names that no metrics name, and files written aside."""
+        """Remove what a crash left: files with names of ours that no metrics name, and temporary files."""
         kept = {f"metrics_{at}.json" for at in self.timestamps()}
         for at in self.timestamps():
             try:
                 kept |= {entry["name"] for entry in self.metrics(at)["files"].values()}
             except ModelError:
-                kept |= {path.name for path in self.folder.glob(f"*_{at}.pkl")}  # damaged: evidence, not rubbish
+                kept |= {path.name for path in self.folder.glob(f"*_{at}.pkl")}  # damaged: kept as evidence
         for path in self.folder.iterdir():
             if _OURS.match(path.name) and path.name not in kept:
                 path.unlink()
 
     def timestamps(self) -> list[str]:
-        """Of every published model, newest first."""
+        """TIMESTAMPs of all published models, newest first."""
         if not self.folder.is_dir():
             return []
         found = (_METRICS.match(path.name) for path in self.folder.iterdir())
@@ -279,10 +240,9 @@ class ModelStore:
         A choice (`in_service.json`) holds until a model is promoted after it; see `trading.models.choice`.
 
         Args:
-            now: models published after this instant do not exist yet (a replay must not see its future).
+            now: models published after this instant are ignored (a replay must not see its future).
             market: models of another market are refused.
-            in_service_only: leave out those that were judged and not promoted; else the newest of all, whatever was
-                chosen.
+            in_service_only: ignore models that were not promoted; otherwise the newest of all, whatever was chosen.
             warn: gets one line for every model that is refused.
 
         Raises:
@@ -300,40 +260,22 @@ class ModelStore:
                     continue
                 if other := self._other_features(at):
                     others += 1
-                    if others == 1:  # where there are more of them, they say the same
+                    if others == 1:  # one warning is enough
                         warn(f"{other}; refused, an older model is used if there is one")
                     continue
                 return self.load(at, market)
             except ModelError as error:
                 refused += 1
                 warn(f"{error}; refused, an older model is used if there is one")
-        why = f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
+        raise ModelError(f"{self.folder}: {self._why_none(refused, others)}; {REMEDY}")
+
+    def _why_none(self, refused: int, others: int) -> str:
+        """Why no model is in service, given how many were refused and how many were trained on other features."""
         if others and not refused:
-            why = f"its {others} model(s) learnt from other features than FEATURE_SET={self.feature_set}"
-        raise ModelError(f"{self.folder}: {why}; {REMEDY}")
+            return f"its {others} model(s) were trained on other features than FEATURE_SET={self.feature_set}"
+        return f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
 
-    def list(self, *, warn: Warn = lambda line: None) -> list[ModelSummary]:
-        """Every published model, newest first, from its metrics alone; one line to `warn` for unreadable ones."""
-        return list(self._summaries(warn))
-
-    def _summaries(self, warn: Warn) -> Iterator[ModelSummary]:
-        for at in self.timestamps():
-            try:
-                metrics = self.metrics(at)
-            except ModelError as error:
-                warn(str(error))
-                continue
-            yield ModelSummary(
-                timestamp=at,
-                kind=metrics["kind"],
-                in_service=metrics["decision"]["in_service"],
-                trained_through=metrics["trained_through"],
-                roc_auc=metrics["figures"]["roc_auc"],
-                log_loss=metrics["figures"]["log_loss"],
-                bytes=sum(entry["bytes"] for entry in metrics["files"].values()),
-            )
-
-    def metrics(self, at: str) -> dict[str, Any]:
+    def metrics(self, at: str) -> ModelMetrics:
         """All of `metrics_TIMESTAMP.json`.
 
         Raises:
@@ -342,11 +284,9 @@ class ModelStore:
         path = self.folder / f"metrics_{at}.json"
         refuse_if_open(path)
         try:
-            metrics = orjson.loads(path.read_bytes())
-            check_shape(metrics, at)
+            return checked_metrics(orjson.loads(path.read_bytes()), at)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
-        return metrics
 
     def load(self, at: str, market: MarketId | None = None) -> LoadedModel:
         """The model of a TIMESTAMP, through every check.
@@ -358,14 +298,14 @@ class ModelStore:
         path = self.folder / f"metrics_{at}.json"
         check_versions(path, metrics["versions"])
         if market is not None and metrics["market"]["slug"] != market.slug:
-            raise ModelError(f"{path}: made on {metrics['market']['slug']}, not on {market.slug}")
+            raise ModelError(f"{path}: trained on {metrics['market']['slug']}, not on {market.slug}")
         feature_set = name_of(metrics["features"])
         if feature_set is None:
             raise ModelError(f"{path}: its features are not those of this version of the system")
         if other := self._other_features(at):
             raise ModelError(other)
         columns = COLUMNS[feature_set]
-        # The very bytes that were checked are unpickled, and none before all three are checked.
+        # The bytes that are unpickled are those that were checked, and all three are checked before any is unpickled.
         contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
         values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
         model, scaler = values["model"], values["scaler"]
@@ -385,13 +325,13 @@ class ModelStore:
         )
 
     def _other_features(self, at: str) -> str | None:
-        """Why a model cannot serve with FEATURE_SET; None where it can, or where its features are no set at all."""
+        """Why a model cannot serve with FEATURE_SET; None if it can, or if its features are unknown."""
         found = name_of(self.metrics(at)["features"])
         if self.feature_set is None or found in (None, self.feature_set):
             return None
-        return f"{self.folder}: {at} learnt from FEATURE_SET={found}, the setting is {self.feature_set}"
+        return f"{self.folder}: {at} was trained on FEATURE_SET={found}, the setting is {self.feature_set}"
 
-    def _checked_bytes(self, entry: dict[str, Any]) -> bytes:
+    def _checked_bytes(self, entry: FileEntry) -> bytes:
         path = self.folder / entry["name"]
         if not path.is_file():
             raise ModelError(f"{path}: missing")
@@ -400,23 +340,3 @@ class ModelStore:
         if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise ModelError(f"{path}: damaged: not the file that its metrics describe")
         return content
-
-
-def _metrics(
-    trained: TrainedModel, at: str, now: datetime, market: MarketId, files: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "timestamp": at,
-        "trained_at": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
-        "kind": trained.kind,
-        "market": asdict(market),
-        "trained_through": trained.trained_through.isoformat(),
-        "decision": asdict(trained.decision),
-        **trained.about,
-        "calibration": asdict(trained.calibration),
-        "feature_set": name_of(trained.features),
-        "features": list(trained.features),
-        "versions": library_versions(),
-        "files": files,
-    }

@@ -1,6 +1,6 @@
-"""The plots of the reports, as SVG in data URIs: the same figures give the same bytes.
+"""The plots of the reports, as SVG in data URIs; the same figures give the same bytes.
 
-matplotlib costs half a second to import, so it is imported when the first plot is drawn.
+matplotlib takes half a second to import, so it is imported when the first plot is drawn.
 """
 
 from __future__ import annotations
@@ -9,19 +9,26 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.backtest.figures import PROBABILITIES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trading.learning.session_statistics import Figures
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from trading.backtest.figures import ByProbability, Curves, Importance, OutcomeBand, Probability, ScoredSession
+    from trading.learning.session_statistics import Estimate
 
 COLOURS: Final = {"model": "#1f5fa8", "calibrated": "#c96a12", "base": "#8a8f98"}
 GOOD, BAD = "#2b8a57", "#b8433d"
-FEW: Final = 30
-"""Bands of fewer rows are not drawn: their interval would fill the plot."""
+NAMES: Final[dict[Probability, str]] = {"model": "the model's own probability", "calibrated": "calibrated"}
+MIN_ROWS: Final = 30
+"""Bands with fewer rows are not drawn: their interval would fill the plot."""
 
 STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "ml-day-trader",
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # part of matplotlib
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -57,35 +64,44 @@ class Drawing:
         return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _percent(axis: Any, decimals: int = 0) -> None:
+def _percent(axis: Axis, decimals: int = 0) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=decimals))
 
 
-def _errors(entries: Sequence[Figures]) -> list[list[float]]:
-    """Half widths below and above, 0 where an interval is not known."""
-    low = [0.0 if e["low"] is None else e["value"] - e["low"] for e in entries]
-    high = [0.0 if e["high"] is None else e["high"] - e["value"] for e in entries]
+def _value(figure: Estimate) -> float:
+    return figure["value"] or 0.0
+
+
+def _values(figures: Sequence[Estimate]) -> list[float]:
+    return [_value(figure) for figure in figures]
+
+
+def _errors(figures: Sequence[Estimate]) -> list[list[float]]:
+    """Half widths below and above, 0 without an interval."""
+    low = [0.0 if one["low"] is None else _value(one) - one["low"] for one in figures]
+    high = [0.0 if one["high"] is None else one["high"] - _value(one) for one in figures]
     return [low, high]
 
 
-def _whole(bands: Sequence[Figures]) -> list[Figures]:
-    return [band for band in bands if band["rows"] >= FEW and band["won"]["value"] is not None]
+def _drawn(bands: Sequence[OutcomeBand]) -> list[OutcomeBand]:
+    return [band for band in bands if band["rows"] >= MIN_ROWS and band["won"]["value"] is not None]
 
 
-def reliability(tables: dict[str, list[Figures]], threshold: float) -> str:
-    """What each band of probability really won, with its interval over sessions, and how many rows it holds."""
+def reliability(tables: ByProbability[list[OutcomeBand]], threshold: float) -> str:
+    """Share of winners in each band of probability, with its interval over sessions, and the rows of each band."""
     drawing = Drawing(width=8.6, height=5.2, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     top, bottom = drawing.axes[:, 0]
-    top.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="as often as it says")
-    for shift, (name, table) in zip((-0.004, 0.004), tables.items(), strict=False):
-        bands = _whole(table)
-        x = [band["mean_probability"] + shift for band in bands]
+    top.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="as often as predicted")
+    for shift, name in zip((-0.004, 0.004), PROBABILITIES, strict=True):
+        table = tables[name]
+        bands = _drawn(table)
+        x = [(band["mean_probability"] or 0.0) + shift for band in bands]
         won = [band["won"] for band in bands]
         top.errorbar(
             x,
-            [entry["value"] for entry in won],
+            _values(won),
             yerr=_errors(won),
             color=COLOURS[name],
             marker="o",
@@ -93,7 +109,7 @@ def reliability(tables: dict[str, list[Figures]], threshold: float) -> str:
             lw=1.4,
             elinewidth=1,
             capsize=2.5,
-            label=_named(name),
+            label=NAMES[name],
         )
         bottom.bar(
             [(band["from"] + band["to"]) / 2 + 2.5 * shift for band in table],
@@ -103,35 +119,34 @@ def reliability(tables: dict[str, list[Figures]], threshold: float) -> str:
         )
     for axes in (top, bottom):
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that really won")
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share won")
     top.annotate(f"threshold {threshold:.0%}", (threshold, 0.02), xytext=(8, 0), textcoords="offset points", fontsize=9)
     bottom.set_yscale("log")
-    bottom.set(xlabel="probability of a win, as said", ylabel="rows")
+    bottom.set(xlabel="predicted probability of a win", ylabel="rows")
     for axis in (top.xaxis, top.yaxis, bottom.xaxis):
         _percent(axis)
     top.legend(loc="upper left")
     return drawing.uri()
 
 
-def _named(name: str) -> str:
-    return {"model": "the model's own probability", "calibrated": "calibrated"}.get(name, name)
-
-
-def curves(found: dict[str, Figures | None], base_rate: float) -> str:
+def curves(found: ByProbability[Curves | None], base_rate: float) -> str:
     """ROC and precision-recall curves of all scored rows, beside chance."""
     drawing = Drawing(columns=2, height=3.9)
     roc, pr = drawing.axes[0]
     roc.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="chance")
     pr.axhline(base_rate, color=COLOURS["base"], lw=1, ls="--", label=f"chance: {base_rate:.0%} of all rows win")
     highest = base_rate
-    for name, curve in found.items():
+    for name in PROBABILITIES:
+        curve = found[name]
         if curve is None:
             continue
-        roc.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=COLOURS[name], label=_named(name))
-        pr.plot(curve["recall"], curve["precision"], color=COLOURS[name], lw=1.2, label=_named(name))
+        roc.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=COLOURS[name], label=NAMES[name])
+        pr.plot(curve["recall"], curve["precision"], color=COLOURS[name], lw=1.2, label=NAMES[name])
         highest = max(highest, *curve["precision"])
-    roc.set(title="ROC", xlabel="losers taken", ylabel="winners found", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    pr.set(title="Precision-recall", xlabel="winners found (recall)", ylabel="won among those taken", xlim=(0, 1))
+    roc.set(
+        title="ROC", xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal"
+    )
+    pr.set(title="Precision-recall", xlabel="recall", ylabel="precision", xlim=(0, 1))
     pr.set_ylim(0, min(1.02, max(1.25 * highest, base_rate + 0.1)))
     for axis in (roc.xaxis, roc.yaxis, pr.xaxis, pr.yaxis):
         _percent(axis)
@@ -140,42 +155,42 @@ def curves(found: dict[str, Figures | None], base_rate: float) -> str:
     return drawing.uri()
 
 
-def outcome_by_confidence(tables: dict[str, list[Figures]], threshold: float) -> str:
+def outcome_by_confidence(tables: ByProbability[list[OutcomeBand]], threshold: float) -> str:
     """Mean outcome after cost of the rows in each band of probability, with its interval over sessions."""
     drawing = Drawing(columns=len(tables), height=3.5, sharey=True)
-    for axes, (name, table) in zip(drawing.axes[0], tables.items(), strict=True):
-        bands = _whole(table)
+    for axes, name in zip(drawing.axes[0], PROBABILITIES, strict=True):
+        bands = _drawn(tables[name])
         outcome = [band["outcome_pct"] for band in bands]
         x = [(band["from"] + band["to"]) / 2 for band in bands]
-        values = [entry["value"] for entry in outcome]
+        values = _values(outcome)
         colours = [GOOD if value > 0 else BAD for value in values]
         axes.bar(x, values, width=0.042, color=colours, alpha=0.75)
         axes.errorbar(x, values, yerr=_errors(outcome), fmt="none", ecolor="#333", elinewidth=1, capsize=2.5)
         axes.axhline(0, color="#444", lw=0.9)
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
-        axes.set(title=_named(name), xlabel="probability of a win, as said", xlim=(0, 1))
+        axes.set(title=NAMES[name], xlabel="predicted probability of a win", xlim=(0, 1))
         _percent(axes.xaxis)
     drawing.axes[0][0].set_ylabel("mean outcome after cost, %")
-    _limit(drawing.axes[0][0], [band["outcome_pct"] for table in tables.values() for band in _whole(table)])
+    _limit(drawing.axes[0][0], [band["outcome_pct"] for name in PROBABILITIES for band in _drawn(tables[name])])
     return drawing.uri()
 
 
-def _limit(axes: Any, entries: Sequence[Figures]) -> None:
-    """Let the values fill the plot, not the widest interval."""
-    reach = max((abs(entry["value"]) for entry in entries), default=1.0)
+def _limit(axes: Axes, figures: Sequence[Estimate]) -> None:
+    """Scale the plot to the values, not to the widest interval."""
+    reach = max((abs(value) for value in _values(figures)), default=1.0)
     axes.set_ylim(-2.2 * reach - 0.05, 2.2 * reach + 0.05)
 
 
-def importance(entries: Sequence[Figures]) -> str:
-    """ROC-AUC lost on unseen sessions where a feature is taken from another row."""
+def importance(entries: Sequence[Importance]) -> str:
+    """ROC-AUC lost on unseen sessions when a feature is taken from another row."""
     drawing = Drawing(height=0.32 * len(entries) + 1.1)
     axes = drawing.axes[0][0]
     shown = [entry for entry in entries if entry["roc_auc_lost"]["value"] is not None][::-1]
     lost = [entry["roc_auc_lost"] for entry in shown]
     names = [entry["feature"] for entry in shown]
-    axes.barh(names, [entry["value"] for entry in lost], color=COLOURS["model"], alpha=0.8)
+    axes.barh(names, _values(lost), color=COLOURS["model"], alpha=0.8)
     axes.errorbar(
-        [entry["value"] for entry in lost],
+        _values(lost),
         names,
         xerr=_errors(lost),
         fmt="none",
@@ -184,28 +199,28 @@ def importance(entries: Sequence[Figures]) -> str:
         capsize=2.5,
     )
     axes.axvline(0, color="#444", lw=0.9)
-    axes.set(xlabel="ROC-AUC lost when the feature is another row's (mean over sessions)")
+    axes.set(xlabel="ROC-AUC lost when the feature is taken from another row (mean over sessions)")
     axes.grid(visible=False, axis="y")
     return drawing.uri()
 
 
-def by_session(days: Sequence[Figures], threshold: float) -> str:
+def by_session(days: Sequence[ScoredSession], threshold: float) -> str:
     """ROC-AUC, log loss against the base rate, and the signals of each session."""
     drawing = Drawing(rows=3, height=6.6, sharex=True)
     auc, loss, outcome = drawing.axes[:, 0]
     x = range(len(days))
-    for name in ("model", "calibrated"):
-        against = [day[name]["log_loss"] - day["base_rate"]["log_loss"] for day in days]
-        loss.plot(x, against, marker="o", ms=4, lw=1.2, color=COLOURS[name], label=_named(name))
+    for name in PROBABILITIES:
+        against = [(day[name]["log_loss"] or 0.0) - (day["base_rate"]["log_loss"] or 0.0) for day in days]
+        loss.plot(x, against, marker="o", ms=4, lw=1.2, color=COLOURS[name], label=NAMES[name])
     ranked = [(i, day["model"]["roc_auc"]) for i, day in enumerate(days) if day["model"]["roc_auc"] is not None]
     auc.plot([i for i, _ in ranked], [value for _, value in ranked], marker="o", ms=4, lw=1.2, color=COLOURS["model"])
     auc.axhline(0.5, color=COLOURS["base"], lw=1, ls="--")
     auc.set(title="ROC-AUC (above 0.5 is better than chance)")
     loss.axhline(0, color=COLOURS["base"], lw=1, ls="--")
-    loss.set(title="Log loss minus that of the base rate known the evening before (below 0 is better)")
+    loss.set(title="Log loss minus that of the base rate of the history (below 0 is better)")
     loss.legend(loc="best", fontsize=8.5)
     known = [(i, day["model"]) for i, day in enumerate(days) if day["model"]["signals"]]
-    values = [day["outcome_per_signal_pct"] for _, day in known]
+    values = [day["outcome_per_signal_pct"] or 0.0 for _, day in known]
     outcome.bar([i for i, _ in known], values, color=[GOOD if value > 0 else BAD for value in values], alpha=0.8)
     for (i, day), value in zip(known, values, strict=True):
         above = value >= 0
@@ -220,7 +235,7 @@ def by_session(days: Sequence[Figures], threshold: float) -> str:
         )
     outcome.axhline(0, color="#444", lw=0.9)
     outcome.margins(y=0.2)
-    outcome.set(title=f"Mean outcome per signal at {threshold:.0%} after cost, % (beside it the number of signals)")
+    outcome.set(title=f"Mean outcome per signal at {threshold:.0%} after cost, % (labels: number of signals)")
     outcome.set_xlim(-0.7, len(days) - 0.3)
     step = max(1, len(days) // 12)
     outcome.set_xticks(list(x)[::step], [day["session"][5:] for day in days][::step])
@@ -228,13 +243,13 @@ def by_session(days: Sequence[Figures], threshold: float) -> str:
     return drawing.uri()
 
 
-def intervals(entries: Sequence[tuple[str, Figures]], xlabel: str, zero: float = 0.0) -> str:
-    """One line with its interval for each named figure, beside the value that means no difference."""
+def intervals(entries: Sequence[tuple[str, Estimate]], xlabel: str) -> str:
+    """One point with its interval for each named figure, and a line at zero."""
     drawing = Drawing(height=0.42 * len(entries) + 1.1)
     axes = drawing.axes[0][0]
     shown = [(name, figure) for name, figure in entries if figure["value"] is not None][::-1]
     axes.errorbar(
-        [figure["value"] for _, figure in shown],
+        _values([figure for _, figure in shown]),
         [name for name, _ in shown],
         xerr=_errors([figure for _, figure in shown]),
         fmt="o",
@@ -243,14 +258,14 @@ def intervals(entries: Sequence[tuple[str, Figures]], xlabel: str, zero: float =
         elinewidth=1.4,
         capsize=3,
     )
-    axes.axvline(zero, color="#444", lw=0.9, ls="--")
+    axes.axvline(0, color="#444", lw=0.9, ls="--")
     axes.margins(y=0.25)
     axes.set(xlabel=xlabel)
     return drawing.uri()
 
 
 def points(entries: Sequence[tuple[str, float]], xlabel: str = "log loss (lower is better)") -> str:
-    """One point for each named value, on an axis that shows where they differ."""
+    """One point for each named value, on an axis scaled to their differences."""
     drawing = Drawing(height=0.4 * len(entries) + 0.9)
     axes = drawing.axes[0][0]
     names, values = [name for name, _ in entries][::-1], [value for _, value in entries][::-1]

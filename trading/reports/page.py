@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no script, no network, no file beside it."""
+"""Parts of a report and how they are rendered: as one self-contained HTML file, or as tables on the console."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rich.table import Table
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trading.learning.session_statistics import Figures
+    from rich.console import Console
+
+    from trading.learning.session_statistics import Estimate
 
 TEMPLATE: Final = Path(__file__).parent / "templates" / "report.html"
 NONE: Final = "-"
 
+GENERATED: Final = "The market is generated: these figures show that the system works; about profit they prove nothing."
+
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure with its name and what to make of it."""
+    """One figure with its name and a note."""
 
     name: str
     value: str
@@ -26,7 +32,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """A plot or a table (`head` and `rows`) with the words that belong to it; `plot` is a data URI."""
+    """A plot or a table (`head` and `rows`) with its title and text; `plot` is a data URI."""
 
     title: str
     text: str = ""
@@ -38,7 +44,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What stands on a report, the verdict first."""
+    """The content of a report."""
 
     title: str
     what: str
@@ -57,28 +63,49 @@ def html(page: Page) -> bytes:
     return template.render(page=page).encode()
 
 
+def show_table(section: Section, console: Console) -> None:
+    """Print the table of a section; columns of numbers are aligned right."""
+    table = Table(title=section.title, title_justify="left")
+    for i, name in enumerate(section.head):
+        numbers = all(row[i][:1] in "+-0123456789" for row in section.rows)
+        table.add_column(name, justify="right" if i and numbers else "left", no_wrap=not i)
+    for row in section.rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: neither wrapped nor coloured."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def sentence(text: str) -> str:
-    """`text` as the beginning of a sentence."""
+    """`text` with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def plain(value: float | None, decimals: int = 3, sign: bool = False) -> str:
-    """A number, or a dash where there is none."""
+    """A number, or a dash for None."""
     return NONE if value is None else f"{value:{'+' if sign else ''}.{decimals}f}"
 
 
 def share(value: float | None, decimals: int = 1) -> str:
-    """A fraction as per cent."""
+    """A fraction as per cent, or a dash for None."""
     return NONE if value is None else f"{value:.{decimals}%}"
 
 
 def per_cent(value: float | None, decimals: int = 2) -> str:
-    """A signed number that is per cent already."""
+    """A signed number that is already in per cent, or a dash for None."""
     return NONE if value is None else f"{value:+.{decimals}f}%"
 
 
-def interval(figure: Figures, decimals: int = 3, sign: bool = False, unit: str = "") -> str:
-    """`low to high`, or a dash."""
+def count(value: int | None) -> str:
+    """A number of things, or a dash for None."""
+    return NONE if value is None else f"{value:,}"
+
+
+def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "") -> str:
+    """`low to high`, or a dash without an interval."""
     if figure["low"] is None:
         return NONE
     style = f"{'+' if sign else ''}.{decimals}{unit or 'f'}"

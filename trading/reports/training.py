@@ -1,36 +1,50 @@
-"""The nightly training report: what the evening's model showed on the newest sessions, and what became of it."""
+"""The page of a training: the model's figures on the newest sessions, and the decision on its promotion."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.backtest.figures import figures, verdict
+from trading.backtest.figures import figures
+from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, importance_groups, importance_sample, permuted
 from trading.base.files import write_bytes
 from trading.features.sets import COLUMNS
-from trading.models.store import recorded_setting
+from trading.models.metrics_file import recorded_setting
 from trading.reports import charts
-from trading.reports.page import NONE, Page, Section, Tile, html, interval, per_cent, plain, sentence, share
-from trading.reports.walk_forward import GENERATED, figure_sections
+from trading.reports.page import (
+    GENERATED,
+    Page,
+    Section,
+    Tile,
+    count,
+    html,
+    interval,
+    per_cent,
+    plain,
+    sentence,
+    share,
+)
+from trading.reports.walk_forward import figure_sections
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trading.backtest.figures import Pooled, WalkFigures
     from trading.learning.fitting import LearningSettings
-    from trading.learning.session_statistics import Figures
     from trading.learning.train import Tested
+    from trading.models.metrics_file import DecisionRecord, ModelMetrics
 
 SAMPLED: Final = 600
-"""Rows of a test session that importance is measured on, at most: the report must not keep the evening waiting."""
+"""Maximum rows of a test session that importance is measured on; more would delay the retrain."""
 
 
 class TrainingReport:
-    """Takes up what a training tests (hand `observe` to `trading.learning.train.train`), then writes it down.
+    """Collects the test part of a training (pass `observe` to `trading.learning.train.train`), then writes the page.
 
     Args:
-        settings: of the training.
+        settings: the settings of the training.
     """
 
     def __init__(self, settings: LearningSettings) -> None:
@@ -38,13 +52,13 @@ class TrainingReport:
         self._walk: Walk | None = None
 
     def observe(self, tested: Tested) -> None:
-        """Keep what the report needs of the test part."""
+        """Keep the data of the test part that the report shows."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
             self._walk = _as_walk(tested, self._settings)
 
-    def write(self, folder: Path, metrics: dict[str, Any]) -> Path:
+    def write(self, folder: Path, metrics: ModelMetrics) -> Path:
         """Write `report_TIMESTAMP.html` for the model that `metrics` describes; the same training gives the same bytes.
 
         Raises:
@@ -57,14 +71,14 @@ class TrainingReport:
             cost=self._settings.exits.ROUND_TRIP_COST,
         )
         path = folder / f"report_{metrics['timestamp']}.html"
-        for left in folder.glob(".report_*.tmp"):  # of a run that was killed
+        for left in folder.glob(".report_*.tmp"):  # left by a killed run
             left.unlink(missing_ok=True)
         write_bytes(path, html(training_page(metrics, found)))
         return path
 
 
 def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
-    """The test part as a walk-forward of one evening: one model, scored on every test session."""
+    """The test part in the form of a walk-forward with one model for all sessions."""
     rows, inside = tested.rows, tested.testing
     X = rows.X[inside]
     sessions, group = np.unique(rows.session[inside], return_inverse=True)
@@ -85,7 +99,7 @@ def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
         base_rate=np.full(len(sessions), np.mean(rows.label[tested.training])),
         group=group.astype(np.int64),
         symbol=rows.symbol[inside],
-        start=None,
+        start=rows.start[inside],
         p=tested.p,
         calibrated=tested.p if tested.calibrated is None else tested.calibrated,
         label=rows.label[inside],
@@ -96,11 +110,11 @@ def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
     )
 
 
-def training_page(metrics: dict[str, Any], found: Figures) -> Page:
-    """The page of one evening's training.
+def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
+    """The page of a training.
 
     Args:
-        metrics: what `metrics_TIMESTAMP.json` holds.
+        metrics: of the published model.
         found: `trading.backtest.figures.figures` of the test part.
     """
     decision, sessions, pooled = metrics["decision"], metrics["sessions"], found["pooled"]
@@ -113,12 +127,12 @@ def training_page(metrics: dict[str, Any], found: Figures) -> Page:
         what=(
             f"{sentence(metrics['market']['description'])}. Trained on {len(sessions['train'])} sessions until "
             f"{sessions['train'][-1]} and tested on the {len(sessions['test'])} after them, {found['rows']:,} rows "
-            f"that it had not seen; then fitted on all of them as model {metrics['timestamp']}. Outcomes are after "
+            f"that it had not seen; then fitted on all sessions as model {metrics['timestamp']}. Outcomes are after "
             f"{found['cost_pct']:.2g}% of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
         tiles=_tiles(metrics, pooled),
-        sections=[_challenge(decision), *figure_sections(found)],
+        sections=[_promotion(decision), *figure_sections(found)],
         footer=[
             f"Model {metrics['timestamp']}; "
             + ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
@@ -127,7 +141,7 @@ def training_page(metrics: dict[str, Any], found: Figures) -> Page:
     )
 
 
-def _tiles(metrics: dict[str, Any], pooled: Figures) -> list[Tile]:
+def _tiles(metrics: ModelMetrics, pooled: Pooled) -> list[Tile]:
     model, base = pooled["model"], pooled["base_rate"]
     threshold = recorded_setting(metrics, "MIN_CONFIDENCE")
     return [
@@ -143,33 +157,27 @@ def _tiles(metrics: dict[str, Any], pooled: Figures) -> list[Tile]:
             per_cent(model["outcome_per_signal_pct"]["value"]),
             f"all rows {per_cent(base['outcome_pct']['value'])}",
         ),
-        Tile("Learnt from", f"{metrics['rows']['all']:,}", f"rows; {metrics['rows']['fitted']:,} of them fitted"),
+        Tile("Training rows", f"{metrics['rows']['all']:,}", f"{metrics['rows']['fitted']:,} of them fitted"),
     ]
 
 
-def _challenge(decision: dict[str, Any]) -> Section:
-    """Champion against challenger, as far as they could be compared."""
-    if decision.get("champion_log_loss") is None:
-        return Section("Champion against challenger", f"Not compared: {decision['reason']}.")
-    pairs = [("the new model", "challenger"), (f"in service: {decision['champion']}", "champion")]
-    rows = [
-        [
-            name,
-            plain(decision.get(f"{who}_log_loss"), 4),
-            _count(decision.get(f"{who}_signals")),
-            per_cent(decision.get(f"{who}_outcome_pct")),
-        ]
-        for name, who in pairs
-    ]
+def _promotion(decision: DecisionRecord) -> Section:
+    """The comparison of the new model with the model in service."""
+    title = "New model against the model in service"
+    new_loss, old_loss = decision.get("challenger_log_loss"), decision.get("champion_log_loss")
+    if new_loss is None or old_loss is None:
+        return Section(title, f"Not compared: {decision['reason']}.")
+    old = f"in service: {decision.get('champion')}"
+    new_signals, new_outcome = decision.get("challenger_signals"), decision.get("challenger_outcome_pct")
+    old_signals, old_outcome = decision.get("champion_signals"), decision.get("champion_outcome_pct")
     return Section(
-        "Champion against challenger",
-        f"Both on the session of {decision['judged_on']} ({decision['rows']:,} rows), which neither had seen. "
-        "Lower log loss is better; the outcome is the mean per signal after cost.",
-        charts.points([(row[0], decision[f"{who}_log_loss"]) for row, (_, who) in zip(rows, pairs, strict=True)]),
+        title,
+        f"Both on the session of {decision.get('judged_on')} ({decision.get('rows', 0):,} rows), which neither had "
+        "seen. Lower log loss is better; the outcome is the mean per signal after cost.",
+        charts.points([("the new model", new_loss), (old, old_loss)]),
         ("", "log loss", "signals", "outcome per signal"),
-        rows,
+        [
+            ["the new model", plain(new_loss, 4), count(new_signals), per_cent(new_outcome)],
+            [old, plain(old_loss, 4), count(old_signals), per_cent(old_outcome)],
+        ],
     )
-
-
-def _count(value: int | None) -> str:
-    return NONE if value is None else f"{value:,}"

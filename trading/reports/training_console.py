@@ -1,103 +1,117 @@
-"""What a new model showed on the sessions that it had not seen, as tables and plain sentences for people."""
+"""The result of a training on the console: figures on the test sessions, and whether the model is in service."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from rich.table import Table
+from trading.reports.page import GENERATED, NONE, Section, count, per_cent, plain, say, share, show_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
 
+    from trading.learning.metrics import AtThreshold, Evaluation, ProbabilityFigures
+    from trading.models.metrics_file import ModelMetrics
     from trading.models.store import LoadedModel
+
+    Value = Callable[[ProbabilityFigures], float | None]
 
 
 def report(model: LoadedModel, models_dir: Path, console: Console) -> None:
-    """Print what the new model showed on the sessions that it had not seen, and what became of it."""
+    """Print the new model's figures on the sessions that it had not seen, and the decision on its promotion."""
     metrics = model.metrics
     figures, rows, sessions = metrics["figures"], metrics["rows"], metrics["sessions"]
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     say(
+        console,
         f"{metrics['kind']}: trained on {len(sessions['train'])} sessions ({rows['train']:,} rows), tested on the "
-        f"{len(sessions['test'])} after them ({sessions['test'][0]} to {sessions['test'][-1]}, {rows['test']:,} rows)"
+        f"{len(sessions['test'])} after them ({sessions['test'][0]} to {sessions['test'][-1]}, {rows['test']:,} rows)",
     )
-    console.print(_table(metrics))
-    console.print(_sessions_table(figures))
-    say(_threshold_line(figures))
-    say(_skill_line(figures))
+    show_table(_scores(metrics), console)
+    show_table(_sessions(figures), console)
+    say(console, _threshold_line(figures))
+    say(console, _skill_line(figures))
     if metrics["market"]["generated"]:
-        say("The market is generated: these figures show that the system works; about profit they prove nothing.")
+        say(console, GENERATED)
     decision = metrics["decision"]
-    say(f"{'In service' if decision['in_service'] else 'Not in service'}: {decision['reason']}")
+    say(console, f"{'In service' if decision['in_service'] else 'Not in service'}: {decision['reason']}")
     files = metrics["files"].values()
     size = sum(entry["bytes"] for entry in files) / 1e6
-    say(f"Saved in {models_dir} ({size:.1f} MB): {', '.join(entry['name'] for entry in files)}")
+    say(console, f"Saved in {models_dir} ({size:.1f} MB): {', '.join(entry['name'] for entry in files)}")
 
 
-def _table(metrics: dict[str, Any]) -> Table:
-    figures = metrics["figures"]
-    no, calibrated = figures["always_no"], figures["calibrated"] or {}
-    half, minimum = figures["at_half"], figures["at_min_confidence"]
-    sure = calibrated.get("at_min_confidence", {})
-    threshold = f"{minimum['threshold']:.0%}"
-    table = Table(title="On the test sessions", title_justify="left")
-    table.add_column("")
-    for name in ("model", "calibrated", "always no"):
-        table.add_column(name, justify="right")
-    half_calibrated = calibrated.get("at_half", {})
-    table.add_row("accuracy", _share(half, "accuracy"), _share(half_calibrated, "accuracy"), _share(no, "accuracy"))
-    table.add_row("precision", _share(half, "precision"), _share(half_calibrated, "precision"), "-")
-    table.add_row("recall", _share(half, "recall"), _share(half_calibrated, "recall"), "0.0%")
-    table.add_row("ROC-AUC", _plain(figures, "roc_auc"), _plain(calibrated, "roc_auc"), "0.500")
-    for name, key in (("log loss", "log_loss"), ("Brier score", "brier")):
-        table.add_row(name, _plain(figures, key), _plain(calibrated, key), _plain(no, key))
-    table.add_section()
-    table.add_row(f"signals at {threshold}", _count(minimum, "signals"), _count(sure, "signals"), "0")
-    table.add_row(f"accuracy at {threshold}", _share(minimum, "accuracy"), _share(sure, "accuracy"), "")
-    table.add_row(f"precision at {threshold}", _share(minimum, "precision"), _share(sure, "precision"), "-")
-    table.add_row(f"recall at {threshold}", _share(minimum, "recall"), _share(sure, "recall"), "0.0%")
-    mean = "mean_outcome_after_cost_pct"
-    table.add_row("outcome per signal after cost", _percent(minimum, mean), _percent(sure, mean), "-")
-    return table
+def _scores(metrics: ModelMetrics) -> Section:
+    """Figures of the model, of its calibrated probability (a dash without one), and of never buying."""
+    model = metrics["figures"]
+    no, calibrated = model["always_no"], model["calibrated"]
+    threshold = f"{model['at_min_confidence']['threshold']:.0%}"
+
+    def row(name: str, value: Value, show: Callable[[float | None], str], last: str = NONE) -> list[str]:
+        return [name, show(value(model)), NONE if calibrated is None else show(value(calibrated)), last]
+
+    def score(value: float | None) -> str:
+        return plain(value, 4)
+
+    def half(name: Literal["accuracy", "precision", "recall"]) -> Value:
+        return lambda figures: figures["at_half"][name]
+
+    def minimum(name: Literal["accuracy", "precision", "recall", "mean_outcome_after_cost_pct"]) -> Value:
+        return lambda figures: figures["at_min_confidence"][name]
+
+    signals = [count(figures["at_min_confidence"]["signals"]) if figures else NONE for figures in (model, calibrated)]
+    return Section(
+        "On the test sessions",
+        head=("", "model", "calibrated", "always no"),
+        rows=[
+            row("accuracy", half("accuracy"), share, share(no["accuracy"])),
+            row("precision", half("precision"), share),
+            row("recall", half("recall"), share, "0.0%"),
+            row("ROC-AUC", lambda figures: figures["roc_auc"], score, "0.500"),
+            row("log loss", lambda figures: figures["log_loss"], score, score(no["log_loss"])),
+            row("Brier score", lambda figures: figures["brier"], score, score(no["brier"])),
+            [f"signals at {threshold}", *signals, "0"],
+            row(f"accuracy at {threshold}", minimum("accuracy"), share, ""),
+            row(f"precision at {threshold}", minimum("precision"), share),
+            row(f"recall at {threshold}", minimum("recall"), share, "0.0%"),
+            row("outcome per signal after cost", minimum("mean_outcome_after_cost_pct"), per_cent),
+        ],
+    )
 
 
-def _sessions_table(figures: dict[str, Any]) -> Table:
-    table = Table(title="By session", title_justify="left")
-    for name in ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "won", "after cost"):
-        table.add_column(name, justify="left" if name == "session" else "right", no_wrap=True)
+def _sessions(figures: Evaluation) -> Section:
+    rows = []
     for day in figures["by_session"]:
-        minimum = day["at_min_confidence"]
-        table.add_row(
-            day["session"],
-            f"{day['rows']:,}",
-            _share(day, "base_rate"),
-            _plain(day, "roc_auc"),
-            _plain(day, "log_loss"),
-            _count(minimum, "signals"),
-            _count(minimum, "won"),
-            _percent(minimum, "mean_outcome_after_cost_pct"),
+        minimum: AtThreshold = day["at_min_confidence"]
+        rows.append(
+            [
+                day["session"],
+                count(day["rows"]),
+                share(day["base_rate"]),
+                plain(day["roc_auc"], 4),
+                plain(day["log_loss"], 4),
+                count(minimum["signals"]),
+                count(minimum["won"]),
+                per_cent(minimum["mean_outcome_after_cost_pct"]),
+            ]
         )
-    return table
+    head = ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "won", "after cost")
+    return Section("By session", head=head, rows=rows)
 
 
-def _threshold_line(figures: dict[str, Any]) -> str:
+def _threshold_line(figures: Evaluation) -> str:
     minimum = figures["at_min_confidence"]
-    everything = _percent(figures, "mean_outcome_of_all_rows_after_cost_pct")
     if not minimum["signals"]:
         return f"No row reached {minimum['threshold']:.0%}: with this model nothing would have been bought."
     return (
         f"At {minimum['threshold']:.0%} the model won {minimum['won']:,} of {minimum['signals']:,} signals "
-        f"({minimum['precision']:.1%}), {_percent(minimum, 'mean_outcome_after_cost_pct')} each after cost; buying "
-        f"every row would have won {figures['base_rate']:.1%}, {everything} each."
+        f"({share(minimum['precision'])}), {per_cent(minimum['mean_outcome_after_cost_pct'])} each after cost; buying "
+        f"every row would have won {share(figures['base_rate'])}, "
+        f"{per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])} each."
     )
 
 
-def _skill_line(figures: dict[str, Any]) -> str:
+def _skill_line(figures: Evaluation) -> str:
     interval = figures["roc_auc_interval_over_sessions"]
     if interval is None:
         return "No evidence of skill: one test session is too few to tell skill from luck."
@@ -105,19 +119,3 @@ def _skill_line(figures: dict[str, Any]) -> str:
     if not figures["shows_skill"]:
         return f"No evidence of skill: {words}, and 0.5 is chance."
     return f"It ranked better than chance on these sessions ({words}). That is no promise of profit."
-
-
-def _share(figures: dict[str, Any], name: str) -> str:
-    return "-" if figures.get(name) is None else f"{figures[name]:.1%}"
-
-
-def _plain(figures: dict[str, Any], name: str) -> str:
-    return "-" if figures.get(name) is None else f"{figures[name]:.4f}"
-
-
-def _percent(figures: dict[str, Any], name: str) -> str:
-    return "-" if figures.get(name) is None else f"{figures[name]:+.2f}%"
-
-
-def _count(figures: dict[str, Any], name: str) -> str:
-    return "-" if figures.get(name) is None else f"{figures[name]:,}"

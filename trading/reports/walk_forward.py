@@ -1,22 +1,42 @@
-"""The page of a walk-forward: what the figures of `trading.backtest.figures` say, for a person."""
+"""The report of a walk-forward: its page, and its tables on the console."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from trading.backtest.figures import verdict
+from trading.backtest.verdict import verdict
 from trading.reports import charts
-from trading.reports.page import NONE, Page, Section, Tile, interval, per_cent, plain, sentence, share
+from trading.reports.page import (
+    GENERATED,
+    NONE,
+    Page,
+    Section,
+    Tile,
+    count,
+    interval,
+    per_cent,
+    plain,
+    say,
+    sentence,
+    share,
+    show_table,
+)
 
 if TYPE_CHECKING:
-    from trading.learning.session_statistics import Figures
+    from pathlib import Path
 
-GENERATED = "The market is generated: these figures show that the system works; about profit they prove nothing."
+    from rich.console import Console
+
+    from trading.backtest.figures import Pooled, WalkFigures
+    from trading.backtest.random_split import RandomSplitFigures
+    from trading.backtest.results import WalkForwardResult
+    from trading.backtest.simulated_trades import WeekFigures
+    from trading.learning.session_statistics import Estimate
 
 
-def walk_page(found: dict[str, Any]) -> Page:
-    """The page of what `trading.app.backtest` stores as `walk_forward_TIMESTAMP.json`."""
-    days, pooled = found["by_session"], found["pooled"]
+def walk_page(found: WalkForwardResult) -> Page:
+    """The page of a walk-forward."""
+    days = found["by_session"]
     lines = verdict(found)
     if found["market"]["generated"]:
         lines.insert(0, GENERATED)
@@ -24,32 +44,48 @@ def walk_page(found: dict[str, Any]) -> Page:
         title=f"Walk-forward: {found['variant'].replace('_', ' ')}",
         what=(
             f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
-            f"{days[-1]['session']} ({len(days)}) was scored by a model trained the evening before, on at most the "
-            f"{found['window']} sessions until then: {found['rows']:,} rows, none of them seen in training. "
+            f"{days[-1]['session']} ({len(days)}) was scored by a model trained on at most the "
+            f"{found['window']} sessions before it: {found['rows']:,} rows, none of them seen in training. "
             f"Outcomes are after {found['cost_pct']:.2g}% of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
-        tiles=_tiles(pooled, found["threshold"]),
+        tiles=_tiles(found["pooled"], found["threshold"]),
         sections=[
             *figure_sections(found),
-            *([_evolution_section(found)] if found.get("evolution") else []),
-            *([_illusion_section(found)] if found.get("random_split") else []),
+            _evolution_section(found["evolution"]),
+            _random_split_section(found["random_split"], found),
         ],
         footer=[
             f"Made {found['at']}; seed {found['settings']['SEED']}; "
             + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-            + ". Every number is in the JSON file of the same name."
+            + ". All figures are in the JSON file of the same name."
         ],
     )
 
 
-def figure_sections(found: dict[str, Any]) -> list[Section]:
-    """Tables and plots of what `trading.backtest.figures.figures` found."""
+def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
+    """Print the tables and the verdict."""
+    show_table(_sessions_section(found), console)
+    show_table(_evolution_section(found["evolution"]), console)
+    random = found["random_split"]
+    lines = [
+        *verdict(found),
+        f"A random split would have claimed ROC-AUC {plain(random['roc_auc'])} and accuracy "
+        f"{share(random['accuracy'])}: it tests on neighbours of the rows that it was trained on.",
+    ]
+    if found["market"]["generated"]:
+        lines.append(GENERATED)
+    for line in (*lines, f"Report: {page} (figures: {page.with_suffix('.json').name})"):
+        say(console, line)
+
+
+def figure_sections(found: WalkFigures) -> list[Section]:
+    """Tables and plots of the figures of a walk-forward or of a training."""
     table = _pooled_section(found["pooled"], found["threshold"])
     return [table, *_plots(found), _sessions_section(found)]
 
 
-def _tiles(pooled: dict[str, Any], threshold: float) -> list[Tile]:
+def _tiles(pooled: Pooled, threshold: float) -> list[Tile]:
     model, calibrated, base = pooled["model"], pooled["calibrated"], pooled["base_rate"]
     return [
         Tile("ROC-AUC", plain(model["roc_auc"]["value"]), f"{interval(model['roc_auc'])}; chance 0.5"),
@@ -78,95 +114,99 @@ def _tiles(pooled: dict[str, Any], threshold: float) -> list[Tile]:
     ]
 
 
-def _pooled_section(pooled: dict[str, Any], threshold: float) -> Section:
+def _pooled_section(pooled: Pooled, threshold: float) -> Section:
     model, calibrated, base = pooled["model"], pooled["calibrated"], pooled["base_rate"]
 
-    def row(name: str, key: str, decimals: int = 4) -> list[str]:
-        cells = [name]
-        for part in (model, calibrated):
-            cells += [plain(part[key]["value"], decimals), interval(part[key], decimals)]
-        return [*cells, plain(base[key]["value"], decimals) if key in base else ("0.5" if key == "roc_auc" else NONE)]
+    def row(name: str, one: Estimate, other: Estimate, last: str, decimals: int = 4) -> list[str]:
+        cells = (cell for part in (one, other) for cell in (plain(part["value"], decimals), interval(part, decimals)))
+        return [name, *cells, last]
 
-    def signals(name: str, key: str, everything: Figures, show: Any, **style: Any) -> list[str]:
-        cells = [name]
-        for part in (model, calibrated):
-            cells += [show(part[key]["value"]), interval(part[key], **style)]
-        return [*cells, show(everything["value"])]
+    def signals(name: str, one: Estimate, other: Estimate, every: Estimate, show: Any, **style: Any) -> list[str]:
+        cells = (cell for part in (one, other) for cell in (show(part["value"]), interval(part, **style)))
+        return [name, *cells, show(every["value"])]
 
-    counts = [f"signals at {threshold:.0%}", f"{model['signals']:,}", "", f"{calibrated['signals']:,}", "", NONE]
-    accuracies = ["accuracy", share(model["accuracy"]), "", share(calibrated["accuracy"]), ""]
+    outcome: Final = "outcome_per_signal_pct"
     return Section(
         title="All sessions",
-        text="Scores are means over sessions. The base rate is the share of winners known the evening before, not the "
-        "session's own; for signals the last column is what buying every row would have done.",
+        text="Scores are means over sessions. The base rate is the share of winners in the history before each "
+        "session; for signals the last column is the result of buying every row.",
         head=("", "model", "interval", "calibrated", "interval", "base rate"),
         rows=[
-            row("ROC-AUC", "roc_auc", 3),
-            row("log loss", "log_loss"),
-            row("Brier score", "brier"),
-            [*accuracies, f"{share(base['accuracy_of_always_no'])} (always no)"],
-            counts,
-            signals("share won", "precision", base["won"], share, decimals=1, unit="%"),
-            signals("outcome each, %", "outcome_per_signal_pct", base["outcome_pct"], per_cent, decimals=2, sign=True),
+            row("ROC-AUC", model["roc_auc"], calibrated["roc_auc"], "0.5", 3),
+            row("log loss", model["log_loss"], calibrated["log_loss"], plain(base["log_loss"]["value"], 4)),
+            row("Brier score", model["brier"], calibrated["brier"], plain(base["brier"]["value"], 4)),
+            [
+                *("accuracy", share(model["accuracy"]), "", share(calibrated["accuracy"]), ""),
+                f"{share(base['accuracy_of_always_no'])} (always no)",
+            ],
+            [f"signals at {threshold:.0%}", count(model["signals"]), "", count(calibrated["signals"]), "", NONE],
+            signals("share won", model["precision"], calibrated["precision"], base["won"], share, decimals=1, unit="%"),
+            signals(
+                "outcome each, %",
+                model[outcome],
+                calibrated[outcome],
+                base["outcome_pct"],
+                per_cent,
+                decimals=2,
+                sign=True,
+            ),
         ],
     )
 
 
-def _plots(found: dict[str, Any]) -> list[Section]:
+def _plots(found: WalkFigures) -> list[Section]:
     threshold, base = found["threshold"], found["pooled"]["base_rate"]["won"]["value"]
     return [
         Section(
             "Reliability: does “60%” win six times in ten?",
-            "Bands of 5%, with the interval over sessions of what each band really won; on the dashed line said and "
-            f"done agree. Bands of fewer than {charts.FEW} rows are left out above.",
+            "Share of winners in each band of 5%, with its interval over sessions; on the dashed line it equals the "
+            f"predicted probability. Bands of fewer than {charts.MIN_ROWS} rows are not drawn in the upper plot.",
             charts.reliability(found["reliability"], threshold),
         ),
         Section(
             "ROC and precision-recall",
-            "All scored rows together; a model that knows nothing follows the dashed lines. Calibration moves each "
-            "session as a whole and keeps the order of its stocks, so its curve tells how well it foresaw the "
-            "sessions.",
-            charts.curves(found["curves"], base),
+            "All scored rows together; a model without skill follows the dashed lines. Calibration shifts each "
+            "session as a whole and keeps the ranking of its stocks, so its curve shows how well it predicted the "
+            "level of the sessions.",
+            charts.curves(found["curves"], base or 0.0),
         ),
         Section(
             "Outcome by confidence",
-            "If confidence meant profit, the bars would rise from left to right and end above zero.",
+            "If higher confidence meant more profit, the bars would rise from left to right and end above zero.",
             charts.outcome_by_confidence(found["reliability"], threshold),
         ),
         Section(
-            "What it goes by",
+            "Feature importance",
             "Permutation importance on sessions that the model had not seen, with the interval over sessions. "
-            "Prices say nearly the same, so that each is stood in for by the others: “prices together” "
-            "permutes all of them at once. Below zero, the model was better off without.",
+            "Prices are nearly redundant, so the model can replace one by the others: “prices together” "
+            "permutes all of them at once. Below zero, the model was better without the feature.",
             charts.importance(found["importance"]),
         ),
         Section("Session by session", "", charts.by_session(found["by_session"], threshold)),
     ]
 
 
-def _evolution_section(found: dict[str, Any]) -> Section:
-    rows = []
-    for week in found["evolution"]:
-        claim = week["claim"]
-        rows.append(
-            [
-                f"{week['week']}: {week['from'][5:]} to {week['to'][5:]}",
-                f"{share(week['accuracy'])} ({share(week['accuracy_of_always_no'])})",
-                claim["accuracy"],
-                share(week["win_rate"]),
-                claim["win_rate"],
-                f"{week['trades']:,}",
-                per_cent(week["outcome_per_trade_pct"]),
-                per_cent(week["return_on_account_per_day_pct"], 4),
-                per_cent(week["return_on_account_pct"], 4),
-                claim["return"],
-            ]
-        )
+def _evolution_section(weeks: list[WeekFigures]) -> Section:
+    rows = [
+        [
+            f"{week['week']}: {week['from'][5:]} to {week['to'][5:]}",
+            f"{share(week['accuracy'])} ({share(week['accuracy_of_always_no'])})",
+            week["claim"]["accuracy"],
+            share(week["win_rate"]),
+            week["claim"]["win_rate"],
+            count(week["trades"]),
+            per_cent(week["outcome_per_trade_pct"]),
+            per_cent(week["return_on_account_per_day_pct"], 4),
+            per_cent(week["return_on_account_pct"], 4),
+            week["claim"]["return"],
+        ]
+        for week in weeks
+    ]
     return Section(
         title="Performance evolution, measured",
-        text="The document's table, week by week, with what was measured beside what it expects. A trade is what the "
-        "account would really have bought on these signals under the entry rules (one position a stock, few at once, "
-        "few shares), left by the exit rules, after cost.",
+        text="The document's table, week by week, with the measured figures beside the expected ones. A trade is what "
+        "the account would have bought on these signals under the entry rules (one position per stock, a limited "
+        "number of positions and shares), closed by the exit rules, after cost.",
         head=(
             "week",
             "accuracy (always no)",
@@ -180,19 +220,19 @@ def _evolution_section(found: dict[str, Any]) -> Section:
             "expected",
         ),
         rows=rows,
-        note="At most 5 shares of at most $20 can move an account of $100,000 by hundredths of a per cent: "
-        "“per trade” is the fairer figure. The models of these weeks do not build on each other; each has more days "
-        "to learn from than the one before, until the window is full.",
+        note="At most 5 shares of at most $20 can move an account of $100,000 by hundredths of a per cent, so “per "
+        "trade” is the more telling figure. The models of these weeks are independent of each other; each is trained "
+        "on more sessions than the one before, until the window is full.",
     )
 
 
-def _illusion_section(found: dict[str, Any]) -> Section:
-    random, model = found["random_split"], found["pooled"]["model"]
+def _random_split_section(random: RandomSplitFigures, found: WalkFigures) -> Section:
+    model = found["pooled"]["model"]
     return Section(
         title="What a random split would have claimed",
         text="The same model, trained on a random 80% of the rows and tested on the rest. Neighbouring minutes share "
-        "most of their bars and their outcome, so the test rows are known from training: the figures are those of "
-        "memory, not of foresight.",
+        "most of their bars and their outcome, so the model has nearly seen the test rows in training: the figures "
+        "show memory, not prediction.",
         head=("", "random split", "walk-forward", "the document"),
         rows=[
             ["accuracy", share(random["accuracy"]), share(model["accuracy"]), "75-80%"],
@@ -209,30 +249,30 @@ def _illusion_section(found: dict[str, Any]) -> Section:
     )
 
 
-def _sessions_section(found: dict[str, Any]) -> Section:
+def _sessions_section(found: WalkFigures) -> Section:
     rows = []
     for day in found["by_session"]:
-        model, calibrated, base = day["model"], day["calibrated"], day["base_rate"]
+        model, trades = day["model"], day.get("trades")
         rows.append(
             [
                 day["session"],
-                f"{day['rows']:,}",
+                count(day["rows"]),
                 share(day["won"]),
-                share(base["probability"]),
+                share(day["base_rate"]["probability"]),
                 plain(model["roc_auc"]),
                 plain(model["log_loss"], 4),
-                plain(calibrated["log_loss"], 4),
-                plain(base["log_loss"], 4),
-                f"{model['signals']:,}",
+                plain(day["calibrated"]["log_loss"], 4),
+                plain(day["base_rate"]["log_loss"], 4),
+                count(model["signals"]),
                 share(model["precision"]),
                 per_cent(model["outcome_per_signal_pct"]),
-                f"{day['trades']['trades']:,}" if "trades" in day else NONE,
-                per_cent(day["trades"]["outcome_per_trade_pct"]) if "trades" in day else NONE,
+                NONE if trades is None else count(trades["trades"]),
+                NONE if trades is None else per_cent(trades["outcome_per_trade_pct"]),
             ]
         )
     return Section(
         title="Every session",
-        text="“Known” is the share of winners in the history that the model had; “won” is the session's own.",
+        text="“Known” is the share of winners in the history before the session, “won” that of the session itself.",
         head=(
             "session",
             "rows",

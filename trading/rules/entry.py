@@ -1,6 +1,6 @@
-"""The document's entry filters and position size, each a small rule that says why it says no.
+"""The document's entry filters and position size, each a small rule that gives the reason of a refusal.
 
-Pure: what the account holds and what the time is, is handed in.
+Pure functions of the account's state and the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A stock that might be bought: its newest price (dollars) and the confidence held against the threshold."""
+    """A stock that might be bought: its newest price (dollars) and the confidence compared with the threshold."""
 
     symbol: str
     price: float
@@ -29,12 +29,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Losses:
-    """What the day has brought so far.
+    """The day's result so far.
 
     Attributes:
         pnl: dollars, closed and open trades of the day.
-        in_a_row: closed trades that lost, since the last one that did not.
-        stopped_out: symbol -> when its stop was hit last.
+        in_a_row: number of losing trades since the last closed trade without a loss.
+        stopped_out: symbol -> time of its last stop-loss.
     """
 
     pnl: Decimal = Decimal(0)
@@ -158,7 +158,7 @@ class BuyingPowerRule:
 def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int:
     """Position size: equity x RISK_PER_TRADE / price in whole shares, at most MAX_POSITION_SIZE.
 
-    Exact, so never a share too many; 0 where the risk allows none or the price is not positive and finite.
+    The arithmetic is exact.  0 if the risk allows no share or the price is not positive and finite.
     """
     if not 0.0 < price < math.inf or equity <= 0:
         return 0
@@ -167,7 +167,7 @@ def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int
 
 
 def cost_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> Decimal:
-    """Dollars that `shares_to_buy` cost, rounded up to the cent."""
+    """Cost of `shares_to_buy` in dollars, rounded up to the cent."""
     shares = shares_to_buy(equity, price, settings)
     return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
 
@@ -177,7 +177,7 @@ def _exact(number: float) -> Decimal:
 
 
 def document_rules(prediction: PredictionSettings, data: DataSettings, entry: EntrySettings) -> tuple[EntryRule, ...]:
-    """The document's entry filters, in the order in which they are asked."""
+    """The document's entry filters, in the order in which they are applied."""
     return (
         ConfidenceRule(prediction.MIN_CONFIDENCE),
         MarketOpenRule(),

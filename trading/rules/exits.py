@@ -1,8 +1,8 @@
-"""The exit rules, once: they label the history, watch the live positions and drive the replay.
+"""The exit rules: one definition for labels, live positions and replay.
 
-Order of the rules within a bar: an open beyond a level fills at the open; a bar that spans both levels hit the stop
-first; from the flatten instant on the position is sold at the next open.  Compiled with numba, so that the same
-function serves one live position and ten million rows.
+Order of the rules within a bar: an open beyond a level fills at the open; a bar that spans both levels hits the stop
+first; from the flatten instant on, the position is sold at the next open.  The functions are compiled with numba, so
+that the same code serves one live position and ten million rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from enum import IntEnum
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trading.base.arrays import Floats, Ints, Labels, Mask
 from trading.base.compiled import compiled
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Exit(IntEnum):
-    """Why a position was left, in the document's order of priority."""
+    """Why a position was closed, in the document's order of priority."""
 
     NONE = 0
     STOP_LOSS = 1
@@ -35,7 +32,7 @@ _TAKE_PROFIT: Final = int(Exit.TAKE_PROFIT)
 _END_OF_DAY: Final = int(Exit.END_OF_DAY)
 
 _BLOCK: Final = 16
-"""Bars that are stepped over at once where no level was near: what makes a quiet day as quick as a wild one."""
+"""Bars that are skipped together if none of them reaches a level; makes quiet days as fast as volatile ones."""
 
 
 def won_above_pct(round_trip_cost: float, label_min_profit: float) -> float:
@@ -47,21 +44,22 @@ def won_above_pct(round_trip_cost: float, label_min_profit: float) -> float:
 def _tick_up(price: float) -> float:
     """`price` on the exchange's grid (cents at $1 and over, hundredths of a cent below), rounded up."""
     ticks = 100.0 if price >= 1.0 else 10_000.0
-    return np.ceil(price * ticks - 1e-6) / ticks
+    rounded: float = np.ceil(price * ticks - 1e-6) / ticks
+    return rounded
 
 
 @compiled()
 def levels(entry: float, stop_loss: float, take_profit: float) -> tuple[float, float]:
     """Stop and target of a position bought at `entry`, dollars, on the exchange's price grid.
 
-    Both are rounded up: no more than `stop_loss` is risked, no less than `take_profit` is taken.
+    Both are rounded up: the risk is at most `stop_loss`, the gain at the target at least `take_profit`.
     """
     return _tick_up(entry * (1.0 - stop_loss)), _tick_up(entry * (1.0 + take_profit))
 
 
 @compiled()
 def exit_in_bar(open_: float, high: float, low: float, stop: float, target: float) -> tuple[int, float]:
-    """Whether a bar takes a long position out, and at which price: (`Exit` code, dollars or NaN)."""
+    """Whether a bar closes a long position, and at which price: (`Exit` code, dollars or NaN)."""
     if open_ <= stop:
         return _STOP_LOSS, open_
     if open_ >= target:
@@ -74,7 +72,7 @@ def exit_in_bar(open_: float, high: float, low: float, stop: float, target: floa
 
 
 def exit_at_price(price: float, stop: float, target: float) -> Exit:
-    """The same rules held against a single price: the per-minute second line behind the resting legs."""
+    """The same rules for a single price: the software stop that is checked every minute behind the resting legs."""
     return Exit(exit_in_bar(price, price, price, stop, target)[0])
 
 
@@ -84,10 +82,10 @@ def _outcomes(
     high: Floats,
     low: Floats,
     group: Ints,
-    flattening: NDArray[np.bool_],
+    flattening: Mask,
     stop_loss: float,
     take_profit: float,
-) -> tuple[Floats, NDArray[np.int8]]:
+) -> tuple[Floats, Labels]:
     n = len(open_)
     outcome = np.full(n, np.nan)
     reason = np.zeros(n, dtype=np.int8)
@@ -116,7 +114,7 @@ def _outcomes(
 
 @compiled()
 def _extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The lowest and the highest of each bar's prices that a rule looks at, and of each `_BLOCK` adjacent bars'."""
+    """Lowest and highest price of each bar, open included, and of each block of `_BLOCK` adjacent bars."""
     n = len(open_)
     lowest, highest = np.empty(n), np.empty(n)
     block_lowest, block_highest = np.full(n // _BLOCK + 1, np.inf), np.full(n // _BLOCK + 1, -np.inf)
@@ -139,7 +137,7 @@ def _first_touch(
     stop: float,
     target: float,
 ) -> int:
-    """The first bar from `first` on that reaches a level, at most `end`; blocks that reach none are stepped over."""
+    """The first bar from `first` on that reaches a level, at most `end`; blocks that reach none are skipped."""
     k = first
     while k < end:
         if k % _BLOCK == 0 and block_lowest[k // _BLOCK] > stop and block_highest[k // _BLOCK] < target:
@@ -156,11 +154,11 @@ def outcomes(
     high: Floats,
     low: Floats,
     group: Ints,
-    flattening: NDArray[np.bool_],
+    flattening: Mask,
     stop_loss: float,
     take_profit: float,
-) -> tuple[Floats, NDArray[np.int8]]:
-    """What the live rules would make of a decision on each bar: bought at the next bar's open, left as `Exit` says.
+) -> tuple[Floats, Labels]:
+    """Outcome of a decision on each bar: bought at the next bar's open, closed by the rules.
 
     Args:
         open_, high, low: dollars, float64, shape (n,); bars of one group adjacent, oldest first.
@@ -169,17 +167,17 @@ def outcomes(
         stop_loss, take_profit: fractions of the entry price.
 
     Returns:
-        (outcome, reason): outcome in per cent of the entry price before cost, NaN where it is not known (no next bar
-        before the flatten instant, or the session's bars end before an exit); reason as int8 `Exit` codes.
+        (outcome, reason): outcome in per cent of the entry price before cost, NaN if unknown (no next bar before the
+        flatten instant, or the session's bars end before an exit); reason as int8 `Exit` codes.
     """
     return _outcomes(open_, high, low, group, flattening, stop_loss, take_profit)
 
 
-def labels(outcome: Floats, above: float) -> NDArray[np.int8]:
-    """1 where the outcome (per cent before cost) is above what counts as won (`won_above_pct`), else 0, as int8.
+def labels(outcome: Floats, above: float) -> Labels:
+    """Labels: 1 if the outcome (per cent before cost) is above `above` (see `won_above_pct`), else 0.
 
     Raises:
-        ValueError: an outcome is NaN: what is not known is no 0.
+        ValueError: an outcome is NaN: an unknown outcome has no label.
     """
     if np.isnan(outcome).any():
         raise ValueError("an unknown outcome has no label: leave its row out")
@@ -190,5 +188,5 @@ def quantised(price: float) -> Decimal:
     """A price on the exchange's grid (2 decimals at $1 and over, 4 below), for an order; nearest."""
     value = Decimal(repr(float(price)))
     if value < 1:
-        value = value.quantize(Decimal("0.0001"))  # which may make a dollar of it
+        value = value.quantize(Decimal("0.0001"))  # may round up to a dollar
     return value.quantize(Decimal("0.01")) if value >= 1 else value

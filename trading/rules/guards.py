@@ -1,6 +1,6 @@
-"""Guards beside the document's entry filters, each a small rule with its setting.
+"""Guards in addition to the document's entry filters, each a small rule with its setting.
 
-Pure: what the day has brought is handed in.  Their defaults leave a normal day as the document has it.
+Pure functions of the day's result.  With the default settings they do not affect a normal day.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ STOPPED_OUT: Final = "STOP_LOSS"
 
 
 def losses_of(trades: Sequence[Trade], prices: Mapping[str, Decimal]) -> Losses:
-    """What a day's trades have lost, closed and open.
+    """The losses of a day's trades, closed and open.
 
     Args:
-        trades: those entered today.
-        prices: newest price in dollars of what is still open; an open trade without one counts nothing.
+        trades: the trades entered today.
+        prices: newest price in dollars of each open trade's symbol; an open trade without a price counts as zero.
     """
     total, run = Decimal(0), 0
     stopped: dict[str, datetime] = {}

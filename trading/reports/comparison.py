@@ -1,0 +1,140 @@
+"""The report of a comparison: its page, and its tables on the console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trading.backtest.compare import MEASURES, Comparison, Difference, Measure
+from trading.reports import charts
+from trading.reports.page import (
+    GENERATED,
+    Page,
+    Section,
+    Tile,
+    count,
+    interval,
+    per_cent,
+    plain,
+    say,
+    sentence,
+    share,
+    show_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from trading.backtest.figures import WalkFigures
+    from trading.backtest.results import ComparisonResult
+
+DIFFERENCE_HEAD: Final = ("difference", "95% interval", "")
+
+
+def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) -> Page:
+    """The page of a comparison."""
+    variants = found["variants"]
+    days = variants[0]["by_session"]
+    lines = [_summary(one) for one in comparisons] or ["There was no other variant to compare."]
+    if found["market"]["generated"]:
+        lines.insert(0, GENERATED)
+    return Page(
+        title="Variants compared",
+        what=f"{sentence(found['market']['description'])}. Each was walked forward over the same {len(days)} "
+        f"sessions ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} rows); each session is "
+        f"one observation. Intervals are 95%, over sessions. {_left_out(found)}",
+        verdict=lines,
+        tiles=[
+            Tile(one["variant"].replace("_", " "), plain(one["pooled"]["model"]["roc_auc"]["value"]), "ROC-AUC")
+            for one in variants
+        ],
+        sections=[_variants_section(variants), *(_difference_section(m, comparisons) for m in MEASURES if comparisons)],
+        footer=[f"Made {found['at']}. All figures are in the JSON file of the same name."],
+    )
+
+
+def show_comparison(found: ComparisonResult, comparisons: Sequence[Comparison], page: Path, console: Console) -> None:
+    """Print the table of the variants and the paired differences."""
+    show_table(_variants_section(found["variants"]), console)
+    rows = [
+        [one.variant, measure.name, *_cells(one.differences[measure.name])]
+        for one in comparisons
+        for measure in MEASURES
+    ]
+    title = f"Differences to {found['variants'][0]['variant']}, by session"
+    show_table(Section(title, head=("", "measure", *DIFFERENCE_HEAD), rows=rows), console)
+    lines = [line for line in [_left_out(found)] if line]
+    if found["market"]["generated"]:
+        lines.append(GENERATED)
+    for line in (*lines, f"Report: {page} (figures: {page.with_suffix('.json').name})"):
+        say(console, line)
+
+
+def _left_out(found: ComparisonResult) -> str:
+    """The rows that were left out so that all variants score the same rows; empty if none were."""
+    lost = [f"{rows:,} rows of the {name} features" for name, rows in found["left_out"].items() if rows]
+    if not lost:
+        return ""
+    return (
+        f"All were trained and scored on the bars that have a row in every set of features: {' and '.join(lost)} "
+        "were left out, because the relative features need the session before."
+    )
+
+
+def _summary(one: Comparison) -> str:
+    name, against = one.variant.replace("_", " ").capitalize(), one.against.replace("_", " ")
+    parts = []
+    for verdict in ("better", "worse"):
+        measures = [measure.name for measure in MEASURES if one.differences[measure.name].verdict == verdict]
+        if measures:
+            parts.append(f"{verdict} in {', '.join(measures)}")
+    if not parts:
+        return f"{name}: no difference to {against} beyond the interval."
+    return f"{name}, against {against}: {'; '.join(parts)}."
+
+
+def _variants_section(variants: Sequence[WalkFigures]) -> Section:
+    rows = []
+    for one in variants:
+        model, calibrated = one["pooled"]["model"], one["pooled"]["calibrated"]
+        outcome = model["outcome_per_signal_pct"]
+        rows.append(
+            [
+                one["variant"],
+                f"{plain(model['roc_auc']['value'])} ({interval(model['roc_auc'])})",
+                plain(model["log_loss_against_base"]["value"], 4, sign=True),
+                plain(calibrated["log_loss_against_base"]["value"], 4, sign=True),
+                count(model["signals"]),
+                share(model["precision"]["value"]),
+                f"{per_cent(outcome['value'])} ({interval(outcome, 2, sign=True)})",
+            ]
+        )
+    return Section(
+        "Side by side",
+        "Log loss is shown against always predicting the base rate of the history: below 0 is better.",
+        head=("", "ROC-AUC", "log loss - base", "calibrated", "signals", "won", "outcome per signal"),
+        rows=rows,
+    )
+
+
+def _cells(one: Difference) -> list[str]:
+    estimate = one.estimate
+    return [plain(estimate["value"], 4, sign=True), interval(estimate, 4, sign=True), one.verdict]
+
+
+def _difference_section(measure: Measure, comparisons: Sequence[Comparison]) -> Section:
+    entries = [(one.variant.replace("_", " "), one.differences[measure.name]) for one in comparisons]
+    shown = [(name, one.estimate) for name, one in entries if one.verdict != "not comparable"]
+    title = f"{measure.name[0].upper()}{measure.name[1:]}: difference to {comparisons[0].against.replace('_', ' ')}"
+    if all(estimate["value"] is None for _, estimate in shown):
+        return Section(title, "Not compared: too few signals.")
+    text = f"Paired by session; {'below' if measure.lower_is_better else 'above'} zero is better."
+    if len(shown) < len(entries):
+        text += (
+            " A model trained with a minimum profit predicts that profit, not any profit, which is what is scored: "
+            "compare its ROC-AUC and its outcome per signal instead."
+        )
+    rows = [[name, *_cells(one)] for name, one in entries]
+    return Section(title, text, charts.intervals(shown, f"difference in {measure.name}"), ("", *DIFFERENCE_HEAD), rows)
