@@ -307,9 +307,9 @@ def test_calibration_keeps_the_order_and_stays_finite(points: list[tuple[float, 
     y = np.array([point[1] for point in points], dtype=np.int8)
     calibration = fit_calibration(p, y)
     assert calibration.a >= 0.0
-    honest = win_probability(np.sort(p), calibration)
-    assert ((honest >= 0.0) & (honest <= 1.0)).all()
-    assert (np.diff(honest) >= -1e-12).all()
+    calibrated = win_probability(np.sort(p), calibration)
+    assert ((calibrated >= 0.0) & (calibrated <= 1.0)).all()
+    assert (np.diff(calibrated) >= -1e-12).all()
     assert Calibration.from_json({"a": calibration.a, "b": calibration.b}) == calibration
 
 

@@ -56,8 +56,8 @@ def one_after_the_other(asked: Predictor, of: Windows, calibrated: bool) -> list
     for i, symbol in enumerate(of.symbols):
         vector = features(*of.ohlcv[:, :, i : i + 1])[0]
         own = float(probabilities(asked.model.scaler, asked.model.model, vector)[0])
-        honest = float(win_probability(np.array([own]), CALIBRATION)[0])
-        held = honest if calibrated else own
+        fitted = float(win_probability(np.array([own]), CALIBRATION)[0])
+        held = fitted if calibrated else own
         began = datetime.fromtimestamp(int(of.start[i]) // 1_000_000_000, tz=UTC)
         stale = NOW - began - timedelta(minutes=1) > timedelta(seconds=90)
         found.append(
@@ -69,7 +69,7 @@ def one_after_the_other(asked: Predictor, of: Windows, calibrated: bool) -> list
                 "recommendation": "BUY" if held >= 0.5 and not stale else "HOLD",
                 "meets_threshold": held >= 0.45 and not stale,
                 "timestamp": NOW.astimezone(NEW_YORK).isoformat(timespec="seconds"),
-                "win_probability": honest,
+                "win_probability": fitted,
                 "model_probability": own,
                 "bar_time": began.astimezone(NEW_YORK).isoformat(timespec="seconds"),
                 "stale": stale,

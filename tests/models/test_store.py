@@ -127,11 +127,11 @@ def test_the_same_model_published_again_is_the_same_files(
 
 def test_leftovers_are_removed_and_foreign_files_are_kept(store: ModelStore, trained: TrainedModel) -> None:
     store.folder.mkdir()
-    strangers = ["market.json", "notes.txt", "model_of_mine.pkl"]
-    for name in (*strangers, "scaler_20180101_200000.pkl", ".model_random_forest_20180101_200000.pkl.42-7.tmp"):
+    other_files = ["market.json", "notes.txt", "model_of_mine.pkl"]
+    for name in (*other_files, "scaler_20180101_200000.pkl", ".model_random_forest_20180101_200000.pkl.42-7.tmp"):
         (store.folder / name).write_text("x")
     store.publish(trained, now=EVENING, market=MARKET)
-    assert names(store.folder) == sorted([*four("20180326_200000"), *strangers])
+    assert names(store.folder) == sorted([*four("20180326_200000"), *other_files])
 
 
 def test_a_damaged_model_is_kept_as_evidence(store: ModelStore, trained: TrainedModel) -> None:
