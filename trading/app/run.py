@@ -26,6 +26,7 @@ from trading.models.predictor import Predictor
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
+from trading.reports.page import GENERATED
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.schedule.scheduler import Callbacks, MarketScheduler
@@ -239,7 +240,7 @@ class Run:
             if line:
                 self.console.say(line)
         if self.world.market.generated:
-            self.console.say("The market is generated: these figures prove that the system works, not that it earns.")
+            self.console.say(GENERATED)
 
 
 def _public(settings: Settings) -> dict[str, Any]:
