@@ -1,7 +1,7 @@
-"""Every number of the system under its document's name: type, bounds, default and meaning, in sections.
+"""The settings of the system, in sections: name, type, bounds, default and meaning of every number.
 
-Each section is handed whole to the code that needs it.  Values come from defaults < `.env` < the environment < the
-command line; in all of them a setting is known by its own name alone (`MIN_CONFIDENCE`), without its section.
+Code receives the sections that it needs, each as a whole.  Values come from the defaults, `.env`, the environment and
+the command line, each overriding the one before; everywhere a setting has its plain name (`MIN_CONFIDENCE`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-HERE = Path(__file__).resolve().parent
-PROJECT: Final = HERE if (HERE / "pyproject.toml").exists() else Path.cwd()
-"""Relative folders are relative to this one: the checkout, or the working directory of an installed package."""
+_HERE: Final = Path(__file__).resolve().parent
+PROJECT: Final = _HERE if (_HERE / "pyproject.toml").exists() else Path.cwd()
+"""Base of relative folders: the checkout, or the working directory if the package is installed."""
 ENV_FILE: Final = PROJECT / ".env"
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -38,45 +38,45 @@ ModelKind = Literal["random_forest", "gradient_boosting"]
 
 
 class Section(BaseModel):
-    """Settings that belong together.  Fractions are fractions (0.65, not 65); prices are dollars."""
+    """A group of settings.  Rates are fractions (0.65, not 65); prices are in dollars."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def changed(self, **values: object) -> Self:
-        """A copy with other values, checked like the original.
+        """A copy with other values, validated like the original.
 
         Raises:
-            pydantic.ValidationError: a name or a value is not what the section takes.
+            pydantic.ValidationError: the section has no such setting, or a value is invalid.
         """
         return type(self).model_validate({**vars(self), **values})
 
 
 class DataSettings(Section):
-    """Which stocks, which feed and how much history."""
+    """The stocks, the feed and the length of the history."""
 
     HISTORY_DAYS: Count = 30
-    """Trading days of 1-minute history that a model learns from."""
+    """Trading days of 1-minute bars that a model is trained on."""
     TOP_STOCKS: Annotated[int, Field(ge=1, le=100)] = 100
-    """Most active stocks that are screened (Alpaca returns at most 100)."""
+    """Number of most active stocks from which the universe is picked (Alpaca returns at most 100)."""
     MIN_PRICE: Dollars = 1.0
     MAX_PRICE: Dollars = 20.0
     DATA_FEED: Literal["iex", "sip"] = "iex"
-    """Feed of the history and of live trading: a model trains on the feed that it trades on."""
+    """Feed of the history and of live trading, so that a model trades on the feed that it was trained on."""
 
 
 class ExitSettings(Section):
-    """The exit rules, and which outcomes count as won."""
+    """The exit rules, and the outcomes that count as won."""
 
     STOP_LOSS_PCT: Fraction = 0.02
     """Fraction of the entry price at which a loss is taken."""
     TAKE_PROFIT_PCT: Fraction = 0.04
     """Fraction of the entry price at which a profit is taken."""
     ROUND_TRIP_COST: Annotated[float, Field(ge=0.0, lt=0.1)] = 0.001
-    """Cost of a purchase and its sale together, as a fraction of the price; a trade is won only above it."""
+    """Cost of an entry and its exit together, as a fraction of the price; a trade is won only above it."""
     LABEL_MIN_PROFIT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Outcome after cost, as a fraction of the entry price, above which a trade counts as won; 0: any profit."""
     FLATTEN_MINUTES_BEFORE_CLOSE: Annotated[int, Field(ge=1, le=60)] = 5
-    """From then on nothing is bought and everything is sold."""
+    """Minutes before the close at which entries stop and all positions are sold."""
 
     @property
     def won_above_pct(self) -> float:
@@ -85,75 +85,76 @@ class ExitSettings(Section):
 
 
 class TrainingSettings(Section):
-    """What a model learns from, how it is fitted, and when it goes into service."""
+    """The training rows, the model and its parameters, and the conditions of its promotion."""
 
     FEATURE_SET: FeatureSet = "document"
-    """The document's eleven features, or relative ones that mean the same for every stock."""
+    """The eleven features of the specification, or relative features that are comparable between stocks."""
     MODEL_KIND: ModelKind = "random_forest"
     TEST_SIZE: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
-    """Fraction of the sessions, the newest, that a training is tested on."""
+    """Fraction of the sessions, taken from the newest, on which a model is tested."""
     N_ESTIMATORS: Count = 200
-    """Trees of the forest, or iterations of boosting."""
+    """Trees of the forest, or boosting iterations."""
     TRAIN_EVERY_NTH_ROW: Count = 8
+    """Rows of neighbouring minutes are nearly the same, so training uses one in this many."""
     FOREST_MIN_SAMPLES_LEAF: Count = 50
     FOREST_MAX_SAMPLES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    """Fraction of the rows that each tree sees, but at least 100 leaves' worth (5,000 rows) or all rows."""
+    """Fraction of the rows that each tree is fitted on; never fewer than 100 x FOREST_MIN_SAMPLES_LEAF, or all rows."""
     FOREST_MAX_FEATURES: Annotated[float, Field(gt=0.0, le=1.0)] = 0.65
-    """Fraction of the features that each split of a tree chooses from."""
+    """Fraction of the features that each split of a tree considers."""
     FOREST_MAX_DEPTH: Count = 10
     BOOSTING_LEARNING_RATE: Fraction = 0.05
     BOOSTING_MAX_LEAF_NODES: Annotated[int, Field(ge=2)] = 8
     BOOSTING_MIN_SAMPLES_LEAF: Count = 100
     PROMOTION_TOLERANCE: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.002
-    """Log loss on the newest session by which a new model may be worse and still go into service."""
+    """Amount by which the log loss of a new model on the newest session may be worse for it to be promoted."""
     PROMOTION_OUTCOME_TOLERANCE: Annotated[float, Field(ge=0.0, le=1.0)] = 0.002
-    """Mean outcome per signal on that session, as a fraction of the price, by which it may be worse."""
+    """Amount by which its mean outcome per signal, as a fraction of the price, may be worse."""
     TRAINING_REPORT: bool = True
-    """Whether every training writes its page, models/report_TIMESTAMP.html, beside the model."""
+    """Whether every training writes models/report_TIMESTAMP.html."""
     KEEP_MODELS: Annotated[int, Field(ge=2, le=100_000)] = 30
-    """Models kept; the one in service and the one that --rollback would return to are never removed."""
+    """Number of models to keep; the one in service and the target of --rollback are never removed."""
     PAST_TRADE_WEIGHT: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
-    """Weight of a closed trade of the logs in training, against 1 for any other row; 0: trades do not teach."""
+    """Training weight of the row of a closed trade, against 1 for any other row; 0: trades are not used."""
     SEED: Annotated[int, Field(ge=0)] = 1
-    """Seed of the training and of the generated market."""
+    """Seed of training and of the generated market."""
 
 
 class PredictionSettings(Section):
-    """When a prediction is a signal."""
+    """The conditions under which a prediction is a signal."""
 
     MIN_CONFIDENCE: Fraction = 0.65
-    """Lowest confidence at which a stock is bought."""
+    """Minimum confidence of a signal."""
     CONFIDENCE: Literal["model", "calibrated"] = "model"
-    """Probability that MIN_CONFIDENCE is compared with: the model's own, or the calibrated win_probability."""
+    """Probability that is compared with MIN_CONFIDENCE: the model's own, or the calibrated win_probability."""
     MAX_BAR_AGE_SECONDS: Annotated[int, Field(ge=1)] = 90
-    """A stock whose newest bar ended longer ago gets no signal."""
+    """Maximum age of the newest bar, from its end, for a signal."""
 
 
 class EntrySettings(Section):
-    """Position size, and the guards that stop entries; 0 switches a guard off."""
+    """Position size, and the guards that block entries; 0 disables a guard."""
 
     RISK_PER_TRADE: Fraction = 0.01
-    """Fraction of the equity that is put into one position."""
+    """Fraction of the equity to invest in one position."""
     MAX_POSITION_SIZE: Count = 5
-    """Shares."""
+    """Maximum number of shares of one position."""
     MAX_OPEN_POSITIONS: Count = 10
     MAX_DAILY_LOSS_PCT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
-    """Fraction of the equity; after such a loss nothing more is bought on that day, open positions are managed."""
+    """Loss of the day, as a fraction of the equity, after which entries stop until the next day."""
     COOL_DOWN_MINUTES: Annotated[int, Field(ge=0, le=1440)] = 0
-    """A stock is not bought again for so long after its stop was hit."""
+    """Minutes after a stop during which the stock is not bought again."""
     MAX_LOSSES_IN_A_ROW: Annotated[int, Field(ge=0)] = 0
-    """Nothing more is bought on a day after so many losses in a row."""
+    """Number of consecutive losses after which entries stop until the next day."""
     MAX_SPREAD_PCT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """A stock whose spread is wider than this fraction of its price is not bought."""
+    """Maximum spread, as a fraction of the price, at which a stock is bought."""
 
 
 class ScheduleSettings(Section):
-    """When the day's work runs, New York time."""
+    """Times of the daily jobs, New York time."""
 
     REBALANCE_TIME: time = time(4, 0)
     RETRAIN_TIME: time = time(20, 0)
     TICK_SECOND: Annotated[int, Field(ge=0, le=30)] = 2
-    """Second of the minute at which a tick runs: the bar that just ended needs a moment to arrive."""
+    """Second of the minute at which a tick runs; the bar that just ended takes a moment to arrive."""
 
     @field_validator("REBALANCE_TIME", "RETRAIN_TIME", mode="before")
     @classmethod
@@ -178,23 +179,23 @@ class ScheduleSettings(Section):
 
 
 class BrokerSettings(Section):
-    """Address, keys, rate limit and time-outs of the broker's interface."""
+    """Address, keys, rate limit and timeouts of the broker's interface."""
 
     REQUESTS_PER_MINUTE: Annotated[int, Field(ge=10)] = 180
-    """Alpaca allows 200; the rest is left for your own requests."""
+    """Alpaca allows 200; the difference is left for other programs of the account."""
     CONNECT_TIMEOUT_SECONDS: Dollars = 3.05
     TRADING_TIMEOUT_SECONDS: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0
-    """Longest wait for a reply about orders, positions or the account; the outcome of a later one is looked up."""
+    """Timeout of requests about orders, positions and the account; after it, the outcome is looked up."""
     READ_TIMEOUT_SECONDS: Dollars = 15.0
-    """Longest wait for a reply of market data."""
+    """Timeout of requests for market data."""
     APCA_API_KEY_ID: SecretStr | None = None
     APCA_API_SECRET_KEY: SecretStr | None = None
     APCA_API_BASE_URL: str = "https://paper-api.alpaca.markets"
-    """Alpaca paper, or a loopback address where `python -m paper_exchange` listens; any other is refused."""
+    """Alpaca paper, or the loopback address of `python -m paper_exchange`; any other address is refused."""
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """(key id, secret) in clear text; None unless both are set."""
+        """(key id, secret) in plain text; None unless both are set."""
         if not self.APCA_API_KEY_ID or not self.APCA_API_SECRET_KEY:
             return None
         return self.APCA_API_KEY_ID.get_secret_value(), self.APCA_API_SECRET_KEY.get_secret_value()
@@ -206,11 +207,11 @@ class ExchangeSettings(Section):
     PAPER_CASH: Dollars = 100_000.0
     MARKET_STOCKS: Annotated[int, Field(ge=40, le=500)] = 60
     LEARNABILITY: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    """How much there is to learn in the generated market; 0 is a pure random walk."""
+    """Strength of the predictable part of the generated market; 0 is a pure random walk."""
 
 
 class FolderSettings(Section):
-    """Where files are kept; relative paths are relative to the project."""
+    """Folders of files; a relative path starts at the project."""
 
     DATA_DIR: Path = PROJECT / "data"
     MODELS_DIR: Path = PROJECT / "models"
@@ -225,7 +226,7 @@ class FolderSettings(Section):
 
 
 class Settings(BaseModel):
-    """The settings of one run, as sections; `Settings.of(MIN_CONFIDENCE=0.7)` takes any setting by its own name."""
+    """The settings of one run, in sections; `Settings.of(MIN_CONFIDENCE=0.7)` takes any setting by its name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -242,7 +243,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _into_sections(cls, values: object) -> object:
-        """Put every setting that is given by its own name into its section."""
+        """Move settings that are given by name into their sections."""
         if not isinstance(values, dict):
             return values
         nested: dict[str, object] = {}
@@ -258,23 +259,23 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, **values: object) -> Settings:
-        """The defaults with these values, by the settings' own names.
+        """The defaults with other values, by name.
 
         Raises:
-            pydantic.ValidationError: a name or a value is not what the settings take.
+            pydantic.ValidationError: there is no such setting, or a value is invalid.
         """
         return cls.model_validate(values)
 
     def changed(self, **values: object) -> Settings:
-        """A copy with other values, by the settings' own names, checked like the original.
+        """A copy with other values, by name, validated like the original.
 
         Raises:
-            pydantic.ValidationError: a name or a value is not what the settings take.
+            pydantic.ValidationError: there is no such setting, or a value is invalid.
         """
         return Settings.model_validate({**self.by_name(), **values})
 
     def by_name(self) -> dict[str, object]:
-        """Every setting by its own name, in the order in which they stand here."""
+        """Setting -> value, in the order of the sections."""
         return {name: value for section in vars(self).values() for name, value in section}
 
 
@@ -294,17 +295,20 @@ SECRETS: Final = frozenset(name for name, field in FIELDS.items() if field.annot
 
 
 def load_settings(
-    env_file: Path = ENV_FILE,
-    environment: Mapping[str, str] | None = None,
-    **given: object,
+    env_file: Path | None = None, environment: Mapping[str, str] | None = None, **given: object
 ) -> Settings:
-    """The settings of this run: `given` (the command line) over the environment over `env_file` over the defaults.
+    """The settings of a run.  The command line overrides the environment, which overrides the file and the defaults.
+
+    Args:
+        env_file: file of settings; by default `.env` of the project, which need not exist.
+        environment: variables to read instead of the process's own.
+        given: settings by name, from the command line; None means not given.
 
     Raises:
-        UserError: `env_file` is named but does not exist, a line or a name in it is unknown, or a value is not what
-            its setting takes.
+        UserError: `env_file` does not exist, a line or a name in it is unknown, or a value is invalid.
     """
     environment = os.environ if environment is None else environment
+    env_file = ENV_FILE if env_file is None else env_file
     from_file = {k: v for k, v in _read(env_file).items() if v != ""}
     for name in from_file:
         if name not in FIELDS:
@@ -325,13 +329,13 @@ def load_settings(
 
 
 def _read(env_file: Path) -> dict[str, str]:
-    """The lines of `env_file` as they stand; nothing where the usual file is not there."""
+    """The assignments of `env_file`; none if it is the default file and does not exist."""
     if not env_file.is_file() and not env_file.is_fifo():
         if env_file == ENV_FILE or env_file == Path(os.devnull):
             return {}
-        raise UserError(f"{env_file}: there is no such file of settings; mend the name, or leave --env-file out")
+        raise UserError(f"{env_file}: no such settings file; correct the name, or leave --env-file out")
     try:
-        text = env_file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
+        text = env_file.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
     except UnicodeDecodeError:
         raise UserError(f"{env_file}: it is not UTF-8 text; save it as UTF-8") from None
     found: dict[str, str] = {}
@@ -339,15 +343,15 @@ def _read(env_file: Path) -> dict[str, str]:
         if line.key is not None and line.value is not None:
             found[line.key] = line.value
         elif line.key is not None or line.error:
-            original = line.original.string  # which may hold a key, and begins with the blank lines before it
+            original = line.original.string  # never shown: it may hold a key; begins with the blank lines before it
             number = line.original.line + original[: len(original) - len(original.lstrip())].count("\n")
-            raise UserError(f"{env_file}: line {number} is not understood; write it as NAME=value")
+            raise UserError(f"{env_file}: line {number} is not an assignment; write it as NAME=value")
     return found
 
 
 def _unknown(name: str, env_file: Path) -> str:
     close = difflib.get_close_matches(name.upper(), FIELDS, n=1)
-    hint = f"did you mean {close[0]}?" if close else "see the settings table of README.md"
+    hint = f"did you mean {close[0]}?" if close else "see docs/settings.md"
     return f"{env_file}: {name} is not a setting; {hint}"
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Stage 3: the last 20 bars of every stock -> the probability that buying it now wins.
+"""Stage 3: predict, from the last 20 bars of each stock, the probability that buying it now wins.
 
     python ml_predictor.py                       every stock of the newest universe
     python ml_predictor.py --symbols AMD,F       these stocks
-    python ml_predictor.py --json                one JSON object a line instead of a table
+    python ml_predictor.py --json                one JSON object per line instead of a table
 
-With Alpaca keys in the environment or in .env the bars are the market's newest.  Without, they are the newest that
-`data/` holds, and the predictions are as of then.  One feature pass and one `predict_proba` serve all stocks; every
-prediction, whether it reaches MIN_CONFIDENCE or not, goes to `logs/predictions_YYYY-MM-DD.jsonl`.
+With Alpaca keys in .env or the environment, it uses the newest bars of the market.  Without keys, it uses the newest
+bars in data/ and predicts as of their end.  Every prediction is logged in logs/predictions_YYYY-MM-DD.jsonl, whether
+or not it reaches MIN_CONFIDENCE.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from typing import TYPE_CHECKING
 from trading.app import cli
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Predict as the command line says; returns the exit code."""
-    options = _options(arguments)
-    from trading.app.predict import run  # after parsing: --help waits for no library
+    """Run the command line; returns the exit code."""
+    options = parser().parse_args(arguments)
+    from trading.app.predict import run  # after parsing, so that --help stays fast
 
     return run(options)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--symbols", type=cli.symbols, metavar="A,B", help="stocks to ask about (default: the universe)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    cli.add_folders(parser, "data", "models", "logs")
-    return parser.parse_args(arguments)
+def parser() -> cli.Parser:
+    """The parser of the command line."""
+    found = cli.Parser(__doc__, "data", "models", "logs")
+    found.add_argument("--symbols", type=cli.symbols, metavar="A,B", help="stocks to predict (default: the universe)")
+    found.add_argument("--json", action="store_true", help="print one JSON object per line")
+    return found
+
+
+def command() -> int:
+    """The console script `ml-predictor`."""
+    return cli.run(main)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(command())

@@ -1,4 +1,4 @@
-"""How fast the system is, measured: `python -m benchmarks` runs everything and writes `benchmarks/RESULTS.md`.
+"""Benchmarks of the system: `python -m benchmarks` runs all of them and writes `benchmarks/RESULTS.md`.
 
-Ours and the obvious version (or a peer's) run alternately in one process, so that a busy machine slows both.
+The code of the system and a simple or competing version run alternately in one process, so that load slows both.
 """

@@ -1,11 +1,11 @@
-"""Run the benchmarks and write the table.
+"""Run the benchmarks and write the table of results.
 
-    python -m benchmarks                        all of them (some minutes), to benchmarks/RESULTS.md
-    python -m benchmarks --quick                small sizes, to the console only
-    python -m benchmarks --only labels,minute   some of them, to the console only
-    python -m benchmarks --full                 the default forest with all of its 200 trees: 20 minutes more, 4 GB
+    python -m benchmarks                        all of them (some minutes), written to benchmarks/RESULTS.md
+    python -m benchmarks --quick                small sizes, printed only
+    python -m benchmarks --only labels,minute   some of them, printed only
+    python -m benchmarks --full                 scikit-learn's forest with all 200 trees: 20 minutes more, 4 GB
 
-Each runs in a process of its own, so that its peak memory is its own; within it, ours and the other version alternate.
+Each benchmark runs in a process of its own, which gives its peak memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADER = "| what | rows | ours | against | theirs | ratio | aim | note |\n|---|-
 
 
 def section(name: str, options: Options) -> str:
-    """One benchmark, run in a process of its own, as a heading and a table."""
+    """Run one benchmark in a new process; returns its heading and table."""
     before = os.getloadavg()[0]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         lines, peak = pool.submit(run_one, name, options).result()
@@ -50,20 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a look, not a figure")
-    parser.add_argument("--full", action="store_true", help="the default forest with all of its 200 trees")
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar="A,B", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds, for a rough impression")
+    parser.add_argument("--full", action="store_true", help="fit scikit-learn's default forest with all 200 trees")
+    parser.add_argument("--only", type=lambda text: text.split(","), metavar="A,B", help=f"some of {', '.join(NAMES)}")
     parser.add_argument("--bars", type=Path, default=RECORDED, metavar="DIR", help="folder of recorded bars")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table here")
     chosen = parser.parse_args(arguments)
     names = chosen.only or NAMES
     if unknown := [name for name in names if name not in NAMES]:
-        parser.error(f"--only: {unknown[0]!r} is none of {', '.join(NAMES)}")
+        parser.error(f"--only: {unknown[0]!r} is not one of {', '.join(NAMES)}")
     options = Options(chosen.quick, chosen.full, chosen.bars)
     heading = (
-        f"# Measured on {datetime.now(UTC):%Y-%m-%d}\n\n{machine()}.\n\nMedians; ours and the other version in turn in "
-        "one process; ratio = theirs / ours. On a shared machine wall time counts the waiting for others (see the "
-        "load), so where CPU time is given (of all threads), ratios and aims are of CPU time.\n"
+        f"# Measured on {datetime.now(UTC):%Y-%m-%d}\n\n{machine()}.\n\nMedians; both versions alternate in one "
+        "process; ratio = theirs / ours. On a shared machine the wall time includes waiting for other processes (see "
+        "the load), so ratios and targets refer to CPU time (of all threads) where it is given.\n"
     )
     sections = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Dataset: a folder of bars to `data/`, all of it, and the increment of one night, against pandas' CSV files."""
+"""Dataset build: from a folder of bars to `data/`, in full and for one more night, against pandas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measure(options: Options) -> list[Line]:
             data = here / "data"
             shutil.rmtree(data, ignore_errors=True)
             newest = FolderSource(bars).newest
-            before = newest - timedelta(hours=12)  # the evening before: the newest session is not over
+            before = newest - timedelta(hours=12)  # before the newest session
             everything.append(_built(bars, before, data))
             pandas.append(_with_pandas(bars, data))
             nightly.append(_built(bars, newest, data))
@@ -42,7 +42,7 @@ def measure(options: Options) -> list[Line]:
 
 @dataclass(frozen=True)
 class Built:
-    """Seconds of CPU and of wall time of a build, and what it did."""
+    """CPU and wall seconds of a build, and its report."""
 
     cpu: float
     wall: float
@@ -53,7 +53,7 @@ class Built:
 
 
 def _built(bars: Path, now: datetime, data: Path) -> Built:
-    """A build as of `now`, from files that were not read before."""
+    """A timed build as of `now` that starts without cached files."""
     cpu, wall = time.process_time(), time.perf_counter()
     calendar = new_york_calendar()
     report = build(
@@ -69,7 +69,7 @@ def _built(bars: Path, now: datetime, data: Path) -> Built:
 
 
 def _with_pandas(bars: Path, data: Path) -> float:
-    """CPU seconds a million rows: pandas reads the bars of a few stocks and writes their rows, nothing computed."""
+    """CPU seconds per million rows for pandas to read the bars and write the rows of a few stocks, without features."""
     symbols = Dataset(data).symbols[:SAMPLE]
     frames = {symbol: pd.read_csv(data / f"{symbol}.csv") for symbol in symbols}
     files = {path.name.split(".csv")[0]: path for path in bars.glob("*.csv*")}

@@ -1,4 +1,4 @@
-"""Features: a history of a million bars, and 10,000 live windows, against pandas' `ewm` on every window."""
+"""Features of a million historical bars and of 10,000 live windows, against pandas' `ewm` on each window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AIM_LIVE = 0.020
 
 
 def of_window(open_: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> list[float]:
-    """The features of one window of 20 bars as a page on technical analysis writes them with pandas."""
+    """The features of one window of 20 bars, computed with pandas as tutorials do it."""
     bars = pd.DataFrame({"open": open_, "high": high, "low": low, "close": close, "volume": volume})
     typical = (bars["high"] + bars["low"] + bars["close"]) / 3
     vwap = ((typical * bars["volume"]).cumsum() / bars["volume"].cumsum()).iloc[-1]
@@ -84,7 +84,7 @@ def _history(n: int, sample: int, rounds: int) -> list[Line]:
 
 
 def _triad(source: Floats, target: Floats) -> None:
-    """a = s * b, a += b: two reads and a write, then two reads; five times the array in all, as numpy does it."""
+    """a = s * b; a += b: in numpy this moves five times the size of the array through memory."""
     np.multiply(source, 1.5, out=target)
     np.add(target, source, out=target)
 

@@ -1,7 +1,7 @@
-"""How much of the rows a tree needs: forests on walk-forward blocks of unseen sessions, by CPU, log loss and ROC-AUC.
+"""Forest settings, compared on walk-forward blocks of unseen sessions by CPU time, log loss and ROC-AUC.
 
-For each setting a forest is fitted on all sessions before a block, and scored on each session of the block.
-Differences are paired by session; their intervals are over sessions, because the minutes of one are not independent.
+For each setting, a forest is fitted on all sessions before a block and scored on each session of the block.
+Differences are paired by session, and intervals are over sessions: the minutes of a session are not independent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SETTINGS = (
 BLOCK = 4
 NEWEST = 16
 T_QUANTILE = 2.13
-"""Student's t, 97.5%, 15 degrees of freedom."""
+"""The 97.5% quantile of Student's t distribution with 15 degrees of freedom."""
 
 
 def measure(options: Options) -> list[Line]:

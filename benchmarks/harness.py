@@ -1,4 +1,4 @@
-"""What every benchmark shares: alternating runs, the lines of the table, the machine."""
+"""Parts that all benchmarks share: options, alternating runs, lines of the table, description of the machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RECORDED = PROJECT.parent / "shared" / "bars" / "us-2018"
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """The options of a run.
 
     Attributes:
-        quick: small sizes and few rounds: a look, not a figure.
-        full: the default forest with all of its 200 trees (20 minutes of CPU and 4 GB) instead of a few, scaled.
+        quick: small sizes and few rounds, for a rough impression.
+        full: fit scikit-learn's forest with all 200 trees (20 minutes of CPU, 4 GB) instead of scaling a few trees.
         bars: folder of recorded bars.
     """
 
@@ -37,7 +37,7 @@ class Options:
 
 @dataclass
 class Timing:
-    """Seconds of wall time and of CPU time (all threads) of each round."""
+    """Wall and CPU seconds (of all threads) of each round."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Timing:
         return statistics.median(self.cpu)
 
     def text(self, scale: float = 1.0) -> str:
-        """Wall time and CPU time, for people; `scale` of what was measured."""
+        """Wall and CPU time as text, multiplied by `scale`."""
         return f"{shown(self.median * scale)} ({shown(self.median_cpu * scale)} CPU)"
 
 
@@ -68,14 +68,14 @@ class Line:
     """One line of the table.
 
     Attributes:
-        what: what was done.
-        rows: how many rows, windows or stocks.
-        ours: how long it took, with its unit.
-        other: what the other version is.
-        theirs: how long that took.
-        ratio: theirs / ours, in CPU time where that was measured; None where there is nothing to compare.
-        aim: what was wanted; met: whether it was reached.
-        note: what has to be said of the figures.
+        what: the task.
+        rows: the number of rows, windows or stocks.
+        ours: the time of this system, with its unit.
+        other: description of the other version.
+        theirs: the time of the other version.
+        ratio: theirs / ours, in CPU time where it was measured; None without a comparison.
+        aim: the target; met: whether it was reached.
+        note: remark on the figures.
     """
 
     what: str
@@ -90,7 +90,7 @@ class Line:
 
 
 def alternating(versions: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = True) -> dict[str, Timing]:
-    """Run each version once unmeasured (`warm`: caches, compilation), then all of them in turn, `rounds` times."""
+    """Time all versions in turn, `rounds` times, after one untimed run of each (`warm`: caches, compilation)."""
     if warm:
         for run in versions.values():
             run()
@@ -105,25 +105,25 @@ def alternating(versions: Mapping[str, Callable[[], object]], rounds: int, *, wa
 
 
 def shown(seconds: float) -> str:
-    """A duration for people: three digits and a unit."""
+    """A duration with three digits and a unit."""
     unit, factor = ("s", 1.0) if seconds >= 1.0 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
     value = seconds * factor
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def peak_memory() -> float:
-    """The most memory that this process or a child of it has held so far, MB."""
+    """Peak memory of this process and its children, MB."""
     used = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return max(used) / 1024.0
 
 
 def run_one(name: str, options: Options) -> tuple[list[Line], float]:
-    """The lines of one benchmark, and the peak memory of its process in MB."""
+    """Run a benchmark in this process; returns its lines and the peak memory in MB."""
     return importlib.import_module(f"benchmarks.{name}").measure(options), peak_memory()
 
 
 def machine() -> str:
-    """What kind of machine this is, without its name."""
+    """Processor, memory and library versions of this machine, without its name."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -1,4 +1,4 @@
-"""Labels: what the exit rules make of a million bars, against a Python loop and a numpy version."""
+"""Labels of a million bars by the exit rules, against a Python loop and a vectorised numpy version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _up(price: float) -> float:
 
 
 def loop(bars: Walk, rows: range) -> list[float]:
-    """The obvious loop: for every bar walk on until a rule says sell."""
+    """Outcomes by a plain loop: from each bar forward until an exit rule applies."""
     columns = bars.open.tolist(), bars.high.tolist(), bars.low.tolist(), bars.group.tolist(), bars.flattening.tolist()
     open_, high, low, group, flattening = columns
     found = []
@@ -48,7 +48,7 @@ def loop(bars: Walk, rows: range) -> list[float]:
 
 
 def vectorised(bars: Walk) -> Floats:
-    """With numpy: all bars that are still open go one bar further at once."""
+    """Outcomes by numpy: all open positions advance by one bar at a time."""
     n = len(bars.open)
     outcome = np.full(n, np.nan)
     open_rows = np.arange(n - 1)
@@ -87,7 +87,7 @@ def measure(options: Options) -> list[Line]:
 
 def _compared(what: str, bars: Walk, rows: range, rounds: int) -> list[Line]:
     n, sample = len(bars.open), len(rows)
-    convert = alternating({"lists": lambda: loop(bars, range(0))}, 3)["lists"].median_cpu  # belongs to no single row
+    convert = alternating({"lists": lambda: loop(bars, range(0))}, 3)["lists"].median_cpu  # fixed cost
     timings = alternating(
         {"ours": lambda: ours(bars), "numpy": lambda: vectorised(bars), "loop": lambda: loop(bars, rows)}, rounds
     )

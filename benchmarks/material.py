@@ -1,4 +1,4 @@
-"""Bars to measure on: a made-up walk of any length, and folders of bar files."""
+"""Input of the benchmarks: random walks of any length, and folders of bar files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SESSION_BARS = 390
 
 @dataclass(frozen=True)
 class Walk:
-    """Bars of one session after the other; float64 (n,), and where they belong."""
+    """Bars of consecutive sessions, float64 (n,), with the index of the session and the flatten flag of each bar."""
 
     open: Floats
     high: Floats
@@ -38,11 +38,11 @@ class Walk:
 
 
 def walk(n: int, volatility: float = 0.002, seed: int = 1) -> Walk:
-    """`n` bars in sessions of 390; `volatility` is the standard deviation of a minute's logarithmic return."""
+    """A random walk of `n` bars in sessions of 390; `volatility` is the standard deviation of its log returns."""
     random = np.random.default_rng(seed)
     minute = np.arange(n) % SESSION_BARS
     path = np.cumsum(random.normal(0.0, volatility, n))
-    close = 10.0 * np.exp(path - np.repeat(path[::SESSION_BARS], SESSION_BARS)[:n])  # every session begins at $10
+    close = 10.0 * np.exp(path - np.repeat(path[::SESSION_BARS], SESSION_BARS)[:n])  # every session opens near $10
     open_ = close * np.exp(random.normal(0.0, volatility / 4, n))
     spread = np.exp(np.abs(random.normal(0.0, volatility / 2, n)))
     return Walk(
@@ -57,10 +57,10 @@ def walk(n: int, volatility: float = 0.002, seed: int = 1) -> Walk:
 
 
 def bar_folder(bars: Path, folder: Path, quick: bool) -> tuple[Path, str]:
-    """A folder of bar files to build a dataset from, and what it holds: recorded bars, or made-up ones in `folder`."""
+    """A folder of bar files and its description: the recorded bars or, without them, random walks in `folder`."""
     if not bars.is_dir():
-        _made_up(folder, stocks=8 if quick else 75)
-        return folder, f"made-up bars, because {bars.parent.name}/{bars.name} is not there"
+        _write_walks(folder, stocks=8 if quick else 75)
+        return folder, f"random walks, because {bars.parent.name}/{bars.name} does not exist"
     if not quick:
         return bars, f"recorded bars of {bars.name}"
     folder.mkdir(parents=True)
@@ -69,7 +69,7 @@ def bar_folder(bars: Path, folder: Path, quick: bool) -> tuple[Path, str]:
     return folder, f"recorded bars of 8 stocks of {bars.name}"
 
 
-def _made_up(folder: Path, stocks: int) -> None:
+def _write_walks(folder: Path, stocks: int) -> None:
     sessions = new_york_calendar().between(date(2018, 2, 16), date(2018, 4, 2))
     for stock in range(stocks):
         one = walk(SESSION_BARS * len(sessions), seed=stock)

@@ -1,4 +1,4 @@
-"""The minute step: from the arrival of the bars to predictions, and to the history, against a loop over stocks."""
+"""The minute step, from new bars to logged predictions, against a loop over stocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from trading.base.clock import SimulatedClock
 from trading.features.document import LOOKBACK_BARS, features, window_is_whole
 from trading.features.session_bars import SessionBars
 from trading.learning.calibration import Calibration
-from trading.learning.collector import uncollected
 from trading.learning.fitting import fit
 from trading.models.predictor import Predictor
 from trading.records.journal import Journal
@@ -32,13 +31,13 @@ from trading.rules.exits import labels, outcomes
 AIM = {10_000: 0.150}
 SESSION = new_york_calendar().session(date(2018, 3, 28))
 OVERLAP = 6
-"""Bars of each stock in a minute's reply: the new one, and five that are asked for again."""
+"""Bars of each stock in a reply: the new one, and five that are requested again."""
 FIRST = 30
-"""The minute of the session that is measured first."""
+"""The first measured minute of the session."""
 
 
 def model(kind: ModelKind, rows: int) -> Any:
-    """A model of the default settings, fitted on a walk."""
+    """A model with the default settings, fitted on a random walk."""
     bars = walk(rows, seed=9)
     outcome, _ = outcomes(
         bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES.stop_loss, RULES.take_profit
@@ -60,7 +59,7 @@ def model(kind: ModelKind, rows: int) -> Any:
 
 
 class Market:
-    """Replies of the bars endpoint as alpaca-py hands them on: dictionaries of what was JSON."""
+    """Replies of the bars endpoint in the form that alpaca-py returns: dictionaries decoded from JSON."""
 
     def __init__(self, stocks: int, minutes: int) -> None:
         self.symbols = tuple(f"S{number:05d}" for number in range(stocks))
@@ -68,10 +67,10 @@ class Market:
         self.ohlcv = [np.round(column.reshape(stocks, minutes), 4) for column in columns]
 
     def reply(self, first: int, last: int) -> dict[str, list[dict[str, Any]]]:
-        """The bars of the minutes from `first` until before `last`."""
+        """The bars of the minutes `first` to `last` - 1."""
         times = [f"{SESSION.open + timedelta(minutes=at):%Y-%m-%dT%H:%M:00Z}" for at in range(first, last)]
         parts = [column[:, first:last].tolist() for column in self.ohlcv]
-        return orjson.loads(
+        reply: dict[str, list[dict[str, Any]]] = orjson.loads(
             orjson.dumps(
                 {
                     symbol: [
@@ -82,6 +81,7 @@ class Market:
                 }
             )
         )
+        return reply
 
 
 def measure(options: Options) -> list[Line]:
@@ -111,8 +111,7 @@ def _measured(kind: str, of: Any, stocks: int, minutes: int) -> list[Line]:
             now = SESSION.open + timedelta(minutes=minute, seconds=2)
             clock.sleep_until(now)
             reply = market.reply(minute - OVERLAP, minute)
-            with uncollected():
-                seconds, cpu = _step(bars, predictor, journal, reply, now)
+            seconds, cpu = _step(bars, predictor, journal, reply, now)
             parts.append(seconds)
             ours.wall.append(sum(parts[-1][:3]))
             ours.cpu.append(cpu)
@@ -126,7 +125,7 @@ def _step(
     bars: SessionBars, predictor: Predictor, journal: Journal, reply: dict[str, Any], now: datetime
 ) -> tuple[list[float], float]:
     """Seconds of taking the bars, of cutting windows, of predicting, of writing the history; CPU seconds of the first
-    three.  As in the trader, the garbage collector waits."""
+    three."""
     cpu, marks = time.process_time(), [time.perf_counter()]
     bars.take(reply, now)
     marks.append(time.perf_counter())
@@ -141,7 +140,7 @@ def _step(
 
 
 def _stock(market: Market, of: Any, stock: int, minute: int) -> float:
-    """CPU seconds for one stock as a loop over stocks would do it: pandas features, one row, scikit-learn's predict."""
+    """CPU seconds of one step of a loop over stocks: features by pandas, then scikit-learn's predict on one row."""
     window = [column[stock, minute - LOOKBACK_BARS : minute] for column in market.ohlcv]
     began = time.process_time()
     vector = np.array([of_window(*window)])

@@ -1,7 +1,7 @@
-"""Retraining: from `data/` to a published model, against scikit-learn's default forest on the same rows.
+"""Retraining, from `data/` to a published model, against scikit-learn's default forest on the same rows.
 
-The default forest is fitted once, on all rows; ours load the rows, are fitted to be evaluated, to be calibrated and to
-be published, and are written and read back.  CPU seconds are of all threads; both find their libraries imported.
+The default forest is fitted once on all rows.  A retraining loads the rows, fits for evaluation, calibration and
+publication, and writes and reads the model.  CPU seconds are of all threads; imports are not measured.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 TREES = 200
 AIM_CPU, AIM_SIZE = 80, 100
 ROUNDS = 3
-"""Parts in which the default forest is grown, and how often ours are trained between them."""
+"""Number of parts of the default forest; a retraining is timed after each."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """CPU and wall seconds, megabytes on disk, ROC-AUC on the newest fifth of the sessions: pooled, and of each."""
+    """CPU and wall seconds, megabytes on disk, and ROC-AUC on the newest fifth of the sessions, pooled and of each."""
 
     cpu: float
     wall: float
@@ -70,7 +70,7 @@ def measure(options: Options) -> list[Line]:
         trees = TREES if options.full else 3 if options.quick else 12
         kinds: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
         rounds: dict[str, list[Trained]] = {kind: [] for kind in kinds}
-        _ours(here, "random_forest")  # what the first one compiles and imports is not learning
+        _ours(here, "random_forest")  # warm-up: imports and compilation
         theirs = _default_forest(rows, trees, rounds, here)
         paged = {kind: _ours(here, kind, report=True).cpu for kind in kinds}
         return [
@@ -81,7 +81,7 @@ def measure(options: Options) -> list[Line]:
 
 
 def _ours(here: Path, kind: ModelKind, *, report: bool = False) -> Trained:
-    """As `python ml_trainer.py` does it: load, evaluate, calibrate, fit on all, publish, read back."""
+    """A timed retraining as by `python ml_trainer.py`."""
     shutil.rmtree(here / "models", ignore_errors=True)
     (here / "models").mkdir()
     settings = Settings.of(MODEL_KIND=kind, TRAINING_REPORT=report, LOGS_DIR=here / "logs")
@@ -91,7 +91,7 @@ def _ours(here: Path, kind: ModelKind, *, report: bool = False) -> Trained:
     size = sum(path.stat().st_size for path in (here / "models").glob("model_*.pkl"))
     figures = model.metrics["figures"]
     by_session = np.array([one["roc_auc"] for one in figures["by_session"]])
-    return Trained(cpu, wall, size / 1e6, figures["roc_auc"], by_session)
+    return Trained(cpu, wall, size / 1e6, figures["roc_auc"] or np.nan, by_session)
 
 
 def _median(trained: list[Trained]) -> Trained:
@@ -99,9 +99,9 @@ def _median(trained: list[Trained]) -> Trained:
 
 
 def _default_forest(rows: Rows, trees: int, ours: dict[str, list[Trained]], here: Path) -> Trained:
-    """`RandomForestClassifier()` in `ROUNDS` parts, ours after each; CPU and size for 200 trees of all rows.
+    """`RandomForestClassifier()` fitted in `ROUNDS` parts, with retrainings between; scaled to 200 trees.
 
-    The forest that is timed is of all rows; another, of the training sessions, is asked about the others.
+    The timed forest is fitted on all rows; another, fitted on the training sessions, gives the ROC-AUC.
     """
     parts = [len(part) for part in np.array_split(np.arange(trees), ROUNDS)]
     cpu = wall = megabytes = 0.0
@@ -126,7 +126,7 @@ def _grown(X: NDArray[np.float64], y: NDArray[np.int8], trees: int, seed: int) -
 
 
 def _judged(rows: Rows, trees: int) -> tuple[float, NDArray[np.float64]]:
-    """ROC-AUC of the default forest on the unseen sessions, pooled and of each."""
+    """ROC-AUC of the default forest on the unseen sessions, pooled and by session."""
     from sklearn.metrics import roc_auc_score
     from sklearn.preprocessing import StandardScaler
 
@@ -140,7 +140,7 @@ def _judged(rows: Rows, trees: int) -> tuple[float, NDArray[np.float64]]:
 
 
 def _megabytes(forest: Any) -> float:
-    """Of its pickle, tree by tree, so that a forest of gigabytes needs no second copy."""
+    """Size of the pickled forest; tree by tree, because a second copy of all trees may not fit into memory."""
     return sum(len(pickle.dumps(tree, protocol=5)) for tree in forest.estimators_) / 1e6
 
 

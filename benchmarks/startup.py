@@ -1,4 +1,4 @@
-"""Start-up: `--help` of every stage, against what importing their libraries would cost."""
+"""Start-up time of `--help` of every script, against importing the libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def measure(options: Options) -> list[Line]:
     commands["python -m paper_exchange"] = ["-m", "paper_exchange", "--help"]
     commands["libraries"] = ["-c", LIBRARIES]
     timings = alternating({name: partial(_run, how) for name, how in commands.items()}, 3 if options.quick else 5)
-    theirs = timings.pop("libraries").median  # of wall time: the work is a child's
+    theirs = timings.pop("libraries").median  # wall time, because the work is done in a child process
     return [
         Line(f"`{name} --help`", "", shown(timing.median), "importing alpaca-py, scikit-learn, yfinance, pandas",
              shown(theirs), theirs / timing.median, aim=f"under {shown(AIM)}", met=timing.median < AIM)

@@ -1,8 +1,7 @@
-"""What the pipeline makes of markets whose truth is known: `python -m benchmarks.truth` (some minutes).
+"""Training on generated markets with known patterns: `python -m benchmarks.truth` (some minutes).
 
-The longer version of `tests/learning/test_truth.py`, with the settings that the system runs with.  All markets are
-generated:
-the figures prove the plumbing, never the profit.
+A longer version of `tests/learning/test_truth.py`, with the default settings.  The figures test the pipeline; they say
+nothing about profit.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Line = tuple[str, ...]
 
 
 def scored(rows: Rows, kind: ModelKind, every: int = 8) -> Floats:
-    """Probabilities of the newest fifth of the sessions, from a model of the rest."""
+    """Probabilities for the newest fifth of the sessions by a model of the others."""
     training, testing = split_by_session(rows.session)
     fitted = training & rows_to_fit(rows, every)
     model = fit(
@@ -49,10 +48,10 @@ def scored(rows: Rows, kind: ModelKind, every: int = 8) -> Floats:
 
 
 def nothing(walks: Rows) -> Iterator[Line]:
-    """Learnability 0: as it is (barriers know the volatility), and with outcomes that are given away."""
+    """Markets without a pattern (outcomes still depend on volatility), and with random outcomes."""
     _, testing = split_by_session(walks.session)
     for kind in KINDS:
-        for what, rows in (("random walks as they are", walks), ("outcomes given away", nothing_to_learn(walks, 1))):
+        for what, rows in (("random walks as they are", walks), ("random outcomes", nothing_to_learn(walks, 1))):
             p, y, session = scored(rows, kind), rows.label[testing], rows.session[testing]
             days = [ranking(p[session == day], y[session == day])["roc_auc"] for day in np.unique(session)]
             auc = mean_of_sessions(days)
@@ -60,7 +59,7 @@ def nothing(walks: Rows) -> Iterator[Line]:
 
 
 def pattern(rows: Rows) -> Iterator[Line]:
-    """Planted patterns: how much of the way from 0.5 to the best possible ROC-AUC is gone."""
+    """Planted patterns: the share reached of the range from 0.5 to the best possible ROC-AUC."""
     _, testing = split_by_session(rows.session)
     for columns in PATTERNS:
         drawn, p = planted(rows, 1, columns)
@@ -72,7 +71,7 @@ def pattern(rows: Rows) -> Iterator[Line]:
 
 
 def more_sessions(rows: Rows) -> Iterator[Line]:
-    """The same sessions tested, ever more before them to learn from."""
+    """ROC-AUC on the same sessions by the number of sessions before them in training."""
     drawn, p = planted(rows, 1, PATTERNS[1])
     days = np.unique(drawn.session)
     tested = drawn.session >= days[-6]
@@ -82,22 +81,22 @@ def more_sessions(rows: Rows) -> Iterator[Line]:
             fitted = ~tested & (drawn.session >= days[-6 - count]) & rows_to_fit(drawn, 32)
             model = fit(drawn.X[fitted], drawn.label[fitted], learning_settings(MODEL_KIND=kind).training)
             found.append(f"{count}: {true_auc(probabilities(*model, drawn.X[tested]), p[tested]):.3f}")
-        yield kind, "ROC-AUC by sessions learnt from, every 32nd row", ", ".join(found)
+        yield kind, "ROC-AUC by training sessions, every 32nd row", ", ".join(found)
 
 
 def reliability(rows: Rows, what: str) -> Iterator[Line]:
-    """Share won less win_probability on the sessions after the first 15, by fifths."""
+    """Share won minus win_probability on the sessions after the first 15, by fifths."""
     days = np.unique(rows.session)
     seen, unseen = rows.take(rows.session < days[15]), rows.take(rows.session >= days[15])
     for kind in KINDS:
         trained = train(seen, learning_settings(MODEL_KIND=kind))
-        honest = win_probability(probabilities(trained.scaler, trained.model, unseen.X), trained.calibration)
-        bands = ", ".join(f"{gap:+.3f}±{half:.3f}" for gap, half in off_by_band(honest, unseen, 15))
-        yield kind, f"won less win_probability, {what}", bands
+        calibrated = win_probability(probabilities(trained.scaler, trained.model, unseen.X), trained.calibration)
+        bands = ", ".join(f"{gap:+.3f}±{half:.3f}" for gap, half in off_by_band(calibrated, unseen, 15))
+        yield kind, f"won minus win_probability, {what}", bands
 
 
 def bad_fills(rows: Rows) -> Iterator[Line]:
-    """Trades in four stocks all lost 2.3%: mean probability there, in other stocks of that price, and elsewhere."""
+    """Trades that lost 2.3% in four stocks: mean probability for these, for stocks of similar price, and for others."""
     _, testing = split_by_session(rows.session)
     price = np.array([np.median(rows.X[rows.symbol == i, 3]) for i in range(len(rows.symbols))])
     bad = np.argsort(price)[[8, 16, 24, 32]]

@@ -1,4 +1,4 @@
-"""What all tests share: none is judged by how busy the machine is, nor by how it was started."""
+"""Fixtures of all tests: no deadlines for hypothesis, and default signal handlers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def heard_signals() -> Iterator[None]:
-    """Ctrl-C and hang-up are heard, by processes that a test starts as well: in the background, or under nohup, a shell
-    has them ignored, and the programs leave it at that."""
+def default_signals() -> Iterator[None]:
+    """Restore SIGINT and SIGHUP, which a shell sets to be ignored for background jobs and under nohup.
+
+    The programs, and the processes that tests start, would otherwise keep ignoring them.
+    """
     usual: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
     ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:

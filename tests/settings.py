@@ -1,4 +1,4 @@
-"""Settings for tests: the defaults, with single values changed by their names."""
+"""Sections of the settings for tests: the defaults with single values changed by name."""
 
 from __future__ import annotations
 

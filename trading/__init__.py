@@ -1,1 +1,5 @@
-"""An ML day-trading system for US stocks, in rooms whose imports run one way (see docs/architecture.md)."""
+"""An ML day-trading system for US stocks, in packages whose imports run one way (see docs/architecture.md)."""
+
+from typing import Final
+
+__version__: Final = "0.1.0"

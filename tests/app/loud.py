@@ -1,4 +1,4 @@
-"""A real process in which every logger speaks at DEBUG: what `test_secrets` listens to.
+"""A process with every logger at DEBUG, for `test_secrets`.
 
 python -m tests.app.loud exchange ARGUMENTS               `python -m paper_exchange ARGUMENTS`
 python -m tests.app.loud trader START AT SPEED ARGUMENTS  `live_trader.py ARGUMENTS`, on a clock like that exchange's
@@ -14,10 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class ScaledSystemClock:
-    """The clock of an exchange that showed `start` at the instant `at` of the machine's monotonic clock.
-
-    It runs `speed` times as fast as the wall's.
-    """
+    """A clock that showed `start` at the reading `at` of the monotonic clock and runs `speed` times as fast."""
 
     simulated = False
 
@@ -41,13 +38,12 @@ class ScaledSystemClock:
 
 
 def trader(start: str, at: str, speed: str, *arguments: str) -> int:
-    """`live_trader.py`; its clock is another, everything else is as ever."""
+    """`live_trader.py` with another clock."""
     import live_trader
-    from trading.app import cli
-    from trading.app import worlds as startup
+    from trading.app import cli, venues
 
     clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
-    startup.SystemClock = lambda: clock  # type: ignore[assignment,misc,return-value]
+    venues.SystemClock = lambda: clock  # type: ignore[assignment,attr-defined,return-value]
     return cli.run(lambda: live_trader.main(arguments))
 
 

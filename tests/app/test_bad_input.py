@@ -1,7 +1,6 @@
-"""What a new user gets wrong: one line on stderr that names the thing and the remedy, exit code 2, nothing written.
+"""Mistakes of a new user: one line on stderr that names the cause and the remedy, exit code 2, and no file changed.
 
-Most of it runs the stage's own `main` in this process, as `python STAGE.py` does; what needs other rights or a wire
-runs as a process of its own.
+Most tests run the `main` of a script in this process; some need another process, another file system or a socket.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def traded(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Folders with data, a model and logs in them."""
+    """Folders that hold data, a model and logs."""
     place = Place.make(
         tmp_path_factory.mktemp("traded"), HISTORY_DAYS=3, PROMOTION_TOLERANCE=9, PROMOTION_OUTCOME_TOLERANCE=1
     )
@@ -53,14 +52,14 @@ def traded(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """Every file below a folder but locks, which hold nothing and may stay."""
+    """Path -> content of every file below a folder, except lock files, which may remain."""
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
 def refused(
     capsys: pytest.CaptureFixture[str], main: Callable[..., int], arguments: list[str], root: Path, *words: str
 ) -> None:
-    """Run a stage; it must end with exit code 2 and one line that has these words, and leave every file as it was."""
+    """Check that a script ends with exit code 2 and one line with these words, and changes no file."""
     before = content(root)
     capsys.readouterr()
     with clean_environment():
@@ -84,7 +83,10 @@ def one_line(error: str) -> bool:
 
 LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "outside the bars, a holiday": (["--bars=BARS", "--start=2025-01-09"], ("2025-01-09", "choose a day in between")),
-    "beyond the end": (["--bars=BARS", "--start=2025-03-05", "--sessions=9"], ("--sessions 9", "ask for fewer")),
+    "beyond the end": (
+        ["--bars=BARS", "--start=2025-03-05", "--sessions=9"],
+        ("--sessions 9", "choose fewer sessions"),
+    ),
     "outside the bars": (["--bars=BARS", "--start=2018-03-26"], ("2018-03-26", "2025-03-03 and 2025-03-07")),
     "too early": (["--bars=BARS", "--start=2025-03-04"], ("2025-03-04", "start on 2025-03-05 or later")),
     "no date": (["--start=26.3.2018"], ("--start", "26.3.2018", "write it as 2018-03-26")),
@@ -92,7 +94,7 @@ LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "weekend, generated": (["--start=2025-03-08"], ("2025-03-08", "the next session is 2025-03-10")),
     "before the market, generated": (["--start=2024-01-03"], ("2024-01-03", "lie between 2025-01-02")),
     "without history, generated": (["--start=2025-01-03"], ("2025-01-03", "start on 2025-01-06 or later")),
-    "no sessions": (["--sessions=0"], ("--sessions", "'0' is no whole number from 1 on")),
+    "no sessions": (["--sessions=0"], ("--sessions", "'0' is not a whole number of at least 1")),
     "no seed": (["--seed=x"], ("--seed", "'x'")),
     "unknown option": (["--begin=2025-03-05"], ("--begin", "see --help")),
     "no such folder": (["--bars=nowhere"], ("nowhere", "no such folder")),
@@ -136,8 +138,8 @@ def test_settings(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     refused(capsys, live_trader.main, place.arguments(), tmp_path, *words)
 
 
-def test_a_settings_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, live_trader.main, Place(tmp_path).arguments(), tmp_path, "settings.env", "mend the name")
+def test_a_missing_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, live_trader.main, Place(tmp_path).arguments(), tmp_path, "settings.env", "correct the name")
 
 
 # Bars
@@ -174,7 +176,7 @@ def test_unknown_symbols(bars: Path, traded: Place, tmp_path: Path, capsys: pyte
     refused(capsys, ml_predictor.main, arguments, traded.root, "NOPE", "it holds")
 
 
-def test_a_data_folder_that_was_tampered_with(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_rows_file(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
     path = next(traded.data.glob("*.csv"))
     whole = path.read_bytes()
     folders = [f"--data-dir={traded.data}", f"--models-dir={traded.models}"]
@@ -196,7 +198,7 @@ def test_no_data_and_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     refused(capsys, ml_predictor.main, place.arguments(), tmp_path, "no model in it", "run python ml_trainer.py")
 
 
-def test_a_damaged_model_is_named_and_the_older_one_serves(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_model_is_named_and_the_older_one_is_used(traded: Place, capsys: pytest.CaptureFixture[str]) -> None:
     models = sorted(traded.models.glob("model_*.pkl"))
     kept = {path: path.read_bytes() for path in models}
     try:
@@ -217,7 +219,7 @@ def test_a_damaged_model_is_named_and_the_older_one_serves(traded: Place, capsys
             path.write_bytes(whole)
 
 
-def test_dates_no_calendar_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_dates_outside_the_calendar(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     def main(arguments: list[str]) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["market_scheduler.py", *arguments])
@@ -238,7 +240,7 @@ def test_a_file_in_place_of_a_folder(name: str, tmp_path: Path, capsys: pytest.C
     refused(capsys, live_trader.main, place.arguments(), tmp_path, str(tmp_path / name), "is a file, not a folder")
 
 
-def test_a_folder_that_is_somebody_elses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place.make(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "thesis.txt").write_text("mine")
@@ -258,7 +260,7 @@ def mount(disk: Path, options: str) -> None:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A folder that cannot be written: by rights, or, as root may write everywhere, on a read-only file system."""
+    """A folder that cannot be written: by its permissions or, for root, because its file system is read-only."""
     folder = tmp_path / "read-only"
     if os.geteuid():
         folder.mkdir(mode=0o555)
@@ -306,10 +308,10 @@ def test_a_disk_that_fills_up(bars: Path, small_disk: Path, capsys: pytest.Captu
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {data}") and "free some space" in error
     assert not list(data.rglob("*.tmp"))
-    assert not (data / "dataset.json").exists()  # so a reader sees no dataset, and the next build begins anew
+    assert not (data / "dataset.json").exists()  # so readers see no dataset, and the next build starts over
 
 
-# The wire
+# The network
 
 
 @pytest.fixture(scope="module")
@@ -350,10 +352,10 @@ def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, caps
     refused(capsys, build_dataset.main, arguments, tmp_path, "401")
 
 
-def test_nobody_at_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_without_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place(tmp_path)
     settings_for(place, "http://127.0.0.1:9", "secret")
     with clean_environment():
         assert cli.run(lambda: live_trader.main(place.arguments())) == 2
     assert one_line(error := capsys.readouterr().err), error
-    assert "no answer" in error and "APCA_API_BASE_URL" in error
+    assert "does not answer" in error and "APCA_API_BASE_URL" in error

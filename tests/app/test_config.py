@@ -1,4 +1,4 @@
-"""Settings: where they come from, and one line that names the file, the field and the value when one is wrong."""
+"""Settings: the order of their sources, and the one-line message about an invalid value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trading.base.errors import UserError
 
 
 def refusal(text: str | bytes | None, tmp_path: Path, environment: dict[str, str] | None = None) -> str:
-    """What is said of an `.env` with `text` in it."""
+    """The message about a settings file with `text`."""
     file = Path(os.devnull)
     if text is not None:
         file = tmp_path / "my.env"
@@ -25,7 +25,7 @@ def refusal(text: str | bytes | None, tmp_path: Path, environment: dict[str, str
     return said
 
 
-def test_without_anything_the_document_s_numbers_hold() -> None:
+def test_the_defaults_are_the_numbers_of_the_specification() -> None:
     settings = load_settings(environment={}, env_file=Path(os.devnull))
     assert (settings.exits.STOP_LOSS_PCT, settings.exits.TAKE_PROFIT_PCT, settings.prediction.MIN_CONFIDENCE) == (
         0.02,
@@ -45,7 +45,7 @@ def test_without_anything_the_document_s_numbers_hold() -> None:
     assert (settings.training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT) == ("document", 0.0)
 
 
-def test_the_command_line_beats_the_environment_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_environment_the_file_and_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "my.env"
     file.write_text("SEED=2\nN_ESTIMATORS=20\nTOP_STOCKS=50\n")
     settings = load_settings(file, {"SEED": "3", "N_ESTIMATORS": "30", "HOME": "/x"}, SEED=4, MODELS_DIR=None)
@@ -60,7 +60,7 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
 @pytest.mark.parametrize(
     "text", ["", "# nothing\n\n", "SEED=\n", "\ufeffSEED=1", 'export SEED="1"', "SEED=1 # one", " SEED = 1"]
 )
-def test_what_an_env_file_may_look_like(text: str, tmp_path: Path) -> None:
+def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "my.env").write_text(text, encoding="utf-8")
     assert load_settings(tmp_path / "my.env", {}).training.SEED == 1
 
@@ -101,7 +101,7 @@ def test_what_an_env_file_may_look_like(text: str, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["file", "environment"])
-def test_a_bad_value_is_named_with_its_place_and_the_mend(
+def test_an_invalid_value_is_named_with_its_source_and_a_hint(
     name: str, value: str, hint: str, where: str, tmp_path: Path
 ) -> None:
     if where == "file":
@@ -118,27 +118,27 @@ def test_a_bad_value_is_named_with_its_place_and_the_mend(
     [
         ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is not a setting; did you mean MIN_CONFIDENCE?"),
         ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
-        ("COLOUR=red", "COLOUR is not a setting; see the settings table"),
-        ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not understood; write it as NAME=value"),
-        ("MIN_CONFIDENCE", "line 1 is not understood"),
-        ("=3", "line 1 is not understood"),
+        ("COLOUR=red", "COLOUR is not a setting; see docs/settings.md"),
+        ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not an assignment; write it as NAME=value"),
+        ("MIN_CONFIDENCE", "line 1 is not an assignment"),
+        ("=3", "line 1 is not an assignment"),
         (b"SEED=\xff", "it is not UTF-8 text"),
     ],
 )
-def test_a_line_that_is_no_setting_is_named(text: str | bytes, hint: str, tmp_path: Path) -> None:
+def test_an_unknown_name_or_malformed_line_is_named(text: str | bytes, hint: str, tmp_path: Path) -> None:
     said = refusal(text, tmp_path)
     assert said.startswith(f"{tmp_path / 'my.env'}: ")
     assert hint in said
 
 
-def test_a_file_that_is_named_has_to_be_there_and_the_usual_one_has_not(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file of settings"):
+def test_a_settings_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such settings file"):
         load_settings(tmp_path / "no.env", {})
-    with pytest.raises(UserError, match="there is no such file of settings"):
+    with pytest.raises(UserError, match="no such settings file"):
         load_settings(tmp_path, {})
 
 
-def test_prices_have_to_be_in_order(tmp_path: Path) -> None:
+def test_min_price_must_be_below_max_price(tmp_path: Path) -> None:
     assert refusal("MIN_PRICE=30", tmp_path).endswith("MIN_PRICE=30 must be below MAX_PRICE=20")
     assert "MAX_PRICE=1" in refusal("MAX_PRICE=1", tmp_path)
 
@@ -153,11 +153,11 @@ def test_one_key_alone_is_refused_without_showing_it(name: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "text", ["APCA_API_SECRET_KEY 'very-secret", "APCA_API_SECRET_KEY:very-secret", "APCA_API_SECRET_KEY='very-secret"]
 )
-def test_a_key_is_not_shown_where_its_line_is_malformed(text: str, tmp_path: Path) -> None:
+def test_a_malformed_line_does_not_show_its_key(text: str, tmp_path: Path) -> None:
     assert "very-secret" not in refusal(text, tmp_path)
 
 
-def test_keys_are_not_shown_by_the_settings_either() -> None:
+def test_the_settings_do_not_show_the_keys() -> None:
     keys = {"APCA_API_KEY_ID": "PKVERYSECRET", "APCA_API_SECRET_KEY": "very-secret"}
     settings = load_settings(Path(os.devnull), keys)
     assert settings.broker.credentials
@@ -165,7 +165,7 @@ def test_keys_are_not_shown_by_the_settings_either() -> None:
     assert "very-secret" not in settings.model_dump_json()
 
 
-def test_folders_are_taken_from_the_project_from_home_or_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_relative_to_the_project_or_to_home_or_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somebody")
     given = {"DATA_DIR": "other", "MODELS_DIR": "~/models", "LOGS_DIR": "/var/logs"}
     settings = load_settings(Path(os.devnull), given)

@@ -1,4 +1,4 @@
-"""FEATURE_SET and LABEL_MIN_PROFIT as settings: files, models, trades and the audit of both sets."""
+"""The settings FEATURE_SET and LABEL_MIN_PROFIT: data files, models, trades and the audit of both feature sets."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def build(folder: Path, *parts: list[Session], rules: LabelRules | None = None, 
 # Files
 
 
-def test_session_by_session_is_what_all_at_once_is(tmp_path: Path) -> None:
+def test_sessions_added_one_by_one_give_the_same_files_as_all_at_once(tmp_path: Path) -> None:
     """The volume profile of a new session comes from the bars in the folder."""
     whole = build(tmp_path / "whole", SESSIONS)
     build(tmp_path / "parts", SESSIONS[:3], *([one] for one in SESSIONS[3:]))
@@ -64,14 +64,14 @@ def test_session_by_session_is_what_all_at_once_is(tmp_path: Path) -> None:
     assert whole.load().sessions[0] == np.datetime64(SESSIONS[1].date)
 
 
-def test_an_older_session_that_is_fetched_later_gives_the_session_after_it_rows(tmp_path: Path) -> None:
+def test_a_session_gets_rows_when_the_session_before_it_is_fetched_later(tmp_path: Path) -> None:
     build(tmp_path / "whole", SESSIONS)
     build(tmp_path / "later", SESSIONS[1:], SESSIONS[:1])
     assert content(tmp_path / "whole") == content(tmp_path / "later")
 
 
 @pytest.mark.parametrize("rules", [label_rules(), label_rules(LABEL_MIN_PROFIT=0.01)])
-def test_a_change_of_the_set_makes_all_rows_anew_and_back_again(tmp_path: Path, rules: LabelRules) -> None:
+def test_a_change_of_the_feature_set_makes_all_rows_again(tmp_path: Path, rules: LabelRules) -> None:
     document = build(tmp_path / "data", SESSIONS, feature_set="document")
     before = content(tmp_path / "data")
     assert document.is_stale(rules, "relative")
@@ -81,8 +81,8 @@ def test_a_change_of_the_set_makes_all_rows_anew_and_back_again(tmp_path: Path, 
     assert content(tmp_path / "data") == before
 
 
-def test_a_killed_build_leaves_the_rows_as_they_were(tmp_path: Path) -> None:
-    """Its files are ahead of the manifest, with older sessions and newer ones; a reader sees what the manifest says."""
+def test_a_killed_build_leaves_the_rows_unchanged(tmp_path: Path) -> None:
+    """The files hold older and newer sessions than the manifest; a reader sees those of the manifest."""
     data = build(tmp_path / "data", SESSIONS[2:-1])
     before, manifest = data.load(), (data.folder / "dataset.json").read_bytes()
     build(tmp_path / "data", SESSIONS)
@@ -93,20 +93,20 @@ def test_a_killed_build_leaves_the_rows_as_they_were(tmp_path: Path) -> None:
     assert content(tmp_path / "data") == content(build(tmp_path / "fresh", SESSIONS).folder)
 
 
-def test_rows_are_made_of_the_bars_whatever_the_files_hold(tmp_path: Path) -> None:
+def test_rows_can_be_made_from_the_bars_regardless_of_the_row_files(tmp_path: Path) -> None:
     relative_rows = build(tmp_path / "relative", SESSIONS).load()
     made = build(tmp_path / "data", SESSIONS, feature_set="document").make(label_rules(), "relative")
     assert all(getattr(made, n).tobytes() == getattr(relative_rows, n).tobytes() for n in ("start", "X", "label"))
 
 
-def test_a_folder_of_features_that_nobody_knows_says_so(tmp_path: Path) -> None:
+def test_unknown_features_in_a_data_folder_are_refused(tmp_path: Path) -> None:
     path = build(tmp_path / "data", SESSIONS[:2]).folder / "dataset.json"
     path.write_text(path.read_text().replace("From_Open", "From_Noon"))
     with pytest.raises(DataError, match=r"this version does not know its features; run python build_dataset\.py"):
         Dataset(tmp_path / "data").load()
 
 
-def test_the_label_is_held_against_the_least_profit(tmp_path: Path) -> None:
+def test_a_label_is_one_above_the_minimum_profit(tmp_path: Path) -> None:
     rules = label_rules(LABEL_MIN_PROFIT=0.01)
     rows = build(tmp_path / "data", SESSIONS, rules=rules).load()
     assert np.array_equal(rows.label, rows.outcome > 1.1) and 0 < rows.label.sum() < (rows.outcome > 0.1).sum()
@@ -114,22 +114,22 @@ def test_the_label_is_held_against_the_least_profit(tmp_path: Path) -> None:
     assert manifest is not None and manifest.rules == rules and not manifest.made_with(label_rules(), "relative")
 
 
-def test_without_keys_a_changed_setting_makes_the_rows_anew_and_says_so(
+def test_without_keys_a_changed_setting_makes_the_rows_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim(tmp_path / "data", MARKET)
     build(tmp_path / "data", SESSIONS, feature_set="document")
     env = tmp_path / "env"
     for lines, said in (
-        ("FEATURE_SET=relative\n", "all made anew"),
-        ("FEATURE_SET=relative\nLABEL_MIN_PROFIT=0.005\n", "all made anew"),
+        ("FEATURE_SET=relative\n", "all made again"),
+        ("FEATURE_SET=relative\nLABEL_MIN_PROFIT=0.005\n", "all made again"),
         ("LABEL_MIN_PROFIT=0.005\n", "nothing was fetched"),
     ):
         env.write_text(lines)
         arguments = ["--env-file", str(env), "--data-dir", str(tmp_path / "data")]
         assert build_dataset.main(arguments) == 0
         assert said in capsys.readouterr().out
-        with pytest.raises(Exception, match="no Alpaca keys"):  # now they are what the settings make
+        with pytest.raises(Exception, match="no Alpaca keys"):  # the rows match the settings
             build_dataset.main(arguments)
     header = (tmp_path / "data" / "AAA.csv").read_text().split("\n")[0]
     assert header == ",".join(["symbol", "timestamp", *COLUMNS["document"], "outcome", "label"])
@@ -140,7 +140,7 @@ def test_without_keys_a_changed_setting_makes_the_rows_anew_and_says_so(
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A dataset of relative rows, two models of it and a traded day."""
+    """A dataset of relative rows, two models trained on it, and a traded day."""
     root = tmp_path_factory.mktemp("relative")
     found = settings(DATA_DIR=root / "data", MODELS_DIR=root / "models", LOGS_DIR=root / "logs", FEATURE_SET="relative")
     for folder in (found.folders.DATA_DIR, found.folders.LOGS_DIR):
@@ -153,7 +153,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def write_history(folders: Settings, predictor: Predictor) -> None:
-    """What a trader would have written on `TRADED`, every tenth minute; it knows what `data/` held that morning."""
+    """The predictions of a trader on `TRADED`, every tenth minute, with what `data/` held that morning."""
     clock = SimulatedClock(TRADED.open)
     journal = Journal(folders.folders.LOGS_DIR, clock)
     dataset = Dataset(folders.folders.DATA_DIR)
@@ -167,7 +167,7 @@ def write_history(folders: Settings, predictor: Predictor) -> None:
     journal.close()
 
 
-def test_a_model_names_its_set_and_serves_no_other(folders: Settings) -> None:
+def test_a_model_names_its_feature_set_and_is_used_for_no_other(folders: Settings) -> None:
     store = ModelStore(folders.folders.MODELS_DIR, "relative")
     model = store.newest()
     assert (model.feature_set, model.features) == ("relative", COLUMNS["relative"])
@@ -181,7 +181,7 @@ def test_a_model_names_its_set_and_serves_no_other(folders: Settings) -> None:
         other.load(model.timestamp)
 
 
-def test_a_champion_of_other_features_is_nothing_to_judge_by(folders: Settings, tmp_path: Path) -> None:
+def test_a_model_in_service_with_other_features_is_not_compared(folders: Settings, tmp_path: Path) -> None:
     claim(tmp_path / "data", MARKET)
     build(tmp_path / "data", SESSIONS, feature_set="document")
     now = evening(SESSIONS[-1])
@@ -217,7 +217,7 @@ def test_a_prediction_has_the_price_and_names_its_set(folders: Settings) -> None
         assert line["price"] == one.close[at] and len(line["features"]) == len(COLUMNS["relative"])
 
 
-def test_trades_of_another_set_are_left_out_and_counted(folders: Settings, tmp_path: Path) -> None:
+def test_trades_of_another_feature_set_are_counted_but_not_used(folders: Settings, tmp_path: Path) -> None:
     claim(tmp_path / "logs", MARKET)
     (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
     (tmp_path / "logs" / path.name).write_bytes(path.read_bytes())
@@ -232,10 +232,10 @@ def test_trades_of_another_set_are_left_out_and_counted(folders: Settings, tmp_p
 
 
 @pytest.mark.parametrize(("least", "changed"), [(0.0, 1), (0.03, 0)])
-def test_a_trade_is_held_against_the_least_profit_like_every_row(
+def test_the_label_of_a_trade_uses_the_minimum_profit(
     folders: Settings, tmp_path: Path, least: float, changed: int
 ) -> None:
-    """The trade of `write_trade` brings 1 %, in place of a row that lost."""
+    """The trade of `write_trade` earns 1% and replaces a row that lost."""
     places = {f"{name}_DIR": tmp_path / name for name in ("DATA", "MODELS", "LOGS")}
     chosen = folders.changed(**places, LABEL_MIN_PROFIT=least, TRAINING_REPORT=False)
     for folder in (chosen.folders.DATA_DIR, chosen.folders.LOGS_DIR):
@@ -264,7 +264,7 @@ def write_trade(logs: Path, symbol: str, decided: datetime) -> None:
 # The audit
 
 
-def test_the_audit_of_relative_features_is_clean_and_all_of_it_was_compared(folders: Settings) -> None:
+def test_the_audit_of_relative_features_compares_everything_and_finds_nothing(folders: Settings) -> None:
     checks = audit(folders.folders, learning_settings(folders), sessions=6)
     assert [check.told for check in checks] == [[]] * len(checks)
     assert all(check.compared > 5 for check in checks), [(check.what, check.compared) for check in checks]
@@ -272,9 +272,7 @@ def test_the_audit_of_relative_features_is_clean_and_all_of_it_was_compared(fold
     assert history.compared > 150 and not history.left_out
 
 
-def test_predictions_and_models_of_the_other_set_are_not_compared_and_counted(
-    folders: Settings, tmp_path: Path
-) -> None:
+def test_the_audit_counts_predictions_and_models_of_the_other_set(folders: Settings, tmp_path: Path) -> None:
     build(tmp_path / "data", SESSIONS, feature_set="document")
     changed = folders.changed(DATA_DIR=tmp_path / "data", FEATURE_SET="document")
     history, published = audit(changed.folders, learning_settings(changed), sessions=6, only=["history", "published"])

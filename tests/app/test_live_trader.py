@@ -1,6 +1,6 @@
-"""The main job, whole: days on recorded bars and on the generated market, through the real client and real processes.
+"""Whole days of live_trader.py on recorded bars and on the generated market, through the real client and processes.
 
-What the trade log says is held against the books of the exchange, read from its state file.
+The trade log is compared with the account of the exchange, read from its state file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pytest
 
 from tests.app.whole_day import (
     CALENDAR,
-    Books,
+    ExchangeState,
     Place,
-    check_against_the_books,
+    check_against_the_exchange,
     check_flat,
     cut_bars,
     lines_of,
@@ -54,7 +54,7 @@ DOCUMENT_FIELDS = [
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recorded bars with four sessions of history before FRIDAY and one after MONDAY."""
+    """Recorded bars: four sessions of history before FRIDAY, and one session after MONDAY."""
     folder = tmp_path_factory.mktemp("recorded") / "bars"
     write_bars(folder, date(2025, 3, 3), date(2025, 3, 11))
     return folder
@@ -62,7 +62,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Friday and Monday, traded from nothing."""
+    """Friday and Monday, traded from scratch."""
     place = Place.make(tmp_path_factory.mktemp("replayed"), MAX_OPEN_POSITIONS=MOST)
     assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
     return place
@@ -71,20 +71,20 @@ def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 # A replay of recorded bars
 
 
-def test_both_sessions_are_traded_and_every_exit_is_seen(replayed: Place) -> None:
+def test_both_sessions_are_traded_with_every_kind_of_exit(replayed: Place) -> None:
     trades = replayed.trades()
     assert Counter(one["entry_time"][:10] for one in trades).keys() == {str(FRIDAY), str(MONDAY)}
     assert {one["exit_reason"] for one in trades} == {"STOP_LOSS", "TAKE_PROFIT", "END_OF_DAY"}
 
 
-def test_the_log_and_the_books_of_the_exchange_agree_to_the_cent(replayed: Place) -> None:
-    check_against_the_books(replayed, most_positions=MOST)
-    books = Books.of(replayed.logs)
+def test_the_log_and_the_account_of_the_exchange_agree_to_the_cent(replayed: Place) -> None:
+    check_against_the_exchange(replayed, most_positions=MOST)
+    state = ExchangeState.of(replayed.logs)
     pnl = sum(round(100 * one["pnl_amount"]) for one in replayed.trades())
-    assert round(100 * (books.cash - books.start)) == pnl != 0
+    assert round(100 * (state.cash - state.start)) == pnl != 0
 
 
-def test_it_is_flat_before_every_close_on_both_sides_of_the_change_of_clocks(replayed: Place) -> None:
+def test_all_positions_are_closed_before_the_close_around_the_change_of_clocks(replayed: Place) -> None:
     check_flat(replayed)
     offsets = {one["entry_time"][:10]: one["entry_time"][-6:] for one in replayed.trades()}
     assert offsets == {str(FRIDAY): "-05:00", str(MONDAY): "-04:00"}
@@ -92,7 +92,7 @@ def test_it_is_flat_before_every_close_on_both_sides_of_the_change_of_clocks(rep
     assert opened == {f"{FRIDAY}T09:30:00-05:00", f"{MONDAY}T09:30:00-04:00"}
 
 
-def test_trades_have_the_fields_of_the_document_first_and_the_units_it_gives(replayed: Place) -> None:
+def test_trades_have_the_fields_and_units_of_the_specification(replayed: Place) -> None:
     for one in replayed.trades():
         assert list(one)[: len(DOCUMENT_FIELDS)] == DOCUMENT_FIELDS
         assert one["side"] == "BUY" and one["status"] == "CLOSED"
@@ -102,7 +102,7 @@ def test_trades_have_the_fields_of_the_document_first_and_the_units_it_gives(rep
         assert -1e-9 < one["take_profit"] - 1.04 * one["entry_price"] < 0.01
 
 
-def test_a_reader_learns_why_from_the_logs_alone(replayed: Place) -> None:
+def test_the_logs_alone_explain_every_trade(replayed: Place) -> None:
     audit, predictions = replayed.audit(), replayed.predictions()
     said = {(line["timestamp"], line["symbol"]): line for line in predictions}
     intents = {event["client_order_id"]: event for event in audit if event["event"] == "entry_intent"}
@@ -123,20 +123,20 @@ def test_a_reader_learns_why_from_the_logs_alone(replayed: Place) -> None:
     assert {"not_owned", "positions"} <= {event["rule"] for event in refused.values()}
 
 
-def test_every_prediction_is_of_bars_that_were_over(replayed: Place) -> None:
+def test_predictions_use_only_completed_bars(replayed: Place) -> None:
     for line in replayed.predictions():
         at, bar = datetime.fromisoformat(line["timestamp"]), datetime.fromisoformat(line["bar_time"])
         assert bar + timedelta(minutes=1) <= at
 
 
-def test_the_model_of_a_day_knows_nothing_of_it(replayed: Place) -> None:
+def test_the_model_of_a_day_was_trained_on_earlier_days(replayed: Place) -> None:
     models = {one["entry_time"][:10]: one["model"] for one in replayed.trades()}
     for day, model in models.items():
         metrics = json.loads((replayed.models / f"metrics_{model}.json").read_text())
         assert metrics["trained_through"] < day
 
 
-def test_what_comes_after_a_day_does_not_change_its_logs(bars: Path, replayed: Place, tmp_path: Path) -> None:
+def test_later_bars_do_not_change_the_logs_of_a_day(bars: Path, replayed: Place, tmp_path: Path) -> None:
     cut_bars(bars, tmp_path / "bars", last=FRIDAY)
     place = Place.make(tmp_path / "cut", MAX_OPEN_POSITIONS=MOST)
     assert trade(place, "--bars", tmp_path / "bars", "--start", FRIDAY) == 0
@@ -148,7 +148,7 @@ def test_what_comes_after_a_day_does_not_change_its_logs(bars: Path, replayed: P
     assert [line for line in cut if line["event"] not in ("scheduler_stopped", "stopped")] == full
 
 
-def test_the_same_command_again_writes_the_same_bytes_and_keeps_the_logs_before(bars: Path, replayed: Place) -> None:
+def test_a_repeated_replay_writes_the_same_bytes_and_keeps_the_earlier_logs(bars: Path, replayed: Place) -> None:
     before = replayed.logged("trades", "predictions", "audit")
     assert len(before) == 7
     assert trade(replayed, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
@@ -157,7 +157,7 @@ def test_the_same_command_again_writes_the_same_bytes_and_keeps_the_logs_before(
     assert {path.name: path.read_bytes() for path in kept.glob("*_2025*")} == before
     assert before.keys() == again.keys()
     for file, content in again.items():
-        if file.startswith("audit"):  # but for how much was there already
+        if file.startswith("audit"):  # except for the amount of data that was there already
             assert _but_for_the_dataset(content) == _but_for_the_dataset(before[file])
         else:
             assert content == before[file], file
@@ -167,12 +167,12 @@ def _but_for_the_dataset(audit: bytes) -> list[bytes]:
     return [line for line in audit.splitlines() if b'"event":"dataset_built"' not in line]
 
 
-def test_a_half_day_is_flat_before_its_own_close(tmp_path: Path) -> None:
+def test_positions_are_closed_before_the_early_close_of_a_half_day(tmp_path: Path) -> None:
     half = date(2025, 7, 3)
     write_bars(tmp_path / "bars", date(2025, 6, 30), half, stocks=10)
     place = Place.make(tmp_path / "run", HISTORY_DAYS=3)
     assert trade(place, "--bars", tmp_path / "bars", "--start", half) == 0
-    check_against_the_books(place)
+    check_against_the_exchange(place)
     check_flat(place)
     assert place.trades()
     closed = [event["time"] for event in place.audit() if event["event"] == "day_closed"]
@@ -181,12 +181,12 @@ def test_a_half_day_is_flat_before_its_own_close(tmp_path: Path) -> None:
     assert retrained[-1] == f"{half}T20:00:00-04:00"
 
 
-# The generated market, in processes of its own
+# The generated market, in separate processes
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Data, model and account of a generated market, stopped by SIGTERM before the first session opens."""
+    """A generated market with data, model and account, stopped by SIGTERM before the first open."""
     place = Place.make(tmp_path_factory.mktemp("prepared"), HISTORY_DAYS=3)
     process = start(place)
     until(process, "day started")
@@ -198,7 +198,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def uninterrupted(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str]:
-    """The first day, from there to its end, and what was printed."""
+    """The first day from there to its end, and the output."""
     place = _copy(prepared, tmp_path_factory.mktemp("uninterrupted"))
     process = start(place)
     output, errors = process.communicate(timeout=100)
@@ -211,7 +211,7 @@ def _copy(place: Place, folder: Path) -> Place:
     return Place(folder)
 
 
-def test_the_output_is_plain_and_ends_with_a_summary(uninterrupted: tuple[Place, str]) -> None:
+def test_the_output_in_a_pipe_is_plain_and_ends_with_a_summary(uninterrupted: tuple[Place, str]) -> None:
     place, output = uninterrupted
     lines = output.splitlines()
     assert "a generated market, not real prices" in lines[0] and "no network" in lines[0]
@@ -227,17 +227,17 @@ def test_the_output_is_plain_and_ends_with_a_summary(uninterrupted: tuple[Place,
     assert "\x1b" not in output and "Traceback" not in output
     assert all(line.strip() for line in lines)
     stamps = [line[:19] for line in lines if line[:4] == "2025"]
-    assert stamps == sorted(stamps)  # the hourly line says how it stood at its own minute
+    assert stamps == sorted(stamps)  # the hourly line has the account of its own minute
 
 
-def test_a_day_on_the_generated_market_agrees_with_the_books(uninterrupted: tuple[Place, str]) -> None:
+def test_the_log_of_a_generated_day_agrees_with_the_exchange(uninterrupted: tuple[Place, str]) -> None:
     place, _ = uninterrupted
     assert len(place.trades()) > 5
-    check_against_the_books(place)
+    check_against_the_exchange(place)
     check_flat(place)
 
 
-def test_the_next_run_goes_on_with_the_next_day_even_where_nobody_reads_its_output(
+def test_the_next_run_trades_the_next_day_even_with_a_closed_output(
     uninterrupted: tuple[Place, str], tmp_path: Path
 ) -> None:
     place = _copy(uninterrupted[0], tmp_path / "next")
@@ -251,11 +251,11 @@ def test_the_next_run_goes_on_with_the_next_day_even_where_nobody_reads_its_outp
     logged = place.logged("trades")
     assert [path[7:17] for path in logged] == ["2025-01-07", "2025-01-08"]
     assert before.items() <= logged.items()
-    check_against_the_books(place)
+    check_against_the_exchange(place)
     check_flat(place)
 
 
-def test_a_day_that_is_interrupted_by_sigterm_ends_as_if_it_had_not_been(
+def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     prepared: Place, uninterrupted: tuple[Place, str], tmp_path: Path
 ) -> None:
     place = _copy(prepared, tmp_path / "terminated")
@@ -264,12 +264,12 @@ def test_a_day_that_is_interrupted_by_sigterm_ends_as_if_it_had_not_been(
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
     output, errors = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 20  # it is far less; a machine under load must not fail this
+    assert time.monotonic() - sent < 20  # usually two seconds; a busy machine must not fail here
     assert (process.returncode, errors) == (143, "")
     still_open = [one for one in place.trades() if one["status"] == "OPEN"]
     assert still_open
-    check_against_the_books(place)
-    resting = [order for order in Books.of(place.logs).orders.values() if order["status"] in ("new", "held")]
+    check_against_the_exchange(place)
+    resting = [order for order in ExchangeState.of(place.logs).orders.values() if order["status"] in ("new", "held")]
     for one in still_open:
         line = next(line for line in output.splitlines() if line.startswith(f"still open: 5 {one['symbol']} "))
         assert f"stop at ${one['stop_loss']:.2f}" in line and f"limit at ${one['take_profit']:.2f}" in line
@@ -280,10 +280,10 @@ def test_a_day_that_is_interrupted_by_sigterm_ends_as_if_it_had_not_been(
     rest, errors = second.communicate(timeout=100)
     assert (second.returncode, errors) == (130, "")
     started = [event["symbols"] for event in place.audit() if event["event"] == "day_started"]
-    assert len(started) == 3  # once a process: the stocks of the day are picked once all the same
+    assert len(started) == 3  # once per process, although the universe is picked only once
     assert started[0] == started[1] == started[2]
-    assert output.count("taken up from before") == len(still_open)
-    check_against_the_books(place)
+    assert output.count("  recovered: ") == len(still_open)
+    check_against_the_exchange(place)
     check_flat(place)
     assert place.logged("trades") == uninterrupted[0].logged("trades")
     models = {path.name for path in place.models.glob("metrics_*.json")}
@@ -294,9 +294,7 @@ def test_a_day_that_is_interrupted_by_sigterm_ends_as_if_it_had_not_been(
     assert ("metrics_20250107_200000.json" in made_up_for) == ("retrain interrupted" in rest)
 
 
-def test_a_day_that_is_killed_again_and_again_loses_nothing_and_buys_nothing_twice(
-    prepared: Place, tmp_path: Path
-) -> None:
+def test_repeated_kills_lose_no_trade_and_repeat_no_entry(prepared: Place, tmp_path: Path) -> None:
     place = _copy(prepared, tmp_path / "killed")
     for words in ("bought", "sold"):
         process = start(place)
@@ -306,7 +304,7 @@ def test_a_day_that_is_killed_again_and_again_loses_nothing_and_buys_nothing_twi
     last = start(place)
     _, errors = last.communicate(timeout=100)
     assert (last.returncode, errors) == (0, "")
-    check_against_the_books(place)
+    check_against_the_exchange(place)
     check_flat(place)
     names = [one["client_order_id"] for one in place.trades()]
     assert len(names) == len(set(names)) > 3

@@ -1,4 +1,4 @@
-"""The training stage through its command line and through the nightly call, on a small data folder."""
+"""Training through the command line and through the nightly call, on a small data folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from trading.app.retrain import retrain
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim, lock
-from trading.dataset.dataset import Dataset, Fetched
+from trading.dataset.dataset import Dataset
+from trading.dataset.symbol_files import Fetched
 from trading.learning.fitting import probabilities
 from trading.market.bars import Bars, to_ns
 from trading.models.store import ModelStore
@@ -110,7 +111,7 @@ def test_the_command_trains_reports_and_publishes(
     assert json.loads((models / "market.json").read_text())["slug"] == "generated-1"
 
 
-def test_a_second_run_on_the_same_evening_leaves_the_first_in_service(
+def test_a_second_training_on_the_same_evening_is_not_promoted(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = retrain(data, models, settings(), evening(SESSIONS[-1]))[0]
@@ -135,7 +136,7 @@ def test_help_does_not_wait_for_scikit_learn() -> None:
 # The nightly call
 
 
-def test_every_evening_a_model_is_trained_on_what_was_known_then(data: Path, models: Path) -> None:
+def test_each_evening_trains_on_the_sessions_known_by_then(data: Path, models: Path) -> None:
     champion = None
     for session in SESSIONS[3:6]:
         model, decision = retrain(data, models, settings(), evening(session), champion=champion)
@@ -151,8 +152,8 @@ def test_every_evening_a_model_is_trained_on_what_was_known_then(data: Path, mod
         champion = model if decision.in_service else champion
 
 
-def test_later_sessions_change_nothing_and_a_replay_gives_the_same_files(data: Path, tmp_path: Path) -> None:
-    """What lies after `now` in data/ is not looked at, to the bit."""
+def test_later_sessions_do_not_change_the_published_files(data: Path, tmp_path: Path) -> None:
+    """Sessions in data/ after `now` have no effect on a single bit."""
     short = tmp_path / "short"
     fill(short, SESSIONS[:5])
     contents = []
@@ -162,7 +163,7 @@ def test_later_sessions_change_nothing_and_a_replay_gives_the_same_files(data: P
     assert contents[0] == contents[1] == contents[2] == contents[3]
 
 
-def test_only_the_newest_history_days_are_learnt_from(data: Path, models: Path) -> None:
+def test_training_uses_only_the_newest_history_days(data: Path, models: Path) -> None:
     model, _ = retrain(data, models, settings(HISTORY_DAYS=4), evening(SESSIONS[-1]))
     days = model.metrics["sessions"]["train"] + model.metrics["sessions"]["test"]
     assert days == [session.date.isoformat() for session in SESSIONS[-4:]]
@@ -174,7 +175,7 @@ def test_the_published_model_predicts(data: Path, models: Path) -> None:
     assert ((p > 0.0) & (p < 1.0)).all()
 
 
-def test_another_markets_models_are_put_aside_and_taken_back(data: Path, models: Path, tmp_path: Path) -> None:
+def test_the_models_of_another_market_are_moved_away_and_back(data: Path, models: Path, tmp_path: Path) -> None:
     said: list[str] = []
     real = tmp_path / "real"
     fill(real, SESSIONS, MarketId("bars-x", "recorded bars of x"))
@@ -188,7 +189,7 @@ def test_another_markets_models_are_put_aside_and_taken_back(data: Path, models:
     ]
 
 
-# What can go wrong
+# Errors
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *parts: str) -> None:
@@ -219,7 +220,7 @@ def test_a_damaged_data_file(models: Path, env_file: Path, tmp_path: Path, capsy
     assert [path.name for path in models.iterdir()] == ["market.json"]
 
 
-def test_labels_of_other_exit_settings(
+def test_labels_made_with_other_exit_settings(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env_file.write_text("STOP_LOSS_PCT=0.03\n")
@@ -227,7 +228,7 @@ def test_labels_of_other_exit_settings(
     assert not models.exists()
 
 
-def test_a_folder_that_is_not_ours(
+def test_a_models_folder_with_other_files(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models.mkdir()
@@ -236,7 +237,7 @@ def test_a_folder_that_is_not_ours(
     assert [path.name for path in models.iterdir()] == ["thesis.doc"]
 
 
-def test_a_folder_of_models_that_others_may_write(
+def test_a_models_folder_that_other_users_can_write(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     retrain(data, models, settings(), evening(SESSIONS[-1]))
@@ -244,15 +245,15 @@ def test_a_folder_of_models_that_others_may_write(
     refused(capsys, command(data, models, env_file), "models", "chmod go-w")
 
 
-def test_another_trainer_at_work(data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_running_trainer(data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = lock(models, "trainer")
-    refused(capsys, command(data, models, env_file), "another trainer is at work")
+    refused(capsys, command(data, models, env_file), "another trainer is using it")
     held.release()
     assert command(data, models, env_file) == 0
     assert ModelStore(models).newest().in_service
 
 
-def test_a_damaged_champion_is_named_and_replaced(
+def test_a_damaged_model_in_service_is_named_and_replaced(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, _ = retrain(data, models, settings(), evening(SESSIONS[-1]))
@@ -265,7 +266,7 @@ def test_a_damaged_champion_is_named_and_replaced(
     assert ModelStore(models).newest().timestamp != model.timestamp
 
 
-def test_the_clock_of_the_timestamp_is_new_yorks(data: Path, models: Path) -> None:
+def test_timestamps_are_in_new_york_time(data: Path, models: Path) -> None:
     now = datetime(2018, 3, 29, 3, 30, 5, tzinfo=UTC)
     model, _ = retrain(data, models, settings(), now)
     assert model.timestamp == "20180328_233005"

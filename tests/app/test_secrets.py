@@ -1,7 +1,7 @@
-"""Keys appear in nothing that is printed, logged or stored, at any log level, nor in a process list.
+"""Keys appear in no output, log, file or process list, at any log level.
 
-Two real processes, the exchange (which requires the keys) and the trader, each with every logger at DEBUG, over a real
-socket and through faults; then wrong keys; then everything that they wrote is searched.
+Two processes, the exchange (which requires the keys) and the trader, run with every logger at DEBUG over a real socket
+and through faults; then wrong keys are tried; then everything that they wrote is searched.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 KEY, SECRET = "PKTESTONLY7Q2W9E4R8T", "zX9/testonly+8vB7nM6kL5jH4gF3dS2aQ1"
 WRONG = "PKWRONGONLY5T5T5T5T5", "wR0ng/testonly+0987654321abcdefghi"
 START, SPEED = "2018-03-28T10:10:00-04:00", 30
-PATIENCE = 150  # seconds after which a test gives up; nothing is measured
+PATIENCE = 150  # seconds after which a test gives up
 PLAN = {
     "seed": 1,
     "rules": [
@@ -70,7 +70,7 @@ CONTROL_DIR={folder}
 
 @pytest.fixture
 def bars(tmp_path: Path) -> Path:
-    """Three sessions of eight stocks that go up and down."""
+    """Bars of eight stocks over three sessions."""
     folder = tmp_path / "bars"
     folder.mkdir()
     random = Random(1)
@@ -88,7 +88,7 @@ def bars(tmp_path: Path) -> Path:
 
 
 class Loud:
-    """A process of `tests.app.loud`; everything that it prints goes to one file."""
+    """A process of `tests.app.loud` whose output goes to one file."""
 
     def __init__(self, folder: Path, name: str, *arguments: str, keys: tuple[str, str] = (KEY, SECRET)) -> None:
         self.output = folder / f"{name}.txt"
@@ -135,19 +135,19 @@ def process_list() -> str:
         try:
             found += path.read_bytes()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended
     return found.decode(errors="replace")
 
 
 def forms(secret: str) -> set[bytes]:
-    """A secret as it may stand somewhere: plain, quoted, in JSON, in base64."""
+    """The forms in which a secret may appear: plain, quoted, in JSON, in base64."""
     plain = {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
     coded = {base64.b64encode(secret.encode()).decode().rstrip("=")}
     return {form.encode() for form in plain | coded}
 
 
 def leaks(folder: Path, more: str = "") -> list[str]:
-    """Where a key stands: the file, and the line."""
+    """The files and lines that contain a key."""
     texts = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     texts["the process list"] = more.encode()
     wanted = set().union(*(forms(secret) for secret in (KEY, SECRET, *WRONG)))
@@ -178,7 +178,7 @@ def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: P
     bad = {"APCA-API-KEY-ID": WRONG[0], "APCA-API-SECRET-KEY": WRONG[1]}
     trader = trade(tmp_path, "trader", origin)
     seen = process_list()
-    assert "tests.app.loud" in seen  # the list is one in which the two are seen
+    assert "tests.app.loud" in seen  # the process list does include the two processes
     orders: list | dict = []
     end = time.monotonic() + PATIENCE
     while len(orders) < 6:
@@ -197,7 +197,7 @@ def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: P
 
 
 def asked(url: str, keys: dict[str, str]) -> list | dict | None:
-    """What the exchange answers; None where a fault came between."""
+    """The reply of the exchange; None if a fault prevented it."""
     try:
         return requests.get(url, headers=keys, timeout=5).json()
     except (requests.RequestException, ValueError):
@@ -205,7 +205,7 @@ def asked(url: str, keys: dict[str, str]) -> list | dict | None:
 
 
 def ask_in_every_wrong_way(origin: str, stream_port: int, good: dict[str, str], bad: dict[str, str]) -> None:
-    """Wrong keys, keys where none belong, requests that are no HTTP, streams: all that a server may note down."""
+    """Requests that a server may log: wrong keys, misplaced keys, malformed HTTP, streams."""
     for headers in (bad, good | {"APCA-API-SECRET-KEY": ""}, {"Authorization": f"Basic {KEY}:{SECRET}"}):
         for path in ("/v2/account", f"/v2/assets/{KEY}", "/v2/orders:by_client_order_id"):
             asked(origin + path, headers)
@@ -229,19 +229,21 @@ def with_patience(plain: socket.socket) -> None:
     try:
         plain.recv(1000)
     except OSError:
-        return  # it was cut off, which is an answer
+        return  # the server cut the connection, which is a valid reply
 
 
-def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
-    """So that finding nothing means something."""
+def test_the_search_finds_a_planted_key(tmp_path: Path) -> None:
+    """Without this, an empty search would prove nothing."""
     for number, form in enumerate(forms(SECRET)):
         (tmp_path / f"{number}.log").write_bytes(b"some line\nheader: " + form + b"\n")
     assert len(leaks(tmp_path)) == len(forms(SECRET))
     assert len(leaks(tmp_path, f"python --key {KEY}")) == len(forms(SECRET)) + 1
 
 
-def test_not_even_http_client_prints_a_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """http.client.HTTPConnection.debuglevel is no log level, but people set it to see what is on the wire."""
+def test_the_debug_output_of_http_client_has_no_key(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http.client.HTTPConnection.debuglevel prints requests without any logger."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     exchange = PaperExchange(HandMade({"AAA": {MONDAY: []}}), lambda: ny(MONDAY, "10:31"), keys=(KEY, SECRET))
     server = listen(exchange.app, "127.0.0.1", 0)
@@ -265,7 +267,7 @@ ELSEWHERE = ["https://api.alpaca.markets", "http://192.0.2.1:8765", "http://exam
 @pytest.mark.parametrize("way", ["file", "environment"])
 @pytest.mark.parametrize("address", ELSEWHERE)
 @pytest.mark.parametrize("stage", [live_trader, build_dataset], ids=lambda stage: stage.__name__)
-def test_no_other_address_is_contacted_whichever_way_it_comes_in(
+def test_other_addresses_are_refused_from_every_source(
     stage: Any,
     address: str,
     way: str,
@@ -294,20 +296,20 @@ def test_no_other_address_is_contacted_whichever_way_it_comes_in(
 
 
 def listening(port: int) -> set[str]:
-    """The local addresses (hexadecimal, as the kernel shows them) on which somebody listens at a port."""
+    """The local addresses (hexadecimal, as in the kernel's table) with a listener at a port."""
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     return {row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc here to see who listens where")
 @pytest.mark.parametrize("more", [(), ("--faults", "1")], ids=["plain", "hostile"])
-def test_the_exchange_listens_on_this_machine_only(bars: Path, more: tuple[str, ...]) -> None:
+def test_the_exchange_listens_on_loopback_only(bars: Path, more: tuple[str, ...]) -> None:
     with running(bars, *more) as server:
         for port in (server.port, int(server.streams.rsplit(":", 1)[1])):
             assert listening(port) == {"0100007F"}  # 127.0.0.1
 
 
-def test_required_keys_come_from_the_environment_alone(
+def test_required_keys_come_only_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("APCA_API_KEY_ID", KEY)

@@ -1,4 +1,4 @@
-"""Whole days through the real command: small recorded bars, real processes, and the exchange's own books to check."""
+"""Tools for tests of whole days: small recorded bars, runs of the scripts, and checks against the exchange's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import live_trader
-from config import Settings
+from config import FIELDS
 from paper_exchange.market.generated import GeneratedMarket
 from trading.app import cli
 from trading.base.calendar import Session, new_york_calendar
@@ -39,11 +39,11 @@ QUICK = {
     "MARKET_STOCKS": 40,
     "LEARNABILITY": 1,
 }
-"""Small enough for a test, and eager enough to trade."""
+"""Settings that train fast and trade often."""
 
 
 def write_bars(folder: Path, first: date, last: date, stocks: int = 14, seed: int = 5) -> list[Session]:
-    """A folder of recorded bars: a generated market with much to learn, written as `SYMBOL.csv`."""
+    """Write a predictable generated market as a folder of recorded bars, `SYMBOL.csv`."""
     market = GeneratedMarket(seed, stocks, first_session=first, learnability=1.0)
     sessions = CALENDAR.between(first, last)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def write_bars(folder: Path, first: date, last: date, stocks: int = 14, seed: in
 
 
 def cut_bars(source: Path, target: Path, last: date) -> None:
-    """The same folder without what comes after a day."""
+    """Copy a folder of bars without the days after `last`."""
     target.mkdir(parents=True)
     for path in source.glob("*.csv"):
         lines = path.read_text().splitlines(keepends=True)
@@ -100,7 +100,7 @@ class Place:
         return [*folders, f"--env-file={self.root / 'settings.env'}", *map(str, more)]
 
     def trades(self) -> list[dict[str, Any]]:
-        """Every trade of the log, by day and in order."""
+        """Every trade of the log, in order."""
         return [trade for path in sorted(self.logs.glob("trades_*.json")) for trade in json.loads(path.read_text())]
 
     def audit(self) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ class Place:
         return [line for path in sorted(self.logs.glob("predictions_*.jsonl")) for line in lines_of(path)]
 
     def logged(self, *kinds: str) -> dict[str, bytes]:
-        """The bytes of the log files whose names begin so."""
+        """Name -> bytes of the log files of these kinds."""
         return {path.name: path.read_bytes() for kind in kinds for path in sorted(self.logs.glob(f"{kind}_*"))}
 
 
@@ -120,28 +120,26 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def clean_environment() -> Iterator[None]:
-    """No setting and no key of whoever runs the tests."""
+    """An environment without settings and keys."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
+        for name in FIELDS:
             patch.delenv(name, raising=False)
         yield
 
 
 def trade(place: Place, *more: object) -> int:
-    """`python live_trader.py ...` in this process; the exit code."""
+    """Run `live_trader.py` in this process; returns the exit code."""
     with clean_environment():
         return cli.run(lambda: live_trader.main(place.arguments(*more)))
 
 
 def environment() -> dict[str, str]:
-    """Of a process of its own: no setting of ours, every line at once."""
-    return {name: value for name, value in os.environ.items() if name not in Settings.model_fields} | {
-        "PYTHONUNBUFFERED": "1"
-    }
+    """The environment of a process: no settings or keys, and unbuffered output."""
+    return {name: value for name, value in os.environ.items() if name not in FIELDS} | {"PYTHONUNBUFFERED": "1"}
 
 
 def start(place: Place, *more: object, script: str = "live_trader.py") -> subprocess.Popen[str]:
-    """A script as a process of its own, stdout and stderr in pipes."""
+    """Start a script as a process with stdout and stderr in pipes."""
     return subprocess.Popen(
         [sys.executable, str(PROJECT / script), *place.arguments(*more)],
         stdout=subprocess.PIPE,
@@ -153,7 +151,7 @@ def start(place: Place, *more: object, script: str = "live_trader.py") -> subpro
 
 
 def until(process: subprocess.Popen[str], words: str, times: int = 1) -> list[str]:
-    """Read what a process prints until it has said `words` so many times."""
+    """Read the output of a process until `words` have appeared `times` times."""
     said: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
@@ -161,12 +159,12 @@ def until(process: subprocess.Popen[str], words: str, times: int = 1) -> list[st
         times -= words in line
         if not times:
             return said
-    raise AssertionError(f"it ended without saying {words!r}: {''.join(said[-20:])}{process.communicate()[1]}")
+    raise AssertionError(f"the process ended without {words!r}: {''.join(said[-20:])}{process.communicate()[1]}")
 
 
 @dataclass(frozen=True)
-class Books:
-    """The exchange's own account, read from its state file by other means than its own."""
+class ExchangeState:
+    """The account of the exchange, read directly from its state file."""
 
     start: Decimal
     cash: Decimal
@@ -176,12 +174,12 @@ class Books:
     orders: dict[str, dict[str, Any]]
 
     @staticmethod
-    def of(logs: Path) -> Books:
+    def of(logs: Path) -> ExchangeState:
         with sqlite3.connect(logs / "paper_exchange.sqlite") as db:
             body = json.loads(db.execute("SELECT body FROM state").fetchone()[0])
             fills = [json.loads(row[0]) for row in db.execute("SELECT body FROM fills ORDER BY sequence")]
             orders = [json.loads(row[0]) for row in db.execute("SELECT body FROM orders")]
-        return Books(
+        return ExchangeState(
             Decimal(body["start"]),
             Decimal(body["cash"]),
             Decimal(body["realised"]),
@@ -194,11 +192,11 @@ class Books:
 TERMINAL = {"filled", "canceled", "expired", "rejected", "replaced"}
 
 
-def check_against_the_books(place: Place, most_positions: int = 10, most_shares: int = 5) -> None:
-    """The trade log and the exchange's books tell the same story, and the limits were kept at every fill."""
-    trades, books = place.trades(), Books.of(place.logs)
+def check_against_the_exchange(place: Place, most_positions: int = 10, most_shares: int = 5) -> None:
+    """Check that the trade log matches the account of the exchange, and that every fill kept the limits."""
+    trades, state = place.trades(), ExchangeState.of(place.logs)
     fills: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for fill in books.fills:
+    for fill in state.fills:
         fills[fill["order_id"]].append(fill)
     claimed: list[str] = []
     for one in trades:
@@ -212,14 +210,14 @@ def check_against_the_books(place: Place, most_positions: int = 10, most_shares:
         assert {fill["side"] for fill in sold} <= {"sell"}
         claimed += [one["entry_order_id"], *(order_id for order_id in one["sell_order_ids"] if fills[order_id])]
     assert sorted(claimed) == sorted(order_id for order_id in fills if fills[order_id]), (
-        "a fill is no trade's, or two's"
+        "a fill belongs to no trade, or to two"
     )
     pnl = sum(Decimal(repr(one["pnl_amount"])) for one in trades if one["status"] == "CLOSED")
-    assert pnl == books.realised
-    cost = sum(Decimal(holding["cost"]) for holding in books.holdings)
-    assert books.start + books.realised == books.cash + cost
+    assert pnl == state.realised
+    cost = sum(Decimal(holding["cost"]) for holding in state.holdings)
+    assert state.start + state.realised == state.cash + cost
     held: dict[str, int] = defaultdict(int)
-    for fill in books.fills:
+    for fill in state.fills:
         held[fill["symbol"]] += fill["qty"] if fill["side"] == "buy" else -fill["qty"]
         assert 0 <= held[fill["symbol"]] <= most_shares
         assert sum(1 for qty in held.values() if qty) <= most_positions
@@ -230,10 +228,10 @@ def _total(fills: Sequence[dict[str, Any]]) -> tuple[int, Decimal]:
 
 
 def check_flat(place: Place) -> None:
-    """Nothing is held, nothing rests, and everything was sold before the close of its session."""
-    books = Books.of(place.logs)
-    assert books.holdings == []
-    assert [order for order in books.orders.values() if order["status"] not in TERMINAL] == []
+    """Check that no position and no order is left, and that every exit was before the close of its session."""
+    state = ExchangeState.of(place.logs)
+    assert state.holdings == []
+    assert [order for order in state.orders.values() if order["status"] not in TERMINAL] == []
     for one in place.trades():
         assert one["status"] == "CLOSED", one
         decided, entered, left = (

@@ -1,4 +1,4 @@
-"""Every call of the one broker path, through alpaca-py, and every way in which it can go wrong."""
+"""Every call of the broker client, through alpaca-py, and its failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from config import BrokerSettings
 from paper_exchange import PaperExchange, WsgiAdapter
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, ny
 from tests.execution.trading_world import (
     KEY,
@@ -39,7 +39,7 @@ NO_ID = "61e69015-8549-4bfd-b9c3-01e75843f47d"
 BRACKET = Bracket("AAA", 5, D("9.80"), D("10.40"), "mlt-20180326-AAA-1031-entry")
 
 
-class Desk:
+class Setup:
     """A broker at 10:31:02 on an exchange with flat bars."""
 
     def __init__(self, **options: Any) -> None:
@@ -58,15 +58,15 @@ class Desk:
     def bought(self) -> Order:
         self.broker.buy(BRACKET)
         self.at("10:32:02")
-        found = self.broker.order_called(BRACKET.client_order_id)
+        found = self.broker.order_by_client_id(BRACKET.client_order_id)
         assert found is not None and found.status == "filled"
         nested = self.broker.order(found.id)
         assert nested is not None
         return nested
 
 
-def test_account_positions_and_orders_as_they_are() -> None:
-    here = Desk(cash=D("1234.5"))
+def test_account_positions_and_orders_are_parsed() -> None:
+    here = Setup(cash=D("1234.5"))
     account = here.broker.account()
     assert (account.equity, account.cash, account.buying_power, account.blocked) == (D("1234.5"),) * 3 + (None,)
     assert here.broker.positions() == {} and here.broker.orders() == [] and here.broker.position("AAA") is None
@@ -83,8 +83,8 @@ def test_account_positions_and_orders_as_they_are() -> None:
     assert here.broker.orders(after=ny(MONDAY, "10:31:02")) == []
 
 
-def test_the_body_of_a_purchase_and_of_each_sale() -> None:
-    here = Desk()
+def test_the_request_bodies_of_entries_and_exits() -> None:
+    here = Setup()
     entry = here.bought()
     assert here.wire.bodies[0] == {
         "symbol": "AAA",
@@ -98,7 +98,7 @@ def test_the_body_of_a_purchase_and_of_each_sale() -> None:
         "client_order_id": "mlt-20180326-AAA-1031-entry",
     }
     assert here.broker.cancel(entry.legs[0].id) and not here.broker.cancel(entry.legs[0].id)
-    assert here.broker.protect("AAA", 2, D("9.81"), "a").type == "stop"
+    assert here.broker.sell_stop("AAA", 2, D("9.81"), "a").type == "stop"
     assert here.broker.sell_limit("AAA", 2, D("9.9"), "b").limit_price == D("9.9")
     assert here.broker.sell("AAA", 1, "c").type == "market"
     bodies = [body for body in here.wire.bodies[1:] if body]
@@ -106,40 +106,40 @@ def test_the_body_of_a_purchase_and_of_each_sale() -> None:
     assert [body.get("extended_hours", False) for body in bodies] == [False, True, False]
 
 
-def test_a_leg_is_moved_to_another_price_under_a_new_id() -> None:
-    here = Desk()
+def test_a_replaced_leg_has_a_new_price_and_id() -> None:
+    here = Setup()
     stop, target = sorted(here.bought().legs, key=lambda leg: leg.type, reverse=True)
-    heir = here.broker.move(stop.id, stop=D("9.85"))
-    assert heir.id != stop.id and heir.stop_price == D("9.85")
-    assert here.broker.move(target.id, limit=D("10.46")).limit_price == D("10.46")
+    replacement = here.broker.replace(stop.id, stop=D("9.85"))
+    assert replacement.id != stop.id and replacement.stop_price == D("9.85")
+    assert here.broker.replace(target.id, limit=D("10.46")).limit_price == D("10.46")
     old = here.broker.order(stop.id)
-    assert old is not None and old.replaced_by == heir.id and old.is_final
+    assert old is not None and old.replaced_by == replacement.id and old.is_final
 
 
-def test_what_does_not_exist_is_none_and_cannot_be_cancelled() -> None:
-    here = Desk()
-    assert here.broker.order(NO_ID) is None and here.broker.order_called("mlt-never") is None
+def test_an_unknown_order_is_none_and_cannot_be_cancelled() -> None:
+    here = Setup()
+    assert here.broker.order(NO_ID) is None and here.broker.order_by_client_id("mlt-never") is None
     assert here.broker.cancel(NO_ID) is False
 
 
-@pytest.mark.parametrize("call", ["order", "order_called", "position"])
-def test_a_404_of_somebody_else_proves_nothing(call: str) -> None:
-    here = Desk()
+@pytest.mark.parametrize("call", ["order", "order_by_client_id", "position"])
+def test_a_404_without_alpacas_code_is_unclear(call: str) -> None:
+    here = Setup()
     here.wire.faults = [Fault("GET", page(404, "<html>no such route</html>"), times=None)]
     with pytest.raises(Unclear, match="404"):
         getattr(here.broker, call)(NO_ID if call == "order" else "AAA")
 
 
-def test_the_calendar_of_the_broker() -> None:
-    here = Desk()
-    assert [here.broker.close_of(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
-    assert here.broker.close_of(MONDAY.replace(day=25)) is None  # a Sunday
+def test_the_brokers_calendar() -> None:
+    here = Setup()
+    assert [here.broker.session_close(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
+    assert here.broker.session_close(MONDAY.replace(day=25)) is None  # a Sunday
     here.wire.faults = [Fault("calendar", page(200, '[{"open": "09:30"}]'))]
     with pytest.raises(Unclear, match="calendar"):
-        here.broker.close_of(MONDAY)
+        here.broker.session_close(MONDAY)
 
 
-# -- refused, or not known ---------------------------------------------------------------------------------------------
+# -- refused or unclear ------------------------------------------------------------------------------------------------
 
 CALLS: dict[str, Callable[[Broker], Any]] = {
     "account": lambda broker: broker.account(),
@@ -147,23 +147,23 @@ CALLS: dict[str, Callable[[Broker], Any]] = {
     "position": lambda broker: broker.position("AAA"),
     "orders": lambda broker: broker.orders(),
     "order": lambda broker: broker.order(NO_ID),
-    "order_called": lambda broker: broker.order_called("mlt-x"),
-    "close_of": lambda broker: broker.close_of(MONDAY),
+    "order_by_client_id": lambda broker: broker.order_by_client_id("mlt-x"),
+    "session_close": lambda broker: broker.session_close(MONDAY),
     "buy": lambda broker: broker.buy(BRACKET),
     "sell": lambda broker: broker.sell("AAA", 1, "mlt-x"),
     "sell_limit": lambda broker: broker.sell_limit("AAA", 1, D("9.9"), "mlt-x"),
-    "protect": lambda broker: broker.protect("AAA", 1, D("9.8"), "mlt-x"),
-    "move": lambda broker: broker.move(NO_ID, stop=D("9.8")),
+    "sell_stop": lambda broker: broker.sell_stop("AAA", 1, D("9.8"), "mlt-x"),
+    "replace": lambda broker: broker.replace(NO_ID, stop=D("9.8")),
     "cancel": lambda broker: broker.cancel(NO_ID),
 }
-ORDERS = ("buy", "sell", "sell_limit", "protect", "move")
+ORDERS = ("buy", "sell", "sell_limit", "sell_stop", "replace")
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("body", ['{"message": "unauthorized."}', "<html>401 Authorization Required</html>", ""])
-def test_refused_keys_are_said_without_showing_them(call: str, body: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_keys_are_reported_without_showing_them(call: str, body: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    here = Desk()
+    here = Setup()
     here.wire.faults = [Fault("", page(401, body), times=None)]
     with pytest.raises(BrokerError) as caught:
         CALLS[call](here.broker)
@@ -187,11 +187,11 @@ def test_refused_keys_are_said_without_showing_them(call: str, body: str, caplog
     ],
     ids=["lost-before", "lost-after", "500", "504", "408", "html", "redirect", "truncated"],
 )
-def test_no_answer_or_none_that_can_be_read_is_unclear(call: str, act: Any) -> None:
-    here = Desk()
+def test_no_readable_answer_is_unclear(call: str, act: Any) -> None:
+    here = Setup()
     here.wire.faults = [Fault("", act, times=None)]
     if call == "cancel" and act is not lost_before and act is not lost_after:
-        here.wire.faults = [Fault("", page(500, ""), times=None)]  # nothing is read of a cancellation's answer
+        here.wire.faults = [Fault("", page(500, ""), times=None)]  # the body of a cancellation's reply is not read
     with pytest.raises(Unclear) as caught:
         CALLS[call](here.broker)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
@@ -200,10 +200,10 @@ def test_no_answer_or_none_that_can_be_read_is_unclear(call: str, act: Any) -> N
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in ("cancel",)])
 @pytest.mark.parametrize("body", ["null", "[null]", '"text"', "7", '{"orders": null}', '[["a"]]', "[{}]", "{}"])
 def test_a_reply_of_the_wrong_shape_is_unclear(call: str, body: str) -> None:
-    here = Desk()
+    here = Setup()
     here.wire.faults = [Fault("", page(200, body), times=None)]
     harmless = {
-        "orders": ("[null]", '[["a"]]', "[{}]")  # one order that cannot be read must not hide the others
+        "orders": ("[null]", '[["a"]]', "[{}]")  # a malformed order must not hide the others
     }
     if body in harmless.get(call, ()):
         assert CALLS[call](here.broker) == []
@@ -214,8 +214,8 @@ def test_a_reply_of_the_wrong_shape_is_unclear(call: str, body: str) -> None:
 
 @pytest.mark.parametrize("call", ORDERS)
 @pytest.mark.parametrize(("status", "code"), [(403, 40310000), (422, 42210000), (429, 42910000), (400, 40010000)])
-def test_a_refusal_of_an_order_says_why(call: str, status: int, code: int) -> None:
-    here = Desk()
+def test_a_refused_order_gives_the_reason(call: str, status: int, code: int) -> None:
+    here = Setup()
     here.wire.faults = [Fault("", page(status, json.dumps({"code": code, "message": "because"})), times=None)]
     with pytest.raises(OrderRefused) as caught:
         CALLS[call](here.broker)
@@ -223,16 +223,16 @@ def test_a_refusal_of_an_order_says_why(call: str, status: int, code: int) -> No
 
 
 @pytest.mark.parametrize("body", ["<html>forbidden</html>", "", "[]", '{"code": "x"}', '{"message": null}'])
-def test_a_refusal_without_a_readable_body_is_a_refusal(body: str) -> None:
-    here = Desk()
+def test_a_refusal_without_a_readable_body_is_still_a_refusal(body: str) -> None:
+    here = Setup()
     here.wire.faults = [Fault("POST", page(403, body))]
     with pytest.raises(OrderRefused) as caught:
         here.broker.sell("AAA", 1, "mlt-x")
     assert caught.value.code is None
 
 
-def test_refusals_of_the_exchange_itself() -> None:
-    here = Desk(cash=D("20"))
+def test_refusals_of_the_embedded_exchange() -> None:
+    here = Setup(cash=D("20"))
     with pytest.raises(OrderRefused, match="insufficient buying power") as caught:
         here.broker.buy(BRACKET)
     assert caught.value.status == 403
@@ -242,20 +242,20 @@ def test_refusals_of_the_exchange_itself() -> None:
         here.broker.buy(Bracket("AAA", 1, D("10"), D("10.4"), "mlt-y"))
 
 
-def test_the_same_name_is_taken_once_and_the_second_is_known_as_that() -> None:
-    here = Desk()
+def test_a_client_order_id_is_accepted_once_and_then_a_duplicate() -> None:
+    here = Setup()
     here.broker.buy(BRACKET)
     with pytest.raises(OrderRefused) as caught:
         here.broker.buy(BRACKET)
     assert caught.value.is_duplicate and not caught.value.is_unknown
 
 
-def test_an_order_that_was_taken_although_its_answer_was_lost_is_found_by_its_name() -> None:
-    here = Desk()
+def test_an_order_whose_reply_was_lost_is_found_by_its_name() -> None:
+    here = Setup()
     here.wire.faults = [Fault("POST", lost_after)]
     with pytest.raises(Unclear):
         here.broker.buy(BRACKET)
-    found = here.broker.order_called(BRACKET.client_order_id)
+    found = here.broker.order_by_client_id(BRACKET.client_order_id)
     assert found is not None and found.qty == 5 and here.wire.count("POST") == 1
 
 
@@ -263,8 +263,8 @@ def test_an_order_that_was_taken_although_its_answer_was_lost_is_found_by_its_na
     ("field", "value"),
     [("qty", "x"), ("qty", "0.5"), ("qty", "Infinity"), ("qty", "NaN"), ("filled_avg_price", "NaN"), ("id", ...)],
 )
-def test_an_order_with_a_field_that_makes_no_sense_is_unclear(field: str, value: Any) -> None:
-    here = Desk()
+def test_an_order_with_a_malformed_field_is_unclear(field: str, value: Any) -> None:
+    here = Setup()
 
     def change(order: dict[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in (order | {field: value}).items() if v is not ...}
@@ -275,24 +275,24 @@ def test_an_order_with_a_field_that_makes_no_sense_is_unclear(field: str, value:
 
 
 @pytest.mark.parametrize("text", ["5", "5.0", "5.000000000", 5])
-def test_whole_shares_are_read_however_they_are_written(text: Any) -> None:
-    here = Desk()
+def test_whole_shares_are_parsed_in_every_notation(text: Any) -> None:
+    here = Setup()
     here.wire.faults = [Fault("POST", edited(lambda order: order | {"qty": text}))]
     assert here.broker.buy(BRACKET).qty == 5
 
 
 def test_an_unknown_status_is_not_final() -> None:
-    here = Desk()
+    here = Setup()
     here.wire.faults = [Fault("POST", edited(lambda order: order | {"status": "in_the_post"}))]
     assert not here.broker.buy(BRACKET).is_final
 
 
-def test_somebody_elses_fractions_hide_neither_positions_nor_orders() -> None:
-    here = Desk()
+def test_external_fractions_hide_neither_positions_nor_orders() -> None:
+    here = Setup()
     here.bought()
-    foreign = {"symbol": "ZZZ", "qty": "0.5", "avg_entry_price": "3.1", "current_price": None}
+    external = {"symbol": "ZZZ", "qty": "0.5", "avg_entry_price": "3.1", "current_price": None}
     here.wire.faults = [
-        Fault("GET /v2/positions", edited(lambda rows: [foreign, *rows])),
+        Fault("GET /v2/positions", edited(lambda rows: [external, *rows])),
         Fault("GET /v2/orders", edited(lambda rows: [rows[0] | {"id": NO_ID, "qty": "0.5"}, *rows])),
     ]
     assert {name: one.qty for name, one in here.broker.positions().items()} == {"ZZZ": D("0.5"), "AAA": 5}
@@ -301,15 +301,15 @@ def test_somebody_elses_fractions_hide_neither_positions_nor_orders() -> None:
 
 @pytest.mark.parametrize("field", ["equity", "cash", "buying_power"])
 @pytest.mark.parametrize("value", [None, "NaN", "Infinity", "much"])
-def test_an_account_without_a_figure_is_unclear(field: str, value: Any) -> None:
-    here = Desk()
+def test_an_account_with_a_missing_balance_is_unclear(field: str, value: Any) -> None:
+    here = Setup()
     here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}))]
     with pytest.raises(Unclear, match="account reply"):
         here.broker.account()
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "blocked"),
     [
         ("trading_blocked", True, "trading_blocked"),
         ("account_blocked", True, "account_blocked"),
@@ -317,22 +317,22 @@ def test_an_account_without_a_figure_is_unclear(field: str, value: Any) -> None:
         ("status", "ACCOUNT_CLOSED", "status ACCOUNT_CLOSED"),
     ],
 )
-def test_a_blocked_account_says_so(field: str, value: Any, said: str) -> None:
-    here = Desk()
+def test_a_blocked_account_is_recognised(field: str, value: Any, blocked: str) -> None:
+    here = Setup()
     here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}))]
-    assert here.broker.account().blocked == said
+    assert here.broker.account().blocked == blocked
 
 
-def test_a_truncated_reply_of_the_exchange_is_unclear() -> None:
-    here = Desk()
+def test_a_truncated_reply_is_unclear() -> None:
+    here = Setup()
     here.wire.faults = [Fault("POST", cut_short)]
     with pytest.raises(Unclear):
         here.broker.buy(BRACKET)
-    assert here.broker.order_called(BRACKET.client_order_id) is not None
+    assert here.broker.order_by_client_id(BRACKET.client_order_id) is not None
 
 
-def test_market_data_for_a_person_says_in_one_line_what_is_wrong() -> None:
-    here = Desk()
+def test_a_failed_market_data_request_is_reported_in_one_line() -> None:
+    here = Setup()
     for act, kind, words in (
         (page(401, "<html>"), BrokerError, "APCA_API_SECRET_KEY"),
         (page(403, '{"message": "subscription does not permit"}'), UserError, "subscription does not permit"),

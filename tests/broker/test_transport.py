@@ -1,4 +1,4 @@
-"""What stands between alpaca-py and the network: addresses, time-outs, the rate limit, retries."""
+"""The transport below alpaca-py: allowed addresses, timeouts, the rate limit, retries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ START = datetime(2018, 3, 26, 14, 31, tzinfo=UTC)
         ("http://[::1]:8765", "http://[::1]:8765"),
     ],
 )
-def test_paper_data_and_loopback_are_allowed(url: str, origin: str) -> None:
+def test_paper_data_and_loopback_hosts_are_allowed(url: str, origin: str) -> None:
     assert allowed_origin(url) == origin
 
 
@@ -74,7 +74,7 @@ def test_paper_data_and_loopback_are_allowed(url: str, origin: str) -> None:
         "",
     ],
 )
-def test_any_other_address_is_refused_in_one_line_before_anything_is_sent(url: str) -> None:
+def test_every_other_address_is_refused_before_anything_is_sent(url: str) -> None:
     with pytest.raises(UserError) as caught:
         connect(BrokerSettings(APCA_API_BASE_URL=url), (KEY, SECRET), SimulatedClock(START))
     assert "paper only" in str(caught.value) and "\n" not in str(caught.value)
@@ -87,7 +87,7 @@ def test_a_password_in_the_address_is_not_repeated() -> None:
 
 
 class Listening(BaseAdapter):
-    """Takes every request that reaches it."""
+    """Accepts and records every request that reaches it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Listening(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ class Listening(BaseAdapter):
     ],
 )
 @pytest.mark.parametrize("base", [ALPACA_PAPER, "http://127.0.0.1", "http://127.0.0.1:876"])
-def test_the_session_itself_reaches_no_other_host(base: str, url: str) -> None:
+def test_the_http_session_reaches_no_other_host(base: str, url: str) -> None:
     inner = Listening()
     clients = connect(BrokerSettings(APCA_API_BASE_URL=base), (KEY, SECRET), SimulatedClock(START), inner)
     for client in (clients.trading, clients.data, clients.screener):
@@ -124,7 +124,7 @@ def test_the_session_itself_reaches_no_other_host(base: str, url: str) -> None:
     assert inner.urls == []
 
 
-def test_loopback_is_reached_without_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_ignores_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://203.0.113.1:3128")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -134,18 +134,18 @@ def test_loopback_is_reached_without_the_proxies_of_the_environment(monkeypatch:
 
 
 @pytest.mark.parametrize("keys", [(f" {KEY}", SECRET), (KEY, f"{SECRET}\n"), (KEY, "sécret"), ("", SECRET)])
-def test_what_cannot_be_a_key_is_refused_without_showing_it(keys: tuple[str, str]) -> None:
+def test_a_malformed_key_is_refused_without_showing_it(keys: tuple[str, str]) -> None:
     with pytest.raises(BrokerError) as caught:
         connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), keys, SimulatedClock(START))
     assert all(key.strip() not in str(caught.value) for key in keys if key)
 
 
-# -- time-outs ---------------------------------------------------------------------------------------------------------
+# -- timeouts ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def silent_server() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         taken: list[socket.socket] = []
 
@@ -169,10 +169,10 @@ TIMEOUTS = ("TRADING_TIMEOUT_SECONDS", "READ_TIMEOUT_SECONDS")
 TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[1]}
 
 
-@pytest.mark.timeout(20)  # with the other time-out it would wait for minutes
+@pytest.mark.timeout(20)  # the other timeout would take minutes
 @pytest.mark.parametrize("name", ["trading", "data", "screener"])
-def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server: int, name: str) -> None:
-    """Each client has its own time-out: orders are not waited for as long as a page of bars."""
+def test_a_silent_server_times_out_on_a_real_socket(silent_server: int, name: str) -> None:
+    """Trading and market data have separate timeouts."""
     timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
     wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
     clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
@@ -180,7 +180,7 @@ def test_a_server_that_never_answers_is_given_up_on_a_real_socket(silent_server:
         getattr(clients, name).get("/account")
 
 
-def test_an_order_that_gets_no_answer_is_unclear_and_was_sent_once(silent_server: int) -> None:
+def test_an_order_that_times_out_is_unclear(silent_server: int) -> None:
     wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", TRADING_TIMEOUT_SECONDS=0.05)
     broker = Broker(connect(wire, (KEY, SECRET), SimulatedClock(START)))
     with pytest.raises(Unclear) as caught:
@@ -206,7 +206,7 @@ FAILURES = [lost_before, page(429, "{}"), page(500, ""), page(502, "<html>"), pa
 
 
 @pytest.mark.parametrize("act", FAILURES)
-def test_a_read_is_tried_again_and_waits_longer_each_time(act: Any) -> None:
+def test_a_read_is_retried_with_backoff(act: Any) -> None:
     clients, wire, clock = wired()
     wire.faults = [Fault("GET /v2/account", act, times=3)]
     before = clock.now()
@@ -224,7 +224,7 @@ def test_a_read_is_given_up_after_four_attempts(act: Any) -> None:
     assert wire.count("GET") == 4
 
 
-def test_retry_after_is_obeyed_within_a_minute() -> None:
+def test_retry_after_is_obeyed_up_to_a_minute() -> None:
     clients, wire, clock = wired()
     wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "17"}))]
     before = clock.now()
@@ -237,7 +237,7 @@ def test_retry_after_is_obeyed_within_a_minute() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
-def test_a_refusal_is_not_asked_for_again(status: int) -> None:
+def test_a_refusal_is_not_retried(status: int) -> None:
     clients, wire, _ = wired()
     wire.faults = [Fault("GET", page(status, '{"message": "no"}'), times=None)]
     with pytest.raises(Unclear):
@@ -250,14 +250,14 @@ def test_a_refusal_is_not_asked_for_again(status: int) -> None:
     ("method", "call"),
     [
         ("POST", lambda broker: broker.sell("AAA", 1, "mlt-x")),
-        ("PATCH", lambda broker: broker.move("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
+        ("PATCH", lambda broker: broker.replace("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
         ("DELETE", lambda broker: broker.cancel("61e69015-8549-4bfd-b9c3-01e75843f47d")),
     ],
 )
-def test_what_changes_something_is_never_sent_twice(method: str, call: Any, act: Any) -> None:
+def test_requests_other_than_get_are_never_retried(method: str, call: Any, act: Any) -> None:
     clients, wire, _ = wired()
     wire.faults = [Fault(method, act, times=None)]
-    with pytest.raises(Exception):  # noqa: B017 - refused or unclear, as test_broker says
+    with pytest.raises(Exception):  # noqa: B017 - refused or unclear, see test_client
         call(Broker(clients))
     assert wire.count(method) == 1
 
@@ -270,9 +270,7 @@ def test_what_changes_something_is_never_sent_twice(method: str, call: Any, act:
     pauses=st.lists(st.floats(0.0, 90.0), max_size=60),
 )
 @settings(max_examples=80, deadline=None)
-def test_no_minute_sees_more_requests_than_allowed_and_nobody_waits_without_need(
-    per_minute: int, pauses: list[float]
-) -> None:
+def test_the_rate_limit_holds_and_never_waits_longer_than_needed(per_minute: int, pauses: list[float]) -> None:
     clock = SimulatedClock(START)
     limit = RateLimit(per_minute, clock)
     sent: list[datetime] = []
@@ -281,7 +279,7 @@ def test_no_minute_sees_more_requests_than_allowed_and_nobody_waits_without_need
         asked = clock.now()
         limit.wait()
         now = clock.now()
-        if now > asked:  # waited: exactly until the oldest of a full minute fell out of it
+        if now > asked:  # it waited exactly until the oldest request was a minute old
             assert now == sent[-per_minute] + timedelta(minutes=1)
         sent.append(now)
     for place in range(per_minute, len(sent)):
@@ -289,7 +287,7 @@ def test_no_minute_sees_more_requests_than_allowed_and_nobody_waits_without_need
 
 
 class SetBack:
-    """A wall clock that somebody sets back by an hour."""
+    """A system clock that can be set back."""
 
     simulated = False
 
@@ -304,7 +302,7 @@ class SetBack:
         return True
 
     def interrupt(self) -> None:
-        """Nobody waits."""
+        """Nothing sleeps on it."""
 
 
 def test_a_clock_set_back_costs_a_minute_not_an_hour() -> None:
@@ -317,7 +315,7 @@ def test_a_clock_set_back_costs_a_minute_not_an_hour() -> None:
     assert clock.now() - (START - timedelta(hours=1)) == timedelta(minutes=1)
 
 
-def test_trading_has_its_own_count_and_the_two_data_clients_share_one() -> None:
+def test_trading_has_its_own_limit_and_the_data_clients_share_one() -> None:
     clients, _, clock = wired(per_minute=10)
     before = clock.now()
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Made-up bars for the tests of the data stage."""
+"""Generated bars for the tests of the dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trading.base.calendar import Session, new_york_calendar
-from trading.dataset.dataset import Fetched
+from trading.dataset.symbol_files import Fetched
 from trading.market.bars import MINUTE_NS, Bars, join, to_ns, write_bars_file
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def session_bars(session: Session, seed: int, *, price: float = 10.0, thin: floa
 
 
 def bars_of(sessions: Iterable[Session], seed: int, *, thin: float = 0.0) -> Bars:
-    """The same over several sessions; each session is the same whichever others are asked for."""
+    """Random walks over several sessions; the bars of a session do not depend on the others."""
     return join([session_bars(session, seed, thin=thin) for session in sessions])
 
 
 STOCKS = {"AAA": (1, 0.0), "BBB": (2, 0.05), "CC.A": (3, 0.6)}
-"""Symbol -> seed and thinness."""
+"""Symbol -> seed, and fraction of missing minutes."""
 
 
 def fetched(sessions: Sequence[Session], symbols: Iterable[str] = tuple(STOCKS)) -> dict[str, Fetched]:
-    """What a source would have brought of the stocks."""
+    """The bars of the stocks as a source returns them."""
     return {
         symbol: Fetched(
             bars_of(sessions, STOCKS[symbol][0], thin=STOCKS[symbol][1]), [session.date for session in sessions]
@@ -58,11 +58,11 @@ def fetched(sessions: Sequence[Session], symbols: Iterable[str] = tuple(STOCKS))
 
 
 def write_folder(folder: Path, sessions: Sequence[Session]) -> None:
-    """The stocks as a folder of bar files."""
+    """Write the bars of the stocks as a folder of bar files."""
     for symbol, one in fetched(sessions).items():
         write_bars_file(folder / f"{symbol}.csv", symbol, one.bars)
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, by its path inside."""
+    """Relative path -> content of every file of a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

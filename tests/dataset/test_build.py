@@ -1,10 +1,8 @@
-"""The data stage end to end: each source through its real client, what is asked for, what is said when it fails."""
+"""The dataset build end to end: each source through its real client, its requests, and its errors."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,9 @@ import pytest
 from requests.adapters import BaseAdapter
 
 import build_dataset
-from config import Settings
+from config import DataSettings, Settings
 from paper_exchange import PaperExchange
-from paper_exchange.api.adapter import ORIGIN, WsgiAdapter
+from paper_exchange.base.wsgi import ORIGIN, WsgiAdapter
 from paper_exchange.market.recorded import RecordedMarket
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, bars_of, content, write_folder
 from trading.app import cli
@@ -31,7 +29,7 @@ from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, write_bars_file
 from trading.market.recorded import FolderSource
-from trading.market.source import Screen, SourceError
+from trading.market.source import SourceError
 from trading.market.yahoo import YahooSource, windows
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Recorder(BaseAdapter):
-    """Notes every request on its way down."""
+    """Records every request."""
 
     def __init__(self, app: Any) -> None:
         super().__init__()
@@ -68,33 +66,33 @@ class Recorder(BaseAdapter):
         """Nothing to close."""
 
     def bars(self) -> list[dict[str, str]]:
-        """The queries for bars since the last call."""
+        """The requests for bars since the last call."""
         found = [query for path, query in self.asked if path == "/v2/stocks/bars"]
         self.asked.clear()
         return found
 
 
 def alpaca(app: Any, clock: SimulatedClock | None = None, feed: str = "iex") -> tuple[AlpacaSource, Recorder]:
-    """Alpaca's source on a WSGI application, and what it asks for."""
+    """Alpaca's source on a WSGI application, and a record of its requests."""
     recorder = Recorder(app)
     clients = connect(SETTINGS.broker, ("key", "secret"), clock or SimulatedClock(evening(0)), recorder)
     return AlpacaSource(clients, feed), recorder
 
 
 def on_exchange(folder: Path, now: datetime) -> tuple[AlpacaSource, Recorder, SimulatedClock]:
-    """Alpaca's source, over an exchange that replays `folder`."""
+    """Alpaca's source on an exchange that replays `folder`."""
     clock = SimulatedClock(now)
     exchange = PaperExchange(RecordedMarket(folder), clock.now)
     return *alpaca(exchange.app, clock), clock
 
 
 def evening(number: int) -> datetime:
-    """20:00 New York of a session of the world."""
+    """20:00 New York time on a session."""
     return SESSIONS[number].close + timedelta(hours=4)
 
 
 def without_names(folder: Path) -> dict[str, bytes]:
-    """Rows and bars of a data folder; the other files name their source."""
+    """The rows and bars of a data folder, without the files that name the source."""
     return {name: data for name, data in content(folder).items() if name.endswith(".csv")}
 
 
@@ -115,7 +113,7 @@ def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: P
     wanted = SESSIONS[-4:]
     assert [session.date for session in report.sessions] == [session.date for session in wanted]
     assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
-    assert (report.left_out, report.nothing, report.symbols) == ({}, (), 3)
+    assert (report.left_out, report.without_bars, report.symbols) == ({}, (), 3)
     assert report.rows == len(Dataset(data, CALENDAR).load())
     universe = json.loads((data / "universe_2018-03-14.json").read_text())
     assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
@@ -157,7 +155,7 @@ def test_the_bars_of_a_data_folder_can_be_replayed(recorded: Path, tmp_path: Pat
     assert without_names(tmp_path / "two") == without_names(tmp_path / "one")
 
 
-def test_nothing_is_seen_before_it_is_over(recorded: Path, tmp_path: Path) -> None:
+def test_only_completed_sessions_are_fetched(recorded: Path, tmp_path: Path) -> None:
     source = FolderSource(recorded)
     report = build(
         source,
@@ -173,7 +171,7 @@ def test_nothing_is_seen_before_it_is_over(recorded: Path, tmp_path: Path) -> No
     assert Dataset(tmp_path / "data", CALENDAR).load().sessions.max().item() == SESSIONS[2].date
 
 
-def test_bad_bars_are_left_out_counted_and_reported(tmp_path: Path) -> None:
+def test_implausible_bars_are_left_out_and_reported(tmp_path: Path) -> None:
     bars = bars_of(SESSIONS, 1)
     bars.high[100], bars.close[900], bars.volume[1000] = 1.0, float("nan"), -5.0
     write_bars_file(tmp_path / "in" / "AAA.csv", "AAA", bars)
@@ -192,17 +190,20 @@ def test_bad_bars_are_left_out_counted_and_reported(tmp_path: Path) -> None:
     assert len(read_bars_file(tmp_path / "data" / "bars" / "AAA.csv")) == len(bars) - 3
 
 
-def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
+def test_the_universe_keeps_the_price_band_and_the_number_of_stocks(tmp_path: Path) -> None:
     for symbol, price in {"LOW": 0.5, "MID": 10.0, "HIGH": 30.0}.items():
         bars = bars_of(SESSIONS[:1], 1)
         for name in ("open", "high", "low", "close"):
             getattr(bars, name)[:] *= price / 10.0
-        bars.volume[:] *= price  # so the dearest is the most active
+        bars.volume[:] *= price  # so that the most expensive stock is the most active
         write_bars_file(tmp_path / f"{symbol}.csv", symbol, bars)
     source = FolderSource(tmp_path)
-    universe = source.universe(evening(0), Screen(100, 1.0, 20.0))
+    universe = source.universe(evening(0), DataSettings())
     assert (universe.symbols, universe.refused) == (["MID"], {"price over $20": 1, "price under $1": 1})
-    assert source.universe(evening(0), Screen(2, 0.1, 100.0)).symbols == ["HIGH", "MID"]
+    assert source.universe(evening(0), DataSettings(TOP_STOCKS=2, MIN_PRICE=0.1, MAX_PRICE=100.0)).symbols == [
+        "HIGH",
+        "MID",
+    ]
     with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
         build(
             source,
@@ -219,7 +220,7 @@ def test_the_price_band_and_the_top_are_held(tmp_path: Path) -> None:
 # Alpaca, through alpaca-py on the embedded exchange
 
 
-def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, tmp_path: Path) -> None:
+def test_alpaca_and_the_recorded_files_give_the_same_dataset(recorded: Path, tmp_path: Path) -> None:
     build(
         FolderSource(recorded),
         SETTINGS.data,
@@ -240,13 +241,13 @@ def test_alpaca_gives_the_same_dataset_as_the_files_it_replays(recorded: Path, t
         tmp_path / "wire",
     )
     assert without_names(tmp_path / "wire") == without_names(tmp_path / "files")
-    assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), Screen(100, 1.0, 20.0)).symbols
+    assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), DataSettings()).symbols
     for query in recorder.bars():
         assert (query["feed"], query["adjustment"], query["timeframe"]) == ("iex", "split", "1Min")
         assert datetime.fromisoformat(query["end"]) < SESSIONS[-1].close
 
 
-def test_only_what_is_missing_is_asked_for(recorded: Path, tmp_path: Path) -> None:
+def test_only_missing_sessions_are_requested(recorded: Path, tmp_path: Path) -> None:
     source, recorder, clock = on_exchange(recorded, evening(3))
     build(
         source,
@@ -323,7 +324,7 @@ def test_a_stock_that_left_the_universe_keeps_its_rows(recorded: Path, tmp_path:
     assert Dataset(tmp_path / "data", CALENDAR).symbols == ("AAA", "BBB", "CC.A")
 
 
-def test_requests_go_together_where_the_same_run_is_missing() -> None:
+def test_stocks_that_lack_the_same_sessions_share_requests() -> None:
     missing = {"A": SESSIONS, "B": [SESSIONS[0], *SESSIONS[2:4]], "C": SESSIONS, "D": SESSIONS[2:4]}
     asked = [(symbols, [session.date for session in run]) for symbols, run in plan(missing, SESSIONS)]
     days = [session.date for session in SESSIONS]
@@ -334,7 +335,7 @@ def test_requests_go_together_where_the_same_run_is_missing() -> None:
 
 
 @pytest.mark.parametrize(("feed", "minutes"), [("iex", 1), ("sip", 16), ("delayed_sip", 16)])
-def test_a_session_is_asked_for_when_the_feed_lets_it_go(feed: str, minutes: int) -> None:
+def test_a_session_is_requested_once_the_feed_releases_it(feed: str, minutes: int) -> None:
     source, _ = alpaca(canned({}), feed=feed)
     soon = SESSIONS[1].close + timedelta(minutes=minutes)
     assert source.sessions(CALENDAR, soon, 1) == [SESSIONS[1]]
@@ -345,7 +346,7 @@ Reply = tuple[int, Any]
 
 
 def canned(replies: Mapping[str, Reply | list[Reply]]) -> Callable[..., list[bytes]]:
-    """A WSGI application that answers each path with what is written for it; of a list, one after the other."""
+    """A WSGI application with one reply per path, or a list of replies, one per request."""
     left = {path: list(reply) if isinstance(reply, list) else None for path, reply in replies.items()}
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -362,7 +363,7 @@ def bar(minute: int) -> dict[str, Any]:
     return {"t": f"2018-03-07T14:{minute:02}:00Z", "o": 5.0, "h": 5.2, "l": 4.9, "c": 5.1, "v": 100, "n": 3, "vw": 5.0}
 
 
-def test_null_bars_and_null_pages_are_no_bars() -> None:
+def test_null_bars_and_null_pages_count_as_no_bars() -> None:
     pages = [
         (200, {"bars": {"A": [bar(30)]}, "next_page_token": "x"}),
         (200, {"bars": None, "next_page_token": "y"}),
@@ -388,7 +389,7 @@ def test_alpacas_universe_is_filtered_step_by_step() -> None:
         "/v2/stocks/bars/latest": (200, {"bars": {"BARRED": bar(30)}}),
     }
     source, recorder = alpaca(canned(replies))
-    universe = source.universe(evening(0), Screen(50, 1.0, 20.0))
+    universe = source.universe(evening(0), DataSettings(TOP_STOCKS=50, MIN_PRICE=1.0, MAX_PRICE=20.0))
     assert [(pick.symbol, pick.price) for pick in universe.picks] == [("OK", 5.0), ("BARRED", 5.1)]
     assert universe.refused == {
         "not an active US stock": 1,
@@ -442,7 +443,7 @@ def test_a_failure_of_alpaca_is_one_line(kind: str) -> None:
 
 
 class ChartReply:
-    """What yfinance needs of an HTTP response."""
+    """The parts of an HTTP response that yfinance uses."""
 
     status_code = 200
     url = "https://query2.finance.yahoo.com/"
@@ -454,12 +455,12 @@ class ChartReply:
         return json.loads(self.text)
 
     def raise_for_status(self) -> None:
-        """It is a 200."""
+        """The status is 200."""
 
 
 @pytest.fixture
 def yahoo_charts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
-    """yfinance with a recorded network below it: AAPL answers, every other symbol is unknown."""
+    """yfinance on recorded replies: AAPL has bars, every other symbol is unknown."""
     if not YAHOO.is_dir():
         pytest.skip("recorded replies of Yahoo are not here")
     yfinance = pytest.importorskip("yfinance")
@@ -481,14 +482,14 @@ def yahoo_charts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[li
 
 @pytest.fixture
 def no_network() -> Iterator[None]:
-    """yfinance behind a proxy that is not there."""
+    """yfinance behind a proxy that does not exist."""
     yfinance = pytest.importorskip("yfinance")
     yfinance.config.network.proxy = "http://127.0.0.1:9"
     yield
     yfinance.config.network.proxy = None
 
 
-def test_yahoos_bars_are_parsed_and_what_it_swallows_is_named(
+def test_yahoos_bars_are_parsed_and_its_silent_failures_are_named(
     yahoo_charts: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     day = CALENDAR.session(date(2021, 1, 11))
@@ -513,7 +514,7 @@ def test_yahoos_bars_are_parsed_and_what_it_swallows_is_named(
     assert any("Yahoo gave nothing for NOPE from 2021-01-11" in note for note in source.notes)
 
 
-def test_a_symbol_that_yahoo_does_not_know_is_named(yahoo_charts: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_symbol_unknown_to_yahoo_is_named(yahoo_charts: list[dict[str, Any]], tmp_path: Path) -> None:
     day = CALENDAR.session(date(2021, 1, 11))
     now = day.close + timedelta(hours=4)
     with pytest.raises(SourceError, match="NOPE: Yahoo Finance, through yfinance has no bars of it"):
@@ -530,7 +531,7 @@ def test_a_symbol_that_yahoo_does_not_know_is_named(yahoo_charts: list[dict[str,
     assert Dataset(tmp_path, CALENDAR).missing(["AAPL", "NOPE"], [day]) == {"NOPE": [day]}
 
 
-def test_a_network_that_is_down_is_noticed(no_network: None, tmp_path: Path) -> None:
+def test_an_unreachable_network_is_reported(no_network: None, tmp_path: Path) -> None:
     source = YahooSource()
     with pytest.raises(SourceError, match=r"no bars at all; Yahoo gave nothing for .*: Failed to perform"):
         build(
@@ -545,10 +546,10 @@ def test_a_network_that_is_down_is_noticed(no_network: None, tmp_path: Path) -> 
         )
     assert all(any(symbol in note for note in source.notes) for symbol in ("AAPL", "F"))
     with pytest.raises(SourceError, match=r"screen of active stocks failed \(Failed to perform"):
-        source.universe(evening(-1), Screen(10, 1.0, 20.0))
+        source.universe(evening(-1), DataSettings(TOP_STOCKS=10, MIN_PRICE=1.0, MAX_PRICE=20.0))
 
 
-def test_yahoo_is_asked_within_its_reach_and_its_windows() -> None:
+def test_requests_to_yahoo_keep_its_limits_of_age_and_span() -> None:
     source = YahooSource()
     now = evening(-1)
     reachable = source.sessions(CALENDAR, now, 30)
@@ -583,13 +584,13 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "an unknown symbol": (["--bars", "{bars}", "--symbols", "NOPE"], "NOPE: no such stock"),
     "too many stocks": (["--bars", "{bars}", "--top", "101"], "TOP_STOCKS=101"),
     "a folder of somebody else": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs"], "holds files but no market.json"),
-    "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "is needed"),
+    "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "choose another folder"),
     "a bad bar file": (["--bars", "{tmp}/bad"], "line 2: open is 'ten'"),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_and_exit_code_2(
     kind: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
@@ -615,7 +616,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
     assert after == before
 
 
-def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> None:
+def test_the_data_of_another_market_is_moved_away_whole(recorded: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     build(
         FolderSource(recorded),
@@ -631,8 +632,8 @@ def test_another_market_is_put_aside_whole(recorded: Path, tmp_path: Path) -> No
     report = build(
         source, SETTINGS.data, LabelRules.of(SETTINGS.exits), SETTINGS.training.FEATURE_SET, evening(-1), CALENDAR, data
     )
-    assert report.put_aside is not None
-    assert report.put_aside in report.summary()
+    assert report.moved_away is not None
+    assert report.moved_away in report.summary()
     aside = tmp_path / f"data.{FolderSource(recorded).market.slug}"
     assert content(aside) == before
 
@@ -652,17 +653,3 @@ def test_two_builds_at_once_are_refused(recorded: Path, tmp_path: Path) -> None:
             )
     finally:
         held.release()
-
-
-def test_help_waits_for_no_heavy_import() -> None:
-    code = (
-        "import sys, build_dataset\n"
-        "try: build_dataset.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'pandas', 'pyarrow', 'alpaca', 'yfinance', 'numba'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
-    )
-    assert "--source {alpaca,yfinance,bars}" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,4 +1,4 @@
-"""The dataset: rows that look at nothing later, files that survive a kill, loading as of an instant."""
+"""The dataset: rows without look-ahead, files that survive a kill, loading as of an instant."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, WITH_HALF_DAY, bars_of, content, fetched
 from tests.settings import label_rules
 from trading.base.errors import DataError
-from trading.dataset.dataset import Dataset, Fetched, Rows, SymbolRows, rows_of
+from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.manifest import LabelRules, read_manifest
+from trading.dataset.rows import SymbolRows, rows_of
+from trading.dataset.symbol_files import Fetched
 from trading.features.document import FEATURES, features
 from trading.market.bars import Bars, check_bars, read_bars_file, to_ns
 
@@ -53,7 +55,7 @@ def same(one: SymbolRows | Rows, other: SymbolRows | Rows) -> bool:
 
 
 @pytest.mark.parametrize("sessions", [AROUND_CLOCK_CHANGE, WITH_HALF_DAY], ids=["change of clocks", "half day"])
-def test_rows_exist_where_the_window_is_whole_and_the_outcome_known(sessions: list[Session]) -> None:
+def test_a_row_needs_a_whole_window_and_a_known_outcome(sessions: list[Session]) -> None:
     bars = bars_of(sessions, 1, thin=0.3)
     rows = rows_of(bars, CALENDAR, RULES)
     seen = dict(zip(rows.start.tolist(), range(len(rows)), strict=True))
@@ -73,12 +75,12 @@ def test_rows_exist_where_the_window_is_whole_and_the_outcome_known(sessions: li
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 3), st.floats(0.0, 0.5))
-def test_no_row_looks_at_what_comes_later(cut: int, seed: int, thin: float) -> None:
+def test_no_row_depends_on_later_bars(cut: int, seed: int, thin: float) -> None:
     bars = bars_of(WITH_HALF_DAY, seed, thin=thin)
     cut %= len(bars) + 1
     whole = rows_of(bars, CALENDAR, TIGHT)
     known = rows_of(bars.take(slice(0, cut)), CALENDAR, TIGHT)
-    # What is known at the cut is known for good; only outcomes that were still open are missing.
+    # Rows known at the cut never change; only rows whose outcome was still open are missing.
     there = np.isin(whole.start, known.start)
     kept = SymbolRows(whole.start[there], whole.X[there], whole.outcome[there], whole.label[there])
     assert same(kept, known)
@@ -87,7 +89,7 @@ def test_no_row_looks_at_what_comes_later(cut: int, seed: int, thin: float) -> N
 
 
 def _last_close_before(bars: Bars, cut: int) -> int:
-    """Open of the session that the cut falls into: all before it was over."""
+    """The open of the session that contains the cut; all sessions before it are complete."""
     last = int(bars.start[cut - 1])
     return max(to_ns(session.open) for session in WITH_HALF_DAY if to_ns(session.open) <= last)
 
@@ -100,7 +102,7 @@ def test_no_bars_make_no_rows() -> None:
 # Files
 
 
-def test_the_files_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+def test_the_format_of_the_files(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS])
     lines = (tmp_path / "AAA.csv").read_text().splitlines()
     assert lines[0] == ",".join(["symbol", "timestamp", *FEATURES, "outcome", "label"])
@@ -123,13 +125,13 @@ ORDERS: dict[str, Callable[[list[Session]], list[list[Session]]]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_piece_by_piece_gives_the_same_bytes_as_all_at_once(tmp_path: Path, order: str) -> None:
+def test_several_updates_give_the_same_bytes_as_one(tmp_path: Path, order: str) -> None:
     build(tmp_path / "whole", [SESSIONS])
     build(tmp_path / "pieces", ORDERS[order](SESSIONS))
     assert content(tmp_path / "pieces") == content(tmp_path / "whole")
 
 
-def test_changed_rules_remake_the_rows_from_the_bars_on_disk(tmp_path: Path) -> None:
+def test_changed_rules_make_the_rows_again_from_the_bars_on_disk(tmp_path: Path) -> None:
     build(tmp_path / "fresh", [SESSIONS], TIGHT)
     dataset = build(tmp_path / "changed", [SESSIONS], RULES)
     assert dataset.is_stale(TIGHT)
@@ -148,7 +150,7 @@ def test_a_session_without_bars_counts_as_fetched_and_leaves_no_file(tmp_path: P
     dataset.load()
 
 
-def test_bars_that_are_gone_are_missing_again(tmp_path: Path) -> None:
+def test_the_sessions_of_a_deleted_bars_file_are_missing(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS])
     before = content(tmp_path)
     dataset.bars_path("BBB").unlink()
@@ -192,11 +194,13 @@ Dataset(folder, CALENDAR).update(fetched(AROUND_CLOCK_CHANGE[4:]), rules, source
 
 @pytest.mark.parametrize("kind", ["session", "rules"])
 @pytest.mark.parametrize("renames", [0, 1, 2, 5])
-def test_a_kill_leaves_a_readable_folder_and_the_next_run_mends_it(tmp_path: Path, kind: str, renames: int) -> None:
+def test_a_killed_update_leaves_a_readable_folder_that_the_next_one_completes(
+    tmp_path: Path, kind: str, renames: int
+) -> None:
     rules = TIGHT if kind == "rules" else RULES
     folder = tmp_path / "killed"
     before = build(folder, [SESSIONS[:4]]).load()
-    if kind == "rules" and renames > 0:  # the first rename marks the folder: from then on it answers by the new rules
+    if kind == "rules" and renames > 0:  # after the first rename the manifest has the new rules
         before = build(tmp_path / "before", [SESSIONS[:4]], rules).load()
     command = [sys.executable, "-c", KILLED, str(folder), str(rules.stop_loss), str(rules.take_profit), str(renames)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
@@ -211,7 +215,7 @@ def test_a_kill_leaves_a_readable_folder_and_the_next_run_mends_it(tmp_path: Pat
 # Loading
 
 
-def test_rows_come_sorted_whole_and_typed(tmp_path: Path) -> None:
+def test_loaded_rows_are_complete_sorted_and_typed(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS])
     rows = dataset.load()
     assert rows.symbols == dataset.symbols == ("AAA", "BBB", "CC.A")
@@ -225,7 +229,7 @@ def test_rows_come_sorted_whole_and_typed(tmp_path: Path) -> None:
         assert same(alone, rows_of(fetched(SESSIONS)[symbol].bars, CALENDAR, RULES))
 
 
-def test_until_hides_sessions_that_had_not_closed(tmp_path: Path) -> None:
+def test_until_leaves_out_sessions_that_had_not_closed(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS])
     third = SESSIONS[2]
     for until, count in ((third.close, 3), (third.close - timedelta(seconds=1), 2), (SESSIONS[-1].close, 6)):
@@ -244,7 +248,7 @@ def test_the_newest_sessions_are_loaded(tmp_path: Path) -> None:
     assert len(dataset.load(sessions=100)) == len(dataset.load())
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError, match=r"no dataset here; run python build_dataset\.py first"):
             Dataset(folder, CALENDAR).load()
@@ -279,7 +283,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, kind: str) -> None:
     dataset = build(tmp_path, [SESSIONS[:1]])
     change, expected = DAMAGE[kind]
     path = dataset.rows_path("AAA")
@@ -291,7 +295,7 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_damaged_manifest_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_damaged_manifest_are_reported(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS[:1]])
     dataset.rows_path("AAA").unlink()
     with pytest.raises(DataError, match=r"AAA\.csv: no such file"):

@@ -1,9 +1,9 @@
-"""The protections of the trader, each broken on purpose: what the drill is worth shows in what it finds then.
+"""Breakages of the trader's protections, by which the drill is tested: it must find a violation with each.
 
     python -m tests.drill.run --broken all --runs 2      a table: what was broken, what was found
 
-A breakage is patched into the trader's own process just before it starts.  (A missing fsync is none of them: SIGKILL
-leaves the system's buffers alone; it would take a power cut.)
+A breakage is patched into the trader's process just before it starts.  A missing fsync is not among them: SIGKILL does
+not lose the system's buffers, only a power cut does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import Purchases
-from trading.execution.exit_orders import Sales
-from trading.execution.reconciliation import Positions
+from trading.execution.entry_orders import EntryOrders
+from trading.execution.exit_orders import ExitOrders
+from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def taken_as_not_sent() -> None:
-    """A purchase that got no answer is taken as not sent."""
+    """An entry without a reply counts as not sent."""
     buy = Broker.buy
 
     def broken(self: Broker, bracket: Bracket) -> Order:
@@ -39,7 +39,7 @@ def taken_as_not_sent() -> None:
 
 
 def sent_again_blindly() -> None:
-    """A purchase that got no answer is sent again, under another name, without a look-up."""
+    """An entry without a reply is sent again under another name, without a lookup."""
     buy = Broker.buy
 
     def broken(self: Broker, bracket: Bracket) -> Order:
@@ -52,13 +52,13 @@ def sent_again_blindly() -> None:
     Broker.buy = broken  # type: ignore[method-assign]
 
 
-def no_reconciliation() -> None:
-    """A start does not ask what became of the purchases that were decided before it."""
-    Purchases.take_up = lambda self, events: None  # type: ignore[method-assign]
+def no_recovery() -> None:
+    """A start does not recover pending entries."""
+    EntryOrders.recover = lambda self, events: None  # type: ignore[method-assign]
 
 
 def intent_not_flushed() -> None:
-    """A purchase is sent before its intent is in the file: it waits in a buffer until the next minute."""
+    """An entry is sent before its intent is in the file: it stays in a buffer until the next minute."""
     waiting: list[tuple[str, dict[str, Any]]] = []
     event = Journal.event
 
@@ -81,18 +81,18 @@ def log_not_saved() -> None:
 
 
 def legs_not_cancelled() -> None:
-    """A sale is sent while its stop and target rest."""
-    Sales._clear = lambda self, trade, reason: None  # type: ignore[method-assign]
+    """An exit is sent while its stop and target rest."""
+    ExitOrders._cancel_legs = lambda self, trade, reason: None  # type: ignore[method-assign]
 
 
-def no_stop_again() -> None:
-    """Shares that have lost their stop stay without one."""
-    Sales._unprotected = lambda self, trade, left: None  # type: ignore[method-assign]
+def no_new_stop() -> None:
+    """Shares that have lost their stop get no new one."""
+    ExitOrders._protect = lambda self, trade, left: None  # type: ignore[method-assign]
 
 
-def sale_taken_as_done() -> None:
-    """A sale that got no answer is taken as done."""
-    sell, mind = Broker.sell, Sales._sell
+def exit_taken_as_done() -> None:
+    """An exit without a reply counts as done."""
+    sell, original = Broker.sell, ExitOrders._sell
     lost: set[str] = set()
 
     def silent(self: Broker, symbol: str, qty: int, client_order_id: str) -> Order:
@@ -102,18 +102,18 @@ def sale_taken_as_done() -> None:
             lost.add(client_order_id)
             raise OrderRefused(400, "broken") from None
 
-    def broken(self: Sales, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
-        mind(self, trade, qty, limit, name)
+    def broken(self: ExitOrders, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
+        original(self, trade, qty, limit, name)
         if name in lost:
             trade.exit_time = self._clock.now()
 
     Broker.sell = silent  # type: ignore[method-assign]
-    Sales._sell = broken  # type: ignore[method-assign]
+    ExitOrders._sell = broken  # type: ignore[method-assign]
 
 
-def held_is_bought_again() -> None:
-    """What is held or on its way is not looked at before a purchase."""
-    Positions.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
+def held_bought_again() -> None:
+    """Entries ignore what is held or pending."""
+    PositionManager.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
 
 
 BROKEN: Final[dict[str, Callable[[], None]]] = {
@@ -121,13 +121,13 @@ BROKEN: Final[dict[str, Callable[[], None]]] = {
     for one in (
         taken_as_not_sent,
         sent_again_blindly,
-        no_reconciliation,
+        no_recovery,
         intent_not_flushed,
         log_not_saved,
         legs_not_cancelled,
-        no_stop_again,
-        sale_taken_as_done,
-        held_is_bought_again,
+        no_new_stop,
+        exit_taken_as_done,
+        held_bought_again,
     )
 }
-"""By the name that `--broken` takes."""
+"""Breakages by their name for `--broken`."""

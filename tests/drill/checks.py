@@ -1,4 +1,4 @@
-"""What must hold after a run: the trade log against the exchange's own books.  Pure functions of both."""
+"""Checks after a run: the trade log against the exchange's own books, as pure functions of both."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from paper_exchange.account.account import Fill, Ledger
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.account.ledger import Ledger
+    from paper_exchange.orders.order import Fill, Order
 
-MOST_POSITIONS, MOST_SHARES = 10, 5
+MAX_POSITIONS, MAX_SHARES = 10, 5
 FOREVER = 1 << 62
 CENT = Decimal("0.01")
-LONGEST_NAKED = 60.0
-"""Seconds that shares may be without any order that sells them while the trader lives."""
+MAX_UNPROTECTED = 60.0
+"""Seconds for which shares may be without any sell order while the trader is alive."""
 
 
 @dataclass
 class Findings:
-    """What a run shows: violations by kind, and figures."""
+    """Violations (kind, text) and figures of a run."""
 
     violations: list[tuple[str, str]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
@@ -39,8 +39,8 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a stock's life: cover in shares from `start` to `end` (ns since the epoch)."""
+class Cover:
+    """An order that could sell `qty` shares from `start` to `end` (ns since the epoch)."""
 
     start: int
     end: int
@@ -52,35 +52,35 @@ def check(
     ledger: Ledger,
     logs: Path,
     close: datetime,
-    foreign: str | None,
+    external: str | None,
     halted: frozenset[str],
     down: Sequence[tuple[int, int]],
 ) -> Findings:
-    """Everything that the drill promises.
+    """Run every check of the drill.
 
     Args:
         orders, ledger: the exchange's books, from its own state file.
         logs: the trader's folder.
         close: of the session that was traded.
-        foreign: a stock that somebody else bought.
-        halted: stocks that did not trade up to the close.
-        down: when the trader was dead (ns since the epoch): it answers for the seconds in which it lived.
+        external: a stock that the owner bought.
+        halted: stocks that did not trade until the close.
+        down: when the trader was dead (ns since the epoch), which does not count as unprotected time.
     """
     found = Findings()
-    ours = [order for order in orders if order.symbol != foreign]
-    fills = [fill for fill in ledger.fills if fill.symbol != foreign]
+    ours = [order for order in orders if order.symbol != external]
+    fills = [fill for fill in ledger.fills if fill.symbol != external]
     _readable(logs, found)
     try:
         trades = TradeLog(logs).trades
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed
+    except Exception as error:  # noqa: BLE001 - any exception is a violation
         found.wrong("logs unreadable", repr(error))
         return found
     _entries(ours, fills, found)
     _counts(ours, fills, found)
     _log_and_fills(trades, {order.id: order for order in ours}, fills, found)
     parts = _sold_in_part(trades, fills, found)
-    _orphans(trades, ours, ledger, foreign, parts, found)
-    _money(trades, ledger, foreign, parts, found)
+    _orphans(trades, ours, ledger, external, parts, found)
+    _money(trades, ledger, external, parts, found)
     _flat(fills, to_ns(close), halted, logs, found)
     _protection(ours, fills, to_ns(close), down, found)
     found.figures |= {
@@ -94,7 +94,7 @@ def check(
 
 
 def ended(order: Order) -> int:
-    """When an order stopped being able to trade (ns since the epoch)."""
+    """When an order became final (ns since the epoch)."""
     ends = (order.filled_at, order.canceled_at, order.expired_at, order.replaced_at, order.failed_at)
     return min((one for one in ends if one is not None), default=FOREVER)
 
@@ -115,33 +115,33 @@ def _readable(logs: Path, found: Findings) -> None:
             except ValueError:
                 found.wrong("logs unreadable", f"{path.name}:{number}")
         if lines[-1]:
-            found.wrong("logs unreadable", f"{path.name}: its last line is torn")
+            found.wrong("logs unreadable", f"{path.name}: its last line is cut short")
 
 
 def _entries(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) -> None:
-    """No purchase while the stock is held or being bought."""
+    """No entry while the stock is held or has a pending entry."""
     buys = [order for order in orders if order.buy]
     for order in buys:
         at = order.submitted_at
         others = [one for one in buys if one is not order and one.symbol == order.symbol]
         if any(one.submitted_at <= at < ended(one) and one.sequence < order.sequence for one in others):
-            found.wrong("duplicate entry", f"{order.symbol} {order.client_order_id}: another purchase was open")
+            found.wrong("duplicate entry", f"{order.symbol} {order.client_order_id}: another entry was open")
         if position(fills, order.symbol, at):
             found.wrong("duplicate entry", f"{order.symbol} {order.client_order_id}: it was held")
-        if order.qty > MOST_SHARES:
+        if order.qty > MAX_SHARES:
             found.wrong("over 5 shares", f"{order.symbol} {order.qty}")
 
 
 def _counts(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) -> None:
-    """Never more than 10 positions, purchases that rest included, nor more than 5 shares of one."""
+    """At most 10 positions including pending entries, and at most 5 shares of each."""
     held: dict[str, Shares] = defaultdict(int)
     most = 0
     for fill in sorted(fills, key=lambda fill: (fill.at, fill.side == "buy")):
         held[fill.symbol] += fill.qty if fill.side == "buy" else -fill.qty
-        if held[fill.symbol] > MOST_SHARES:
+        if held[fill.symbol] > MAX_SHARES:
             found.wrong("over 5 shares", f"{fill.symbol}: {held[fill.symbol]}")
         most = max(most, sum(qty > 0 for qty in held.values()))
-    if most > MOST_POSITIONS:
+    if most > MAX_POSITIONS:
         found.wrong("over 10 positions", str(most))
     found.figures["most positions"] = most
     buys = [order for order in orders if order.buy]
@@ -149,12 +149,12 @@ def _counts(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) -> 
         at = order.submitted_at
         symbols = {one.symbol for one in buys if one.submitted_at <= at < ended(one)}
         symbols |= {fill.symbol for fill in fills if position(fills, fill.symbol, at) > 0}
-        if len(symbols) > MOST_POSITIONS:
+        if len(symbols) > MAX_POSITIONS:
             found.wrong("over 10 positions", f"{len(symbols)} held or being bought when {order.symbol} was sent")
 
 
 def _log_and_fills(trades: Sequence[Trade], orders: dict[str, Order], fills: Sequence[Fill], found: Findings) -> None:
-    """Every fill stands in the log once, with its quantity and price."""
+    """Every fill is in the log once, with its quantity and price."""
     by_order: dict[str, list[Fill]] = defaultdict(list)
     for fill in fills:
         by_order[fill.order_id].append(fill)
@@ -187,11 +187,11 @@ def _same(trade: Trade, what: str, qty: int, price: Decimal | None, fills: Seque
 
 
 def _sold_in_part(trades: Sequence[Trade], fills: Sequence[Fill], found: Findings) -> dict[str, tuple[Shares, Decimal]]:
-    """Of open trades: shares that orders in the log have sold, and what that earned."""
+    """Partly sold open trades by symbol: shares sold, and the profit on them in dollars."""
     parts: dict[str, tuple[Shares, Decimal]] = {}
     for trade in trades:
         sells = [fill for fill in fills if fill.order_id in trade.sell_order_ids]
-        # A fill after the last look stands in the log after the next start.
+        # A fill after the last reconciliation reaches the log after the next start.
         if trade.sold_qty > sum(fill.qty for fill in sells):
             found.wrong("log and fills differ", f"{trade.symbol}: {trade.sold_qty} sold in the log")
         if trade.is_open and sells:
@@ -204,7 +204,7 @@ def _orphans(
     trades: Sequence[Trade],
     orders: Sequence[Order],
     ledger: Ledger,
-    foreign: str | None,
+    external: str | None,
     parts: dict[str, tuple[Shares, Decimal]],
     found: Findings,
 ) -> None:
@@ -212,13 +212,13 @@ def _orphans(
     for trade in trades:
         if trade.is_open:
             logged[trade.symbol] += trade.qty - parts.get(trade.symbol, (0, Decimal(0)))[0]
-    held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol != foreign}
+    held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol != external}
     for symbol in sorted({*logged, *held}):
         if logged.get(symbol, 0) != held.get(symbol, 0):
             text = f"{symbol}: the log holds {logged.get(symbol, 0)}, the exchange {held.get(symbol, 0)}"
             found.wrong("orphan position", text)
     for order in orders:
-        # A sale of ours that got no answer at the very end is adopted by the next start: it bears our name.
+        # The next start adopts an exit that got no reply at the very end.
         adoptable = not order.buy and order.symbol in logged
         if order.is_open and order.awake and not adoptable:
             found.wrong("orphan order", f"{order.symbol} {order.side} {order.type} {order.client_order_id}")
@@ -227,21 +227,21 @@ def _orphans(
 def _money(
     trades: Sequence[Trade],
     ledger: Ledger,
-    foreign: str | None,
+    external: str | None,
     parts: dict[str, tuple[Shares, Decimal]],
     found: Findings,
 ) -> None:
     logged = sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))
     logged += sum((earned for _, earned in parts.values()), Decimal(0))
-    if foreign and any(fill.symbol == foreign and fill.side == "sell" for fill in ledger.fills):
-        found.wrong("foreign position touched", foreign)
+    if external and any(fill.symbol == external and fill.side == "sell" for fill in ledger.fills):
+        found.wrong("external position touched", external)
     if abs(logged - ledger.realised) >= CENT / 2:
         found.wrong("P&L differs", f"the log {logged}, the account {ledger.realised}")
 
 
 def _flat(fills: Sequence[Fill], close: int, halted: frozenset[str], logs: Path, found: Findings) -> None:
-    """Nothing is held over the close but what did not trade; and that is said."""
-    said = {
+    """Only halted stocks are held over the close, and each is reported as not_flat."""
+    reported = {
         record["symbol"]
         for path in logs.glob("audit_*.jsonl")
         for line in path.read_bytes().splitlines()
@@ -250,8 +250,8 @@ def _flat(fills: Sequence[Fill], close: int, halted: frozenset[str], logs: Path,
     left = {symbol for symbol in {fill.symbol for fill in fills} if position(fills, symbol, close)}
     for symbol in sorted(left - halted):
         found.wrong("not flat at the close", symbol)
-    for symbol in sorted(left - said):
-        found.wrong("not flat, and not said", symbol)
+    for symbol in sorted(left - reported):
+        found.wrong("not flat, and not reported", symbol)
     found.figures["halted over the close"] = len(left & halted)
 
 
@@ -265,55 +265,55 @@ def _json(line: bytes) -> dict[str, Any]:
 def _protection(
     orders: Sequence[Order], fills: Sequence[Fill], close: int, down: Sequence[tuple[int, int]], found: Findings
 ) -> None:
-    """Seconds of the session in which shares had no resting stop, and in which they had no order at all."""
+    """Seconds of the session in which shares had no resting stop, and no sell order at all."""
     by_id = {order.id: order for order in orders}
-    without_stop = naked = naked_alive = longest = longest_naked = held_for = 0.0
+    without_stop = uncovered = uncovered_alive = longest = longest_uncovered = held_for = 0.0
     worst: dict[str, float] = {}
     for symbol in sorted({fill.symbol for fill in fills}):
         own = [fill for fill in fills if fill.symbol == symbol]
-        stops = [_side(one, by_id) for one in orders if one.symbol == symbol and one.type.startswith("stop")]
-        sales = [_side(one, by_id) for one in orders if one.symbol == symbol and one.role == "simple" and not one.buy]
+        stops = [_span(one, by_id) for one in orders if one.symbol == symbol and one.type.startswith("stop")]
+        sales = [_span(one, by_id) for one in orders if one.symbol == symbol and one.role == "simple" and not one.buy]
         marks = sorted(
-            {instant for side in (*stops, *sales) for instant in (side.start, side.end)} | {fill.at for fill in own}
+            {instant for cover in (*stops, *sales) for instant in (cover.start, cover.end)} | {fill.at for fill in own}
         )
         marks = [instant for instant in marks if instant < close] + [close]
-        run = run_naked = 0.0
+        run = run_uncovered = 0.0
         for start, end in itertools.pairwise(marks):
             held, seconds = position(own, symbol, start), (end - start) / 1e9
             stopped, sold = _cover(stops, start), _cover(sales, start)
             held_for += seconds * (held > 0)
             run = run + seconds if held > stopped else 0.0
             alive = seconds - sum(max(0, min(end, up) - max(start, gone)) for gone, up in down) / 1e9
-            run_naked = run_naked + alive if held > max(stopped, sold) else 0.0
-            naked_alive += alive * (held > max(stopped, sold))
+            run_uncovered = run_uncovered + alive if held > max(stopped, sold) else 0.0
+            uncovered_alive += alive * (held > max(stopped, sold))
             without_stop += seconds * (held > stopped)
-            naked += seconds * (held > max(stopped, sold))
-            longest, longest_naked = max(longest, run), max(longest_naked, run_naked)
-            if run_naked > LONGEST_NAKED:
-                worst[symbol] = run_naked
+            uncovered += seconds * (held > max(stopped, sold))
+            longest, longest_uncovered = max(longest, run), max(longest_uncovered, run_uncovered)
+            if run_uncovered > MAX_UNPROTECTED:
+                worst[symbol] = run_uncovered
     for symbol, seconds in worst.items():
         found.wrong("unprotected too long", f"{symbol}: {seconds:.0f} s without any order")
     found.figures |= {
         "held seconds": held_for,
         "seconds without a stop": without_stop,
         "longest without a stop": longest,
-        "seconds without any order": naked,
-        "seconds without any order, trader alive": naked_alive,
-        "longest without any order, trader alive": longest_naked,
+        "seconds without any order": uncovered,
+        "seconds without any order, trader alive": uncovered_alive,
+        "longest without any order, trader alive": longest_uncovered,
     }
 
 
-def _side(order: Order, by_id: dict[str, Order]) -> Side:
-    """When an order that sells could trade: a leg from its entry's complete fill on."""
+def _span(order: Order, by_id: dict[str, Order]) -> Cover:
+    """When a sell order could trade; a leg can only after its entry is filled completely."""
     start, qty = order.submitted_at, order.qty
     if order.parent is not None and order.role in ("stop", "target"):
         entry = by_id.get(order.parent)
         filled = entry.filled_at if entry is not None else None
         start = FOREVER if filled is None or not order.awake else max(start, filled)
         if entry is not None:
-            qty = entry.filled_qty  # the order shows less once its sibling has sold a part: then less is held, too
-    return Side(start, max(start, ended(order)), qty)
+            qty = entry.filled_qty  # a leg shows less once its sibling has sold a part
+    return Cover(start, max(start, ended(order)), qty)
 
 
-def _cover(sides: Iterable[Side], instant: int) -> Shares:
-    return sum(side.qty for side in sides if side.start <= instant < side.end)
+def _cover(covers: Iterable[Cover], instant: int) -> Shares:
+    return sum(cover.qty for cover in covers if cover.start <= instant < cover.end)

@@ -1,16 +1,15 @@
-"""The drill: a hostile exchange, a trader that is killed again and again, and what the exchange's own books say after.
+"""The drill: a trader on a faulty exchange is killed again and again, then checked against the exchange's own books.
 
-    python -m tests.drill.run --runs 20 --seed 1            20 sessions of some 50 kills each, and a table
-    python -m tests.drill.run --runs 1 --seed 7 --keep DIR  one, whose logs and books stay in DIR
-    python -m tests.drill.run --broken all --runs 2         break every protection on purpose, and see it found
+    python -m tests.drill.run --runs 20 --seed 1            20 sessions with about 50 kills each, and a table
+    python -m tests.drill.run --runs 1 --seed 7 --keep DIR  one session, whose logs and books stay in DIR
+    python -m tests.drill.run --broken all --runs 2         disable one protection after the other; each must be found
 
 A run is one session of a generated market, from ten minutes before the open until after the close (every fourth run:
-until after the next open).  The exchange (`paper_exchange`, with a storm of `paper_exchange.faults.faults`) and the
-trader
-(`live_trader.py --broker alpaca`) are processes of their own; the trader gets SIGKILL at requests of every kind, in
-three phases: before the exchange takes it, before it answers, just after its answer.  It is dead for up to half a
-minute of exchange time and started again.  See `drill_world` for the time in which they live, `drill_checks` for
-what must hold, and `faults` for what goes wrong.
+until after the next open).  The exchange (`paper_exchange` with the faults of `paper_exchange.faults.plan`) and the
+trader (`live_trader.py --broker alpaca`) are processes of their own.  The trader gets SIGKILL at requests of every
+kind, in three phases: before the exchange takes the request, before it replies, just after its reply.  It stays dead
+for up to half a minute of exchange time and is started again.  `world.py` has the processes and their clock,
+`checks.py` what must hold afterwards.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange.account.store import Store
 from paper_exchange.base.wire import to_ns
-from paper_exchange.faults.faults import FaultPlan, storm
 from paper_exchange.faults.market import FaultyMarket
+from paper_exchange.faults.plan import FaultPlan, storm
 from paper_exchange.market.generated import GeneratedMarket
 from tests.drill.broken import BROKEN
 from tests.drill.checks import Findings, check
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 FIRST_SESSION: Final = date(2025, 6, 12)
 TRAINED_ON: Final = date(2025, 6, 25)
 SESSIONS: Final = (date(2025, 7, 3), date(2025, 6, 27), date(2025, 7, 3), date(2025, 6, 30), date(2025, 7, 3))
-"""Of one run after the other; July 3 is a half day."""
+"""The session of each run in turn; July 3 is a half day."""
 
 ENV: Final = """APCA_API_KEY_ID=drill
 APCA_API_SECRET_KEY=drillsecret
@@ -76,7 +75,7 @@ KILL_RATES: Final = (
     ("GET /v2/account", 0.004),
     ("GET /v2/stocks", 0.001),
 )
-"""How likely the trader is killed at a request, in each of the three phases."""
+"""Probability of a kill at a request, for each of the three phases."""
 
 WALL_LIMIT: Final = 900.0
 OWN_EXITS: Final = 40
@@ -84,7 +83,7 @@ OWN_EXITS: Final = 40
 
 @dataclass
 class Result:
-    """One run."""
+    """The result of one run."""
 
     seed: int
     session: date
@@ -99,13 +98,13 @@ class Result:
 
 
 def market() -> GeneratedMarket:
-    """The market of every run; easy to learn, so that there is much to buy."""
+    """The market of every run, easily predictable so that there are many entries."""
     return GeneratedMarket(seed=11, stocks=48, first_session=FIRST_SESSION, learnability=1.0)
 
 
 @dataclass
 class Life:
-    """The trader's side of a run: its starts, how it ended each time, and when it was dead (ns since the epoch)."""
+    """The trader's starts and ends in one run, and when it was down (ns since the epoch)."""
 
     starts: int = 0
     exits: Counter[str] = field(default_factory=Counter)
@@ -114,7 +113,7 @@ class Life:
 
 
 class Drill:
-    """Prepares data and a model once, then runs session after session on copies of them."""
+    """Prepares data and a model once, then runs sessions on copies of them."""
 
     def __init__(self, folder: Path, say: Callable[[str], None] = print, broken: str | None = None) -> None:
         self.folder = folder
@@ -123,13 +122,13 @@ class Drill:
         self.say = say
         self.market = market()
         self.calendar = new_york_calendar()
-        for listing in self.market.listings[:1]:  # made once, before anything is forked
+        for listing in self.market.listings[:1]:  # generated once, before any fork
             self.market.session_bars(listing.symbol, date(2025, 7, 7))
             for day in sorted({*SESSIONS, date(2025, 7, 1)}):
                 self.market.session_bars(listing.symbol, day)
 
     def prepare(self) -> None:
-        """Data and a model, by the trader itself on an exchange without faults."""
+        """Let the trader make data and a model on an exchange without faults."""
         evening = datetime.combine(TRAINED_ON, datetime.min.time(), NEW_YORK) + timedelta(hours=20, minutes=30)
         self.base.mkdir(parents=True)
         calm = Hostile(0, FaultPlan(0, []), 0, (), evening + timedelta(hours=1), None)
@@ -141,7 +140,7 @@ class Drill:
         self.say(f"data and a model are made ({time.monotonic() - begun:.0f} s)")
 
     def run(self, seed: int, number: int = 0, *, kills: int = 50, rate: float = 0.10, minutes: int = 0) -> Result:
-        """One session; `minutes` shortens it to its last ones."""
+        """Run one session, or only its last `minutes`."""
         begun = time.monotonic()
         session = self.calendar.session(SESSIONS[number % len(SESSIONS)])
         folder = self.folder / f"run-{seed}"
@@ -150,14 +149,14 @@ class Drill:
             shutil.copytree(self.base / name, folder / name, copy_function=os.link)
         chance = random.Random(seed)
         plan = storm(seed, rate)
-        foreign = chance.choice([one.symbol for one in self.market.listings if one.tradable and one.active])
+        external = chance.choice([one.symbol for one in self.market.listings if one.tradable and one.active])
         hostile = Hostile(
             seed,
             plan,
             kills,
             KILL_RATES,
             session.close - timedelta(minutes=5),
-            foreign,
+            external,
             0.15,
             chance.choice((0.0, 0.0, 1.0)),
         )
@@ -170,7 +169,7 @@ class Drill:
         life = self._live(folder, hostile, start, last, chance)
         report = json.loads((folder / "hostile.json").read_text())
         faults = Counter({(fault, request): count for fault, request, count in report["faults"]})
-        found = self._findings(folder, session, plan, foreign, life)
+        found = self._findings(folder, session, plan, external, life)
         return Result(
             seed,
             session.date,
@@ -184,7 +183,7 @@ class Drill:
             life.trouble,
         )
 
-    def _findings(self, folder: Path, session: Session, plan: FaultPlan, foreign: str, life: Life) -> Findings:
+    def _findings(self, folder: Path, session: Session, plan: FaultPlan, external: str, life: Life) -> Findings:
         store = Store(folder / "exchange.sqlite")
         saved = store.load()
         store.close()
@@ -196,10 +195,10 @@ class Drill:
             bars = tape.session_bars(listing.symbol, session.date)
             if not len(bars) or bars.start[-1] < last_bar:
                 halted.add(listing.symbol)
-        return check(saved.orders, saved.ledger, folder / "logs", session.close, foreign, frozenset(halted), life.down)
+        return check(saved.orders, saved.ledger, folder / "logs", session.close, external, frozenset(halted), life.down)
 
     def _live(self, folder: Path, hostile: Hostile, start: datetime, end: datetime, chance: random.Random) -> Life:
-        """Exchange and trader from `start` to `end`; the trader is started again whenever it is gone."""
+        """Run exchange and trader from `start` to `end`, restarting the trader whenever it has ended."""
         shared = Shared(start, end)
         begun = time.monotonic()
         exchange = forked(lambda: exchange_process(shared, self.market, hostile, folder, 0), folder / "exchange.txt")
@@ -228,7 +227,7 @@ class Drill:
             if code != -signal.SIGKILL:
                 life.trouble.append(f"exit {code}: {_last_line(folder / 'trader.txt')}")
             if time.monotonic() - begun > WALL_LIMIT or life.exits.total() - life.exits["killed"] > OWN_EXITS:
-                life.trouble.append("given up: the run does not come to its end")
+                life.trouble.append("given up: the run does not end")
                 return life
             if not shared.get(Shared.DONE):
                 shared.advance(int(chance.choice((0.0, 1.0, 5.0, 30.0)) * 1e9))
@@ -237,7 +236,7 @@ class Drill:
 
 
 def _wait(shared: Shared, pid: int, begun: float) -> int:
-    """Until the trader is gone; it is asked to end when the run is over."""
+    """Wait until the trader has ended, and stop it when the run is over; returns the wait status."""
     asked = 0.0
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -269,7 +268,7 @@ def _last_line(path: Path) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """What all runs show, as text."""
+    """The results of all runs as a table."""
     figures: Counter[str] = Counter()
     for result in results:
         for name, value in result.found.figures.items():
@@ -290,7 +289,7 @@ def table(results: Sequence[Result]) -> str:
         *((name, round(value, 2)) for name, value in figures.items()),
         *((f"  fault {name}", count) for name, count in sorted(faults.items())),
         *((f"  killed {name}", n) for name, n in Counter(_at(kill) for kill in kills).most_common()),
-        *((f"  alive then: {name}", n) for name, n in Counter(s for k in kills for s in k["states"]).most_common()),
+        *((f"  state at a kill: {s}", n) for s, n in Counter(s for k in kills for s in k["states"]).most_common()),
         *((f"trader ended: {n}", c) for n, c in sum((r.exits for r in results), Counter()).items()),
         *((f"VIOLATION {name}", count) for name, count in violations.items()),
         ("violations", violations.total()),
@@ -300,30 +299,30 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _at(kill: dict[str, Any]) -> str:
-    phase = {"before": "before it is taken", "after": "taken, not answered", "later": "just after the answer"}
+    phase = {"before": "before it is taken", "after": "taken, no reply", "later": "just after the reply"}
     return f"{kill['request']}: {phase[kill['phase']]}"
 
 
 def warm_up() -> None:
-    """Import what a trader needs, so that a fork of this process has it."""
+    """Import what a trader needs, so that forked processes have it."""
     import sklearn.ensemble
     import sklearn.preprocessing  # noqa: F401
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the drill; exit code 1 where anything does not hold."""
+    """Run the drill; exit code 1 if there is a violation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="sessions (default: 3)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run; the next has the next (default: 1)")
-    parser.add_argument("--kills", type=int, default=50, help="at most so many a run (default: 50)")
-    parser.add_argument("--rate", type=float, default=0.10, help="share of requests that go wrong (default: 0.1)")
+    parser.add_argument("--kills", type=int, default=50, help="maximum kills a run (default: 50)")
+    parser.add_argument("--rate", type=float, default=0.10, help="fraction of requests with a fault (default: 0.1)")
     parser.add_argument("--minutes", type=int, default=0, help="only the last minutes of a session (default: all)")
     parser.add_argument("--base", type=Path, metavar="DIR", help="data and model of an earlier drill")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's files here")
     parser.add_argument(
         "--broken",
         choices=("all", *BROKEN),
-        help="break this protection on purpose; exit code 1 where nothing is found (see drill_broken)",
+        help="disable this protection; exit code 1 if the drill does not notice (see broken.py)",
     )
     options = parser.parse_args(arguments)
     warm_up()
@@ -357,7 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _broken(options: argparse.Namespace) -> int:
-    """Break one protection after the other; exit code 1 where the drill finds nothing wrong."""
+    """Disable one protection after the other; exit code 1 if the drill misses one."""
     names = list(BROKEN) if options.broken == "all" else [options.broken]
     missed = 0
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
@@ -374,8 +373,8 @@ def _broken(options: argparse.Namespace) -> int:
                 if found:
                     break
             missed += not found
-            said = ", ".join(f"{count} {kind}" for kind, count in found.most_common()) or "NOTHING FOUND"
-            print(f"{name:24} {said}", flush=True)
+            violations = ", ".join(f"{count} {kind}" for kind, count in found.most_common()) or "NOTHING FOUND"
+            print(f"{name:24} {violations}", flush=True)
     return 1 if missed else 0
 
 
@@ -383,7 +382,7 @@ def _line(result: Result) -> str:
     return (
         f"seed {result.seed} {result.session}: {result.found.figures.get('buys', 0):.0f} buys, "
         f"{len(result.kills)} kills, {sum(result.faults.values())} faults in {result.requests} requests, "
-        f"{result.found.figures.get('seconds without any order', 0):.0f} s naked "
+        f"{result.found.figures.get('seconds without any order', 0):.0f} s unprotected "
         f"(alive, longest {result.found.figures.get('longest without any order, trader alive', 0):.0f}), "
         f"{len(result.found.violations)} violations, {result.seconds:.0f} s"
     )

@@ -1,4 +1,4 @@
-"""A short drill: the last minutes of a session, a handful of kills, and books that agree afterwards."""
+"""A short drill over the last minutes of a session with a few kills, and tests of the drill's checks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from paper_exchange.account.account import Fill, Ledger
+from paper_exchange.account.ledger import Ledger
 from paper_exchange.base.wire import MINUTE, to_ns
-from paper_exchange.orders.orders import Order
+from paper_exchange.orders.order import Fill, Order
 from tests.drill.checks import check
 from trading.records.trade_log import Trade, TradeLog
 
@@ -25,7 +25,7 @@ CLOSE = datetime(2025, 7, 3, 17, 0, tzinfo=UTC)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the drill forks its processes")
 @pytest.mark.timeout(240)
-def test_a_short_drill_loses_nothing(tmp_path: Path) -> None:
+def test_a_short_drill_has_no_violation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.drill.run", "--runs", "1", "--seed", "3", "--kills", "6", "--minutes", "40"]
     done = subprocess.run([*command, "--keep", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -35,7 +35,7 @@ def test_a_short_drill_loses_nothing(tmp_path: Path) -> None:
     assert len(TradeLog(tmp_path / "run-3" / "logs").trades) >= 3
 
 
-# What the checks must see: books of one purchase and its sale, and what may be wrong with them.
+# Tests of the checks, on the books of one entry and its exit.
 
 
 def order(sequence: int, side: str, qty: int, minute: int, **more: object) -> Order:
@@ -97,17 +97,17 @@ def kinds(folder: Path, orders: list[Order], fills: list[Fill], trades: list[Tra
     return {kind for kind, _ in found.violations}
 
 
-def test_books_that_agree_are_in_order(tmp_path: Path) -> None:
+def test_matching_books_have_no_violation(tmp_path: Path) -> None:
     assert kinds(tmp_path, *a_day()) == set()
 
 
-def test_every_kind_of_loss_is_seen(tmp_path: Path) -> None:
+def test_every_kind_of_violation_is_found(tmp_path: Path) -> None:
     orders, fills, trades = a_day()
     assert "fill not in log" in kinds(tmp_path / "a", orders, fills, [])
     again = order(4, "buy", 5, 2)
     twice = [fills[0], fill(2, again, "10")]
     assert {"duplicate entry", "over 5 shares"} <= kinds(tmp_path / "b", [*orders, again], twice, trades)
-    assert {"orphan position", "not flat at the close", "not flat, and not said"} <= kinds(
+    assert {"orphan position", "not flat at the close", "not flat, and not reported"} <= kinds(
         tmp_path / "c", orders[:2], fills[:1], trades
     )
     trades[0].exit_price = Decimal("10.3")
@@ -121,6 +121,6 @@ def a_day_without_its_stop() -> tuple[list[Order], list[Fill], list[Trade]]:
     return orders, fills, trades
 
 
-def test_a_fill_that_stands_twice_in_the_log_is_seen(tmp_path: Path) -> None:
+def test_a_fill_that_is_twice_in_the_log_is_found(tmp_path: Path) -> None:
     orders, fills, trades = a_day()
     assert "fill twice in log" in kinds(tmp_path, orders, fills, [*trades, *a_day()[2]])

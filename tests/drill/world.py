@@ -1,12 +1,11 @@
-"""The drill's two processes, and the time that they share.
+"""The drill's two processes, and the clock that they share.
 
-The exchange is a process of its own on a real socket, the trader is `live_trader.py --broker alpaca` in another.  Both
-live in exchange time, which stands in a few bytes of shared memory: it stands still while the trader works or is
-dead, and jumps when the trader sleeps, so that a run wastes no second and its order of events repeats.  A request
-takes 50 ms of it, a request that got no answer as long as the trader's time-out (15 s for market data, else 5).
+The exchange runs in a process of its own on a real socket, the trader is `live_trader.py --broker alpaca` in another.
+Both use exchange time, kept in shared memory.  It stands still while the trader works or is dead and jumps when the
+trader sleeps, so a run does not wait and its order of events is reproducible.  A request takes 50 ms of exchange time;
+one without a reply takes the trader's timeout (15 s for market data, otherwise 5 s).
 
-Every process is forked from one that has imported everything, so that a restart costs no imports; a kill is a real
-SIGKILL all the same.
+Every process is forked from one that has imported everything, so a restart costs no imports.  A kill is a real SIGKILL.
 """
 
 from __future__ import annotations
@@ -27,34 +26,35 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange.base.wire import from_ns, to_ns
+from paper_exchange.base.wsgi import call
 from paper_exchange.exchange import PaperExchange
-from paper_exchange.faults.faults import FaultPlan, kind_of
-from paper_exchange.faults.market import FaultyConduct, FaultyMarket
-from paper_exchange.faults.server import FaultyApp, call, listen, request_line, reset
+from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
+from paper_exchange.faults.plan import FaultPlan, kind_of
+from paper_exchange.faults.server import FaultyApp, listen, request_line, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from paper_exchange.market.market import Market
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.market.interface import Market
+    from paper_exchange.orders.order import Order
 
 REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
-TIME_OUT: Final = 0.4  # the trader's two time-outs, wall
+TIME_OUT: Final = 0.4  # both timeouts of the trader, wall seconds
 TIME_OUT_TAKES: Final = {True: 15 * 10**9, False: 5 * 10**9}  # ns of exchange time; True: market data
-HELD_AT_MOST: Final = 1.0  # wall seconds that a request is held back at most
+HELD_AT_MOST: Final = 1.0  # wall seconds
 KEYS: Final = {"APCA-API-KEY-ID": "drill", "APCA-API-SECRET-KEY": "drill"}
-FOREIGN_QTY: Final = 7
+EXTERNAL_QTY: Final = 7
 CLOSING_KILLS: Final = 3
-"""In the minutes in which everything is sold, and after: a trader that is dead most of them cannot sell."""
+"""Kills allowed from the flatten instant on; a trader that is dead for most of those minutes cannot sell."""
 
 
-ASKED: Final = threading.local()
-"""What the request of this thread is about: the trader waits longer for market data than for its orders."""
+REQUEST: Final = threading.local()
+"""Whether this thread's request is for market data, which has the longer timeout."""
 
 
 class Shared:
-    """Six numbers in memory that forked processes share."""
+    """Six integers in memory that forked processes share."""
 
     NOW, PID, END, DONE, KILLS, SKEW = range(0, 48, 8)
 
@@ -77,7 +77,7 @@ class Shared:
 
 
 class SharedClock:
-    """The trader's clock: exchange time, off by a skew that the drill sets; at the end of the run it waits."""
+    """The trader's clock: exchange time plus the drill's skew; a sleep beyond the end of the run waits for the stop."""
 
     simulated = False
 
@@ -108,10 +108,10 @@ class SharedClock:
 
 @dataclass
 class Killer:
-    """WSGI middleware that kills the trader at chosen requests: before one is taken, before it is answered, or just
-    after its answer, while the trader writes down what it learnt.
+    """WSGI middleware that kills the trader at random requests.
 
-    `wanted` is (pattern found in "METHOD /path?query body", rate of each phase).
+    A kill comes before the exchange takes the request, before it replies, or just after its reply, while the trader
+    records the result.  `wanted` holds pairs of a pattern in "METHOD /path?query body" and the rate for each phase.
     """
 
     app: Any
@@ -129,7 +129,7 @@ class Killer:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.shared.advance(REQUEST_TAKES)
         line = request_line(environ)
-        ASKED.market_data = "/v2/stocks" in line or "/v1beta1" in line
+        REQUEST.market_data = "/v2/stocks" in line or "/v1beta1" in line
         phase, delay = self._draw(line)
         if phase == "before":
             self._kill(line, phase, self.shared.get(Shared.PID))
@@ -153,7 +153,7 @@ class Killer:
         return chance.choice(("before", "after", "later")), chance.choice((0.0, 0.001, 0.003, 0.01, 0.03))
 
     def _allowed(self) -> int:
-        """How many kills may have been by now: spread over the session, with a few for the closing minutes."""
+        """Kills allowed so far: spread over the session, with a few reserved for the closing minutes."""
         elapsed = (self.shared.now() - self.begun) / (self.closing - self.begun)
         if elapsed >= 1.0:
             self.before_closing = len(self.kills) if self.before_closing is None else self.before_closing
@@ -171,13 +171,13 @@ class Killer:
                     "at": self.shared.now().isoformat(),
                     "phase": phase,
                     "request": request,
-                    "states": states_of(self.exchange.books().orders),
+                    "states": states_of(self.exchange.snapshot().orders),
                 }
             )
 
 
 def states_of(orders: Iterable[Order]) -> list[str]:
-    """At which point of its life everything is that is going on at the exchange."""
+    """The state of every entry, position and exit of the trader at the exchange."""
     every = list(orders)
     found = []
     for entry in every:
@@ -200,28 +200,29 @@ def states_of(orders: Iterable[Order]) -> list[str]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """What one run throws at the trader; `parts` and `latency` are the exchange's `Conduct`."""
+    """The faults and kills of one run; `parts` and `latency` are those of the exchange's `Behaviour`."""
 
     seed: int
     plan: FaultPlan
     kills: int
     kill_rates: tuple[tuple[str, float], ...]
     flatten_at: datetime
-    foreign: str | None
+    external: str | None
     parts: float = 0.0
     latency: float = 0.0
 
 
 def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
-    """The exchange on its socket, until SIGTERM; its books stay in `exchange.sqlite`, what it did in `hostile.json`."""
+    """Run the exchange on a socket until SIGTERM; writes its books (`exchange.sqlite`) and `hostile.json`."""
     faulty = FaultyMarket(market, hostile.plan)
-    conduct = FaultyConduct(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    behaviour = FaultyBehaviour(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
     books = folder / "exchange.sqlite"
-    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, conduct=conduct)
-    if hostile.foreign:
-        body = {"symbol": hostile.foreign, "qty": FOREIGN_QTY, "side": "buy", "type": "market", "time_in_force": "day"}
+    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour)
+    if hostile.external:
+        order = {"symbol": hostile.external, "qty": EXTERNAL_QTY, "side": "buy"}
+        body = order | {"type": "market", "time_in_force": "day"}
         exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)
-        shared.advance(3 * 60 * 10**9)  # in a running session it is there before the trader is
+        shared.advance(3 * 60 * 10**9)  # in a running session it fills before the trader starts
         exchange.advance()
     app = FaultyApp(exchange, hostile.plan, shared.now, lambda seconds: hold(shared, seconds))
     killer = Killer(
@@ -243,30 +244,29 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
 
 
 def hold(shared: Shared, seconds: float) -> None:
-    """A request that is held: the trader gives up on it, and after `seconds` of exchange time it goes on."""
+    """Hold a request beyond the trader's timeout, and let it go on after `seconds` of exchange time."""
     begun, waited = shared.get(Shared.NOW), time.monotonic()
-    shared.advance(TIME_OUT_TAKES[getattr(ASKED, "market_data", False)])
+    shared.advance(TIME_OUT_TAKES[getattr(REQUEST, "market_data", False)])
     while shared.get(Shared.NOW) < begun + seconds * 1e9 and time.monotonic() - waited < TIME_OUT + HELD_AT_MOST:
         time.sleep(0.001)
 
 
 def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> int:
-    """`live_trader.py --broker alpaca`, in exchange time; with a protection broken on purpose (`drill_broken`)."""
+    """Run `live_trader.py --broker alpaca` in exchange time, with one protection disabled (see `broken.py`)."""
     import live_trader
-    from trading.app import cli
-    from trading.app import worlds as startup
+    from trading.app import cli, venues
 
     if broken is not None:
         from tests.drill.broken import BROKEN
 
         BROKEN[broken]()
-    startup.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,misc,return-value]
+    venues.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,attr-defined,return-value]
     places = [f"--{name}-dir={folder / name}" for name in ("data", "models", "logs")]
     return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
 
 
 def forked(work: Callable[[], int | None], output: Path) -> int:
-    """A child process that does `work` and ends with its exit code; what it prints goes to the end of `output`."""
+    """Fork a process that exits with the result of `work`, and append what it prints to `output`; returns its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -280,7 +280,7 @@ def forked(work: Callable[[], int | None], output: Path) -> int:
         code = work() or 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:  # noqa: BLE001 - the child must never return into the parent's code
+    except BaseException:  # noqa: BLE001 - the child must never return to the parent's code
         import traceback
 
         traceback.print_exc()

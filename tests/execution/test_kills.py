@@ -1,8 +1,8 @@
-"""kill -9 at every step of a day, then another trader on the same folder and exchange.
+"""SIGKILL at every step of a day, then another trader on the same folder and exchange.
 
-A step is what a killed process leaves behind: a request before and after the exchange took it, a file before and after
-it was synced or renamed.  Whatever the step, the day must end flat, with one purchase, and a log that tells what the
-exchange's own books tell.
+A step is a point at which a killed process leaves a different state: before and after the exchange takes a request, a
+file is synced, or a file is renamed.  After a kill at any step the day must end flat, with at most one entry, and with
+a trade log that equals the exchange's own books.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SIGNALS = {"10:31": {"AAA": 0.8}}
-JUMP: Row = ("10:31", 10.05, 10.1, 10.0, 10.05)  # the fill is not the price that decided: the legs are moved
+JUMP: Row = ("10:31", 10.05, 10.1, 10.0, 10.05)  # the fill differs from the decision price, so the legs are replaced
 NEAR_THE_CLOSE = flat("15:54", "15:59")
 
 
 class Steps:
-    """Counts the steps of a run, and ends it at one of them."""
+    """Counts the steps of a run, and kills it at step `fatal`."""
 
     def __init__(self, fatal: int | None = None) -> None:
         self.count = 0
@@ -42,7 +42,7 @@ class Steps:
 
 @contextmanager
 def counted(steps: Steps) -> Iterator[None]:
-    """Every sync and every rename of this process is a step, before and after."""
+    """Count a step before and after every sync and rename of this process."""
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         def stepped(*args: Any, **kwargs: Any) -> Any:
@@ -62,18 +62,18 @@ def counted(steps: Steps) -> Iterator[None]:
 def world(folder: Path, bars: list[Row]) -> TradingWorld:
     made = TradingWorld(folder, {"AAA": {MONDAY: bars, TUESDAY: flat("09:30", "09:40", 9.9)}}, ny(MONDAY, "09:29"))
     made.script.signals = SIGNALS
-    made.trader.take_up()
+    made.trader.recover()
     return made
 
 
 def run(here: TradingWorld, minutes: list[str], steps: Steps) -> list[str]:
-    """Tick through the minutes; returns those that are left when a step is fatal."""
+    """Tick through the minutes; returns those that are left after a fatal step."""
     here.wire.before = steps
     for place, minute in enumerate(minutes):
         try:
             with counted(steps):
                 here.tick(minute)
-            assert here.open_orders() or not here.held(), f"nothing rests over the shares after {minute}"
+            assert here.open_orders() or not here.held(), f"no order protects the shares after {minute}"
         except Killed:
             return minutes[place + 1 :]
     return []
@@ -85,7 +85,7 @@ def killed_at(folder: Path, bars: list[Row], minutes: list[str], fatal: int | No
     left = run(here, minutes, steps)
     if left:
         here.restart()
-        assert here.open_orders() or not here.held(), "nothing rests over the shares after the restart"
+        assert here.open_orders() or not here.held(), "no order protects the shares after the restart"
         run(here, left, Steps())
     else:
         here.restart()
@@ -111,27 +111,18 @@ def steps_of(story: str) -> int:
 
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("part", range(4))
-def test_whatever_the_step_one_purchase_one_sale_and_a_log_that_agrees_with_the_exchange(
-    tmp_path: Path, story: str, part: int
-) -> None:
+def test_one_entry_one_exit_and_a_matching_log_wherever_it_is_killed(tmp_path: Path, story: str, part: int) -> None:
     total = steps_of(story)
     assert total > 60
     for fatal in range(1 + part, total + 1, 4):
         here, _ = killed_at(tmp_path / str(fatal), *STORIES[story], fatal)
-        told = f"killed at step {fatal}: {[event['event'] for event in here.events()]}"
+        context = f"killed at step {fatal}: {[event['event'] for event in here.events()]}"
         bought = [fill for fill in here.fills() if fill[0] == "buy"]
-        assert len(bought) <= 1, told
-        assert here.held() == 0, told
-        assert not here.open_orders(), told
-        assert [trade.qty for trade in here.log.trades] == [5] * len(bought), told
-        assert not any(trade.is_open for trade in here.log.trades), told
-        assert all(
-            trade.exit_reason
-            in (
-                "END_OF_DAY",
-                "STOP_LOSS",
-            )
-            for trade in here.log.trades
-        ), told
-        assert not here.events("foreign_position", "position_gone", "oversold"), told
+        assert len(bought) <= 1, context
+        assert here.held() == 0, context
+        assert not here.open_orders(), context
+        assert [trade.qty for trade in here.log.trades] == [5] * len(bought), context
+        assert not any(trade.is_open for trade in here.log.trades), context
+        assert all(trade.exit_reason in ("END_OF_DAY", "STOP_LOSS") for trade in here.log.trades), context
+        assert not here.events("external_position", "position_gone", "oversold"), context
         here.check_books()

@@ -1,4 +1,4 @@
-"""An order that was on its way for longer than anybody waited for it."""
+"""An entry order that arrives after it was given up."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_purchase_that_arrives_after_it_was_given_up_is_taken_up_with_its_levels(
+def test_an_entry_that_arrives_after_it_was_given_up_is_recovered_with_its_levels(
     tmp_path: Path, restarted: bool
 ) -> None:
-    on_its_way: list[Callable[[], requests.Response]] = []
+    delayed: list[Callable[[], requests.Response]] = []
 
     def held(request: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
-        on_its_way.append(send)
+        delayed.append(send)
         raise requests.ReadTimeout("no answer", request=request)
 
     here = world(tmp_path, signals={"10:31": {"AAA": 0.9}})
     here.wire.faults = [Fault("POST", held)]
     here.minutes("10:31", "10:34")
     assert [event["client_order_id"] for event in here.events("entry_never_arrived")] == [ENTRY]
-    on_its_way[0]()
+    delayed[0]()
     if restarted:
         here.restart()
     here.minutes("10:35", "10:37")
     assert bought(here) == 5
     assert [(trade.client_order_id, trade.qty) for trade in here.log.open_trades] == [(ENTRY, 5)]
-    assert here.open_orders() and not here.events("foreign_position")
+    assert here.open_orders() and not here.events("external_position")
     here.check_books()

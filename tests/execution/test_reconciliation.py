@@ -1,4 +1,4 @@
-"""What is held, against the broker's books: lost answers, sales by others, restarts in every state."""
+"""Reconciliation with the broker: lost replies, external orders, restarts in every state."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ ENTRY = "mlt-20180326-AAA-1031-entry"
 
 
 def world(folder: Path, *changed: Row, tuesday: list[Row] | None = None, signals: Any = None) -> TradingWorld:
-    """A trader at 10:30 that buys AAA at 10:31; flat bars but for those given."""
+    """A trader at 10:30 that buys AAA at 10:31; bars are flat except those given."""
     bars = {MONDAY: with_bars(DAY, *changed), TUESDAY: flat("09:30", "09:45") if tuesday is None else tuesday}
     made = TradingWorld(folder, {"AAA": bars, "BBB": {MONDAY: DAY}}, ny(MONDAY, "10:30"))
     made.script.signals = signals or {"10:31": {"AAA": 0.8}}
-    made.trader.take_up()
+    made.trader.recover()
     return made
 
 
@@ -54,7 +54,7 @@ def holding(folder: Path, *changed: Row, **options: Any) -> TradingWorld:
 
 
 def by_hand(here: TradingWorld) -> TradingClient:
-    """The owner, on the same account with another program."""
+    """A client of the owner, who trades the same account with another program."""
     client = TradingClient("other", "other", paper=True, url_override=ORIGIN)
     mount(client, here.exchange.app, ORIGIN)
     return client
@@ -64,10 +64,10 @@ def bought(here: TradingWorld, symbol: str = "AAA") -> int:
     return sum(int(qty) for side, qty, _ in here.fills(symbol) if side == "buy")
 
 
-# -- purchases ---------------------------------------------------------------------------------------------------------
+# -- entries -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_purchase_whose_answer_was_lost_is_found_and_not_sent_again(tmp_path: Path) -> None:
+def test_an_entry_whose_reply_was_lost_is_found_and_not_sent_again(tmp_path: Path) -> None:
     here = world(tmp_path, signals={minute: {"AAA": 0.9} for minute in ("10:31", "10:32", "10:33")})
     here.wire.faults = [Fault("POST", lost_after)]
     here.minutes("10:31", "10:34")
@@ -77,11 +77,11 @@ def test_a_purchase_whose_answer_was_lost_is_found_and_not_sent_again(tmp_path: 
 
 
 @pytest.mark.parametrize("act", [lost_before, page(504, "<html>"), page(200, "<html>"), page(200, "null")])
-def test_a_purchase_that_never_arrived_is_given_up_after_three_minutes_and_not_before(tmp_path: Path, act: Any) -> None:
+def test_an_entry_that_never_arrived_is_given_up_after_three_minutes(tmp_path: Path, act: Any) -> None:
     here = world(tmp_path, signals={f"10:3{n}": {"AAA": 0.9} for n in range(1, 9)})
     here.wire.faults = [Fault("POST", act)]
     here.minutes("10:31", "10:33")
-    assert here.wire.count("POST") == 1 and list(here.trader.positions.entering) == [ENTRY]
+    assert here.wire.count("POST") == 1 and list(here.trader.positions.pending) == [ENTRY]
     here.tick("10:34")
     assert [event["client_order_id"] for event in here.events("entry_never_arrived")] == [ENTRY]
     here.minutes("10:35", "10:37")
@@ -89,7 +89,7 @@ def test_a_purchase_that_never_arrived_is_given_up_after_three_minutes_and_not_b
     here.check_books()
 
 
-def test_a_purchase_is_not_given_up_sooner_because_the_books_are_compared_more_often(tmp_path: Path) -> None:
+def test_frequent_reconciliation_does_not_give_up_an_entry_sooner(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.wire.faults = [Fault("POST", lost_after), Fault("by_client_order_id", page(404, "{}"), times=None)]
     here.tick("10:31")
@@ -98,22 +98,22 @@ def test_a_purchase_is_not_given_up_sooner_because_the_books_are_compared_more_o
         Fault("by_client", page(404, '{"code": 40410000, "message": "order not found"}'), times=5),
     ]
     for _ in range(5):
-        here.trader.positions.compare()
+        here.trader.positions.reconcile()
     here.tick("10:32")
     assert here.trade().qty == 5
     here.check_books()
 
 
-def test_a_name_that_the_broker_has_already_is_our_own_purchase(tmp_path: Path) -> None:
+def test_a_duplicate_client_order_id_is_our_own_entry(tmp_path: Path) -> None:
     here = world(tmp_path)
     act = page(422, '{"code": 40010001, "message": "client_order_id must be unique"}', taken=True)
     here.wire.faults = [Fault("POST", act)]
     here.minutes("10:31", "10:33")
-    assert here.trade().qty == 5 and not here.events("foreign_position")
+    assert here.trade().qty == 5 and not here.events("external_position")
 
 
-def test_fewer_shares_than_ordered_are_protected_at_once(tmp_path: Path) -> None:
-    """What a partly filled and then cancelled bracket looks like: shares, and no legs."""
+def test_a_partial_entry_without_legs_gets_a_stop(tmp_path: Path) -> None:
+    """A bracket that is partly filled and then cancelled leaves shares without legs."""
     here = world(tmp_path)
     here.wire.faults = [Fault("POST", lost_before)]
     here.tick("10:31")
@@ -127,7 +127,7 @@ def test_fewer_shares_than_ordered_are_protected_at_once(tmp_path: Path) -> None
     here.check_books()
 
 
-def test_a_partly_filled_purchase_is_cut_off_so_that_it_can_be_protected(tmp_path: Path) -> None:
+def test_the_rest_of_a_partly_filled_entry_is_cancelled(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.tick("10:31")
     here.wire.faults = [
@@ -137,12 +137,12 @@ def test_a_partly_filled_purchase_is_cut_off_so_that_it_can_be_protected(tmp_pat
         )
     ]
     here.at("10:31:30")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert here.wire.count("DELETE /v2/orders/") == 1
 
 
 @pytest.mark.parametrize(("hidden", "times"), [("filled_at", None), ("legs", 2)])
-def test_a_fill_without_a_time_or_with_its_legs_shown_late_is_a_fill(
+def test_a_fill_without_a_time_or_with_late_legs_becomes_a_trade(
     tmp_path: Path, hidden: str, times: int | None
 ) -> None:
     here = world(tmp_path)
@@ -155,17 +155,17 @@ def test_a_fill_without_a_time_or_with_its_legs_shown_late_is_a_fill(
     here.tick("10:32", "10:33", "10:34")
     trade = here.trade()
     assert trade.qty == 5 and trade.entry_time == ny(MONDAY, "10:32")
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
     here.tick("15:55", "15:56")
     here.check_books()
 
 
-def test_a_refused_purchase_is_over(tmp_path: Path) -> None:
+def test_a_refused_entry_is_settled(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.9}, "10:32": {"AAA": 0.9}})
     here.wire.faults = [Fault("POST", page(403, '{"code": 40310000, "message": "insufficient buying power"}'))]
     here.tick("10:31")
-    assert here.trader.positions.entering == {}
+    assert here.trader.positions.pending == {}
     assert here.events("entry_refused")[0]["reason"] == "insufficient buying power"
     here.tick("10:32", "10:33")
     assert bought(here) == 5
@@ -177,7 +177,7 @@ JUMP: Row = ("10:31", 10.05, 10.1, 10.0, 10.05)
 
 
 @pytest.mark.parametrize("act", [lost_after, page(200, "<html>", taken=True), cut_short])
-def test_a_move_whose_answer_was_lost_is_followed(tmp_path: Path, act: Any) -> None:
+def test_a_leg_replacement_whose_reply_was_lost_is_found(tmp_path: Path, act: Any) -> None:
     here = world(tmp_path, JUMP, ("10:36", 9.9, 9.9, 9.7, 9.7))
     here.wire.faults = [Fault("PATCH", act, times=2)]
     here.minutes("10:31", "10:35")
@@ -187,15 +187,15 @@ def test_a_move_whose_answer_was_lost_is_followed(tmp_path: Path, act: Any) -> N
     here.check_books()
 
 
-def test_a_move_is_followed_although_the_entry_no_longer_shows_its_legs(tmp_path: Path) -> None:
+def test_a_leg_replacement_is_found_although_the_entry_no_longer_lists_it(tmp_path: Path) -> None:
     here = world(tmp_path, JUMP, ("10:36", 9.9, 9.9, 9.7, 9.7))
 
-    def hide_heirs(rows: Any) -> Any:
+    def hide_replacements(rows: Any) -> Any:
         return [row | {"legs": [leg for leg in row["legs"] or () if not leg["replaces"]]} for row in rows]
 
     here.wire.faults = [
         Fault("PATCH", lost_after, times=2),
-        Fault("GET /v2/orders\\?", edited(hide_heirs), times=None),
+        Fault("GET /v2/orders\\?", edited(hide_replacements), times=None),
     ]
     here.minutes("10:31", "10:37")
     assert (here.trade().exit_reason, here.trade().exit_price) == ("STOP_LOSS", D("9.85"))
@@ -203,14 +203,14 @@ def test_a_move_is_followed_although_the_entry_no_longer_shows_its_legs(tmp_path
     here.check_books()
 
 
-def test_a_move_that_was_lost_before_it_arrived_is_made_a_minute_later(tmp_path: Path) -> None:
+def test_a_leg_replacement_that_never_arrived_is_sent_a_minute_later(tmp_path: Path) -> None:
     here = world(tmp_path, JUMP)
     here.wire.faults = [Fault("PATCH", lost_before)]
     here.minutes("10:31", "10:33")
     assert here.open_orders() == [("sell", "limit", 10.46), ("sell", "stop", 9.85)]
 
 
-def test_a_leg_that_may_not_be_moved_stays_and_the_second_line_holds_the_level(tmp_path: Path) -> None:
+def test_the_software_stop_covers_a_leg_whose_replacement_is_refused(tmp_path: Path) -> None:
     here = world(tmp_path, JUMP, ("10:34", 9.83, 9.84, 9.82, 9.83))
     here.wire.faults = [Fault("PATCH", page(422, '{"code": 42210000, "message": "no"}'), times=None)]
     here.minutes("10:31", "10:35")
@@ -220,8 +220,8 @@ def test_a_leg_that_may_not_be_moved_stays_and_the_second_line_holds_the_level(t
     here.check_books()
 
 
-def test_a_price_from_before_the_entry_sells_nothing(tmp_path: Path) -> None:
-    """The stock jumps over the decision price and then shows no bar: the old price lies under the new stop."""
+def test_a_price_from_before_the_entry_triggers_no_exit(tmp_path: Path) -> None:
+    """The fill is above the decision price and no bar follows, so the last known price is below the new stop."""
     thin = [row for row in DAY if not "10:31" <= row[0] <= "10:40"]
     jump: Row = ("10:31", 10.25, 10.25, 10.25, 10.25)
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: with_bars(thin, jump)}}, ny(MONDAY, "10:30"))
@@ -238,12 +238,12 @@ def test_a_price_from_before_the_entry_sells_nothing(tmp_path: Path) -> None:
     assert not here.events("exit_intent")
 
 
-def test_legs_that_somebody_cancelled_are_replaced_by_a_stop_within_the_minute(tmp_path: Path) -> None:
+def test_cancelled_legs_are_replaced_by_a_stop_within_the_minute(tmp_path: Path) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
     here.tick("10:33")
     assert here.open_orders() == [("sell", "stop", 9.8)]
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     here.tick("10:34")
     assert len(here.events("unprotected")) == 1
 
@@ -252,31 +252,31 @@ BUSY = page(429, '{"code": 42910000, "message": "too many requests."}')
 
 
 @pytest.mark.parametrize("act", [lost_before, lost_after, page(503, "<html>"), page(200, "<html>", taken=True), BUSY])
-def test_a_stop_without_an_answer_is_looked_up_and_there_within_seconds(tmp_path: Path, act: Any) -> None:
+def test_a_stop_without_a_reply_is_looked_up_and_exists_within_seconds(tmp_path: Path, act: Any) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
     here.wire.faults = [Fault("POST", act, times=2)]
     here.at("10:33:02")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert here.open_orders() == [("sell", "stop", 9.8)] and here.clock.now() <= ny(MONDAY, "10:33:10")
     names = {body["client_order_id"] for body in here.wire.bodies if body and body["type"] == "stop"}
-    assert len(names) == 1 and here.trader.positions.doubts == []
+    assert len(names) == 1 and here.trader.positions.discrepancies == []
     assert not here.events("stop_refused", "exit_intent")
     sends = [line for line in here.wire.sent if "POST" in line or "by_client" in line][1:]
-    assert all("by_client" in line for line in sends[1::2])  # never sent again before it was looked up
+    assert all("by_client" in line for line in sends[1::2])  # looked up before every further attempt
     here.tick("15:55", "15:56", "15:57")
     assert here.held() == 0
     here.check_books()
 
 
-def test_what_nothing_protects_comes_before_what_is_protected(tmp_path: Path) -> None:
-    """AAA's legs have to be moved, BBB has none: BBB first."""
+def test_unprotected_positions_are_handled_before_protected_ones(tmp_path: Path) -> None:
+    """AAA's legs need other prices, BBB has lost its legs, so BBB comes first."""
     bars = {"AAA": {MONDAY: with_bars(DAY, JUMP)}, "BBB": {MONDAY: DAY}}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9, "BBB": 0.8}})
     here.tick("10:31")
     here.at("10:32:01")
-    legs = [one for one in here.exchange.books().orders if one.symbol == "BBB" and one.type == "limit"]
-    by_hand(here).cancel_order_by_id(legs[0].id)  # the other leg goes with it
+    legs = [one for one in here.exchange.snapshot().orders if one.symbol == "BBB" and one.type == "limit"]
+    by_hand(here).cancel_order_by_id(legs[0].id)  # which cancels the other leg too
     here.tick("10:32")
     assert [trade.symbol for trade in here.log.trades] == ["AAA", "BBB"]
     assert [event["event"] for event in here.events("unprotected", "leg_moved")] == [
@@ -286,7 +286,7 @@ def test_what_nothing_protects_comes_before_what_is_protected(tmp_path: Path) ->
     ]
 
 
-def test_where_a_stop_is_refused_the_shares_are_sold(tmp_path: Path) -> None:
+def test_shares_are_sold_if_their_stop_is_refused(tmp_path: Path) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
     refuse = Fault("POST", page(422, '{"code": 42210000, "message": "stop price must be under the market"}'))
@@ -296,7 +296,7 @@ def test_where_a_stop_is_refused_the_shares_are_sold(tmp_path: Path) -> None:
     here.check_books()
 
 
-def test_where_a_sale_is_refused_a_stop_goes_back_at_once(tmp_path: Path) -> None:
+def test_a_refused_exit_is_followed_by_a_stop_at_once(tmp_path: Path) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("POST", page(403, '{"code": 40310000, "message": "insufficient qty"}'))]
     here.tick("15:55")
@@ -309,15 +309,15 @@ def test_where_a_sale_is_refused_a_stop_goes_back_at_once(tmp_path: Path) -> Non
     here.check_books()
 
 
-# -- sales -------------------------------------------------------------------------------------------------------------
+# -- exits -------------------------------------------------------------------------------------------------------------
 
 
 def exits(here: TradingWorld) -> int:
-    return sum(1 for order in here.exchange.books().orders if "-exit" in order.client_order_id)
+    return sum(1 for order in here.exchange.snapshot().orders if "-exit" in order.client_order_id)
 
 
 @pytest.mark.parametrize("act", [lost_after, page(200, "<html>", taken=True), page(504, "", taken=True)])
-def test_a_sale_whose_answer_was_lost_is_found_and_not_sent_again(tmp_path: Path, act: Any) -> None:
+def test_an_exit_whose_reply_was_lost_is_found_and_not_sent_again(tmp_path: Path, act: Any) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("POST", act)]
     here.tick("15:55", "15:56", "15:57")
@@ -326,7 +326,7 @@ def test_a_sale_whose_answer_was_lost_is_found_and_not_sent_again(tmp_path: Path
     here.check_books()
 
 
-def test_a_sale_that_never_arrived_is_sent_again_under_its_name(tmp_path: Path) -> None:
+def test_an_exit_that_never_arrived_is_sent_again_under_its_name(tmp_path: Path) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("POST", lost_before, times=None)]
     here.tick("15:55")
@@ -339,8 +339,8 @@ def test_a_sale_that_never_arrived_is_sent_again_under_its_name(tmp_path: Path) 
     here.check_books()
 
 
-def test_a_sale_that_arrives_after_it_was_given_up_is_not_doubled(tmp_path: Path) -> None:
-    """The look-up says "not there", the sale is there: the second under the same name is refused, and found."""
+def test_an_exit_that_a_lookup_did_not_show_is_not_doubled(tmp_path: Path) -> None:
+    """A lookup says "not found" although the exit exists; the second one is refused as a duplicate."""
     here = holding(tmp_path)
     here.wire.faults = [
         Fault("POST", lost_after),
@@ -349,8 +349,8 @@ def test_a_sale_that_arrives_after_it_was_given_up_is_not_doubled(tmp_path: Path
     ]
     here.tick("15:55")
     here.at("15:55:40")
-    here.trader.positions.compare()
-    assert exits(here) == 1 and here.wire.count("POST") >= 3  # the entry, the sale, and the sale again: refused
+    here.trader.positions.reconcile()
+    assert exits(here) == 1 and here.wire.count("POST") >= 3  # the entry, the exit, and the refused duplicate
     here.wire.faults = []
     here.tick("15:56", "15:57")
     assert (here.held(), exits(here)) == (0, 1)
@@ -359,7 +359,7 @@ def test_a_sale_that_arrives_after_it_was_given_up_is_not_doubled(tmp_path: Path
 
 
 @pytest.mark.parametrize("act", [lost_before, lost_after, page(500, "")])
-def test_a_cancellation_without_an_answer_sells_nothing_on_top_of_the_legs(tmp_path: Path, act: Any) -> None:
+def test_an_unanswered_cancellation_sends_no_exit_on_top_of_the_legs(tmp_path: Path, act: Any) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("DELETE", act)]
     here.tick("15:55", "15:56", "15:57")
@@ -367,24 +367,24 @@ def test_a_cancellation_without_an_answer_sells_nothing_on_top_of_the_legs(tmp_p
     here.check_books()
 
 
-def test_a_leg_that_fires_while_it_is_cancelled_is_the_sale(tmp_path: Path) -> None:
+def test_a_leg_that_fills_while_it_is_cancelled_is_the_exit(tmp_path: Path) -> None:
     here = holding(tmp_path, ("15:54", 9.9, 9.9, 9.7, 9.75))
     here.clock.sleep_until(ny(MONDAY, "15:54:30"))
     here.wire.before = lambda: None
     trade = here.trade()
-    here.trader.positions.books.read(None)
+    here.trader.positions.cache.read(None)
 
     def cancelled_too_late(request: Any, send: Any) -> Any:
         here.at("15:55:01")  # the bar is over, the stop has filled
         return send()
 
     here.wire.faults = [Fault("DELETE", cancelled_too_late)]
-    here.trader.positions.leave(trade, "END_OF_DAY")
+    here.trader.positions.close(trade, "END_OF_DAY")
     assert (trade.exit_reason, trade.exit_price, exits(here)) == ("STOP_LOSS", D("9.8"), 0)
     here.check_books()
 
 
-def test_several_sales_make_one_exact_average(tmp_path: Path) -> None:
+def test_several_exit_fills_make_one_exact_average_price(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:40", 10.1, 10.1, 10.1, 10.1), ("10:45", 10.3, 10.3, 10.3, 10.3))
     owner = by_hand(here)
     owner.cancel_orders()
@@ -394,7 +394,7 @@ def test_several_sales_make_one_exact_average(tmp_path: Path) -> None:
     assert here.open_orders() == [("sell", "stop", 9.8)] and here.trade().is_open
     assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10.1"))
     here.restart()
-    assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10.1"))  # it was in the file
+    assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10.1"))  # recovered from the file
     owner.cancel_orders()
     here.at("10:45:01")
     owner.submit_order(MarketOrderRequest(symbol="AAA", qty=4, side="sell", time_in_force="day"))
@@ -405,7 +405,7 @@ def test_several_sales_make_one_exact_average(tmp_path: Path) -> None:
     here.check_books()
 
 
-def test_a_part_that_was_sold_at_a_price_not_told_yet_leaves_the_rest_under_a_stop(tmp_path: Path) -> None:
+def test_a_partial_exit_without_a_price_does_not_delay_the_stop_of_the_rest(tmp_path: Path) -> None:
     here = holding(tmp_path)
     owner = by_hand(here)
     owner.cancel_orders()
@@ -425,10 +425,10 @@ def test_a_part_that_was_sold_at_a_price_not_told_yet_leaves_the_rest_under_a_st
     assert (here.trade().sold_qty, here.trade().sold_amount) == (1, D("10"))
 
 
-# -- what others do ----------------------------------------------------------------------------------------------------
+# -- external orders and positions -------------------------------------------------------------------------------------
 
 
-def test_what_the_owner_sold_by_hand_is_told_with_its_price(tmp_path: Path) -> None:
+def test_a_manual_sale_is_logged_with_its_price(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:33", 10.2, 10.2, 10.2, 10.2))
     owner = by_hand(here)
     here.at("10:33:01")
@@ -436,11 +436,11 @@ def test_what_the_owner_sold_by_hand_is_told_with_its_price(tmp_path: Path) -> N
     owner.close_position("AAA")
     here.tick("10:34")
     assert (here.trade().exit_reason, here.trade().pnl_amount) == ("SOLD_BY_OTHERS", D("1"))
-    assert here.trader.positions.doubts == []
+    assert here.trader.positions.discrepancies == []
     here.check_books()
 
 
-def test_a_position_of_somebody_else_is_reported_once_and_never_touched(tmp_path: Path) -> None:
+def test_an_external_position_is_reported_once_and_left_alone(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:33": {"BBB": 0.9, "AAA": 0.8}})
     owner = by_hand(here)
     owner.submit_order(MarketOrderRequest(symbol="BBB", qty=7, side="buy", time_in_force="day"))
@@ -448,49 +448,49 @@ def test_a_position_of_somebody_else_is_reported_once_and_never_touched(tmp_path
     here.tick("15:55", "15:56", "15:57")
     here.close_day()
     assert here.held("BBB") == 7 and here.open_orders("BBB") == []
-    assert [(event["symbol"], event["qty"]) for event in here.events("foreign_position")] == [("BBB", 7)]
+    assert [(event["symbol"], event["qty"]) for event in here.events("external_position")] == [("BBB", 7)]
     assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("BBB", "not_owned")]
     assert here.trade("AAA").exit_reason == "END_OF_DAY" and here.held("AAA") == 0
 
 
-def test_a_position_that_is_sold_between_two_requests_is_no_strangers(tmp_path: Path) -> None:
+def test_a_position_sold_between_two_requests_is_not_external(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:33", 9.9, 9.9, 9.7, 9.7))
     rows = json.dumps([{"symbol": "AAA", "qty": "5", "avg_entry_price": "10"}])
     here.wire.faults = [Fault("GET /v2/positions$", page(200, rows))]
     here.tick("10:34")
-    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
+    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("external_position")
 
 
-def test_a_position_that_is_shown_for_a_while_after_its_sale_is_no_strangers(tmp_path: Path) -> None:
+def test_a_position_that_is_still_listed_after_its_exit_is_not_external(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:33", 9.9, 9.9, 9.7, 9.7))
     rows = json.dumps([{"symbol": "AAA", "qty": "5", "avg_entry_price": "10"}])
     here.wire.faults = [Fault("GET /v2/positions$", page(200, rows), times=None)]
     here.tick("10:34")
     here.at("10:34:10")
-    here.trader.positions.compare()
-    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("foreign_position")
-    here.tick("10:35")  # by now it would be gone
-    assert [event["symbol"] for event in here.events("foreign_position")] == ["AAA"]
+    here.trader.positions.reconcile()
+    assert here.trade().exit_reason == "STOP_LOSS" and not here.events("external_position")
+    here.tick("10:35")  # longer than the broker may lag
+    assert [event["symbol"] for event in here.events("external_position")] == ["AAA"]
 
 
-def test_fewer_shares_than_the_log_says_are_a_doubt_and_what_is_there_is_sold(tmp_path: Path) -> None:
+def test_missing_shares_are_a_discrepancy_and_the_rest_is_sold(tmp_path: Path) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
     fewer = edited(lambda body: [row | {"qty": "2"} for row in body] if isinstance(body, list) else body | {"qty": "2"})
     here.wire.faults = [Fault("GET /v2/positions", fewer, times=None)]
     here.tick("10:33")
-    assert here.trader.positions.doubts == ["AAA: the log holds 5, the broker 2"]
-    assert [order.qty for order in here.exchange.books().orders if order.is_open] == [2]
+    assert here.trader.positions.discrepancies == ["AAA: the log holds 5, the broker 2"]
+    assert [order.qty for order in here.exchange.snapshot().orders if order.is_open] == [2]
     here.tick("15:55", "15:56")
-    assert here.held() == 3  # of which the broker says nothing: no share is sold short
+    assert here.held() == 3  # the broker reported only 2, and no share may be sold short
 
 
-def test_an_account_that_was_reset_does_not_stop_the_system_for_ever(tmp_path: Path) -> None:
+def test_a_reset_account_does_not_block_entries_forever(tmp_path: Path) -> None:
     here = holding(tmp_path, signals={f"10:{n}": {"AAA" if n == 31 else "BBB": 0.9} for n in range(31, 45)})
     here.exchange = PaperExchange(here.market, here.clock.now)
     here.wire.inner = WsgiAdapter(here.exchange.app)
     here.minutes("10:33", "10:35")
-    assert here.trade().is_open and here.trader.positions.doubts and not bought(here, "BBB")
+    assert here.trade().is_open and here.trader.positions.discrepancies and not bought(here, "BBB")
     here.minutes("10:36", "10:39")
     trade = here.trade()
     assert (trade.is_open, trade.exit_reason, trade.exit_price, trade.pnl_amount) == (
@@ -501,24 +501,24 @@ def test_an_account_that_was_reset_does_not_stop_the_system_for_ever(tmp_path: P
     )
     assert json.loads((tmp_path / "trades_2018-03-26.json").read_text())[0]["status"] == "CLOSED"
     assert bought(here, "BBB") == 5
-    assert not any("sell" in (order.side or "") for order in here.exchange.books().orders if order.symbol == "AAA")
+    assert not any("sell" in (order.side or "") for order in here.exchange.snapshot().orders if order.symbol == "AAA")
 
 
-def test_positions_that_lag_or_vanish_for_a_minute_are_not_taken_as_gone(tmp_path: Path) -> None:
+def test_positions_that_are_unlisted_for_minutes_are_not_written_off(tmp_path: Path) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("GET /v2/positions$", page(200, "[]"), times=None)]
     here.minutes("10:33", "10:39")
-    assert here.trade().is_open and here.trader.positions.doubts
+    assert here.trade().is_open and here.trader.positions.discrepancies
     here.wire.faults = []
     here.minutes("10:40", "10:42")
-    assert here.trader.positions.doubts == [] and here.held() == 5
-    assert not here.events("foreign_position", "position_gone", "unprotected")
+    assert here.trader.positions.discrepancies == [] and here.held() == 5
+    assert not here.events("external_position", "position_gone", "unprotected")
 
 
-# -- one bad symbol, and books that cannot be read ---------------------------------------------------------------------
+# -- malformed replies -------------------------------------------------------------------------------------------------
 
 
-def test_orders_of_one_stock_that_cannot_be_read_stop_no_other(tmp_path: Path) -> None:
+def test_malformed_orders_of_one_stock_do_not_affect_others(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.9, "BBB": 0.8}})
     here.tick("10:31", "10:32")
 
@@ -530,7 +530,7 @@ def test_orders_of_one_stock_that_cannot_be_read_stop_no_other(tmp_path: Path) -
     here.wire.faults = [Fault("GET /v2/orders", edited(spoil), times=None)]
     here.tick("15:55", "15:56")
     assert here.held("BBB") == 0 and here.trade("BBB").exit_reason == "END_OF_DAY"
-    assert any("AAA" in doubt for doubt in here.trader.positions.doubts)
+    assert any("AAA" in text for text in here.trader.positions.discrepancies)
     here.wire.faults = []
     here.tick("15:57", "15:58", "15:59")
     assert here.held("AAA") == 0
@@ -550,7 +550,7 @@ def test_orders_of_one_stock_that_cannot_be_read_stop_no_other(tmp_path: Path) -
     ],
 )
 @pytest.mark.parametrize("pattern", ["GET /v2/positions", "GET /v2/orders", "GET"])
-def test_books_that_cannot_be_read_end_no_minute_and_buy_nothing(tmp_path: Path, pattern: str, act: Any) -> None:
+def test_an_unreadable_broker_ends_no_minute_and_allows_no_entry(tmp_path: Path, pattern: str, act: Any) -> None:
     here = holding(tmp_path, signals={f"10:3{n}": {"AAA" if n == 1 else "BBB": 0.9} for n in (1, 3, 4, 5)})
     here.wire.faults = [Fault(pattern, act, times=None)]
     here.minutes("10:33", "10:34")
@@ -558,7 +558,7 @@ def test_books_that_cannot_be_read_end_no_minute_and_buy_nothing(tmp_path: Path,
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
     here.wire.faults = []
     here.minutes("10:35", "10:36")
-    assert bought(here, "BBB") == 5 and here.trader.positions.doubts == []
+    assert bought(here, "BBB") == 5 and here.trader.positions.discrepancies == []
     here.tick("15:55", "15:56")
     here.check_books()
 
@@ -568,7 +568,7 @@ def test_books_that_cannot_be_read_end_no_minute_and_buy_nothing(tmp_path: Path,
 
 @pytest.mark.parametrize("act", [killed_before, killed_after])
 @pytest.mark.parametrize("later", ["10:32", "15:55"])
-def test_killed_while_buying_and_started_later_the_same_day(tmp_path: Path, act: Any, later: str) -> None:
+def test_killed_during_an_entry_and_restarted_the_same_day(tmp_path: Path, act: Any, later: str) -> None:
     here = world(tmp_path)
     here.wire.faults = [Fault("POST", act)]
     with pytest.raises(Killed):
@@ -581,14 +581,14 @@ def test_killed_while_buying_and_started_later_the_same_day(tmp_path: Path, act:
     )
     here.tick("15:56", "15:57", "15:58")
     assert here.held() == 0 and bought(here) == (5 if taken else 0)
-    assert not here.events("foreign_position")
+    assert not here.events("external_position")
     here.check_books()
 
 
 @pytest.mark.parametrize(
     ("day", "clock"), [(MONDAY, "16:30"), (TUESDAY, "00:30"), (TUESDAY, "04:00"), (TUESDAY, "09:31")]
 )
-def test_killed_while_buying_and_started_after_the_close_or_on_another_day(
+def test_killed_during_an_entry_and_restarted_after_the_close_or_another_day(
     tmp_path: Path, day: date, clock: str
 ) -> None:
     here = world(tmp_path)
@@ -598,28 +598,28 @@ def test_killed_while_buying_and_started_after_the_close_or_on_another_day(
     here.at(clock, day)
     here.restart()
     assert [(trade.qty, str(trade.day)) for trade in here.log.open_trades] == [(5, "2018-03-26")]
-    assert [kind for _, kind, _ in here.open_orders()] == ["stop"]  # the legs have expired: it waits for the open
+    assert [kind for _, kind, _ in here.open_orders()] == ["stop"]  # the legs have expired
     here.at("09:31", TUESDAY)
     here.minutes("09:31", "09:34")
     assert here.held() == 0 and here.trade().exit_reason == "REBALANCE"
     here.check_books()
 
 
-def test_a_purchase_of_an_earlier_day_that_never_arrived_is_given_up_at_once(tmp_path: Path) -> None:
+def test_an_entry_of_an_earlier_day_that_never_arrived_is_given_up_at_once(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.wire.faults = [Fault("POST", killed_before)]
     with pytest.raises(Killed):
         here.tick("10:31")
     here.at("04:00", TUESDAY)
     here.restart()
-    assert here.trader.positions.entering == {} and len(here.events("entry_never_arrived")) == 1
+    assert here.trader.positions.pending == {} and len(here.events("entry_never_arrived")) == 1
     here.restart()
-    assert len(here.events("entry_taken_up")) == 1
+    assert len(here.events("entry_recovered")) == 1
 
 
 @pytest.mark.parametrize("act", [killed_before, killed_after])
 @pytest.mark.parametrize("pattern", ["DELETE", "POST"])
-def test_killed_while_selling(tmp_path: Path, pattern: str, act: Any) -> None:
+def test_killed_during_an_exit(tmp_path: Path, pattern: str, act: Any) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault(pattern, act)]
     with pytest.raises(Killed):
@@ -633,7 +633,7 @@ def test_killed_while_selling(tmp_path: Path, pattern: str, act: Any) -> None:
 
 
 @pytest.mark.parametrize("act", [killed_before, killed_after])
-def test_killed_while_selling_and_started_the_next_morning(tmp_path: Path, act: Any) -> None:
+def test_killed_during_an_exit_and_restarted_the_next_morning(tmp_path: Path, act: Any) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("POST", act)]
     with pytest.raises(Killed):
@@ -649,7 +649,7 @@ def test_killed_while_selling_and_started_the_next_morning(tmp_path: Path, act: 
 
 
 @pytest.mark.parametrize("act", [killed_before, killed_after])
-def test_killed_while_a_stop_is_put_back(tmp_path: Path, act: Any) -> None:
+def test_killed_while_a_stop_is_placed_again(tmp_path: Path, act: Any) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
     here.wire.faults = [Fault("POST", act)]
@@ -657,12 +657,12 @@ def test_killed_while_a_stop_is_put_back(tmp_path: Path, act: Any) -> None:
         here.tick("10:33")
     here.restart()
     assert here.open_orders() == [("sell", "stop", 9.8)]
-    assert here.trader.positions.doubts == [] and not here.events("stale_order_cancelled")
+    assert here.trader.positions.discrepancies == [] and not here.events("orphan_order_cancelled")
     here.tick("15:55", "15:56")
     here.check_books()
 
 
-def test_a_trade_file_that_was_lost_is_made_again_from_the_audit_and_the_broker(tmp_path: Path) -> None:
+def test_a_lost_trade_file_is_rebuilt_from_the_audit_and_the_broker(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:34", 10.5, 10.5, 10.5, 10.5))
     (tmp_path / "trades_2018-03-26.json").unlink()
     here.restart()
@@ -674,15 +674,15 @@ def test_a_trade_file_that_was_lost_is_made_again_from_the_audit_and_the_broker(
     here.check_books()
 
 
-def test_an_intent_that_cannot_be_read_is_said_and_stops_no_start(tmp_path: Path) -> None:
+def test_a_malformed_intent_is_reported_and_does_not_prevent_a_start(tmp_path: Path) -> None:
     here = world(tmp_path)
     with open(tmp_path / "audit_2018-03-26.jsonl", "a") as audit:
         audit.write('{"event": "entry_intent", "client_order_id": "mlt-x"}\n{"event": "entry_intent", "symbol": 1}\n')
     here.restart()
-    assert here.trader.positions.entering == {} and len(here.events("entry_intent_unreadable")) == 2
+    assert here.trader.positions.pending == {} and len(here.events("entry_intent_unreadable")) == 2
 
 
-def test_orders_of_ours_that_belong_to_nothing_are_cancelled_and_those_of_others_stay(tmp_path: Path) -> None:
+def test_orphan_orders_are_cancelled_and_external_ones_stay(tmp_path: Path) -> None:
     here = holding(tmp_path)
     owner = by_hand(here)
     for name in (f"{OURS}20180323-BBB-1031-entry", "somebody-else"):
@@ -690,26 +690,26 @@ def test_orders_of_ours_that_belong_to_nothing_are_cancelled_and_those_of_others
             MarketOrderRequest(symbol="BBB", qty=1, side="buy", time_in_force="day", client_order_id=name)
         )
     here.restart()
-    assert [event["symbol"] for event in here.events("stale_order_cancelled")] == ["BBB"]
+    assert [event["symbol"] for event in here.events("orphan_order_cancelled")] == ["BBB"]
     assert here.open_orders("BBB") == [("buy", "market", None)]
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
 
 
-def test_a_restart_in_the_middle_of_the_day_changes_nothing(tmp_path: Path) -> None:
+def test_a_restart_in_mid_session_changes_nothing(tmp_path: Path) -> None:
     here = holding(tmp_path)
     before = (here.open_orders(), here.trade().as_json(), here.wire.count("POST|PATCH|DELETE"))
     for _ in range(3):
         here.restart()
         here.tick("10:33")
     assert (here.open_orders(), here.trade().as_json(), here.wire.count("POST|PATCH|DELETE")) == before
-    assert not here.events("foreign_position", "unclear", "unprotected", "positions_disagree")
+    assert not here.events("external_position", "unclear", "unprotected", "positions_disagree")
 
 
-# -- between two minutes -----------------------------------------------------------------------------------------------
+# -- reconciliation within a minute ------------------------------------------------------------------------------------
 
 
-def comparisons(here: TradingWorld, minute: str) -> list[str]:
-    """Seconds of the exchange's clock at which the positions were read, from a tick on."""
+def reconciliations(here: TradingWorld, minute: str) -> list[str]:
+    """Run a tick; returns the times (minute:second) at which positions were read."""
     seen: list[str] = []
 
     def note(request: Any, send: Any) -> Any:
@@ -721,13 +721,13 @@ def comparisons(here: TradingWorld, minute: str) -> list[str]:
     return seen
 
 
-def test_a_doubt_is_asked_after_until_the_next_minute_and_no_longer(tmp_path: Path) -> None:
+def test_a_discrepancy_is_reconciled_again_until_the_next_minute(tmp_path: Path) -> None:
     here = holding(tmp_path)
     here.wire.faults = [Fault("GET /v2/orders\\?", page(404, "{}"), times=None)]
-    assert comparisons(here, "10:33") == ["33:02", "33:07", "33:22", "33:32", "33:42", "33:52"]
+    assert reconciliations(here, "10:33") == ["33:02", "33:07", "33:22", "33:32", "33:42", "33:52"]
 
 
-def test_a_purchase_on_its_way_is_looked_at_twice_and_left_to_the_next_minute(tmp_path: Path) -> None:
+def test_a_pending_entry_is_reconciled_twice_more_within_its_minute(tmp_path: Path) -> None:
     here = world(tmp_path)
-    assert comparisons(here, "10:31") == ["31:02", "31:07", "31:22"]
-    assert comparisons(here, "10:32") == ["32:02"]
+    assert reconciliations(here, "10:31") == ["31:02", "31:07", "31:22"]
+    assert reconciliations(here, "10:32") == ["32:02"]

@@ -1,4 +1,4 @@
-"""A day traded on relative features: what was trained is what is traded, and what is not known gets no signal."""
+"""A day traded on relative features: live features equal training features; unknown stocks get no signal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.app.test_ml_trainer import settings
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from tests.dataset.data_world import CALENDAR, bars_of, write_folder
 from trading.app import cli
-from trading.app.nightly import Learning
-from trading.app.signals import Stops
-from trading.app.worlds import World
+from trading.app.nightly import NightlyLearning
+from trading.app.signals import SignalHandler
+from trading.app.venues import OpenVenue
 from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim
@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return found
 
 
-def test_every_prediction_is_what_the_dataset_and_its_model_give_to_the_bit(place: Place) -> None:
+def test_every_prediction_equals_dataset_and_model_to_the_bit(place: Place) -> None:
     lines, rows = place.predictions(), Dataset(place.data).load()
     keys = zip(rows.symbol.tolist(), rows.start.tolist(), strict=True)
     where = {(rows.symbols[symbol], start): i for i, (symbol, start) in enumerate(keys)}
@@ -60,7 +60,7 @@ def test_every_prediction_is_what_the_dataset_and_its_model_give_to_the_bit(plac
     assert np.array([line["model_probability"] for line in lines]).tobytes() == own.tobytes()
 
 
-def test_it_trades_and_the_evening_learns_from_the_trades(place: Place) -> None:
+def test_the_retrain_learns_from_the_trades_of_the_day(place: Place) -> None:
     trades = place.trades()
     assert len(trades) >= 5 and {one["status"] for one in trades} == {"CLOSED"}
     (trained,) = (
@@ -73,13 +73,13 @@ def test_it_trades_and_the_evening_learns_from_the_trades(place: Place) -> None:
     assert np.array_equal(rows.label, rows.outcome > 100.0 * (0.001 + 0.003))
 
 
-def test_the_audit_of_the_day_finds_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pipeline_audit_has_no_finding(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     with clean_environment():
         assert cli.run(lambda: ml_trainer.main(place.arguments("--audit"))) == 0
     assert "no finding" in capsys.readouterr().out
 
 
-# The morning
+# Volume profiles in the morning
 
 
 SESSIONS = CALENDAR.between(date(2018, 3, 19), date(2018, 3, 23))
@@ -87,7 +87,7 @@ SESSIONS = CALENDAR.between(date(2018, 3, 19), date(2018, 3, 23))
 
 @pytest.fixture
 def morning(tmp_path: Path) -> Any:
-    """(learning, clock, settings, journal) on recorded bars, at 4 AM of the last session, with `data/` a day behind."""
+    """(learning, clock, settings, journal) at 4 AM of the last session, on recorded bars; `data/` is a day behind."""
     chosen = settings(
         DATA_DIR=tmp_path / "data", MODELS_DIR=tmp_path / "m", LOGS_DIR=tmp_path / "logs", FEATURE_SET="relative",
         HISTORY_DAYS=3,
@@ -99,8 +99,8 @@ def morning(tmp_path: Path) -> Any:
     clock = SimulatedClock(SESSIONS[-3].close + timedelta(hours=4))
     claim(chosen.folders.LOGS_DIR, source.market)
     journal = Journal(chosen.folders.LOGS_DIR, clock)
-    world = World(clock, cast("Any", None), source.market, "", 1)  # nothing is asked of the broker
-    learning = Learning(world, chosen, CALENDAR, source, Output(), journal, Stops())
+    venue = OpenVenue(clock, cast("Any", None), source.market, "", 1)  # the broker is not used
+    learning = NightlyLearning(venue, chosen, CALENDAR, source, Output(), journal, SignalHandler())
     picks = tuple(Pick(symbol) for symbol in ("AAA", "BBB", "CC.A"))
     learning.universe = Universe(SESSIONS[-1].date, "by hand", picks)
     learning._build()
@@ -118,21 +118,21 @@ def known(bars: SessionBars) -> list[str]:
     return [symbol for i, symbol in enumerate(bars.symbols) if np.isfinite(bars._profile[:, i]).all()]
 
 
-def test_what_data_lacks_is_fetched_in_the_morning_and_what_is_unknown_is_said(morning: Any) -> None:
+def test_missing_bars_are_fetched_before_the_open_and_unknown_stocks_are_reported(morning: Any) -> None:
     learning, _, chosen, _ = morning
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB", "CC.A", "NEW"])) == ["AAA", "BBB", "CC.A"]
     assert without_profile(chosen) == [["NEW"]]
     assert Dataset(chosen.folders.DATA_DIR).load().sessions.max() == np.datetime64(SESSIONS[-2].date)
 
 
-def test_once_the_market_is_open_nothing_is_fetched_and_those_stocks_get_no_signal(morning: Any) -> None:
+def test_no_bars_are_fetched_for_the_volume_profile_after_the_open(morning: Any) -> None:
     learning, clock, chosen, _ = morning
     clock.sleep_until(SESSIONS[-1].open + timedelta(minutes=3))
     assert known(learning.session_bars(SESSIONS[-1], ["AAA", "BBB"])) == []
     assert without_profile(chosen) == [["AAA", "BBB"]]
 
 
-def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: Any) -> None:
+def test_the_day_starts_without_signals_if_bars_are_unreadable(morning: Any) -> None:
     learning, _, chosen, _ = morning
     path = Dataset(chosen.folders.DATA_DIR).bars_path("AAA")
     path.write_bytes(b"x" * path.stat().st_size)
@@ -140,7 +140,7 @@ def test_bars_that_cannot_be_read_keep_the_day_going_without_signals(morning: An
     assert without_profile(chosen) == [["AAA", "BBB"]]
 
 
-def test_the_document_s_features_ask_for_nothing(morning: Any) -> None:
+def test_the_document_features_need_no_volume_profile(morning: Any) -> None:
     learning, _, chosen, _ = morning
     learning._settings = chosen.changed(FEATURE_SET="document")
     assert learning.session_bars(SESSIONS[-1], ["AAA", "NEW"])._profile is None

@@ -1,4 +1,4 @@
-"""The trading day through the real client: entry, fill, exits in their order, 4 AM, half days, days that go wrong."""
+"""The trading day through the real client: entries, exits and their priority, 4 AM, half days, failures."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ACCOUNT = "GET /v2/account"
 
 
 def world(folder: Path, *changed: Row, **options: Any) -> TradingWorld:
-    """A trader at 04:00 whose day has begun; it buys AAA at 10:31."""
+    """A trader at the open of a day that started at 04:00; it buys AAA at 10:31."""
     signals = options.pop("signals", {"10:31": {"AAA": 0.8}})
     bars = {"AAA": {MONDAY: with_bars(DAY, *changed), TUESDAY: DAY}, "BBB": {MONDAY: DAY, TUESDAY: DAY}}
     made = TradingWorld(folder, bars, ny(MONDAY, "04:00"), signals, **options)
-    made.trader.take_up()
+    made.trader.recover()
     made.trader.rebalance(made.session)
     made.at("09:30")
     made.trader.opened(made.session)
@@ -51,7 +51,7 @@ def refusals(here: TradingWorld) -> list[tuple[str | None, str]]:
 # -- one trade ---------------------------------------------------------------------------------------------------------
 
 
-def test_bought_with_its_legs_which_move_to_the_price_of_the_fill(tmp_path: Path) -> None:
+def test_the_legs_of_an_entry_are_replaced_at_the_levels_of_its_fill(tmp_path: Path) -> None:
     here = world(tmp_path, ("10:31", 10.05, 10.1, 10.0, 10.05))
     here.tick("10:31")
     assert here.open_orders() == [("buy", "market", None), ("sell", "limit", 10.4), ("sell", "stop", 9.8)]
@@ -89,7 +89,7 @@ def test_bought_with_its_legs_which_move_to_the_price_of_the_fill(tmp_path: Path
         (("15:55", 10.1, 10.1, 10.1, 10.1), "END_OF_DAY", "10.1"),
     ],
 )
-def test_the_exits_in_their_order(tmp_path: Path, bar: Row, reason: str, price: str) -> None:
+def test_exits_in_their_order_of_priority(tmp_path: Path, bar: Row, reason: str, price: str) -> None:
     here = world(tmp_path, bar)
     here.minutes("10:31", "10:42")
     here.minutes("15:54", "15:59")
@@ -104,36 +104,36 @@ def test_the_exits_in_their_order(tmp_path: Path, bar: Row, reason: str, price: 
     assert closed["pnl_amount"] == float(trade.pnl_amount or 0)
 
 
-def test_a_level_that_no_leg_guards_is_guarded_by_the_minute(tmp_path: Path) -> None:
+def test_the_software_stop_covers_a_target_that_was_moved_away(tmp_path: Path) -> None:
     here = world(tmp_path, *[(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 45)])
     here.tick("10:31", "10:32")
-    target = next(order for order in here.exchange.books().orders if order.is_open and order.type == "limit")
-    here.broker.move(target.id, limit=D("11"))  # somebody moved it away
+    target = next(order for order in here.exchange.snapshot().orders if order.is_open and order.type == "limit")
+    here.broker.replace(target.id, limit=D("11"))  # as the owner might do
     here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
     here.minutes("10:33", "10:43")
     assert (here.trade().exit_reason, here.trade().exit_price) == ("TAKE_PROFIT", D("10.45"))
     here.check_books()
 
 
-def test_at_the_end_of_the_day_nothing_is_bought_and_what_is_in_flight_is_withdrawn(tmp_path: Path) -> None:
+def test_no_entries_near_the_close_and_pending_ones_are_cancelled(tmp_path: Path) -> None:
     signals = {f"15:{n}": {"AAA": 0.9, "BBB": 0.9} for n in range(54, 60)}
     thin = {"AAA": {MONDAY: [row for row in DAY if row[0] < "15:54"]}, "BBB": {MONDAY: DAY}}
     here = TradingWorld(tmp_path, thin, ny(MONDAY, "15:50"), signals)
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("15:54", "15:59")
     here.close_day()
     assert here.held("AAA") == here.held("BBB") == 0
-    assert [order.symbol for order in here.exchange.books().orders if order.side == "buy"] == ["AAA", "BBB"]
-    assert here.trader.positions.entering == {} and here.open_orders() == []
+    assert [order.symbol for order in here.exchange.snapshot().orders if order.side == "buy"] == ["AAA", "BBB"]
+    assert here.trader.positions.pending == {} and here.open_orders() == []
     assert [event["symbol"] for event in here.events("entry_not_filled")] == ["AAA"]
     assert here.trade("BBB").exit_reason == "END_OF_DAY"
     here.check_books()
 
 
-def test_a_half_day_is_flat_before_one(tmp_path: Path) -> None:
+def test_a_half_day_is_flat_before_its_close(tmp_path: Path) -> None:
     bars = {"AAA": {HALF_DAY: flat("09:30", "12:59")}}
     here = TradingWorld(tmp_path, bars, ny(HALF_DAY, "04:00"), {"10:31": {"AAA": 0.8}, "12:55": {"AAA": 0.9}})
-    here.trader.take_up()
+    here.trader.recover()
     here.trader.rebalance(here.session)
     here.tick("10:31", "10:32", "12:54")
     assert here.held() == 5
@@ -143,56 +143,56 @@ def test_a_half_day_is_flat_before_one(tmp_path: Path) -> None:
     here.check_books()
 
 
-def test_what_cannot_be_sold_is_said_loudly(tmp_path: Path) -> None:
+def test_a_position_that_cannot_be_sold_is_reported(tmp_path: Path) -> None:
     bars = {"AAA": {MONDAY: [row for row in DAY if row[0] < "15:50"]}}  # halted through the close
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.tick("10:31", "10:32")
     here.minutes("15:54", "15:59")
     here.close_day()
     assert [event["symbol"] for event in here.events("not_flat")] == ["AAA"]
-    assert here.held() == 5 and here.open_orders() == [("sell", "market", None)]  # it waits for the next open
+    assert here.held() == 5 and here.open_orders() == [("sell", "market", None)]  # queued for the next open
 
 
-# -- what is not bought, and why ---------------------------------------------------------------------------------------
+# -- refused entries ---------------------------------------------------------------------------------------------------
 
 
-def test_every_refusal_stands_in_the_audit_with_its_reason(tmp_path: Path) -> None:
+def test_every_refusal_is_in_the_audit_with_its_reason(tmp_path: Path) -> None:
     signals = {"10:31": {"AAA": 0.9, "BBB": 0.8, "CCC": 0.7}, "10:32": {"AAA": 0.9, "BBB": 0.64}}
     here = world(tmp_path, signals=signals, prices={"BBB": 25.0, "CCC": 0.99})
     here.tick("10:31", "10:32")
-    told = {(event["symbol"], event["rule"]): event["reason"] for event in here.events("not_bought")}
-    assert told == {
+    reasons = {(event["symbol"], event["rule"]): event["reason"] for event in here.events("not_bought")}
+    assert reasons == {
         ("BBB", "price"): "price $25 is outside $1 to $20",
         ("CCC", "price"): "price $0.99 is outside $1 to $20",
         ("AAA", "not_owned"): "AAA is already held or in flight",
     }
 
 
-def test_no_more_than_ten_positions_the_most_confident_first(tmp_path: Path) -> None:
+def test_at_most_ten_positions_the_most_confident_first(tmp_path: Path) -> None:
     names = [f"S{n:02d}" for n in range(14)]
     bars = {name: {MONDAY: DAY} for name in names}
     signals = {"10:31": {name: 0.7 + n / 100 for n, name in enumerate(names)}, "10:33": dict.fromkeys(names, 0.9)}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("10:31", "10:34")
     assert sorted(trade.symbol for trade in here.log.open_trades) == names[4:]
     assert refusals(here)[:4] == [(name, "positions") for name in reversed(names[:4])]
     assert all(trade.qty == 5 for trade in here.log.trades)
 
 
-def test_buying_power_counts_what_was_sent_a_moment_ago(tmp_path: Path) -> None:
+def test_buying_power_includes_orders_sent_this_minute(tmp_path: Path) -> None:
     bars = {name: {MONDAY: DAY} for name in ("AAA", "BBB", "CCC")}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(bars, 0.9)}, cash=D(5000))
     here.wire.faults = [Fault(ACCOUNT, edited(lambda body: body | {"buying_power": "100"}), times=None)]
-    here.trader.take_up()
+    here.trader.recover()
     here.tick("10:31", "10:32")
     assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("CCC", "buying_power")]
     assert "$50.00 needed, $0" in here.events("not_bought")[0]["reason"]
 
 
 @pytest.mark.parametrize("flag", ["trading_blocked", "account_blocked", "trade_suspended_by_user"])
-def test_a_blocked_account_buys_nothing_and_manages_on(tmp_path: Path, flag: str) -> None:
+def test_a_blocked_account_allows_no_entries_but_exits(tmp_path: Path, flag: str) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:33": {"BBB": 0.9}})
     here.tick("10:31", "10:32")
     here.wire.faults = [Fault(ACCOUNT, edited(lambda body: body | {flag: True}), times=None)]
@@ -204,14 +204,14 @@ def test_a_blocked_account_buys_nothing_and_manages_on(tmp_path: Path, flag: str
 
 
 def their_clock(seconds: float) -> Any:
-    """Their clock is off by so much."""
+    """The broker's clock is ahead by `seconds`."""
     return edited(
         lambda body: body | {"timestamp": str(datetime.fromisoformat(body["timestamp"]) + timedelta(seconds=seconds))}
     )
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "reason"),
     [
         (their_clock(420), "differs from ours by 420 s"),
         (their_clock(-31), "differs from ours by -31 s"),
@@ -220,25 +220,25 @@ def their_clock(seconds: float) -> Any:
         (page(503, "<html>"), "cannot be read"),
     ],
 )
-def test_while_the_clocks_disagree_nothing_is_bought_and_then_it_is(tmp_path: Path, act: Any, said: str) -> None:
+def test_no_entries_while_the_clocks_disagree(tmp_path: Path, act: Any, reason: str) -> None:
     bars = {"AAA": {MONDAY: DAY}}
     signals = {f"10:3{n}": {"AAA": 0.8} for n in range(1, 4)}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
     here.wire.faults = [Fault("GET /v2/clock", act, times=None)]
     here.tick("10:31", "10:32")
     assert here.held() == 0
-    assert [(e["rule"], said in e["reason"]) for e in here.events("not_bought")] == [("clock", True)] * 2
+    assert [(e["rule"], reason in e["reason"]) for e in here.events("not_bought")] == [("clock", True)] * 2
     here.wire.faults = []
     here.tick("10:33", "10:34")
     assert here.held() == 5
-    told = [event["event"] for event in here.events("clocks_disagree", "clocks_agree")]
-    assert told == (["clocks_disagree", "clocks_agree"] if "by" in said else [])
+    reported = [event["event"] for event in here.events("clocks_disagree", "clocks_agree")]
+    assert reported == (["clocks_disagree", "clocks_agree"] if "by" in reason else [])
     asked = here.wire.count("GET /v2/clock")
     here.tick("10:35")
-    assert here.wire.count("GET /v2/clock") == asked  # in a day that agrees it is asked once
+    assert here.wire.count("GET /v2/clock") == asked  # not read again once the clocks agree
 
 
-def test_a_clock_that_is_a_few_seconds_off_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_small_clock_difference_is_accepted(tmp_path: Path) -> None:
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
     here.wire.faults = [Fault("GET /v2/clock", their_clock(29), times=None)]
     here.tick("10:31", "10:32")
@@ -246,10 +246,10 @@ def test_a_clock_that_is_a_few_seconds_off_is_no_obstacle(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("reply", ['[{"date": "2018-03-26", "open": "09:30", "close": "13:00"}]', "[]"])
-def test_where_the_calendars_disagree_nothing_is_bought(tmp_path: Path, reply: str) -> None:
+def test_no_entries_if_the_calendars_disagree(tmp_path: Path, reply: str) -> None:
     bars = {"AAA": {MONDAY: DAY}}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.wire.faults = [Fault("calendar", page(200, reply))]
     here.trader.rebalance(here.session)
     here.tick("10:31", "10:32")
@@ -257,7 +257,7 @@ def test_where_the_calendars_disagree_nothing_is_bought(tmp_path: Path, reply: s
     assert [event["rule"] for event in here.events("not_bought")] == ["calendar"]
 
 
-def test_where_the_account_cannot_be_read_nothing_is_bought_this_minute(tmp_path: Path) -> None:
+def test_no_entries_in_a_minute_without_account_data(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:32": {"AAA": 0.8}})
     here.wire.faults = [Fault(ACCOUNT, page(200, "null"), times=None)]
     here.tick("10:31")
@@ -268,7 +268,7 @@ def test_where_the_account_cannot_be_read_nothing_is_bought_this_minute(tmp_path
 
 
 @pytest.mark.parametrize("body", ['{"bars": null}', "<html>", "null", '{"bars": {"AAA": [{"t": 7}]}}', '{"bars": {}}'])
-def test_bars_that_cannot_be_read_stop_no_exit(tmp_path: Path, body: str) -> None:
+def test_unreadable_bars_prevent_no_exit(tmp_path: Path, body: str) -> None:
     here = world(tmp_path, ("10:40", 9.9, 9.9, 9.7, 9.8))
     here.tick("10:31", "10:32")
     here.wire.faults = [Fault("stocks/bars", page(200, body), times=None)]
@@ -277,7 +277,7 @@ def test_bars_that_cannot_be_read_stop_no_exit(tmp_path: Path, body: str) -> Non
     here.check_books()
 
 
-def test_refused_keys_in_the_middle_of_the_day_end_no_minute_and_stand_in_no_file(tmp_path: Path) -> None:
+def test_keys_refused_in_mid_session_end_no_minute_and_appear_in_no_file(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.tick("10:31", "10:32")
     here.wire.faults = [Fault("", page(401, "<html>no</html>"), times=None)]
@@ -292,13 +292,13 @@ def test_refused_keys_in_the_middle_of_the_day_end_no_minute_and_stand_in_no_fil
         assert KEY not in text and SECRET not in text
 
 
-# -- a day that cannot begin -------------------------------------------------------------------------------------------
+# -- a day that cannot start -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "failure", [UserError("no stock"), requests.ConnectionError("down"), OSError(28, "No space left"), ValueError("x")]
 )
-def test_without_a_universe_what_is_open_is_minded_and_sold_all_the_same(tmp_path: Path, failure: Exception) -> None:
+def test_positions_are_managed_and_sold_without_a_universe(tmp_path: Path, failure: Exception) -> None:
     here = world(tmp_path)
     here.tick("10:31", "10:32")
 
@@ -318,9 +318,9 @@ def test_without_a_universe_what_is_open_is_minded_and_sold_all_the_same(tmp_pat
     here.check_books()
 
 
-def test_a_day_that_could_not_begin_at_four_begins_when_it_can(tmp_path: Path) -> None:
+def test_a_day_that_cannot_start_at_four_starts_later(tmp_path: Path) -> None:
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}})
-    here.trader.take_up()
+    here.trader.recover()
     here.wire.faults = [Fault("", lost_before, times=None)]
     here.trader.rebalance(here.session)
     here.at("09:30")
@@ -333,7 +333,7 @@ def test_a_day_that_could_not_begin_at_four_begins_when_it_can(tmp_path: Path) -
     assert (tmp_path / "trades_2018-03-26.json").exists()
 
 
-def test_at_the_close_an_unclear_broker_still_gets_a_last_word(tmp_path: Path) -> None:
+def test_the_day_is_summed_up_even_if_the_broker_is_unclear(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.tick("15:59")
     here.wire.faults = [Fault("", lost_before, times=None)]
@@ -347,7 +347,7 @@ OVERNIGHT = {"LOSE": 9.7, "MIDD": 10.1, "WINS": 10.5}
 
 
 def overnight(folder: Path, before: bool = False) -> TradingWorld:
-    """Three stocks bought on Monday, their legs cancelled by somebody, the trader dead since 10:32; Tuesday 04:00."""
+    """Tuesday 04:00: three stocks bought on Monday, legs cancelled by hand, no trader since 10:32."""
     bars = {}
     for name, price in OVERNIGHT.items():
         moved: Row = ("15:00", price, price, price, price)
@@ -355,7 +355,7 @@ def overnight(folder: Path, before: bool = False) -> TradingWorld:
         tuesday: list[Row] = [(row[0], price, price, price, price) for row in flat("09:30", "09:40")]
         bars[name] = {MONDAY: [*flat("09:30", "14:59"), moved], TUESDAY: [*early, *tuesday]}
     here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(OVERNIGHT, 0.8)})
-    here.trader.take_up()
+    here.trader.recover()
     here.minutes("10:31", "10:32")
     here.broker.clients.trading.cancel_orders()
     here.at("04:00", TUESDAY)
@@ -363,22 +363,22 @@ def overnight(folder: Path, before: bool = False) -> TradingWorld:
     return here
 
 
-def test_at_four_what_is_left_is_sold_by_limit_winners_and_losers_first(tmp_path: Path) -> None:
+def test_at_4_am_positions_are_sold_by_limit_those_beyond_a_level_first(tmp_path: Path) -> None:
     here = overnight(tmp_path, before=True)
     here.trader.rebalance(here.session)
     sales = [body for body in here.wire.bodies if body and "-exit" in body.get("client_order_id", "")]
     assert [body["symbol"] for body in sales] == ["LOSE", "WINS", "MIDD"]
     assert {(body["type"], body["extended_hours"], body["time_in_force"]) for body in sales} == {("limit", True, "day")}
-    assert [body["limit_price"] for body in sales] == [9.6, 10.4, 10.0]  # a hundredth under the last price
+    assert [body["limit_price"] for body in sales] == [9.6, 10.4, 10.0]  # 1% below the last price
     here.at("04:08")
-    here.trader.positions.compare()
+    here.trader.positions.reconcile()
     assert not here.log.open_trades
     assert {trade.symbol: trade.exit_price for trade in here.log.trades} == {n: D(str(p)) for n, p in OVERNIGHT.items()}
     assert {trade.exit_reason for trade in here.log.trades} == {"REBALANCE"}
     here.check_books()
 
 
-def test_what_four_oclock_could_not_sell_goes_at_market_at_the_open(tmp_path: Path) -> None:
+def test_positions_unsold_at_4_am_are_sold_at_market_at_the_open(tmp_path: Path) -> None:
     here = overnight(tmp_path)
     here.trader.rebalance(here.session)
     assert [here.open_orders(name) for name in sorted(OVERNIGHT)] == [
@@ -392,7 +392,7 @@ def test_what_four_oclock_could_not_sell_goes_at_market_at_the_open(tmp_path: Pa
     here.check_books()
 
 
-def test_where_the_broker_does_not_answer_at_the_open_the_first_minutes_sell(tmp_path: Path) -> None:
+def test_the_first_minutes_sell_if_the_broker_is_unreachable_at_the_open(tmp_path: Path) -> None:
     here = overnight(tmp_path)
     here.wire.faults = [Fault("", lost_before, times=None)]
     here.trader.rebalance(here.session)
@@ -404,7 +404,7 @@ def test_where_the_broker_does_not_answer_at_the_open_the_first_minutes_sell(tmp
     here.check_books()
 
 
-def test_a_rebalance_in_the_middle_of_the_day_sells_nothing_that_was_bought_today(tmp_path: Path) -> None:
+def test_a_rebalance_in_mid_session_keeps_positions_of_today(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.tick("10:31", "10:32")
     here.restart()
@@ -413,7 +413,7 @@ def test_a_rebalance_in_the_middle_of_the_day_sells_nothing_that_was_bought_toda
     assert here.held() == 5 and here.trade().is_open
 
 
-def test_the_next_day_is_new(tmp_path: Path) -> None:
+def test_the_next_day_starts_afresh(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})
     here.minutes("10:31", "10:32")
     here.minutes("15:55", "15:57")
@@ -428,7 +428,7 @@ def test_the_next_day_is_new(tmp_path: Path) -> None:
     here.check_books()
 
 
-def test_a_view_is_left_at_the_end_of_every_minute(tmp_path: Path) -> None:
+def test_a_snapshot_is_taken_at_the_end_of_every_minute(tmp_path: Path) -> None:
     here = world(tmp_path, ("10:33", 10.2, 10.2, 10.2, 10.2))
     here.minutes("10:31", "10:34")
     seen = here.trader.snapshot
@@ -440,12 +440,12 @@ def test_a_view_is_left_at_the_end_of_every_minute(tmp_path: Path) -> None:
     assert seen is not None and (seen.rows, seen.trades, seen.realised) == ((), 1, D(0))
 
 
-def test_what_is_still_open_is_told_with_the_orders_under_it(tmp_path: Path) -> None:
+def test_still_open_lists_trades_with_their_resting_orders(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.minutes("10:31", "10:32")
     ((trade, orders),) = here.trader.still_open()
     assert trade.symbol == "AAA" and sorted(order.type for order in orders) == ["limit", "stop"]
 
 
-def test_the_sessions_of_the_tests_are_sessions() -> None:
+def test_the_days_used_in_these_tests_are_sessions() -> None:
     assert [CALENDAR.session(day).minutes for day in (MONDAY, TUESDAY, HALF_DAY)] == [390, 390, 210]

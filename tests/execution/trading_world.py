@@ -1,5 +1,4 @@
-"""A trader over the embedded exchange: hand-made bars, a simulated clock, the real alpaca-py clients, and a wire that
-loses and garbles chosen answers between them."""
+"""A trader on the embedded exchange, with hand-made bars, a simulated clock, and faults in chosen replies."""
 
 from __future__ import annotations
 
@@ -22,9 +21,9 @@ from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
-from trading.execution.control_files import Controls
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.models.predictor import Prediction
 from trading.records.journal import Journal
@@ -41,7 +40,7 @@ KEY, SECRET = "PKTESTKEY0123456789", "s3cr3tS3CR3Ts3cr3t"
 
 
 class Killed(BaseException):
-    """kill -9: nothing of the process runs after it."""
+    """Stands for SIGKILL: no handler may catch it."""
 
 
 Act = Callable[[requests.PreparedRequest, Callable[[], requests.Response]], requests.Response]
@@ -66,7 +65,7 @@ def killed_after(request: requests.PreparedRequest, send: Callable[[], requests.
 
 
 def page(status: int, body: str, *, taken: bool = False, headers: Mapping[str, str] | None = None) -> Act:
-    """Answer with this, whether the exchange took the request (`taken`) or never saw it."""
+    """Reply with this; the exchange takes the request first (`taken`) or never sees it."""
 
     def act(request: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
         if taken:
@@ -81,7 +80,7 @@ def page(status: int, body: str, *, taken: bool = False, headers: Mapping[str, s
 
 
 def edited(change: Callable[[Any], Any]) -> Act:
-    """Let the exchange answer, and change what it says."""
+    """Let the exchange reply, and change the JSON of its reply."""
 
     def act(_: requests.PreparedRequest, send: Callable[[], requests.Response]) -> requests.Response:
         response = send()
@@ -99,7 +98,7 @@ def cut_short(_: requests.PreparedRequest, send: Callable[[], requests.Response]
 
 @dataclass
 class Fault:
-    """What happens to requests whose "METHOD /path?query" matches; `times` None: to all of them."""
+    """What happens to the first `times` requests whose "METHOD /path?query" matches (None: to all)."""
 
     pattern: str
     act: Act
@@ -107,7 +106,7 @@ class Fault:
 
 
 class Faulty(BaseAdapter):
-    """Stands between `trading.broker.transport.Guarded` and the exchange."""
+    """The transport between `trading.broker.transport.GuardedAdapter` and the exchange, with faults."""
 
     def __init__(self, inner: BaseAdapter) -> None:
         super().__init__()
@@ -138,13 +137,13 @@ class Faulty(BaseAdapter):
         self.inner.close()
 
     def count(self, pattern: str) -> int:
-        """How many requests matched."""
+        """The number of requests that match."""
         return sum(1 for line in self.sent if re.search(pattern, line))
 
 
 @dataclass
 class Script:
-    """A predictor whose signals a test writes down: {"10:31": {"AAA": 0.8}}."""
+    """A predictor with scripted confidences by minute: {"10:31": {"AAA": 0.8}}."""
 
     signals: Mapping[str, Mapping[str, float]]
     prices: Mapping[str, float] = field(default_factory=dict)
@@ -157,7 +156,7 @@ class Script:
 
 
 def prediction(symbol: str, confidence: float, price: float, now: datetime) -> Prediction:
-    """A prediction as a model would give it."""
+    """A prediction with plausible values."""
     return Prediction(
         symbol=symbol,
         signal=int(confidence >= 0.5),
@@ -176,21 +175,21 @@ def prediction(symbol: str, confidence: float, price: float, now: datetime) -> P
 
 
 def flat(first: str, last: str, price: float = 10.0) -> list[Row]:
-    """One bar a minute from `first` to `last`, both included, that never moves."""
+    """Bars of constant price, one a minute from `first` to `last`, both included."""
     start, end = (datetime.fromisoformat(f"2018-03-26T{text}:00") for text in (first, last))
     minutes = int((end - start) / timedelta(minutes=1)) + 1
     return [(f"{start + timedelta(minutes=n):%H:%M}", price, price, price, price) for n in range(minutes)]
 
 
 def with_bars(rows: Iterable[Row], *changed: Row) -> list[Row]:
-    """These bars with some replaced (or added) by their minute."""
+    """`rows` with the bars of some minutes replaced or added."""
     by_minute = {row[0]: row for row in rows}
     by_minute.update({row[0]: row for row in changed})
     return [by_minute[minute] for minute in sorted(by_minute)]
 
 
 class TradingWorld:
-    """One account on one exchange, and the trader of the moment; `restart` abandons it and starts another."""
+    """One account on one exchange, and its current trader, which `restart` replaces."""
 
     def __init__(
         self,
@@ -215,7 +214,7 @@ class TradingWorld:
         self.start()
 
     def start(self) -> None:
-        """Build a trader as `live_trader.py` does, on whatever the logs folder holds."""
+        """Build a trader on the logs folder, as `live_trader.py` does."""
         self.clients: Clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire)
         self.broker = Broker(self.clients)
         self.log = TradeLog(self.folder)
@@ -237,14 +236,14 @@ class TradingWorld:
             predictor=self.script,
             fetch=partial(fetch, self.clients.data, feed="iex"),
             universe=lambda session: self.universe(session),
-            controls=Controls(self.controls),
+            controls=ControlFiles(self.controls),
         )
 
     def restart(self) -> None:
-        """Abandon the trader where it is, as a kill would, and start another on the same folder."""
+        """Abandon the trader as a kill would, and start another on the same folder."""
         self.wire.before = lambda: None
         self.start()
-        self.trader.take_up()
+        self.trader.recover()
 
     # Time
 
@@ -275,7 +274,7 @@ class TradingWorld:
         self.tick(minute)
         self.trader.closed(self.session)
 
-    # What there is
+    # State
 
     def trade(self, symbol: str = "AAA") -> Trade:
         """The newest trade of a stock."""
@@ -290,20 +289,20 @@ class TradingWorld:
 
     def open_orders(self, symbol: str = "AAA") -> list[tuple[str, str, float | None]]:
         """(side, type, price) of the exchange's open orders of a stock."""
-        orders = [order for order in self.exchange.books().orders if order.is_open and order.symbol == symbol]
+        orders = [order for order in self.exchange.snapshot().orders if order.is_open and order.symbol == symbol]
         found = [(o.side, o.type, o.stop_price if o.stop_price is not None else o.limit_price) for o in orders]
         return sorted(((side, kind, None if price is None else float(price)) for side, kind, price in found), key=str)
 
     def held(self, symbol: str = "AAA") -> Shares:
-        found = self.exchange.books().positions.get(symbol)
+        found = self.exchange.snapshot().positions.get(symbol)
         return 0 if found is None else found.qty
 
     def fills(self, symbol: str = "AAA") -> Iterator[tuple[str, Shares, Decimal]]:
-        return ((f.side, f.qty, f.price) for f in self.exchange.books().fills if f.symbol == symbol)
+        return ((f.side, f.qty, f.price) for f in self.exchange.snapshot().fills if f.symbol == symbol)
 
     def check_books(self) -> None:
-        """The trade log tells exactly what the exchange's own books tell."""
-        books = self.exchange.books()
+        """Assert that the trade log equals the exchange's own books."""
+        books = self.exchange.snapshot()
         on_disk = TradeLog(self.folder).trades
         for symbol in {fill.symbol for fill in books.fills}:
             bought = sum(fill.qty for fill in books.fills if fill.symbol == symbol and fill.side == "buy")

@@ -16,7 +16,7 @@ from rich.console import Console
 from scipy.stats import t as students_t
 
 from config import ModelKind, load_settings
-from tests.learning.learning_rows import KINDS
+from tests.learning.learning_rows import KINDS, covers, known
 from tests.learning.truth_rows import (
     generated_bars,
     generated_rows,
@@ -28,6 +28,7 @@ from tests.learning.truth_rows import (
 from tests.settings import learning_settings
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
+from trading.execution.entries import signals_of
 from trading.features.session_bars import SessionBars, to_reply
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import (
@@ -40,7 +41,7 @@ from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
 from trading.learning.rows import rows_to_fit, split_by_session, thin, weights_of
 from trading.learning.session_statistics import mean_of_sessions
 from trading.learning.train import train
-from trading.models.predictor import Predictor, signals
+from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.reports.training_console import report
 
@@ -89,8 +90,8 @@ def test_no_skill_is_found_where_there_is_none(rows: Rows, kind: ModelKind) -> N
         by_day = drawn.session[tested]
         aucs = [ranking(p[by_day == day], drawn.label[tested][by_day == day])["roc_auc"] for day in days[TRAINED:]]
         interval = mean_of_sessions(aucs)
-        missed += not interval["low"] <= 0.5 <= interval["high"]
-        means.append(float(np.mean(aucs)))
+        missed += not covers(interval, 0.5)
+        means.append(known(interval["value"]))
     assert missed <= 2
     assert abs(np.mean(means) - 0.5) < 3 * np.std(means, ddof=1) / np.sqrt(len(means))
     assert abs(np.mean(means) - 0.5) < 0.01
@@ -272,7 +273,7 @@ def test_calibrated_confidence_is_what_the_predictor_trades_on(rows: Rows, kind:
         for p in chosen[name]:
             assert p.confidence == getattr(p, field)
             assert p.meets_threshold == (p.confidence >= middle and not p.stale)
-    bought = {name: {p.symbol for p in signals(found)} for name, found in chosen.items()}
+    bought = {name: {p.symbol for p in signals_of(found)} for name, found in chosen.items()}
     fresh = [p for p in chosen["calibrated"] if not p.stale]
     assert bought["calibrated"] == {p.symbol for p in fresh if p.win_probability >= middle}
     assert bought["model"] != bought["calibrated"]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trading.base.errors import DataError
-from trading.dataset.build import write_universe
-from trading.market.source import Pick, Universe, newest_universe, read_universe
+from trading.market.source import Pick, Universe, newest_universe, read_universe, write_universe
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from tests.models.test_store import Kill, in_child
-from trading.app.nightly import Learning
+from trading.app.nightly import NightlyLearning
 from trading.app.retrain import retrain
-from trading.app.signals import Stops
+from trading.app.signals import SignalHandler
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError
@@ -397,23 +397,23 @@ def test_a_running_trader_follows_a_choice_and_a_failed_retrain_names_the_model_
     clock = SimulatedClock(evening(SESSIONS[5]))
     journal = Journal(chosen.folders.LOGS_DIR, clock)
     market = market_of(chosen.folders.DATA_DIR)
-    world = SimpleNamespace(clock=clock, market=market)
+    venue: Any = SimpleNamespace(clock=clock, market=market)
     source = FolderSource(tmp_path / "data" / "bars")
-    learning = Learning(world, chosen, new_york_calendar(), source, Output(), journal, Stops())  # type: ignore[arg-type]
-    trader = SimpleNamespace(predictor=Predictor(second, chosen.prediction))
-    learning.follow_choice(trader)
-    assert trader.predictor.model.timestamp == second.timestamp
+    learning = NightlyLearning(venue, chosen, new_york_calendar(), source, Output(), journal, SignalHandler())
+    learning.predictor = Predictor(second, chosen.prediction)
+    learning.follow_choice()
+    assert learning.predictor.model.timestamp == second.timestamp
     rollback(ModelStore(chosen.folders.MODELS_DIR), market, LATER, "it lost")
-    learning.follow_choice(trader)
-    assert trader.predictor.model.timestamp == first.timestamp
+    learning.follow_choice()
+    assert learning.predictor.model.timestamp == first.timestamp
     (chosen.folders.DATA_DIR / "market.json").unlink()
-    learning.retrain(trader, SESSIONS[5])
+    learning.retrain(SESSIONS[5])
     journal.close()
     events = list(read_lines(next(chosen.folders.LOGS_DIR.glob("audit_*.jsonl"))))
     assert [event["event"] for event in events] == ["model_in_service", "retrain_failed"]
     assert events[0]["reason"] == "chosen by hand"
     assert events[1]["stays_in_service"] == first.timestamp
-    assert trader.predictor.model.timestamp == first.timestamp
+    assert learning.predictor.model.timestamp == first.timestamp
 
 
 def test_a_retrain_that_raises_names_the_model_that_stays_and_the_error_passes(tmp_path: Path) -> None:
@@ -422,13 +422,13 @@ def test_a_retrain_that_raises_names_the_model_that_stays_and_the_error_passes(t
     first, _ = retrain(chosen.folders.DATA_DIR, chosen.folders.MODELS_DIR, chosen, evening(SESSIONS[4]))
     clock = SimulatedClock(evening(SESSIONS[5]))
     journal = Journal(chosen.folders.LOGS_DIR, clock)
-    world = SimpleNamespace(clock=clock, market=market_of(chosen.folders.DATA_DIR))
+    venue: Any = SimpleNamespace(clock=clock, market=market_of(chosen.folders.DATA_DIR))
     no_source: Any = object()
-    learning = Learning(world, chosen, new_york_calendar(), no_source, Output(), journal, Stops())  # type: ignore[arg-type]
-    trader = SimpleNamespace(predictor=Predictor(first, chosen.prediction))
+    learning = NightlyLearning(venue, chosen, new_york_calendar(), no_source, Output(), journal, SignalHandler())
+    learning.predictor = Predictor(first, chosen.prediction)
     with pytest.raises(AttributeError):
-        learning.retrain(trader, SESSIONS[5])
+        learning.retrain(SESSIONS[5])
     journal.close()
     (event,) = read_lines(next(chosen.folders.LOGS_DIR.glob("audit_*.jsonl")))
     assert (event["event"], event["stays_in_service"]) == ("retrain_failed", first.timestamp)
-    assert trader.predictor.model.timestamp == first.timestamp
+    assert learning.predictor.model.timestamp == first.timestamp

@@ -29,12 +29,13 @@ from trading.base.calendar import at
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset
+from trading.execution.entries import signals_of
 from trading.execution.live_feed import fetch
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
 from trading.features.session_bars import SessionBars, Windows, to_reply
 from trading.learning.fitting import probabilities
 from trading.market.bars import from_ns
-from trading.models.predictor import Predictor, signals
+from trading.models.predictor import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ def test_a_bar_that_ended_too_long_ago_gives_no_signal(model: LoadedModel, late:
     assert one.meets_threshold == (not stale)
     if stale:
         assert (one.signal, one.recommendation) == (0, "HOLD")
-    assert (signals([one]) == []) == stale
+    assert (signals_of([one]) == []) == stale
 
 
 @pytest.mark.parametrize("kind", ["model", "calibrated"])
@@ -155,12 +156,12 @@ def test_the_threshold_is_compared_with_the_chosen_probability(model: LoadedMode
         windows(*range(10)), NOW
     )
     over = Settings.of(CONFIDENCE=kind, MIN_CONFIDENCE=float(np.nextafter(exact, 1)))
-    assert [one.confidence for one in signals(at_it)] == [exact] * len(signals(at_it)) and signals(at_it)
-    assert signals(Predictor(model, over.prediction).predict(windows(*range(10)), NOW)) == []
+    assert [one.confidence for one in signals_of(at_it)] == [exact] * len(signals_of(at_it)) and signals_of(at_it)
+    assert signals_of(Predictor(model, over.prediction).predict(windows(*range(10)), NOW)) == []
 
 
 def test_signals_come_the_most_confident_first(model: LoadedModel) -> None:
-    found = signals(Predictor(model, Settings.of(MIN_CONFIDENCE=1e-9).prediction).predict(windows(*range(10)), NOW))
+    found = signals_of(Predictor(model, Settings.of(MIN_CONFIDENCE=1e-9).prediction).predict(windows(*range(10)), NOW))
     assert [-one.confidence for one in found] == sorted(-one.confidence for one in found)
 
 

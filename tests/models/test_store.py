@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.base.clock import NEW_YORK
@@ -83,7 +84,7 @@ def test_what_is_published_is_what_is_loaded(store: ModelStore, trained: Trained
         assert model.trained_through == date(2018, 3, 4)
         assert model.calibration == trained.calibration
         assert model.in_service
-        assert model.model.n_jobs == 1
+        assert isinstance(model.model, RandomForestClassifier) and model.model.n_jobs == 1
         own = probabilities(model.scaler, model.model, ROWS.X)
         assert np.array_equal(own, probabilities(trained.scaler, trained.model, ROWS.X))
         assert np.array_equal(win_probability(own, model.calibration), win_probability(own, trained.calibration))

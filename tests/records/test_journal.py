@@ -1,4 +1,4 @@
-"""The audit and the predictions: readable whatever happens to the disk, the process or the console."""
+"""The audit and the predictions stay readable after failures of disk, process and console."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lines(folder: Path, kind: str = "audit", day: str = "2018-03-26") -> list[di
     return [json.loads(line) for line in (folder / f"{kind}_{day}.jsonl").read_text().splitlines()]
 
 
-def test_an_event_has_its_time_in_new_york_its_name_and_plain_values(tmp_path: Path) -> None:
+def test_an_event_has_its_new_york_time_its_name_and_json_values(tmp_path: Path) -> None:
     book = journal(tmp_path)
     book.event(
         "bought", price=D("10.05"), at=ny(MONDAY, "10:32"), ids=("a", "b"), held={"x": D(1)}, much=np.float64(0.5)
@@ -47,7 +47,7 @@ def test_an_event_has_its_time_in_new_york_its_name_and_plain_values(tmp_path: P
     ]
 
 
-def test_what_json_does_not_know_is_text_and_not_the_end_of_the_minute(tmp_path: Path) -> None:
+def test_values_without_a_json_type_are_written_as_text(tmp_path: Path) -> None:
     book = journal(tmp_path)
     book.event("odd", path=Path("/x"), error=ValueError("y"), day=MONDAY, which=frozenset({"z"}), nan=float("nan"))
     (record,) = lines(tmp_path)
@@ -70,7 +70,7 @@ def test_each_new_york_day_has_its_own_files(tmp_path: Path) -> None:
     assert [record["event"] for record in book.newest_events(9)] == ["late", "early", "sure"]
 
 
-def test_a_line_that_a_kill_cut_short_is_dropped_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_line_cut_short_is_dropped_and_the_others_are_read(tmp_path: Path) -> None:
     book = journal(tmp_path)
     book.event("one")
     book.close()
@@ -82,12 +82,12 @@ def test_a_line_that_a_kill_cut_short_is_dropped_and_the_others_are_read(tmp_pat
     assert [record["event"] for record in lines(tmp_path)] == ["one", "two"]
 
 
-def test_microseconds_are_shown_only_where_there_are_any() -> None:
+def test_microseconds_are_written_only_if_there_are_any() -> None:
     assert new_york_time(ny(MONDAY, "10:31:02")) == "2018-03-26T10:31:02-04:00"
     assert new_york_time(ny(MONDAY, "10:31:02.5")) == "2018-03-26T10:31:02.500000-04:00"
 
 
-def test_a_console_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+def test_a_lost_console_does_not_stop_the_audit(tmp_path: Path) -> None:
     shown: list[str] = []
 
     def watcher(record: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ def test_a_console_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     assert [record["event"] for record in lines(tmp_path)] == ["one", "two"] and shown == ["one"]
 
 
-def test_a_folder_that_cannot_be_written_is_a_fault_until_it_can(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_a_fault_until_it_is_writable(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.write_text("a file where the folder should be")
     book = journal(folder)
@@ -126,15 +126,15 @@ here = TradingWorld(
     Path(sys.argv[1]), {"AAA": {MONDAY: flat("09:30", "15:59")}, "BBB": {MONDAY: flat("09:30", "15:59")}},
     ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}, "10:34": {"BBB": 0.9}, "10:36": {"BBB": 0.9}},
 )
-here.trader.take_up()
+here.trader.recover()
 here.trader.rebalance(here.session)
 here.minutes("10:31", "10:33")
 used = (here.folder / "audit_2018-03-26.jsonl").stat().st_size
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (min(100, used), hard))  # the disk is full from here on
 here.minutes("10:34", "10:35")
-orders = [(o.symbol, o.side) for o in here.exchange.books().orders]
-here.minutes("15:55", "15:57")  # the exit goes out all the same
+orders = [(o.symbol, o.side) for o in here.exchange.snapshot().orders]
+here.minutes("15:55", "15:57")  # the exit is sent nevertheless
 assert here.held("AAA") == 0, here.held("AAA")
 assert here.journal.fault and here.journal.lost, here.journal.fault
 assert not any(symbol == "BBB" for symbol, _ in orders), orders
@@ -148,7 +148,7 @@ print("survived", here.trade().exit_reason)
 """
 
 
-def test_on_a_full_disk_nothing_is_bought_and_exits_still_go_out(tmp_path: Path) -> None:
+def test_a_full_disk_allows_no_entries_but_exits(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The trade files: the document's object, exact money, and valid JSON whenever the process is killed."""
+"""The trade files: the document's fields, exact amounts, and valid JSON after a kill at any moment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sold(price: str = "154.25", **changes: Any) -> Trade:
     return bought(exit_price=D(price), exit_time=ny(MONDAY, "14:20:00"), exit_reason="TAKE_PROFIT", **changes)
 
 
-def test_the_documents_thirteen_fields_come_first_under_its_names_and_in_its_units() -> None:
+def test_the_documents_thirteen_fields_come_first_with_its_names_and_units() -> None:
     record = sold().as_json()
     assert list(record)[:13] == FIELDS
     assert {name: record[name] for name in FIELDS} == {
@@ -75,7 +75,7 @@ def test_the_documents_thirteen_fields_come_first_under_its_names_and_in_its_uni
 
 
 @pytest.mark.skipif(not DOCUMENT.exists(), reason="the owner's document is not beside this clone")
-def test_these_are_the_fields_of_the_owners_document() -> None:
+def test_the_expected_fields_are_those_of_the_document() -> None:
     example = DOCUMENT.read_text(encoding="utf-8").split("```json")[1].split("```")[0]
     assert re.findall(r'"(\w+)":', example) == FIELDS
 
@@ -86,7 +86,7 @@ def test_an_open_trade_has_no_exit() -> None:
     assert [record[name] for name in ("exit_price", "exit_time", "pnl_pct", "pnl_amount")] == [None] * 4
 
 
-def test_a_trade_whose_shares_are_gone_is_closed_without_a_price() -> None:
+def test_a_trade_that_is_written_off_is_closed_without_a_price() -> None:
     record = bought(exit_time=ny(MONDAY, "12:00"), exit_reason="NOT_AT_BROKER").as_json()
     assert (record["status"], record["exit_price"], record["pnl_amount"]) == ("CLOSED", None, None)
 
@@ -96,7 +96,9 @@ instants = st.integers(1_400_000_000, 1_900_000_000).map(lambda seconds: datetim
 
 
 @given(entry=cents, exit_=st.none() | cents, qty=st.integers(1, 1000), at=instants, confidence=st.floats(0, 1))
-def test_what_is_written_is_read_again(entry: D, exit_: D | None, qty: int, at: datetime, confidence: float) -> None:
+def test_a_trade_survives_a_round_trip_through_json(
+    entry: D, exit_: D | None, qty: int, at: datetime, confidence: float
+) -> None:
     trade = bought(entry_price=entry, qty=qty, entry_time=at, confidence=confidence)
     if exit_ is not None:
         trade.exit_price, trade.exit_time, trade.exit_reason = exit_, at, "STOP_LOSS"
@@ -105,7 +107,7 @@ def test_what_is_written_is_read_again(entry: D, exit_: D | None, qty: int, at: 
 
 
 @given(entry=cents, fills=st.lists(st.tuples(st.integers(1, 5), cents), min_size=1, max_size=5))
-def test_the_profit_is_exact_however_many_fills_made_the_price(entry: D, fills: list[tuple[int, D]]) -> None:
+def test_the_profit_is_exact_for_any_number_of_fills(entry: D, fills: list[tuple[int, D]]) -> None:
     qty = sum(shares for shares, _ in fills)
     value = sum((shares * price for shares, price in fills), D(0))
     trade = bought(
@@ -115,12 +117,12 @@ def test_the_profit_is_exact_however_many_fills_made_the_price(entry: D, fills: 
     assert Trade.from_json(json.loads(json.dumps(trade.as_json()))).pnl_amount == trade.pnl_amount
 
 
-def test_a_float_that_is_not_exact_loses_no_cent() -> None:
+def test_inexact_floats_lose_no_cent() -> None:
     trade = sold("0.3", entry_price=D("0.1"), qty=3)
     assert trade.pnl_amount == D("0.6") and trade.as_json()["pnl_amount"] == 0.6
 
 
-def test_a_trade_stands_in_the_file_of_its_entrys_new_york_day(tmp_path: Path) -> None:
+def test_a_trade_is_filed_under_the_new_york_day_of_its_entry(tmp_path: Path) -> None:
     log = TradeLog(tmp_path)
     late = bought(entry_time=datetime(2018, 3, 27, 1, 0, tzinfo=UTC))  # still Monday evening in New York
     log.add(late)
@@ -131,9 +133,9 @@ def test_a_trade_stands_in_the_file_of_its_entrys_new_york_day(tmp_path: Path) -
     assert json.loads((tmp_path / "trades_2018-03-28.json").read_text()) == []
     again = TradeLog(tmp_path)
     assert [trade.symbol for trade in again.trades] == ["AAPL", "MSFT"]
-    assert again.knows("two") and not again.knows("three")
+    assert again.has_entry("two") and not again.has_entry("three")
     again.trades[0].exit_price, again.trades[0].exit_time = D("151"), ny(TUESDAY, "09:30")
-    again.changed(again.trades[0])
+    again.mark_changed(again.trades[0])
     again.save()
     assert [trade.symbol for trade in TradeLog(tmp_path).open_trades] == ["MSFT"]
 
@@ -151,7 +153,7 @@ def test_a_trade_stands_in_the_file_of_its_entrys_new_york_day(tmp_path: Path) -
         ("trades_monday.json", "[]"),
     ],
 )
-def test_a_file_that_is_no_trade_log_is_named_with_the_remedy(tmp_path: Path, name: str, text: str) -> None:
+def test_a_malformed_trade_log_is_named_with_the_remedy(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as caught:
         TradeLog(tmp_path)
@@ -175,13 +177,13 @@ for number in range(1_000_000):
         log.add(bought(str(number), ["x" * 200] * (number % 9)))
     trade = log.trades[number % 60]
     trade.model = "m" * (number % 3000)
-    log.changed(trade)
+    log.mark_changed(trade)
     log.save()
     print(number, flush=True)
 """
 
 
-def test_a_process_killed_at_any_moment_leaves_valid_json_with_everything_that_was_saved(tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_valid_json_with_all_saved_trades(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     kept = 0
     for round_ in range(5):

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from config import EntrySettings, Settings
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, ny
 from trading.base.calendar import new_york_calendar
-from trading.rules.entry import Candidate, Standing, cost_to_buy, document_rules, first_refusal, shares_to_buy
+from trading.rules.entry import Candidate, EntryContext, cost_to_buy, document_rules, first_refusal, shares_to_buy
 
 SESSION = new_york_calendar().session(MONDAY)
 HALF = new_york_calendar().session(HALF_DAY)
 SETTINGS = Settings()
 RULES = document_rules(SETTINGS.prediction, SETTINGS.data, SETTINGS.entry)
 GOOD = Candidate("AAA", 10.0, 0.8)
-STANDING = Standing(
+STANDING = EntryContext(
     now=ny(MONDAY, "10:31:02"),
     session=SESSION,
     flatten_at=SESSION.flatten_at(5),

@@ -14,7 +14,7 @@ from config import EntrySettings
 from tests.exchange.exchange_world import MONDAY, TUESDAY, Row, ny
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat, with_bars
 from trading.records.trade_log import Trade
-from trading.rules.entry import Candidate, Losses, Standing
+from trading.rules.entry import Candidate, EntryContext, Losses
 from trading.rules.guards import CoolDownRule, DailyLossRule, LosingRunRule, guard_rules, losses_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ SESSION = CALENDAR.session(MONDAY)
 NOON = ny(MONDAY, "12:00")
 
 
-def standing(losses: Losses, now: datetime = NOON, equity: str = "99000") -> Standing:
+def standing(losses: Losses, now: datetime = NOON, equity: str = "99000") -> EntryContext:
     flatten_at = SESSION.flatten_at(5)
-    return Standing(now, SESSION, flatten_at, D(equity), D("50000"), frozenset(), losses)
+    return EntryContext(now, SESSION, flatten_at, D(equity), D("50000"), frozenset(), losses)
 
 
 def closed(symbol: str, pnl: str, at: datetime, reason: str = "END_OF_DAY") -> Trade:
@@ -92,7 +92,7 @@ def world(folder: Path, *changed: Row, signals: dict[str, dict[str, float]], **g
     if guards:
         made.guards = guard_rules(EntrySettings(**{"MAX_DAILY_LOSS_PCT": 0.0, **guards}))
         made.start()
-    made.trader.take_up()
+    made.trader.recover()
     made.trader.rebalance(made.session)
     made.at("09:30")
     made.trader.opened(made.session)

@@ -1,4 +1,4 @@
-"""The exchange's day: a year of it on a simulated clock, whatever the machine, its zone and its sleep do."""
+"""The scheduler on a simulated clock: whole years, sleep, restarts, wrong clocks, time zones, failing callbacks."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import UserError
 from trading.base.files import write_json
 from trading.schedule.clocked_schedule import scheduler_on
-from trading.schedule.scheduler import Callbacks, MarketScheduler
+from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
+from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 PROJECT = Path(__file__).resolve().parents[2]
 CALENDAR = new_york_calendar()
 MINUTE = timedelta(minutes=1)
+TIMES = Times(time(4), time(20), 2)
 
 
 def ny(text: str) -> datetime:
-    """An instant, written as New York reads it: "2018-03-26 04:00"."""
+    """An instant from New York local time: "2018-03-26 04:00"."""
     return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK)
 
 
 class SleepyClock(SimulatedClock):
-    """A simulated clock that ends the run at `end` and jumps, when a sleep reaches `at`, to the instant behind it."""
+    """A simulated clock that ends the run at `end`; a sleep that reaches a key of `jumps` ends at its value."""
 
     def __init__(self, start: datetime, end: datetime, jumps: dict[datetime, datetime] | None = None) -> None:
         super().__init__(start)
@@ -58,14 +60,14 @@ class SleepyClock(SimulatedClock):
 
 
 class Diary:
-    """Callbacks that write down when they were called, and may do something besides."""
+    """Callbacks that record when they are called, then call `then`."""
 
     def __init__(self, clock: Clock, then: Callable[[str], object] = lambda name: None) -> None:
         self.clock = clock
         self.then = then
         self.calls: list[tuple[str, date, datetime]] = []
         self.minutes: list[datetime] = []
-        self.events: list[dict[str, Any]] = []
+        self.events: list[ScheduleEvent] = []
 
     def note(self, name: str, session: Session) -> None:
         self.calls.append((name, session.date, self.clock.now().astimezone(NEW_YORK)))
@@ -85,22 +87,22 @@ class Diary:
             closed=lambda session: self.note("closed", session),
         )
 
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [e for e in self.events if e["event"] == event]
+    def fields_of(self, event: str) -> list[Mapping[str, Any]]:
+        return [e.fields for e in self.events if e.name == event]
 
     def lines(self) -> list[str]:
-        """All but the ticks: "rebalance 03-26 04:00"."""
+        """All calls except ticks: "rebalance 03-26 04:00:00"."""
         return [f"{name} {day:%m-%d} {when:%H:%M:%S}" for name, day, when in self.calls if name != "tick"]
 
 
-def scheduler(diary: Diary, **options: Any) -> MarketScheduler:
-    return MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=diary.events.append, **options)
+def scheduler(diary: Diary, times: Times = TIMES, **options: Any) -> MarketScheduler:
+    return MarketScheduler(diary.clock, CALENDAR, diary.callbacks, times, on_event=diary.events.append, **options)
 
 
-def lived(
+def run_from(
     start: str, end: str, *, jumps: dict[str, str] | None = None, **options: Any
 ) -> tuple[Diary, MarketScheduler]:
-    """A scheduler run from `start` to `end`, and its diary."""
+    """Run a scheduler from `start` to `end`; returns its diary and itself."""
     clock = SleepyClock(ny(start), ny(end), {ny(a): ny(b) for a, b in (jumps or {}).items()})
     diary = Diary(clock)
     made = scheduler(diary, **options)
@@ -112,8 +114,8 @@ def lived(
 
 
 @pytest.mark.parametrize("year", [2018, 2025])
-def test_a_year_of_holidays_half_days_and_both_changes_of_clocks(year: int) -> None:
-    diary, made = lived(f"{year}-01-01 00:00", f"{year}-12-31 23:59")
+def test_a_year_with_holidays_half_days_and_both_clock_changes(year: int) -> None:
+    diary, made = run_from(f"{year}-01-01 00:00", f"{year}-12-31 23:59")
     expected: list[tuple[str, date, datetime]] = []
     ticks = 0
     official = exchange_calendars.get_calendar("XNYS", start=f"{year}-01-01", end=f"{year}-12-31").schedule
@@ -131,8 +133,8 @@ def test_a_year_of_holidays_half_days_and_both_changes_of_clocks(year: int) -> N
     assert (made.ticks, made.ticks_skipped, made.failures) == (ticks, 0, 0)
 
 
-def test_a_tick_stands_for_a_whole_minute_from_the_first_after_the_open_to_the_close() -> None:
-    diary, _ = lived("2018-11-23 03:00", "2018-11-23 23:00")  # the half day after Thanksgiving
+def test_there_is_a_tick_for_every_minute_after_the_open_up_to_the_close() -> None:
+    diary, _ = run_from("2018-11-23 03:00", "2018-11-23 23:00")  # the half day after Thanksgiving
     assert [m.astimezone(NEW_YORK).strftime("%H:%M:%S") for m in (diary.minutes[0], diary.minutes[-1])] == [
         "09:31:00",
         "13:00:00",
@@ -150,9 +152,9 @@ def test_a_tick_stands_for_a_whole_minute_from_the_first_after_the_open_to_the_c
 
 ZONES_PROGRAM = """
 import sys
-from tests.schedule.test_scheduler import lived
+from tests.schedule.test_scheduler import run_from
 for start, end in (("2018-03-07", "2018-03-16"), ("2018-11-01", "2018-11-09")):
-    diary, made = lived(start + " 00:00", end + " 00:00")
+    diary, made = run_from(start + " 00:00", end + " 00:00")
     print(start, made.ticks, made.ticks_skipped, *diary.lines(), sep="|")
 """
 
@@ -173,7 +175,7 @@ def both_changes_in_utc() -> str:
     return in_zone("UTC")
 
 
-def test_each_session_has_one_rebalance_and_one_retrain_over_both_changes_of_clocks(both_changes_in_utc: str) -> None:
+def test_each_session_has_one_rebalance_and_one_retrain_over_both_clock_changes(both_changes_in_utc: str) -> None:
     for line, sessions in zip(both_changes_in_utc.splitlines(), (7, 6), strict=True):
         _, ticks, skipped, *calls = line.split("|")
         assert (int(ticks), int(skipped)) == (390 * sessions, 0)
@@ -188,16 +190,16 @@ def test_each_session_has_one_rebalance_and_one_retrain_over_both_changes_of_clo
         "America/New_York",
         "Europe/London",
         "Asia/Kolkata",
-        # machines whose own clocks change on the Wednesday, in mid-session: naive local time comes twice, or not at all
+        # zones whose clocks change in mid-session on a Wednesday: some naive local times occur twice or never
         "AAA0BBB,M3.2.3/15,M11.1.3/15",
         "AAA0BBB,M11.1.3/15,M3.2.3/15",
     ],
 )
-def test_the_machine_s_own_zone_changes_nothing(zone: str, both_changes_in_utc: str) -> None:
+def test_the_machines_time_zone_does_not_matter(zone: str, both_changes_in_utc: str) -> None:
     assert in_zone(zone) == both_changes_in_utc
 
 
-def test_the_schedule_that_others_import_keeps_its_time() -> None:
+def test_the_schedule_module_that_others_import_is_unchanged() -> None:
     ours = scheduler_on(SimulatedClock(ny("2018-03-26 04:00")))
     assert type(ours).__module__ != "schedule"
     theirs = schedule.Scheduler()
@@ -206,7 +208,7 @@ def test_the_schedule_that_others_import_keeps_its_time() -> None:
     assert job.next_run.year >= 2026
 
 
-# --- made up for, or not --------------------------------------------------------------------------------------------
+# --- missed jobs ----------------------------------------------------------------------------------------------------
 
 MONDAY = ["rebalance 03-26 04:00:00", "opened 03-26 09:30:00", "closed 03-26 16:00:02", "retrain 03-26 20:00:00"]
 WATCHED = {"since": "2018-03-01T00:00:00-05:00"}
@@ -221,7 +223,7 @@ THURSDAY_UNTRAINED = {
 }
 
 CATCH_UP = {
-    # name: (marks, start, end, calls but ticks, ticks)
+    # name: (marks, start, end, calls without ticks, number of ticks)
     "first start, before the day": (None, "03-26 03:00", "03-26 23:00", MONDAY, 390),
     "first start at 04:05": (None, "03-26 04:05", "03-26 09:00", ["rebalance 03-26 04:05:00"], 0),
     "first start in the session": (
@@ -286,15 +288,15 @@ CATCH_UP = {
 
 
 @pytest.mark.parametrize("case", CATCH_UP)
-def test_what_was_missed_is_made_up_for_once_or_left(case: str, tmp_path: Path) -> None:
+def test_missed_jobs_are_made_up_for_once_or_skipped(case: str, tmp_path: Path) -> None:
     marks, start, end, calls, ticks = CATCH_UP[case]
     file = tmp_path / "schedule.json"
     if marks is not None:
         write_json(file, marks)
-    diary, made = lived(f"2018-{start}", f"2018-{end}", marks=file)
+    diary, made = run_from(f"2018-{start}", f"2018-{end}", marks=file)
     assert diary.lines() == calls
     assert made.ticks == ticks
-    again, _ = lived(f"2018-{end}", f"2018-{end}", marks=file)
+    again, _ = run_from(f"2018-{end}", f"2018-{end}", marks=file)
     assert again.lines() == []  # a restart repeats nothing
 
 
@@ -302,42 +304,41 @@ def test_what_was_missed_is_made_up_for_once_or_left(case: str, tmp_path: Path) 
     ("start", "reason"),
     [("03-27 03:55", "rebalance of 2018-03-27"), ("03-27 10:00", "session of 2018-03-27")],
 )
-def test_a_retrain_that_is_left_out_says_why_once(start: str, reason: str, tmp_path: Path) -> None:
+def test_a_skipped_retrain_gives_its_reason_once(start: str, reason: str, tmp_path: Path) -> None:
     write_json(tmp_path / "m.json", NO_RETRAIN)
-    diary, _ = lived(f"2018-{start}", "2018-03-27 11:00", marks=tmp_path / "m.json")
-    (said,) = diary.said("retrain_skipped")
+    diary, _ = run_from(f"2018-{start}", "2018-03-27 11:00", marks=tmp_path / "m.json")
+    (said,) = diary.fields_of("retrain_skipped")
     assert said["session"] == "2018-03-26"
     assert reason in said["reason"]
     assert json.loads((tmp_path / "m.json").read_text())["retrained"] == "2018-03-26"
 
 
-def test_a_late_rebalance_says_how_late_and_one_on_time_does_not() -> None:
-    late, _ = lived("2018-03-26 03:00", "2018-03-26 11:00", jumps={"2018-03-26 03:30": "2018-03-26 10:00"})
-    assert late.said("rebalance")[0]["late_seconds"] == 6 * 3600
-    assert late.said("rebalance")[0]["time"] == "2018-03-26T10:00:00-04:00"
-    punctual, _ = lived("2018-03-26 03:00", "2018-03-26 11:00")
-    assert "late_seconds" not in punctual.said("rebalance")[0]
+def test_only_a_late_rebalance_reports_its_delay() -> None:
+    late, _ = run_from("2018-03-26 03:00", "2018-03-26 11:00", jumps={"2018-03-26 03:30": "2018-03-26 10:00"})
+    assert late.fields_of("rebalance")[0]["late_seconds"] == 6 * 3600
+    punctual, _ = run_from("2018-03-26 03:00", "2018-03-26 11:00")
+    assert "late_seconds" not in punctual.fields_of("rebalance")[0]
 
 
-def test_a_rebalance_that_was_slept_through_entirely_is_told_of_and_left() -> None:
-    diary, _ = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 17:00"})
+def test_a_rebalance_missed_for_the_whole_session_is_reported_as_skipped() -> None:
+    diary, _ = run_from("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 17:00"})
     assert diary.lines() == ["retrain 03-26 20:00:00"]
-    assert [e["reason"] for e in diary.said("rebalance_skipped")] == ["its session is over"]
+    assert [e["reason"] for e in diary.fields_of("rebalance_skipped")] == ["its session is over"]
 
 
-def test_a_machine_that_wakes_in_the_closing_minute_of_a_session_it_never_opened_does_not_trade() -> None:
-    diary, made = lived("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 16:00:30"})
+def test_a_machine_that_wakes_after_the_close_of_an_unopened_session_does_not_trade() -> None:
+    diary, made = run_from("2018-03-26 03:00", "2018-03-26 21:00", jumps={"2018-03-26 03:30": "2018-03-26 16:00:30"})
     assert diary.lines() == ["retrain 03-26 20:00:00"]
     assert made.ticks == 0
 
 
-def test_a_machine_that_sleeps_in_mid_session_skips_what_it_slept_through() -> None:
-    diary, made = lived("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:00": "2018-03-26 13:00:40"})
+def test_a_machine_that_sleeps_in_mid_session_skips_those_ticks() -> None:
+    diary, made = run_from("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:00": "2018-03-26 13:00:40"})
     assert diary.lines() == MONDAY
     shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
-    assert shown.index("13:00") == shown.index("10:59") + 1  # awake again at 13:00:40: that minute is not over
+    assert shown.index("13:00") == shown.index("10:59") + 1  # it wakes at 13:00:40, within that minute
     assert (made.ticks, made.ticks_skipped) == (270, 120)
-    (said,) = diary.said("ticks_skipped")
+    (said,) = diary.fields_of("ticks_skipped")
     assert (said["count"], said["first"], said["last"]) == (
         120,
         "2018-03-26T11:00:00-04:00",
@@ -345,8 +346,8 @@ def test_a_machine_that_sleeps_in_mid_session_skips_what_it_slept_through() -> N
     )
 
 
-def test_a_machine_that_sleeps_through_the_close_closes_when_it_wakes_and_counts_the_lost_ticks() -> None:
-    diary, made = lived("2018-03-26 03:00", "2018-03-27 05:00", jumps={"2018-03-26 15:00:00": "2018-03-27 04:10"})
+def test_a_machine_that_sleeps_through_the_close_announces_it_when_it_wakes() -> None:
+    diary, made = run_from("2018-03-26 03:00", "2018-03-27 05:00", jumps={"2018-03-26 15:00:00": "2018-03-27 04:10"})
     assert diary.lines() == [
         *MONDAY[:2],
         "closed 03-26 04:10:00",
@@ -356,30 +357,30 @@ def test_a_machine_that_sleeps_through_the_close_closes_when_it_wakes_and_counts
     assert (made.ticks, made.ticks_skipped) == (329, 61)
 
 
-def test_a_clock_that_is_set_back_brings_no_minute_twice() -> None:
-    diary, made = lived("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:02": "2018-03-26 10:30:00"})
+def test_a_clock_that_is_set_back_repeats_no_minute() -> None:
+    diary, made = run_from("2018-03-26 03:00", "2018-03-26 23:00", jumps={"2018-03-26 11:00:02": "2018-03-26 10:30:00"})
     assert diary.lines() == MONDAY
     assert len(set(diary.minutes)) == len(diary.minutes) == 390
     assert diary.minutes == sorted(diary.minutes)
     assert made.ticks_skipped == 0
-    assert [e["seconds"] for e in diary.said("clock_went_back")] == [29 * 60 + 2]  # from 10:59:02
+    assert [e["seconds"] for e in diary.fields_of("clock_set_back")] == [29 * 60 + 2]  # from 10:59:02
 
 
 @pytest.mark.parametrize("back_to", ["2018-03-26 03:00", "2018-03-26 11:00:30"])
-def test_a_clock_that_was_years_ahead_holds_nothing_up_once_it_is_right(back_to: str, tmp_path: Path) -> None:
+def test_a_clock_that_was_years_ahead_blocks_nothing_once_corrected(back_to: str, tmp_path: Path) -> None:
     marks = tmp_path / "m.json"
-    diary, _ = lived("2025-06-02 10:00", "2018-03-26 23:00", jumps={"2025-06-02 10:05:02": back_to}, marks=marks)
+    diary, _ = run_from("2025-06-02 10:00", "2018-03-26 23:00", jumps={"2025-06-02 10:05:02": back_to}, marks=marks)
     after = [line for line in diary.lines() if " 03-26 " in line]
     assert [line.split()[0] for line in after] == ["rebalance", "opened", "closed", "retrain"]
-    assert diary.said("clock_went_back")
+    assert diary.fields_of("clock_set_back")
     assert sum(minute.year == 2018 for minute in diary.minutes) == (390 if back_to.endswith("03:00") else 300)
 
 
-def test_marks_of_a_wrong_clock_are_not_believed_and_said(tmp_path: Path) -> None:
+def test_marks_in_the_future_are_ignored_and_reported(tmp_path: Path) -> None:
     write_json(tmp_path / "m.json", {k: v.replace("2018", "2027") for k, v in DONE_MONDAY.items()})
-    diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "m.json")
+    diary, _ = run_from("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "m.json")
     assert diary.lines() == MONDAY
-    assert diary.said("marks_from_the_future")
+    assert diary.fields_of("marks_in_future")
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -388,10 +389,10 @@ def test_marks_of_a_wrong_clock_are_not_believed_and_said(tmp_path: Path) -> Non
         st.tuples(st.integers(1, 20 * 60 * 60), st.integers(1, 30 * 60 * 60), st.booleans()), min_size=1, max_size=6
     )
 )
-def test_whatever_sleeps_and_restarts_nothing_happens_twice_or_out_of_order(
+def test_no_sleep_or_restart_repeats_or_reorders_anything(
     tmp_path: Path, stretches: list[tuple[int, int, bool]]
 ) -> None:
-    """Stretches of (seconds awake, seconds away, away by a restart or asleep), from a Wednesday into the weekend."""
+    """`stretches` are (seconds awake, seconds away, whether by a restart or asleep), from a Wednesday on."""
     marks = tmp_path / "m.json"
     marks.unlink(missing_ok=True)
     now = ny("2018-03-28 02:00")
@@ -419,23 +420,23 @@ def test_whatever_sleeps_and_restarts_nothing_happens_twice_or_out_of_order(
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"since": "yesterday"}', '{"since": "2018-03-26T04:00:00"}', "null"]
 )
-def test_a_damaged_marks_file_is_named(content: str, tmp_path: Path) -> None:
+def test_a_damaged_marks_file_is_named_with_the_remedy(content: str, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(content)
     with pytest.raises(UserError, match=r"m\.json: damaged .*delete it and run again"):
         scheduler(Diary(SystemClock()), marks=tmp_path / "m.json")
 
 
-def test_a_disk_that_takes_no_marks_stops_nothing(tmp_path: Path) -> None:
+def test_unwritable_marks_stop_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    diary, _ = lived("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "file" / "m.json")
+    diary, _ = run_from("2018-03-26 03:00", "2018-03-26 23:00", marks=tmp_path / "file" / "m.json")
     assert diary.lines() == MONDAY
-    assert diary.said("marks_not_written")
+    assert diary.fields_of("marks_not_written")
 
 
-# --- callbacks that misbehave ---------------------------------------------------------------------------------------
+# --- slow and failing callbacks -------------------------------------------------------------------------------------
 
 
-def test_a_tick_that_overruns_loses_the_minutes_it_covered_and_the_newest_follows_at_once() -> None:
+def test_after_a_tick_that_overruns_the_newest_minute_follows_at_once() -> None:
     clock = SleepyClock(ny("2018-03-26 09:00"), ny("2018-03-26 17:00"))
     diary = Diary(clock)
 
@@ -449,12 +450,12 @@ def test_a_tick_that_overruns_loses_the_minutes_it_covered_and_the_newest_follow
     shown = [m.astimezone(NEW_YORK).strftime("%H:%M") for m in diary.minutes]
     assert shown[shown.index("10:00") + 1 :][:2] == ["10:02", "10:03"]
     assert (made.ticks, made.ticks_skipped) == (389, 1)
-    assert [e["count"] for e in diary.said("ticks_skipped")] == [1]
+    assert [e["count"] for e in diary.fields_of("ticks_skipped")] == [1]
     at = {when.astimezone(NEW_YORK).strftime("%H:%M:%S") for name, _, when in diary.calls if name == "tick"}
-    assert {one for one in at if not one.endswith(":02")} == {"10:02:32"}  # the others keep to the minute
+    assert {one for one in at if not one.endswith(":02")} == {"10:02:32"}  # all others run at second 2
 
 
-def test_ticks_of_59_seconds_lose_nothing() -> None:
+def test_ticks_of_59_seconds_skip_nothing() -> None:
     clock = SleepyClock(ny("2018-11-23 09:00"), ny("2018-11-23 17:00"))
     diary = Diary(clock, lambda name: name == "tick" and clock.sleep_until(clock.now() + timedelta(seconds=59)))
     made = scheduler(diary)
@@ -462,7 +463,7 @@ def test_ticks_of_59_seconds_lose_nothing() -> None:
     assert (made.ticks, made.ticks_skipped) == (210, 0)
 
 
-def test_a_tick_that_overruns_the_close_leaves_the_last_tick_out_and_closes_at_once() -> None:
+def test_a_tick_that_overruns_the_close_is_followed_by_closed_at_once() -> None:
     clock = SleepyClock(ny("2018-11-23 09:00"), ny("2018-11-23 17:00"))
     diary = Diary(clock)
 
@@ -477,14 +478,14 @@ def test_a_tick_that_overruns_the_close_leaves_the_last_tick_out_and_closes_at_o
     assert (made.ticks, made.ticks_skipped) == (208, 2)
 
 
-def test_a_rebalance_that_lasts_into_the_session_is_followed_by_the_open_and_the_lost_ticks_are_counted() -> None:
+def test_a_rebalance_that_overruns_the_open_is_followed_by_it_and_ticks_are_counted_as_skipped() -> None:
     clock = SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 17:00"))
     diary = Diary(clock, lambda name: name == "rebalance" and clock.sleep_until(ny("2018-03-26 09:45:30")))
     made = scheduler(diary)
     made.run()
     assert diary.lines()[:2] == ["rebalance 03-26 04:00:00", "opened 03-26 09:45:30"]
     assert made.ticks + made.ticks_skipped == 390
-    assert diary.minutes[0] == ny("2018-03-26 09:45")  # the minute that it is
+    assert diary.minutes[0] == ny("2018-03-26 09:45")  # the current minute
 
 
 def test_a_callback_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -499,13 +500,13 @@ def test_a_callback_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCa
         made.run()
     assert len(diary.calls) == made.failures == 214
     assert diary.lines()[-1] == "retrain 11-23 20:00:00"
-    assert {e["error"] for e in diary.said("callback_failed")} == {"route to host"}
-    assert diary.said("callback_failed")[0]["callback"] == "rebalance"
+    assert {e["error"] for e in diary.fields_of("callback_failed")} == {"route to host"}
+    assert diary.fields_of("callback_failed")[0]["callback"] == "rebalance"
     assert "in broken" in caplog.text  # the traceback, not only its last line
 
 
 @pytest.mark.parametrize("wanted", [SystemExit, KeyboardInterrupt])
-def test_what_is_meant_to_end_the_program_ends_it(wanted: type[BaseException]) -> None:
+def test_exceptions_that_end_the_program_pass_through(wanted: type[BaseException]) -> None:
     def leave(name: str) -> None:
         raise wanted
 
@@ -515,20 +516,20 @@ def test_what_is_meant_to_end_the_program_ends_it(wanted: type[BaseException]) -
     assert diary.lines() == MONDAY[:1]
 
 
-def test_events_that_cannot_be_handed_on_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def full_disk(event: dict[str, Any]) -> None:
+def test_events_that_cannot_be_recorded_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def full_disk(event: ScheduleEvent) -> None:
         raise OSError("no space left on device")
 
     diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-26 23:00")))
-    MarketScheduler(diary.clock, CALENDAR, diary.callbacks, on_event=full_disk).run()
+    MarketScheduler(diary.clock, CALENDAR, diary.callbacks, TIMES, on_event=full_disk).run()
     assert diary.lines() == MONDAY
     assert "no space left on device" in caplog.text
 
 
-# --- ending, and the rest of the interface --------------------------------------------------------------------------
+# --- stopping, and the rest of the interface ------------------------------------------------------------------------
 
 
-def test_stop_from_another_thread_ends_a_sleep_on_the_wall_s_clock() -> None:
+def test_stop_from_another_thread_ends_a_sleep_on_the_system_clock() -> None:
     clock = SystemClock()
     diary = Diary(clock)
     made = scheduler(diary)
@@ -538,17 +539,17 @@ def test_stop_from_another_thread_ends_a_sleep_on_the_wall_s_clock() -> None:
     thread.join(timeout=60)
     assert not thread.is_alive()
     assert made.failure is None
-    assert diary.events[-1]["event"] == "scheduler_stopped"
+    assert diary.events[-1].name == "scheduler_stopped"
 
 
-def test_a_clock_that_is_interrupted_by_somebody_else_ends_it_too() -> None:
+def test_an_interrupted_clock_ends_the_scheduler() -> None:
     clock = SimulatedClock(ny("2018-03-26 03:00"))
     diary = Diary(clock, lambda name: clock.interrupt())
     scheduler(diary).run()
     assert diary.lines() == MONDAY[:1]
 
 
-def test_stop_lets_the_running_callback_finish_and_calls_nothing_after_it() -> None:
+def test_stop_lets_the_running_callback_finish_and_calls_no_other() -> None:
     clock = SimulatedClock(ny("2018-03-26 04:00"))
     inside, go_on, finished = threading.Event(), threading.Event(), threading.Event()
 
@@ -569,7 +570,7 @@ def test_stop_lets_the_running_callback_finish_and_calls_nothing_after_it() -> N
     assert diary.lines() == MONDAY[:1]
 
 
-def test_what_kills_the_loop_is_kept() -> None:
+def test_the_exception_that_ends_the_loop_is_kept() -> None:
     def leave(name: str) -> None:
         raise SystemExit(3)
 
@@ -579,7 +580,7 @@ def test_what_kills_the_loop_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("start", "ends"), [("2018-03-28 03:00", "04-02"), ("2018-03-28 20:00:01", "04-03")])
-def test_it_ends_after_so_many_evenings_over_a_holiday(start: str, ends: str) -> None:
+def test_stop_after_counts_sessions_over_a_holiday(start: str, ends: str) -> None:
     clock = SimulatedClock(ny(start))  # Friday, 30 March, is Good Friday
     diary = Diary(clock)
     made = scheduler(diary, stop_after=3)
@@ -588,7 +589,7 @@ def test_it_ends_after_so_many_evenings_over_a_holiday(start: str, ends: str) ->
     assert made.sessions_done == 3
 
 
-def test_an_evening_that_is_made_up_for_is_not_one_of_the_sessions_asked_for(tmp_path: Path) -> None:
+def test_stop_after_does_not_count_a_retrain_that_is_made_up_for(tmp_path: Path) -> None:
     write_json(tmp_path / "m.json", THURSDAY_UNTRAINED)
     diary = Diary(SimulatedClock(ny("2018-03-31 12:00")))
     scheduler(diary, stop_after=1, marks=tmp_path / "m.json").run()
@@ -614,26 +615,11 @@ def test_next_event(now: str, name: str, then: str) -> None:
     assert made.next_event == (name, ny(then))
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ({"rebalance_time": time(10, 0)}, "REBALANCE_TIME=10:00:00: it must lie before the open"),
-        ({"retrain_time": time(15, 0)}, "RETRAIN_TIME=15:00:00: it must lie after the close"),
-        ({"tick_second": 60}, "TICK_SECOND=60"),
-    ],
-)
-def test_times_that_make_no_sense_are_refused(option: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        scheduler(Diary(SystemClock()), **option)
-
-
-def test_other_times_are_kept_to() -> None:
-    diary, _ = lived(
+def test_configured_times_are_used() -> None:
+    diary, _ = run_from(
         "2018-03-26 03:00",
         "2018-03-26 23:59",
-        rebalance_time=time(7, 15),
-        retrain_time=time(22, 30),
-        tick_second=17,
+        times=Times(time(7, 15), time(22, 30), 17),
     )
     assert diary.lines()[0] == "rebalance 03-26 07:15:00"
     assert diary.lines()[-1] == "retrain 03-26 22:30:00"
@@ -664,8 +650,8 @@ def test_the_timetable_is_printed() -> None:
     ("arguments", "said"),
     [
         (["--date", "1990-01-01"], "1990-01-01"),
-        (["--days", "99999999999"], "the exchange calendar knows"),
-        (["--days", "0"], "'0' is no whole number from 1 on"),
+        (["--days", "99999999999"], "the exchange calendar covers"),
+        (["--days", "0"], "'0' is not a whole number of at least 1"),
         (["--date", "26/3/2018"], "write it as 2018-03-26"),
         (["--env-file", "no/such/file"], "no/such/file"),
     ],

@@ -1,1 +1,1 @@
-"""Puts the system together: one module a command, and the only room that knows `config` and `paper_exchange`."""
+"""The commands of the scripts; the only package that knows `config` and `paper_exchange`."""

@@ -1,4 +1,4 @@
-"""The command of `build_dataset.py`: the source that the command line asks for, and the build."""
+"""The command of `build_dataset.py`: choose the source of the bars, and build the dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from config import PROJECT, Settings, load_settings
+from config import Settings, load_settings
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
@@ -16,6 +16,8 @@ from trading.broker.client import connect
 from trading.dataset.build import build, rebuild
 from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
+from trading.market.recorded import FolderSource
+from trading.market.yahoo import YahooSource
 
 if TYPE_CHECKING:
     import argparse
@@ -23,23 +25,19 @@ if TYPE_CHECKING:
     from trading.market.source import Source
 
 
-def choose_source(args: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> tuple[Source, datetime]:
-    """The source that the command line asks for, and the instant to build as of.
+def choose_source(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> tuple[Source, datetime]:
+    """The source that the command line selects, and the instant as of which to build.
 
     Raises:
-        UserError: no source can be chosen, or its options do not fit.
+        UserError: the options contradict each other, or the keys are missing.
     """
-    name = args.source or ("bars" if args.bars else "alpaca")
-    if (name == "bars") != (args.bars is not None):
+    name = options.source or ("bars" if options.bars else "alpaca")
+    if (name == "bars") != (options.bars is not None):
         raise UserError("--source bars and --bars DIR belong together: DIR holds SYMBOL.csv or SYMBOL.csv.gz files")
     if name == "bars":
-        from trading.market.recorded import FolderSource
-
-        recorded = FolderSource(args.bars, calendar)
-        return recorded, recorded.newest  # recorded bars are built as of their end
+        recorded = FolderSource(options.bars, calendar)
+        return recorded, recorded.newest  # the newest recorded session counts as just closed
     if name == "yfinance":
-        from trading.market.yahoo import YahooSource
-
         return YahooSource(), datetime.now(UTC)
     keys = settings.broker.credentials
     if keys is None:
@@ -51,20 +49,20 @@ def choose_source(args: argparse.Namespace, settings: Settings, calendar: Market
     return AlpacaSource(clients, settings.data.DATA_FEED), datetime.now(UTC)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Build as the command line says; returns the exit code."""
+def run(options: argparse.Namespace) -> int:
+    """Build the dataset and print the report; returns the exit code."""
     settings = load_settings(
-        args.env_file or PROJECT / ".env", HISTORY_DAYS=args.days, TOP_STOCKS=args.top, DATA_DIR=args.data_dir
+        options.env_file, HISTORY_DAYS=options.days, TOP_STOCKS=options.top, DATA_DIR=options.data_dir
     )
     calendar = new_york_calendar()
     rules, features = LabelRules.of(settings.exits), settings.training.FEATURE_SET
-    if not (settings.broker.credentials or args.source or args.bars or args.symbols):
+    if not (settings.broker.credentials or options.source or options.bars or options.symbols):
         with progress_bars(Console(stderr=True)) as progress:
             done = rebuild(rules, features, calendar, settings.folders.DATA_DIR, progress)
         if done is not None:
             print(done)
             return 0
-    source, now = choose_source(args, settings, calendar)
+    source, now = choose_source(options, settings, calendar)
     with progress_bars(Console(stderr=True)) as progress:
         report = build(
             source,
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             now,
             calendar,
             settings.folders.DATA_DIR,
-            symbols=args.symbols,
+            symbols=options.symbols,
             progress=progress,
         )
     print(report.summary())

@@ -1,4 +1,4 @@
-"""What every stage's command line shares: the folders, the one-line errors, exit code 2."""
+"""Parts that the command lines of all scripts share: options, argument types, one-line errors and exit codes."""
 
 from __future__ import annotations
 
@@ -10,77 +10,78 @@ import signal
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from trading.app.signals import Stop, Stops
+from trading import __version__
+from trading.app.signals import SignalHandler, StopSignal
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REMEDIES = {
+REMEDIES: Final = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
-    errno.EROFS: "the file system is read-only: name another folder (--data-dir, --models-dir, --logs-dir)",
-    errno.EACCES: "you have no right to it: mend its permissions or name another folder",
-    errno.EPERM: "you have no right to it: mend its permissions or name another folder",
-    errno.ENOTDIR: "a file stands where a folder is needed: name another folder",
+    errno.EROFS: "the file system is read-only: choose another folder (--data-dir, --models-dir, --logs-dir)",
+    errno.EACCES: "access is denied: change its permissions or choose another folder",
+    errno.EPERM: "access is denied: change its permissions or choose another folder",
+    errno.ENOTDIR: "a file is in the place of a folder: choose another folder",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """A stage's command line: the help is its module's docstring as it stands, an error is one line."""
+    """The command line of a script: its help begins with the script's docstring, an error is one line.
 
-    def __init__(self, description: str | None) -> None:
+    Every parser has `--env-file`, `--version`, and the folder options that are named.
+
+    Args:
+        description: the docstring of the script, shown unchanged.
+        folders: "data", "models", "logs": adds `--data-dir`, `--models-dir`, `--logs-dir`.
+    """
+
+    def __init__(self, description: str | None, *folders: str) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+        common = self.add_argument_group("files and folders")
+        for name in folders:
+            common.add_argument(
+                f"--{name}-dir", type=folder, metavar="DIR", help=f"folder of the {name} (default: {name.upper()}_DIR)"
+            )
+        common.add_argument("--env-file", type=Path, metavar="FILE", help="file of settings (default: .env)")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message.removeprefix('argument ')} (see --help)\n")
 
 
-def add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add `--data-dir`, `--models-dir`, `--logs-dir` (those named: "data", "models", "logs") and `--env-file`."""
-    for name in names:
-        parser.add_argument(
-            f"--{name}-dir",
-            type=folder,
-            metavar="DIR",
-            help=f"folder of the {name} (default: {name.upper()}_DIR, which is {name}/ beside this script)",
-        )
-    parser.add_argument(
-        "--env-file", type=Path, metavar="FILE", help="file of settings (default: .env beside this script)"
-    )
-
-
 def folder(text: str) -> Path:
-    """A folder given on the command line: relative to where the command is run."""
+    """A folder argument; a relative path starts at the working directory."""
     return Path(text).expanduser().absolute()
 
 
 def day(text: str) -> date:
-    """A date given on the command line."""
+    """A date argument."""
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date; write it as 2018-03-26") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write it as 2018-03-26") from None
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on, given on the command line."""
+    """An argument that is a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def seed(text: str) -> int:
-    """A seed given on the command line."""
+    """A seed argument: a whole number of at least 0."""
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
 def symbols(text: str) -> list[str]:
-    """`A,B` given on the command line, as upper-case symbols without repetition."""
+    """The argument `A,B` as upper-case symbols without duplicates."""
     found = list(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
     if not found:
         raise argparse.ArgumentTypeError("name at least one symbol, as in --symbols AMD,F")
@@ -88,14 +89,14 @@ def symbols(text: str) -> list[str]:
 
 
 class OneLine(logging.Formatter):
-    """A record as one line; where it has a traceback, that stands in the audit."""
+    """A log record as one line; its traceback, if any, is in the audit log."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
 class Once(logging.Filter):
-    """Lets the same message through once: a disk that is full fails every minute."""
+    """Passes each message once: some failures, such as a full disk, repeat every minute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class Once(logging.Filter):
 
 
 def log_errors() -> None:
-    """Send what libraries and our own modules log as an error to stderr, a line each."""
+    """Print log records of level ERROR to stderr, one line each."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     handler.addFilter(Once())
@@ -117,21 +118,21 @@ def log_errors() -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Run a stage: what the user can mend becomes one line on stderr and exit code 2.
+    """Run a script; an error that the user can correct becomes one line on stderr and exit code 2.
 
     Returns:
-        The stage's exit code; 128 and the signal's number where Ctrl-C or SIGTERM ended it (see `trading.app.signals`).
+        The exit code of the script, or of the signal that ended it (see `trading.app.signals`).
     """
     try:
-        with Stops():
+        with SignalHandler():
             return main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    except Stop as stop:
+    except StopSignal as stop:
         print("stopped", file=sys.stderr)
         return stop.exit_code
-    except BrokenPipeError:  # whoever read our output has gone, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+    except BrokenPipeError:  # the reader of the output has ended, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in REMEDIES:

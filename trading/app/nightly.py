@@ -1,8 +1,8 @@
-"""What `live_trader.py` learns from: the dataset and the model at the start, and the retrain of every evening."""
+"""The model in service during a run: made at the start if there is none, and retrained every evening."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trading.app.retrain import model_in_service, retrain
 from trading.base.errors import ModelError, UserError
@@ -20,54 +20,60 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config import Settings
-    from trading.app.signals import Stops
-    from trading.app.worlds import World
+    from trading.app.signals import SignalHandler
+    from trading.app.venues import OpenVenue
     from trading.base.calendar import MarketCalendar, Session
     from trading.market.source import Source, Universe
     from trading.records.journal import Journal
     from trading.reports.console import Output
 
 
-class Learning:
-    """The data and the models of one world.
+class NightlyLearning:
+    """The data folder and the models of one run.
 
     Attributes:
-        universe: the stocks of the day, once they are picked; the evening's data is built for them.
+        predictor: the model in service; `prepare` sets it first.
+        universe: the stocks of the day once they are picked; the evening's dataset build fetches them.
     """
+
+    predictor: Predictor
 
     def __init__(
         self,
-        world: World,
+        venue: OpenVenue,
         settings: Settings,
         calendar: MarketCalendar,
         source: Source,
         console: Output,
         journal: Journal,
-        stops: Stops,
+        signals: SignalHandler,
     ) -> None:
-        self._world = world
+        self._venue = venue
         self._settings = settings
         self._calendar = calendar
         self._source = source
         self._console = console
         self._journal = journal
-        self._stops = stops
+        self._signals = signals
         self.universe: Universe | None = None
 
-    def model(self) -> LoadedModel:
-        """The newest good model; data and model are made first where there is none (in a replay: always).
+    def prepare(self) -> None:
+        """Load the newest valid model, or build the dataset and train one if there is none (in a replay: always).
 
         Raises:
-            UserError: it cannot be made.
+            UserError: the dataset or the model cannot be made.
         """
+        self.predictor = Predictor(self._newest_or_new(), self._settings.prediction)
+
+    def _newest_or_new(self) -> LoadedModel:
         champion = None
-        if not self._world.anew:
-            now, market = self._world.clock.now(), self._world.market
+        if not self._venue.is_replay:
+            now, market = self._venue.clock.now(), self._venue.market
             try:
                 return self._store().newest(now=now, market=market, warn=self._warn)
             except ModelError as error:
-                self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: one is made now")
-            champion = model_in_service(self._settings, market, now)  # of other features: the decision says so
+                self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: training one now")
+            champion = model_in_service(self._settings, market, now)  # may have other features; the decision says so
         self._build()
         return self._train(champion)
 
@@ -77,8 +83,8 @@ class Learning:
     def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
         """An empty store for the bars of a session, with volume profiles if the features need them.
 
-        Missing bars of the session before are fetched first, unless the market is open.  A stock without a profile
-        gets no signal on that day, and the audit log says so.
+        Bars of the session before that `data/` lacks are fetched first, unless the market is open.  A stock without a
+        profile gets no signal on that day, and the audit log says so.
         """
         folder, feature_set = self._settings.folders.DATA_DIR, self._settings.training.FEATURE_SET
         dataset = Dataset(folder, self._calendar)
@@ -86,7 +92,7 @@ class Learning:
         try:
             if feature_set != "document":
                 lacking = dataset.missing(symbols, [self._calendar.preceding(session.date)])
-                if lacking and self._world.clock.now() < session.open:
+                if lacking and self._venue.clock.now() < session.open:
                     self._build()
             bars = session_bars(dataset, session, symbols, feature_set)
         except (UserError, OSError) as error:
@@ -95,16 +101,16 @@ class Learning:
             self._journal.event("no_volume_profile", symbols=without, reason=reason, note="they get no signal today")
         return bars
 
-    def retrain(self, trader: Any, session: Session) -> None:
-        """20:00: what is missing is downloaded, a model trained, and the better one serves.
+    def retrain(self, session: Session) -> None:
+        """Fetch the missing bars, train a model, and put it into service if it is promoted.
 
         Raises:
             Interrupted: the run is being stopped.
         """
-        self.follow_choice(trader)
-        champion = trader.predictor.model
-        if champion.timestamp == stamp(self._world.clock.now()):
-            return  # this evening's: an earlier run was killed just after it had published it
+        self.follow_choice()
+        champion = self.predictor.model
+        if champion.timestamp == stamp(self._venue.clock.now()):
+            return  # this evening's model: an earlier run was killed just after it published it
         try:
             self._build()
             model = self._train(champion)
@@ -119,26 +125,25 @@ class Learning:
                 stays_in_service=champion.timestamp,
             )
             if not isinstance(error, UserError | OSError):
-                raise  # a defect: the scheduler writes its traceback down, and the run ends with 1
+                raise  # a defect: the scheduler logs the traceback, and the exit code becomes 1
             return
         if model.in_service:
-            trader.predictor = Predictor(model, self._settings.prediction)
-        self._journal.event(
-            "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
-        )
+            self.predictor = Predictor(model, self._settings.prediction)
+        in_service = self.predictor.model
+        self._journal.event("model_in_service", model=in_service.timestamp, kind=in_service.kind)
 
-    def follow_choice(self, trader: Any) -> None:
-        """Let the model serve that `ml_trainer.py --rollback` or `--use` chose while this process ran."""
+    def follow_choice(self) -> None:
+        """Put the model into service that `ml_trainer.py --rollback` or `--use` chose during the run."""
         store = self._store()
         choice = store.choice(self._warn)
-        if choice is None or choice.timestamp == trader.predictor.model.timestamp:
+        if choice is None or choice.timestamp == self.predictor.model.timestamp:
             return
         try:
-            model = store.newest(now=self._world.clock.now(), market=self._world.market, warn=self._warn)
+            model = store.newest(now=self._venue.clock.now(), market=self._venue.market, warn=self._warn)
         except ModelError:
-            return  # the one that serves was good when it was loaded
+            return  # the model in service was valid when it was loaded
         if model.timestamp == choice.timestamp:
-            trader.predictor = Predictor(model, self._settings.prediction)
+            self.predictor = Predictor(model, self._settings.prediction)
             self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")
 
     def _trainer_says(self, line: str) -> None:
@@ -156,7 +161,7 @@ class Learning:
                 self._settings.data,
                 LabelRules.of(self._settings.exits),
                 self._settings.training.FEATURE_SET,
-                self._world.clock.now(),
+                self._venue.clock.now(),
                 self._calendar,
                 self._settings.folders.DATA_DIR,
                 universe=self.universe,
@@ -166,7 +171,7 @@ class Learning:
             "dataset_built",
             bars=report.fetched,
             left_out=report.left_out,
-            nothing=report.nothing,
+            without_bars=report.without_bars,
             rows=report.rows,
             stocks=report.symbols,
             sessions=len(report.sessions),
@@ -181,7 +186,7 @@ class Learning:
                 self._settings.folders.DATA_DIR,
                 self._settings.folders.MODELS_DIR,
                 self._settings,
-                self._world.clock.now(),
+                self._venue.clock.now(),
                 champion=champion,
                 progress=self._interruptible(lambda what, done, of: progress(f"training: {what}", done, of)),
                 say=self._trainer_says,
@@ -198,10 +203,10 @@ class Learning:
         return model
 
     def _interruptible(self, progress: Report) -> Report:
-        """A signal ends a retrain at its next step; what is left behind is what a kill would leave."""
+        """`progress` that ends the retrain at its next step after a signal; the folders are left as after a kill."""
 
         def report(what: str, done: int, total: int) -> None:
-            if self._stops.stop is not None:
+            if self._signals.received is not None:
                 raise Interrupted
             progress(what, done, total)
 

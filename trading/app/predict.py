@@ -1,4 +1,4 @@
-"""The command of `ml_predictor.py`: predictions for the newest bars, as a table and in the history."""
+"""The command of `ml_predictor.py`: predict from the newest bars, print the predictions and log them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from trading.base.progress import standard_output
 from trading.broker.client import connect, market_data
 from trading.dataset.dataset import Dataset
 from trading.dataset.volume_profiles import session_bars
+from trading.execution.entries import signals_of
 from trading.execution.live_feed import fetch
 from trading.features.session_bars import SessionBars, to_reply
 from trading.market.bars import MINUTE_NS, from_ns, read_bars_file
 from trading.market.source import newest_universe, shortened
-from trading.models.predictor import Prediction, Predictor, signals
+from trading.models.predictor import Prediction, Predictor
 from trading.models.store import LoadedModel, ModelStore
 from trading.records.journal import Journal, new_york_time
 
@@ -33,18 +34,17 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict as the command line says; returns the exit code."""
-    env_file = {} if options.env_file is None else {"env_file": options.env_file}
+    """Predict, print and log; returns the exit code."""
     settings = load_settings(
-        **env_file, DATA_DIR=options.data_dir, MODELS_DIR=options.models_dir, LOGS_DIR=options.logs_dir
+        options.env_file, DATA_DIR=options.data_dir, MODELS_DIR=options.models_dir, LOGS_DIR=options.logs_dir
     )
     market = market_of(settings.folders.MODELS_DIR)
     store = ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET)
     model = store.newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
     dataset = Dataset(settings.folders.DATA_DIR)
     clock = SystemClock()
-    if settings.broker.credentials:
-        bars, now = _from_alpaca(settings, dataset, options.symbols, clock.now())
+    if keys := settings.broker.credentials:
+        bars, now = _from_alpaca(settings, keys, dataset, options.symbols, clock.now())
     else:
         bars, now = _from_data(dataset, options.symbols, settings.training.FEATURE_SET)
     predictions = Predictor(model, settings.prediction).predict(bars.windows(), now)
@@ -58,20 +58,19 @@ def run(options: argparse.Namespace) -> int:
         _print_table(predictions, model, now, settings, "" if market is None else market.description)
     missing = set(bars.symbols) - {prediction.symbol for prediction in predictions}
     if missing:
-        why = "fewer than 20 bars in the session"
+        reason = "fewer than 20 bars in the session"
         if settings.training.FEATURE_SET == "relative":
-            why += ", or no bars in data/ of the session before it"
-        print(f"no prediction, {why}: {', '.join(sorted(missing))}", file=sys.stderr)
+            reason += ", or no bars in data/ of the session before it"
+        print(f"no prediction, {reason}: {', '.join(sorted(missing))}", file=sys.stderr)
     if journal.fault:
         raise UserError(f"{journal.fault}; the predictions above were not written to the history")
     return 0
 
 
 def _from_alpaca(
-    settings: Settings, dataset: Dataset, symbols: list[str] | None, now: datetime
+    settings: Settings, keys: tuple[str, str], dataset: Dataset, symbols: list[str] | None, now: datetime
 ) -> tuple[SessionBars, datetime]:
-    keys = settings.broker.credentials
-    assert keys is not None
+    """The bars of the current session, or of the newest one outside trading hours, and `now`."""
     clients = connect(settings.broker, keys, SystemClock())
     calendar = new_york_calendar()
     session = calendar.current_or_next(now)
@@ -84,7 +83,7 @@ def _from_alpaca(
 
 
 def _from_data(dataset: Dataset, symbols: list[str] | None, feature_set: FeatureSet) -> tuple[SessionBars, datetime]:
-    """The newest session that `data/` holds, as of its last bar."""
+    """The bars of the newest session in `data/`, and the end of its last bar."""
     wanted = symbols or dataset.symbols
     for symbol in wanted:
         if symbol not in dataset.symbols:
@@ -113,6 +112,5 @@ def _print_table(
         stale = " (stale)" if p.stale else ""
         table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
     standard_output().print(table)
-    print(
-        f"{len(signals(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={settings.prediction.MIN_CONFIDENCE:g}"
-    )
+    minimum = settings.prediction.MIN_CONFIDENCE
+    print(f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}")

@@ -1,26 +1,28 @@
-"""Ctrl-C, SIGTERM and a terminal that hangs up: a run is asked to end, and ends in order.
+"""The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP where the system has it.
 
-Exit codes are the shell's: 128 and the signal's number, so 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up.
+The exit code follows the shell's convention, 128 plus the signal's number: 130, 143 and 129.
 """
 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    Handler = Callable[[int, FrameType | None], object] | int | None
+
 SIGNALS: Final = tuple(
-    getattr(signal, name)
+    signal.Signals[name]
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if hasattr(signal, name)  # Windows has no SIGHUP
+    if name in signal.Signals.__members__  # Windows has no SIGHUP
 )
 
 
-class Stop(KeyboardInterrupt):
-    """A signal asks the program to end; raised wherever the main thread is."""
+class StopSignal(KeyboardInterrupt):
+    """A signal asked the program to end; raised in the main thread, wherever it is."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,38 +30,40 @@ class Stop(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a program that a signal ended."""
+        """The exit code that a shell reports for a program that this signal ended."""
         return 128 + self.number
 
 
-class Stops:
-    """While the block runs, the signals raise `Stop`; after `divert` they call a function instead.
+class SignalHandler:
+    """A context in which the signals raise `StopSignal`, or call a function after `divert`.
 
-    A signal that is ignored from outside (nohup) stays ignored.  Main thread only.
+    A signal that the parent process set to be ignored (nohup) stays ignored.  Main thread only.
+
+    Attributes:
+        received: the first signal that arrived; None if none did.
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Handler] = {}
         self._call: Callable[[], None] | None = None
-        self.stop: Stop | None = None
-        """The first signal that came."""
+        self.received: StopSignal | None = None
 
-    def __enter__(self) -> Stops:
+    def __enter__(self) -> Self:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._arrived)
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def divert(self, call: Callable[[], None]) -> None:
-        """From now on let a signal call this (from the main thread) and raise nothing."""
+        """From now on, call this function (in the main thread) on a signal instead of raising."""
         self._call = call
 
-    def _arrived(self, number: int, _: FrameType | None) -> None:
-        self.stop = self.stop or Stop(number)
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.received = self.received or StopSignal(number)
         if self._call is None:
-            raise self.stop
+            raise self.received
         self._call()

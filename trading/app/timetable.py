@@ -1,4 +1,4 @@
-"""The command of `market_scheduler.py`: the timetable that the scheduler would follow."""
+"""The command of `market_scheduler.py`: print the timetable of the scheduler."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def timetable_row(day: date, calendar: MarketCalendar, times: Times, flatten_min
     return [f"{day}", f"{day:%a}", kind, *shown[:-1], str(session.minutes), shown[-1]]
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the timetable; returns the exit code."""
-    settings = load_settings(**({"env_file": arguments.env_file} if arguments.env_file else {}))
+    settings = load_settings(options.env_file)
     times = Times(settings.schedule.REBALANCE_TIME, settings.schedule.RETRAIN_TIME, settings.schedule.TICK_SECOND)
     calendar = new_york_calendar()
-    first = arguments.date or SystemClock().now().astimezone(NEW_YORK).date()
-    days = calendar.days(first, arguments.days)
+    first = options.date or SystemClock().now().astimezone(NEW_YORK).date()
+    days = calendar.days(first, options.days)
     table = Table(title=f"Timetable from {first}, New York time", box=None, header_style="bold", padding=(0, 1))
     for heading in ("date", "day", "kind", "rebalance", "open", "1st tick", "flatten", "close", "ticks", "retrain"):
         table.add_column(heading, justify="right" if heading == "ticks" else "left", no_wrap=True)

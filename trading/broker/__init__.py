@@ -1,1 +1,1 @@
-"""The one path to Alpaca: transport, client, and the messages read from its replies."""
+"""The only path to Alpaca: transport, client, and the messages parsed from its replies."""

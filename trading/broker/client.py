@@ -1,7 +1,7 @@
-"""The one broker path: alpaca-py's clients, on Alpaca paper or on an exchange that speaks the same.
+"""The client of the broker: alpaca-py's clients on Alpaca paper, or on an exchange that speaks the same interface.
 
-Every call ends in one of three ways, and the names say which: it returns; `OrderRefused` (the broker said no: nothing
-was taken); `Unclear` (no answer, or none that can be read: an order may or may not be there).
+Every call has one of three outcomes: it returns; it raises `OrderRefused` (the broker said no and took nothing); or it
+raises `Unclear` (no readable answer, so an order may or may not exist).
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import requests
 from alpaca.common.enums import Sort
@@ -25,6 +24,7 @@ from alpaca.trading.requests import (
     GetOrdersRequest,
     LimitOrderRequest,
     MarketOrderRequest,
+    OrderRequest,
     ReplaceOrderRequest,
     StopLossRequest,
     StopOrderRequest,
@@ -33,11 +33,21 @@ from alpaca.trading.requests import (
 from pydantic import ValidationError
 
 from trading.base.errors import BrokerError, UserError
-from trading.broker.messages import UNREADABLE, Account, MalformedReply, Order, Position
-from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin, guard, said
+from trading.broker.messages import (
+    UNREADABLE,
+    Account,
+    MalformedReply,
+    Order,
+    Position,
+    instant_of,
+    json_list,
+    json_object,
+)
+from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin, error_body, guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from datetime import date, datetime
     from decimal import Decimal
 
     from requests.adapters import BaseAdapter
@@ -46,13 +56,13 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
 
 NOT_FOUND = 40410000
-"""Alpaca's code for an order or a position that does not exist."""
+"""Alpaca's error code for an order or a position that does not exist."""
 
 T = TypeVar("T")
 
 
 class OrderRefused(Exception):
-    """The broker said no; nothing was taken.  The text is the broker's reason."""
+    """The broker refused the request and took nothing.  The text is the broker's reason."""
 
     def __init__(self, status: int, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
@@ -61,27 +71,27 @@ class OrderRefused(Exception):
 
     @property
     def is_unknown(self) -> bool:
-        """There is no such order or position.  A 404 of a proxy, which has no code, says nothing of the kind."""
+        """The order or position does not exist.  A 404 without Alpaca's code, from a proxy, does not count."""
         return self.status == 404 and self.code == NOT_FOUND
 
     @property
     def is_duplicate(self) -> bool:
-        """The broker has an order of that client_order_id already: what was sent before did arrive."""
+        """The broker already has an order with this client_order_id, so an earlier attempt did arrive."""
         return self.status == 422 and "client_order_id must be unique" in str(self)
 
     @property
-    def is_too_soon(self) -> bool:
-        """The rate limit: the same request may be taken a moment later."""
+    def is_rate_limited(self) -> bool:
+        """The rate limit was hit; the same request may succeed a moment later."""
         return self.status == 429
 
 
 class Unclear(Exception):
-    """No answer, or none that can be read: what the broker did is not known."""
+    """There is no readable answer, so what the broker did is unknown."""
 
 
 @dataclass(frozen=True)
 class Clients:
-    """The three alpaca-py clients of one account, all raw and all guarded."""
+    """The three alpaca-py clients of one account, returning raw JSON through the guarded transport."""
 
     trading: TradingClient
     data: StockHistoricalDataClient
@@ -89,20 +99,20 @@ class Clients:
 
 
 def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
-    """Build the clients; nothing is sent yet.
+    """Build the clients without sending anything.
 
     Args:
-        settings: address, rate limit and time-outs.
+        settings: base URL, rate limit and timeouts.
         keys: API key id and secret.
-        clock: on which the rate limit and the backoff wait.
-        inner: the transport under all three: the embedded exchange; None for the network.
+        clock: the clock on which rate limit and backoff wait.
+        inner: the transport below all three clients (the embedded exchange); None for the network.
 
     Raises:
-        UserError: the address is neither Alpaca paper nor loopback.
-        BrokerError: the keys cannot be keys.
+        UserError: the base URL is neither Alpaca paper nor a loopback address.
+        BrokerError: a key holds characters that no key has.
     """
     for name, value in zip(("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"), keys, strict=True):
-        if not re.fullmatch(r"[!-~]+", value):  # requests would print such a header, key and all, in its error
+        if not re.fullmatch(r"[!-~]+", value):  # requests would quote such a header, key included, in its exception
             raise BrokerError(f"{name}: it holds a blank, a line break or a character that no key has; copy it again")
     origin = allowed_origin(settings.APCA_API_BASE_URL)
     data_origin = ALPACA_DATA if origin == ALPACA_PAPER else origin
@@ -112,19 +122,19 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
         StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_origin),
         ScreenerClient(key, secret, raw_data=True, url_override=data_origin),
     )
-    # Alpaca counts trading and market data apart.  What is asked about orders and positions must not wait long: the
-    # minute in which shares have no stop goes by, and an answer that comes later is looked up.
-    connecting = settings.CONNECT_TIMEOUT_SECONDS
-    trading, data = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
-    guard(clients.trading, clock, trading, (connecting, settings.TRADING_TIMEOUT_SECONDS), inner)
+    # Alpaca limits trading and market data separately.  Trading has the shorter timeout: while it waits, shares may
+    # have no stop, and an order whose answer is late is looked up anyway.
+    connect_timeout = settings.CONNECT_TIMEOUT_SECONDS
+    trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
+    guard(clients.trading, clock, trading_limit, (connect_timeout, settings.TRADING_TIMEOUT_SECONDS), inner)
     for client in (clients.data, clients.screener):
-        guard(client, clock, data, (connecting, settings.READ_TIMEOUT_SECONDS), inner)
+        guard(client, clock, data_limit, (connect_timeout, settings.READ_TIMEOUT_SECONDS), inner)
     return clients
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """A purchase with its two exits, priced on the exchange's grid."""
+    """A market buy with its stop and target, both in dollars on the exchange's price grid."""
 
     symbol: str
     qty: int
@@ -134,16 +144,16 @@ class Bracket:
 
 
 class Broker:
-    """The account: what it holds, what it is asked to do."""
+    """The account: reads its state and sends its orders."""
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self._client = clients.trading
 
-    # What is
+    # Reads
 
     def account(self) -> Account:
-        """Equity, cash, buying power.
+        """Equity, cash and buying power.
 
         Raises:
             Unclear: no readable answer.
@@ -152,12 +162,12 @@ class Broker:
         return _parsed(Account.read, _read(self._client.get_account))
 
     def positions(self) -> dict[str, Position]:
-        """Everything that is held, by symbol."""
-        replies = _rows(_read(self._client.get_all_positions))
+        """All positions by symbol.  Raises as `account`."""
+        replies = _list(_read(self._client.get_all_positions))
         return {position.symbol: position for position in (_parsed(Position.read, reply) for reply in replies)}
 
     def position(self, symbol: str) -> Position | None:
-        """What is held of one stock; None where the broker says that there is nothing."""
+        """The position in one stock; None if the broker says that there is none.  Raises as `account`."""
         try:
             return _parsed(Position.read, _ask(lambda: self._client.get_open_position(symbol)))
         except OrderRefused as refusal:
@@ -166,10 +176,10 @@ class Broker:
             raise Unclear(str(refusal)) from refusal
 
     def orders(self, *, after: datetime | None = None, open_only: bool = False) -> list[Order]:
-        """Orders with their legs nested, oldest first, at most 500: those still open, or all since `after`.
+        """At most 500 orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
 
-        One that cannot be read (a fraction of a share, sent by somebody else) is left out: whoever misses it asks for
-        it by its id or name, and learns why.
+        An order that cannot be parsed, such as another program's fractional one, is left out, so that it does not hide
+        the others.  Whoever needs it asks for it by id or name and gets the error.
         """
         query = GetOrdersRequest(
             status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
@@ -179,56 +189,62 @@ class Broker:
             nested=True,
         )
         found = []
-        for reply in _rows(_read(lambda: self._client.get_orders(query))):
+        for reply in _list(_read(lambda: self._client.get_orders(query))):
             with contextlib.suppress(MalformedReply):
                 found.append(Order.read(reply))
         return found
 
     def order(self, order_id: str) -> Order | None:
-        """One order with its legs; None where the broker knows none of that id."""
+        """One order with its legs; None if the broker has none with this id.  Raises as `account`."""
         return self._found(lambda: self._client.get_order_by_id(order_id, GetOrderByIdRequest(nested=True)))
 
-    def order_called(self, client_order_id: str) -> Order | None:
-        """The order that bears a client_order_id; None where there is none (yet)."""
+    def order_by_client_id(self, client_order_id: str) -> Order | None:
+        """The order with this client_order_id; None if there is none (yet).  Raises as `account`."""
         return self._found(lambda: self._client.get_order_by_client_id(client_order_id))
 
-    def close_of(self, day: date) -> str | None:
-        """When the broker's own calendar closes `day`, as "16:00" New York time; None where it does not trade."""
-        rows = _rows(_read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day))))
+    def session_close(self, day: date) -> str | None:
+        """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.
+
+        Raises:
+            Unclear: no readable answer.
+        """
+        rows = _list(_read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day))))
         try:
-            return next((str(row["close"]) for row in rows if row["date"] == day.isoformat()), None)
+            sessions = (json_object(row) for row in rows)
+            return next((str(row["close"]) for row in sessions if row["date"] == day.isoformat()), None)
         except UNREADABLE as error:
             raise Unclear(f"calendar reply not understood: {type(error).__name__}: {error}") from error
 
     def time(self) -> datetime:
-        """What the broker's clock shows."""
+        """The time of the broker's clock.
+
+        Raises:
+            Unclear: no readable answer.
+        """
         reply = _read(self._client.get_clock)
         try:
-            instant = datetime.fromisoformat(str(reply["timestamp"]))
-            if instant.tzinfo is None:
-                raise ValueError(f"{instant} has no time zone")
+            return instant_of(json_object(reply)["timestamp"])
         except UNREADABLE as error:
             raise Unclear(f"clock reply not understood: {type(error).__name__}: {error}") from error
-        return instant
 
-    def _found(self, call: Callable[[], Any]) -> Order | None:
+    def _found(self, call: Callable[[], object]) -> Order | None:
         try:
-            return _order(_ask(call))
+            return _parsed(Order.read, _ask(call))
         except OrderRefused as refusal:
             if refusal.is_unknown:
                 return None
             raise Unclear(f"HTTP {refusal.status}: {refusal}") from refusal
 
-    # What shall be
+    # Orders
 
     def buy(self, bracket: Bracket) -> Order:
-        """Send a market order with its stop and target, good for the day.
+        """Send a market buy with its stop and target, good for the day.
 
         Raises:
             OrderRefused: the broker said no.
-            Unclear: look it up by its client_order_id before anything is sent again.
+            Unclear: look the order up by its client_order_id before sending anything again.
         """
-        return self._send(
+        return self._submit(
             MarketOrderRequest(
                 symbol=bracket.symbol,
                 qty=bracket.qty,
@@ -243,7 +259,7 @@ class Broker:
 
     def sell(self, symbol: str, qty: int, client_order_id: str) -> Order:
         """Sell at market, good for the day.  Raises as `buy`."""
-        return self._send(
+        return self._submit(
             MarketOrderRequest(
                 symbol=symbol,
                 qty=qty,
@@ -254,8 +270,8 @@ class Broker:
         )
 
     def sell_limit(self, symbol: str, qty: int, price: Decimal, client_order_id: str) -> Order:
-        """Sell at `price` or better, outside the core session too, good for the day.  Raises as `buy`."""
-        return self._send(
+        """Sell at `price` or better, also in extended hours, good for the day.  Raises as `buy`."""
+        return self._submit(
             LimitOrderRequest(
                 symbol=symbol,
                 qty=qty,
@@ -267,9 +283,9 @@ class Broker:
             )
         )
 
-    def protect(self, symbol: str, qty: int, stop: Decimal, client_order_id: str) -> Order:
-        """Rest a stop of its own under shares that have lost their legs.  Raises as `buy`."""
-        return self._send(
+    def sell_stop(self, symbol: str, qty: int, stop: Decimal, client_order_id: str) -> Order:
+        """Place a stop order that stands alone, good for the day.  Raises as `buy`."""
+        return self._submit(
             StopOrderRequest(
                 symbol=symbol,
                 qty=qty,
@@ -280,15 +296,15 @@ class Broker:
             )
         )
 
-    def move(self, order_id: str, *, stop: Decimal | None = None, limit: Decimal | None = None) -> Order:
-        """Give a resting leg another price; the reply is a new order that takes its place.  Raises as `buy`."""
+    def replace(self, order_id: str, *, stop: Decimal | None = None, limit: Decimal | None = None) -> Order:
+        """Change the price of a resting leg; returns the new order that replaces it.  Raises as `buy`."""
         change = ReplaceOrderRequest(
             stop_price=None if stop is None else float(stop), limit_price=None if limit is None else float(limit)
         )
-        return _order(_ask(lambda: self._client.replace_order_by_id(order_id, change)))
+        return _parsed(Order.read, _ask(lambda: self._client.replace_order_by_id(order_id, change)))
 
     def cancel(self, order_id: str) -> bool:
-        """Ask for an order to be cancelled; False where it is already over.
+        """Request the cancellation of an order; False if it is already final.
 
         Raises:
             Unclear: no readable answer.
@@ -301,16 +317,16 @@ class Broker:
             raise Unclear(str(refusal)) from refusal
         return True
 
-    def _send(self, order: Any) -> Order:
-        return _order(_ask(lambda: self._client.submit_order(order)))
+    def _submit(self, order: OrderRequest) -> Order:
+        return _parsed(Order.read, _ask(lambda: self._client.submit_order(order)))
 
 
 def market_data(call: Callable[[], T]) -> T:
-    """Make a request for market data on behalf of a person who waits for it.
+    """Make a request for market data whose failure is reported to the user.
 
     Raises:
         BrokerError: the keys are refused.
-        UserError: so is the request, or there is no answer; one line with the reason.
+        UserError: the request is refused or gets no answer; one line with the reason.
     """
     try:
         return _ask(call)
@@ -320,25 +336,22 @@ def market_data(call: Callable[[], T]) -> T:
         raise UserError(f"market data: {error}; check the network and run again") from error
 
 
-def _order(reply: Any) -> Order:
-    return _parsed(Order.read, reply)
-
-
-def _parsed(read: Callable[[Any], T], reply: Any) -> T:
+def _parsed(read: Callable[[object], T], reply: object) -> T:
     try:
         return read(reply)
     except MalformedReply as error:
         raise Unclear(str(error)) from error
 
 
-def _rows(reply: Any) -> Sequence[Any]:
-    if not isinstance(reply, list):
-        raise Unclear(f"a list was expected, not {type(reply).__name__}")
-    return reply
+def _list(reply: object) -> list[object]:
+    try:
+        return json_list(reply)
+    except TypeError as error:
+        raise Unclear(str(error)) from error
 
 
-def _read(call: Callable[[], Any]) -> Any:
-    """Make a request that asks for nothing but an answer: a refusal leaves the state unknown."""
+def _read(call: Callable[[], T]) -> T:
+    """Make a request that changes nothing: if it is refused, the state remains unknown."""
     try:
         return _ask(call)
     except OrderRefused as refusal:
@@ -346,20 +359,25 @@ def _read(call: Callable[[], Any]) -> Any:
 
 
 def _ask(call: Callable[[], T]) -> T:
-    """Make one request and sort what can come of it (see `OrderRefused`, `Unclear`)."""
+    """Make one request and translate its failures.
+
+    Raises:
+        BrokerError: the keys are refused.
+        OrderRefused, Unclear: as described there.
+    """
     try:
         return call()
     except APIError as error:
         status = error.status_code or 0
-        body = said(error.response, "no reason given")
-        message, code = _one_line(body["message"]), body.get("code")
+        body = error_body(error.response, "no reason given")
+        message = _one_line(body.message)
         if status == 401:
             raise BrokerError(
                 "the broker refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env "
                 "(they must be the paper account's)"
             ) from None
         if 400 <= status < 500 and status != 408:
-            raise OrderRefused(status, message, code if isinstance(code, int) else None) from error
+            raise OrderRefused(status, message, body.code) from error
         raise Unclear(f"HTTP {status}: {message}") from error
     except (requests.RequestException, ValidationError, MalformedReply, ValueError, AttributeError) as error:
         raise Unclear(f"{type(error).__name__}: {_one_line(error)}") from error

@@ -1,33 +1,33 @@
-"""Orders as Alpaca tells of them, read without trust: an unknown status is never taken for a final one."""
+"""Typed messages parsed from Alpaca's replies: orders, positions, the account."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 TERMINAL: Final = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
-"""Statuses after which an order never trades again."""
+"""Statuses after which an order cannot trade.  A status that is not listed here, known or not, counts as working."""
 
 OURS: Final = "mlt-"
-"""Every order of this system bears a client_order_id that begins so."""
+"""Prefix of the client_order_id of every order that this system sends."""
 
-
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, InvalidOperation)
-"""What reading a reply that is not what it should be ends in."""
+UNREADABLE: Final = (KeyError, TypeError, ValueError, InvalidOperation)
+"""Exceptions raised while parsing a reply with missing or malformed fields."""
 
 
 class MalformedReply(Exception):
-    """The broker's reply is not what its description promises; what became of the request is not known."""
+    """A reply does not match Alpaca's schema, so the outcome of the request is unknown."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One order and its legs.  Prices are dollars, quantities whole shares, instants aware."""
+    """One order and its legs.  Prices are dollars, quantities whole shares, instants timezone-aware."""
 
     id: str
     client_order_id: str
@@ -41,46 +41,47 @@ class Order:
     limit_price: Decimal | None
     stop_price: Decimal | None
     filled_at: datetime | None
-    """When it traded last; where only a part traded and the broker names no time, when the order changed last."""
+    """Time of the last fill; `updated_at` for a partial fill, for which Alpaca gives no fill time."""
     created_at: datetime | None
     replaced_by: str | None
     legs: tuple[Order, ...]
 
     @property
     def is_final(self) -> bool:
-        """Whether it can never trade again."""
+        """Whether the order can no longer trade."""
         return self.status in TERMINAL
 
-    def family(self) -> Iterator[Order]:
-        """The order and its legs."""
+    def with_legs(self) -> Iterator[Order]:
+        """The order, then its legs."""
         yield self
         yield from self.legs
 
     @staticmethod
-    def read(reply: Any) -> Order:
-        """From the JSON of an order.
+    def read(reply: object) -> Order:
+        """Parse the JSON of an order.
 
         Raises:
-            MalformedReply: a field that must be there is missing or is no number.
+            MalformedReply: a required field is missing or has the wrong type.
         """
         try:
-            heir = reply.get("replaced_by")
+            fields = json_object(reply)
+            replaced_by = fields.get("replaced_by")
             return Order(
-                id=str(reply["id"]),
-                client_order_id=str(reply.get("client_order_id") or ""),
-                symbol=str(reply["symbol"]),
-                side=str(reply["side"]),
-                type=str(reply.get("type") or reply.get("order_type") or ""),
-                status=str(reply["status"]),
-                qty=_shares(reply.get("qty")),
-                filled_qty=_shares(reply.get("filled_qty")),
-                filled_avg_price=_dollars(reply.get("filled_avg_price")),
-                limit_price=_dollars(reply.get("limit_price")),
-                stop_price=_dollars(reply.get("stop_price")),
-                filled_at=_instant(reply.get("filled_at") or reply.get("updated_at")),
-                created_at=_instant(reply.get("created_at")),
-                replaced_by=str(heir) if heir else None,
-                legs=tuple(Order.read(leg) for leg in reply.get("legs") or ()),
+                id=str(fields["id"]),
+                client_order_id=str(fields.get("client_order_id") or ""),
+                symbol=str(fields["symbol"]),
+                side=str(fields["side"]),
+                type=str(fields.get("type") or fields.get("order_type") or ""),
+                status=str(fields["status"]),
+                qty=_shares(fields.get("qty")),
+                filled_qty=_shares(fields.get("filled_qty")),
+                filled_avg_price=_dollars(fields.get("filled_avg_price")),
+                limit_price=_dollars(fields.get("limit_price")),
+                stop_price=_dollars(fields.get("stop_price")),
+                filled_at=_instant(fields.get("filled_at") or fields.get("updated_at")),
+                created_at=_instant(fields.get("created_at")),
+                replaced_by=str(replaced_by) if replaced_by else None,
+                legs=tuple(Order.read(leg) for leg in json_list(fields.get("legs") or [])),
             )
         except UNREADABLE as error:
             raise MalformedReply(f"order reply not understood: {type(error).__name__}: {error}") from error
@@ -88,7 +89,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Position:
-    """What the broker says is held of one stock; what is not ours may be a fraction, or short (negative)."""
+    """A position as the broker reports it.  One that this system does not own may be fractional or short (negative)."""
 
     symbol: str
     qty: Decimal
@@ -96,21 +97,22 @@ class Position:
     current_price: Decimal | None
 
     @staticmethod
-    def read(reply: Mapping[str, Any]) -> Position:
-        """From the JSON of a position.
+    def read(reply: object) -> Position:
+        """Parse the JSON of a position.
 
         Raises:
             MalformedReply: as `Order.read`.
         """
         try:
-            price = _dollars(reply["avg_entry_price"])
+            fields = json_object(reply)
+            price = _dollars(fields["avg_entry_price"])
             if price is None:
                 raise ValueError("avg_entry_price is null")
             return Position(
-                symbol=str(reply["symbol"]),
-                qty=_number(reply["qty"]),
+                symbol=str(fields["symbol"]),
+                qty=_number(fields["qty"]),
                 avg_entry_price=price,
-                current_price=_dollars(reply.get("current_price")),
+                current_price=_dollars(fields.get("current_price")),
             )
         except UNREADABLE as error:
             raise MalformedReply(f"position reply not understood: {type(error).__name__}: {error}") from error
@@ -118,60 +120,90 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """What the account can do now.  Dollars."""
+    """Balances of the account, in dollars, and whether it may trade."""
 
     equity: Decimal
     cash: Decimal
     buying_power: Decimal
     blocked: str | None
-    """Why the account may not trade, or None."""
+    """Why the account may not trade; None if it may."""
 
     @staticmethod
-    def read(reply: Mapping[str, Any]) -> Account:
-        """From the JSON of an account.
+    def read(reply: object) -> Account:
+        """Parse the JSON of an account.
 
         Raises:
             MalformedReply: as `Order.read`.
         """
         try:
+            fields = json_object(reply)
             flags = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
-            reasons = [flag for flag in flags if reply.get(flag)]
-            if reply.get("status") not in (None, "ACTIVE"):
-                reasons.append(f"status {reply['status']}")
+            reasons = [flag for flag in flags if fields.get(flag)]
+            if fields.get("status") not in (None, "ACTIVE"):
+                reasons.append(f"status {fields['status']}")
             return Account(
-                equity=_number(reply["equity"]),
-                cash=_number(reply["cash"]),
-                buying_power=_number(reply["buying_power"]),
+                equity=_number(fields["equity"]),
+                cash=_number(fields["cash"]),
+                buying_power=_number(fields["buying_power"]),
                 blocked=", ".join(reasons) or None,
             )
         except UNREADABLE as error:
             raise MalformedReply(f"account reply not understood: {type(error).__name__}: {error}") from error
 
 
-def _shares(value: Any) -> int:
+def json_object(value: object) -> Mapping[str, object]:
+    """`value` as a JSON object.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    return value
+
+
+def json_list(value: object) -> list[object]:
+    """`value` as a JSON array.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, got {type(value).__name__}")
+    return value
+
+
+def instant_of(text: object) -> datetime:
+    """Parse an ISO 8601 instant.
+
+    Raises:
+        ValueError: it is not one, or has no time zone.
+    """
+    instant = datetime.fromisoformat(str(text))
+    if instant.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return instant
+
+
+def _shares(value: object) -> int:
     if value is None:
         return 0
     number = _number(value)
     if number != number.to_integral_value():
-        raise ValueError(f"{value} is no whole number of shares")
+        raise ValueError(f"{value} is not a whole number of shares")
     return int(number)
 
 
-def _dollars(value: Any) -> Decimal | None:
+def _dollars(value: object) -> Decimal | None:
     return None if value in (None, "") else _number(value)
 
 
-def _number(value: Any) -> Decimal:
+def _number(value: object) -> Decimal:
     number = Decimal(str(value))
     if not number.is_finite():
-        raise ValueError(f"{value} is no number")
+        raise ValueError(f"{value} is not a finite number")
     return number
 
 
-def _instant(value: Any) -> datetime | None:
-    if not value:
-        return None
-    instant = datetime.fromisoformat(str(value))
-    if instant.tzinfo is None:
-        raise ValueError(f"{value} has no time zone")
-    return instant
+def _instant(value: object) -> datetime | None:
+    return instant_of(value) if value else None

@@ -1,1 +1,1 @@
-"""From bars to labelled rows on disk, and back into memory."""
+"""The dataset: from bars to labelled rows on disk."""

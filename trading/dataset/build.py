@@ -1,17 +1,16 @@
-"""Stage 1: bars to features to labels to `data/SYMBOL.csv`."""
+"""The dataset build: picks the stocks of the day, fetches their bars and brings the data folder up to date."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.base.errors import UserError
-from trading.base.files import write_json
 from trading.base.market_folders import claim, lock
 from trading.dataset.dataset import Dataset
-from trading.dataset.fetch import Answers, Progress, fetch_missing, rows_progress
-from trading.market.source import Screen, Source, Universe
+from trading.dataset.fetch import FetchResult, fetch_missing, rows_progress
+from trading.market.source import write_universe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,27 +19,29 @@ if TYPE_CHECKING:
 
     from config import DataSettings, FeatureSet
     from trading.base.calendar import MarketCalendar, Session
+    from trading.base.progress import Report
     from trading.dataset.manifest import LabelRules
+    from trading.market.source import Source, Universe
 
-SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
+SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did.
+    """The outcome of a build.
 
     Attributes:
         folder: the data folder.
-        market: what market it is, in one line.
+        market: description of the market, one line.
         universe: the stocks of the day.
-        sessions: the sessions that were wanted, oldest first.
-        fetched: new bars that were kept.
-        left_out: reason -> how many new bars were left out.
-        nothing: symbols that were asked for and had no bar.
-        rows, symbols: what the folder holds now: rows, and symbols that have any.
-        rebuilt: all rows were made anew, because a rule had changed.
-        put_aside: what `data/` held before, if it was another market's; else None.
-        notes: what the source had to say.
+        sessions: the sessions of the history, oldest first.
+        fetched: number of new bars.
+        left_out: reason -> number of new bars that the check left out.
+        without_bars: requested symbols that have no bars.
+        rows, symbols: rows in the folder, and symbols that have rows.
+        rebuilt: whether all rows were made again because a rule had changed.
+        moved_away: notice about the data of another market that was in the folder; None if there was none.
+        notes: remarks of the source.
     """
 
     folder: Path
@@ -49,25 +50,25 @@ class BuildReport:
     sessions: tuple[Session, ...]
     fetched: int
     left_out: dict[str, int]
-    nothing: tuple[str, ...]
+    without_bars: tuple[str, ...]
     rows: int
     symbols: int
     rebuilt: bool
-    put_aside: str | None
+    moved_away: str | None
     notes: tuple[str, ...]
 
     def summary(self) -> str:
-        """The report for people, some lines of text."""
+        """The report as lines of text."""
         first, last = self.sessions[0].date, self.sessions[-1].date
         lines = [
-            self.put_aside,
+            self.moved_away,
             f"market    {self.market}",
             f"universe  {len(self.universe.picks)} stocks on {self.universe.date}: {self.universe.chosen}"
             + (f"; refused: {_listed(self.universe.refused)}" if self.universe.refused else ""),
             f"sessions  {len(self.sessions)}, {first} to {last}",
             f"bars      {self.fetched:,} new; left out: {_listed(self.left_out) or 'none'}",
-            f"nothing   no bars came for {', '.join(self.nothing)}" if self.nothing else None,
-            "rows      all made anew, because a rule had changed" if self.rebuilt else None,
+            f"missing   no bars of {', '.join(self.without_bars)}" if self.without_bars else None,
+            "rows      all made again, because a rule had changed" if self.rebuilt else None,
             f"data      {self.rows:,} rows of {self.symbols} stocks in {self.folder}",
             *(f"note      {note}" for note in self.notes),
         ]
@@ -85,59 +86,59 @@ def build(
     *,
     symbols: Sequence[str] | None = None,
     universe: Universe | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> BuildReport:
     """Bring the data folder up to date as of `now`.
 
     Args:
-        source: where bars come from.
-        data: how many sessions and stocks, and the price band.
+        source: provider of the bars.
+        data: the number of sessions and stocks, and the price band.
         rules: the rules of outcomes and labels.
-        features: the set of features.
-        now: the instant, real or simulated; only sessions that are over by then are fetched.
+        features: the feature set of the rows.
+        now: real or simulated instant; only sessions that have closed by then are fetched.
         calendar: the exchange's sessions.
-        folder: the data folder; another market's is put aside first.
+        folder: the data folder; data of another market is moved away first.
         symbols: these stocks instead of the day's most active.
-        universe: the stocks of the day where they were picked (and written down) before; else they are picked now.
-        progress: called with "bars" or "rows", how much is done, how much there is.
+        universe: the stocks of the day if they have been picked already; by default they are picked now.
+        progress: called with "bars" or "rows", the amount done and the amount of all.
 
     Raises:
-        UserError: the source does not answer, a symbol is unknown, a file is malformed, another build is at work.
+        UserError: the source does not answer, a symbol is unknown, a file is malformed, or another build is running.
         OSError: the folder cannot be written.
     """
     held = lock(folder, "dataset build")
     try:
-        # Everything that can be refused is asked first: then data/ is not touched, let alone put aside, for nothing.
+        # All requests that may be refused come first, so that a refusal leaves data/ untouched.
         picked = universe or pick_universe(source, data, now, symbols)
         sessions = source.sessions(calendar, now, data.HISTORY_DAYS)
         if not sessions:
-            raise UserError(f"{source.market.description}: has no session that was over by {now:%Y-%m-%d %H:%M} UTC")
-        put_aside = claim(folder, source.market)
+            raise UserError(f"{source.market.description}: no session had closed by {now:%Y-%m-%d %H:%M} UTC")
+        moved_away = claim(folder, source.market)
         dataset = Dataset(folder, calendar)
         rebuilt = dataset.is_stale(rules, features)
-        answers = fetch_missing(
+        result = fetch_missing(
             source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None, feature_set=features
         )
-        if dataset.is_stale(rules, features):  # nothing was missing, so nothing was written yet
-            about = {"source": source.name, "feed": source.feed}
-            dataset.update({}, rules, **about, feature_set=features, progress=rows_progress(progress))
+        if dataset.is_stale(rules, features):  # nothing was missing, so nothing has been written
+            shown = rows_progress(progress)
+            dataset.update({}, rules, source=source.name, feed=source.feed, feature_set=features, progress=shown)
         if universe is None:
             write_universe(folder, picked, source.feed)
-        return _report(dataset, source, picked, sessions, answers, rebuilt, put_aside)
+        return _report(dataset, source, picked, sessions, result, rebuilt, moved_away)
     finally:
         held.release()
 
 
 def rebuild(
-    rules: LabelRules, features: FeatureSet, calendar: MarketCalendar, folder: Path, progress: Progress
+    rules: LabelRules, features: FeatureSet, calendar: MarketCalendar, folder: Path, progress: Report
 ) -> str | None:
-    """Make all rows anew from `data/bars/` if a rule has changed since they were made; nothing is fetched.
+    """Make all rows again from `data/bars/` if a rule has changed; nothing is fetched.
 
     Returns:
-        What was done, in some lines of text; None where the rows are what the settings make.
+        A report as lines of text; None if no rule has changed.
 
     Raises:
-        UserError: a file is malformed, another build is at work.
+        UserError: a file is malformed, or another build is running.
         OSError: the folder cannot be written.
     """
     held = lock(folder, "dataset build")
@@ -146,30 +147,27 @@ def rebuild(
         if not dataset.is_stale(rules, features):
             return None
         old = dataset.manifest
-        about = {"source": old.source, "feed": old.feed}
-        new = dataset.update({}, rules, **about, feature_set=features, progress=rows_progress(progress))
+        shown = rows_progress(progress)
+        new = dataset.update({}, rules, source=old.source, feed=old.feed, feature_set=features, progress=shown)
     finally:
         held.release()
     with_rows = [record.rows for record in new.symbols.values() if record.rows]
     return (
-        "rows      all made anew, because a rule had changed; no Alpaca keys: nothing was fetched\n"
+        "rows      all made again, because a rule had changed; no Alpaca keys: nothing was fetched\n"
         f"data      {sum(with_rows):,} rows of {len(with_rows)} stocks in {folder}"
     )
 
 
 def pick_universe(source: Source, data: DataSettings, now: datetime, symbols: Sequence[str] | None) -> Universe:
-    """The stocks of the day, or those that were named.
+    """The most active stocks in the price band, or the stocks that the user named.
 
     Raises:
         UserError: a symbol is unknown, or no stock is left.
     """
-    if symbols is None:
-        universe = source.universe(now, Screen(data.TOP_STOCKS, data.MIN_PRICE, data.MAX_PRICE))
-    else:
-        universe = source.named(now, symbols)
+    universe = source.universe(now, data) if symbols is None else source.named(now, symbols)
     for symbol in universe.symbols:
-        if not SYMBOL.fullmatch(symbol):  # it becomes a file's name
-            raise UserError(f"{symbol!r} is no stock symbol; write it as in --symbols AMD,F")
+        if not SYMBOL.fullmatch(symbol):  # it becomes part of a file name
+            raise UserError(f"{symbol!r} is not a stock symbol; write it as in --symbols AMD,F")
     if not universe.picks:
         raise UserError(
             f"no stock is left for {universe.date} ({_listed(universe.refused) or 'none was active'}); "
@@ -178,23 +176,14 @@ def pick_universe(source: Source, data: DataSettings, now: datetime, symbols: Se
     return universe
 
 
-def write_universe(folder: Path, universe: Universe, feed: str) -> None:
-    """Write the stocks of a day to `universe_YYYY-MM-DD.json`.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    write_json(folder / f"universe_{universe.date}.json", universe.to_json() | {"feed": feed})
-
-
 def _report(
     dataset: Dataset,
     source: Source,
     universe: Universe,
     sessions: Sequence[Session],
-    answers: Answers,
+    result: FetchResult,
     rebuilt: bool,
-    put_aside: str | None,
+    moved_away: str | None,
 ) -> BuildReport:
     records = dataset.manifest.symbols.values()
     return BuildReport(
@@ -202,13 +191,13 @@ def _report(
         market=source.market.description,
         universe=universe,
         sessions=tuple(sessions),
-        fetched=answers.bars,
-        left_out=answers.left_out,
-        nothing=answers.nothing,
+        fetched=result.bars,
+        left_out=result.left_out,
+        without_bars=result.without_bars,
         rows=sum(record.rows for record in records),
         symbols=sum(record.rows > 0 for record in records),
         rebuilt=rebuilt,
-        put_aside=put_aside,
+        moved_away=moved_away,
         notes=tuple(source.notes),
     )
 

@@ -1,36 +1,43 @@
-"""Fetch what a data folder lacks: which requests, what the check leaves of the answers, a chunk at a time."""
+"""Fetching the sessions that a data folder lacks: the requests, the check of the answers, chunk by chunk."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from trading.dataset.dataset import Dataset, Fetched
+from trading.dataset.symbol_files import Fetched
 from trading.market.bars import Bars, check_bars, session_numbers
-from trading.market.source import Source, SourceError
+from trading.market.source import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from config import FeatureSet
     from trading.base.calendar import Session
+    from trading.base.progress import Report
+    from trading.dataset.dataset import Dataset
     from trading.dataset.manifest import LabelRules
+    from trading.market.source import Source
 
 CHUNK: Final = 240
-"""Stocks times sessions that are fetched before they are written: what a kill costs at most."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("bars", "rows"), how much is done, and how much there is."""
+"""Stocks times sessions that are fetched before they are written; a kill loses at most so much."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What came of the requests: bars kept, bars left out by reason, symbols that got none at all."""
+class FetchResult:
+    """Outcome of the requests.
+
+    Attributes:
+        bars: number of bars kept.
+        left_out: reason -> number of bars that the check left out.
+        without_bars: requested symbols that have no bars at all.
+    """
 
     bars: int
     left_out: dict[str, int]
-    nothing: tuple[str, ...]
+    without_bars: tuple[str, ...]
 
 
 def fetch_missing(
@@ -39,43 +46,44 @@ def fetch_missing(
     symbols: Sequence[str],
     sessions: Sequence[Session],
     rules: LabelRules,
-    progress: Progress | None,
+    progress: Report | None,
     *,
     named: bool,
     feature_set: FeatureSet = "document",
-) -> Answers:
-    """Fetch, check and write what the folder lacks, a chunk at a time.
+) -> FetchResult:
+    """Fetch, check and write the sessions that the folder lacks, chunk by chunk.
 
     Raises:
-        SourceError: nothing came at all, or not for a symbol that was `named` by the user.
+        SourceError: the source has no bars at all, or none for a symbol that the user `named`.
     """
     chunks = list(plan(dataset.missing(symbols, sessions), sessions))
-    total = sum(len(asked) * len(run) for asked, run in chunks)
+    total = sum(len(requested) * len(run) for requested, run in chunks)
     done, kept, left_out = 0, Counter[str](), Counter[str]()
-    for asked, run in chunks:
-        fetched = _checked(source, source.bars(asked, run), asked, run)
+    for requested, run in chunks:
+        fetched = _checked(source, source.bars(requested, run), requested, run)
         for symbol, one in fetched.items():
             kept[symbol] += len(one.bars)
             left_out.update(one.left_out)
         if not source.exhaustive and not kept.total():
-            # The most active stocks come first: if they have nothing, the source does not answer.
+            # The most active stocks are requested first: if they have no bars, the source is not working.
             raise SourceError(f"{source.market.description}: no bars at all; {_last(source.notes)}")
         shown = rows_progress(progress) if dataset.is_stale(rules, feature_set) else None
         dataset.update(fetched, rules, source=source.name, feed=source.feed, feature_set=feature_set, progress=shown)
-        done += len(asked) * len(run)
+        done += len(requested) * len(run)
         if progress is not None:
             progress("bars", done, total)
-    asked_for = dict.fromkeys(symbol for asked, _ in chunks for symbol in asked)
-    nothing = tuple(symbol for symbol in asked_for if not kept[symbol])
-    if named and nothing:
-        raise SourceError(f"{', '.join(nothing)}: {source.market.description} has no bars of it; {_last(source.notes)}")
-    return Answers(kept.total(), dict(left_out), nothing)
+    symbols_requested = dict.fromkeys(symbol for requested, _ in chunks for symbol in requested)
+    without_bars = tuple(symbol for symbol in symbols_requested if not kept[symbol])
+    if named and without_bars:
+        names = ", ".join(without_bars)
+        raise SourceError(f"{names}: {source.market.description} has no bars of it; {_last(source.notes)}")
+    return FetchResult(kept.total(), dict(left_out), without_bars)
 
 
 def plan(
     missing: Mapping[str, list[Session]], sessions: Sequence[Session]
 ) -> Iterator[tuple[list[str], tuple[Session, ...]]]:
-    """Requests for what is missing: stocks that lack the same run of adjacent sessions go together, in small chunks."""
+    """The requests for missing sessions: stocks that lack the same run of adjacent sessions together, in chunks."""
     position = {session.date: i for i, session in enumerate(sessions)}
     lacking: dict[tuple[Session, ...], list[str]] = {}
     for symbol, absent in missing.items():
@@ -93,11 +101,11 @@ def plan(
 
 
 def _checked(
-    source: Source, answer: Mapping[str, Bars], asked: Sequence[str], run: Sequence[Session]
+    source: Source, answer: Mapping[str, Bars], requested: Sequence[str], run: Sequence[Session]
 ) -> dict[str, Fetched]:
-    """The answer without the bars that cannot be right, and for which sessions it is one."""
+    """The plausible bars of an answer, with the sessions that it answers for."""
     fetched = {}
-    for symbol in asked:
+    for symbol in requested:
         bars, left_out = check_bars(answer.get(symbol, Bars.empty()), run)
         answered = list(run)
         if not source.exhaustive:
@@ -106,8 +114,8 @@ def _checked(
     return fetched
 
 
-def rows_progress(progress: Progress | None) -> Callable[[int, int], None] | None:
-    """`progress` as `Dataset.update` calls it."""
+def rows_progress(progress: Report | None) -> Callable[[int, int], None] | None:
+    """`progress` in the form that `Dataset.update` calls."""
     return None if progress is None else lambda done, total: progress("rows", done, total)
 
 

@@ -1,9 +1,9 @@
-"""`data/dataset.json`: what a data folder holds and with which rules its rows were made.  Written last."""
+"""The manifest of a data folder, `dataset.json`: its contents, and the rules that its rows were made with."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -59,11 +59,11 @@ class SymbolRecord:
     """What the folder holds of one symbol.
 
     Attributes:
-        sessions: dates of the sessions that were fetched, oldest first; one without bars counts.
-        bars, rows: how many of each the files hold.
-        bars_bytes, rows_bytes: sizes of the two files (0: no file).  A file of another size is one that a killed run
-            had already replaced.
-        left_out: reason -> how many bars of this symbol were left out by the check.
+        sessions: dates of the sessions that were fetched, oldest first; a session without bars counts.
+        bars, rows: numbers of bars and rows in the files.
+        bars_bytes, rows_bytes: sizes of the two files (0: no file).  A file of another size was replaced by a run that
+            was killed before it wrote the manifest.
+        left_out: reason -> number of bars of this symbol that the check left out.
     """
 
     sessions: tuple[str, ...] = ()
@@ -79,14 +79,12 @@ class Manifest:
     """The folder as a whole.
 
     Attributes:
-        source, feed: where the bars came from.
-        stop_loss, take_profit, round_trip_cost: the exit rules of outcomes and labels, as fractions.
-        flatten_minutes: minutes before the close at which positions are sold.
-        label_min_profit: fraction of the entry price above which an outcome after cost counts as won.
-        lookback: bars a feature window has.
+        source, feed: the origin of the bars.
+        stop_loss, take_profit, round_trip_cost, flatten_minutes, label_min_profit: as in `LabelRules`.
+        lookback: bars of a feature window.
         features: the features' names, in order.
-        rebuilding: a run was killed while it made all rows anew, so the files may hold rows of two sets of rules.
-        symbols: what there is of each symbol, by symbol.
+        rebuilding: all rows are being made again; after a kill, the files may hold rows of two sets of rules.
+        symbols: symbol -> record of its files.
         format: version of this layout.
     """
 
@@ -112,15 +110,15 @@ class Manifest:
 
     @property
     def feature_set(self) -> FeatureSet:
-        """The features that the rows hold.
+        """The feature set of the rows.
 
         Raises:
-            DataError: they are none that this version knows.
+            DataError: this version knows no such set.
         """
         return checked_name(self.features, NAME)
 
     def made_with(self, rules: LabelRules, feature_set: FeatureSet = "document") -> bool:
-        """Whether the rows in the folder are those that `rules` and this version's features make."""
+        """Whether the rows in the folder are what `rules` and this version of the features make."""
         same_features = (self.lookback, self.features) == (LOOKBACK_BARS, COLUMNS[feature_set])
         return self.rules == rules and same_features and not self.rebuilding
 
@@ -134,7 +132,7 @@ def new_manifest(
     rebuilding: bool = False,
     feature_set: FeatureSet = "document",
 ) -> Manifest:
-    """The manifest of rows made with `rules`, with the columns of `feature_set`."""
+    """The manifest of rows that `rules` and `feature_set` make."""
     return Manifest(
         source=source,
         feed=feed,
@@ -158,10 +156,10 @@ _SCHEMA: Final[TypeAdapter[Manifest]] = TypeAdapter(Manifest)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of `folder`; None where there is none.
+    """The manifest of `folder`; None if there is none.
 
     Raises:
-        DataError: it is damaged, or of another version of this program.
+        DataError: it is damaged, or written by another version of this program.
     """
     path = folder / NAME
     try:
@@ -179,6 +177,6 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def _first(error: ValidationError) -> str:
-    problem: Any = error.errors(include_url=False)[0]
+    problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where or 'the file'} is damaged ({problem['msg'][0].lower()}{problem['msg'][1:]})"

@@ -1,4 +1,4 @@
-"""Rows to learn from: features, outcome and label of a bar; how they are made of bars, and the file they stand in."""
+"""Labelled rows of one stock: how they are made from bars, and the CSV file that holds them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trading.base.arrays import Floats, Ints
+from trading.base.arrays import Days, Floats, Ints, Labels, Mask
 from trading.base.errors import DataError
 from trading.features.document import LOOKBACK_BARS
 from trading.features.sets import COLUMNS, of_history
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pyarrow import DataType
 
     from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
@@ -44,7 +45,7 @@ class SymbolRows:
     start: Ints
     X: Floats
     outcome: Floats
-    label: NDArray[np.int8]
+    label: Labels
 
     def __len__(self) -> int:
         return len(self.start)
@@ -55,8 +56,8 @@ class SymbolRows:
         return SymbolRows(self.start[kept], self.X[kept], self.outcome[kept], self.label[kept])
 
 
-def file_columns(columns: Iterable[str]) -> dict[str, Any]:
-    """Column -> type of a rows file with these features."""
+def file_columns(columns: Iterable[str]) -> dict[str, DataType]:
+    """Column -> Arrow type of a rows file with these features."""
     return {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*columns, "outcome"), NUMBER) | {"label": WHOLE}
 
 
@@ -68,15 +69,15 @@ def header(feature_set: FeatureSet) -> bytes:
 def rows_of(
     bars: Bars, calendar: MarketCalendar, rules: LabelRules, feature_set: FeatureSet = "document"
 ) -> SymbolRows:
-    """A row for every bar whose 20-bar window lies in its session and whose outcome is known.
+    """One row for each bar whose 20-bar window lies within its session and whose outcome is known.
 
-    The relative features need the stock's volume in the session before, too: its first session has no row.
+    The relative features also need the volumes of the session before, so the first session of a stock has no rows.
 
     Args:
         bars: checked bars of one symbol.
         calendar: the exchange's sessions, half days included.
-        rules: the exits that make outcome and label.
-        feature_set: which columns `X` has.
+        rules: the rules of outcomes and labels.
+        feature_set: the columns of `X`.
     """
     sessions = sessions_around(bars.start, calendar)
     group = session_numbers(bars.start, sessions)
@@ -89,8 +90,13 @@ def rows_of(
     return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules.won_above_pct))
 
 
+def days_of(start: Ints) -> Days:
+    """The session date of each bar start (ns); a regular session in New York lies within one day of UTC."""
+    return start.astype("datetime64[ns]").astype("datetime64[D]")
+
+
 def sessions_around(start: Ints, calendar: MarketCalendar) -> list[Session]:
-    """The sessions from the first of these starts to the last (New York's sessions lie within one day of UTC)."""
+    """The sessions from the earliest to the latest of these bar starts (ns)."""
     if not len(start):
         return []
     return _sessions_between(calendar, int(start.min()) // _DAY_NS, int(start.max()) // _DAY_NS)
@@ -101,7 +107,7 @@ _DAY_NS: Final = 86_400 * 1_000_000_000
 
 @lru_cache(maxsize=64)
 def _sessions_between(calendar: MarketCalendar, first: int, last: int) -> list[Session]:
-    """Sessions between two days since 1970-01-01; remembered, because a hundred symbols ask for the same."""
+    """The sessions between two days, counted since 1970-01-01; cached, because all symbols need the same."""
     return calendar.between(from_ns(first * _DAY_NS).date(), from_ns(last * _DAY_NS).date())
 
 
@@ -112,10 +118,10 @@ def rows_lines(symbol: str, rows: SymbolRows) -> bytes:
 
 
 def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRows:
-    """The rows of `data/SYMBOL.csv`, which holds the columns of this set.
+    """The rows of `data/SYMBOL.csv`, which has the columns of this set.
 
     Raises:
-        DataError: the file is missing, empty or damaged, lacks a column, or holds a value that cannot be right.
+        DataError: the file is missing, empty or damaged, lacks a column, or holds an invalid value.
     """
     columns = COLUMNS[feature_set]
     table = csv_files.read_table(path, file_columns(columns), REBUILD)
@@ -123,15 +129,15 @@ def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRo
     for i, name in enumerate(columns):
         X[:, i] = csv_files.numbers_of(table[name])
     outcome = csv_files.numbers_of(table["outcome"])
-    label = table["label"].to_numpy()  # float64 where one is empty: it then fails the check below
+    label = table["label"].to_numpy()  # float64 with NaN if a label is empty; the check below refuses it
     _check(path, columns, np.isfinite(X), X)
     _check(path, ("outcome",), np.isfinite(outcome)[:, None], outcome[:, None])
     _check(path, ("label",), np.isin(label, (0, 1))[:, None], label[:, None])
     return SymbolRows(csv_files.instants_of(table["timestamp"]), X, outcome, label.astype(np.int8))
 
 
-def _check(path: Path, names: tuple[str, ...], good: NDArray[np.bool_], values: NDArray) -> None:
-    if good.all():
+def _check(path: Path, names: tuple[str, ...], valid: Mask, values: NDArray[Any]) -> None:
+    if valid.all():
         return
-    row, column = np.argwhere(~good)[0]
+    row, column = np.argwhere(~valid)[0]
     raise DataError(f"{path}: line {row + 2}: {names[column]} is {values[row, column]}; {REBUILD}")

@@ -1,4 +1,4 @@
-"""Volume profiles from the bars of a data folder, and the empty bar store of a session that they belong to."""
+"""Volume profiles from the bars of a data folder, and the empty bar store of a session that uses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def session_bars(dataset: Dataset, session: Session, symbols: Sequence[str], fea
 def volume_profiles(dataset: Dataset, symbols: Sequence[str], session: Session) -> dict[str, Floats]:
     """Symbol -> volume profile for a coming session, from the bars before it.
 
-    A stock without a profile is left out: the folder has no bars of it in the session right before.
+    A stock without bars in the session before has no profile, and is left out.
 
     Raises:
         DataError: a file of the data folder is malformed.

@@ -1,1 +1,1 @@
-"""From predictions to orders, and what is done about them until the positions are closed."""
+"""From predictions to orders, and the management of positions until they are closed."""

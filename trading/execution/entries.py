@@ -1,19 +1,20 @@
-"""Entry: from the predictions of a minute to bracket orders, one filter after the other."""
+"""Entries: from the predictions of a minute to bracket orders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import Entering
+from trading.execution.entry_orders import INTENT, PendingEntry
 from trading.execution.order_cache import order_name
 from trading.rules.entry import (
     Candidate,
+    EntryContext,
     EntryRule,
     Losses,
-    Standing,
     cost_to_buy,
     first_refusal,
     shares_to_buy,
@@ -21,18 +22,20 @@ from trading.rules.entry import (
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from config import EntrySettings, ExitSettings
     from trading.base.calendar import Session
     from trading.broker.messages import Account
-    from trading.execution.reconciliation import Positions
+    from trading.execution.reconciliation import PositionManager
     from trading.records.journal import Journal
+
+Refusal = tuple[str, str]
+"""Why nothing is bought: the name of a rule, and the reason in words."""
 
 
 class Signal(Protocol):
-    """What entry needs of a prediction."""
+    """A prediction.  `trading.models`, which implements it, lies above this package."""
 
     @property
     def symbol(self) -> str: ...
@@ -46,24 +49,30 @@ class Signal(Protocol):
     def meets_threshold(self) -> bool: ...
     @property
     def model(self) -> str: ...
+    def as_json(self) -> dict[str, Any]: ...
+
+
+def signals_of(predictions: Iterable[Signal]) -> list[Signal]:
+    """The predictions that reach the threshold, the most confident first."""
+    return sorted((p for p in predictions if p.meets_threshold), key=lambda p: (-p.confidence, p.symbol))
 
 
 @dataclass(frozen=True)
 class EntryPolicy:
-    """The filters, the size and the levels of a purchase."""
+    """The filters, the size and the levels of an entry."""
 
     rules: Sequence[EntryRule]
     entry: EntrySettings
     exits: ExitSettings
     spread_of: Callable[[str], float | None] | None = None
-    """Bid-ask spread of a stock as a fraction of its price (None: not known); without it no spread is asked for."""
+    """Bid-ask spread of a stock as a fraction of its price, or None if unknown; without this, spreads are ignored."""
 
 
 class Entries:
-    """Buys what the filters let through."""
+    """Sends entry orders for the signals that pass every filter."""
 
     def __init__(
-        self, broker: Broker, positions: Positions, journal: Journal, clock: Clock, policy: EntryPolicy
+        self, broker: Broker, positions: PositionManager, journal: Journal, clock: Clock, policy: EntryPolicy
     ) -> None:
         self._broker = broker
         self._positions = positions
@@ -79,16 +88,16 @@ class Entries:
         instant: datetime,
         losses: Losses | None = None,
     ) -> None:
-        """Hold every signal that reaches the threshold, the most confident first, against the filters, and buy.
+        """Buy every signal that no filter refuses, in the order given.
 
         Args:
-            signals: predictions that reach the threshold.
-            account: as it is before this minute's purchases.
-            session: the running one.
-            instant: the minute that decides; it names the orders.
-            losses: what the day has brought so far.
+            signals: predictions that reach the threshold, the most confident first.
+            account: balances before this minute's entries.
+            session: the current session.
+            instant: the minute of the decision, which is part of the client_order_id.
+            losses: the day's losses so far.
         """
-        standing = Standing(
+        context = EntryContext(
             now=self._clock.now(),
             session=session,
             flatten_at=session.flatten_at(self._policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE),
@@ -100,9 +109,9 @@ class Entries:
         for signal in signals:
             candidate = Candidate(signal.symbol, signal.price, signal.confidence)
             refusal = (
-                self._obstacle(account)
-                or first_refusal(self._policy.rules, candidate, standing)
-                or self._spread(signal.symbol)
+                self._account_refusal(account)
+                or first_refusal(self._policy.rules, candidate, context)
+                or self._spread_refusal(signal.symbol)
             )
             if refusal is not None:
                 self._journal.event(
@@ -113,23 +122,23 @@ class Entries:
                     rule=refusal[0],
                     reason=refusal[1],
                 )
-            elif self._buy(self._entering(signal, standing, instant)):
-                cost = cost_to_buy(standing.equity, signal.price, self._policy.entry)
-                standing = replace(
-                    standing, buying_power=standing.buying_power - cost, held=standing.held | {signal.symbol}
+            elif self._buy(self._pending_entry(signal, context, instant)):
+                cost = cost_to_buy(context.equity, signal.price, self._policy.entry)
+                context = replace(
+                    context, buying_power=context.buying_power - cost, held=context.held | {signal.symbol}
                 )
 
-    def _obstacle(self, account: Account) -> tuple[str, str] | None:
-        """What forbids every purchase: an account that is blocked, a doubt about what is held, a disk that is full."""
+    def _account_refusal(self, account: Account) -> Refusal | None:
+        """What forbids every entry: a blocked account, a discrepancy, an audit that cannot be written."""
         if account.blocked is not None:
             return "account", f"the account is blocked: {account.blocked}"
-        if self._positions.doubts:
-            return "truth", f"not known: {self._positions.doubts[0]}"
+        if self._positions.discrepancies:
+            return "discrepancy", f"not established: {self._positions.discrepancies[0]}"
         if self._journal.fault is not None:
             return "journal", self._journal.fault
         return None
 
-    def _spread(self, symbol: str) -> tuple[str, str] | None:
+    def _spread_refusal(self, symbol: str) -> Refusal | None:
         if self._policy.spread_of is None:
             return None
         spread = self._policy.spread_of(symbol)
@@ -139,49 +148,49 @@ class Entries:
             return "spread", f"the spread of {symbol} is {spread:.2%}, over {self._policy.entry.MAX_SPREAD_PCT:.2%}"
         return None
 
-    def _entering(self, signal: Signal, standing: Standing, instant: datetime) -> Entering:
+    def _pending_entry(self, signal: Signal, context: EntryContext, instant: datetime) -> PendingEntry:
         exits = self._policy.exits
         stop, target = levels(signal.price, exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
         local = instant.astimezone(NEW_YORK)
-        return Entering(
+        return PendingEntry(
             symbol=signal.symbol,
-            qty=shares_to_buy(standing.equity, signal.price, self._policy.entry),
+            qty=shares_to_buy(context.equity, signal.price, self._policy.entry),
             client_order_id=order_name(f"{local:%Y%m%d}", signal.symbol, f"{local:%H%M}", "entry"),
             stop=quantised(stop),
             target=quantised(target),
             confidence=signal.confidence,
             win_probability=signal.win_probability,
             model=signal.model,
-            decision_time=standing.now,
+            decision_time=context.now,
             decision_price=signal.price,
         )
 
-    def _buy(self, entering: Entering) -> bool:
-        """Send the purchase; False where it certainly was not taken."""
-        name = entering.client_order_id
+    def _buy(self, entry: PendingEntry) -> bool:
+        """Send the entry order; False if the broker certainly did not take it."""
+        name = entry.client_order_id
         try:
-            self._journal.commit("entry_intent", **entering.as_intent())
+            self._journal.commit(INTENT, **entry.as_intent())
         except OSError:
-            return False  # said by the journal; what is not on the disk is not sent
-        self._positions.entering[name] = entering
-        bracket = Bracket(entering.symbol, entering.qty, entering.stop, entering.target, name)
+            return False  # logged by the journal; without a durable intent nothing is sent
+        self._positions.pending[name] = entry
+        bracket = Bracket(entry.symbol, entry.qty, entry.stop, entry.target, name)
         try:
             order = self._broker.buy(bracket)
         except OrderRefused as refusal:
-            if refusal.is_duplicate:  # what bears the name was sent before: it is ours
-                self._journal.event("entry_unclear", symbol=entering.symbol, client_order_id=name, reason=str(refusal))
+            if refusal.is_duplicate:  # an earlier attempt did arrive, so the order is ours
+                self._journal.event("entry_unclear", symbol=entry.symbol, client_order_id=name, reason=str(refusal))
                 return True
-            del self._positions.entering[name]
+            del self._positions.pending[name]
             self._journal.event(
                 "entry_refused",
-                symbol=entering.symbol,
+                symbol=entry.symbol,
                 client_order_id=name,
                 status=refusal.status,
                 reason=str(refusal),
             )
             return False
         except Unclear as error:
-            self._journal.event("entry_unclear", symbol=entering.symbol, client_order_id=name, reason=str(error))
-            return True  # perhaps taken: it counts as held until the broker says which
-        self._journal.event("entry_sent", symbol=entering.symbol, client_order_id=name, order_id=order.id)
+            self._journal.event("entry_unclear", symbol=entry.symbol, client_order_id=name, reason=str(error))
+            return True  # it counts as held until the broker's answer is known
+        self._journal.event("entry_sent", symbol=entry.symbol, client_order_id=name, order_id=order.id)
         return True

@@ -1,14 +1,14 @@
-"""Purchases between decision and fill: what was sent, or perhaps sent, until the broker says which."""
+"""Entry orders between decision and fill: those that are sent, or may be, until the broker's answer is known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.order_cache import PATIENCE, Books, Ledger
+from trading.execution.order_cache import GIVE_UP_AFTER, OrderCache, Records
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
     from trading.broker.messages import Order
 
-NEVER_ARRIVED = "entry_never_arrived"
-SETTLED = frozenset({"entry_refused", "entry_not_filled", NEVER_ARRIVED})
-"""Events after which a decided purchase is over without a trade.  (Whether there is one, the trade log knows.)"""
+INTENT: Final = "entry_intent"
+NEVER_ARRIVED: Final = "entry_never_arrived"
+SETTLED: Final = frozenset({"entry_refused", "entry_not_filled", NEVER_ARRIVED})
+"""Audit events that end an entry without a trade; the trade log knows about the others."""
 
-LATEST = timedelta(hours=12)
-"""An order that is good for the day and has not arrived by then never will."""
+LATEST_ARRIVAL: Final = timedelta(hours=12)
+"""A day order that has not arrived after this long never will."""
 
 
 @dataclass
-class Entering:
-    """A purchase that was decided and is not settled: sent, or perhaps sent."""
+class PendingEntry:
+    """An entry that is decided and not settled: its order is sent, or may be.  Prices are dollars."""
 
     symbol: str
     qty: int
@@ -43,18 +44,18 @@ class Entering:
     decision_time: datetime
     decision_price: float
 
-    def as_intent(self) -> dict[str, Any]:
-        """What the audit keeps, so that a restarted trader can take it up again."""
+    def as_intent(self) -> dict[str, object]:
+        """The fields of the `entry_intent` event, from which a restarted trader recovers the entry."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @staticmethod
-    def from_intent(record: Mapping[str, Any]) -> Entering:
-        """The purchase that the audit kept.
+    def from_intent(record: Mapping[str, Any]) -> PendingEntry:
+        """Parse an `entry_intent` event.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no such record.
+            KeyError, TypeError, ValueError: a field is missing or malformed.
         """
-        return Entering(
+        return PendingEntry(
             symbol=str(record["symbol"]),
             qty=int(record["qty"]),
             client_order_id=str(record["client_order_id"]),
@@ -68,30 +69,30 @@ class Entering:
         )
 
 
-class Purchases:
-    """The purchases in flight of one account, by client_order_id."""
+class EntryOrders:
+    """The pending entries of one account, by client_order_id."""
 
     def __init__(
-        self, broker: Broker, books: Books, ledger: Ledger, clock: Clock, exits: ExitSettings, market: str
+        self, broker: Broker, cache: OrderCache, records: Records, clock: Clock, exits: ExitSettings, market: str
     ) -> None:
         self._broker = broker
-        self._books = books
-        self._ledger = ledger
-        self._journal = ledger.journal
+        self._cache = cache
+        self._records = records
+        self._journal = records.journal
         self._clock = clock
         self._exits = exits
         self._market = market
-        self.entering: dict[str, Entering] = {}
-        self.given_up: dict[str, Entering] = {}
-        """Never arrived, as far as is known: should one come after all, it is ours."""
+        self.pending: dict[str, PendingEntry] = {}
+        self.given_up: dict[str, PendingEntry] = {}
+        """Entries whose order never arrived; if one appears after all, it is ours."""
 
-    def take_up(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """After a start: find the purchases that were decided and never settled, in the audit."""
-        pending: dict[str, Entering] = {}
+    def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """After a start: find the entries in the audit that were decided and never settled."""
+        pending: dict[str, PendingEntry] = {}
         for event in events:
-            if event.get("event") == "entry_intent":
+            if event.get("event") == INTENT:
                 try:
-                    one = Entering.from_intent(event)
+                    one = PendingEntry.from_intent(event)
                 except (KeyError, TypeError, ValueError) as error:
                     self._journal.event("entry_intent_unreadable", record=str(event)[:300], reason=repr(error))
                     continue
@@ -100,72 +101,72 @@ class Purchases:
                 settled = pending.pop(event.get("client_order_id", ""), None)
                 if settled is not None and event["event"] == NEVER_ARRIVED:
                     self.given_up[settled.client_order_id] = settled
-        self.entering = {name: one for name, one in pending.items() if not self._ledger.log.knows(name)}
-        for one in self.entering.values():
-            self._journal.event("entry_taken_up", symbol=one.symbol, client_order_id=one.client_order_id)
+        self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
+        for one in self.pending.values():
+            self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
 
     def settle(self) -> None:
-        """Look up every purchase; what was filled becomes a trade."""
+        """Look up every pending entry; a filled one becomes a trade."""
         for name, late in list(self.given_up.items()):
-            if self._clock.now() - late.decision_time >= LATEST:
+            if self._clock.now() - late.decision_time >= LATEST_ARRIVAL:
                 del self.given_up[name]
-            elif self._books.seen_named(name) is not None and not self._ledger.log.knows(name):
-                self.entering[name] = self.given_up.pop(name)
+            elif self._cache.cached_named(name) is not None and not self._records.log.has_entry(name):
+                self.pending[name] = self.given_up.pop(name)
                 self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
-        for entering in list(self.entering.values()):
-            self._ledger.guarded(f"the purchase of {entering.symbol}", partial(self._settle, entering))
+        for entry in list(self.pending.values()):
+            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry))
 
-    def _settle(self, entering: Entering) -> None:
-        order = self._books.named(entering.client_order_id)
+    def _settle(self, entry: PendingEntry) -> None:
+        order = self._cache.order_named(entry.client_order_id)
         if order is None:
-            if self._clock.now() - entering.decision_time >= PATIENCE:
-                self.given_up[entering.client_order_id] = entering
-                self._over(entering, NEVER_ARRIVED)
+            if self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
+                self.given_up[entry.client_order_id] = entry
+                self._end(entry, NEVER_ARRIVED)
             return
         if order.filled_qty and not order.is_final:
-            # Its legs sleep until the last share is bought: better fewer shares than unprotected ones.
-            self._books.cancel([order], partial(self._ledger.cancelled, "FILLED_IN_PART"))
-            order = self._books.seen(order.id) or order
+            # The legs stay inactive until the last share is bought, so fewer protected shares are better.
+            self._cache.cancel([order], partial(self._records.note_cancel, "FILLED_IN_PART"))
+            order = self._cache.cached(order.id) or order
         if not order.is_final:
             return
         if order.filled_qty:
-            self._bought(entering, order)
+            self._open_trade(entry, order)
         else:
-            self._over(entering, "entry_not_filled", order_id=order.id, status=order.status)
+            self._end(entry, "entry_not_filled", order_id=order.id, status=order.status)
 
-    def _over(self, entering: Entering, event: str, **more: Any) -> None:
-        del self.entering[entering.client_order_id]
-        self._journal.event(event, symbol=entering.symbol, client_order_id=entering.client_order_id, **more)
+    def _end(self, entry: PendingEntry, event: str, **more: object) -> None:
+        del self.pending[entry.client_order_id]
+        self._journal.event(event, symbol=entry.symbol, client_order_id=entry.client_order_id, **more)
 
-    def _bought(self, entering: Entering, order: Order) -> None:
+    def _open_trade(self, entry: PendingEntry, order: Order) -> None:
         if not order.legs:
-            order = self._books.order(order.id, afresh=True) or order
+            order = self._cache.order(order.id, refresh=True) or order
         price, instant = fill_of(order)
         stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
         legs = {("stop" if leg.type.startswith("stop") else "target"): leg.id for leg in order.legs}
         trade = Trade(
-            symbol=entering.symbol,
+            symbol=entry.symbol,
             qty=order.filled_qty,
             entry_price=price,
             entry_time=instant,
-            confidence=entering.confidence,
+            confidence=entry.confidence,
             stop_loss=quantised(stop),
             take_profit=quantised(target),
-            win_probability=entering.win_probability,
-            decision_time=entering.decision_time,
-            decision_price=entering.decision_price,
-            model=entering.model,
+            win_probability=entry.win_probability,
+            decision_time=entry.decision_time,
+            decision_price=entry.decision_price,
+            model=entry.model,
             market=self._market,
-            client_order_id=entering.client_order_id,
+            client_order_id=entry.client_order_id,
             entry_order_id=order.id,
             stop_order_id=legs.get("stop"),
             target_order_id=legs.get("target"),
             sell_order_ids=[leg.id for leg in order.legs],
         )
-        self._ledger.log.add(trade)
-        self._ledger.save()
-        self._over(
-            entering,
+        self._records.log.add(trade)
+        self._records.save()
+        self._end(
+            entry,
             "bought",
             qty=trade.qty,
             price=trade.entry_price,
@@ -175,24 +176,23 @@ class Purchases:
             order_id=order.id,
         )
 
-    def withdraw(self, reason: str) -> None:
-        """Cancel every purchase that is not filled; what was filled meanwhile shows at the next comparison."""
-        for entering in list(self.entering.values()):
-            what = f"withdrawing {entering.symbol}"
-            self._ledger.guarded(what, partial(self._withdraw, entering.client_order_id, reason))
+    def cancel(self, reason: str) -> None:
+        """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
+        for entry in list(self.pending.values()):
+            what = f"cancelling the entry of {entry.symbol}"
+            self._records.contain(what, partial(self._cancel, entry.client_order_id, reason))
 
-    def _withdraw(self, name: str, reason: str) -> None:
-        order = self._books.named(name)
+    def _cancel(self, name: str, reason: str) -> None:
+        order = self._cache.order_named(name)
         if order is not None and not order.is_final:
-            taken = self._broker.cancel(order.id)
-            self._journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=taken)
+            self._records.note_cancel(reason, order, self._broker.cancel(order.id))
 
 
 def fill_of(order: Order) -> tuple[Decimal, datetime]:
-    """Average price and time of a fill.
+    """Average price in dollars and time of a fill.
 
     Raises:
-        Unclear: the broker tells of a fill without them.
+        Unclear: the broker reports a fill without them.
     """
     if order.filled_avg_price is None or order.filled_at is None:
         raise Unclear(f"order {order.id} is filled without a price or a time")

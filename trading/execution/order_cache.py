@@ -1,8 +1,9 @@
-"""The two sets of books that are compared every minute: the broker's, and ours."""
+"""The cache of the broker's orders and positions, and the trader's own records beside it."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
@@ -15,36 +16,36 @@ if TYPE_CHECKING:
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
 
-PATIENCE: Final = timedelta(minutes=3)
-"""What the broker does not know of for so long is taken as never arrived, or as gone."""
+GIVE_UP_AFTER: Final = timedelta(minutes=3)
+"""An order or a position that the broker does not show for this long counts as never arrived, or as gone."""
 
-POLLS: Final = 10
-"""Seconds that a cancellation is waited for; what takes longer is taken up again at the next minute."""
+CANCEL_POLLS: Final = 10
+"""Seconds to wait for a cancellation; one that takes longer is followed up at the next minute."""
 
-CANCELLED_AGAIN: Final = 3
-"""After so many polls a cancellation is asked for again: the first may never have been heard."""
+REPEAT_CANCEL_EVERY: Final = 3
+"""Polls after which a cancellation is requested again, because the request may have been lost."""
 
-SENDS: Final = 3
-"""How often an order that protects or sells is sent, under one name, until it is known to be there."""
+SEND_ATTEMPTS: Final = 3
+"""How often an order that protects or sells is sent, under one client_order_id, until it is known to exist."""
 
-LAG: Final = timedelta(seconds=30)
-"""Orders and positions may disagree for about 10 seconds after a fill."""
+BROKER_LAG: Final = timedelta(seconds=30)
+"""How long orders and positions may disagree after a fill; about 10 seconds have been seen."""
 
 
 def order_name(day: str, symbol: str, minute: str, intent: str) -> str:
-    """A client_order_id made of date, symbol, minute and intent: the same decision always bears the same name."""
+    """The client_order_id of a decision.  It is derived from the decision, so the same decision has the same id."""
     return f"{OURS}{day}-{symbol}-{minute}-{intent}"
 
 
 def intent_of(order: Order) -> str:
-    """What an order of ours is for ("entry", "exit", "stop"); nothing where it is not ours, or a leg."""
+    """The purpose of one of our orders ("entry", "exit", "stop"); empty for a leg or an order of somebody else."""
     if not order.client_order_id.startswith(OURS):
         return ""
     return order.client_order_id.rsplit("-", 1)[-1].rstrip("0123456789")
 
 
-class Books:
-    """The broker's side: positions as of the last comparison, and orders by id and by name, asked for where needed."""
+class OrderCache:
+    """The broker's positions as of the last `read`, and its orders by id and client_order_id, fetched on demand."""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
@@ -54,58 +55,63 @@ class Books:
         self._by_name: dict[str, Order] = {}
 
     def read(self, since: datetime | None) -> None:
-        """Read positions, and the orders sent since an instant (None: no orders), afresh.
+        """Replace the contents by the current positions and the orders sent since an instant (None: no orders).
 
         Raises:
-            Unclear: they cannot be read; nothing has been changed.
+            Unclear: they cannot be read; the cache is unchanged.
         """
         positions = self._broker.positions()
         orders = [] if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
-        self.take(orders)
+        self.add(orders)
 
-    def take(self, orders: Iterable[Order]) -> None:
+    def add(self, orders: Iterable[Order]) -> None:
         """Add orders with their legs."""
         for order in orders:
-            for one in order.family():
+            for one in order.with_legs():
                 self._by_id[one.id] = one
                 self._by_name[one.client_order_id] = one
 
-    def order(self, order_id: str, *, afresh: bool = False) -> Order | None:
-        """An order with its legs; None where the broker knows none of that id."""
-        if afresh or order_id not in self._by_id:
+    def order(self, order_id: str, *, refresh: bool = False) -> Order | None:
+        """An order with its legs, from the broker if it is not cached or with `refresh`; None if there is none."""
+        if refresh or order_id not in self._by_id:
             found = self._broker.order(order_id)
             if found is not None:
-                self.take([found])
+                self.add([found])
         return self._by_id.get(order_id)
 
-    def named(self, name: str) -> Order | None:
-        """The order that bears a client_order_id; None where there is none (yet)."""
+    def order_named(self, name: str) -> Order | None:
+        """The order with a client_order_id, from the broker if it is not cached; None if there is none (yet)."""
         if name not in self._by_name:
-            found = self._broker.order_called(name)
+            found = self._broker.order_by_client_id(name)
             if found is not None:
-                self.take([found])
+                self.add([found])
         return self._by_name.get(name)
 
-    def seen(self, order_id: str) -> Order | None:
-        """An order as far as it was read; the broker is not asked."""
+    def cached(self, order_id: str) -> Order | None:
+        """An order if it is cached; the broker is not asked."""
         return self._by_id.get(order_id)
 
-    def seen_named(self, name: str) -> Order | None:
-        """The order that bears a client_order_id as far as it was read; the broker is not asked."""
+    def cached_named(self, name: str) -> Order | None:
+        """The order with a client_order_id if it is cached; the broker is not asked."""
         return self._by_name.get(name)
 
-    def sells(self, symbol: str, since: datetime) -> list[Order]:
-        """The orders of one stock that sell and came at `since` or later, as far as they were read, oldest first."""
+    def held(self, symbol: str) -> Decimal:
+        """Shares held as of the last `read`."""
+        position = self.positions.get(symbol)
+        return Decimal(0) if position is None else position.qty
+
+    def sell_orders(self, symbol: str, since: datetime) -> list[Order]:
+        """The cached sell orders of a stock created at `since` or later, oldest first."""
         found = [
             order
             for order in self._by_id.values()
-            if order.symbol == symbol and order.side == "sell" and order.created_at is not None
+            if order.symbol == symbol and order.side == "sell" and order.created_at and order.created_at >= since
         ]
-        return sorted((o for o in found if o.created_at and o.created_at >= since), key=lambda o: str(o.created_at))
+        return sorted(found, key=lambda order: str(order.created_at))
 
-    def free_name(self, symbol: str, intent: str) -> str:
-        """The name of an order that is sent now; numbered where the minute has one already."""
+    def unused_name(self, symbol: str, intent: str) -> str:
+        """A client_order_id for an order sent now, numbered if this minute already has one."""
         local = self._clock.now().astimezone(NEW_YORK)
         name = base = order_name(f"{local:%Y%m%d}", symbol, f"{local:%H%M}", intent)
         number = 1
@@ -114,20 +120,20 @@ class Books:
             name = f"{base}{number}"
         return name
 
-    def cancel(self, orders: Iterable[Order], said: Callable[[Order, bool | None], None]) -> bool:
-        """Cancel orders and poll until none of them can trade any more; False where that takes too long.
+    def cancel(self, orders: Iterable[Order], on_reply: Callable[[Order, bool | None], None]) -> bool:
+        """Cancel orders and poll until all are final; False if that takes too long.
 
         Args:
-            said: called with every order and what the broker said to its first cancellation: taken, not taken, or
-                (None) nothing.  What became of it shows in the poll.
+            on_reply: called with each order and the reply to its first cancellation request: accepted, not accepted,
+                or None for no answer.
         """
         waiting = list(orders)
-        for poll in range(POLLS):
-            for order in waiting if poll % CANCELLED_AGAIN == 0 else ():
-                taken = self._cancel_one(order)
+        for poll in range(CANCEL_POLLS):
+            for order in waiting if poll % REPEAT_CANCEL_EVERY == 0 else ():
+                accepted = self._cancel_one(order)
                 if poll == 0:
-                    said(order, taken)
-            found = [self.order(order.id, afresh=True) for order in waiting]
+                    on_reply(order, accepted)
+            found = [self.order(order.id, refresh=True) for order in waiting]
             waiting = [order for order in found if order is not None and not order.is_final]
             if not waiting:
                 return True
@@ -140,23 +146,24 @@ class Books:
         except Unclear:
             return None
 
-    def sent(self, name: str, send: Callable[[], Order]) -> Order:
-        """Send an order until it is known to be there; it is looked up by its name before it is sent again.
+    def send_until_known(self, name: str, send: Callable[[], Order]) -> Order:
+        """Send an order until it is known to exist, looking it up by its client_order_id before sending it again.
 
-        For what protects or sells: a minute without it is long, and under one name the broker takes it once only.
+        This is for orders that protect or sell shares, which cannot wait for the next minute.  The broker accepts a
+        client_order_id only once, so the order is never doubled.
 
         Args:
             name: the client_order_id under which `send` sends it.
 
         Raises:
             OrderRefused: the broker said no.
-            Unclear: it is still not known, or the broker is too busy; the next comparison looks it up.
+            Unclear: its state is still unknown, or the rate limit was hit; the next reconciliation looks it up.
         """
         problem: Exception | None = None
-        for attempt in range(SENDS):
+        for attempt in range(SEND_ATTEMPTS):
             if attempt:
                 self._clock.sleep_until(self._clock.now() + timedelta(seconds=attempt))
-                found = self.named(name)
+                found = self.order_named(name)
                 if found is not None:
                     return found
             try:
@@ -164,44 +171,40 @@ class Books:
             except Unclear as error:
                 problem = error
             except OrderRefused as refusal:
-                if not (refusal.is_duplicate or refusal.is_too_soon):
+                if not (refusal.is_duplicate or refusal.is_rate_limited):
                     raise
                 problem = refusal
             else:
-                self.take([order])
+                self.add([order])
                 return order
-        raise Unclear(f"sent {SENDS} times: {problem}") from problem
+        raise Unclear(f"sent {SEND_ATTEMPTS} times: {problem}") from problem
 
 
-class Ledger:
-    """Our side: the trade log, the audit, and what could not be established.  No disk that refuses ends the day."""
+class Records:
+    """The trade log, the audit, and the discrepancies.  A disk that cannot be written does not end the day."""
 
     def __init__(self, log: TradeLog, journal: Journal) -> None:
         self.log = log
         self.journal = journal
-        self.doubts: list[str] = []
-        """Since the last comparison; while there is any, nothing is bought."""
+        self.discrepancies: list[str] = []
+        """What could not be established since the last reconciliation; while there is any, there are no entries."""
 
-    def doubt(self, text: str) -> None:
-        """Something is not known."""
-        self.doubts.append(text)
-
-    def guarded(self, what: str, step: Callable[[], None]) -> None:
-        """Take a step; where the broker's answer is unclear, that is a doubt, and the others go on."""
+    def contain(self, what: str, step: Callable[[], None]) -> None:
+        """Run a step; if the broker's answer is unclear, record a discrepancy so that the other steps go on."""
         try:
             step()
         except Unclear as error:
-            self.doubt(f"{what}: {error}")
+            self.discrepancies.append(f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
 
-    def cancelled(self, reason: str, order: Order, taken: bool | None) -> None:
-        """A cancellation was asked for; `taken` is what the broker said, None where nothing."""
-        self.journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=taken)
+    def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
+        """Record a cancellation request; `accepted` is None if it got no answer."""
+        self.journal.event("cancel", symbol=order.symbol, order_id=order.id, reason=reason, accepted=accepted)
 
     def save(self) -> None:
-        """Write the trade log; where the disk refuses, it is tried again at the next save."""
+        """Write the trade log; a failed write is a discrepancy, and the next save tries again."""
         try:
             self.log.save()
         except OSError as error:
-            self.doubt(f"the trade log cannot be written: {error.strerror}")
+            self.discrepancies.append(f"the trade log cannot be written: {error.strerror}")
             self.journal.event("trade_log_unwritten", reason=str(error.strerror))

@@ -1,22 +1,24 @@
-"""What is held and what is being bought, kept in step with the broker's books.
+"""The open trades and pending entries of the account, reconciled with the broker every minute.
 
-A trade is known three times: in the trade log, as orders at the broker, as a position at the broker.  Every minute
-the three are compared.  Nothing is sent a second time before it has been looked up by its client_order_id.
+A trade is recorded in three places: in the trade log, as orders at the broker, as a position at the broker.
+Reconciliation compares the three.  No order is sent a second time before it was looked up by its client_order_id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, Order
-from trading.execution.entry_orders import Entering, Purchases
-from trading.execution.exit_orders import Sales
-from trading.execution.order_cache import LAG, Books, Ledger
+from trading.execution.entry_orders import EntryOrders, PendingEntry
+from trading.execution.exit_orders import ExitOrders
+from trading.execution.order_cache import BROKER_LAG, OrderCache, Records
+from trading.execution.protection import Protection
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
@@ -26,11 +28,17 @@ if TYPE_CHECKING:
     from trading.records.trade_log import Trade, TradeLog
 
 PriceOf = Callable[[str, datetime], float | None]
-"""The newest price of a stock that is not older than an instant; None where there is none."""
+"""The newest price of a stock that is not older than an instant; None if there is none."""
+
+PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15), *4 * (timedelta(seconds=10),))
+"""Pauses between the reconciliations of one minute while there is a discrepancy."""
+
+PENDING_ENTRY_LOOKS: Final = 2
+"""Further reconciliations of one minute for pending entries alone; more are made only for a discrepancy."""
 
 
-class Positions:
-    """The open trades and the purchases in flight of one account."""
+class PositionManager:
+    """Holds the open trades and pending entries of one account, reconciles them, and closes positions."""
 
     def __init__(
         self, broker: Broker, log: TradeLog, journal: Journal, clock: Clock, exits: ExitSettings, market: str
@@ -39,13 +47,14 @@ class Positions:
         self._log = log
         self._journal = journal
         self._clock = clock
-        self._ledger = Ledger(log, journal)
-        self.books = Books(broker, clock)
-        self._purchases = Purchases(broker, self.books, self._ledger, clock, exits, market)
-        self._sales = Sales(broker, self.books, self._ledger, clock)
-        self._foreign: set[str] = set()
+        self._records = Records(log, journal)
+        self.cache = OrderCache(broker, clock)
+        self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
+        self._protection = Protection(broker, self.cache, self._records)
+        self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
+        self._external: set[str] = set()
 
-    # What there is
+    # State
 
     @property
     def open(self) -> list[Trade]:
@@ -53,114 +62,149 @@ class Positions:
         return self._log.open_trades
 
     @property
-    def entering(self) -> dict[str, Entering]:
-        """Purchases in flight, by client_order_id."""
-        return self._purchases.entering
+    def pending(self) -> dict[str, PendingEntry]:
+        """Pending entries by client_order_id."""
+        return self._entries.pending
 
     @property
     def held(self) -> frozenset[str]:
-        """Symbols held, being bought or being sold; positions that are not ours too."""
-        ours = {trade.symbol for trade in self.open} | {entering.symbol for entering in self.entering.values()}
-        return frozenset(ours | set(self.books.positions))
+        """Symbols that are held, being bought or being sold, including external positions."""
+        ours = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
+        return frozenset(ours | set(self.cache.positions))
 
     @property
-    def doubts(self) -> list[str]:
-        """What could not be established at the last comparison or since; while there is any, nothing is bought."""
-        return self._ledger.doubts
+    def discrepancies(self) -> list[str]:
+        """What could not be established since the last reconciliation; while there is any, there are no entries."""
+        return self._records.discrepancies
 
-    def take_up(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """After a start: the open trades of the log, and the purchases that the audit leaves unsettled."""
-        for trade in self.open:
-            self._journal.event("position_taken_up", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
-        self._purchases.take_up(events)
-
-    def left(self, trade: Trade) -> int:
-        """Shares of an open trade that no known order has sold."""
-        return self._sales.left(trade)
+    def shares_left(self, trade: Trade) -> int:
+        """Shares of an open trade that no known order has sold; all its shares if the broker does not answer."""
+        try:
+            return self._protection.shares_left(trade)
+        except (Unclear, BrokerError):
+            return trade.qty
 
     def resting(self, trade: Trade) -> list[Order]:
-        """The orders that rest under a trade, as of the last comparison."""
-        found = (self.books.seen(order_id) for order_id in trade.sell_order_ids)
-        return [order for order in found if order is not None and not order.is_final]
+        """The orders that rest under a trade, as of the last reconciliation."""
+        return self._protection.resting(trade)
 
-    # The comparison
+    def last_price(self, trade: Trade) -> Decimal:
+        """The broker's newest price of a trade's stock; its entry price if there is none.  Dollars."""
+        position = self.cache.positions.get(trade.symbol)
+        if position is None or position.current_price is None:
+            return trade.entry_price
+        return position.current_price
 
-    def compare(self) -> None:
-        """Bring entries, fills and exits up to what the broker's books say.
+    # Reconciliation
+
+    def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """After a start: recover the open trades from the log and the pending entries from the audit."""
+        for trade in self.open:
+            self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
+        self._entries.recover(events)
+
+    def reconcile(self) -> None:
+        """Bring entries, fills and exits up to date with the broker's orders and positions.
 
         Raises:
-            Unclear: the books cannot be read; nothing has been changed but `doubts`.
+            Unclear: these cannot be read; nothing has changed except `discrepancies`.
         """
-        purchases = (*self.entering.values(), *self._purchases.given_up.values())
-        since = [one.decision_time for one in purchases]
+        entries = (*self.pending.values(), *self._entries.given_up.values())
+        since = [entry.decision_time for entry in entries]
         since += [trade.decision_time or trade.entry_time for trade in self.open]
         try:
-            self.books.read(min(since, default=None))
+            self.cache.read(min(since, default=None))
         except Unclear as error:
-            self._ledger.doubts = [str(error)]
+            self._records.discrepancies = [str(error)]
             raise
-        self._ledger.doubts = []
-        before = {trade.symbol for trade in self.open} | {one.symbol for one in self.entering.values()}
-        self._purchases.settle()
-        for trade in sorted(self.open, key=self._sales.covered):  # first those that nothing protects
-            self._ledger.guarded(f"the position in {trade.symbol}", partial(self._sales.update, trade))
+        self._records.discrepancies = []
+        before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
+        self._entries.settle()
+        for trade in sorted(self.open, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
+            self._records.contain(f"the position in {trade.symbol}", partial(self._exits.update, trade))
         self._check_positions(before)
         self.save()
 
+    def try_reconcile(self) -> bool:
+        """As `reconcile`; if the broker cannot be read, record a discrepancy and return False."""
+        try:
+            self.reconcile()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
+            self.discrepancies.append(str(error))
+            return False
+        return True
+
+    def reconcile_until_clear(self, until: datetime) -> None:
+        """Reconcile again, several times until an instant, while there is a discrepancy or a pending entry.
+
+        Both may mean shares without a stop (the legs of a partly filled entry are inactive), so they cannot wait for
+        the next minute.
+        """
+        for look, pause in enumerate(PAUSES):
+            waiting = bool(self.pending) and look < PENDING_ENTRY_LOOKS
+            if not self.discrepancies and not waiting:
+                return
+            again = self._clock.now() + pause
+            if look >= PENDING_ENTRY_LOOKS and again >= until:
+                return
+            self._clock.sleep_until(again)
+            self.try_reconcile()
+
     def _check_positions(self, before: set[str]) -> None:
         ours = {trade.symbol: trade for trade in self.open}
-        # What was ours when the positions were read may have been sold since, and is shown for a while after.
+        # A position that was ours may have been sold since the positions were read, and is shown for a while after.
         before |= {trade.symbol for trade in self._log.trades if self._just_sold(trade)}
-        for symbol, position in self.books.positions.items():
-            if symbol not in ours and symbol not in before and symbol not in self._foreign:
-                self._foreign.add(symbol)
+        for symbol, position in self.cache.positions.items():
+            if symbol not in ours and symbol not in before and symbol not in self._external:
+                self._external.add(symbol)
                 qty = _whole(position.qty)
-                self._journal.event("foreign_position", symbol=symbol, qty=qty, note="not ours: never touched")
+                self._journal.event("external_position", symbol=symbol, qty=qty, note="not ours: left alone")
         for trade in ours.values():
-            if trade.exit_intent is None and self._clock.now() - trade.entry_time > LAG:
-                self._ledger.guarded(f"the shares of {trade.symbol}", partial(self._check_shares, trade))
+            if trade.exit_intent is None and self._clock.now() - trade.entry_time > BROKER_LAG:
+                self._records.contain(f"the shares of {trade.symbol}", partial(self._check_shares, trade))
 
     def _just_sold(self, trade: Trade) -> bool:
-        return trade.exit_time is not None and self._clock.now() - trade.exit_time <= LAG
+        return trade.exit_time is not None and self._clock.now() - trade.exit_time <= BROKER_LAG
 
     def _check_shares(self, trade: Trade) -> None:
-        position, logged = self.books.positions.get(trade.symbol), self._sales.left(trade)
-        held = position.qty if position is not None else Decimal(0)
+        held, logged = self.cache.held(trade.symbol), self._protection.shares_left(trade)
         if held < logged:
-            self._ledger.doubt(f"{trade.symbol}: the log holds {logged}, the broker {held}")
+            self.discrepancies.append(f"{trade.symbol}: the log holds {logged}, the broker {held}")
             self._journal.event("positions_disagree", symbol=trade.symbol, logged=logged, held=_whole(held))
 
-    def cancel_strangers(self) -> None:
-        """Cancel open orders that bear our name but belong to no trade and no purchase that we know: stale.
-
-        Raises:
-            Unclear: the orders cannot be read.
-        """
-        known = {trade.exit_intent for trade in self.open} | set(self.entering)
+    def cancel_orphan_orders(self) -> None:
+        """Cancel open orders with our name that belong to no known trade or entry; an unclear answer is logged."""
+        known = {trade.exit_intent for trade in self.open} | set(self.pending)
         ids = {order_id for trade in self.open for order_id in trade.sell_order_ids}
-        for order in self._broker.orders(open_only=True):
+        try:
+            orders = self._broker.orders(open_only=True)
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="orphan orders are left for now")
+            return
+        for order in orders:
             ours = order.client_order_id.startswith(OURS) and order.client_order_id not in known
-            # An entry may be shown as the roof over the legs of an open trade.
-            if ours and not any(one.id in ids for one in order.family()):
-                self._ledger.guarded(f"the stale order of {order.symbol}", partial(self._cancel_stranger, order))
+            # A filled entry may be listed as the parent of the legs of an open trade.
+            if ours and not any(one.id in ids for one in order.with_legs()):
+                self._records.contain(f"the orphan order of {order.symbol}", partial(self._cancel_orphan, order))
 
-    def _cancel_stranger(self, order: Order) -> None:
-        taken = self._broker.cancel(order.id)
+    def _cancel_orphan(self, order: Order) -> None:
+        accepted = self._broker.cancel(order.id)
         self._journal.event(
-            "stale_order_cancelled", symbol=order.symbol, order_id=order.id, side=order.side, accepted=taken
+            "orphan_order_cancelled", symbol=order.symbol, order_id=order.id, side=order.side, accepted=accepted
         )
 
-    # What is done about it
+    # Closing
 
     def cancel_entries(self, reason: str) -> None:
-        """Withdraw every purchase that is not filled; what was filled meanwhile shows at the next comparison."""
-        self._purchases.withdraw(reason)
+        """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
+        self._entries.cancel(reason)
 
-    def second_line(self, price_of: PriceOf) -> None:
-        """Sell what trades beyond a level although its leg has not fired.
+    def software_stop(self, price_of: PriceOf) -> None:
+        """Close positions whose price is beyond a level although no leg has filled.
 
         Args:
-            price_of: the newest price since an instant: one from before the entry says nothing about the position.
+            price_of: the newest price since an instant; a price from before the entry must not close the position.
         """
         for trade in self.open:
             price = price_of(trade.symbol, trade.entry_time)
@@ -168,15 +212,15 @@ class Positions:
                 continue
             reason = exit_at_price(price, float(trade.stop_loss), float(trade.take_profit))
             if reason is not Exit.NONE:
-                self.leave(trade, reason.name)
+                self.close(trade, reason.name)
 
-    def leave(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
+    def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
-        self._sales.leave(trade, reason, limit)
+        self._exits.close(trade, reason, limit)
 
     def save(self) -> None:
-        """Write the trade log; a disk that refuses is a doubt, not an end."""
-        self._ledger.save()
+        """Write the trade log; a failed write is a discrepancy, not an error."""
+        self._records.save()
 
 
 def _whole(qty: Decimal) -> int | Decimal:

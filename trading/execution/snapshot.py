@@ -1,4 +1,4 @@
-"""A picture of the account at the end of a minute, for whoever shows it."""
+"""Snapshots of the account at the end of a minute, for the console."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One open position as it is shown."""
+    """One open position as displayed.  Prices are dollars."""
 
     symbol: str
     qty: int
@@ -26,13 +26,37 @@ class Row:
 
     @property
     def pnl(self) -> float | None:
-        """Dollars, at the newest close."""
+        """Unrealised profit in dollars at the newest close."""
         return None if self.price is None else (self.price - float(self.entry)) * self.qty
 
 
 @dataclass(frozen=True)
+class DayResult:
+    """The closed trades of a day: how many, how many of them gained, and their profit in dollars."""
+
+    trades: int
+    won: int
+    realised: Decimal
+
+    @classmethod
+    def of(cls, trades: Iterable[Trade]) -> DayResult:
+        """The result of the closed ones among `trades`."""
+        closed = [trade for trade in trades if not trade.is_open]
+        return cls(
+            trades=len(closed),
+            won=sum(1 for trade in closed if (trade.pnl_amount or 0) > 0),
+            realised=sum((trade.pnl_amount or Decimal(0) for trade in closed), Decimal(0)),
+        )
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """The account at the end of a minute; replaced whole, so that another thread can read it."""
+    """The account at the end of a minute.  It is immutable, so another thread can read it.
+
+    Attributes:
+        equity: dollars; None if unknown.
+        in_flight: pending entries.
+    """
 
     at: datetime
     equity: Decimal | None
@@ -42,32 +66,24 @@ class Snapshot:
     won: int
     realised: Decimal
 
+    @classmethod
+    def of(
+        cls,
+        at: datetime,
+        *,
+        equity: Decimal | None,
+        held: Iterable[Trade],
+        in_flight: int,
+        entered: Iterable[Trade],
+        price_of: Callable[[str], float | None],
+    ) -> Snapshot:
+        """Build a snapshot.
 
-def picture(
-    at: datetime,
-    *,
-    equity: Decimal | None,
-    held: Iterable[Trade],
-    in_flight: int,
-    entered: Iterable[Trade],
-    price_of: Callable[[str], float | None],
-) -> Snapshot:
-    """The account as it is.
-
-    Args:
-        equity: dollars; None where it is not known.
-        held: the open trades.
-        in_flight: purchases on their way.
-        entered: the trades of the day, open and closed.
-        price_of: the newest price of a stock.
-    """
-    closed = [trade for trade in entered if not trade.is_open]
-    return Snapshot(
-        at=at,
-        equity=equity,
-        rows=tuple(Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit) for t in held),
-        in_flight=in_flight,
-        trades=len(closed),
-        won=sum(1 for trade in closed if (trade.pnl_amount or 0) > 0),
-        realised=sum((trade.pnl_amount or Decimal(0) for trade in closed), Decimal(0)),
-    )
+        Args:
+            held: the open trades.
+            entered: the trades entered today, open and closed.
+            price_of: the newest price of a stock in dollars.
+        """
+        result = DayResult.of(entered)
+        rows = (Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit) for t in held)
+        return cls(at, equity, tuple(rows), in_flight, result.trades, result.won, result.realised)

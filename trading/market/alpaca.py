@@ -31,13 +31,14 @@ from alpaca.trading.requests import GetAssetsRequest
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
-from trading.broker.transport import said
+from trading.broker.transport import error_body
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, Screen, SourceError, Universe, named_universe
+from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
     from trading.broker.client import Clients
 
@@ -75,9 +76,9 @@ class AlpacaSource:
         """As `Source.sessions`; the last bar of a session must be old enough for the feed."""
         return calendar.last_completed(now - DELAY[self.feed], count)
 
-    def universe(self, now: datetime, screen: Screen) -> Universe:
+    def universe(self, now: datetime, data: DataSettings) -> Universe:
         """Of the most active stocks by volume, those that are tradable and whose latest price is in the band."""
-        query = MostActivesRequest(by=MostActivesBy.VOLUME, top=screen.top)
+        query = MostActivesRequest(by=MostActivesBy.VOLUME, top=data.TOP_STOCKS)
         volumes = _ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
         refused: Counter[str] = Counter()
         assets = self._assets()
@@ -85,7 +86,7 @@ class AlpacaSource:
         prices = self._prices(listed)
         kept = []
         for symbol in listed:
-            reason = screen.verdict(prices.get(symbol))
+            reason = price_refusal(prices.get(symbol), data)
             if reason is None:
                 kept.append(Pick(symbol, volumes[symbol], prices[symbol]))
             else:
@@ -195,7 +196,7 @@ def _ask(what: str, call: Callable[[], T]) -> T:
         return call()
     except APIError as error:
         status = error.status_code or 0
-        message = str(said(error.response, "no reason given")["message"])
+        message = error_body(error.response, "no reason given").message
         if status == 401:
             raise BrokerError(
                 "Alpaca refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY (the paper account's)"

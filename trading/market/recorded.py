@@ -14,12 +14,14 @@ from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, check_bars, from_ns, read_bars_file, to_ns
 from trading.market.csv_files import symbol_of
-from trading.market.source import Pick, Screen, Universe, named_universe, shortened
+from trading.market.source import Pick, Universe, named_universe, price_refusal, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from config import DataSettings
 
 
 class FolderSource:
@@ -71,17 +73,17 @@ class FolderSource:
         wanted = calendar.last_completed(min(now, self.newest), count)
         return [session for session in wanted if to_ns(session.close) > self._span[0]]
 
-    def universe(self, now: datetime, screen: Screen) -> Universe:
+    def universe(self, now: datetime, data: DataSettings) -> Universe:
         """The most active stocks of the newest session completed by `now`, priced by its last close."""
         session = self._newest_completed(now)
         picks = [pick for symbol in self._files if (pick := self._pick(symbol, session)) is not None]
         picks.sort(key=lambda pick: (-(pick.volume or 0.0), pick.symbol))
-        verdicts = [(pick, screen.verdict(pick.price)) for pick in picks[: screen.top]]
+        verdicts = [(pick, price_refusal(pick.price, data)) for pick in picks[: data.TOP_STOCKS]]
         refused = Counter(reason for _, reason in verdicts if reason is not None)
         if len(picks) < len(self._files):
             refused[f"no bar on {session.date}"] = len(self._files) - len(picks)
         kept = tuple(pick for pick, reason in verdicts if reason is None)
-        chosen = f"{screen.top} most active by volume on {session.date} of {len(self._files)} recorded stocks"
+        chosen = f"{data.TOP_STOCKS} most active by volume on {session.date} of {len(self._files)} recorded stocks"
         return Universe(now.astimezone(NEW_YORK).date(), chosen, kept, dict(refused))
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
+from trading.base.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.market_folders import MarketId
     from trading.market.bars import Bars
@@ -21,23 +23,6 @@ if TYPE_CHECKING:
 
 class SourceError(UserError):
     """A source does not answer, or its answer cannot be used; running again later may help."""
-
-
-@dataclass(frozen=True)
-class Screen:
-    """Which stocks to pick: of the `top` most active by volume, those priced `min_price` to `max_price` dollars."""
-
-    top: int
-    min_price: float
-    max_price: float
-
-    def verdict(self, price: float | None) -> str | None:
-        """Why a stock at `price` is refused; None if it is accepted."""
-        if price is None or not price > 0.0:
-            return "no price"
-        if price < self.min_price:
-            return f"price under ${self.min_price:g}"
-        return f"price over ${self.max_price:g}" if price > self.max_price else None
 
 
 @dataclass(frozen=True)
@@ -80,12 +65,21 @@ class Universe:
         }
 
 
+def write_universe(folder: Path, universe: Universe, feed: str) -> None:
+    """Write the stocks of a day to `universe_YYYY-MM-DD.json`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    write_json(_path(folder, universe.date), universe.to_json() | {"feed": feed})
+
+
 def read_universe(folder: Path, day: date) -> Universe | None:
     """The universe of a day from `universe_YYYY-MM-DD.json`; None if the file is missing or damaged.
 
     A trader that is restarted during a session goes on with the stocks picked in the morning.
     """
-    path = folder / f"universe_{day}.json"
+    path = _path(folder, day)
     try:
         return _read(path) if path.exists() else None
     except DataError:
@@ -102,6 +96,10 @@ def newest_universe(folder: Path) -> Universe:
     if not files:
         raise DataError(f"{folder}: no universe there; run python build_dataset.py first, or name --symbols")
     return _read(files[-1])
+
+
+def _path(folder: Path, day: date) -> Path:
+    return folder / f"universe_{day}.json"
 
 
 def _read(path: Path) -> Universe:
@@ -136,8 +134,8 @@ class Source(Protocol):
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
         """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
 
-    def universe(self, now: datetime, screen: Screen) -> Universe:
-        """The stocks to trade at `now`.
+    def universe(self, now: datetime, data: DataSettings) -> Universe:
+        """The stocks to trade at `now`: of the TOP_STOCKS most active by volume, those within the price band.
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.
@@ -160,6 +158,15 @@ class Source(Protocol):
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.
         """
+
+
+def price_refusal(price: float | None, data: DataSettings) -> str | None:
+    """Why a stock at `price` (dollars; None: unknown) is not in the price band; None if it is."""
+    if price is None or not price > 0.0:
+        return "no price"
+    if price < data.MIN_PRICE:
+        return f"price under ${data.MIN_PRICE:g}"
+    return f"price over ${data.MAX_PRICE:g}" if price > data.MAX_PRICE else None
 
 
 def named_universe(now: datetime, picks: Iterable[Pick]) -> Universe:

@@ -18,11 +18,12 @@ import numpy as np
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, Screen, SourceError, Universe, named_universe
+from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
 
 REACH: Final = timedelta(days=29, hours=12)
@@ -63,15 +64,15 @@ class YahooSource:
             )
         return reachable
 
-    def universe(self, now: datetime, screen: Screen) -> Universe:
+    def universe(self, now: datetime, data: DataSettings) -> Universe:
         """Yahoo's screen of listed US stocks in the price band, the highest volume of the day first."""
-        quotes = _screen(screen)
+        quotes = _screen(data)
         picks, refused = [], 0
         for quote in quotes:
             pick = Pick(
                 str(quote.get("symbol")), _number(quote, "regularMarketVolume"), _number(quote, "regularMarketPrice")
             )
-            if screen.verdict(pick.price) is None:
+            if price_refusal(pick.price, data) is None:
                 picks.append(pick)
             else:
                 refused += 1
@@ -119,7 +120,7 @@ def windows(sessions: Sequence[Session]) -> Iterator[list[Session]]:
         yield run
 
 
-def _screen(screen: Screen) -> list[dict[str, Any]]:
+def _screen(data: DataSettings) -> list[dict[str, Any]]:
     import yfinance  # takes a second, so only runs on Yahoo pay for it
     from yfinance.exceptions import YFException
 
@@ -128,13 +129,13 @@ def _screen(screen: Screen) -> list[dict[str, Any]]:
         [
             yfinance.EquityQuery("eq", ["region", "us"]),
             yfinance.EquityQuery("is-in", ["exchange", *LISTED]),
-            yfinance.EquityQuery("btwn", ["intradayprice", screen.min_price, screen.max_price]),
+            yfinance.EquityQuery("btwn", ["intradayprice", data.MIN_PRICE, data.MAX_PRICE]),
             yfinance.EquityQuery("gt", ["dayvolume", 0]),
         ],
     )
     with _captured_log():
         try:
-            reply = yfinance.screen(query, size=min(screen.top, 250), sortField="dayvolume", sortAsc=False)
+            reply = yfinance.screen(query, size=min(data.TOP_STOCKS, 250), sortField="dayvolume", sortAsc=False)
             quotes = list(reply["quotes"])
         except (YFException, OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise SourceError(

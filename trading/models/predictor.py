@@ -16,8 +16,6 @@ from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from config import FeatureSet, PredictionSettings
@@ -104,8 +102,3 @@ class Predictor:
         began = [from_ns(ns) for ns in starts]
         too_old = [now - (one + timedelta(minutes=1)) > self._max_age for one in began]
         return [began[i] for i in which.tolist()], np.array(too_old)[which]
-
-
-def signals(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Those that reach the threshold, the most confident first."""
-    return sorted((p for p in predictions if p.meets_threshold), key=lambda p: (-p.confidence, p.symbol))

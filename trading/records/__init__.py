@@ -1,1 +1,1 @@
-"""What is written down while the system runs: the audit, the predictions, the trades."""
+"""The files written while the system runs: audit, predictions, trades."""

@@ -1,14 +1,14 @@
-"""What the system writes down while it runs: the audit of every decision, and the history of every prediction.
+"""The audit of every decision and the history of every prediction, as JSON lines.
 
-One file a New York day: `audit_YYYY-MM-DD.jsonl`, `predictions_YYYY-MM-DD.jsonl`.  A full disk must not stop the
-management of what is open, so a line that cannot be written is counted, said once, and entries are refused meanwhile
-(`Journal.fault`).  Only `commit` insists: what it could not make durable must not be acted on.
+Each New York day has its files: `audit_YYYY-MM-DD.jsonl`, `predictions_YYYY-MM-DD.jsonl`.  A full disk must not stop
+the management of open positions, so a line that cannot be written is counted and logged once, and entries stop until
+writing works again (`Journal.fault`).  Only `commit` raises: an action whose record is not durable must not be taken.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -22,23 +22,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Watcher = Callable[[dict[str, Any]], None]
+Record = dict[str, Any]
+"""One line of JSON, written or read."""
+
+Watcher = Callable[[Record], None]
+"""Called with every audit event after it was written."""
 
 
 def new_york_time(instant: datetime) -> str:
-    """ISO 8601 with the New York offset, to the second (or finer where there is more)."""
+    """ISO 8601 with the New York offset, to the second, or to the microsecond if the instant has any."""
     return _new_york_time(instant.astimezone(UTC))
 
 
 @lru_cache(maxsize=1024)
 def _new_york_time(utc: datetime) -> str:
-    """Of an instant in UTC, where equal times are one instant; ten thousand predictions of a minute share a few."""
+    """As `new_york_time`; cached by UTC instant, because all predictions of a minute share a few instants."""
     local = utc.astimezone(NEW_YORK)
     return local.isoformat(timespec="microseconds" if local.microsecond else "seconds")
 
 
 class Journal:
-    """The audit and the predictions of one logs folder."""
+    """Writes the audit and the predictions of one logs folder."""
 
     def __init__(self, folder: Path, clock: Clock, watcher: Watcher | None = None) -> None:
         self.folder = folder
@@ -49,19 +53,21 @@ class Journal:
         self.lost = 0
         """Lines that could not be written."""
         self.fault: str | None = None
-        """Why the last write failed; None once one has worked again."""
+        """Why the last write failed; None after a successful one."""
 
-    def event(self, name: str, *, sync: bool = False, **fields: Any) -> None:
-        """Write one event (with `sync`, down to the disk); a disk that refuses it is counted, not raised."""
-        record = self._record(name, fields)
-        self._append("audit", [record], sync=sync)
-        self._watch(record)
+    def event(self, name: str, **fields: object) -> None:
+        """Write one event.  A failed write is counted, not raised."""
+        self._event(name, fields, sync=False)
 
-    def commit(self, name: str, **fields: Any) -> None:
-        """Write one event and return only when it is on the disk: what is sent next can be found again after a crash.
+    def synced_event(self, name: str, **fields: object) -> None:
+        """Write one event and flush it to the disk.  A failed write is counted, not raised."""
+        self._event(name, fields, sync=True)
+
+    def commit(self, name: str, **fields: object) -> None:
+        """Write one event and return once it is on the disk, so that it can be recovered after a crash.
 
         Raises:
-            OSError: it is not on the disk; do not act on it.
+            OSError: it is not on the disk; do not take the action that it announces.
         """
         record = self._record(name, fields)
         try:
@@ -72,16 +78,16 @@ class Journal:
         self.fault = None
         self._watch(record)
 
-    def predictions(self, records: list[dict[str, Any]]) -> None:
+    def predictions(self, records: Sequence[Record]) -> None:
         """Write the predictions of one minute."""
         self._append("predictions", records, sync=False)
 
-    def events_of(self, day: date) -> Iterator[dict[str, Any]]:
-        """The audit of a day, as far as it was written whole."""
+    def events_of(self, day: date) -> Iterator[Record]:
+        """The audit of a New York day; a line cut short is skipped."""
         yield from read_lines(self.folder / f"audit_{day}.jsonl")
 
-    def newest_events(self, days: int) -> Iterator[dict[str, Any]]:
-        """The audit of the newest `days` days that have one, oldest first, as far as they were written whole."""
+    def newest_events(self, days: int) -> Iterator[Record]:
+        """The audit of the newest `days` days that have one, oldest first; a line cut short is skipped."""
         for path in sorted(self.folder.glob("audit_*.jsonl"))[-days:]:
             yield from read_lines(path)
 
@@ -91,13 +97,18 @@ class Journal:
             log.close()
         self._logs = {}
 
-    def _record(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _event(self, name: str, fields: Mapping[str, object], *, sync: bool) -> None:
+        record = self._record(name, fields)
+        self._append("audit", [record], sync=sync)
+        self._watch(record)
+
+    def _record(self, name: str, fields: Mapping[str, object]) -> Record:
         plain = {key: plain_value(value) for key, value in fields.items()}
         return {"time": new_york_time(self._clock.now()), "event": name, **plain}
 
-    def _append(self, kind: str, records: list[dict[str, Any]], *, sync: bool) -> None:
+    def _append(self, kind: str, records: Sequence[Record], *, sync: bool) -> None:
         try:
-            self._log(kind).append(records, sync=sync)
+            self._log(kind).append(list(records), sync=sync)
         except OSError as error:
             self._failed(kind, error, len(records))
         else:
@@ -113,24 +124,24 @@ class Journal:
         return self._logs[kind]
 
     def _failed(self, kind: str, error: OSError, lines: int) -> None:
-        self._logs.pop(kind, None)  # opened afresh: after a failure its file may be closed, or gone
+        self._logs.pop(kind, None)  # reopened at the next write: after a failure its file may be closed or gone
         if self.fault is None:
-            logger.error("%s cannot be written: %s; nothing is bought until it can", self.folder, error.strerror)
+            logger.error("%s cannot be written: %s; no entries until it can", self.folder, error.strerror)
         self.fault = f"{self.folder} cannot be written: {error.strerror}"
         self.lost += lines
 
-    def _watch(self, record: dict[str, Any]) -> None:
+    def _watch(self, record: Record) -> None:
         if self._watcher is None:
             return
         try:
             self._watcher(record)
-        except OSError as error:  # a console that is gone must not keep a stop from being placed
+        except OSError as error:  # a lost console must not prevent a stop order
             self._watcher = None
-            logger.error("nothing is shown any more: %s", error)
+            logger.error("console output ends: %s", error)
 
 
-def plain_value(value: Any) -> Any:
-    """As JSON takes it: decimals as numbers, instants with the New York offset, what it does not know as text."""
+def plain_value(value: object) -> object:
+    """`value` in JSON's types: decimals as numbers, instants with the New York offset, other types as text."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):

@@ -1,7 +1,7 @@
-"""The trades of the account: `trades_YYYY-MM-DD.json`, an array of the document's trade objects.
+"""The trades of the account, in `trades_YYYY-MM-DD.json`: an array of the document's trade objects.
 
-The file is valid JSON at every instant (written aside, synced, renamed) and is the memory from which a restarted
-trader takes up its positions.  A trade belongs to the day of its entry.
+A file is replaced atomically (written aside, synced, renamed), so it is valid JSON at every instant.  A restarted
+trader recovers its positions from it.  A trade is filed under the New York day of its entry.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trade:
-    """One purchase and its sale.  Prices are dollars, quantities whole shares, instants aware.
-
-    The first thirteen are the document's, in its order; the rest say why and by which orders.
-    """
+    """One entry and its exit.  Prices are dollars, quantities whole shares, instants timezone-aware."""
 
     symbol: str
     qty: int
@@ -49,27 +46,27 @@ class Trade:
     stop_order_id: str | None = None
     target_order_id: str | None = None
     exit_intent: str | None = None
-    """client_order_id of the sale that was sent or is about to be; it is looked up before another is sent."""
+    """client_order_id of the exit order that is sent or about to be; it is looked up before another is sent."""
     sell_order_ids: list[str] = field(default_factory=list)
-    """Every order that ever could sell these shares: legs, moved legs, stops placed again, exits."""
+    """Every order that could ever sell these shares: legs, their replacements, later stops, exits."""
     sold_qty: int = 0
-    """Shares that are sold already, while the trade is open and after."""
+    """Shares sold so far."""
     sold_amount: Decimal = Decimal(0)
-    """Dollars that they brought."""
+    """Dollars received for them."""
 
     @property
     def is_open(self) -> bool:
-        """Whether shares are still held.  (A trade whose shares are gone without a trace is closed, at no price.)"""
+        """Whether shares are still held.  A trade whose shares vanished from the broker is closed without a price."""
         return self.exit_time is None
 
     @property
     def day(self) -> date:
-        """New York date of the entry: which file it stands in."""
+        """New York date of the entry, which names the file."""
         return self.entry_time.astimezone(NEW_YORK).date()
 
     @property
     def pnl_amount(self) -> Decimal | None:
-        """Dollars, before fees (a paper account has none), to a hundredth of a cent: the finest tick there is."""
+        """Dollars before fees (a paper account has none), to 0.0001, the finest price tick."""
         if self.exit_price is None:
             return None
         return ((self.exit_price - self.entry_price) * self.qty).quantize(Decimal("0.0001"))
@@ -80,7 +77,7 @@ class Trade:
         return None if self.exit_price is None else round(float(self.exit_price / self.entry_price) - 1.0, 6)
 
     def as_json(self) -> dict[str, Any]:
-        """The document's object, then ours."""
+        """The document's thirteen fields in its order, then this system's own."""
         return {
             "symbol": self.symbol,
             "side": "BUY",
@@ -113,10 +110,10 @@ class Trade:
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> Trade:
-        """The trade that `as_json` wrote.
+        """Parse what `as_json` wrote.
 
         Raises:
-            KeyError, ValueError, TypeError, ArithmeticError: it is no such object.
+            KeyError, ValueError, TypeError, ArithmeticError: a field is missing or malformed.
         """
         return Trade(
             symbol=record["symbol"],
@@ -140,7 +137,7 @@ class Trade:
             target_order_id=record["target_order_id"],
             exit_intent=record["exit_intent"],
             sell_order_ids=list(record["sell_order_ids"]),
-            sold_qty=int(record.get("sold_qty", 0)),  # a log of an earlier version has neither
+            sold_qty=int(record.get("sold_qty", 0)),  # absent in logs of earlier versions
             sold_amount=_decimal(record.get("sold_amount", 0)),
         )
 
@@ -173,37 +170,37 @@ class TradeLog:
 
     @property
     def open_trades(self) -> list[Trade]:
-        """Those that still hold shares."""
+        """Trades that still hold shares."""
         return [trade for trade in self.trades if trade.is_open]
 
     def of_day(self, day: date) -> list[Trade]:
-        """Those entered on a New York day."""
+        """Trades entered on a New York day."""
         return list(self._days.get(day, ()))
 
-    def knows(self, client_order_id: str) -> bool:
-        """Whether an entry of that name is in the log."""
+    def has_entry(self, client_order_id: str) -> bool:
+        """Whether a trade with this entry order is in the log."""
         return any(trade.client_order_id == client_order_id for trade in self.trades)
 
     def add(self, trade: Trade) -> None:
-        """Take up a new trade; `save` makes it durable."""
+        """Add a new trade; `save` makes it durable."""
         self._days.setdefault(trade.day, []).append(trade)
         self._unwritten.add(trade.day)
 
-    def changed(self, trade: Trade) -> None:
-        """Say that a trade was changed; `save` makes it durable."""
+    def mark_changed(self, trade: Trade) -> None:
+        """Note that a trade has changed; `save` makes the change durable."""
         self._unwritten.add(trade.day)
 
     def start_day(self, day: date) -> None:
-        """Have a file for `day`, even where nothing is traded."""
+        """Ensure a file for `day`, even if nothing is traded."""
         if day not in self._days:
             self._days[day] = []
             self._unwritten.add(day)
 
     def save(self) -> None:
-        """Write what has changed.
+        """Write the days that have changed.
 
         Raises:
-            OSError: the disk refuses; what could not be written is tried again at the next `save`.
+            OSError: a file cannot be written; the next `save` tries again.
         """
         for day in sorted(self._unwritten):
             write_json(self._folder / f"trades_{day}.json", [trade.as_json() for trade in self._days[day]])
@@ -214,7 +211,7 @@ def _day_of(path: Path) -> date:
     try:
         return date.fromisoformat(path.stem.removeprefix("trades_"))
     except ValueError:
-        raise DataError(f"{path}: its name holds no date; move it out of the logs folder and run again") from None
+        raise DataError(f"{path}: its name has no date; move it out of the logs folder and run again") from None
 
 
 def _read(path: Path) -> list[Trade]:
@@ -222,5 +219,5 @@ def _read(path: Path) -> list[Trade]:
         return [Trade.from_json(record) for record in orjson.loads(path.read_bytes())]
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise DataError(
-            f"{path}: not a trade log ({type(error).__name__}: {error}); move it away and run again"
+            f"{path}: is not a trade log ({type(error).__name__}: {error}); move it away and run again"
         ) from None

@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.broker.messages import Order
+    from trading.execution.entry_orders import PendingEntry
     from trading.execution.snapshot import Snapshot
     from trading.records.trade_log import Trade, TradeLog
 
@@ -31,7 +32,7 @@ LINES: Final[dict[str, str]] = {
     "entry_refused": "{symbol} not bought: the broker refuses: {reason}",
     "not_flat": "NOT FLAT: {qty} {symbol} still held after the close; {note}",
     "unprotected": "{qty} {symbol} have no resting order: {remedy}",
-    "foreign_position": "{qty} {symbol} held that this system did not buy: never touched",
+    "external_position": "{qty} {symbol} held that this system did not buy: left alone",
     "day_closed": "day closed: {trades} trades, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
     "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
     "model_trained": "model {model} trained: {figures}; {reason}",
@@ -43,29 +44,20 @@ LINES: Final[dict[str, str]] = {
     "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
     "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
     "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
-    "position_taken_up": "taken up from before: {qty} {symbol}, stop {stop}",
+    "position_recovered": "recovered: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
     "ticks_skipped": "ticks skipped: {count}",
     "day_not_started": "the day cannot be started yet: {reason}",
     "position_gone": "{qty} {symbol}: {note}",
     "oversold": "OVERSOLD: {sold} {symbol} were sold, {held} were held",
-    "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; nothing is bought until that is clear",
-    "exit_refused": "the sale of {symbol} was refused: {reason}",
+    "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; no entries until they agree",
+    "exit_refused": "the exit of {symbol} was refused: {reason}",
     "stop_refused": "the stop of {symbol} was refused: {reason}",
     "stopped_by_file": "{note}",
     "flatten_by_file": "{note}",
     "flat": "{note}",
 }
 """How the audit's weightier events read; the others are only written."""
-
-
-class Purchase(Protocol):
-    """What is shown of a purchase in flight."""
-
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def qty(self) -> int: ...
 
 
 class Output(Console):
@@ -222,7 +214,7 @@ def _counts(trades: list[Trade]) -> tuple[str, ...]:
     return str(len(amounts)), str(won), rate, pnl, str(len(trades) - len(amounts))
 
 
-def left_behind(held: Sequence[tuple[Trade, list[Order]]], entering: Iterable[Purchase]) -> list[str]:
+def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[PendingEntry]) -> list[str]:
     """A line for each position, with the orders that rest under it, and each purchase that a stopped run leaves."""
     lines = []
     for trade, resting in held:
@@ -230,7 +222,7 @@ def left_behind(held: Sequence[tuple[Trade, list[Order]]], entering: Iterable[Pu
         orders = [f"{order.type} at {price(level)}" if level else order.type for order, level in levels]
         under = " and ".join(orders) or "NOTHING: no order protects it"
         lines.append(f"still open: {trade.qty} {trade.symbol} bought at {price(trade.entry_price)}; resting: {under}")
-    lines += [f"in flight: the purchase of {one.qty} {one.symbol}, with its stop and target" for one in entering]
+    lines += [f"in flight: the entry order for {one.qty} {one.symbol}, with its stop and target" for one in pending]
     return [*lines, "Run the same command again to take this up."] if lines else []
 
 

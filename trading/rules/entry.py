@@ -43,7 +43,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Standing:
+class EntryContext:
     """Where the account stands at the moment of decision."""
 
     now: datetime
@@ -64,7 +64,7 @@ class EntryRule(Protocol):
     def name(self) -> str:
         """What the audit calls it."""
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         """Why not, or None."""
 
 
@@ -75,7 +75,7 @@ class ConfidenceRule:
     minimum: float
     name: str = "confidence"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         if candidate.confidence >= self.minimum:
             return None
         return f"confidence {candidate.confidence:.4f} is under {self.minimum:g}"
@@ -87,10 +87,10 @@ class MarketOpenRule:
 
     name: str = "market_open"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        if standing.now < standing.session.open or standing.now >= standing.session.close:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        if context.now < context.session.open or context.now >= context.session.close:
             return "the market is closed"
-        if standing.now >= standing.flatten_at:
+        if context.now >= context.flatten_at:
             return "the session ends: positions are being sold"
         return None
 
@@ -103,7 +103,7 @@ class PriceRule:
     highest: float
     name: str = "price"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         if self.lowest <= candidate.price <= self.highest:
             return None
         return f"price ${candidate.price:g} is outside ${self.lowest:g} to ${self.highest:g}"
@@ -115,8 +115,8 @@ class NotOwnedRule:
 
     name: str = "not_owned"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        return f"{candidate.symbol} is already held or in flight" if candidate.symbol in standing.held else None
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        return f"{candidate.symbol} is already held or in flight" if candidate.symbol in context.held else None
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class PositionsRule:
     most: int
     name: str = "positions"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        return f"{len(standing.held)} of {self.most} positions are taken" if len(standing.held) >= self.most else None
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        return f"{len(context.held)} of {self.most} positions are taken" if len(context.held) >= self.most else None
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ class SizeRule:
     settings: EntrySettings
     name: str = "size"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        if shares_to_buy(standing.equity, candidate.price, self.settings) >= 1:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        if shares_to_buy(context.equity, candidate.price, self.settings) >= 1:
             return None
-        return f"{self.settings.RISK_PER_TRADE:.2%} of ${standing.equity} equity buys no share at ${candidate.price:g}"
+        return f"{self.settings.RISK_PER_TRADE:.2%} of ${context.equity} equity buys no share at ${candidate.price:g}"
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class BuyingPowerRule:
     settings: EntrySettings
     name: str = "buying_power"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        cost = cost_to_buy(standing.equity, candidate.price, self.settings)
-        return f"${cost} needed, ${standing.buying_power} there" if cost > standing.buying_power else None
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        cost = cost_to_buy(context.equity, candidate.price, self.settings)
+        return f"${cost} needed, ${context.buying_power} there" if cost > context.buying_power else None
 
 
 def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int:
@@ -189,10 +189,10 @@ def document_rules(prediction: PredictionSettings, data: DataSettings, entry: En
     )
 
 
-def first_refusal(rules: Sequence[EntryRule], candidate: Candidate, standing: Standing) -> tuple[str, str] | None:
+def first_refusal(rules: Sequence[EntryRule], candidate: Candidate, context: EntryContext) -> tuple[str, str] | None:
     """The first rule that says no, as (name, reason); None where all agree."""
     for rule in rules:
-        reason = rule.refusal(candidate, standing)
+        reason = rule.refusal(candidate, context)
         if reason is not None:
             return rule.name, reason
     return None

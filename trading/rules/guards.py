@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from trading.rules.entry import Candidate, EntryRule, Losses, Standing
+from trading.rules.entry import Candidate, EntryContext, EntryRule, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,11 +50,11 @@ class DailyLossRule:
     most: float
     name: str = "daily_loss"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        limit = (standing.equity - standing.losses.pnl) * Decimal(repr(self.most))  # of what the day began with
-        if standing.losses.pnl > -limit or limit <= 0:
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        limit = (context.equity - context.losses.pnl) * Decimal(repr(self.most))  # of what the day began with
+        if context.losses.pnl > -limit or limit <= 0:
             return None
-        return f"the day has lost ${-standing.losses.pnl:.2f}, {self.most:.2%} of the equity or more"
+        return f"the day has lost ${-context.losses.pnl:.2f}, {self.most:.2%} of the equity or more"
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class CoolDownRule:
     minutes: int
     name: str = "cool_down"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        since = standing.losses.stopped_out.get(candidate.symbol)
-        if since is None or standing.now - since >= timedelta(minutes=self.minutes):
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        since = context.losses.stopped_out.get(candidate.symbol)
+        if since is None or context.now - since >= timedelta(minutes=self.minutes):
             return None
         return f"{candidate.symbol} was stopped out less than {self.minutes} minutes ago"
 
@@ -78,8 +78,8 @@ class LosingRunRule:
     most: int
     name: str = "losing_run"
 
-    def refusal(self, candidate: Candidate, standing: Standing) -> str | None:
-        run = standing.losses.in_a_row
+    def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
+        run = context.losses.in_a_row
         return f"{run} losses in a row" if run >= self.most else None
 
 

@@ -1,1 +1,1 @@
-"""What of the exchange's day is due, and when it is called."""
+"""What is due at which time of the exchange's day, and the scheduler that calls it."""

@@ -1,4 +1,4 @@
-"""The `schedule` library on a clock that is handed in."""
+"""The `schedule` library on an injected clock."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import datetime as real_datetime
 import importlib.util
 from datetime import UTC, datetime, tzinfo
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
+    from schedule import Scheduler
+
     from trading.base.clock import Clock
 
 
-def scheduler_on(clock: Clock) -> Any:
-    """A `schedule.Scheduler` whose time is `clock`'s.
+def scheduler_on(clock: Clock) -> Scheduler:
+    """A `schedule.Scheduler` that takes its time from `clock`.
 
-    The library takes all its time from its module's name `datetime`, so a private copy of the module gets another one;
-    the module that others import stays as it is.  To the copy the machine's own zone is UTC: `next_run` is naive
-    local time, and a machine whose zone puts its clock back in mid-session would lose an hour of ticks.
+    The library reads the time from the name `datetime` of its module.  So this loads a private copy of the module and
+    replaces that name; the module that others import is unchanged.  The copy's local time zone is UTC: `next_run` is
+    naive local time, and a local zone that sets its clock back in mid-session would lose an hour of ticks.
 
     Raises:
         UserError: the library is not installed.
@@ -32,13 +34,14 @@ def scheduler_on(clock: Clock) -> Any:
     private = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(private)
     private.datetime = SimpleNamespace(  # type: ignore[attr-defined]
-        datetime=_time_of(clock), timedelta=real_datetime.timedelta, time=real_datetime.time
+        datetime=_datetime_on(clock), timedelta=real_datetime.timedelta, time=real_datetime.time
     )
-    return private.Scheduler()
+    scheduler: Scheduler = private.Scheduler()
+    return scheduler
 
 
-def _time_of(clock: Clock) -> type[datetime]:
-    """A `datetime` that reads `clock`, on a machine whose zone is UTC."""
+def _datetime_on(clock: Clock) -> type[datetime]:
+    """A `datetime` class that reads `clock`, as on a machine in UTC."""
 
     class ClockTime(datetime):
         @classmethod

@@ -1,4 +1,4 @@
-"""Stage 4: calls back at the times of the exchange's day."""
+"""Stage 4: the scheduler, which calls back at the times of the exchange's day."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ import logging
 import threading
 import traceback
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.base.errors import UserError
 from trading.base.files import write_json
 from trading.schedule.clocked_schedule import scheduler_on
-from trading.schedule.timetable import MINUTE, Due, Marks, Times, due, following_event, tick_session
+from trading.schedule.timetable import MINUTE, Due, Job, Marks, Times, due, following_event, tick_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from trading.base.calendar import MarketCalendar, Session
 
 log = logging.getLogger(__name__)
 
-
 LATE = timedelta(minutes=1)
-"""What runs later than this after its time says so."""
-
+"""A job that runs later than this after its planned time reports its delay."""
 
 LONGEST_SLEEP = timedelta(hours=1)
-"""After this long the clock is asked again: it may have been wrong, and set right, since the sleep began."""
-
+"""The clock is read at least this often, because it may be corrected during a sleep."""
 
 STEP_BACK = timedelta(seconds=1)
 """A clock that goes back further than this was set, not slewed."""
@@ -42,10 +39,10 @@ class Callbacks:
     """What the scheduler calls, always from its own thread, one at a time, with the session concerned.
 
     Attributes:
-        rebalance: before the open, 04:00; late, but before the close, if that was missed.
-        tick: the core session's minute; also handed the minute it stands for (aware UTC, seconds zero), from the
-            minute after the open to the close itself: at 09:31:02 it stands for 09:31 and can see the 09:30 bar.
-        retrain: in the evening, 20:00, also after a half day.
+        rebalance: before the open; if that time was missed, later, but before the close.
+        tick: every minute of the core session; also gets the minute (UTC, seconds zero), from the minute after the
+            open to the close itself.  At 09:31:02 that is 09:31, and the 09:30 bar is the newest.
+        retrain: in the evening, also after a half day.
         opened: once a session, at the open.
         closed: once a session that was opened, after the last tick.
     """
@@ -56,9 +53,33 @@ class Callbacks:
     opened: Callable[[Session], None]
     closed: Callable[[Session], None]
 
+    def of(self, job: Job) -> Callable[[Session], None]:
+        """The callback of a job."""
+        match job:
+            case "rebalance":
+                return self.rebalance
+            case "opened":
+                return self.opened
+            case "closed":
+                return self.closed
+            case "retrain":
+                return self.retrain
+
+
+@dataclass(frozen=True)
+class ScheduleEvent:
+    """An event for the audit.
+
+    Attributes:
+        fields: `session` (ISO date) if the event concerns one, and what the event has to tell.
+    """
+
+    name: str
+    fields: Mapping[str, object]
+
 
 def read_marks(path: Path | None) -> Marks | None:
-    """The durable marks of an earlier run; None where there are none.
+    """The marks that an earlier run saved; None if there are none.
 
     Raises:
         UserError: the file is damaged.
@@ -72,30 +93,29 @@ def read_marks(path: Path | None) -> Marks | None:
 
 
 class Interrupted(Exception):
-    """Raised by a callback that was told to stop before it was done: it is due again at the next start."""
+    """Raised by a callback that was stopped before it was done; its job stays due for the next start."""
 
 
 class MarketScheduler:
     """Calls back at the exchange's times, until `stop` or until `stop_after` sessions are over.
 
     Args:
-        clock: the time; `stop` interrupts it for everybody who sleeps on it.
-        callbacks: what to call.  One that raises is logged and stops nothing.
-        rebalance_time, retrain_time: New York times, before the open and after the close.
-        tick_second: second of the minute at which a tick runs.
-        marks: JSON file that remembers what was done, so that a restart repeats nothing and makes up for what was
-            missed; None to remember nothing (a replay).
-        on_event: takes each schedule event as a flat dict: event, time (ISO 8601, New York), session, and more.
-        stop_after: end after the evening of so many sessions; those whose evening lay before `run` do not count.
+        clock: the time; `stop` interrupts everything that sleeps on it.
+        callbacks: what to call.  An exception in one is logged and stops nothing.
+        times: of the rebalance, the retrain and the ticks.
+        marks: JSON file of the jobs done, so that a restart repeats nothing and makes up for missed jobs; None to keep
+            no record (a replay).
+        on_event: receives each event for the audit.
+        stop_after: end after the retrain of this many sessions; those planned before `run` do not count.
 
     Attributes:
         ticks: ticks run.
-        ticks_skipped: minutes whose tick was left out, because another ran too long or the machine slept.
+        ticks_skipped: minutes without a tick, because another ran too long or the machine slept.
         failures: callbacks that raised.
-        failure: what ended the loop of `start`'s thread, if anything did.
+        failure: the exception that ended the loop of `start`'s thread, if any.
 
     Raises:
-        UserError: a time that makes no sense, or a damaged `marks` file.
+        UserError: the `marks` file is damaged.
     """
 
     def __init__(
@@ -103,18 +123,16 @@ class MarketScheduler:
         clock: Clock,
         calendar: MarketCalendar,
         callbacks: Callbacks,
+        times: Times,
         *,
-        rebalance_time: time = Times.rebalance,
-        retrain_time: time = Times.retrain,
-        tick_second: int = Times.tick_second,
         marks: Path | None = None,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_event: Callable[[ScheduleEvent], None] = lambda event: None,
         stop_after: int | None = None,
     ) -> None:
         self._clock = clock
         self._calendar = calendar
         self._callbacks = callbacks
-        self._times = Times(rebalance_time, retrain_time, tick_second)
+        self._times = times
         self._marks_file = marks
         self._on_event = on_event
         self._stop_after = stop_after
@@ -130,72 +148,72 @@ class MarketScheduler:
 
     @property
     def next_event(self) -> tuple[str, datetime]:
-        """What is planned next: (rebalance | open | tick | close | retrain, aware instant in UTC)."""
+        """The next planned event: (rebalance | open | tick | close | retrain, instant in UTC)."""
         return following_event(self._clock.now(), self._calendar, self._times)
 
     def start(self) -> threading.Thread:
-        """`run` in a thread of its own; whatever ends its loop but `stop` is kept in `failure`."""
+        """Start `run` in a thread of its own; an exception that ends it is kept in `failure`."""
         thread = threading.Thread(target=self._run_and_keep_failure, name="market-scheduler", daemon=False)
         thread.start()
         return thread
 
     def stop(self) -> None:
-        """End soon, from any thread or signal handler: the running callback finishes, nothing else is called."""
+        """End after the running callback, without calling another.  Safe in any thread and in signal handlers."""
         self._stopping.set()
         self._clock.interrupt()
 
     def run(self) -> None:
         """Follow the exchange's day; blocks until `stop`, or until `stop_after` sessions are over."""
-        self._begin()
+        self._prepare()
         while not self._stopping.is_set():
-            self._watch_clock()
+            self._check_clock()
             self._scheduler.run_pending()
             if not self._stopping.is_set() and not self._clock.sleep_until(self._next_wake()):
-                break  # the clock was interrupted: the program is being stopped
-        self._say("scheduler_stopped", ticks=self.ticks, ticks_skipped=self.ticks_skipped, failures=self.failures)
+                break  # the clock was interrupted, so the program is ending
+        self._emit("scheduler_stopped", ticks=self.ticks, ticks_skipped=self.ticks_skipped, failures=self.failures)
 
     def _run_and_keep_failure(self) -> None:
         try:
             self.run()
-        except BaseException as error:  # the thread that joins this one has to learn of it
+        except BaseException as error:  # reported by the thread that joins this one
             self.failure = error
             log.critical("the scheduler ended", exc_info=True)
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         now = self._clock.now()
         self._started = self._latest = now
         known = self._known or Marks(since=now)
-        self._marks = known.believable(now)
+        self._marks = known.without_future(now)
         if self._marks != known:
-            self._say("marks_from_the_future", marks=known.to_json())
+            self._emit("marks_in_future", marks=known.to_json())
         self._save()
         self._plan()
-        self._say("scheduler_started")
-        self._settle()
+        self._emit("scheduler_started")
+        self._run_due()
 
     def _plan(self) -> None:
-        """The day as `schedule` reads it.  Each job only asks what is due: `schedule` knows no holidays or restarts."""
+        """Register the day's times with `schedule`; the jobs ask what is due, which covers holidays and restarts."""
         plan = self._scheduler
         plan.clear()
         zone = str(NEW_YORK)
-        plan.every().day.at(f"{self._times.rebalance:%H:%M:%S}", zone).do(self._settle)
-        plan.every().day.at("09:30", zone).do(self._settle)
-        plan.every().day.at(f"{self._times.retrain:%H:%M:%S}", zone).do(self._settle)
+        plan.every().day.at(f"{self._times.rebalance:%H:%M:%S}", zone).do(self._run_due)
+        plan.every().day.at("09:30", zone).do(self._run_due)
+        plan.every().day.at(f"{self._times.retrain:%H:%M:%S}", zone).do(self._run_due)
         plan.every().minute.at(f":{self._times.tick_second:02d}").do(self._minute)
 
-    def _watch_clock(self) -> None:
+    def _check_clock(self) -> None:
         now = self._clock.now()
         if now < self._latest - STEP_BACK:
-            self._say("clock_went_back", seconds=round((self._latest - now).total_seconds()))
+            self._emit("clock_set_back", seconds=round((self._latest - now).total_seconds()))
             self._started = min(self._started, now)
-            self._marks = self._marks.believable(now)
-            self._plan()  # its next runs lie where the clock was
-            self._settle()
+            self._marks = self._marks.without_future(now)
+            self._plan()  # the planned runs follow the old time
+            self._run_due()
         self._latest = now
 
     def _next_wake(self) -> datetime:
         now = self._clock.now()
-        if self._due(now) is not None:  # became due while the last callback ran: the next minute sees to it
+        if self._due(now) is not None:  # it became due while the last callback ran, and runs with the next minute
             return self._times.tick_of(self._times.minute_at(now) + MINUTE)
         _, instant = following_event(now, self._calendar, self._times)
         return min(instant, now + LONGEST_SLEEP)
@@ -203,10 +221,10 @@ class MarketScheduler:
     def _due(self, now: datetime) -> Due | None:
         return due(now, self._marks, self._calendar, self._times)
 
-    def _settle(self) -> None:
-        """Do what is due, once."""
+    def _run_due(self) -> None:
+        """Run every job that is due, once each."""
         while not self._stopping.is_set() and (found := self._due(self._clock.now())) is not None:
-            if not self._do(found):
+            if not self._run(found):
                 return
             self._marks = self._marks.with_done(found.job, found.session)
             self._save()
@@ -215,58 +233,58 @@ class MarketScheduler:
                 if self.sessions_done == self._stop_after:
                     self._stopping.set()
 
-    def _do(self, found: Due) -> bool:
-        fields: dict[str, Any] = {"planned": _new_york(found.planned)}
+    def _run(self, found: Due) -> bool:
+        fields: dict[str, object] = {"planned": _new_york(found.planned)}
         late = self._clock.now() - found.planned
         if late > LATE:
             fields["late_seconds"] = round(late.total_seconds())
         if found.job == "closed":
             self._count_skipped(found.session, found.session.close + MINUTE)
         if found.skip is not None:
-            self._say(f"{found.job}_skipped", found.session, reason=found.skip, **fields)
+            self._emit(f"{found.job}_skipped", found.session, reason=found.skip, **fields)
             return True
-        self._say(found.job, found.session, **fields)
-        return self._call(found.job, getattr(self._callbacks, found.job), found.session)
+        self._emit(found.job, found.session, **fields)
+        return self._call(found.job, self._callbacks.of(found.job), found.session)
 
     def _minute(self) -> None:
-        """The minute that it is now; and where it took so long that another has come, that one at once."""
+        """Run the tick of the current minute; if it takes longer than a minute, run the newest one at once."""
         minute = self._times.minute_at(self._clock.now())
         while True:
-            self._do_minute(minute)
+            self._run_minute(minute)
             newer = self._times.minute_at(self._clock.now())
             session = tick_session(newer, self._calendar)
             if self._stopping.is_set() or newer <= minute or session is None or newer == session.close:
-                return  # what came after the close is seen to by the close
+                return  # the "closed" job handles the close
             minute = newer
 
-    def _do_minute(self, minute: datetime) -> None:
+    def _run_minute(self, minute: datetime) -> None:
         session = tick_session(minute, self._calendar)
         if session is None or minute < session.close:
-            self._settle()  # a missed rebalance or open goes before the tick; the close after it
+            self._run_due()  # a missed rebalance or open runs before the tick, the close after it
         if session is not None and self._marks.opened == session.date:
             self._tick(session, minute)
-            self._settle()
+            self._run_due()
 
     def _tick(self, session: Session, minute: datetime) -> None:
-        if self._stopping.is_set() or minute <= self._before(session):
-            return  # a clock that went back brings no minute twice
+        if self._stopping.is_set() or minute <= self._last_covered(session):
+            return  # a clock that was set back repeats no minute
         self._count_skipped(session, minute)
         self._last_minute = minute
         self.ticks += 1
         self._call("tick", self._callbacks.tick, session, minute)
 
-    def _before(self, session: Session) -> datetime:
-        """The minute after which the next tick of `session` belongs."""
+    def _last_covered(self, session: Session) -> datetime:
+        """The last minute of `session` that needs no tick any more."""
         first = max(session.open, self._times.minute_at(self._started))
         last = self._last_minute
         return last if last is not None and session.open < last <= session.close else first
 
     def _count_skipped(self, session: Session, minute: datetime) -> None:
-        first = self._before(session) + MINUTE
+        first = self._last_covered(session) + MINUTE
         skipped = (minute - first) // MINUTE
         if skipped > 0:
             self.ticks_skipped += skipped
-            self._say("ticks_skipped", session, count=skipped, first=_new_york(first), last=_new_york(minute - MINUTE))
+            self._emit("ticks_skipped", session, count=skipped, first=_new_york(first), last=_new_york(minute - MINUTE))
 
     def _call(self, name: str, callback: Callable[..., None], session: Session, *more: datetime) -> bool:
         try:
@@ -274,12 +292,12 @@ class MarketScheduler:
         except Interrupted:
             self._stopping.set()
             return False
-        except Exception as error:  # whatever it is, the stops and the evening must still be seen to
+        except Exception as error:  # no failure may keep later ticks from managing positions
             self.failures += 1
             log.exception("%s of %s failed", name, session.date)
-            said = "".join(traceback.format_exception_only(error)).strip().splitlines()
-            where = "".join(traceback.format_exception(error))
-            self._say("callback_failed", session, callback=name, error=said[-1], traceback=where)
+            lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+            trace = "".join(traceback.format_exception(error))
+            self._emit("callback_failed", session, callback=name, error=lines[-1], traceback=trace)
         return True
 
     def _save(self) -> None:
@@ -287,16 +305,16 @@ class MarketScheduler:
             return
         try:
             write_json(self._marks_file, self._marks.to_json())
-        except OSError as error:  # a full disk must not leave positions alone
+        except OSError as error:  # a full disk must not stop the management of positions
             log.error("%s could not be written: %s", self._marks_file, error)
-            self._say("marks_not_written", error=str(error))
+            self._emit("marks_not_written", error=str(error))
 
-    def _say(self, event: str, session: Session | None = None, **fields: Any) -> None:
+    def _emit(self, event: str, session: Session | None = None, **fields: object) -> None:
         about = {} if session is None else {"session": session.date.isoformat()}
         try:
-            self._on_event({"event": event, "time": _new_york(self._clock.now()), **about, **fields})
+            self._on_event(ScheduleEvent(event, {**about, **fields}))
         except Exception:  # a log that cannot be written must not end the day
-            log.exception("the event %s could not be handed on", event)
+            log.exception("the event %s could not be recorded", event)
 
 
 def _new_york(instant: datetime) -> str:

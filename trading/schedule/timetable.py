@@ -1,82 +1,72 @@
-"""What a session's day asks for and when: pure arithmetic on the calendar, the clock's reading and what was done.
+"""Which jobs of the exchange's day are due: pure functions of the calendar, the time and what was done before.
 
-What is due is decided from the instant and the marks alone, never from who asks.  So a machine that slept through
-04:00, a restart and a late start need no code of their own:
+What is due depends on the instant and the marks alone, so sleep, restarts and late starts need no code of their own:
 
 | situation                                        | what happens                                                  |
 |--------------------------------------------------|---------------------------------------------------------------|
-| very first start                                 | nothing before it is made up for, but today's rebalance is    |
+| first start ever                                 | earlier jobs are not made up for, except today's rebalance    |
 | started or woken between 04:00 and the close     | rebalance at once, then the open if it has passed, then ticks |
 | restarted after the rebalance                    | it is not repeated                                            |
 | woken after the close                            | no rebalance; the close is announced if the open was          |
-| 20:00 missed; woken that night or at the weekend | retrain at once, once                                         |
+| 20:00 missed; woken that night or on the weekend | retrain at once, once                                         |
 | 20:00 missed; 04:00 is under ten minutes away    | no retrain                                                    |
 | 20:00 missed; the morning after                  | rebalance first, then retrain                                 |
-| 20:00 missed; ten minutes to the open, or later  | no retrain: the coming one learns from that session too       |
+| 20:00 missed; ten minutes to the open, or later  | no retrain: the next one learns from that session too         |
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK
-from trading.base.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MINUTE = timedelta(minutes=1)
 SPARE = timedelta(minutes=10)
-"""A missed retrain starts only if at least this much time is left before it would be in the way."""
-
-CORE_OPENS, CORE_CLOSES = time(9, 30), time(16, 0)
+"""A missed retrain starts only if at least this much time is left before the next rebalance or open."""
 
 Job = Literal["rebalance", "opened", "closed", "retrain"]
 
 
 @dataclass(frozen=True)
 class Times:
-    """The times of the day, New York: the rebalance before the open, the retrain after the close, the ticks' second.
+    """The configured times of the day.
 
-    Raises:
-        UserError: a time lies on the wrong side of the core session.
+    Attributes:
+        rebalance: New York time, before the open.
+        retrain: New York time, after the close.
+        tick_second: second of the minute at which a tick runs.
     """
 
-    rebalance: time = time(4, 0)
-    retrain: time = time(20, 0)
-    tick_second: int = 2
-
-    def __post_init__(self) -> None:
-        if not self.rebalance < CORE_OPENS:
-            raise UserError(f"REBALANCE_TIME={self.rebalance}: it must lie before the open, 09:30 New York time")
-        if not self.retrain > CORE_CLOSES:
-            raise UserError(f"RETRAIN_TIME={self.retrain}: it must lie after the close, 16:00 New York time")
-        if not 0 <= self.tick_second <= 59:
-            raise UserError(f"TICK_SECOND={self.tick_second}: it must be a second from 0 to 59")
+    rebalance: time
+    retrain: time
+    tick_second: int
 
     def rebalance_of(self, session: Session) -> datetime:
-        """When `session` is rebalanced."""
+        """When the rebalance of `session` is planned."""
         return at(session.date, self.rebalance)
 
     def retrain_of(self, session: Session) -> datetime:
-        """When the evening of `session` retrains."""
+        """When the retrain of `session` is planned."""
         return at(session.date, self.retrain)
 
     def tick_of(self, minute: datetime) -> datetime:
-        """When the tick that stands for `minute` runs."""
+        """When the tick of `minute` is planned."""
         return minute + timedelta(seconds=self.tick_second)
 
     def minute_at(self, now: datetime) -> datetime:
-        """The minute whose tick belongs to `now`: the newest one that has reached the tick's second."""
+        """The newest minute whose tick is planned at `now` or earlier."""
         return (now - timedelta(seconds=self.tick_second)).replace(second=0, microsecond=0)
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What was done last, as session dates, and since when this program has been at it."""
+    """The last session for which each job was done, and when this program first ran."""
 
     since: datetime
     rebalanced: date | None = None
@@ -85,25 +75,25 @@ class Marks:
     retrained: date | None = None
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Marks:
-        """The marks that `to_json` wrote.
+    def from_json(cls, record: Mapping[str, object]) -> Marks:
+        """Parse what `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: it did not.
+            ValueError, TypeError, KeyError, AttributeError: `record` is something else.
         """
-        since = datetime.fromisoformat(record["since"])
+        since = datetime.fromisoformat(str(record["since"]))
         if since.tzinfo is None:
             raise ValueError(f"since={since} has no time zone")
         days = {f.name: record.get(f.name) for f in fields(cls) if f.name != "since"}
-        return cls(since, **{name: None if day is None else date.fromisoformat(day) for name, day in days.items()})
+        return cls(since, **{name: None if day is None else date.fromisoformat(str(day)) for name, day in days.items()})
 
     def to_json(self) -> dict[str, str | None]:
-        """As JSON takes it: ISO 8601, `since` with the New York offset."""
+        """ISO 8601 texts; `since` with the New York offset."""
         record = {name: None if day is None else day.isoformat() for name, day in asdict(self).items()}
         return record | {"since": self.since.astimezone(NEW_YORK).isoformat(timespec="seconds")}
 
-    def believable(self, now: datetime) -> Marks:
-        """Without what a clock that was wrong put in the future: it would keep everything from happening till then."""
+    def without_future(self, now: datetime) -> Marks:
+        """These marks without future dates, which a wrong clock wrote and which would block all jobs until then."""
         latest = now.astimezone(NEW_YORK).date() + timedelta(days=1)
 
         def kept(day: date | None) -> date | None:
@@ -119,18 +109,24 @@ class Marks:
 
     def with_done(self, job: Job, session: Session) -> Marks:
         """These marks, with `job` done for `session`."""
-        name = {"rebalance": "rebalanced", "retrain": "retrained"}.get(job, job)
-        done: dict[str, Any] = {name: session.date}
-        return replace(self, **done)
+        match job:
+            case "rebalance":
+                return replace(self, rebalanced=session.date)
+            case "opened":
+                return replace(self, opened=session.date)
+            case "closed":
+                return replace(self, closed=session.date)
+            case "retrain":
+                return replace(self, retrained=session.date)
 
 
 @dataclass(frozen=True)
 class Due:
-    """A job whose time has come.
+    """A job that is due.
 
     Attributes:
         planned: when it should have run.
-        skip: why it is to be left out, or None where it is to run.
+        skip: why it must be skipped; None if it must run.
     """
 
     job: Job
@@ -140,7 +136,7 @@ class Due:
 
 
 def due(now: datetime, marks: Marks, calendar: MarketCalendar, times: Times) -> Due | None:
-    """The first thing that is due at `now` and not yet done; None where there is nothing (left) to do."""
+    """The first job that is due at `now` and not done; None if there is none."""
     return (
         _closed_due(now, marks, calendar, times)
         or _rebalance_due(now, marks, calendar, times)
@@ -185,7 +181,7 @@ def _retrain_due(now: datetime, marks: Marks, calendar: MarketCalendar, times: T
     if rebalance - SPARE < now < rebalance:
         skip = f"the rebalance of {coming.date} is less than {SPARE // MINUTE} minutes away"
     elif now > coming.open - SPARE:
-        skip = f"it is too close to the session of {coming.date}, whose own retrain will learn from this one too"
+        skip = f"the session of {coming.date} is too close; its own retrain will learn from this session too"
     return Due("retrain", session, planned, skip)
 
 
@@ -199,7 +195,7 @@ def _today(now: datetime, calendar: MarketCalendar) -> Session | None:
 
 
 def _latest(now: datetime, calendar: MarketCalendar, instant_of: Callable[[Session], datetime]) -> Session:
-    """The newest session whose instant has come."""
+    """The newest session whose `instant_of` is not after `now`."""
     today = _today(now, calendar)
     if today is not None and instant_of(today) <= now:
         return today
@@ -207,18 +203,18 @@ def _latest(now: datetime, calendar: MarketCalendar, instant_of: Callable[[Sessi
 
 
 def tick_session(minute: datetime, calendar: MarketCalendar) -> Session | None:
-    """The session in which a tick stands for `minute`: from the minute after the open to the close itself."""
+    """The session that has a tick at `minute`: the minutes after the open, up to the close itself."""
     session = _today(minute, calendar)
     return session if session is not None and session.open < minute <= session.close else None
 
 
 def following_event(now: datetime, calendar: MarketCalendar, times: Times) -> tuple[str, datetime]:
-    """The first thing planned after `now`: (rebalance | open | tick | close | retrain, aware instant in UTC).
+    """The first event planned after `now`: (rebalance | open | tick | close | retrain, instant in UTC).
 
     "close" is the last tick, at which the close is announced.
 
     Raises:
-        UserError: the exchange calendar ends before it.
+        UserError: the exchange calendar ends before that event.
     """
     day = now.astimezone(NEW_YORK).date()
     session = _today(now, calendar)

@@ -1,0 +1,37 @@
+"""The scripts: short, independent of each other, and quick to show their help."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader")
+HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_imports_nothing_but_the_application(script: str) -> None:
+    tree = ast.parse((PROJECT / f"{script}.py").read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    own = {module for module in modules if module and module.split(".")[0] not in sys.stdlib_module_names}
+    assert all(module == "trading.app" or module.startswith("trading.app.") for module in own), own
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_help_waits_for_no_library(script: str) -> None:
+    code = f"""
+import sys, {script}
+try:
+    {script}.main(["--help"])
+finally:
+    print("loaded:", *sorted({HEAVY!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert "--version" in done.stdout

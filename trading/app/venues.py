@@ -1,0 +1,254 @@
+"""The venues of `live_trader.py`: an Alpaca paper account, or the embedded exchange on recorded or generated bars."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from paper_exchange import PaperExchange, WsgiAdapter
+from paper_exchange.account.store import StateError, stored_instant
+from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.recorded import MarketDataError, RecordedMarket
+from trading.base.calendar import MarketCalendar, Session, at
+from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
+from trading.base.errors import BrokerError, UserError
+from trading.base.market_folders import MarketId
+from trading.broker.client import Clients, connect
+from trading.broker.transport import allowed_origin
+from trading.market.recorded import FolderSource
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from config import Settings
+    from paper_exchange.market.interface import Market
+
+STATE_FILE: Final = "paper_exchange.sqlite"
+LOG_FILES: Final = ("trades_*.json", "predictions_*.jsonl", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")
+EARLIER_FOLDER: Final = "earlier"
+
+MIN_FREE_BYTES: Final = 32_000_000
+"""Free disk space that a run needs; the predictions of one day alone take about 10 MB."""
+
+MIN_HISTORY: Final = 2
+"""Sessions before the first traded one: one to train on and one to test on."""
+
+
+@dataclass(frozen=True)
+class OpenVenue:
+    """A venue that is connected: the account, the market data and the clock of a run.
+
+    Attributes:
+        clock: the system clock, or a simulated one.
+        clients: guarded alpaca-py clients.
+        market: the market that the data, models and logs belong to.
+        description: one line about the clock and the account.
+        sessions: the number of sessions to trade; None for no limit.
+        is_replay: whether the run starts from scratch and ignores the state of earlier runs.
+        notes: remarks about the bars, one line each.
+        close: releases the venue at the end of the run.
+    """
+
+    clock: Clock
+    clients: Clients
+    market: MarketId
+    description: str
+    sessions: int | None
+    is_replay: bool = False
+    notes: Sequence[str] = ()
+    close: Callable[[], None] = lambda: None
+
+
+def choose_venue(
+    options: argparse.Namespace, settings: Settings, calendar: MarketCalendar
+) -> AlpacaVenue | EmbeddedVenue:
+    """The venue that the command line and the keys select; it writes nothing before it is opened.
+
+    Args:
+        options: broker, bars, start and sessions of `live_trader.py`.
+
+    Raises:
+        UserError: the options contradict each other, or the bars do not cover the requested sessions.
+    """
+    replay = options.bars is not None or options.start is not None
+    broker = options.broker or ("alpaca" if settings.broker.credentials and not replay else "embedded")
+    if broker == "alpaca":
+        if replay:
+            raise UserError("--bars and --start replay the past on the embedded exchange: leave --broker alpaca out")
+        return AlpacaVenue(settings, options.sessions)
+    return EmbeddedVenue(settings, calendar, options.bars, options.start, options.sessions)
+
+
+class AlpacaVenue:
+    """Alpaca paper, or a paper exchange that listens on a loopback address, on the system clock."""
+
+    def __init__(self, settings: Settings, sessions: int | None) -> None:
+        if settings.broker.credentials is None:
+            raise BrokerError(
+                "--broker alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env or the environment; "
+                "leave --broker out to trade on the embedded exchange"
+            )
+        allowed_origin(settings.broker.APCA_API_BASE_URL)
+        self._broker = settings.broker
+        self._keys = settings.broker.credentials
+        self._sessions = sessions
+        self.market = MarketId(f"alpaca-{settings.data.DATA_FEED}", f"Alpaca, feed {settings.data.DATA_FEED}")
+
+    def open(self) -> OpenVenue:
+        """Connect to the account; the first request is the caller's."""
+        clock = SystemClock()
+        clients = connect(self._broker, self._keys, clock)
+        description = f"a paper account at {self._broker.APCA_API_BASE_URL}: no real money"
+        return OpenVenue(clock, clients, self.market, description, self._sessions)
+
+
+class EmbeddedVenue:
+    """The paper exchange in this process, on a simulated clock."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        calendar: MarketCalendar,
+        bars: Path | None,
+        start: date | None,
+        sessions: int | None,
+    ) -> None:
+        self._settings = settings
+        self._calendar = calendar
+        self._sessions = sessions or 1
+        self._is_replay = bars is not None or start is not None
+        if bars is not None:
+            self._market, self.market, self._notes = _recorded(bars)
+        else:
+            self._market, self.market, self._notes = *_generated(settings), ()
+        self._first = self._first_session(start)
+
+    def open(self) -> OpenVenue:
+        """Start the exchange; a replay first moves the logs of earlier runs away.
+
+        Raises:
+            UserError: the stored account cannot be read.
+        """
+        logs = self._settings.folders.LOGS_DIR
+        if self._is_replay:
+            move_logs_away(logs)
+        evening = at(self._calendar.preceding(self._first.date).date, self._settings.schedule.RETRAIN_TIME)
+        try:
+            resumed = stored_instant(logs / STATE_FILE)
+            clock = SimulatedClock(resumed or evening)
+            exchange = PaperExchange(
+                self._market,
+                clock.now,
+                cash=Decimal(str(self._settings.exchange.PAPER_CASH)),
+                state_path=logs / STATE_FILE,
+            )
+        except StateError as error:
+            raise UserError(f"{error}; or move {logs} away to begin with a new account") from None
+        broker = self._settings.broker.changed(APCA_API_BASE_URL="http://127.0.0.1:8765")
+        clients = connect(broker, ("embedded", "embedded"), clock, WsgiAdapter(exchange.app))
+        description = (
+            f"the embedded paper exchange, simulated clock {'resumes at' if resumed else 'from'} "
+            f"{clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York, no network"
+        )
+        return OpenVenue(
+            clock,
+            clients,
+            self.market,
+            description,
+            self._sessions,
+            self._is_replay,
+            self._notes,
+            lambda: self._close(exchange),
+        )
+
+    def _close(self, exchange: PaperExchange) -> None:
+        try:
+            exchange.close()
+        except sqlite3.Error as error:
+            path = self._settings.folders.LOGS_DIR / STATE_FILE
+            raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
+
+    def _first_session(self, start: date | None) -> Session:
+        """The first session to trade, once all traded sessions and the history before them lie within the market."""
+        first, last = self._market.first_session, self._market.last_session
+        sessions = self._calendar.between(first, last)
+        if start is None:
+            index = len(sessions) - self._sessions if self._is_replay else self._settings.data.HISTORY_DAYS
+        else:
+            index = self._index_of(start, sessions)
+        if index < MIN_HISTORY:
+            raise UserError(
+                f"--start {sessions[max(index, 0)].date}: the bars begin on {first}, and a model needs at least "
+                f"{MIN_HISTORY} sessions of history; start on {sessions[MIN_HISTORY].date} or later"
+            )
+        if index + self._sessions > len(sessions):
+            raise UserError(
+                f"--sessions {self._sessions}: the bars end on {last}, {len(sessions) - index} sessions from "
+                f"{sessions[index].date}; choose fewer sessions, or an earlier start"
+            )
+        return sessions[index]
+
+    def _index_of(self, start: date, sessions: list[Session]) -> int:
+        first, last = sessions[0].date, sessions[-1].date
+        if not first <= start <= last:
+            raise UserError(f"--start {start}: the bars lie between {first} and {last}; choose a day in between")
+        if not self._calendar.is_session(start):
+            following = self._calendar.following(start).date
+            raise UserError(f"--start {start}: the exchange is closed on that day; the next session is {following}")
+        return sessions.index(self._calendar.session(start))
+
+
+def _recorded(folder: Path) -> tuple[Market, MarketId, tuple[str, ...]]:
+    try:
+        market, identity = RecordedMarket(folder), FolderSource(folder).market
+    except MarketDataError as error:
+        raise UserError(f"--bars: {error}") from None
+    omitted = ", ".join(f"{count:,} {reason}" for reason, count in market.dropped.items())
+    return market, identity, (f"implausible bars left out: {omitted}",) if omitted else ()
+
+
+def _generated(settings: Settings) -> tuple[Market, MarketId]:
+    market = GeneratedMarket(
+        settings.training.SEED, settings.exchange.MARKET_STOCKS, learnability=settings.exchange.LEARNABILITY
+    )
+    slug = f"generated-{settings.training.SEED}-{settings.exchange.MARKET_STOCKS}-{settings.exchange.LEARNABILITY:g}"
+    return market, MarketId(slug, market.description, generated=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that the files of a day can be written to `folder`, which need not exist yet, and fit on its disk.
+
+    Raises:
+        UserError: the folder cannot be written, or its disk is too full.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{folder}: {existing} is a file, not a folder; choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: {existing} cannot be written; change its permissions or choose another folder")
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE_BYTES:
+        raise UserError(
+            f"{folder}: its disk has {free / 1e6:.1f} MB left, a day needs {MIN_FREE_BYTES / 1e6:.0f}: free some "
+            "space, or choose another folder"
+        )
+
+
+def move_logs_away(logs: Path) -> None:
+    """Move the logs of the run before into `logs/earlier/N/`, so that a replay starts with none."""
+    found = sorted({path for pattern in LOG_FILES for path in logs.glob(pattern)})
+    if not found:
+        return
+    earlier = logs / EARLIER_FOLDER
+    numbers = [int(path.name) for path in earlier.glob("[0-9]*") if path.name.isdigit()]
+    target = earlier / str(max(numbers, default=0) + 1)
+    target.mkdir(parents=True)
+    for path in found:
+        shutil.move(path, target / path.name)

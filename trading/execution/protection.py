@@ -1,0 +1,133 @@
+"""The orders that rest under an open trade: which they are, at which prices, and the stop that replaces lost legs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from trading.broker.client import Broker, OrderRefused
+from trading.broker.messages import OURS, Order
+from trading.execution.order_cache import OrderCache, Records, intent_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+    from trading.records.trade_log import Trade
+
+
+class Protection:
+    """Finds the sell orders of open trades, keeps legs at their levels, and places a stop where none is left."""
+
+    def __init__(self, broker: Broker, cache: OrderCache, records: Records) -> None:
+        self._broker = broker
+        self._cache = cache
+        self._records = records
+        self._journal = records.journal
+
+    # Which orders
+
+    def orders(self, trade: Trade) -> list[Order]:
+        """Every known order that sells, or has sold, shares of the trade.
+
+        Raises:
+            Unclear: one cannot be read.
+        """
+        found = (self._cache.order(order_id) for order_id in trade.sell_order_ids)
+        return [order for order in found if order is not None]
+
+    def resting(self, trade: Trade) -> list[Order]:
+        """The orders that rest under the trade, as far as they are cached."""
+        found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids)
+        return [order for order in found if order is not None and not order.is_final]
+
+    def shares_left(self, trade: Trade) -> int:
+        """Shares that no known order has sold.  Raises as `orders`."""
+        return trade.qty - sum(order.filled_qty for order in self.orders(trade))
+
+    def add(self, trade: Trade, orders: Iterable[Order]) -> None:
+        """Note orders that can sell shares of the trade."""
+        for order in orders:
+            if order.id not in trade.sell_order_ids:
+                trade.sell_order_ids.append(order.id)
+                if order.type.startswith("stop"):
+                    trade.stop_order_id = order.id
+                elif order.type == "limit" and not intent_of(order):
+                    trade.target_order_id = order.id
+                self._records.log.mark_changed(trade)
+
+    def adopt(self, trade: Trade) -> None:
+        """Find sell orders that are not in the log yet, and add them.  Raises as `orders`.
+
+        These are legs that were shown late, replacements of legs, orders sent just before a crash, and, if shares are
+        missing, orders by which somebody else sold them.
+        """
+        entry = self._cache.order(trade.entry_order_id)
+        self.add(trade, entry.legs if entry is not None else ())
+        for order_id in trade.sell_order_ids:  # grows during the loop: a replacement may have been replaced too
+            order = self._cache.order(order_id)
+            replaced_by = None if order is None else order.replaced_by
+            replacement = None if replaced_by is None else self._cache.order(replaced_by)
+            self.add(trade, () if replacement is None else (replacement,))
+        unassigned = self._unassigned(trade)
+        self.add(trade, [order for order in unassigned if order.client_order_id.startswith(OURS)])
+        if trade.exit_intent is None and self._cache.held(trade.symbol) < self.shares_left(trade):
+            self.add(trade, [order for order in unassigned if order.filled_qty])
+
+    def _unassigned(self, trade: Trade) -> list[Order]:
+        """Sell orders of the stock since the trade began that belong to no trade."""
+        sells = self._cache.sell_orders(trade.symbol, trade.decision_time or trade.entry_time)
+        if all(order.id in trade.sell_order_ids for order in sells):
+            return []
+        same = [one for one in self._records.log.trades if one.symbol == trade.symbol]
+        assigned = {order_id for one in same for order_id in one.sell_order_ids}
+        return [order for order in sells if order.id not in assigned]
+
+    # Legs and stops
+
+    def align_legs(self, trade: Trade) -> None:
+        """Replace resting legs whose price is not the level of the actual entry price.
+
+        Raises:
+            Unclear: a replacement got no readable answer.
+        """
+        stop, target = self._leg(trade.stop_order_id), self._leg(trade.target_order_id)
+        if stop is not None and stop.stop_price != trade.stop_loss:
+            self._replace(trade, stop, stop=trade.stop_loss)
+        if target is not None and target.limit_price != trade.take_profit:
+            self._replace(trade, target, limit=trade.take_profit)
+
+    def _leg(self, order_id: str | None) -> Order | None:
+        order = None if order_id is None else self._cache.order(order_id)
+        return None if order is None or order.is_final or order.filled_qty else order
+
+    def _replace(self, trade: Trade, leg: Order, *, stop: Decimal | None = None, limit: Decimal | None = None) -> None:
+        before, wanted = (leg.stop_price, stop) if stop is not None else (leg.limit_price, limit)
+        try:
+            replacement = self._broker.replace(leg.id, stop=stop, limit=limit)
+        except OrderRefused as refusal:
+            self._journal.event(
+                "leg_not_moved", symbol=trade.symbol, order_id=leg.id, stays=before, wanted=wanted, reason=str(refusal)
+            )
+            return
+        self._cache.add([replacement])
+        self.add(trade, (replacement,))
+        self._journal.event("leg_moved", symbol=trade.symbol, order_id=replacement.id, was=before, now=wanted)
+
+    def place_stop(self, trade: Trade, qty: int) -> bool:
+        """Place a stop under shares that no order sells; False if the broker refuses it.
+
+        Raises:
+            Unclear: it is unknown whether the stop exists.
+        """
+        name = self._cache.unused_name(trade.symbol, "stop")
+        self._journal.event("unprotected", symbol=trade.symbol, qty=qty, remedy=f"stop at {trade.stop_loss}")
+        send = partial(self._broker.sell_stop, trade.symbol, qty, trade.stop_loss, name)
+        try:
+            order = self._cache.send_until_known(name, send)
+        except OrderRefused as refusal:
+            self._records.discrepancies.append(f"{trade.symbol} has no stop: {refusal}")
+            self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
+            return False
+        self.add(trade, (order,))
+        return True
