@@ -91,7 +91,7 @@ def _ours(here: Path, kind: ModelKind, *, report: bool = False) -> Trained:
     size = sum(path.stat().st_size for path in (here / "models").glob("model_*.pkl"))
     figures = model.metrics["figures"]
     by_session = np.array([one["roc_auc"] for one in figures["by_session"]])
-    return Trained(cpu, wall, size / 1e6, figures["roc_auc"] or float("nan"), by_session)
+    return Trained(cpu, wall, size / 1e6, figures["roc_auc"] or np.nan, by_session)
 
 
 def _median(trained: list[Trained]) -> Trained:

@@ -217,7 +217,7 @@ def test_a_prediction_has_the_price_and_names_its_set(folders: Settings) -> None
         assert line["price"] == one.close[at] and len(line["features"]) == len(COLUMNS["relative"])
 
 
-def test_trades_of_another_set_are_left_out_and_counted(folders: Settings, tmp_path: Path) -> None:
+def test_trades_of_another_feature_set_are_counted_but_not_used(folders: Settings, tmp_path: Path) -> None:
     claim(tmp_path / "logs", MARKET)
     (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
     (tmp_path / "logs" / path.name).write_bytes(path.read_bytes())
@@ -264,7 +264,7 @@ def write_trade(logs: Path, symbol: str, decided: datetime) -> None:
 # The audit
 
 
-def test_the_audit_of_relative_features_is_clean_and_all_of_it_was_compared(folders: Settings) -> None:
+def test_the_audit_of_relative_features_compares_everything_and_finds_nothing(folders: Settings) -> None:
     checks = audit(folders.folders, learning_settings(folders), sessions=6)
     assert [check.told for check in checks] == [[]] * len(checks)
     assert all(check.compared > 5 for check in checks), [(check.what, check.compared) for check in checks]

@@ -12,11 +12,23 @@ from trading.market.bars import MINUTE_NS
 
 if TYPE_CHECKING:
     from config import ModelKind
+    from trading.learning.session_statistics import Estimate
 
 FEW_TREES = learning_settings(
     N_ESTIMATORS=20, TRAIN_EVERY_NTH_ROW=2, FOREST_MIN_SAMPLES_LEAF=20, FOREST_MAX_SAMPLES=0.2, FOREST_MAX_FEATURES=0.3
 )
 KINDS: tuple[ModelKind, ...] = ("random_forest", "gradient_boosting")
+
+
+def known(figure: float | None) -> float:
+    """A figure that must be defined."""
+    assert figure is not None
+    return figure
+
+
+def covers(estimate: Estimate, value: float) -> bool:
+    """Whether the interval of an estimate, which must be defined, contains the value."""
+    return known(estimate["low"]) <= value <= known(estimate["high"])
 
 
 def made_up_rows(sessions: int = 10, symbols: int = 5, minutes: int = 80, strength: float = 1.5, seed: int = 7) -> Rows:

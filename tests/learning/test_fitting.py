@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier
 
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.learning.fitting import LEVELS, _in_levels, fit
@@ -34,4 +35,5 @@ def test_a_tree_gets_a_minimum_of_rows_in_a_short_history(rows: int) -> None:
     few = made_up_rows(sessions=1)
     settings = FEW_TREES.changed(FOREST_MAX_SAMPLES=0.01)
     _, model = fit(few.X[:rows], few.label[:rows], settings.training)
-    assert max(tree.tree_.node_count for tree in getattr(model, "estimators_"))  # noqa: B009 > 1
+    assert isinstance(model, RandomForestClassifier)
+    assert max(tree.tree_.node_count for tree in model.estimators_) > 1

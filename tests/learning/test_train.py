@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from tests.learning.learning_rows import FEW_TREES, KINDS, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, known, made_up_rows
 from trading.base.errors import DataError
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
@@ -38,9 +38,9 @@ def settings_of(kind: ModelKind) -> LearningSettings:
 # Split
 
 
-@given(st.lists(st.integers(736_000, 736_040), min_size=1, max_size=200), st.floats(0.05, 0.5))
+@given(st.lists(st.integers(17_000, 17_040), min_size=1, max_size=200), st.floats(0.05, 0.5))
 def test_no_session_is_on_both_sides_and_the_newest_are_tested(days: list[int], test_size: float) -> None:
-    session = np.array(days).astype("datetime64[D]")
+    session = np.array(days, dtype="datetime64[D]")
     count = len(set(days))
     if count < 2:
         with pytest.raises(DataError, match="1 session"):
@@ -176,13 +176,14 @@ def test_the_judged_calibration_is_fitted_on_the_training_part_only() -> None:
     rows = made_up_rows()
     sampled = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
     training, testing = split_by_session(rows.session)
-    known = out_of_sample(rows, training & sampled, FEW_TREES)
-    assert known is not None
+    held_out = out_of_sample(rows, training & sampled, FEW_TREES)
+    assert held_out is not None
     scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], FEW_TREES.training)
     judged = win_probability(
-        probabilities(scaler, model, rows.X[testing]), fit_calibration(known, rows.label[training & sampled])
+        probabilities(scaler, model, rows.X[testing]), fit_calibration(held_out, rows.label[training & sampled])
     )
     calibrated = train(rows, FEW_TREES).about["figures"]["calibrated"]
+    assert calibrated is not None
     assert calibrated["log_loss"] == pytest.approx(log_loss(rows.label[testing], judged), abs=1e-12)
 
 
@@ -200,11 +201,11 @@ def test_out_of_sample_probabilities_do_not_depend_on_their_own_session() -> Non
 
 def test_a_planted_pattern_is_found_and_noise_is_not() -> None:
     found = train(made_up_rows(sessions=15), FEW_TREES).about["figures"]
-    assert found["roc_auc"] > 0.7
+    assert known(found["roc_auc"]) > 0.7
     assert found["shows_skill"]
-    assert found["log_loss"] < found["always_no"]["log_loss"]
+    assert known(found["log_loss"]) < known(found["always_no"]["log_loss"])
     noise = train(made_up_rows(sessions=15, strength=0.0), FEW_TREES).about["figures"]
-    assert abs(noise["roc_auc"] - 0.5) < 0.05
+    assert abs(known(noise["roc_auc"]) - 0.5) < 0.05
     assert not noise["shows_skill"]
 
 
@@ -307,9 +308,9 @@ def test_calibration_keeps_the_order_and_stays_finite(points: list[tuple[float, 
     y = np.array([point[1] for point in points], dtype=np.int8)
     calibration = fit_calibration(p, y)
     assert calibration.a >= 0.0
-    calibrated = win_probability(np.sort(p), calibration)
-    assert ((calibrated >= 0.0) & (calibrated <= 1.0)).all()
-    assert (np.diff(calibrated) >= -1e-12).all()
+    honest = win_probability(np.sort(p), calibration)
+    assert ((honest >= 0.0) & (honest <= 1.0)).all()
+    assert (np.diff(honest) >= -1e-12).all()
     assert Calibration.from_json({"a": calibration.a, "b": calibration.b}) == calibration
 
 

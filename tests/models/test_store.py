@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.base.clock import NEW_YORK
@@ -83,7 +84,7 @@ def test_what_is_published_is_what_is_loaded(store: ModelStore, trained: Trained
         assert model.trained_through == date(2018, 3, 4)
         assert model.calibration == trained.calibration
         assert model.in_service
-        assert getattr(model.model, "n_jobs") == 1  # noqa: B009
+        assert isinstance(model.model, RandomForestClassifier) and model.model.n_jobs == 1
         own = probabilities(model.scaler, model.model, ROWS.X)
         assert np.array_equal(own, probabilities(trained.scaler, trained.model, ROWS.X))
         assert np.array_equal(win_probability(own, model.calibration), win_probability(own, trained.calibration))
@@ -127,11 +128,11 @@ def test_the_same_model_published_again_is_the_same_files(
 
 def test_leftovers_are_removed_and_foreign_files_are_kept(store: ModelStore, trained: TrainedModel) -> None:
     store.folder.mkdir()
-    other_files = ["market.json", "notes.txt", "model_of_mine.pkl"]
-    for name in (*other_files, "scaler_20180101_200000.pkl", ".model_random_forest_20180101_200000.pkl.42-7.tmp"):
+    strangers = ["market.json", "notes.txt", "model_of_mine.pkl"]
+    for name in (*strangers, "scaler_20180101_200000.pkl", ".model_random_forest_20180101_200000.pkl.42-7.tmp"):
         (store.folder / name).write_text("x")
     store.publish(trained, now=EVENING, market=MARKET)
-    assert names(store.folder) == sorted([*four("20180326_200000"), *other_files])
+    assert names(store.folder) == sorted([*four("20180326_200000"), *strangers])
 
 
 def test_a_damaged_model_is_kept_as_evidence(store: ModelStore, trained: TrainedModel) -> None:

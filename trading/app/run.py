@@ -25,6 +25,7 @@ from trading.market.source import Source, read_universe, write_universe
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
+from trading.reports.page import GENERATED
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
@@ -253,7 +254,7 @@ class Run:
             if line:
                 self.console.say(line)
         if self.venue.market.generated:
-            self.console.say("The market is generated: these figures show that the system works, not that it earns.")
+            self.console.say(GENERATED)
 
 
 def _public(settings: Settings) -> dict[str, object]:
