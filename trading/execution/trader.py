@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trading.broker.messages import Account, Order
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
+    from trading.rules.entry import Losses
 
 EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
 """How far below the last price the limit orders of 4 AM are, as a fraction, so that a thin order book fills them."""
@@ -116,6 +117,8 @@ class Trader:
             BrokerError: the broker refuses the keys.
         """
         self.positions.recover(self._journal.newest_events(AUDITED_DAYS))
+        if self._stopped():
+            return
         if self.positions.try_reconcile():  # first of all, because shares may be without a stop
             self.positions.cancel_orphan_orders()
         try:
@@ -125,16 +128,18 @@ class Trader:
         self.positions.reconcile_until_clear(self._clock.now() + MINUTE)
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
-        if session.flatten_at(self._flatten_minutes) <= now < session.close and not self._controls.stop:
+        if session.flatten_at(self._flatten_minutes) <= now < session.close:
             self._flatten()  # the next minute may be the last
 
     # 4 AM
 
     def rebalance(self, session: Session) -> None:
         """Sell positions of earlier sessions, cancel orphan orders, and start the day."""
+        if self._stopped():
+            return
         if self.positions.try_reconcile():
             self.positions.cancel_orphan_orders()
-        for trade in () if self._controls.stop else sorted(self._carried_over(session), key=self._urgency):
+        for trade in sorted(self._carried_over(session), key=self._urgency):
             if self._clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
@@ -182,30 +187,38 @@ class Trader:
 
     def opened(self, session: Session) -> None:
         """At the open: sell at market what 4 AM could not sell."""
+        if self._stopped():
+            return
         self.positions.try_reconcile()
         self._close_carried_over(session)
         self._day_of(session)
 
     def _close_carried_over(self, session: Session) -> None:
         """Sell positions of earlier sessions at market, in place of a limit order of 4 AM that still rests."""
-        if self._controls.stop:
-            return
         for trade in self._carried_over(session):
             if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
                 self.positions.close(trade, "REBALANCE")
 
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: reconcile, manage positions, predict, buy; or what a control file says instead."""
+        if self._stopped():
+            self._take_snapshot()
+            return
         self.positions.try_reconcile()
         if self._controls.flatten:
             self._flatten_and_end()
-        elif self._controls.stop:
-            self._report_once("stopped_by_file", "STOP file found: no orders are sent; resting orders stay")
         else:
             self._last_report = ""
             self._minute(session, instant)
         self.positions.reconcile_until_clear(instant + MINUTE)
         self._take_snapshot()
+
+    def _stopped(self) -> bool:
+        """Whether the STOP file forbids every order; looked at before anything else, because reconciling sends too."""
+        if not self._controls.stop:
+            return False
+        self._report_once("stopped_by_file", "STOP file found: no orders are sent; resting orders stay")
+        return True
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._close_carried_over(session)
@@ -242,9 +255,15 @@ class Trader:
         if refusal := self._preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
+        self._entries.consider(signals, self.account, day.session, instant, self._losses(self.account, day.session))
+
+    def _losses(self, account: Account, session: Session) -> Losses:
+        """The day's losses: the account's, carried positions included, where the broker says what it began with."""
         prices = {p.symbol: p.current_price for p in self.positions.cache.positions.values() if p.current_price}
-        losses = losses_of(self._log.of_day(day.session.date), prices)
-        self._entries.consider(signals, self.account, day.session, instant, losses)
+        losses = losses_of(self._log.of_day(session.date), prices)
+        if account.last_equity is None:
+            return losses
+        return replace(losses, pnl=account.equity - account.last_equity)
 
     def _take_snapshot(self) -> None:
         now = self._clock.now()
@@ -286,7 +305,8 @@ class Trader:
 
     def closed(self, session: Session) -> None:
         """After the close: reconcile a last time, report what is still open, and sum up the day."""
-        self.positions.try_reconcile()
+        if not self._stopped():
+            self.positions.try_reconcile()
         try:
             self.account = self._broker.account()
         except (Unclear, BrokerError) as error:
@@ -314,7 +334,8 @@ class Trader:
         Raises:
             Unclear: the broker gives no readable answer.
         """
-        self.positions.reconcile()
+        if not self._controls.stop:
+            self.positions.reconcile()
         return [(trade, self.positions.resting(trade)) for trade in self.positions.open]
 
 
