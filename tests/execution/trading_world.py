@@ -230,6 +230,7 @@ class TradingWorld:
                 (*document_rules(settings.prediction, settings.data, settings.entry), *self.guards),
                 settings.entry,
                 settings.exits,
+                settings.data,
                 partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
             ),
             market="by-hand",

@@ -39,6 +39,9 @@ FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=5)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
 
+STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
+"""Phrases of Alpaca's refusals that concern one stock, not the account."""
+
 MINUTE: Final = timedelta(minutes=1)
 
 DATA_ERRORS: Final = (
@@ -90,6 +93,7 @@ class Trader:
         self._clock = clock
         self._calendar = calendar
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
+        self._data = policy.data
         self.predictor = predictor
         self._fetch = fetch
         self._universe = universe
@@ -229,6 +233,7 @@ class Trader:
         elif (day := self._day_of(session)) is not None:
             fresh = self._refresh(day.bars)
             self.positions.software_stop(day.bars.last_close)
+            self.positions.cancel_runaway_entries(day.bars.last_close, self._data.MIN_PRICE, self._data.MAX_PRICE)
             if fresh:
                 self._decide(day, instant)
 
@@ -255,7 +260,13 @@ class Trader:
         if refusal := self._preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
-        self._entries.consider(signals, self.account, day.session, instant, self._losses(self.account, day.session))
+        try:
+            others = self.positions.orders_of_others()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
+            return
+        losses = self._losses(self.account, day.session)
+        self._entries.consider(signals, self.account, day.session, instant, losses, others)
 
     def _losses(self, account: Account, session: Session) -> Losses:
         """The day's losses: the account's, carried positions included, where the broker says what it began with."""
@@ -282,13 +293,23 @@ class Trader:
         """Cancel pending entries and close every position at market; retry while an outcome is unknown."""
         for _ in range(FLATTEN_TRIES):
             self.positions.cancel_entries(reason)
-            for trade in self.positions.open:
-                if trade.exit_intent is None:
-                    self.positions.close(trade, reason)
+            self._close_all(reason)
             if not self.positions.discrepancies:
                 return
             self._clock.sleep_until(self._clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
+
+    def _close_all(self, reason: str) -> None:
+        """Close every open position, refused ones first: they have no legs to lose.
+
+        A refusal that is not about its stock means that the account cannot sell, so the others keep their legs.
+        """
+        for trade in sorted(self.positions.open, key=lambda one: self.positions.exit_refusal(one) is None):
+            if trade.exit_intent is None:
+                self.positions.close(trade, reason)
+            refusal = self.positions.exit_refusal(trade)
+            if refusal is not None and not _is_about_stock(refusal, trade.symbol):
+                return
 
     def _flatten_and_end(self) -> None:
         """FLATTEN: close every position, and end once nothing is held."""
@@ -345,3 +366,9 @@ def _best(predictions: Sequence[Signal]) -> dict[str, object]:
         return {}
     best = max(predictions, key=lambda p: (p.confidence, p.symbol))
     return {"best": best.symbol, "best_confidence": best.confidence}
+
+
+def _is_about_stock(refusal: str, symbol: str) -> bool:
+    """Whether a refusal of an exit concerns one stock, so that the exits of others may be accepted."""
+    words = refusal.lower().replace('"', " ").replace(",", " ").split()
+    return symbol.lower() in words or any(phrase in refusal.lower() for phrase in STOCK_REFUSALS)
