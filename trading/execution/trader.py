@@ -19,6 +19,7 @@ from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, Snapshot
 from trading.features.session_bars import SessionBars, Windows
+from trading.records.journal import new_york_time
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
 
@@ -41,6 +42,13 @@ FLATTEN_PAUSE: Final = timedelta(seconds=5)
 
 STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
+
+REFETCH_SECONDS: Final = (3, 5, 8)
+"""Seconds of the minute at which bars are fetched again while the minute that just ended has none: Alpaca's minute bars
+appear 1 to 3 s after their minute."""
+
+LATE_FEED: Final = timedelta(minutes=2)
+"""A feed whose newest bar, of all stocks, is this far behind is reported."""
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -102,6 +110,9 @@ class Trader:
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
+        self._feed_late = False
+        self._decided: dict[str, datetime] = {}
+        """Symbol -> start of the newest bar on which a signal was decided."""
         self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
         self._preconditions = Preconditions(broker, journal, clock)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
@@ -231,11 +242,34 @@ class Trader:
             if self.day is not None:
                 self._refresh(self.day.bars)
         elif (day := self._day_of(session)) is not None:
-            fresh = self._refresh(day.bars)
+            fresh = self._refresh_until_current(day.bars, instant)
             self.positions.software_stop(day.bars.last_close)
             self.positions.cancel_runaway_entries(day.bars.last_close, self._data.MIN_PRICE, self._data.MAX_PRICE)
             if fresh:
                 self._decide(day, instant)
+
+    def _refresh_until_current(self, bars: SessionBars, instant: datetime) -> bool:
+        """Fetch bars, again for some seconds until the minute that just ended is there; whether any reply was usable.
+
+        A feed that stays behind is reported, and so is its recovery.
+        """
+        fetched = self._refresh(bars)
+        for second in REFETCH_SECONDS:
+            again = instant + timedelta(seconds=second)
+            if self._lag(bars, instant) <= timedelta(0) or self._clock.now() >= again:
+                continue
+            self._clock.sleep_until(again)
+            fetched = self._refresh(bars) or fetched
+        late = self._lag(bars, instant) >= LATE_FEED
+        if late != self._feed_late:
+            self._feed_late = late
+            newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
+            self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
+        return fetched
+
+    def _lag(self, bars: SessionBars, instant: datetime) -> timedelta:
+        """How far the newest bar of the universe is behind the minute that just ended."""
+        return instant - (bars.newest_end or bars.session.open)
 
     def _refresh(self, bars: SessionBars) -> bool:
         try:
@@ -248,7 +282,7 @@ class Trader:
     def _decide(self, day: Day, instant: datetime) -> None:
         predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
         self._journal.predictions([prediction.as_json() for prediction in predictions])
-        signals = signals_of(predictions)
+        signals = [one for one in signals_of(predictions) if self._decided.get(one.symbol) != one.bar_time]
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **_best(predictions))
         try:
             self.account = self._broker.account()  # without signals too, because the console shows the equity
@@ -257,6 +291,7 @@ class Trader:
             return
         if not signals:
             return
+        self._decided.update((one.symbol, one.bar_time) for one in signals)
         if refusal := self._preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
