@@ -347,7 +347,7 @@ def _read(env_file: Path) -> dict[str, str]:
 
 def _unknown(name: str, env_file: Path) -> str:
     close = difflib.get_close_matches(name.upper(), FIELDS, n=1)
-    hint = f"did you mean {close[0]}?" if close else "see the settings table of README.md"
+    hint = f"did you mean {close[0]}?" if close else "see docs/settings.md"
     return f"{env_file}: {name} is not a setting; {hint}"
 
 

@@ -1,6 +1,6 @@
-"""An exchange that speaks Alpaca's REST interface. Imports neither the stages nor trading/.
+"""A paper exchange that speaks Alpaca's REST interface; independent of the trading system.
 
-Two names to learn: `PaperExchange`, and `mount`, which puts an alpaca-py client onto one in this process.
+`PaperExchange` is the exchange; `mount` connects an alpaca-py client to one in this process.
 """
 
 from __future__ import annotations
@@ -8,29 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paper_exchange.account.ledger import AccountSnapshot
     from paper_exchange.account.store import StateError
-    from paper_exchange.api.adapter import WsgiAdapter, mount
-    from paper_exchange.exchange import Books, PaperExchange
+    from paper_exchange.base.wsgi import WsgiAdapter, mount
+    from paper_exchange.exchange import PaperExchange
     from paper_exchange.market.tape import Halt
-    from paper_exchange.orders.conduct import Conduct
+    from paper_exchange.orders.behaviour import Behaviour
 
-__all__ = ["Books", "Conduct", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
+__all__ = ["AccountSnapshot", "Behaviour", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
-_HOMES = {
-    "Books": "exchange",
-    "Conduct": "orders.conduct",
+_MODULES = {
+    "AccountSnapshot": "account.ledger",
+    "Behaviour": "orders.behaviour",
     "Halt": "market.tape",
     "PaperExchange": "exchange",
     "StateError": "account.store",
-    "WsgiAdapter": "api.adapter",
-    "mount": "api.adapter",
+    "WsgiAdapter": "base.wsgi",
+    "mount": "base.wsgi",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `python -m paper_exchange --help` answers before Flask and numpy are loaded."""
-    if name not in _HOMES:
+    """Import on first use, so that `python -m paper_exchange --help` does not wait for Flask and numpy."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

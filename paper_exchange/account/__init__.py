@@ -1,1 +1,1 @@
-"""The account: cash, positions, margin, and the engine that moves it through time."""
+"""The account: cash, positions, margin and orders, and the engine that advances it in time."""

@@ -1,83 +1,35 @@
-"""Whether the account may (money, shares, wash trades), and when an order can trade.  Changes nothing."""
+"""Account checks of new and replaced orders: buying power, shares, short sales, wash trades.  They change nothing."""
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.calendar import day_of
 from paper_exchange.base.wire import (
     FORBIDDEN,
-    MINUTE,
-    NEW_YORK,
     ApiError,
     Shares,
-    against_rule,
     bad_parameter,
+    magnitude,
     number,
-    size,
-    to_ns,
+    rule_violation,
 )
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Order
     from paper_exchange.orders.rules import Draft
 
-MARKET_BUFFER = Decimal("1.03")  # a market buy keeps back 3% more than the last price, as Alpaca does
-GTC_DAYS, AGED_AT = 90, time(16, 15)
-HOUR = 60 * MINUTE
-AUCTION_CUTOFF = {"opg": 2 * MINUTE, "cls": 10 * MINUTE}  # before the open at 9:30, before the close at 16:00
+MARKET_BUFFER = Decimal("1.03")  # a market buy reserves 3% more than the last price, as on Alpaca
 
 
-def lifetime(engine: Engine, time_in_force: str, extended: bool, now: int) -> tuple[int, int]:
-    """The start of the first bar that an order of this instant can trade in, and the instant at which it ends.
-
-    In its session it can trade from the minute in progress on; outside it waits for the next open.
-
-    Raises:
-        ApiError: 422 for an opening or closing auction that it is too late for.
-    """
-    calendar = engine.calendar
-    if time_in_force in AUCTION_CUTOFF:
-        return _auction(engine, time_in_force, now)
-    session = calendar.extended_after(now) if extended else calendar.closing_after(now)
-    begin, end = (session.pre_open, session.after_close) if extended else (session.open, session.close)
-    live_from = begin if now < begin else now // MINUTE * MINUTE
-    if time_in_force in ("ioc", "fok"):
-        return live_from, live_from + MINUTE
-    return live_from, end if time_in_force == "day" else _ninety_days(now)
-
-
-def _auction(engine: Engine, time_in_force: str, now: int) -> tuple[int, int]:
-    """The one minute of an auction.  Orders for today's are taken up to a cut-off, those for the next from 19:00 on."""
-    calendar = engine.calendar
-    today = calendar.on(day_of(now))
-    if today:
-        event = today.open if time_in_force == "opg" else today.close
-        if event - AUCTION_CUTOFF[time_in_force] <= now < today.pre_open + 15 * HOUR:
-            raise against_rule(f"{time_in_force} orders are not taken at this time of the day")
-    if time_in_force == "opg":
-        start = calendar.opening_after(now).open
-        return start, start + MINUTE
-    end = calendar.closing_after(now).close
-    return end - MINUTE, end
-
-
-def _ninety_days(now: int) -> int:
-    """16:15 New York time on the 90th day: aged orders are cancelled then."""
-    day = day_of(now) + timedelta(days=GTC_DAYS)
-    return to_ns(datetime.combine(day, AGED_AT, NEW_YORK))
-
-
-def intent_of(engine: Engine, draft: Draft) -> str:
-    """Whether an order opens or closes: it closes a position of the other side, and opens where there is none.
+def infer_intent(engine: Engine, draft: Draft) -> str:
+    """Whether an order opens or closes: it closes a position of the other side, and opens otherwise.
 
     In an account that cannot sell short every sale closes.
 
     Raises:
-        ApiError: 422 if the request says otherwise.
+        ApiError: 422 if the draft's own intent differs.
     """
     held = engine.ledger.qty(draft.symbol)
     if draft.side == "buy":
@@ -85,13 +37,13 @@ def intent_of(engine: Engine, draft: Draft) -> str:
     else:
         found = "sell_to_close" if held > 0 or not engine.ledger.margin else "sell_to_open"
     if draft.intent and draft.intent != found and (held or engine.ledger.margin):
-        raise against_rule(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
+        raise rule_violation(f"position intent mismatch, inferred: {found}, specified: {draft.intent}")
     return found
 
 
 def check_short(engine: Engine, draft: Draft, now: int) -> None:
-    """403 if a sale that opens a short position is not allowed: by the account, the stock, or an open order."""
-    if not engine.may_short or engine.money.multiplier(now) < 2:
+    """403 if the account or the stock does not allow a short sale."""
+    if not engine.may_short or engine.valuation.multiplier(now) < 2:
         raise _no_short(engine, draft.symbol)
     if not engine.tape.listings[draft.symbol].shortable:
         raise ApiError(403, f'asset "{draft.symbol}" cannot be sold short', FORBIDDEN)
@@ -101,7 +53,7 @@ def check_short(engine: Engine, draft: Draft, now: int) -> None:
 
 def check_other_openings(engine: Engine, draft: Draft) -> None:
     """403 if an open order would open a position of the other side in the same stock."""
-    for order in engine.book.open_in(draft.symbol):
+    for order in engine.registry.open_in(draft.symbol):
         if order.opening and order.side != draft.side:
             what = ("long buy", "short sell") if draft.side == "buy" else ("short sell", "long buy")
             raise ApiError(403, f"cannot open a {what[0]} while a {what[1]} order is open", FORBIDDEN)
@@ -114,13 +66,13 @@ def _no_short(engine: Engine, symbol: str) -> ApiError:
     )
 
 
-def reserve_of(
+def reserve_per_share(
     kind: str, limit: Decimal | None, stop: Decimal | None, price: Decimal | None, buy: bool = True
 ) -> Decimal:
-    """Dollars a share that an order which opens keeps back.
+    """Dollars per share that an opening order reserves.
 
-    A buy: its limit; else 3% over the stop or the last price.  A short sale: 3% over the last price, or its limit or
-    stop where that is more.
+    A buy: its limit, else 3% above its stop or the last price.  A short sale: the largest of its limit, its stop and
+    3% above the last price.
     """
     if not buy:
         known = [one for one in (limit, stop) if one is not None]
@@ -139,19 +91,19 @@ def check_trading(engine: Engine) -> None:
 
 
 def check_client_id(engine: Engine, client_order_id: str | None) -> None:
-    """422 if an order, open or not, has that client_order_id already."""
-    if client_order_id is not None and engine.book.by_client_id(client_order_id) is not None:
+    """422 if an order, open or not, already has that client_order_id."""
+    if client_order_id is not None and engine.registry.by_client_id(client_order_id) is not None:
         raise bad_parameter("client_order_id must be unique")
 
 
 def check_wash_trade(engine: Engine, draft: Draft) -> None:
-    """403 if a simple order could trade with an open one of the other side; complex orders are exempt.
+    """403 if a simple order could trade against an open order of the other side; orders with legs are exempt.
 
-    A market or stop order on either side always could; two with limits could where their prices meet.
+    A market or stop order always could; two limit orders could if their prices cross.
     """
     if draft.order_class:
         return
-    for order in engine.book.open_in(draft.symbol):
+    for order in engine.registry.open_in(draft.symbol):
         if order.side == draft.side or not order.awake or order.waits_for:
             continue
         mine, theirs = draft.limit_price, order.limit_price
@@ -168,8 +120,8 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
 
 
 def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | None = None) -> None:
-    """403 if the buying power does not cover a cost in dollars; `without` leaves out an order that is replaced."""
-    power = engine.money.excess(now, without=without)
+    """403 if the buying power does not cover a cost in dollars; `without` excludes an order that is being replaced."""
+    power = engine.valuation.excess(now, without=without)
     if cost > power:
         shown = max(power, Decimal(0)) if engine.ledger.margin else power
         raise ApiError(
@@ -178,14 +130,14 @@ def check_buying_power(engine: Engine, cost: Decimal, now: int, without: str | N
 
 
 def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None = None) -> None:
-    """403 if a position has less than that many shares, or other orders than the group `without` hold them back."""
-    existing = size(engine.ledger.qty(symbol))
+    """403 if a position has fewer shares, or orders outside the group `without` reserve them."""
+    existing = magnitude(engine.ledger.qty(symbol))
     if not existing:
         raise _no_short(engine, symbol)
-    held = engine.book.held(symbol, without=without)
+    held = engine.registry.held_qty(symbol, without=without)
     available = existing - held
     if qty > available:
-        related = [one.id for one in engine.book.closing(symbol) if one.group != without]
+        related = [one.id for one in engine.registry.closing_orders(symbol) if one.group != without]
         raise ApiError(
             403,
             f"insufficient qty available for order (requested: {number(qty)}, available: {number(available)})",
@@ -199,10 +151,10 @@ def check_shares(engine: Engine, symbol: str, qty: Shares, without: str | None =
 
 
 def check_replaceable(order: Order) -> None:
-    """422 if an order is over, not at the exchange yet, or about to be cancelled or replaced."""
+    """422 if an order is closed, not yet at the exchange, or pending a cancel or a replacement."""
     if not order.is_open:
-        raise against_rule(f'order is already in "{order.status}" state')
+        raise rule_violation(f'order is already in "{order.status}" state')
     if order.status in ("accepted", "pending_new") or order.waits_for:
-        raise against_rule("unable to replace order, order isn't sent to exchange yet")
+        raise rule_violation("unable to replace order, order isn't sent to exchange yet")
     if order.pending_until:
-        raise against_rule(f'unable to replace order, order is in "{order.status}" state')
+        raise rule_violation(f'unable to replace order, order is in "{order.status}" state')

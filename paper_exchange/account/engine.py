@@ -1,24 +1,25 @@
-"""Time and trades: moves the account from bar to bar, fills, expires and wakes orders.
+"""The engine: advances the account from bar to bar and fills, expires and activates orders.
 
-The engine is lazy: nothing happens between requests, and the next one first lives through every minute that has
-passed.  A bar is looked at once, when it is over; what it does to an order is dated at its end.
+The engine is lazy: nothing happens between requests, and every request first processes all minutes that have passed.
+A bar is processed once, when it is over, and its effects carry the instant of its end.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from paper_exchange.account.account import Ledger
-from paper_exchange.account.book import Book
-from paper_exchange.account.events import Events
 from paper_exchange.account.execution import Execution
-from paper_exchange.account.life import Life
-from paper_exchange.account.margin import Money
+from paper_exchange.account.ledger import AccountSnapshot, Ledger
+from paper_exchange.account.lifecycle import Lifecycle
+from paper_exchange.account.registry import OrderRegistry
 from paper_exchange.account.store import Saved, Store
+from paper_exchange.account.valuation import Valuation
 from paper_exchange.base.calendar import Calendar, day_of
-from paper_exchange.base.wire import MINUTE, against_rule, to_ns
-from paper_exchange.orders.conduct import Conduct
+from paper_exchange.base.wire import MINUTE, JsonObject, from_ns, rule_violation, to_ns
+from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.events import Events
 from paper_exchange.orders.validation import CONFIGURATIONS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
 
 
 class Engine:
-    """One account on one tape.  Not thread-safe: the exchange holds a lock around every request."""
+    """One account on one tape.  Not thread-safe: the gateway holds a lock around every request."""
 
     def __init__(
         self,
@@ -41,8 +42,8 @@ class Engine:
         cash: Decimal,
         store: Store | None = None,
         account: str = "paper",
-        conduct: Conduct | None = None,
-        configurations: Mapping[str, Any] | None = None,
+        behaviour: Behaviour | None = None,
+        configurations: Mapping[str, object] | None = None,
     ) -> None:
         self.tape = tape
         self.calendar: Calendar = tape.calendar
@@ -51,7 +52,7 @@ class Engine:
         self.account_id = str(uuid.uuid5(NAMESPACE, f"account:{account}"))
         saved = store.load() if store else None
         self.ledger = saved.ledger if saved else Ledger(start=cash, cash=cash)
-        self.book = Book(saved.orders if saved else ())
+        self.registry = OrderRegistry(saved.orders if saved else ())
         self.sequence = saved.sequence if saved else 0
         self.processed = saved.processed if saved else to_ns(now())
         self.created_at = saved.created_at if saved else self.processed
@@ -59,16 +60,18 @@ class Engine:
         self._saved_at = self.processed if saved else -1
         self.configurations = CONFIGURATIONS | dict(configurations or {}) | (saved.configurations if saved else {})
         self.ledger.margin = self.configurations["max_margin_multiplier"] != "1"
-        self.money = Money(tape, self.ledger, self.book)
-        self.conduct = conduct or Conduct()
+        self.valuation = Valuation(tape, self.ledger, self.registry)
+        self.behaviour = behaviour or Behaviour()
         self.events = Events()
-        self.life = Life(self.book, self.events)
-        self._execution = Execution(tape, self.money, self.ledger, self.book, self.life, self.conduct, self.account_id)
+        self.lifecycle = Lifecycle(self.registry, self.events)
+        self._execution = Execution(
+            tape, self.valuation, self.ledger, self.registry, self.lifecycle, self.behaviour, self.account_id
+        )
 
     # -- identity --------------------------------------------------------------------------------------------------
 
     def next_ids(self) -> tuple[int, str, str]:
-        """Sequence number, order id and client_order_id of the next order: the same in two identical runs."""
+        """Sequence number, order id and client_order_id of the next order; identical runs give identical ids."""
         self.sequence += 1
         base = uuid.UUID(self.account_id)
         return (
@@ -78,71 +81,86 @@ class Engine:
         )
 
     def asset_id(self, symbol: str) -> str:
-        """The asset id of a stock, made of its symbol."""
+        """The asset id of a stock, derived from its symbol."""
         return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
-    def configure(self, changes: dict[str, Any]) -> None:
-        """Change the account's configurations; saved at once.
+    def configure(self, changes: JsonObject) -> None:
+        """Change the account's configurations and save them.
 
         Raises:
-            ApiError: 422 if it would end the margin that positions or open orders rest on.
+            ApiError: 422 if it would end margin that positions or open orders depend on.
         """
         margin = (self.configurations | changes)["max_margin_multiplier"] != "1"
         if self.ledger.margin and not margin and self._borrows():
-            raise against_rule("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
+            raise rule_violation("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
         self.configurations |= changes
         self.ledger.margin = margin
         self.save()
 
     def _borrows(self) -> bool:
         short = any(holding.qty < 0 for holding in self.ledger.holdings.values())
-        selling = any(order.opening and not order.buy for order in self.book.open.values())
-        return short or selling or self.ledger.cash < self.book.reserved()
+        selling = any(order.opening and not order.buy for order in self.registry.open.values())
+        return short or selling or self.ledger.cash < self.registry.reserved()
 
     @property
     def may_short(self) -> bool:
-        """Whether the account may sell short at all, as far as its configurations go."""
+        """Whether the account's configurations allow short sales."""
         return self.ledger.margin and not self.configurations["no_shorting"]
 
     # -- time ------------------------------------------------------------------------------------------------------
 
     def advance(self) -> int:
-        """Live through everything that has happened up to now; returns that instant.  A clock set back stands still."""
+        """Process everything up to now and return that instant; time never goes back, even if the clock does."""
         now = max(to_ns(self._now()), self.processed)
         while self.processed < now:
             self._step(now)
-        if self.book.changed or now - self._saved_at >= MINUTE:
+        if self.registry.changed or now - self._saved_at >= MINUTE:
             self.save()
         return now
 
     def save(self) -> None:
-        """Write what has changed to the store, as one transaction."""
+        """Write all changes to the store in one transaction."""
         if self._store:
-            changed = list(self.book.changed.values())
+            changed = list(self.registry.changed.values())
             self._store.save(
                 Saved(self.ledger, changed, self.sequence, self.processed, self.created_at, self.configurations),
                 new_fills=self.ledger.fills[self._saved_fills :],
             )
         self._saved_fills = len(self.ledger.fills)
         self._saved_at = self.processed
-        self.book.changed.clear()
+        self.registry.changed.clear()
 
     def _step(self, now: int) -> None:
-        """Up to the next instant at which anything but a bar happens: a close, an order that goes live or ends."""
+        """Advance to the next event that is not a bar (a close, an activation, an expiry), at most to `now`."""
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
-        for order in self.book.open.values():
-            for instant in self.life.due(order):
+        for order in self.registry.open.values():
+            for instant in self.lifecycle.due_instants(order):
                 if self.processed < instant < until:
                     until = instant
-        if self.book.open and until // MINUTE > self.processed // MINUTE:
+        if self.registry.open and until // MINUTE > self.processed // MINUTE:
             self._execution.match_between(session, self.processed, until)
         self.processed = until
-        for order in list(self.book.open.values()):
-            self.life.settle(order, until)
+        for order in list(self.registry.open.values()):
+            self.lifecycle.apply_due(order, until)
         if until == session.close:
-            self.ledger.close_day(session.day, self.money.equity(until))
+            self.ledger.close_day(session.day, self.valuation.equity(until))
 
     def last_equity(self, instant: int) -> Decimal:
-        """Equity at the close of the session before the instant's date."""
+        """Equity at the last close before the instant's date."""
         return self.ledger.last_equity(day_of(instant))
+
+    def snapshot(self, now: int) -> AccountSnapshot:
+        """A copy of the account's state; `now` is the instant up to which the engine has processed."""
+        ledger = self.ledger
+        return AccountSnapshot(
+            at=from_ns(now),
+            start=ledger.start,
+            cash=ledger.cash,
+            realised=ledger.realised,
+            equity=self.valuation.equity(now),
+            buying_power=self.valuation.buying_power(now),
+            positions={symbol: replace(holding) for symbol, holding in ledger.holdings.items()},
+            fills=tuple(ledger.fills),
+            orders=tuple(replace(order) for order in self.registry.orders.values()),
+        )

@@ -1,4 +1,4 @@
-"""The exchange's state in one SQLite file, so that it survives its own restart.  One transaction a change."""
+"""The exchange's state in one SQLite file, so that it survives a restart; one transaction per change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paper_exchange.account.account import Fill, Holding, Ledger
-from paper_exchange.base.wire import from_ns, shares
-from paper_exchange.orders.orders import Order
+from paper_exchange.account.ledger import Holding, Ledger
+from paper_exchange.base.wire import JsonObject, from_ns, shares
+from paper_exchange.orders.order import Fill, Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +25,20 @@ CREATE TABLE IF NOT EXISTS fills (sequence INTEGER PRIMARY KEY, body TEXT NOT NU
 """
 
 
-class StateError(Exception):
-    """A state file that cannot be used; the message names it and says what to do."""
+class StateError(ValueError):
+    """A state file that cannot be used; the message names it and the remedy."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What is kept: the books, orders (in a save: the changed ones), and how far time has gone (ns since the epoch)."""
+    """The stored state: ledger, orders (in a save: the changed ones), and the instant reached (ns since the epoch)."""
 
     ledger: Ledger
     orders: Sequence[Order]
     sequence: int
     processed: int
     created_at: int
-    configurations: dict[str, Any]
+    configurations: JsonObject
 
 
 class Store:
@@ -53,10 +53,12 @@ class Store:
             self._db.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; FULL would survive a power cut
             self._db.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise StateError(f"state file {path}: {error}; name another one, or delete it to start afresh") from error
+            raise StateError(
+                f"state file {path}: {error}; name another one, or delete it to start with a new account"
+            ) from error
 
     def load(self) -> Saved | None:
-        """The state that was saved last; None in a new file.
+        """The last saved state; None in a new file.
 
         Raises:
             StateError: the file is damaged, or of another version.
@@ -65,13 +67,16 @@ class Store:
             row = self._db.execute("SELECT version, body FROM state").fetchone()
             if row is None:
                 return None
-            if row[0] != VERSION:
-                raise StateError(f"state file {self.path}: version {row[0]}, this program writes {VERSION}; delete it")
-            return self._saved(json.loads(row[1]))
+            version = row[0]
+            if version == VERSION:
+                return self._saved(json.loads(row[1]))
         except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
-            raise StateError(f"state file {self.path} is damaged ({error}); delete it to start afresh") from error
+            raise StateError(
+                f"state file {self.path} is damaged ({error}); delete it to start with a new account"
+            ) from error
+        raise StateError(f"state file {self.path}: version {version}, this program writes {VERSION}; delete it")
 
-    def _saved(self, body: dict) -> Saved:
+    def _saved(self, body: JsonObject) -> Saved:
         ledger = Ledger(Decimal(body["start"]), Decimal(body["cash"]), Decimal(body["realised"]))
         for row in body["holdings"]:
             counts = {name: shares(row[name]) for name in ("qty", "overnight")}
@@ -81,12 +86,12 @@ class Store:
             fields = json.loads(text)
             counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
             ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
-        orders = [Order.from_text(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
+        orders = [Order.from_json(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
         configurations = body.get("configurations", {})
         return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
 
     def save(self, state: Saved, new_fills: Sequence[Fill]) -> None:
-        """Write changed orders, new fills and the account, all or nothing."""
+        """Write changed orders, new fills and the account in one transaction."""
         ledger = state.ledger
         body = {
             "start": str(ledger.start),
@@ -103,7 +108,7 @@ class Store:
         try:
             self._db.executemany(
                 "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
-                [(order.id, order.sequence, order.to_text()) for order in state.orders],
+                [(order.id, order.sequence, order.to_json()) for order in state.orders],
             )
             self._db.executemany(
                 "INSERT INTO fills VALUES (?, ?)",
@@ -112,7 +117,7 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body, default=str)))
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
+            if self._db.in_transaction:  # on a full disk SQLite has already rolled back
                 self._db.execute("ROLLBACK")
             raise
 
@@ -122,7 +127,7 @@ class Store:
 
 
 def stored_instant(path: Path) -> datetime | None:
-    """How far the exchange of a state file has lived (UTC); None without a file, or with a new one.
+    """The instant that a state file's exchange has reached (UTC); None without a file, or for a new one.
 
     Raises:
         StateError: the file cannot be used.

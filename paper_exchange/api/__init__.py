@@ -1,1 +1,1 @@
-"""Alpaca's REST interface as a WSGI application."""
+"""The trading half of the REST interface, and the gateway that serves both halves as a WSGI application."""

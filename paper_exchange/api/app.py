@@ -1,34 +1,39 @@
-"""The WSGI application: authentication, the request's instant, rate limit, errors; the routes are its two halves."""
+"""The gateway: one lock around the engine, and the WSGI application with keys, rate limit and error bodies."""
 
 from __future__ import annotations
 
 import hmac
 import logging
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from paper_exchange.api.data_api import data_routes
-from paper_exchange.api.trading_api import trading_routes
+from paper_exchange.api.routes import trading_routes
 from paper_exchange.base.replies import reply
 from paper_exchange.base.wire import MINUTE, RATE_LIMITED, ApiError
+from paper_exchange.market_data.routes import data_routes
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Callable
 
     from paper_exchange.account.engine import Engine
+    from paper_exchange.account.ledger import AccountSnapshot
     from paper_exchange.market.tape import Tape
+    from paper_exchange.orders.events import TradeEvent
 
-RATE_LIMIT = 200  # requests a minute, as Alpaca's Basic plan has it
+T = TypeVar("T")
+
+RATE_LIMIT = 200  # requests per minute, as in Alpaca's Basic plan
 KEY_HEADER = "APCA-API-KEY-ID"
 DATA_PREFIXES = ("/v2/stocks", "/v1beta1")
 log = logging.getLogger(__name__)
 
 
 class RateLimit:
-    """Counts requests by key and minute of the exchange's clock; `limit` None counts nothing and refuses nothing."""
+    """Counts requests by key and minute of the exchange's clock; with `limit` None it counts nothing."""
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
@@ -36,7 +41,7 @@ class RateLimit:
         self._counts: Counter[str] = Counter()
 
     def take(self, key: str, now: int) -> bool:
-        """Count a request; whether it is within the limit."""
+        """Count a request and return whether it is within the limit."""
         if self.limit is None:
             return True
         if now // MINUTE != self._minute:
@@ -53,64 +58,94 @@ class RateLimit:
         return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(left), "X-RateLimit-Reset": str(reset)}
 
 
-def make_app(
-    engine: Engine,
-    tape: Tape,
-    lock: threading.RLock,
-    keys: tuple[str, str] | None = None,
-    rate_limit: int | None = None,
-) -> Flask:
-    """The exchange as a WSGI application; `tape` is what market data shows.
+class Gateway:
+    """The one entry to an engine: REST requests, streams and faults all go through its lock, one at a time.
 
-    Every request holds the lock: one at a time, in order.
+    `keys` are the key id and secret that are accepted; None accepts any that are not empty.  `rate_limit` is in
+    requests per key and minute of the exchange's clock; None sets no limit.
+
+    Attributes:
+        app: The REST interface as a WSGI application.
     """
-    app = Flask("paper_exchange", static_folder=None)
-    app.url_map.strict_slashes = False
-    limiter = RateLimit(rate_limit)
 
-    @app.before_request
-    def begin() -> Response | None:
-        lock.acquire()
-        g.locked, g.now = True, engine.processed
-        g.now = engine.advance()
-        if not _authorised(keys):
-            return reply({"message": "unauthorized."}, 401)
-        if not limiter.take(_key(), g.now):
-            return reply({"code": RATE_LIMITED, "message": "rate limit exceeded"}, 429)
-        return None
+    def __init__(
+        self,
+        engine: Engine,
+        published: Tape,
+        keys: tuple[str, str] | None = None,
+        rate_limit: int | None = None,
+    ) -> None:
+        self._engine = engine
+        self._published = published
+        self._keys = keys
+        self._lock = threading.RLock()
+        self.app: Flask = self._make_app(RateLimit(rate_limit))
 
-    @app.after_request
-    def finish(response: Response) -> Response:
-        if engine.book.changed:
-            engine.save()
-        response.headers.update(limiter.headers(_key(), g.now))
-        return response
+    def advance(self) -> int:
+        """Process everything up to now; returns that instant (ns since the epoch).  Requests do this themselves."""
+        with self._lock:
+            return self._engine.advance()
 
-    @app.teardown_request
-    def release(_: BaseException | None) -> None:
-        if g.pop("locked", False):
-            lock.release()
+    def snapshot(self) -> AccountSnapshot:
+        """The account as the exchange keeps it, processed up to now."""
+        with self._lock:
+            return self._engine.snapshot(self._engine.advance())
 
-    _error_handlers(app)
-    app.register_blueprint(trading_routes(engine))
-    app.register_blueprint(data_routes(tape))
-    return app
+    def read_tape(self, read: Callable[[Tape], T]) -> T:
+        """The result of `read` on the published tape; no request is served meanwhile."""
+        with self._lock:
+            return read(self._published)
+
+    def accepts(self, key: str, secret: str) -> bool:
+        """Whether a key id and secret are accepted."""
+        if self._keys is None:
+            return bool(key and secret)
+        given = (key, secret)
+        return all(hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, self._keys, strict=True))
+
+    def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
+        """Call `listener` with every order event from now on, in order; returns a function that unsubscribes it.
+
+        The listener runs while the exchange is locked: it must be quick and must not call the exchange.
+        """
+        return self._engine.events.listen(listener)
+
+    def _make_app(self, limiter: RateLimit) -> Flask:
+        app = Flask("paper_exchange", static_folder=None)
+        app.url_map.strict_slashes = False
+        engine = self._engine
+
+        @app.before_request
+        def begin() -> Response | None:
+            self._lock.acquire()
+            g.locked, g.now = True, engine.processed
+            g.now = engine.advance()
+            if not self.accepts(_key(), request.headers.get("APCA-API-SECRET-KEY", "")):
+                return reply({"message": "unauthorized."}, 401)
+            if not limiter.take(_key(), g.now):
+                return reply({"code": RATE_LIMITED, "message": "rate limit exceeded"}, 429)
+            return None
+
+        @app.after_request
+        def finish(response: Response) -> Response:
+            if engine.registry.changed:
+                engine.save()
+            response.headers.update(limiter.headers(_key(), g.now))
+            return response
+
+        @app.teardown_request
+        def release(_: BaseException | None) -> None:
+            if g.pop("locked", False):
+                self._lock.release()
+
+        _error_handlers(app)
+        app.register_blueprint(trading_routes(engine))
+        app.register_blueprint(data_routes(self._published))
+        return app
 
 
 def _key() -> str:
     return request.headers.get(KEY_HEADER, "")
-
-
-def _authorised(keys: tuple[str, str] | None) -> bool:
-    given = (_key(), request.headers.get("APCA-API-SECRET-KEY", ""))
-    return matches(given, keys)
-
-
-def matches(given: tuple[str, str], keys: tuple[str, str] | None) -> bool:
-    """Whether a key id and secret are the accepted ones; any that are not empty where `keys` is None."""
-    if keys is None:
-        return bool(given[0] and given[1])
-    return all(hmac.compare_digest(one.encode(), other.encode()) for one, other in zip(given, keys, strict=True))
 
 
 def _error_handlers(app: Flask) -> None:
@@ -127,6 +162,6 @@ def _error_handlers(app: Flask) -> None:
         return reply({"code": status * 100_000 + 10_000, "message": message}, status)
 
     @app.errorhandler(Exception)
-    def broken(error: Exception) -> Any:
+    def broken(error: Exception) -> Response:
         log.exception("the exchange failed on %s %s", request.method, request.path)
         return reply({"code": 50010000, "message": "internal server error occurred"}, 500)

@@ -1,16 +1,16 @@
-"""Lists with filters: orders, assets, activities."""
+"""Filtered lists: orders, assets, activities."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.api import views
+from paper_exchange.api.query import choice_of, day_of_query, flag_of, instant_of, limit_of
 from paper_exchange.base.calendar import day_of
-from paper_exchange.base.wire import bad_parameter, not_found
-from paper_exchange.orders.orders import Order, to_wire
-from paper_exchange.orders.trading_query import choice_of, day_of_query, flag_of, instant_of, limit_of
+from paper_exchange.base.wire import JsonObject, bad_parameter, not_found
+from paper_exchange.orders.order import Order, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,22 +25,22 @@ ACTIVITIES = re.compile(
 )
 
 
-def with_legs(engine: Engine, order: Order) -> dict[str, Any]:
-    """An order as JSON has it, its legs nested."""
-    return to_wire(order, engine.book.legs(order) or None)
+def with_legs(engine: Engine, order: Order) -> JsonObject:
+    """An order's JSON object with its legs nested."""
+    return to_wire(order, engine.registry.legs(order) or None)
 
 
-def orders(engine: Engine, query: Mapping[str, str]) -> list[dict[str, Any]]:
+def orders(engine: Engine, query: Mapping[str, str]) -> list[JsonObject]:
     """The body of GET `/v2/orders`.
 
-    With `nested` a leg is shown under its parent, and by itself only where the parent does not match the filters:
-    what is open is never out of sight.
+    With `nested` a leg appears under its parent, or by itself if the parent does not match the filters, so that every
+    open order is shown.
     """
     status = choice_of(query, "status", ("open", "closed", "all"), "open")
     newest_first = choice_of(query, "direction", ("asc", "desc"), "desc") == "desc"
     limit = limit_of(query, "limit", 50, MAX_ORDERS)
     nested = flag_of(query, "nested")
-    pool = engine.book.open if status == "open" else engine.book.orders
+    pool = engine.registry.open if status == "open" else engine.registry.orders
     wanted = _filter(engine, query, status)
     found = [order for order in pool.values() if wanted(order)]
     shown = {order.id for order in found}
@@ -79,14 +79,14 @@ def _sequence(engine: Engine, query: Mapping[str, str], field: str) -> int | Non
     order_id = query.get(field)
     if not order_id:
         return None
-    order = engine.book.orders.get(order_id.lower())
+    order = engine.registry.orders.get(order_id.lower())
     if order is None:
         raise not_found(f"order not found for {order_id}")
     return order.sequence
 
 
-def assets(engine: Engine, query: Mapping[str, str], now: int) -> list[dict[str, Any]]:
-    """The body of GET `/v2/assets`; no stock here has an attribute."""
+def assets(engine: Engine, query: Mapping[str, str], now: int) -> list[JsonObject]:
+    """The body of GET `/v2/assets`; no stock here has attributes."""
     wanted = {field: query[field] for field in ("status", "exchange") if query.get(field)}
     if query.get("attributes") or (query.get("asset_class") or "us_equity") != "us_equity":
         return []
@@ -94,8 +94,8 @@ def assets(engine: Engine, query: Mapping[str, str], now: int) -> list[dict[str,
     return [one for one in found if all(one[field] == value for field, value in wanted.items())]
 
 
-def activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> list[dict[str, Any]]:
-    """The body of GET `/v2/account/activities[/{kind}]`: fills are the only ones that happen here."""
+def activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> list[JsonObject]:
+    """The body of GET `/v2/account/activities[/{kind}]`; this exchange has fills only."""
     wanted = [name for name in (kind or query.get("activity_types") or "FILL").split(",") if name]
     category = choice_of(query, "category", ("trade_activity", "non_trade_activity"))
     if unknown := [name for name in wanted if not ACTIVITIES.fullmatch(name)]:

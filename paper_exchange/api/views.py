@@ -1,29 +1,30 @@
-"""The account, positions, assets and activities as Alpaca's replies show them."""
+"""JSON objects of the account, positions, assets and activities."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_exchange.base.calendar import day_of
-from paper_exchange.base.wire import from_ns, number, price_of, rfc3339, size
+from paper_exchange.base.wire import JsonObject, from_ns, magnitude, number, price_of, rfc3339
 
 if TYPE_CHECKING:
-    from paper_exchange.account.account import Fill, Holding
     from paper_exchange.account.engine import Engine
-    from paper_exchange.market.market import Listing
+    from paper_exchange.account.ledger import Holding
+    from paper_exchange.market.interface import Listing
+    from paper_exchange.orders.order import Fill
 
 CENTS = 2
 
 
-def account(engine: Engine, now: int) -> dict[str, Any]:
+def account(engine: Engine, now: int) -> JsonObject:
     """The body of `/v2/account`."""
     ledger = engine.ledger
-    equity = engine.money.equity(now)
-    power = engine.money.buying_power(now)
-    multiplier = engine.money.multiplier(now)
+    equity = engine.valuation.equity(now)
+    power = engine.valuation.buying_power(now)
+    multiplier = engine.valuation.multiplier(now)
     last = engine.last_equity(now)
-    long, short = engine.money.values(now)
+    long, short = engine.valuation.values(now)
     money = {
         "buying_power": power,
         "regt_buying_power": power,
@@ -39,8 +40,8 @@ def account(engine: Engine, now: int) -> dict[str, Any]:
         "long_market_value": long,
         "short_market_value": short,
         "position_market_value": long - short,
-        "initial_margin": engine.money.initial_margin(now),
-        "maintenance_margin": engine.money.maintenance_margin(now),
+        "initial_margin": engine.valuation.initial_margin(now),
+        "maintenance_margin": engine.valuation.maintenance_margin(now),
         "last_maintenance_margin": Decimal(0),
         "sma": Decimal(0),
         "intraday_adjustments": Decimal(0),
@@ -72,15 +73,15 @@ def _last_day(engine: Engine, now: int) -> str:
     return max((session.day for session in sessions if session.day < today), default=today).isoformat()
 
 
-def position(engine: Engine, holding: Holding, now: int) -> dict[str, Any]:
-    """One entry of `/v2/positions`; the price is the close of the newest bar that is over."""
-    price = engine.money.price(holding.symbol, now)
+def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
+    """One entry of `/v2/positions`; the price is the close of the latest finished bar."""
+    price = engine.valuation.price(holding.symbol, now)
     before = _lastday_price(engine, holding, now)
     value = holding.qty * price
     gain = value - holding.cost
     today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
-    basis = size(holding.overnight) * before + size(holding.qty - holding.overnight) * holding.average
-    held = engine.book.held(holding.symbol)
+    basis = magnitude(holding.overnight) * before + magnitude(holding.qty - holding.overnight) * holding.average
+    held = engine.registry.held_qty(holding.symbol)
     listing = engine.tape.listings[holding.symbol]
     return {
         "asset_id": engine.asset_id(holding.symbol),
@@ -105,9 +106,9 @@ def position(engine: Engine, holding: Holding, now: int) -> dict[str, Any]:
 
 
 def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
-    """Close of the newest session before today that traded; the entry price where there is none."""
+    """Close of the last session before today with a trade; the entry price if there is none."""
     today = day_of(now)
-    for session in engine.tape.sessions_back(now):
+    for session in engine.tape.recent_sessions(now):
         if session.day < today:
             bars = engine.tape.session_bars(holding.symbol, session)
             if len(bars):
@@ -115,7 +116,7 @@ def _lastday_price(engine: Engine, holding: Holding, now: int) -> Decimal:
     return holding.average
 
 
-def asset(engine: Engine, listing: Listing, now: int) -> dict[str, Any]:
+def asset(engine: Engine, listing: Listing, now: int) -> JsonObject:
     """One entry of `/v2/assets`."""
     halted = engine.tape.halted(listing.symbol, now)
     return {
@@ -138,7 +139,7 @@ def asset(engine: Engine, listing: Listing, now: int) -> dict[str, Any]:
     }
 
 
-def activity(engine: Engine, fill: Fill) -> dict[str, Any]:
+def activity(engine: Engine, fill: Fill) -> JsonObject:
     """One FILL of `/v2/account/activities`."""
     stamp = from_ns(fill.at).strftime("%Y%m%d%H%M%S") + f"{fill.sequence % 1000:03d}"
     return {

@@ -1,1 +1,1 @@
-"""Wire format, clock and calendar: what every room of the exchange needs."""
+"""Wire format, clock, calendar and WSGI transport: the base of every other package."""

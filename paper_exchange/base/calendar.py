@@ -1,15 +1,16 @@
-"""The exchange's day: sessions of the XNYS calendar with their pre-market, core and after-hours parts."""
+"""Sessions of the XNYS calendar with their pre-market, core and after-hours parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from exchange_calendars import get_calendar
 
-from paper_exchange.base.wire import NEW_YORK, eastern, from_ns, to_ns
+from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, to_ns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Calendar:
-    """Sessions from `FIRST_DAY` to `LAST_DAY`, with the questions that an exchange asks of them."""
+    """Sessions from `FIRST_DAY` to `LAST_DAY`, and look-ups by instant (ns since the epoch)."""
 
     sessions: tuple[Session, ...]
     opens: NDArray[np.int64]
@@ -61,7 +62,7 @@ class Calendar:
         return self._at(int(np.searchsorted(self.after_closes, instant, side="right")), instant)
 
     def opened_by(self, instant: int) -> Session:
-        """The newest session whose core open is not later than `instant`."""
+        """The latest session whose core open is not later than `instant`."""
         return self._at(int(np.searchsorted(self.opens, instant, side="right")) - 1, instant)
 
     def closes_between(self, after: int, until: int) -> tuple[Session, ...]:
@@ -70,41 +71,13 @@ class Calendar:
         return self.sessions[int(first) : int(last)]
 
     def is_open(self, instant: int) -> bool:
-        """Whether the core session is on (the close itself is not part of it)."""
+        """Whether the core session is open; the instant of the close is not part of it."""
         session = self.closing_after(instant)
         return session.open <= instant
 
-    def clock(self, instant: int) -> dict[str, Any]:
-        """The body of `/v2/clock`."""
-        return {
-            "timestamp": eastern(instant),
-            "is_open": self.is_open(instant),
-            "next_open": eastern(self.opening_after(instant).open),
-            "next_close": eastern(self.closing_after(instant).close),
-        }
-
-    def days(self, start: date | None, end: date | None, settled: bool = False) -> list[dict[str, str]]:
-        """The body of `/v2/calendar`: trading days (or those that settle) in [start, end], both inclusive."""
-        found = []
-        for session in self.sessions:
-            day = self.settlement(session) if settled else session.day
-            if (start is None or day >= start) and (end is None or day <= end):
-                found.append(self._day(session))
-        return found
-
     def settlement(self, session: Session) -> date:
-        """The day on which a session's trades settle: the next trading day."""
+        """The date on which a session's trades settle: the next trading day."""
         return self.sessions[min(session.index + 1, len(self.sessions) - 1)].day
-
-    def _day(self, session: Session) -> dict[str, str]:
-        return {
-            "date": session.day.isoformat(),
-            "open": _wall(session.open).strftime("%H:%M"),
-            "close": _wall(session.close).strftime("%H:%M"),
-            "session_open": _wall(session.pre_open).strftime("%H%M"),
-            "session_close": _wall(session.after_close).strftime("%H%M"),
-            "settlement_date": self.settlement(session).isoformat(),
-        }
 
     def _at(self, index: int, instant: int) -> Session:
         if not 0 <= index < len(self.sessions):
@@ -136,9 +109,7 @@ def _session(index: int, day: date, opening: int, closing: int) -> Session:
 
 @lru_cache(maxsize=1)
 def xnys() -> Calendar:
-    """The calendar of the New York Stock Exchange, from exchange_calendars; built once a process (about 0.2 s)."""
-    from exchange_calendars import get_calendar
-
+    """The calendar of the New York Stock Exchange, built once per process (about 0.2 s)."""
     source = get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
     opens, closes = (
         column.dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -150,3 +121,29 @@ def xnys() -> Calendar:
     )
     after = np.array([session.after_close for session in sessions], dtype=np.int64)
     return Calendar(sessions, opens, closes, after, {session.day: session.index for session in sessions})
+
+
+@dataclass(frozen=True)
+class SessionTimes:
+    """Dates, opens and closes of sessions, oldest first; instants in nanoseconds since 1970-01-01 UTC (int64)."""
+
+    dates: tuple[date, ...]
+    opens: NDArray[np.int64]
+    closes: NDArray[np.int64]
+
+    def minutes(self, index: int) -> int:
+        """The length of session `index` in minutes: 390, or 210 on a half day."""
+        return int((self.closes[index] - self.opens[index]) // MINUTE)
+
+
+def session_times(first: date, last: date) -> SessionTimes:
+    """The XNYS sessions from `first` to `last`, both inclusive; empty if there are none."""
+    # exchange_calendars refuses a range without sessions, so the range gets a margin of a week.
+    week = timedelta(days=7)
+    calendar = get_calendar("XNYS", start=(first - week).isoformat(), end=(last + week).isoformat())
+    schedule = calendar.schedule.loc[first.isoformat() : last.isoformat()]
+    return SessionTimes(
+        dates=tuple(session.date() for session in schedule.index),
+        opens=schedule["open"].to_numpy("datetime64[ns]").astype(np.int64),
+        closes=schedule["close"].to_numpy("datetime64[ns]").astype(np.int64),
+    )

@@ -1,4 +1,4 @@
-"""A clock that runs at the wall's pace, or a multiple of it, from an instant of one's choice."""
+"""A clock that starts at a given instant and runs at a multiple of real time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class ScaledClock:
-    """Calling it returns the exchange's present, in the time zone of `start`.
+    """Returns the exchange's current time when called, in the time zone of `start`.
 
-    `speed` is seconds of the exchange for one second of the wall; `elapsed` returns wall seconds that never go back.
+    `speed` is exchange seconds per real second; `elapsed` returns monotonic real seconds.
     """
 
     def __init__(self, start: datetime, speed: float = 1.0, elapsed: Callable[[], float] | None = None) -> None:

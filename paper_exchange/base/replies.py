@@ -1,9 +1,9 @@
-"""JSON replies, and the instant of the request handed to a route."""
+"""JSON responses, and the decorator that passes a request's instant to its route."""
 
 from __future__ import annotations
 
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from flask import Response, g
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def reply(body: Any, status: int = 200) -> Response:
-    """A JSON response; 204 has no body."""
+def reply(body: object, status: int = 200) -> Response:
+    """A JSON response; status 204 has no body."""
     content = b"" if status == 204 else orjson.dumps(body)
     return Response(content, status=status, mimetype="application/json")
 
 
-def with_now(route: Callable[..., Any]) -> Callable[..., Any]:
-    """Hand the request's instant (ns since the epoch) to a route as its first argument."""
+def with_now(route: Callable[..., Response]) -> Callable[..., Response]:
+    """Pass the request's instant (ns since the epoch) to a route as its first argument."""
 
     @wraps(route)
-    def call(**parts: Any) -> Any:
+    def call(**parts: str) -> Response:
         return route(g.now, **parts)
 
     return call

@@ -1,6 +1,6 @@
-"""How Alpaca writes things down: instants, money, errors.
+"""Alpaca's wire format: instants, money, share counts and errors.
 
-Inside the exchange an instant is an int, nanoseconds since 1970-01-01 UTC, and money is a Decimal of dollars.
+Inside the exchange an instant is an int (nanoseconds since 1970-01-01 UTC) and money is a Decimal of dollars.
 """
 
 from __future__ import annotations
@@ -11,45 +11,49 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 MINUTE = 60 * 10**9
-MOST_NS = 2**63 - 2 * 24 * 60 * MINUTE  # room for a day or two of arithmetic within 64 bits
+MAX_NS = 2**63 - 2 * 24 * 60 * MINUTE  # leaves room for a day or two of arithmetic within 64 bits
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PARAMETERS = 40010001  # 422: a parameter is missing, malformed or a duplicate
-RULE = 42210000  # 422: the request is well formed, but against a business rule
+RULE = 42210000  # 422: the request is well formed but breaks a business rule
 FORBIDDEN = 40310000  # 403: buying power, quantity, short sales
 NOT_FOUND = 40410000  # 404
 RATE_LIMITED = 42910000  # 429
 
 
+JsonObject = dict[str, Any]
+"""A JSON object to be sent, or one that was just parsed."""
+
+
 Shares = int | Decimal
-"""A number of shares: an int where it is whole, as `shares` makes it."""
+"""A number of shares: an int if it is whole, else a Decimal (see `shares`)."""
 
 
 SMALLEST_PART = Decimal("0.000000001")
-"""Of a share: orders have at most nine decimals."""
+"""Orders have at most nine decimals of a share."""
 
 
 def shares(value: Decimal | int | str) -> Shares:
-    """A number of shares; whole ones are ints."""
+    """A number of shares, as an int if it is whole."""
     if isinstance(value, int):
         return value
     number = Decimal(value)
     return int(number) if number == number.to_integral_value() else number
 
 
-def size(value: Shares) -> Shares:
+def magnitude(value: Shares) -> Shares:
     """A number of shares without its sign."""
     return -value if value < 0 else value
 
 
 class ApiError(Exception):
-    """A refusal: an HTTP status and the JSON body that goes with it."""
+    """An HTTP error: the status and the JSON body."""
 
-    def __init__(self, status: int, message: str, code: int | None = None, **more: Any) -> None:
+    def __init__(self, status: int, message: str, code: int | None = None, **more: object) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = ({} if code is None else {"code": code}) | {"message": message} | more
+        self.body: JsonObject = ({} if code is None else {"code": code}) | {"message": message} | more
 
 
 def bad_parameter(message: str) -> ApiError:
@@ -57,8 +61,8 @@ def bad_parameter(message: str) -> ApiError:
     return ApiError(422, message, PARAMETERS)
 
 
-def against_rule(message: str, **more: Any) -> ApiError:
-    """422 / 42210000: well formed, but against a business rule."""
+def rule_violation(message: str, **more: object) -> ApiError:
+    """422 / 42210000: well formed, but breaks a business rule."""
     return ApiError(422, message, RULE, **more)
 
 
@@ -84,7 +88,7 @@ def from_ns(ns: int) -> datetime:
 
 
 def rfc3339(ns: int | None) -> str | None:
-    """`2018-03-26T14:31:00.25Z`: UTC, fraction only where there is one."""
+    """`2018-03-26T14:31:00.25Z`: UTC; the fraction is left out if it is zero."""
     if ns is None:
         return None
     seconds, fraction = divmod(ns, 10**9)
@@ -93,23 +97,23 @@ def rfc3339(ns: int | None) -> str | None:
 
 
 def eastern(ns: int) -> str:
-    """`2018-03-26T10:31:00-04:00`: as the clock shows it."""
+    """`2018-03-26T10:31:00-04:00`: New York time, as `/v2/clock` shows it."""
     return from_ns(ns).astimezone(NEW_YORK).isoformat()
 
 
 def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
-    """Nanoseconds of an RFC 3339 instant or a YYYY-MM-DD date (UTC); a naive one is UTC, as Alpaca has it.
+    """Nanoseconds of an RFC 3339 instant or a YYYY-MM-DD date; without an offset it is UTC, as on Alpaca.
 
-    An instant that 64 bits cannot hold becomes the nearest that they can (the years 1677 and 2262).
+    Instants outside the 64-bit range are clamped to it (the years 1677 and 2262).
 
     Raises:
-        ValueError: neither; the message names the field and the value.
+        ValueError: the text is neither; the message names the field and the value.
     """
     try:
         if len(text) == 10:
             day = to_ns(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
             return _held(day + 24 * 60 * MINUTE - 1 if end_of_day else day)
-        # A '+' of an unescaped query string arrives as a blank.
+        # An unescaped '+' of a query string arrives as a blank.
         instant = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
         raise ValueError(f"invalid {field}: {text!r} is not an RFC 3339 instant or a YYYY-MM-DD date") from None
@@ -117,11 +121,11 @@ def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
 
 
 def _held(ns: int) -> int:
-    return max(-MOST_NS, min(MOST_NS, ns))
+    return max(-MAX_NS, min(MAX_NS, ns))
 
 
-def parse_decimal(value: Any, field: str) -> Decimal | None:
-    """A Decimal of a JSON number or string; None for an absent one.
+def parse_decimal(value: object, field: str) -> Decimal | None:
+    """A Decimal of a JSON number or string; None if it is absent.
 
     Raises:
         ApiError: 422 if it is not a finite number.
@@ -140,7 +144,7 @@ def parse_decimal(value: Any, field: str) -> Decimal | None:
 
 
 def number(value: Decimal | int | None, places: int = 9) -> str | None:
-    """A number as Alpaca's strings have it: plain notation, no trailing zeros."""
+    """A number in the form of Alpaca's strings: plain notation, no trailing zeros."""
     if value is None:
         return None
     if isinstance(value, int):
@@ -152,5 +156,5 @@ def number(value: Decimal | int | None, places: int = 9) -> str | None:
 
 
 def price_of(value: float) -> Decimal:
-    """A bar's price as money: the float's shortest decimal form, at most six decimals."""
+    """A bar's price as money: the shortest decimal form of the float, at most six decimals."""
     return Decimal(repr(round(float(value), 6)))

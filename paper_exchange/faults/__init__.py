@@ -1,1 +1,1 @@
-"""Faults on demand: wrong replies, broken connections, halted stocks."""
+"""Fault injection: wrong replies, broken connections, halted stocks."""

@@ -1,4 +1,4 @@
-"""A market in which stocks halt and gap and orders get stuck, as a plan has it."""
+"""Market faults of a plan: stocks that halt or gap, and orders that stop filling."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
-from paper_exchange.faults.faults import FaultPlan, Rule
-from paper_exchange.market.market import BarColumns, Listing, Market
-from paper_exchange.orders.conduct import Conduct
+from paper_exchange.faults.plan import FaultPlan, Rule
+from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.orders.behaviour import Behaviour
 
 if TYPE_CHECKING:
     import random
 
 LAST_MINUTES = 2
-"""A halt is drawn so that it begins at least this long before the close."""
+"""A halt begins at least this long before the close."""
 
 
 class FaultyMarket:
-    """Another market's bars, with the halts and gaps of a plan; the same in every run of the same plan."""
+    """Another market's bars with the halts and gaps of a plan; reproducible for the same plan."""
 
     def __init__(self, market: Market, plan: FaultPlan) -> None:
         self._market = market
@@ -47,14 +47,14 @@ class FaultyMarket:
         bars = self._market.session_bars(symbol, session)
         if not len(bars):
             return bars
-        for rule, chance in self._plan.of_market(symbol, session.isoformat()):
+        for rule, chance in self._plan.market_faults(symbol, session.isoformat()):
             minute = self.minute_of(rule, chance, session, bars)
             if minute is not None:
                 bars = halted(bars, minute) if rule.fault == "halt" else gapped(bars, minute, rule.size)
         return bars
 
     def minute_of(self, rule: Rule, chance: random.Random, session: date, bars: BarColumns) -> int | None:
-        """The drawn minute (ns since the epoch) between the rule's times; None where there is none in the session."""
+        """The minute of a fault (ns since the epoch) within the rule's times; None if the session has none."""
         first, last = int(bars.start[0]), int(bars.start[-1])
         low = max(first, _instant(session, rule.start)) if rule.start else first
         high = min(last, _instant(session, rule.until)) if rule.until else last
@@ -63,16 +63,16 @@ class FaultyMarket:
 
 
 @dataclass(frozen=True)
-class FaultyConduct(Conduct):
-    """A conduct under which some orders get one share and then no more for a long time, as a plan has it."""
+class FaultyBehaviour(Behaviour):
+    """A behaviour in which the plan makes some orders fill one share and then nothing for a long time."""
 
     plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
     _begun: set[int] = field(default_factory=set)
 
-    def part(self, qty: Shares, sequence: int, bar: int) -> Shares:
-        """How many of `qty` shares; 0 where the order is stuck."""
+    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
+        """How many of `qty` shares; 0 if the order is stuck."""
         if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
-            return super().part(qty, sequence, bar)
+            return super().fill_qty(qty, sequence, bar)
         if sequence in self._begun:
             return 0
         self._begun.add(sequence)
@@ -84,13 +84,13 @@ def _instant(session: date, clock: str) -> int:
 
 
 def halted(bars: BarColumns, minute: int) -> BarColumns:
-    """No bar from `minute` (ns since the epoch) on."""
+    """The bars before `minute` (ns since the epoch)."""
     count = int(np.searchsorted(bars.start, minute))
     return BarColumns(*(getattr(bars, name)[:count] for name in ("start", "open", "high", "low", "close", "volume")))
 
 
 def gapped(bars: BarColumns, minute: int, size: float) -> BarColumns:
-    """Prices from `minute` on times 1 + size, on the cent (on the hundredth of a cent below a dollar)."""
+    """The bars with all prices from `minute` on multiplied by 1 + size and rounded to their tick."""
     later = bars.start >= minute
     prices = {}
     for name in ("open", "high", "low", "close"):

@@ -1,4 +1,4 @@
-"""Answers that are wrong: pure functions from the body that the exchange gave to the body that is sent."""
+"""Wrong replies: pure functions from the exchange's body to the body that is sent."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from paper_exchange.api import markets
+from paper_exchange.api.clock import clock_v2, clock_v3
 from paper_exchange.base.calendar import xnys
-from paper_exchange.base.wire import Shares, number, shares, to_ns
+from paper_exchange.base.wire import JsonObject, Shares, number, shares, to_ns
 
 if TYPE_CHECKING:
-    from paper_exchange.account.account import Fill
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.orders.order import Fill, Order
 
 UNKNOWN_STATUS = "pending_something"
 
 
-def each_order(body: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """The body with every order in it, legs included, changed."""
+def each_order(body: Any, change: Callable[[JsonObject], JsonObject]) -> Any:
+    """Apply a change to every order in a body, legs included."""
     if isinstance(body, list):
         return [each_order(one, change) for one in body]
     if isinstance(body, Mapping) and "client_order_id" in body:
@@ -30,7 +29,7 @@ def each_order(body: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
 
 
 def with_null(body: Any) -> Any:
-    """null where a list (or the mapping that holds lists) belongs."""
+    """Put null where a list (or the object that holds lists) belongs."""
     if isinstance(body, list):
         return None
     if isinstance(body, Mapping):
@@ -41,19 +40,19 @@ def with_null(body: Any) -> Any:
 
 
 def with_unknown_status(body: Any) -> Any:
-    """Every order that is not over in a status that no description knows."""
+    """Give every open order a status that is not documented."""
 
-    def change(order: dict[str, Any]) -> dict[str, Any]:
+    def change(order: JsonObject) -> JsonObject:
         return order | {"status": UNKNOWN_STATUS} if order.get("status") in ("new", "accepted", "held") else order
 
     return each_order(body, change)
 
 
 def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
-    """Orders that filled after `since` (ns since the epoch) as if they had not; their legs sleep again."""
+    """Show orders that filled after `since` (ns since the epoch) as unfilled."""
     fresh = {order.id: order for order in orders if order.filled_at is not None and order.filled_at > since}
 
-    def change(shown: dict[str, Any]) -> dict[str, Any]:
+    def change(shown: JsonObject) -> JsonObject:
         if shown["id"] not in fresh:
             return shown
         return shown | {"status": "new", "filled_qty": "0", "filled_avg_price": None, "filled_at": None}
@@ -61,8 +60,8 @@ def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
     return each_order(body, change)
 
 
-def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The positions as they were before the fills after `since`; `seen` holds the rows that were shown last."""
+def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, JsonObject]) -> Any:
+    """The positions before the fills after `since`; `seen` holds the last rows that were sent."""
     if not isinstance(body, list):
         return body
     rows = {row["symbol"]: row for row in body}
@@ -79,13 +78,13 @@ def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[
 
 
 def without_new_bars(body: Any, since: datetime) -> Any:
-    """Bars that began at or after `since` left out."""
+    """Leave out bars that began at or after `since`."""
     if not isinstance(body, Mapping) or not isinstance(body.get("bars"), Mapping | list):
         return body
     bars = body["bars"]
     if isinstance(bars, list):
         return {**body, "bars": [bar for bar in bars if _began(bar) < since]}
-    kept: dict[str, Any] = {}
+    kept: JsonObject = {}
     for symbol, found in bars.items():
         if isinstance(found, Mapping):
             if _began(found) < since:
@@ -100,13 +99,13 @@ def _began(bar: Mapping[str, Any]) -> datetime:
 
 
 def wrong_clock(body: Any, seconds: float) -> Any:
-    """The exchange's clock off by `seconds`, and what follows from that: whether it is open, when it opens, closes."""
+    """Shift the exchange's clock by `seconds`, and with it whether it is open and when it opens and closes."""
     if not isinstance(body, Mapping):
         return body
     if isinstance(body.get("clocks"), list):
-        clocks = [markets.clock(xnys(), one["market"]["mic"], _off(one, seconds)) for one in body["clocks"]]
+        clocks = [clock_v3(xnys(), one["market"]["mic"], _off(one, seconds)) for one in body["clocks"]]
         return {**body, "clocks": clocks}
-    return xnys().clock(_off(body, seconds)) if "timestamp" in body else body
+    return clock_v2(xnys(), _off(body, seconds)) if "timestamp" in body else body
 
 
 def _off(clock: Mapping[str, Any], seconds: float) -> int:

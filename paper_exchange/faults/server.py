@@ -1,8 +1,8 @@
-"""The exchange behind a bad line: a WSGI middleware that does what a `FaultPlan` draws, and a server for it.
+"""Fault injection for requests: a WSGI middleware that executes a `FaultPlan`, and a server for it.
 
-Waitress gives an application no socket, so the hostile exchange listens on Werkzeug's threaded server, whose
-environment holds the connection: a reset is a real one (RST).  Without a socket (in process, behind `FaultyAdapter`)
-a reset is a ConnectionResetError and a delay a TimeoutError, as `requests` would raise them.
+Waitress gives an application no access to the socket, so the faulty exchange listens on Werkzeug's threaded server,
+whose environment holds the connection: a reset is a real one (RST).  Without a socket (in process, behind
+`FaultyAdapter`) a reset raises ConnectionResetError and a delay TimeoutError, which `requests` would raise.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ import orjson
 import requests
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from paper_exchange.api.adapter import WsgiAdapter
-from paper_exchange.base.wire import NEW_YORK, to_ns
+from paper_exchange.base.wire import NEW_YORK, JsonObject, to_ns
+from paper_exchange.base.wsgi import Reply, WsgiAdapter, call
 from paper_exchange.faults import replies as fault_replies
-from paper_exchange.faults.faults import BEFORE, FaultPlan, Rule
+from paper_exchange.faults.plan import BEFORE, FaultPlan, Rule
 
 if TYPE_CHECKING:
-    from paper_exchange.exchange import PaperExchange
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-StartResponse = Callable[..., Any]
+    from paper_exchange.api.app import Gateway
+
 PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>\n"
 REASONS = {
     200: "OK",
@@ -41,51 +42,19 @@ REASONS = {
 }
 
 
-class Reply:
-    """A whole reply, to be changed before it is sent."""
-
-    def __init__(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    @classmethod
-    def page(cls, status: int) -> Reply:
-        """An HTML page, as a proxy in front of the exchange sends it."""
-        title = f"{status} {REASONS[status]}"
-        content = PAGE % (title.encode(), title.encode())
-        return cls(title, [("Content-Type", "text/html")], content)
-
-    @classmethod
-    def error(cls, status: int, message: str) -> Reply:
-        """A JSON error."""
-        body = orjson.dumps({"code": status * 100_000 + 10_000, "message": message})
-        return cls(f"{status} {REASONS[status]}", [("Content-Type", "application/json")], body)
-
-    def send(self, start_response: StartResponse, length: int | None = None) -> list[bytes]:
-        """Hand it to the server; `length` is what Content-Length says, if not the truth."""
-        headers = [(name, value) for name, value in self.headers if name.lower() != "content-length"]
-        if not self.status.startswith("204"):
-            headers.append(("Content-Length", str(len(self.body) if length is None else length)))
-        start_response(self.status, headers)
-        return [self.body] if self.body else []
+def html_page(status: int) -> Reply:
+    """An HTML page, as a proxy in front of the exchange sends it."""
+    title = f"{status} {REASONS[status]}"
+    return Reply(title, [("Content-Type", "text/html")], PAGE % (title.encode(), title.encode()))
 
 
-def call(app: Any, environ: dict[str, Any]) -> Reply:
-    """The whole reply of a WSGI application."""
-    head: dict[str, Any] = {}
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
-        head["status"], head["headers"] = status, headers
-
-    parts = app(environ, start_response)
-    try:
-        body = b"".join(parts)
-    finally:
-        if hasattr(parts, "close"):
-            parts.close()
-    return Reply(head["status"], head["headers"], body)
+def json_error(status: int, message: str) -> Reply:
+    """An error body as Alpaca sends it."""
+    body = orjson.dumps({"code": status * 100_000 + 10_000, "message": message})
+    return Reply(f"{status} {REASONS[status]}", [("Content-Type", "application/json")], body)
 
 
-def request_line(environ: dict[str, Any]) -> str:
+def request_line(environ: WSGIEnvironment) -> str:
     """ "METHOD /path?query body"; the body can be read again afterwards."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
@@ -94,11 +63,11 @@ def request_line(environ: dict[str, Any]) -> str:
     return f"{environ['REQUEST_METHOD']} {path} {body.decode('utf-8', 'replace')}".rstrip()
 
 
-def reset(environ: dict[str, Any]) -> ConnectionResetError:
-    """Reset the connection (RST, no FIN); raise what is returned, so that the server lets go of it."""
+def reset(environ: WSGIEnvironment) -> ConnectionResetError:
+    """Reset the connection (RST, no FIN); raise the returned error so that the server drops it."""
     connection: socket.socket | None = environ.get("werkzeug.socket")
     if connection is not None:
-        with contextlib.suppress(OSError):  # the client may be gone already
+        with contextlib.suppress(OSError):  # the client may have disconnected
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(connection.detach())
     return ConnectionResetError("reset by the plan of faults")
@@ -108,14 +77,14 @@ class FaultyApp:
     """An exchange's application with the faults of a plan.
 
     Args:
-        exchange: whose application it is, and whose books tell what was filled a moment ago.
-        now: the exchange's clock.
-        pause: waits some seconds (a delay of the plan); the wall's by default.
+        exchange: The exchange whose requests go wrong.
+        now: The exchange's clock.
+        pause: Waits some seconds for a delay; real time by default.
     """
 
     def __init__(
         self,
-        exchange: PaperExchange,
+        exchange: Gateway,
         plan: FaultPlan,
         now: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
@@ -124,9 +93,9 @@ class FaultyApp:
         self._plan = plan
         self._now = now
         self._pause = pause
-        self._seen: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, JsonObject] = {}
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         at = self._now().astimezone(NEW_YORK)
         rule = self._plan.draw(request_line(environ), at.time())
         if rule is not None and rule.fault in BEFORE:
@@ -140,32 +109,32 @@ class FaultyApp:
             return reply.send(start_response)
         return self._after(rule, environ, reply, start_response)
 
-    def _before(self, rule: Rule, environ: dict[str, Any]) -> Reply | None:
+    def _before(self, rule: Rule, environ: WSGIEnvironment) -> Reply | None:
         if rule.fault == "delay_before":
-            self._pause(rule.lasting)
+            self._pause(rule.duration)
             return None
         if rule.fault == "reset_before":
             raise reset(environ)
         if rule.fault == "429":
-            reply = Reply.error(429, "too many requests.")
+            reply = json_error(429, "too many requests.")
             reply.headers.append(("Retry-After", "1"))
             return reply
         if rule.fault == "500":
-            return Reply.error(500, "internal server error occurred")
-        return Reply.page(int(rule.fault))
+            return json_error(500, "internal server error occurred")
+        return html_page(int(rule.fault))
 
     def _after(
-        self, rule: Rule, environ: dict[str, Any], reply: Reply, start_response: StartResponse
+        self, rule: Rule, environ: WSGIEnvironment, reply: Reply, start_response: StartResponse
     ) -> Iterable[bytes]:
         if rule.fault == "reset_after":
             raise reset(environ)
         if rule.fault == "delay":
-            self._pause(rule.lasting)
+            self._pause(rule.duration)
             if "werkzeug.socket" not in environ:
                 raise TimeoutError("delayed by the plan of faults")
             return reply.send(start_response)
         if rule.fault in ("504", "html"):
-            return Reply.page(504 if rule.fault == "504" else 200).send(start_response)
+            return html_page(504 if rule.fault == "504" else 200).send(start_response)
         if rule.fault in ("truncated", "cut_off"):
             whole = len(reply.body)
             reply.body = reply.body[: whole // 2]
@@ -173,23 +142,23 @@ class FaultyApp:
                 raise ConnectionResetError("cut off by the plan of faults")
             return reply.send(start_response, whole if rule.fault == "cut_off" else None)
         if reply.status.startswith("200") and reply.body:
-            reply.body = orjson.dumps(self._spoilt(rule, orjson.loads(reply.body)))
+            reply.body = orjson.dumps(self._altered(rule, orjson.loads(reply.body)))
         return reply.send(start_response)
 
-    def _spoilt(self, rule: Rule, body: Any) -> Any:
+    def _altered(self, rule: Rule, body: Any) -> Any:
         now = self._now()
-        since = to_ns(now - timedelta(seconds=rule.lasting))
+        since = to_ns(now - timedelta(seconds=rule.duration))
         match rule.fault:
             case "null":
                 return fault_replies.with_null(body)
             case "unknown_status":
                 return fault_replies.with_unknown_status(body)
             case "stale_orders":
-                return fault_replies.stale_orders(body, self._exchange.books().orders, since)
+                return fault_replies.stale_orders(body, self._exchange.snapshot().orders, since)
             case "stale_positions":
-                return fault_replies.stale_positions(body, self._exchange.books().fills, since, self._seen)
+                return fault_replies.stale_positions(body, self._exchange.snapshot().fills, since, self._seen)
             case "wrong_clock":
-                return fault_replies.wrong_clock(body, rule.lasting)
+                return fault_replies.wrong_clock(body, rule.duration)
         start = datetime.combine(
             now.astimezone(NEW_YORK).date(), datetime.min.time().fromisoformat(rule.start or "00:00"), NEW_YORK
         )
@@ -197,7 +166,7 @@ class FaultyApp:
 
 
 class FaultyAdapter(WsgiAdapter):
-    """The in-process transport for an application that resets and delays: they become what `requests` raises."""
+    """The in-process transport for a faulty application: resets and delays raise what `requests` raises."""
 
     def send(self, request: requests.PreparedRequest, *more: Any, **options: Any) -> requests.Response:
         try:
@@ -209,16 +178,16 @@ class FaultyAdapter(WsgiAdapter):
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Says nothing of requests (a malformed one is repeated whole, keys and all) or of connections cut on purpose."""
+    """Logs nothing: a malformed request would be logged whole, with its keys."""
 
-    def log(self, *_: Any) -> None:
-        """Nothing."""
+    def log(self, *_: object) -> None:
+        """Do nothing."""
 
-    def connection_dropped(self, *_: Any) -> None:
-        """Nothing."""
+    def connection_dropped(self, *_: object) -> None:
+        """Do nothing."""
 
     def handle(self) -> None:
-        # A connection that was reset under the handler's feet has no descriptor any more.
+        # A reset connection has no file descriptor any more.
         with contextlib.suppress(OSError, ValueError):
             super().handle()
 
@@ -227,13 +196,13 @@ class QuietHandler(WSGIRequestHandler):
             super().finish()
 
 
-def listen(app: Any, host: str, port: int) -> BaseWSGIServer:
+def listen(app: WSGIApplication, host: str, port: int) -> BaseWSGIServer:
     """A threaded server for a faulty application; `serve_forever` runs it.  Port 0 chooses a free one.
 
     Raises:
-        OSError: the address is taken.
+        OSError: the address is in use.
     """
-    # Werkzeug ends the program where an address is taken; a socket of our own says so.
+    # Werkzeug exits the process if the address is in use; binding the socket here raises OSError instead.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

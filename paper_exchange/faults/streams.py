@@ -1,4 +1,4 @@
-"""A stream behind a bad line: messages that come twice, out of order, or not at all, and connections that are cut."""
+"""Fault injection for streams: messages that are duplicated, reordered or lost, and connections that are cut."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from paper_exchange.base.wire import NEW_YORK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paper_exchange.faults.faults import FaultPlan
+    from paper_exchange.faults.plan import FaultPlan
 
 Message = TypeVar("Message")
 
 
 def _nothing() -> None:
-    """Where a stream has no connections to cut."""
+    """The default for a stream without connections to cut."""
 
 
 class FaultyStream(Generic[Message]):
-    """Hands messages on as a plan has it; `StreamServer` puts one between what makes them and what sends them.
+    """Passes messages on as a plan decides; `StreamServer` puts one between the exchange and the clients.
 
         exchange_events.listen(FaultyStream(plan, now, lambda event: event.event, send))
 
     Args:
-        plan: whose rules of `faults.STREAM` are asked about every message.
-        now: the exchange's clock.
-        name_of: a message's name, "fill AAPL" of a trade event.
-        send: where messages go.
-        drop: cuts every connection of the stream.
-        stream: the stream's name; the plan's chance is its own.
+        plan: Its rules of `plan.STREAM` are drawn for every message.
+        now: The exchange's clock.
+        name_of: A message's name, such as "fill AAPL".
+        send: Receives the messages.
+        drop: Cuts every connection of the stream.
+        stream: The stream's name; each stream is drawn independently.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FaultyStream(Generic[Message]):
         self._silent_until: datetime | None = None
 
     def __call__(self, message: Message) -> None:
-        """Take one message."""
+        """Process one message."""
         now = self._now()
         if self._silent_until is not None and now < self._silent_until:
             return
@@ -60,7 +60,7 @@ class FaultyStream(Generic[Message]):
         match None if rule is None else rule.fault:
             case "silent":
                 assert rule is not None
-                self._silent_until = now + timedelta(seconds=rule.lasting)
+                self._silent_until = now + timedelta(seconds=rule.duration)
             case "event_late":
                 self._late.append(message)
             case "event_lost":

@@ -1,1 +1,1 @@
-"""Where prices come from: recorded or generated bars, and the tape that publishes them."""
+"""Recorded and generated markets, and the tape through which the exchange reads their bars."""

@@ -1,4 +1,4 @@
-"""Bars of longer frames, made of 1-minute bars: 5Min, 1Hour, 1Day, 1Week, 3Month ..."""
+"""Bars of longer timeframes, aggregated from 1-minute bars: 5Min, 1Hour, 1Day, 1Week, 3Month ..."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, to_ns
-from paper_exchange.market.market import BarColumns
+from paper_exchange.market.interface import BarColumns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,28 +31,28 @@ FORM = re.compile(r"([1-9][0-9]?)(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 
 @dataclass(frozen=True)
 class Frame:
-    """A number of minutes, hours, days, weeks or months."""
+    """A timeframe: a number of minutes, hours, days, weeks or months."""
 
     count: int
     unit: str
 
     @property
     def intraday(self) -> bool:
-        """Whether it divides a session."""
+        """Whether it is shorter than a session."""
         return self.unit in ("minute", "hour")
 
     @property
-    def plain(self) -> bool:
-        """Whether it is the market's own: one minute."""
+    def is_minute(self) -> bool:
+        """Whether it is one minute, the market's own timeframe."""
         return self == MINUTE_FRAME
 
     @property
     def size(self) -> int:
-        """Nanoseconds of an intraday frame."""
+        """The length of an intraday timeframe in nanoseconds."""
         return self.count * (MINUTE if self.unit == "minute" else 60 * MINUTE)
 
     def start_of(self, session: Session) -> int:
-        """Where the day, week or month of a session begins: midnight in New York."""
+        """The start of the day, week or month that holds a session: midnight in New York."""
         day = session.day
         if self.unit == "week":
             day -= timedelta(days=day.weekday())
@@ -65,7 +65,7 @@ MINUTE_FRAME = Frame(1, "minute")
 
 
 def frame_of(text: str) -> Frame | None:
-    """The frame that a text such as 15Min or 1Day names; None if Alpaca knows none of that name."""
+    """Parse a timeframe such as 15Min or 1Day; None if Alpaca has no such timeframe."""
     found = FORM.fullmatch(text)
     if found is None:
         return None
@@ -75,7 +75,7 @@ def frame_of(text: str) -> Frame | None:
 
 @dataclass(frozen=True)
 class LongBars:
-    """Bars of a longer frame, oldest first; `start` in ns since the epoch, prices in dollars."""
+    """Bars of a longer timeframe, oldest first; `start` in ns since the epoch, prices in dollars."""
 
     start: NDArray[np.int64]
     open: NDArray[np.float64]
@@ -88,12 +88,12 @@ class LongBars:
 
 
 def trade_counts(volume: NDArray[np.int64]) -> NDArray[np.int64]:
-    """An estimate of the number of trades, one for every 100 shares: the bars do not tell it."""
+    """An estimate of the number of trades, one per 100 shares: bars do not record it."""
     return np.maximum(volume // 100, 1)
 
 
-def gather(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
-    """1-minute bars as longer ones; `starts` says for each (rising) where its longer bar begins.  At least one bar."""
+def aggregate(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
+    """Aggregate 1-minute bars; `starts` (rising) holds the start of the longer bar of each.  Needs at least one bar."""
     first = np.flatnonzero(np.r_[True, starts[1:] != starts[:-1]])
     last = np.r_[first[1:], len(starts)] - 1
     volume = np.add.reduceat(bars.volume, first)
@@ -113,7 +113,7 @@ def gather(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
     )
 
 
-def joined(parts: list[BarColumns]) -> BarColumns:
-    """Bars of several sessions, oldest first, as one."""
+def concatenate(parts: list[BarColumns]) -> BarColumns:
+    """Concatenate the bars of several sessions, oldest first."""
     fields = ("start", "open", "high", "low", "close", "volume")
     return BarColumns(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))

@@ -1,37 +1,36 @@
-"""A market that is made, not recorded: regular sessions of made-up stocks, the same for the same seed.
+"""A generated market: simulated regular sessions of fictitious stocks, reproducible from a seed.
 
     market = GeneratedMarket(seed=7)
     market.session_bars(market.listings[0].symbol, date(2025, 1, 3)).close
 
-What a strategy earns on it proves the plumbing, never the profit.
+Profits on it show that a system works, not that its strategy is profitable.
 
-The process (`generator_process.py`) follows the stylised facts of returns as Cont lists them ("Empirical properties of
+The process (`generator_process.py`) follows the stylised facts of returns listed by Cont ("Empirical properties of
 asset returns", Quantitative Finance 1, 2001) and of the trading day (Wood, McInish and Ord 1985; Jain and Joh 1988):
 
-- *Heavy tails.*  Shocks are Student's t with 5 degrees of freedom, cut off symmetrically at 12 standard deviations.
+- *Heavy tails.*  Shocks are Student's t with 5 degrees of freedom, truncated at 12 standard deviations.
 - *Volatility clustering.*  Log-volatility is AR(1) from minute to minute and from session to session (the stochastic
-  volatility of Taylor 1986), for each stock and for the market.
-- *A U over the day* in volatility and volume; auctions in the first and the last bar.
+  volatility model of Taylor 1986), for each stock and for the market.
+- *A U shape over the day* in volatility and volume; auctions in the first and the last bar.
 - *A common factor* in all returns, with betas from 0.6 to 1.6.
-- *Volume goes with volatility* and with the size of the move (Karpoff 1987).
-- *Thin trading.*  A minute has a bar if it had a trading impulse (Poisson); a fifth of the stocks miss many minutes.
-- *Gaps over night*, with the mean that keeps the median price in place over the years.  A weak pull back, in the gaps
-  only, holds those that have wandered far outside $1 to $20; so some stocks leave that band, and some come back.
-- *Ticks.*  Prints are whole cents ($0.0001 below $1).  Which of the two next to the efficient price is printed is
-  left to chance in proportion, as trades alternate between bid and ask; the whole bar goes the same way.
+- *Volume correlates with volatility* and with the size of the move (Karpoff 1987).
+- *Thin trading.*  A minute has a bar if its Poisson number of trades is not 0; a fifth of the stocks miss many.
+- *Overnight gaps*, with a mean that keeps the median price in place over the years.  A weak mean reversion, in the gaps
+  only, acts on prices far outside $1 to $20, so stocks leave that band and some return.
+- *Ticks.*  Prices are whole cents ($0.0001 below $1).  Each bar is rounded up or down at random, with probabilities
+  that keep its mean at the efficient price, as trades alternate between bid and ask.
 
-`learnability` is the size of a planted drift.  Each stock goes through episodes of 90 minutes on average, and in each
-its return has a mean other than 0 (Laplace distributed, in proportion to the stock's own volatility).  A price that has
-risen above its VWAP of the last 20 minutes, with a MACD above 0, is likely in a rising episode that goes on for a
-while: intraday momentum (Gao, Han, Li and Zhou 2018), far stronger here than anywhere real.
+`learnability` is the size of a planted drift.  Each stock goes through episodes of 90 minutes on average, each with a
+mean return other than 0 (Laplace distributed, in proportion to the stock's own volatility).  A price above its VWAP of
+the last 20 minutes, with a MACD above 0, is probably in a rising episode that continues for a while: intraday momentum
+(Gao, Han, Li and Zhou 2018), far stronger here than in any real market.
 
-At learnability 0 the efficient price is a martingale within each session: its next return has mean 0 whatever came
-before.  Three things are *not* random even then.  How far it will move can be told from the past, as volatility
-clusters; so can how likely a stop or a target is reached, though not the mean of the outcome.  The last *print* is off
-its efficient price by up to a tick, so that the change from one close to the next is negatively correlated with the
-last change, strongly at $1 to $3 (the bid-ask bounce of Roll 1984); this pays nobody who trades at the next open, whose
-own side is drawn independently.  (Rounding to the nearest tick instead would leave a pattern that pays.)  And nights
-have a small positive mean.
+At learnability 0 the efficient price is a martingale within each session: the next return has mean 0 whatever came
+before.  Three things remain predictable.  Volatility clusters, so the past predicts the size of the next move and the
+probability that a stop or a target is reached, though not the mean outcome.  The last *price* differs from the
+efficient price by up to a tick, so consecutive changes of the close are negatively correlated, strongly at $1 to $3
+(the bid-ask bounce of Roll 1984); this earns nothing at the next open, which is rounded independently.  (Rounding to
+the nearest tick would leave a profitable pattern.)  And overnight returns have a small positive mean.
 """
 
 from __future__ import annotations
@@ -43,35 +42,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paper_exchange.base.session_times import MINUTE_NS, session_times
-from paper_exchange.market.generator_process import State, Tape, first_state, night
+from paper_exchange.base.calendar import session_times
+from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.generator_process import SessionPrices, State, first_state, night
 from paper_exchange.market.generator_process import session as make_session
 from paper_exchange.market.generator_stocks import draw_stocks
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.market.interface import BarColumns, Listing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_LEARNABILITY = 0.5
 YEARS = 10
-MOST_STOCKS = 5_000
-KEPT_SESSIONS = 64  # some 1.5 MB each with 60 stocks; older ones are made again when they are asked for
+MAX_STOCKS = 5_000
+KEPT_SESSIONS = 64  # about 1.5 MB each with 60 stocks; evicted sessions are generated again on demand
 
-# The cast, the first state and each session draw from streams of their own.
-CAST_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
+# The universe, the first state and each session draw from random streams of their own.
+UNIVERSE_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
 
 
 class GeneratedMarket:
-    """A simulated `Market` of 1-minute bars; safe to share between threads.
+    """A simulated `Market` of 1-minute bars; thread-safe.
 
     Args:
-        seed: Not negative; the same seed and arguments give the same market, whatever is asked for first.
-        stocks: How many stocks there are, 1 to 5,000.
-        first_session: A session of the XNYS calendar, on which the market begins.
-        learnability: How much the past tells about the future, from 0.0 (random walks) to 1.0.
+        seed: Not negative; the same arguments give the same market, whatever is requested first.
+        stocks: The number of stocks, 1 to 5,000.
+        first_session: The XNYS session on which the market begins.
+        learnability: How predictable returns are, from 0.0 (random walks) to 1.0.
 
     Raises:
-        ValueError: an argument is outside these bounds.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -88,19 +88,19 @@ class GeneratedMarket:
         if self._sessions.dates[0] != first_session:
             following = self._sessions.dates[0]
             raise ValueError(
-                f"first_session={first_session} is no session of the XNYS calendar; the next is {following}"
+                f"first_session={first_session} is not a session of the XNYS calendar; the next one is {following}"
             )
         self._index = {day: i for i, day in enumerate(self._sessions.dates)}
-        self._stocks = draw_stocks(self._stream(CAST_STREAM), stocks)
+        self._stocks = draw_stocks(self._stream(UNIVERSE_STREAM), stocks)
         self._columns = {listing.symbol: i for i, listing in enumerate(self._stocks.listings)}
-        # At the open of session i; a session can be made whenever the state at its open is known.
+        # The state at the open of session i; it is all that is needed to generate that session.
         self._states: list[State] = [first_state(self._stream(STATE_STREAM), self._stocks)]
         self._kept: OrderedDict[int, list[BarColumns]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def description(self) -> str:
-        """One line that says that the market is generated, and from what."""
+        """One line that says that the market is generated, and its parameters."""
         return (
             f"a generated market, not real prices (seed {self._seed}, {len(self._stocks)} stocks, "
             f"learnability {self._learnability:g})"
@@ -108,7 +108,7 @@ class GeneratedMarket:
 
     @property
     def listings(self) -> tuple[Listing, ...]:
-        """Every stock, by symbol; from 10 stocks on, one is not tradable and another is not active."""
+        """Every stock, by symbol; from 10 stocks on, one is not tradable and another is inactive."""
         return self._stocks.listings
 
     @property
@@ -118,13 +118,13 @@ class GeneratedMarket:
 
     @property
     def last_session(self) -> date:
-        """The last session, some ten years after the first."""
+        """The last session, about ten years after the first."""
         return self._sessions.dates[-1]
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
-        """The regular-session bars of one symbol in one session (read-only arrays); length 0 on other days.
+        """The bars of one symbol in one session (read-only arrays); empty on days without a session.
 
-        The first call for a session makes it and those before it that were not made yet, some 20 ms each.
+        The first call for a session also generates all earlier ones that are missing, about 20 ms each.
 
         Raises:
             KeyError: `symbol` is not listed.
@@ -142,14 +142,14 @@ class GeneratedMarket:
             return self._kept[i][column]
 
     def _make(self, i: int) -> None:
-        """Makes session i, and the state at the open of the next one, from the state at its open."""
+        """Generate session i, and the state at the open of the next one, from the state at its open."""
         rng = self._stream(SESSION_STREAM, i)
         minutes = self._sessions.minutes(i)
-        tape, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
+        prices, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
         if len(self._states) == i + 1:
             self._states.append(night(rng, self._stocks, after))
-        start = self._sessions.opens[i] + MINUTE_NS * np.arange(minutes, dtype=np.int64)
-        self._kept[i] = [_bars(start, tape, column) for column in range(len(self._stocks))]
+        start = self._sessions.opens[i] + MINUTE * np.arange(minutes, dtype=np.int64)
+        self._kept[i] = [_bars(start, prices, column) for column in range(len(self._stocks))]
         while len(self._kept) > KEPT_SESSIONS:
             self._kept.popitem(last=False)
 
@@ -160,18 +160,18 @@ class GeneratedMarket:
 def _check(seed: int, stocks: int, learnability: float) -> None:
     if seed < 0:
         raise ValueError(f"seed={seed} is negative; give a whole number from 0 on")
-    if not 1 <= stocks <= MOST_STOCKS:
-        raise ValueError(f"stocks={stocks} is outside 1 to {MOST_STOCKS}; give a number between them")
+    if not 1 <= stocks <= MAX_STOCKS:
+        raise ValueError(f"stocks={stocks} is outside 1 to {MAX_STOCKS}; give a number between them")
     if not 0.0 <= learnability <= 1.0:
         raise ValueError(f"learnability={learnability} is outside 0.0 to 1.0; give a number between them")
 
 
-def _bars(start: NDArray[np.int64], tape: Tape, column: int) -> BarColumns:
-    """The bars of one stock: the minutes in which it traded."""
-    printed = tape.printed[:, column]
-    arrays = [tape.open, tape.high, tape.low, tape.close]
+def _bars(start: NDArray[np.int64], session: SessionPrices, column: int) -> BarColumns:
+    """The bars of one stock: only the minutes in which it traded."""
+    printed = session.printed[:, column]
+    arrays = [session.open, session.high, session.low, session.close]
     prices = [array[printed, column] for array in arrays]
-    bars = BarColumns(start[printed], prices[0], prices[1], prices[2], prices[3], tape.volume[printed, column])
+    bars = BarColumns(start[printed], prices[0], prices[1], prices[2], prices[3], session.volume[printed, column])
     for values in (bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume):
         values.flags.writeable = False
     return bars

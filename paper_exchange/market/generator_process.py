@@ -1,6 +1,6 @@
-"""One session of a generated market: the efficient prices, and the bars that the tape shows of them.
+"""One session of a generated market: the efficient prices, and the bars that are printed from them.
 
-All arrays have shape (minutes, stocks) or (stocks,).  `generated.py` says what the process is and why.
+All arrays have shape (minutes, stocks) or (stocks,).  `generated.py` describes the process and its sources.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-FULL_SESSION = 390  # minutes; volatilities are given for so many
+FULL_SESSION = 390  # minutes; volatilities are given per session of this length
 TAIL = 5  # degrees of freedom of Student's t
-MOST_SIGMAS = 12.0  # shocks are cut off here, evenly on both sides: a mean of zero stays zero
-MOST_RETURN = 0.25  # and returns here
+MAX_SIGMAS = 12.0  # shocks are truncated here, symmetrically so that their mean stays zero
+MAX_RETURN = 0.25  # returns are truncated here
 
 MARKET_VOLATILITY = 0.007  # of the common factor, over a session
 DAY_MEMORY, DAY_SPREAD = 0.90, 0.25  # log-volatility from session to session: AR(1) coefficient, standard deviation
 MINUTE_MEMORY, MINUTE_SPREAD = 0.985, 0.40  # the same from minute to minute
 BETWEEN_BARS = 0.08  # share of a minute's variance that falls between the last close and the open
 
-GAP_VOLATILITY = 0.45  # of the night, as a share of the stock's own volatility and of the market's
-# Far outside the band companies consolidate their shares or are taken over; here a weak pull stands for that.
+GAP_VOLATILITY = 0.45  # overnight, as a share of the stock's own volatility and of the market's
+# Far outside the band real companies consolidate shares or are taken over; a weak mean reversion stands for that.
 PULL, PULL_BELOW, PULL_ABOVE = 0.03, 0.9, 25.0
 
 EPISODE_MINUTES = 90.0  # mean duration of a planted drift
 EPISODE_DRIFT = 0.26  # its mean size at learnability 1, in standard deviations of the stock's minute
 
 VOLUME_MEMORY, VOLUME_SPREAD = 0.85, 0.35  # log volume from session to session
-OPENING_PRINT, CLOSING_PRINT = 4.0, 5.0  # the auctions' volume, in bars
+OPENING_PRINT, CLOSING_PRINT = 4.0, 5.0  # volume of the auctions, as a multiple of a bar's
 
 
 @dataclass(frozen=True)
 class State:
-    """What one session hands to the next: the efficient close, log-volatilities and log volumes, over their means."""
+    """What one session passes to the next: the efficient close, log-volatilities and -volumes net of means."""
 
     price: Floats
     day_volatility: Floats
@@ -50,8 +50,8 @@ class State:
 
 
 @dataclass(frozen=True)
-class Tape:
-    """The bars of one session, (minutes, stocks): prices on their ticks, whole volumes, and where there is a bar."""
+class SessionPrices:
+    """The bars of one session, shape (minutes, stocks): prices on ticks, whole volumes, and where there is a bar."""
 
     open: Floats
     high: Floats
@@ -62,7 +62,7 @@ class Tape:
 
 
 def first_state(rng: np.random.Generator, stocks: Stocks) -> State:
-    """A state drawn from the long-run distribution of the volatilities, at the stocks' starting prices."""
+    """A state drawn from the stationary distribution of the volatilities, at the stocks' starting prices."""
     n = len(stocks)
     return State(
         price=stocks.price,
@@ -75,14 +75,14 @@ def first_state(rng: np.random.Generator, stocks: Stocks) -> State:
 
 
 def night(rng: np.random.Generator, stocks: Stocks, state: State) -> State:
-    """The state at the next session's open: a gap in every price, and the day's level of volatility and volume."""
+    """The state at the next session's open: a gap in every price, and a new level of volatility and volume."""
     n = len(stocks)
     own = shocks(rng, n) * stocks.volatility * np.exp(state.day_volatility)
     market = shocks(rng, 1) * MARKET_VOLATILITY * np.exp(state.market_day_volatility)
-    # The night's mean return makes up for the median's fall in a session (variance / 2), so that the median stock
-    # stays where it is over the years; equities do earn their premium overnight (Cliff, Cooper and Gulen 2008).
+    # The overnight mean offsets the fall of the median within a session (variance / 2), so that the median price stays
+    # in place over the years; equities do earn their premium overnight (Cliff, Cooper and Gulen 2008).
     premium = 0.5 * (1 + GAP_VOLATILITY**2) * (stocks.volatility**2 + (stocks.beta * MARKET_VOLATILITY) ** 2)
-    gap = np.clip(GAP_VOLATILITY * (own + stocks.beta * market), -MOST_RETURN, MOST_RETURN)
+    gap = np.clip(GAP_VOLATILITY * (own + stocks.beta * market), -MAX_RETURN, MAX_RETURN)
     log_price = np.log(state.price)
     outside = log_price - np.clip(log_price, np.log(PULL_BELOW), np.log(PULL_ABOVE))
     return State(
@@ -97,8 +97,8 @@ def night(rng: np.random.Generator, stocks: Stocks, state: State) -> State:
 
 def session(
     rng: np.random.Generator, stocks: Stocks, state: State, minutes: int, learnability: float
-) -> tuple[Tape, State]:
-    """One session of `minutes` from the state at its open: its tape, and the state at its close."""
+) -> tuple[SessionPrices, State]:
+    """One session of `minutes` from the state at its open: its bars, and the state at its close."""
     n = len(stocks)
     shape = day_shape(minutes)
     level = _minute_levels(rng, state.minute_volatility, minutes)
@@ -111,15 +111,15 @@ def session(
     within = np.sqrt(1 - BETWEEN_BARS) * (own * surprise + common * shocks(rng, (minutes, 1)))
     within += planted_drift(rng, stocks, minutes, learnability)
     between = np.sqrt(BETWEEN_BARS) * np.hypot(own, common) * shocks(rng, (minutes, n))
-    between[0] = 0.0  # the night's gap comes before the first bar
-    within, between = (1 + np.clip(returns, -MOST_RETURN, MOST_RETURN) for returns in (within, between))
+    between[0] = 0.0  # the overnight gap precedes the first bar
+    within, between = (1 + np.clip(returns, -MAX_RETURN, MAX_RETURN) for returns in (within, between))
 
     close = state.price * np.cumprod(within * between, axis=0)
     start = close / within
     high, low = _extremes(rng, start, within, np.sqrt(1 - BETWEEN_BARS) * np.hypot(own, common))
     volume, printed = _volume(rng, stocks, state.day_volume, level, surprise)
     dither = rng.random((minutes, n))
-    tape = Tape(
+    prices = SessionPrices(
         open=on_tick(start, dither),
         high=on_tick(high, dither),
         low=on_tick(low, dither),
@@ -135,26 +135,28 @@ def session(
         market_minute_volatility=float(market_level[-1, 0]),
         day_volume=state.day_volume,
     )
-    return tape, after
+    return prices, after
 
 
 def day_shape(minutes: int) -> Floats:
     """Volatility by minute of the session: high after the open, low at midday, higher at the close; mean square 1."""
     from_open = np.arange(minutes) + 0.5
     shape = 0.75 + 1.35 * np.exp(-from_open / 25.0) + 0.50 * np.exp(-(minutes - from_open) / 35.0)
-    return shape / np.sqrt(np.mean(shape**2))
+    normalised: Floats = shape / np.sqrt(np.mean(shape**2))
+    return normalised
 
 
 def shocks(rng: np.random.Generator, size: int | tuple[int, int]) -> Floats:
-    """Student's t, scaled to variance 1 (before the cut, which takes a hair) and symmetric about 0."""
+    """Student's t shocks, scaled to variance 1 (before truncation) and symmetric about 0."""
     scale = np.sqrt((TAIL - 2) / TAIL)
-    return np.clip(rng.standard_t(TAIL, size) * scale, -MOST_SIGMAS, MOST_SIGMAS)
+    drawn: Floats = np.clip(rng.standard_t(TAIL, size) * scale, -MAX_SIGMAS, MAX_SIGMAS)
+    return drawn
 
 
 def planted_drift(rng: np.random.Generator, stocks: Stocks, minutes: int, learnability: float) -> Floats:
-    """The drift of each minute's return: constant over an episode, drawn anew (Laplace, mean 0) for the next one.
+    """The drift of each minute's return: constant over an episode, Laplace distributed with mean 0 between episodes.
 
-    Episodes end by chance, every minute with the same probability; they do not last over night.
+    Episodes end with the same probability in every minute and do not last overnight.
     """
     n = len(stocks)
     size = learnability * EPISODE_DRIFT * stocks.volatility / np.sqrt(FULL_SESSION)
@@ -166,10 +168,10 @@ def planted_drift(rng: np.random.Generator, stocks: Stocks, minutes: int, learna
 
 
 def on_tick(prices: Floats, dither: Floats) -> Floats:
-    """Prices on their tick ($0.01 from $1 on, $0.0001 below), up or down by chance so that the mean stays right.
+    """Prices rounded to their tick ($0.01 from $1 on, $0.0001 below), up or down at random so that the mean is kept.
 
-    `dither`, uniform in [0, 1), decides for a whole bar at once; so low <= open, close <= high holds on the ticks too.
-    Rounding to the nearest tick would not do: neighbouring prints would share their error, which could be foreseen.
+    `dither`, uniform in [0, 1), applies to a whole bar, so low <= open, close <= high holds after rounding as well.
+    Rounding to the nearest tick would give neighbouring bars the same, predictable error.
     """
     ticks = np.where(prices >= 1.0, 100.0, 10_000.0)
     return np.maximum(np.floor(prices * ticks + dither), 1.0) / ticks
@@ -189,7 +191,7 @@ def _ar1(rng: np.random.Generator, value: Floats, memory: float, spread: float) 
 
 
 def _scale(log_volatility: Floats) -> Floats:
-    """exp, divided so that the mean *variance* is 1."""
+    """exp(log_volatility), normalised to a mean *variance* of 1."""
     return np.exp(log_volatility - DAY_SPREAD**2 - MINUTE_SPREAD**2)
 
 
@@ -197,7 +199,7 @@ def _extremes(rng: np.random.Generator, start: Floats, growth: Floats, sigma: Fl
     """High and low of the minute: extremes of a Brownian bridge from open to close.
 
     P(maximum > m) = exp(-2 m (m - r) / sigma^2) for a bridge that ends at r, inverted for a uniform draw.  The two
-    extremes are drawn independently of each other.
+    extremes are drawn independently.
     """
     end = np.log(growth)
     reach_up, reach_down = (np.sqrt(end**2 + 2 * sigma**2 * rng.exponential(1.0, start.shape)) for _ in range(2))
@@ -207,14 +209,14 @@ def _extremes(rng: np.random.Generator, start: Floats, growth: Floats, sigma: Fl
 def _volume(
     rng: np.random.Generator, stocks: Stocks, day_volume: Floats, level: Floats, surprise: Floats
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Shares of each minute, more where prices move, and whether the minute had a trade at all."""
+    """Shares per minute, more where prices move, and whether the minute had a trade."""
     minutes, n = surprise.shape
     smile = day_shape(minutes)[:, None]
-    # One exponent for volume and trading impulses: both follow the day, the volatility and the size of the move.
+    # Volume and the number of trades share one exponent: both follow the day, the volatility and the size of the move.
     bustle = np.log(smile) + 0.5 * day_volume + 0.5 * level + 0.25 * (np.minimum(np.abs(surprise), 5.0) - 0.75)
     volume = stocks.volume * np.exp(1.2 * bustle + rng.normal(0.0, 0.6, (minutes, n)))
     volume[0] *= OPENING_PRINT
     volume[-1] *= CLOSING_PRINT
     printed = rng.poisson(stocks.activity * np.exp(0.4 * bustle)) > 0
-    printed[[0, -1]] |= rng.random((2, n)) < 0.9  # auctions print in all but the thinnest
+    printed[[0, -1]] |= rng.random((2, n)) < 0.9  # auctions print for all but the thinnest stocks
     return np.maximum(np.rint(volume), 1.0).astype(np.int64), printed

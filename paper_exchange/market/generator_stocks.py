@@ -1,4 +1,4 @@
-"""The cast of a generated market: what stays the same of each stock from the first session to the last."""
+"""The stocks of a generated market: properties that stay constant over all sessions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 
 Floats = NDArray[np.float64]
 
-# Without vowels no ticker reads as a word, nor as the NA, NAN or NULL that a CSV reader takes for a missing value.
+# Without vowels no ticker reads as a word, or as the NA, NAN or NULL that a CSV reader takes for a missing value.
 FIRST_LETTERS = "JQVXZ"
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
-# Shares of the cast.  The rest starts inside the band of $1 to $20.
+# Shares of the universe.  The rest starts within $1 to $20.
 CHEAP_SHARE = 0.04  # starts below $1
 DEAR_SHARE = 0.08  # starts above $20
 THIN_SHARE = 0.20  # misses 10% to 40% of its minutes
-MIDDLING_SHARE = 0.20  # misses some 1% to 8%
-ODD_LISTINGS_FROM = 10  # a cast of this size has one stock that is not tradable and one that is not active
+MIDDLING_SHARE = 0.20  # misses about 1% to 8%
+ODD_LISTINGS_FROM = 10  # a universe of this size has one stock that is not tradable and one that is inactive
 
 
 @dataclass(frozen=True)
 class Stocks:
     """n stocks: arrays of length n in the order of `listings`, which is by symbol.
 
-    `price` is the first session's opening price in dollars; `volatility` the stock's own standard deviation of returns
-    over a session of 390 minutes (0.03 is 3%); `beta` its share in the market's returns; `volume` the median shares of
-    a midday minute; `activity` the mean number of trading impulses a minute: a minute without one has no bar.
+    `price` is the first opening price in dollars; `volatility` the standard deviation of the stock's own returns over a
+    session of 390 minutes (0.03 is 3%); `beta` its exposure to the market's returns; `volume` the median shares of a
+    midday minute; `activity` the mean number of trades per minute: a minute without one has no bar.
     """
 
     listings: tuple[Listing, ...]
@@ -44,9 +44,10 @@ class Stocks:
 
 
 def draw_stocks(rng: np.random.Generator, count: int) -> Stocks:
-    """Draws a cast of `count` stocks."""
-    rank = rng.permutation(count)  # who is cheap, dear, odd; one rank a stock, so that the numbers of each are fixed
-    # Drawn apart from price, so that thin names come at any price.
+    """Draw `count` stocks."""
+    # One rank per stock decides which are cheap, expensive or odd, so the number of each is fixed.
+    rank = rng.permutation(count)
+    # Drawn independently of the price, so thin stocks occur at any price.
     thinness = rng.permutation(count) / count
     activity = np.where(
         thinness < THIN_SHARE,

@@ -1,4 +1,4 @@
-"""A tape whose bars are published as a live feed does it: some late, some revised half a minute after they came."""
+"""A tape that publishes bars as a live feed does: some late, some revised half a minute later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.market import BarColumns, Market
+from paper_exchange.market.interface import BarColumns, Market
 from paper_exchange.market.tape import CACHED_SESSIONS, Halt, Tape
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from paper_exchange.base.calendar import Calendar, Session
 
-MOST_DELAY = 90  # seconds
-REVISED_AFTER = 30 * 10**9  # Alpaca sends corrections of a minute half a minute after it
+MAX_DELAY = 90  # seconds
+REVISED_AFTER = 30 * 10**9  # Alpaca sends updated bars half a minute after the minute
 
 
 @dataclass(frozen=True)
 class Publication:
-    """When each bar of a session is first shown, and from when on it is right (ns since the epoch)."""
+    """When each bar of a session is first published, and from when on it is final (ns since the epoch)."""
 
     shown: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -34,13 +34,13 @@ class Publication:
 
 
 class PublishedTape(Tape):
-    """What the market-data interface shows; matching and valuation know the bars themselves.
+    """The tape behind the market-data interface; matching and valuation use the final bars.
 
-    `late` and `revised` are the probabilities (0 to 1) that a bar comes up to 90 s after it is over, and that the bar
-    first shown lacks a part of its volume and its close.  Drawn from `seed`, the stock and the session.
+    `late` and `revised` are the probabilities (0 to 1) that a bar is published up to 90 s late, and that its first
+    version lacks part of its volume and its close.  Random draws depend on `seed`, the stock and the session.
 
     Raises:
-        ValueError: a probability out of its range.
+        ValueError: a probability is out of range.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class PublishedTape(Tape):
         self._late, self._revised, self._seed = late, revised, seed
         self._published: OrderedDict[tuple[str, int], Publication] = OrderedDict()
 
-    def shown(self, symbol: str, session: Session, instant: int) -> BarColumns:
-        """The bars that are published by an instant, as they are known then."""
+    def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
+        """The bars published by an instant, in the version known then."""
         bars = self.session_bars(symbol, session)
-        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MOST_DELAY * 10**9 + REVISED_AFTER:
+        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MAX_DELAY * 10**9 + REVISED_AFTER:
             return bars
         known = self._publication(symbol, session, bars)
         seen = known.shown <= instant
@@ -81,8 +81,8 @@ class PublishedTape(Tape):
             columns["volume"],
         )
 
-    def news(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
-        """What is published in (after, until]: ("b" new or "u" updated, start of the bar), oldest first."""
+    def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
+        """The publications in (after, until], oldest first: ("b" for new or "u" for updated, start of the bar)."""
         bars = self.session_bars(symbol, session)
         known = self._publication(symbol, session, bars)
         found = [
@@ -106,7 +106,7 @@ class PublishedTape(Tape):
         random = np.random.default_rng([self._seed, crc32(key[0].encode()), key[1]])
         count = len(bars)
         late = random.random(count) < self._late
-        delay = random.integers(1, MOST_DELAY + 1, count) * 10**9
+        delay = random.integers(1, MAX_DELAY + 1, count) * 10**9
         wrong = random.random(count) < self._revised
         part = (bars.volume * random.uniform(0.5, 0.95, count)).astype(np.int64)
         shown = bars.start + MINUTE + np.where(late, delay, 0)

@@ -3,10 +3,10 @@
     market = RecordedMarket(Path("bars/us-2018"))
     market.session_bars("AMD", date(2018, 3, 26)).close
 
-A folder holds `SYMBOL.csv` or `SYMBOL.csv.gz` for every stock, each with the header
-`symbol,timestamp,open,high,low,close,volume`; the timestamp is ISO 8601 with its offset from UTC and marks the start
-of the bar.  A file that cannot be understood is an error (`MarketDataError`).  A bar that cannot be right is left out
-and counted in `RecordedMarket.dropped`; nothing is repaired.
+A folder holds one `SYMBOL.csv` or `SYMBOL.csv.gz` per stock, with the header
+`symbol,timestamp,open,high,low,close,volume`; the timestamp is the start of the bar, in ISO 8601 with its UTC offset.
+A file that cannot be parsed raises `MarketDataError`.  An implausible bar is dropped and counted in
+`RecordedMarket.dropped`; nothing is repaired.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from paper_exchange.base.session_times import MINUTE_NS, SessionTimes, session_times
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.base.calendar import SessionTimes, session_times
+from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.interface import BarColumns, Listing
 
 COLUMN_TYPES = {
     "symbol": pa.dictionary(pa.int32(), pa.string()),
@@ -39,32 +41,32 @@ NUMBERS = ("open", "high", "low", "close", "volume")
 HEADER = ",".join(COLUMN_TYPES)
 SUFFIXES = (".csv.gz", ".csv")
 
-# Bars outside these years cannot be placed in a session: they are dropped, and no calendar of centuries is made.
+# Bars outside these years are dropped, so that a wrong timestamp does not build a calendar of centuries.
 EARLIEST, LATEST = date(1990, 1, 1), date(2100, 1, 1)
 
-# Above this a float64 no longer tells one share from the next.
-MOST_VOLUME = 2.0**53
+# Above this a float64 cannot represent every whole number.
+MAX_VOLUME = 2.0**53
 
-Columns = dict[str, NDArray]
+Columns = dict[str, NDArray[Any]]  # int64 starts, float64 numbers
 
 
 class MarketDataError(ValueError):
-    """A file or folder of bars that cannot be used; the text is one line with the file, the field and the remedy."""
+    """A file or folder of bars that cannot be used; the message is one line with the file, the field and the remedy."""
 
 
 @dataclass(frozen=True)
 class _SymbolBars:
-    """All bars of one symbol, and in `edges[i]:edges[i + 1]` those of session number i of the market."""
+    """All bars of one symbol; those of session i of the market are at `edges[i]:edges[i + 1]`."""
 
     bars: BarColumns
     edges: NDArray[np.int64]
 
 
 class RecordedMarket:
-    """A `Market` of recorded bars, read whole when it is made; immutable afterwards.
+    """A `Market` of recorded bars, read completely on construction and immutable afterwards.
 
     Attributes:
-        dropped: How many bars were left out, by reason; empty if none.
+        dropped: The number of dropped bars by reason; empty if none.
 
     Raises:
         MarketDataError: `directory` or one of its files cannot be used.
@@ -80,9 +82,7 @@ class RecordedMarket:
         for symbol, path in files.items():
             bars, reasons = _usable_bars(raw.pop(symbol), self._sessions)
             if not len(bars):
-                raise MarketDataError(
-                    f"{path}: none of its bars is usable ({_counted(reasons)}); mend or remove the file"
-                )
+                raise MarketDataError(f"{path}: no usable bars ({_counted(reasons)}); repair or remove the file")
             dropped.update(reasons)
             self._symbols[symbol] = _SymbolBars(bars, _session_edges(bars, self._sessions))
         self.dropped: dict[str, int] = dict(dropped)
@@ -93,12 +93,12 @@ class RecordedMarket:
 
     @property
     def description(self) -> str:
-        """One line: the folder's name (not where it is), the number of stocks, and the dates."""
+        """One line: the folder's name (not its path), the number of stocks, and the dates."""
         return f"recorded bars of {self._name} ({len(self._symbols)} stocks, {self._first} to {self._last})"
 
     @property
     def listings(self) -> tuple[Listing, ...]:
-        """Every stock that has a file, by symbol; the files tell no company names, so the name is the symbol."""
+        """Every stock that has a file, by symbol; files hold no company names, so the name is the symbol."""
         return self._listings
 
     @property
@@ -112,7 +112,7 @@ class RecordedMarket:
         return self._last
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
-        """The regular-session bars of one symbol in one session (read-only arrays); length 0 if there are none.
+        """The bars of one symbol in one session (read-only arrays); empty if there are none.
 
         Raises:
             KeyError: `symbol` is not listed.
@@ -127,7 +127,7 @@ class RecordedMarket:
 
 
 def _bar_files(directory: Path) -> dict[str, Path]:
-    """Symbol -> file, by symbol."""
+    """The files by symbol, sorted."""
     if not directory.is_dir():
         raise MarketDataError(
             f"{directory}: no such folder; give a folder that holds SYMBOL.csv or SYMBOL.csv.gz files"
@@ -139,7 +139,7 @@ def _bar_files(directory: Path) -> dict[str, Path]:
             continue
         symbol = path.name.removesuffix(suffix)
         if symbol in files:
-            raise MarketDataError(f"{path}: {files[symbol].name} holds the same symbol; remove one of the two")
+            raise MarketDataError(f"{path}: {files[symbol].name} holds the same symbol; remove one of them")
         files[symbol] = path
     if not files:
         raise MarketDataError(f"{directory}: no bar files; put SYMBOL.csv or SYMBOL.csv.gz files with bars there")
@@ -148,7 +148,7 @@ def _bar_files(directory: Path) -> dict[str, Path]:
 
 def _read_columns(path: Path, symbol: str) -> Columns:
     """The columns of one file as arrays of equal length: `start` in nanoseconds (int64), the numbers as float64."""
-    # One thread, because only then does pyarrow name the row of a bad value; a file takes some 5 ms.
+    # pyarrow names the row of a bad value only with one thread; a file takes about 5 ms.
     try:
         table = pacsv.read_csv(
             path,
@@ -159,7 +159,7 @@ def _read_columns(path: Path, symbol: str) -> Columns:
         raise MarketDataError(f"{path}: {_explain(path, str(error))}") from error
     missing = [name for name in COLUMN_TYPES if table.column_names.count(name) != 1]
     if missing:
-        raise MarketDataError(f"{path}: column {missing[0]!r} is missing or there twice; the header must be {HEADER}")
+        raise MarketDataError(f"{path}: column {missing[0]!r} is missing or duplicated; the header must be {HEADER}")
     if not table.num_rows:
         raise MarketDataError(f"{path}: holds a header but no bars; remove the file or download its bars")
     _check_symbol(path, symbol, table)
@@ -176,12 +176,12 @@ def _check_symbol(path: Path, symbol: str, table: pa.Table) -> None:
     wrong = [value for value in found if value != symbol]
     if wrong:
         raise MarketDataError(
-            f"{path}: symbol is {wrong[0]!r}, not {symbol!r}; a file holds the one symbol of its name"
+            f"{path}: symbol is {wrong[0]!r}, not {symbol!r}; a file holds only the symbol of its name"
         )
 
 
 def _explain(path: Path, message: str) -> str:
-    """What pyarrow says about a file, as one line that names the field, the value and the remedy."""
+    """pyarrow's error as one line that names the field, the value and the remedy."""
     message = " ".join(message.split())
     if "Empty CSV" in message:
         return f"is empty; remove it, or give it the header {HEADER} and bars"
@@ -198,9 +198,10 @@ def _explain(path: Path, message: str) -> str:
 
 
 def _header(path: Path) -> list[str]:
-    """The column names of a file whose values could not be converted."""
+    """The column names of a file whose values could not be parsed."""
     with pa.input_stream(str(path)) as stream:
-        return stream.read(4096).split(b"\n")[0].decode("utf-8", "replace").strip().replace('"', "").split(",")
+        first: bytes = stream.read(4096).split(b"\n")[0]
+    return first.decode("utf-8", "replace").strip().replace('"', "").split(",")
 
 
 def _sessions_of(raw: dict[str, Columns]) -> SessionTimes:
@@ -212,7 +213,7 @@ def _sessions_of(raw: dict[str, Columns]) -> SessionTimes:
 
 
 def _usable_bars(columns: Columns, sessions: SessionTimes) -> tuple[BarColumns, dict[str, int]]:
-    """The bars that can be right, and how many were left out for which reason (each bar by its first reason)."""
+    """The plausible bars, and the number dropped for each reason (every bar counts for its first reason)."""
     reasons: dict[str, int] = {}
 
     def keep(columns: Columns, good: NDArray[np.bool_], reason: str) -> Columns:
@@ -228,10 +229,10 @@ def _usable_bars(columns: Columns, sessions: SessionTimes) -> tuple[BarColumns, 
     top, bottom = np.maximum(columns["open"], columns["close"]), np.minimum(columns["open"], columns["close"])
     columns = keep(columns, (top <= columns["high"]) & (bottom >= columns["low"]), "open or close outside low to high")
     volume = columns["volume"]
-    whole = (volume >= 0) & (volume < MOST_VOLUME) & (volume == np.floor(volume))
+    whole = (volume >= 0) & (volume < MAX_VOLUME) & (volume == np.floor(volume))
     columns = keep(columns, whole, "volume not a count of shares")
     columns = keep(columns, _in_session(columns["start"], sessions), "outside the regular session")
-    columns = keep(columns, columns["start"] % MINUTE_NS == 0, "not on a full minute")
+    columns = keep(columns, columns["start"] % MINUTE == 0, "not on a full minute")
     columns = keep(columns, _first_of_its_start(columns["start"]), "duplicate")
     columns = keep(columns, _rising(columns["start"]), "out of order")
     for values in columns.values():
@@ -256,7 +257,7 @@ def _first_of_its_start(start: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _rising(start: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each start is later than all before it."""
+    """Whether each start is later than all earlier ones."""
     return start >= np.maximum.accumulate(start) if len(start) else np.zeros(0, dtype=bool)
 
 

@@ -1,4 +1,4 @@
-"""The market's bars as the exchange may show them: a bar exists from the instant at which it is over."""
+"""A market's bars, revealed only once their minute is over."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from paper_exchange.base.wire import MINUTE, price_of, to_ns
 from paper_exchange.market.frames import trade_counts
-from paper_exchange.market.market import BarColumns, Listing, Market
-from paper_exchange.orders.matching import Bar
+from paper_exchange.market.interface import Bar, BarColumns, Listing, Market
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from paper_exchange.base.calendar import Calendar, Session
 
 CACHED_SESSIONS = 2048  # of one symbol each, about 20 kB
-LOOK_BACK = 30  # sessions searched for a last price before a stock counts as one that never traded
+LOOK_BACK = 30  # sessions searched for a last price before a stock counts as never traded
 
 
 @dataclass(frozen=True)
 class DayBar:
-    """A session so far; prices in dollars, `start` midnight in New York (ns since the epoch)."""
+    """The session so far; prices in dollars, `start` at midnight in New York (ns since the epoch)."""
 
     start: int
     open: float
@@ -40,18 +39,18 @@ class DayBar:
 
 @dataclass(frozen=True)
 class Halt:
-    """A stock does not trade from `start` up to `end` (aware datetimes): no bars, no new orders, not tradable."""
+    """A stock does not trade from `start` to `end` (aware datetimes): no bars, no new orders, not tradable."""
 
     symbol: str
     start: datetime
     end: datetime
 
     def covers(self, instant: int) -> bool:
-        """Whether an instant (ns since the epoch) lies in it."""
+        """Whether the halt covers an instant (ns since the epoch)."""
         return to_ns(self.start) <= instant < to_ns(self.end)
 
     def without(self, bars: BarColumns) -> BarColumns:
-        """The bars that do not begin in it."""
+        """The bars that do not start during the halt."""
         keep = (bars.start < to_ns(self.start)) | (bars.start >= to_ns(self.end))
         return BarColumns(
             bars.start[keep], bars.open[keep], bars.high[keep], bars.low[keep], bars.close[keep], bars.volume[keep]
@@ -59,7 +58,7 @@ class Halt:
 
 
 class Tape:
-    """Reads a market through a cache, and never past an instant that it is given."""
+    """Reads a market through a cache, and never beyond the instant it is given."""
 
     def __init__(self, market: Market, calendar: Calendar, halts: Sequence[Halt] = ()) -> None:
         self.market = market
@@ -73,7 +72,7 @@ class Tape:
         return any(one.symbol == symbol and one.covers(instant) for one in self._halts)
 
     def session_bars(self, symbol: str, session: Session) -> BarColumns:
-        """All bars of a listed symbol in a session, those to come included: for this module and matching only."""
+        """All bars of a listed symbol in a session, future ones included: for tapes and matching only."""
         key = (symbol, session.index)
         found = self._cache.get(key)
         if found is None:
@@ -88,53 +87,53 @@ class Tape:
             self._cache.move_to_end(key)
         return found
 
-    def ended(self, bars: BarColumns, instant: int) -> int:
-        """How many of the bars are over at an instant."""
+    def count_ended(self, bars: BarColumns, instant: int) -> int:
+        """The number of bars that are over at an instant."""
         return int(np.searchsorted(bars.start, instant - MINUTE, side="right"))
 
-    def shown(self, symbol: str, session: Session, instant: int) -> BarColumns:
+    def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
         """The session's bars that market data shows at an instant."""
         bars = self.session_bars(symbol, session)
-        cut = slice(0, self.ended(bars, instant))
+        cut = slice(0, self.count_ended(bars, instant))
         return BarColumns(
             bars.start[cut], bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut]
         )
 
-    def news(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
-        """What market data shows anew in (after, until]: ("b", start of the bar), oldest first."""
+    def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
+        """The publications in (after, until], oldest first: ("b", start of the bar)."""
         starts = self.session_bars(symbol, session).start + MINUTE
         return [("b", start - MINUTE) for start in starts[(starts > after) & (starts <= until)].tolist()]
 
-    def newly_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
+    def bars_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
         """Bars of the session that ended in (after, until], oldest first."""
         bars = self.session_bars(symbol, session)
-        first, last = self.ended(bars, after), self.ended(bars, until)
+        first, last = self.count_ended(bars, after), self.count_ended(bars, until)
         return [_bar(bars, index) for index in range(first, last)]
 
-    def sessions_back(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
-        """Sessions that have opened by an instant and that the market covers, newest first."""
+    def recent_sessions(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
+        """Sessions that have opened by an instant and that the market covers, latest first."""
         newest = self.calendar.opened_by(instant).index
         wanted = self.calendar.sessions[max(0, newest - count + 1) : newest + 1]
         low, high = self.market.first_session, self.market.last_session
         return [session for session in reversed(wanted) if low <= session.day <= high]
 
     def last(self, symbol: str, instant: int) -> tuple[BarColumns, int] | None:
-        """The newest bar that is over, as (columns, index); None for a stock that has not traded yet."""
-        for session in self.sessions_back(instant):
+        """The latest bar that is over, as (columns, index); None for a stock that has not traded yet."""
+        for session in self.recent_sessions(instant):
             bars = self.session_bars(symbol, session)
-            count = self.ended(bars, instant)
+            count = self.count_ended(bars, instant)
             if count:
                 return bars, count - 1
         return None
 
     def last_price(self, symbol: str, instant: int) -> Decimal | None:
-        """Close of the newest bar that is over, in dollars."""
+        """Close of the latest bar that is over, in dollars."""
         found = self.last(symbol, instant)
         return None if found is None else price_of(found[0].close[found[1]])
 
     def day_bar(self, symbol: str, session: Session, instant: int) -> DayBar | None:
-        """The session's bars that are over, as one; None if there are none."""
-        bars = self.shown(symbol, session, instant)
+        """The session's bars that are over, aggregated; None if there are none."""
+        bars = self.published(symbol, session, instant)
         if not len(bars):
             return None
         volume = bars.volume

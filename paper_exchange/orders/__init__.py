@@ -1,1 +1,1 @@
-"""Orders: what they are, which are valid, and when they match."""
+"""Orders: their state, their validation, their lifetime and the rules by which they match."""

@@ -1,11 +1,19 @@
-"""What a request for an order may say.  Pure: a body in, a draft or Alpaca's refusal out."""
+"""Validation of order requests: a JSON body in, a draft or Alpaca's error out.  Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import SMALLEST_PART, Shares, against_rule, bad_parameter, parse_decimal, shares
+from paper_exchange.base.wire import (
+    SMALLEST_PART,
+    JsonObject,
+    Shares,
+    bad_parameter,
+    parse_decimal,
+    rule_violation,
+    shares,
+)
 from paper_exchange.orders.rules import Draft, Leg, check_draft
 from paper_exchange.orders.trailing import SMALL_TICK, TICK
 
@@ -20,7 +28,7 @@ SIDES = {"buy_to_open": "buy", "buy_to_close": "buy", "sell_to_open": "sell", "s
 CLASSES = ("", "simple", "bracket", "oco", "oto")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
 
-CONFIGURATIONS: dict[str, Any] = {
+CONFIGURATIONS: JsonObject = {
     "disable_overnight_trading": False,
     "fractional_trading": False,
     "max_margin_multiplier": "1",
@@ -33,11 +41,11 @@ CONFIGURATIONS: dict[str, Any] = {
 CONFIGURATION_WORDS = {"trade_confirm_email": ("all", "none"), "max_margin_multiplier": ("1", "2", "4")}
 
 
-def draft_of(body: Any) -> Draft:
-    """The draft that a POST body describes.
+def draft_of(body: object) -> Draft:
+    """The draft described by the body of POST `/v2/orders`.
 
     Raises:
-        ApiError: 422 / 40010001 for parameters, 422 / 42210000 for what breaks a rule.
+        ApiError: 422 / 40010001 for bad parameters, 422 / 42210000 for broken rules.
     """
     if not isinstance(body, Mapping):
         raise bad_parameter("request body format is invalid")
@@ -70,20 +78,20 @@ def draft_of(body: Any) -> Draft:
     return draft
 
 
-def _side(body: Mapping[str, Any]) -> str:
+def _side(body: Mapping[str, object]) -> str:
     intent = _intent(body)
     if body.get("side") is None and intent:
         return SIDES[intent]
     return _choice(body, "side", ("buy", "sell"))
 
 
-def _intent(body: Mapping[str, Any]) -> str | None:
+def _intent(body: Mapping[str, object]) -> str | None:
     if body.get("position_intent") in (None, ""):
         return None
     return _choice(body, "position_intent", SIDES)
 
 
-def _choice(body: Mapping[str, Any], field: str, known: Any) -> str:
+def _choice(body: Mapping[str, object], field: str, known: Collection[str]) -> str:
     value = body.get(field)
     if value is None or value == "":
         raise bad_parameter(f"{field} is required")
@@ -92,15 +100,15 @@ def _choice(body: Mapping[str, Any], field: str, known: Any) -> str:
     return value
 
 
-def _flag(body: Mapping[str, Any], field: str) -> bool:
+def _flag(body: Mapping[str, object], field: str) -> bool:
     value = body.get(field)
     if value not in (None, True, False):
         raise bad_parameter(f"invalid {field}: {value!r}")
     return bool(value)
 
 
-def time_in_force_of(value: Any) -> str:
-    """One of Alpaca's six for stocks; anything else is refused, with Alpaca's code for parameters."""
+def time_in_force_of(value: object) -> str:
+    """A time in force for stocks; others are refused with Alpaca's code for parameters."""
     if value is None or value == "":
         raise bad_parameter("time_in_force is required")
     if value not in TIMES_IN_FORCE:
@@ -108,7 +116,7 @@ def time_in_force_of(value: Any) -> str:
     return str(value)
 
 
-def client_id_of(value: Any) -> str | None:
+def client_id_of(value: object) -> str | None:
     """A client_order_id of at most 128 characters, or None."""
     if value is None or value == "":
         return None
@@ -119,7 +127,7 @@ def client_id_of(value: Any) -> str | None:
     return value
 
 
-def _qty_of_body(body: Mapping[str, Any]) -> Shares:
+def _qty_of_body(body: Mapping[str, object]) -> Shares:
     if body.get("qty") not in (None, "") and body.get("notional") not in (None, ""):
         raise bad_parameter("only one of qty or notional is accepted")
     if body.get("notional") not in (None, ""):
@@ -129,7 +137,7 @@ def _qty_of_body(body: Mapping[str, Any]) -> Shares:
     return shares_of(body["qty"])
 
 
-def shares_of(value: Any, field: str = "qty") -> Shares:
+def shares_of(value: object, field: str = "qty") -> Shares:
     """A positive number of shares with at most nine decimals."""
     qty = parse_decimal(value, field)
     if qty is None or qty <= 0:
@@ -141,7 +149,7 @@ def shares_of(value: Any, field: str = "qty") -> Shares:
     return shares(qty)
 
 
-def _notional(body: Mapping[str, Any]) -> Decimal | None:
+def _notional(body: Mapping[str, object]) -> Decimal | None:
     """Dollars to trade, with at most nine decimals."""
     notional = parse_decimal(body.get("notional"), "notional")
     if notional is None:
@@ -153,7 +161,7 @@ def _notional(body: Mapping[str, Any]) -> Decimal | None:
     return notional
 
 
-def _trail(body: Mapping[str, Any], kind: str, field: str) -> Decimal | None:
+def _trail(body: Mapping[str, object], kind: str, field: str) -> Decimal | None:
     if body.get(field) in (None, ""):
         return None
     if kind != "trailing_stop":
@@ -161,10 +169,10 @@ def _trail(body: Mapping[str, Any], kind: str, field: str) -> Decimal | None:
     return trail_of(body[field], field)
 
 
-def trail_of(value: Any, field: str) -> Decimal:
-    """The distance of a trailing stop: dollars on the price grid, or per cent under 100."""
+def trail_of(value: object, field: str) -> Decimal:
+    """The distance of a trailing stop: dollars on the price grid, or less than 100 per cent."""
     if field == "trail_price":
-        price = tidy_price(value, field)
+        price = price_on_tick(value, field)
         if price is None:
             raise bad_parameter(f"{field} is required")
         return price
@@ -174,26 +182,26 @@ def trail_of(value: Any, field: str) -> Decimal:
     return percent
 
 
-def tidy_price(value: Any, name: str) -> Decimal | None:
-    """A positive price in whole ticks: $0.01 at $1 and over, $0.0001 under it; None for an absent one."""
+def price_on_tick(value: object, name: str) -> Decimal | None:
+    """A positive price in whole ticks ($0.01 from $1 on, $0.0001 below); None if it is absent."""
     price = parse_decimal(value, name)
     if price is None:
         return None
     if price <= 0:
         raise bad_parameter(f"{name} must be > 0")
     if price % (TICK if price >= 1 else SMALL_TICK):
-        raise against_rule(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
+        raise rule_violation(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
     return price
 
 
-def _entry_price(body: Mapping[str, Any], kind: str, field: str) -> Decimal | None:
+def _entry_price(body: Mapping[str, object], kind: str, field: str) -> Decimal | None:
     if field in KINDS[kind]:
-        # An oco order may give its limit as take_profit alone.
+        # An oco order may give its limit price in take_profit only.
         value = body.get(field)
         if value is None and field == "limit_price" and body.get("order_class") == "oco":
             target = body.get("take_profit")
             value = target.get("limit_price") if isinstance(target, Mapping) else None
-        price = tidy_price(value, field)
+        price = price_on_tick(value, field)
         if price is None:
             raise bad_parameter(f"{kind} orders require {field.replace('_', ' ')}")
         return price
@@ -202,34 +210,34 @@ def _entry_price(body: Mapping[str, Any], kind: str, field: str) -> Decimal | No
     return None
 
 
-def _target_leg(body: Any) -> Leg | None:
+def _target_leg(body: object) -> Leg | None:
     if body is None:
         return None
     if not isinstance(body, Mapping):
         raise bad_parameter("invalid take_profit")
-    limit = tidy_price(body.get("limit_price"), "take_profit.limit_price")
+    limit = price_on_tick(body.get("limit_price"), "take_profit.limit_price")
     if limit is None:
         raise bad_parameter("take_profit.limit_price is required")
     return Leg("limit", limit_price=limit)
 
 
-def _stop_leg(body: Any) -> Leg | None:
+def _stop_leg(body: object) -> Leg | None:
     if body is None:
         return None
     if not isinstance(body, Mapping):
         raise bad_parameter("invalid stop_loss")
-    stop = tidy_price(body.get("stop_price"), "stop_loss.stop_price")
-    limit = tidy_price(body.get("limit_price"), "stop_loss.limit_price")
+    stop = price_on_tick(body.get("stop_price"), "stop_loss.stop_price")
+    limit = price_on_tick(body.get("limit_price"), "stop_loss.limit_price")
     if stop is None:
         raise bad_parameter("stop_loss.stop_price is required")
     return Leg("stop" if limit is None else "stop_limit", limit, stop)
 
 
-def changed_configurations(body: Any) -> dict[str, Any]:
-    """What a PATCH of the account's configurations changes; fields of no meaning here are taken and kept.
+def changed_configurations(body: object) -> JsonObject:
+    """The changes in the body of a PATCH of the configurations; fields without effect here are stored too.
 
     Raises:
-        ApiError: 422 for a value of the wrong kind.
+        ApiError: 422 for a value of the wrong type.
     """
     if not isinstance(body, Mapping):
         raise bad_parameter("request body format is invalid")

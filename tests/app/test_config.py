@@ -118,7 +118,7 @@ def test_a_bad_value_is_named_with_its_place_and_the_mend(
     [
         ("MIN_CONFIDENC=0.7", "MIN_CONFIDENC is not a setting; did you mean MIN_CONFIDENCE?"),
         ("min_confidence=0.7", "did you mean MIN_CONFIDENCE?"),
-        ("COLOUR=red", "COLOUR is not a setting; see the settings table"),
+        ("COLOUR=red", "COLOUR is not a setting; see docs/settings.md"),
         ("SEED=1\n\n# note\nMIN_CONFIDENCE 0.7\n", "line 4 is not understood; write it as NAME=value"),
         ("MIN_CONFIDENCE", "line 1 is not understood"),
         ("=3", "line 1 is not understood"),

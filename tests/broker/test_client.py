@@ -11,7 +11,7 @@ import pytest
 
 from config import BrokerSettings
 from paper_exchange import PaperExchange, WsgiAdapter
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, ny
 from tests.execution.trading_world import (
     KEY,

@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 import build_dataset
 from config import Settings
 from paper_exchange import PaperExchange
-from paper_exchange.api.adapter import ORIGIN, WsgiAdapter
+from paper_exchange.base.wsgi import ORIGIN, WsgiAdapter
 from paper_exchange.market.recorded import RecordedMarket
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, bars_of, content, write_folder
 from trading.app import cli

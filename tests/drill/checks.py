@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from paper_exchange.account.account import Fill, Ledger
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.account.ledger import Ledger
+    from paper_exchange.orders.order import Fill, Order
 
 MAX_POSITIONS, MAX_SHARES = 10, 5
 FOREVER = 1 << 62

@@ -5,7 +5,7 @@
     python -m tests.drill.run --broken all --runs 2         disable one protection after the other; each must be found
 
 A run is one session of a generated market, from ten minutes before the open until after the close (every fourth run:
-until after the next open).  The exchange (`paper_exchange` with the faults of `paper_exchange.faults.faults`) and the
+until after the next open).  The exchange (`paper_exchange` with the faults of `paper_exchange.faults.plan`) and the
 trader (`live_trader.py --broker alpaca`) are processes of their own.  The trader gets SIGKILL at requests of every
 kind, in three phases: before the exchange takes the request, before it replies, just after its reply.  It stays dead
 for up to half a minute of exchange time and is started again.  `world.py` has the processes and their clock,
@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange.account.store import Store
 from paper_exchange.base.wire import to_ns
-from paper_exchange.faults.faults import FaultPlan, storm
 from paper_exchange.faults.market import FaultyMarket
+from paper_exchange.faults.plan import FaultPlan, storm
 from paper_exchange.market.generated import GeneratedMarket
 from tests.drill.broken import BROKEN
 from tests.drill.checks import Findings, check

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from paper_exchange.account.account import Fill, Ledger
+from paper_exchange.account.ledger import Ledger
 from paper_exchange.base.wire import MINUTE, to_ns
-from paper_exchange.orders.orders import Order
+from paper_exchange.orders.order import Fill, Order
 from tests.drill.checks import check
 from trading.records.trade_log import Trade, TradeLog
 

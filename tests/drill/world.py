@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange.base.wire import from_ns, to_ns
 from paper_exchange.exchange import PaperExchange
-from paper_exchange.faults.faults import FaultPlan, kind_of
-from paper_exchange.faults.market import FaultyConduct, FaultyMarket
+from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
+from paper_exchange.faults.plan import FaultPlan, kind_of
 from paper_exchange.faults.server import FaultyApp, call, listen, request_line, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from paper_exchange.market.market import Market
-    from paper_exchange.orders.orders import Order
+    from paper_exchange.market.interface import Market
+    from paper_exchange.orders.order import Order
 
 REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
 TIME_OUT: Final = 0.4  # both timeouts of the trader, wall seconds
@@ -170,7 +170,7 @@ class Killer:
                     "at": self.shared.now().isoformat(),
                     "phase": phase,
                     "request": request,
-                    "states": states_of(self.exchange.books().orders),
+                    "states": states_of(self.exchange.snapshot().orders),
                 }
             )
 
@@ -199,7 +199,7 @@ def states_of(orders: Iterable[Order]) -> list[str]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """The faults and kills of one run; `parts` and `latency` are those of the exchange's `Conduct`."""
+    """The faults and kills of one run; `parts` and `latency` are those of the exchange's `Behaviour`."""
 
     seed: int
     plan: FaultPlan
@@ -214,9 +214,9 @@ class Hostile:
 def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
     """Run the exchange on a socket until SIGTERM; writes its books (`exchange.sqlite`) and `hostile.json`."""
     faulty = FaultyMarket(market, hostile.plan)
-    conduct = FaultyConduct(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    behaviour = FaultyBehaviour(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
     books = folder / "exchange.sqlite"
-    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, conduct=conduct)
+    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour)
     if hostile.external:
         order = {"symbol": hostile.external, "qty": EXTERNAL_QTY, "side": "buy"}
         body = order | {"type": "market", "time_in_force": "day"}

@@ -1,4 +1,4 @@
-"""A market made by hand, a clock set by hand, and the real alpaca-py clients on an exchange over both."""
+"""A market of bars set by a test, a clock set by the test, and alpaca-py clients connected to an exchange over both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alpaca.data.historical import ScreenerClient, StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
 
 from paper_exchange import PaperExchange, mount
-from paper_exchange.market.market import BarColumns, Listing
+from paper_exchange.market.interface import BarColumns, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ Row = tuple[str, float, float, float, float]  # "10:31", open, high, low, close
 
 
 def ny(day: date, clock: str) -> datetime:
-    """An instant from a New York wall time such as "10:31:02"."""
+    """An instant from a New York time of day such as "10:31:02"."""
     return datetime.fromisoformat(f"{day}T{clock if len(clock) > 5 else clock + ':00'}").replace(tzinfo=NEW_YORK)
 
 
 class HandMade:
-    """A Market of bars that a test writes down: {symbol: {session: [("10:31", o, h, l, c), ...]}}; volume 1000."""
+    """A `Market` of bars given by a test: {symbol: {session: [("10:31", o, h, l, c), ...]}}; volume 1000."""
 
     description = "bars made by hand"
 
@@ -63,8 +63,8 @@ class HandMade:
         return self._bars.get((symbol, session)) or self._columns(symbol, session, [])
 
 
-class World:
-    """An exchange, its clock and its clients."""
+class Venue:
+    """An exchange with its clock and its clients."""
 
     def __init__(self, market: Any, at: datetime, state: Path | None = None, **options: Any) -> None:
         self.time = at
@@ -82,7 +82,7 @@ class World:
         return made
 
     def at(self, clock: str, day: date | None = None) -> None:
-        """Set the clock to a New York wall time, today or on another day."""
+        """Set the clock to a New York time of day, today or on another day."""
         self.time = ny(day or self.time.astimezone(NEW_YORK).date(), clock)
 
     def later(self, seconds: float) -> None:

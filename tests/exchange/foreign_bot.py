@@ -1,4 +1,4 @@
-"""A bot that knows nothing of this project, written from alpaca-py's documentation alone.
+"""A bot independent of this project, written from alpaca-py's documentation alone.
 
     python foreign_bot.py http://127.0.0.1:8765 AAPL
 

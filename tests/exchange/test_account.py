@@ -1,4 +1,4 @@
-"""Account, clock, calendar, assets, authentication, state over a restart; shapes against Alpaca's own descriptions."""
+"""Account, clock, calendar, assets, keys and restarts; replies are checked against Alpaca's descriptions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from alpaca.trading.requests import (
 )
 
 from paper_exchange import StateError
-from paper_exchange.market.market import Listing
-from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, World, ny
+from paper_exchange.market.interface import Listing
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def bracket(qty: int = 5) -> MarketOrderRequest:
 
 
 def test_clock_over_a_day() -> None:
-    here = World(MARKET, ny(MONDAY, "09:29:59"))
+    here = Venue(MARKET, ny(MONDAY, "09:29:59"))
     clock = here.trading.get_clock()
     assert (clock.is_open, clock.next_open, clock.next_close) == (False, ny(MONDAY, "09:30"), ny(MONDAY, "16:00"))
     here.at("09:30")
@@ -68,7 +68,7 @@ def test_clock_over_a_day() -> None:
 
 
 def test_calendar_has_trading_days_and_half_days() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     days = here.trading.get_calendar(GetCalendarRequest(start=date(2018, 11, 21), end=date(2018, 11, 26)))
     assert [(day.date.day, day.close.hour) for day in days] == [(21, 16), (23, 13), (26, 16)]
     raw = here.raw.get("/calendar", {"start": "2018-11-23", "end": "2018-11-23"})
@@ -85,7 +85,7 @@ def test_calendar_has_trading_days_and_half_days() -> None:
 
 
 def test_assets_and_their_filters() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     assert {one.symbol: (one.status, one.tradable) for one in here.trading.get_all_assets()} == {
         "AAA": ("active", True),
         "BBB": ("active", False),
@@ -97,7 +97,7 @@ def test_assets_and_their_filters() -> None:
 
 
 def test_equity_of_the_last_close_and_profit_of_the_day() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     here.trading.submit_order(bracket())
     here.at("10:32")
     assert here.trading.get_account().last_equity == "100000"
@@ -113,7 +113,7 @@ def test_equity_of_the_last_close_and_profit_of_the_day() -> None:
 
 
 def test_fills_are_activities() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     order = here.trading.submit_order(bracket())
     here.at("10:32")
     got = here.raw.get("/account/activities", {"activity_types": "FILL"})
@@ -125,7 +125,7 @@ def test_fills_are_activities() -> None:
 
 @pytest.mark.parametrize("keys", [None, ("id", "secret")])
 def test_keys(keys: tuple[str, str] | None) -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"), keys=keys)
+    here = Venue(MARKET, ny(MONDAY, "10:31"), keys=keys)
     assert here.client(TradingClient, "id", "secret").get_clock()
     if keys:
         with pytest.raises(APIError) as caught:
@@ -137,7 +137,7 @@ def test_keys(keys: tuple[str, str] | None) -> None:
 
 
 def test_rate_limit_and_its_headers() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"), rate_limit=2)
+    here = Venue(MARKET, ny(MONDAY, "10:31"), rate_limit=2)
     session, headers = here.trading._session, {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
     got = [session.get(f"{ORIGIN}/v2/clock", headers=headers) for _ in range(3)]
     assert [one.status_code for one in got] == [200, 200, 429]
@@ -150,7 +150,7 @@ def test_rate_limit_and_its_headers() -> None:
 
 
 def test_unknown_paths_and_bodies_are_refused_in_json() -> None:
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     session, headers = here.trading._session, {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
     assert session.get(f"{ORIGIN}/v2/nothing", headers=headers).json()["code"] == 40410000
     assert session.post(f"{ORIGIN}/v2/orders", headers=headers, data=b"{").status_code == 400
@@ -162,8 +162,8 @@ def test_unknown_paths_and_bodies_are_refused_in_json() -> None:
 # -- state -------------------------------------------------------------------------------------------------------------
 
 
-def a_day(here: World) -> list[str]:
-    """Some orders, one of each fate; returns what the exchange shows at the end."""
+def a_day(here: Venue) -> list[str]:
+    """Place orders that end in different ways; returns what the exchange shows at the end."""
     here.trading.submit_order(LimitOrderRequest(symbol="AAA", qty=2, side="buy", limit_price=9.0, time_in_force="gtc"))
     first = here.trading.submit_order(bracket())
     gone = here.trading.submit_order(
@@ -174,7 +174,7 @@ def a_day(here: World) -> list[str]:
     return [str(first.id), *shown(here)]
 
 
-def shown(here: World) -> list[str]:
+def shown(here: Venue) -> list[str]:
     everything = GetOrdersRequest(status=QueryOrderStatus.ALL, limit=500)
     return [
         json.dumps(here.raw.get_orders(everything)),
@@ -186,10 +186,10 @@ def shown(here: World) -> list[str]:
 
 def test_the_account_survives_a_restart_of_the_exchange(tmp_path: Path) -> None:
     state = tmp_path / "state.sqlite"
-    here = World(MARKET, ny(MONDAY, "10:31"), state=state)
+    here = Venue(MARKET, ny(MONDAY, "10:31"), state=state)
     order, *before = a_day(here)
-    # No goodbye: the first exchange is simply not used any more.
-    again = World(MARKET, here.time, state=state, cash=D(5))
+    # The first exchange is abandoned without being closed.
+    again = Venue(MARKET, here.time, state=state, cash=D(5))
     assert shown(again) == before
     again.at("16:00")
     legs = again.trading.get_order_by_id(order, GetOrderByIdRequest(nested=True)).legs
@@ -199,14 +199,14 @@ def test_the_account_survives_a_restart_of_the_exchange(tmp_path: Path) -> None:
     assert len({one.id for one in again.trading.get_orders(GetOrdersRequest(status=QueryOrderStatus.ALL))}) == 6
 
 
-def test_time_lived_through_after_a_restart_is_the_same_as_without_one(tmp_path: Path) -> None:
+def test_catching_up_after_a_restart_equals_running_without_one(tmp_path: Path) -> None:
     def run(state: Path, restart: bool) -> list[str]:
-        here = World(MARKET, ny(MONDAY, "10:31"), state=state)
+        here = Venue(MARKET, ny(MONDAY, "10:31"), state=state)
         here.trading.submit_order(bracket())
         here.later(30)
         here.trading.get_clock()
         if restart:
-            here = World(MARKET, here.time, state=state)
+            here = Venue(MARKET, here.time, state=state)
         here.at("09:31", TUESDAY)
         return shown(here)
 
@@ -214,18 +214,18 @@ def test_time_lived_through_after_a_restart_is_the_same_as_without_one(tmp_path:
 
 
 def test_two_identical_runs_give_identical_ids() -> None:
-    assert a_day(World(MARKET, ny(MONDAY, "10:31"))) == a_day(World(MARKET, ny(MONDAY, "10:31")))
+    assert a_day(Venue(MARKET, ny(MONDAY, "10:31"))) == a_day(Venue(MARKET, ny(MONDAY, "10:31")))
 
 
 def test_a_damaged_state_file_is_refused_by_name(tmp_path: Path) -> None:
     state = tmp_path / "state.sqlite"
     state.write_bytes(b"not a database, but long enough to be read as the header of one" * 40)
     with pytest.raises(StateError, match=r"state\.sqlite.*delete it"):
-        World(MARKET, ny(MONDAY, "10:31"), state=state)
+        Venue(MARKET, ny(MONDAY, "10:31"), state=state)
 
 
-def test_a_clock_set_back_stands_still() -> None:
-    here = World(MARKET, ny(MONDAY, "10:32"))
+def test_time_never_goes_back_if_the_clock_does() -> None:
+    here = Venue(MARKET, ny(MONDAY, "10:32"))
     here.trading.get_clock()
     here.at("10:00")
     assert here.trading.get_clock().timestamp == ny(MONDAY, "10:32")
@@ -242,7 +242,7 @@ def description(name: str) -> dict:
 
 
 def faults(spec: dict, schema: dict, value: Any, at: str = "") -> Iterator[str]:
-    """Where a JSON value leaves a schema: missing or unknown fields, wrong types, unknown words."""
+    """Where a JSON value violates a schema: missing or unknown fields, wrong types, unknown words."""
     if "$ref" in schema:
         schema = spec["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
     if value is None:
@@ -277,14 +277,14 @@ def faults(spec: dict, schema: dict, value: Any, at: str = "") -> Iterator[str]:
             yield from faults(spec, schema["items"], part, f"{at}[{index}]")
 
 
-# Sent by Alpaca (its own example shows the first two), and absent from its description (the last two: of legs only).
+# Alpaca sends these although its description lacks them (its own example has the first two, legs the last two).
 BEYOND = ("subtag", "source", "position_market_value", "account_id")
 BEYOND_OF_LEGS = tuple(f"legs[{leg}].{field}" for leg in (0, 1) for field in ("expires_at", "position_intent"))
 
 
 def test_replies_have_the_shapes_that_alpaca_describes() -> None:
     spec = description("trading-api.json")
-    here = World(MARKET, ny(MONDAY, "10:31"))
+    here = Venue(MARKET, ny(MONDAY, "10:31"))
     order = here.raw.submit_order(bracket())
     here.later(60)
     nested = here.raw.get_order_by_id(order["id"], GetOrderByIdRequest(nested=True))
@@ -307,7 +307,7 @@ def test_replies_have_the_shapes_that_alpaca_describes() -> None:
 
 def test_market_data_has_the_shapes_that_alpaca_describes() -> None:
     spec = description("market-data-api.json")
-    here = World(MARKET, ny(MONDAY, "10:33"))
+    here = Venue(MARKET, ny(MONDAY, "10:33"))
     query = {"symbols": "AAA", "timeframe": "1Min", "start": "2018-03-26", "feed": "iex"}
     get = here.raw_data.get
     got = {

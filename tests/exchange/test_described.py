@@ -1,7 +1,7 @@
 """The exchange driven from Alpaca's own descriptions: no undocumented status, no reply outside its schema, no 500.
 
-Schemathesis makes requests from the descriptions, well formed and malformed; a seeded hand steers a part of them to
-stocks and orders that are there, so that more than refusals is seen.
+Schemathesis generates requests from the descriptions, valid and invalid; a seeded generator points some of them at
+existing stocks and orders, so that not all of them are refused.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.transport.wsgi import WSGI_TRANSPORT
 
-from paper_exchange import Conduct
-from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, World, ny
+from paper_exchange import Behaviour
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, ny
 
 OPENAPI = Path(__file__).parents[3] / "shared" / "openapi"
 if not OPENAPI.exists():
@@ -75,7 +75,7 @@ OPERATIONS = {
     ],
 }
 
-# Where the service answers what its description leaves out: (operation's pattern, status): why.
+# Where the service differs from its description: (operation's pattern, status): reason.
 BEYOND = {
     ("/v2", 401): "keys that are missing: requests without them are made on purpose (about 1 in 10)",
     ("/v3", 401): "the same",
@@ -100,14 +100,14 @@ def excused(path: str, status: int) -> bool:
 
 
 def description(name: str) -> dict[str, Any]:
-    """A description with its known faults mended."""
+    """A description with its known errors corrected."""
     found = json.loads((OPENAPI / name).read_text())
     schemas = found["components"]["schemas"]
     if "PositionClosedReponse" in schemas:
-        # A position that could not be closed carries the refusal, not an order.
+        # A position that could not be closed carries the error body, not an order.
         whole = schemas["PositionClosedReponse"]["properties"]
         whole["body"] = {"anyOf": [whole["body"], {"$ref": "#/components/schemas/Error"}]}
-        # Two open objects without required fields: a fill is both, so `oneOf` can never hold.
+        # Two open objects without required fields: a fill matches both, so `oneOf` can never hold.
         activities = found["paths"]["/v2/account/activities/{activity_type}"]["get"]["responses"]["200"]
         items = activities["content"]["application/json"]["schema"]["items"]
         items["anyOf"] = items.pop("oneOf")
@@ -140,11 +140,11 @@ def market() -> HandMade:
 
 
 class Guide:
-    """A world with something of everything in it, and a hand that steers requests to it."""
+    """A venue with something of everything in it, and a generator that points requests at it."""
 
     def __init__(self) -> None:
-        conduct = Conduct(partial_fills=0.3, latency=1.0)
-        self.here = World(market(), ny(MONDAY, "10:00"), conduct=conduct, margin=True, fractionable=True)
+        behaviour = Behaviour(partial_fills=0.3, latency=1.0)
+        self.here = Venue(market(), ny(MONDAY, "10:00"), behaviour=behaviour, margin=True, fractionable=True)
         self.session = requests.Session()
         self.session.mount(ORIGIN, self.here.trading._session.get_adapter(ORIGIN))
         for body in (
@@ -170,7 +170,7 @@ class Guide:
         return self.session.request(method, ORIGIN + path, headers=KEYS, **more).json()
 
     def steer(self, case: Any, seed: int) -> None:
-        """With a seeded hand, put what is there in the place of what was made up."""
+        """Replace generated values by existing ones, at random from a seed."""
         random = Random(seed)
         self.here.later(random.choice([0, 1, 30, 61]))
         if random.random() < 0.9:
@@ -192,7 +192,7 @@ class Guide:
                 case.body = {"trail": f"0.{random.randint(10, 90)}"}
 
     def resting(self, random: Random) -> None:
-        """One more order that rests at the exchange."""
+        """Place one more resting order."""
         body = {"symbol": "AAA", "qty": 1, "side": "buy", "type": "limit", "time_in_force": "gtc", "limit_price": 9.05}
         if random.random() < 0.4:
             body |= {"type": "trailing_stop", "trail_percent": 2, "limit_price": None}
@@ -251,7 +251,7 @@ class Guide:
 
 @pytest.mark.parametrize("operation", operations())
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_reply_is_one_that_alpaca_describes(operation: Any, mode: GenerationMode) -> None:
+def test_every_reply_matches_alpacas_description(operation: Any, mode: GenerationMode) -> None:
     guide, seen = Guide(), Counter[int]()
     settled = settings(
         max_examples=CASES[mode],

@@ -1,4 +1,4 @@
-"""Faults on demand: drawn from the seed, done on the wire, and told apart from the truth."""
+"""Fault injection: drawn from the seed, executed on the wire, and distinguished from the true state."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
-from paper_exchange.account.account import Fill
-from paper_exchange.faults.faults import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
-from paper_exchange.faults.market import FaultyConduct, FaultyMarket, gapped, halted
+from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket, gapped, halted
+from paper_exchange.faults.plan import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
 from paper_exchange.faults.replies import stale_positions, with_null, with_unknown_status, without_new_bars
 from paper_exchange.faults.server import FaultyAdapter, FaultyApp, listen
 from paper_exchange.faults.streams import FaultyStream
+from paper_exchange.orders.order import Fill
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import ROOT, free_port
 
@@ -40,7 +40,7 @@ ROWS = [(f"{10 + n // 60}:{n % 60:02d}", 10.0, 10.1, 9.9, 10.0) for n in range(6
 BUY = {"symbol": "AAA", "qty": 5, "side": "buy", "type": "market", "time_in_force": "day", "client_order_id": "one"}
 
 
-class World:
+class Venue:
     """An exchange with faults, its clock set by hand."""
 
     def __init__(self, *rules: Rule) -> None:
@@ -68,12 +68,12 @@ class World:
 
     @property
     def taken(self) -> list[str]:
-        return [order.client_order_id for order in self.exchange.books().orders]
+        return [order.client_order_id for order in self.exchange.snapshot().orders]
 
 
 @pytest.mark.parametrize("fault", ["reset_before", "429", "500", "502", "503"])
-def test_what_comes_before_is_not_taken(fault: str) -> None:
-    world = World(Rule(fault))
+def test_faults_before_the_request_prevent_its_execution(fault: str) -> None:
+    world = Venue(Rule(fault))
     if fault == "reset_before":
         with pytest.raises(requests.ConnectionError):
             world.ask("POST", "/v2/orders", json=BUY)
@@ -83,8 +83,8 @@ def test_what_comes_before_is_not_taken(fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset_after", "504", "cut_off", "truncated", "html", "unknown_status", "delay"])
-def test_what_comes_after_is_taken(fault: str) -> None:
-    world = World(Rule(fault, on="^POST"))
+def test_faults_after_the_request_leave_it_executed(fault: str) -> None:
+    world = Venue(Rule(fault, on="^POST"))
     reply: requests.Response | None = None
     try:
         reply = world.ask("POST", "/v2/orders", json=BUY)
@@ -103,14 +103,14 @@ def test_what_comes_after_is_taken(fault: str) -> None:
     assert world.waits == ([20.0] if fault == "delay" else [])
 
 
-def test_a_reset_is_a_real_one() -> None:
-    world = World(Rule("reset_after"))
+def test_a_reset_sends_rst_on_the_socket() -> None:
+    world = Venue(Rule("reset_after"))
     with pytest.raises(requests.ConnectionError, match=r"reset by peer|Connection aborted"):
         world.ask("GET", "/v2/account")
 
 
-def test_a_request_held_before_it_is_taken_arrives_after_its_sender_gave_up() -> None:
-    world = World(Rule("delay_before", on="^POST"))
+def test_a_delayed_request_is_executed_after_its_sender_gave_up() -> None:
+    world = Venue(Rule("delay_before", on="^POST"))
     world.app._pause = lambda seconds: wall.sleep(0.3)
     with world.listening() as origin:
         with pytest.raises(requests.ReadTimeout):
@@ -124,10 +124,10 @@ def test_a_request_held_before_it_is_taken_arrives_after_its_sender_gave_up() ->
 
 
 def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too() -> None:
-    world = World(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
+    world = Venue(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
     assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
     world.time = ny(MONDAY, "10:32:02")
-    assert world.exchange.books().positions["AAA"].qty == 5
+    assert world.exchange.snapshot().positions["AAA"].qty == 5
     assert world.ask("GET", "/v2/positions").json() == []
     order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
     assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
@@ -136,18 +136,18 @@ def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too(
     assert world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]["status"] == "filled"
 
 
-def test_a_position_that_was_sold_is_still_shown() -> None:
-    world = World(Rule("stale_positions", on="^GET /v2/positions"))
+def test_a_stale_reply_still_shows_a_sold_position() -> None:
+    world = Venue(Rule("stale_positions", on="^GET /v2/positions"))
     world.ask("POST", "/v2/orders", json=BUY)
     world.time = ny(MONDAY, "10:32:30")
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
     world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
     world.time = ny(MONDAY, "10:33:02")
-    assert world.exchange.books().positions == {}
+    assert world.exchange.snapshot().positions == {}
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
 
 
-def test_stale_positions_know_short_ones_and_parts_of_shares() -> None:
+def test_stale_positions_handle_short_and_fractional_positions() -> None:
     def fill(side: str, qty: Shares) -> Fill:
         return Fill(1, "o", "AAA", side, qty, Decimal(10), at=9, bar=0)
 
@@ -162,20 +162,20 @@ def test_stale_positions_know_short_ones_and_parts_of_shares() -> None:
     assert before("1.5", fill("buy", Decimal("0.25"))) == ["1.25"]
 
 
-def test_null_stands_where_a_list_belongs() -> None:
-    assert World(Rule("null")).ask("GET", "/v2/positions").json() is None
+def test_null_replaces_lists() -> None:
+    assert Venue(Rule("null")).ask("GET", "/v2/positions").json() is None
     assert with_null({"bars": {"AAA": []}, "next_page_token": None})["bars"] is None
     assert with_null({"id": "1", "legs": [{"id": "2"}]})["legs"] is None
 
 
-def test_an_order_that_is_over_keeps_its_status() -> None:
+def test_a_closed_order_keeps_its_status() -> None:
     order = {"client_order_id": "a", "status": "new", "legs": [{"client_order_id": "b", "status": "filled"}]}
     changed = with_unknown_status([order])
     assert (changed[0]["status"], changed[0]["legs"][0]["status"]) == ("pending_something", "filled")
 
 
-def test_a_wrong_clock_is_wrong_about_the_session_too() -> None:
-    world = World(Rule("wrong_clock", on="clock", seconds=6 * 3600))
+def test_a_wrong_clock_also_reports_the_wrong_session() -> None:
+    world = Venue(Rule("wrong_clock", on="clock", seconds=6 * 3600))
     told = world.ask("GET", "/v2/clock").json()
     assert (told["is_open"], told["next_open"][:16]) == (False, "2018-03-27T09:30")
     clocks = world.ask("GET", "/v3/clock").json()["clocks"]
@@ -183,7 +183,7 @@ def test_a_wrong_clock_is_wrong_about_the_session_too() -> None:
 
 
 def test_data_stops_and_the_clock_is_wrong() -> None:
-    world = World(Rule("data_stops", on="/bars", start="10:20", until="11:00"), Rule("wrong_clock", on="/v2/clock"))
+    world = Venue(Rule("data_stops", on="/bars", start="10:20", until="11:00"), Rule("wrong_clock", on="/v2/clock"))
     query = {"symbols": "AAA", "timeframe": "1Min", "feed": "iex", "start": "2018-03-26T10:15:00-04:00"}
     bars = world.ask("GET", "/v2/stocks/bars", params=query).json()["bars"]["AAA"]
     assert len(bars) == 5
@@ -193,7 +193,7 @@ def test_data_stops_and_the_clock_is_wrong() -> None:
     assert (told - world.time).total_seconds() == 420.0
 
 
-def test_stocks_halt_through_the_close_and_gap() -> None:
+def test_stocks_gap_and_halt_through_the_close() -> None:
     market = HandMade({"AAA": {MONDAY: ROWS}})
     plan = FaultPlan(3, [Rule("halt", start="10:30"), Rule("gap", start="10:00", until="10:20", size=-0.2)])
     bars, whole = FaultyMarket(market, plan).session_bars("AAA", MONDAY), market.session_bars("AAA", MONDAY)
@@ -207,18 +207,18 @@ def test_stocks_halt_through_the_close_and_gap() -> None:
     assert (np.maximum(down.open, down.close) <= down.high).all()
 
 
-def test_an_order_that_is_stuck_gets_one_share_and_then_none_for_long() -> None:
+def test_a_stuck_order_fills_one_share_and_then_nothing() -> None:
     plan = FaultPlan(1, [Rule("stuck", until="10:40")])
     clock = [ny(MONDAY, "10:31:02")]
     market = HandMade({"AAA": {MONDAY: ROWS}})
-    exchange = PaperExchange(market, lambda: clock[0], conduct=FaultyConduct(plan=plan))
+    exchange = PaperExchange(market, lambda: clock[0], behaviour=FaultyBehaviour(plan=plan))
     exchange.app.test_client().post("/v2/orders", json=BUY, headers=KEYS)
     for instant, held in (("10:32:02", 1), ("10:39:02", 1), ("10:41:02", 5)):
         clock[0] = ny(MONDAY, instant)
-        assert exchange.books().positions["AAA"].qty == held
+        assert exchange.snapshot().positions["AAA"].qty == held
 
 
-def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
+def test_stream_messages_are_duplicated_reordered_or_lost() -> None:
     cases = [("event_twice", "aabbcc"), ("silent", ""), ("event_late", "bac"), ("event_lost", ""), ("dropped", "///")]
     for fault, wanted in cases:
         rule = Rule(fault, on="EVENT a" if fault == "event_late" else "EVENT")
@@ -231,7 +231,7 @@ def test_messages_of_a_stream_come_twice_out_of_order_or_not_at_all() -> None:
     assert FaultPlan(1, [Rule("silent")]).draw("GET /v2/orders", time(11)) is None
 
 
-def test_a_silent_stream_is_heard_again() -> None:
+def test_a_silent_stream_resumes() -> None:
     clock = [ny(MONDAY, "10:31:00")]
     sent: list[str] = []
     plan = FaultPlan(1, [Rule("silent", most=1, seconds=30)])
@@ -242,9 +242,9 @@ def test_a_silent_stream_is_heard_again() -> None:
     assert sent == ["c"]
 
 
-def test_in_process_a_reset_and_a_delay_are_what_requests_raises() -> None:
+def test_in_process_resets_and_delays_raise_what_requests_raises() -> None:
     for fault, raised in (("reset_after", requests.ConnectionError), ("delay", requests.ReadTimeout)):
-        world = World(Rule(fault))
+        world = Venue(Rule(fault))
         session = requests.Session()
         session.mount("http://", FaultyAdapter(world.app))
         with pytest.raises(raised):
@@ -263,8 +263,8 @@ def test_the_same_seed_draws_the_same_faults() -> None:
     assert of(1) != of(2)
 
 
-# The hostile exchange that was promised, word for word, and the fault of each.
-PROMISED = {
+# The documented faults, and the rule that causes each.
+DOCUMENTED = {
     "delay beyond the client's time-out": ["delay", "delay_before"],
     "connection reset before and after the order was taken": ["reset_before", "reset_after"],
     "429": ["429"],
@@ -288,16 +288,16 @@ PROMISED = {
 }
 
 
-def test_every_promised_fault_is_drawn_by_the_seeded_storm() -> None:
+def test_the_seeded_storm_draws_every_documented_fault() -> None:
     plan = storm(3)
     lines = ["POST /v2/orders {}", "GET /v2/orders?a=b", "GET /v2/positions", "GET /v2/clock", "GET /v2/stocks/bars"]
     drawn = {rule.fault for _ in range(500) for line in lines if (rule := plan.draw(line, time(10, 45)))}
     drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
-    drawn |= {rule.fault for number in range(100) for rule, _ in plan.of_market(f"S{number}", "2018-03-26")}
+    drawn |= {rule.fault for number in range(100) for rule, _ in plan.market_faults(f"S{number}", "2018-03-26")}
     drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
-    for words, faults in PROMISED.items():
+    for words, faults in DOCUMENTED.items():
         assert drawn >= set(faults), words
-    assert drawn == {fault for faults in PROMISED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
+    assert drawn == {fault for faults in DOCUMENTED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
 
 
 def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> None:
@@ -312,17 +312,17 @@ def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> 
         client.post("/v2/orders", json=BUY | exits | {"order_class": "bracket"}, headers=KEYS)
         clock[0] = ny(MONDAY, "15:40:00")
         if rule is gap:
-            assert [(fill.side, str(fill.price)) for fill in exchange.books().fills] == [
+            assert [(fill.side, str(fill.price)) for fill in exchange.snapshot().fills] == [
                 ("buy", "10.0"),
                 ("sell", "8.0"),
             ]
         else:
             client.delete("/v2/positions?cancel_orders=true", headers=KEYS)
             clock[0] = ny(MONDAY, "16:01:00")
-            assert exchange.books().positions["AAA"].qty == 5
+            assert exchange.snapshot().positions["AAA"].qty == 5
 
 
-def test_a_plan_counts_what_it_did_and_stops_at_most() -> None:
+def test_a_plan_counts_its_faults_and_stops_at_most() -> None:
     plan = FaultPlan(1, [Rule("500", most=2, start="10:00", until="11:00")])
     hits = [
         plan.draw("GET /v2/account", at) is not None for at in (time(9), time(10), time(10, 59), time(10), time(11))
@@ -332,7 +332,7 @@ def test_a_plan_counts_what_it_did_and_stops_at_most() -> None:
     assert (plan.total, plan.requests) == (2, 5)
 
 
-def test_a_plan_is_json_and_back() -> None:
+def test_a_plan_survives_a_round_trip_through_json() -> None:
     plan = storm(7)
     text = json.dumps(plan.to_json())
     assert FaultPlan.from_json(json.loads(text)).rules == plan.rules
@@ -344,21 +344,21 @@ def test_a_plan_is_json_and_back() -> None:
     [
         ([], "a plan is"),
         ({"seed": "x", "rules": []}, "seed='x'"),
-        ({"rules": [{"rate": 1}]}, "rule 1: it names no fault"),
-        ({"rules": [{"fault": "plague"}]}, "fault='plague': not known; choose from delay_before"),
-        ({"rules": [{"fault": "500", "rate": 3}]}, "500: rate=3: a probability"),
-        ({"rules": [{"fault": "500", "often": 3}]}, "rule 1: often is no field"),
+        ({"rules": [{"rate": 1}]}, "rule 1: the fault is missing"),
+        ({"rules": [{"fault": "plague"}]}, "fault='plague': unknown; choose from delay_before"),
+        ({"rules": [{"fault": "500", "rate": 3}]}, "500: rate=3: give a probability"),
+        ({"rules": [{"fault": "500", "often": 3}]}, "rule 1: often is not a field"),
         ({"rules": [{"fault": "500", "start": "soon"}]}, "500: start='soon'"),
-        ({"rules": [{"fault": "500", "on": "("}]}, "no regular expression"),
+        ({"rules": [{"fault": "500", "on": "("}]}, "not a regular expression"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_by_name(record: Any, message: str) -> None:
+def test_an_invalid_plan_is_refused_by_field_and_value(record: Any, message: str) -> None:
     with pytest.raises(PlanError, match=r".") as caught:
         FaultPlan.from_json(record)
     assert message in str(caught.value)
 
 
-def test_a_plan_is_named_by_its_seed_or_its_file(tmp_path: Path) -> None:
+def test_a_plan_is_loaded_from_a_seed_or_a_file(tmp_path: Path) -> None:
     assert FaultPlan.load("5").seed == 5
     path = tmp_path / "plan.json"
     path.write_text('{"seed": 9, "rules": [{"fault": "500"}]}')
@@ -367,11 +367,11 @@ def test_a_plan_is_named_by_its_seed_or_its_file(tmp_path: Path) -> None:
         FaultPlan.load("nowhere")
 
 
-def test_a_request_is_named_without_its_ids() -> None:
+def test_request_kinds_leave_out_ids() -> None:
     assert kind_of("DELETE /v2/orders/6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11?nested=true {}") == "DELETE /v2/orders/ID"
 
 
-def test_the_server_takes_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_server_runs_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seed", "1", "--faults", str(tmp_path / "none.json")]) == 2
     assert "--faults" in capsys.readouterr().err
     path = tmp_path / "plan.json"

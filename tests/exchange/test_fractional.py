@@ -1,4 +1,4 @@
-"""Parts of shares, and orders for dollars: what is taken, what trades, what is held, what is refused."""
+"""Fractional and notional orders: validation, fills, positions and refusals."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from alpaca.trading.enums import TimeInForce
 from alpaca.trading.requests import ClosePositionRequest, LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
 
-from paper_exchange import Conduct
-from tests.exchange.test_orders import FLAT, limit, market, refusal, stop, world
+from paper_exchange import Behaviour
+from tests.exchange.order_requests import FLAT, limit, market, refusal, stop, venue
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.exchange.exchange_world import World
+    from tests.exchange.exchange_world import Venue
 
 ROWS = (("10:31", *FLAT), ("10:32", 9.0, 9.0, 9.0, 9.0), ("10:33", 9.0, 9.0, 9.0, 9.0))
 
 
-def parts(*rows: tuple, **options: Any) -> World:
-    return world(*(rows or ROWS), fractionable=True, **options)
+def parts(*rows: tuple, **options: Any) -> Venue:
+    return venue(*(rows or ROWS), fractionable=True, **options)
 
 
 def dollars(amount: float, side: str = "buy", **more: Any) -> Any:
@@ -29,7 +29,7 @@ def dollars(amount: float, side: str = "buy", **more: Any) -> Any:
     return kind(symbol="AAA", notional=amount, side=side, time_in_force=more.pop("tif", "day"), **more)
 
 
-def test_a_part_of_a_share_is_bought_held_and_sold() -> None:
+def test_a_fraction_of_a_share_is_bought_held_and_sold() -> None:
     here = parts()
     order = here.trading.submit_order(market(qty=0.123456789))
     assert (order.qty, order.notional) == ("0.123456789", None)
@@ -37,21 +37,21 @@ def test_a_part_of_a_share_is_bought_held_and_sold() -> None:
     assert here.trading.get_order_by_id(order.id).filled_qty == "0.123456789"
     position = here.trading.get_open_position("AAA")
     assert (position.qty, position.qty_available, position.avg_entry_price) == ("0.123456789", "0.123456789", "10")
-    assert here.exchange.books().cash == D(100000) - D("1.23456789")
+    assert here.exchange.snapshot().cash == D(100000) - D("1.23456789")
     here.trading.submit_order(market("sell", 0.1))
     assert here.trading.get_open_position("AAA").qty_available == "0.023456789"
     too_much = refusal(here.trading.submit_order, market("sell", 0.03))
     assert (too_much[0], too_much[1]["available"]) == (403, "0.023456789")
     here.at("10:33")
-    books = here.exchange.books()
-    assert (books.positions["AAA"].qty, books.realised) == (D("0.023456789"), D("-0.1"))
+    state = here.exchange.snapshot()
+    assert (state.positions["AAA"].qty, state.realised) == (D("0.023456789"), D("-0.1"))
     here.trading.close_position("AAA")
     here.at("10:34")
-    books = here.exchange.books()
-    assert books.positions == {} and books.start + books.realised == books.cash
+    state = here.exchange.snapshot()
+    assert state.positions == {} and state.start + state.realised == state.cash
 
 
-def test_dollars_buy_what_the_price_of_the_fill_makes_of_them() -> None:
+def test_a_notional_order_is_converted_at_the_fill_price() -> None:
     here = parts(("10:31", 8.0, 8.0, 8.0, 8.0))
     order = here.trading.submit_order(dollars(100))
     assert (order.notional, order.qty, order.status) == ("100", None, "new")
@@ -62,16 +62,16 @@ def test_dollars_buy_what_the_price_of_the_fill_makes_of_them() -> None:
     assert here.trading.get_account().cash == "99900"
 
 
-def test_what_does_not_divide_stays_in_the_account() -> None:
+def test_the_remainder_of_a_notional_order_stays_in_cash() -> None:
     here = parts(("10:31", 7.0, 7.0, 7.0, 7.0))
     here.trading.submit_order(dollars(10))
     here.at("10:32")
-    books = here.exchange.books()
-    assert books.positions["AAA"].qty == D("1.428571428")
-    assert books.cash == D(100000) - D("1.428571428") * 7 > D(99990)
+    state = here.exchange.snapshot()
+    assert state.positions["AAA"].qty == D("1.428571428")
+    assert state.cash == D(100000) - D("1.428571428") * 7 > D(99990)
 
 
-def test_dollars_at_a_limit() -> None:
+def test_a_notional_limit_order() -> None:
     here = parts(("10:31", *FLAT), ("10:32", 9.5, 9.5, 9.5, 9.5))
     order = here.trading.submit_order(dollars(19, limit_price=9.5))
     here.at("10:32")
@@ -80,7 +80,7 @@ def test_dollars_at_a_limit() -> None:
     assert here.trading.get_order_by_id(order.id).filled_qty == "2"
 
 
-def test_dollars_sold_are_never_more_than_is_held_back() -> None:
+def test_a_notional_sale_never_exceeds_its_reserved_shares() -> None:
     here = parts()
     here.trading.submit_order(market(qty=1.5))
     here.at("10:32:00")
@@ -88,11 +88,11 @@ def test_dollars_sold_are_never_more_than_is_held_back() -> None:
     assert here.trading.get_open_position("AAA").qty_available == "0"
     here.at("10:33")
     assert here.trading.get_order_by_id(order.id).filled_qty == "1.5"
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert refusal(here.trading.submit_order, dollars(15, "sell"))[0] == 403
 
 
-def test_a_percentage_of_a_position_may_be_a_part_of_a_share() -> None:
+def test_a_percentage_of_a_position_may_be_fractional() -> None:
     here = parts()
     here.trading.submit_order(market(qty=1))
     here.at("10:32:00")
@@ -100,39 +100,39 @@ def test_a_percentage_of_a_position_may_be_a_part_of_a_share() -> None:
     assert order.qty == "0.333"
 
 
-def test_a_fractional_order_fills_at_once_where_others_fill_in_parts() -> None:
-    here = parts(conduct=Conduct(partial_fills=1.0))
+def test_a_fractional_order_never_fills_partially() -> None:
+    here = parts(behaviour=Behaviour(partial_fills=1.0))
     part, amount = here.trading.submit_order(market(qty=7.5)), here.trading.submit_order(dollars(70))
     here.at("10:32")
     assert [here.trading.get_order_by_id(one.id).filled_qty for one in (part, amount)] == ["7.5", "7"]
 
 
-def test_what_is_left_of_a_position_keeps_its_average_price() -> None:
-    """The cost of a hundred-thousandth of a share is far under a cent, and is not lost in rounding."""
+def test_a_partly_closed_position_keeps_its_average_price() -> None:
+    """A position of a hundred-thousandth of a share costs far less than a cent, which rounding must not lose."""
     here = parts(("10:31", 7.77, 7.77, 7.77, 7.77), ("10:32", *FLAT))
     here.trading.submit_order(market(qty=0.00003))
     here.at("10:32:00")
     here.trading.submit_order(market("sell", 0.00001))
     here.at("10:33")
     assert here.trading.get_open_position("AAA").avg_entry_price == "7.77"
-    assert here.exchange.books().realised == D("0.0000223")
+    assert here.exchange.snapshot().realised == D("0.0000223")
 
 
-def test_the_parts_survive_a_restart(tmp_path: Path) -> None:
+def test_fractional_positions_survive_a_restart(tmp_path: Path) -> None:
     state = tmp_path / "state.sqlite"
     here = parts(state=state)
     here.trading.submit_order(market(qty=0.5))
     here.at("10:32:00")
     rest = here.trading.submit_order(dollars(5, limit_price=8.0))
     here.exchange.close()
-    again = world(*ROWS, at="10:32:00", fractionable=True, state=state)
+    again = venue(*ROWS, at="10:32:00", fractionable=True, state=state)
     assert again.trading.get_open_position("AAA").qty == "0.5"
     assert again.trading.get_order_by_id(rest.id).notional == "5"
     assert [row["qty"] for row in again.raw.get("/account/activities/FILL")] == ["0.5"]
     assert again.trading.get_account().buying_power == here.trading.get_account().buying_power == "99990"
 
 
-def test_neither_is_replaced_in_its_quantity() -> None:
+def test_quantities_of_fractional_and_notional_orders_cannot_be_replaced() -> None:
     here = parts()
     part = here.trading.submit_order(limit(9.0, qty=0.5))
     assert refusal(here.trading.replace_order_by_id, part.id, ReplaceOrderRequest(qty=2))[0] == 422
@@ -190,7 +190,7 @@ def test_bodies_that_are_refused(body: dict, message: str) -> None:
     assert got.status_code == 422 and message in got.json()["message"], got.text
 
 
-def test_no_part_of_a_share_is_sold_short_or_covered() -> None:
+def test_fractions_cannot_be_sold_short_or_covered() -> None:
     here = parts(margin=True)
     for order in (market("sell", 0.5), dollars(5, "sell")):
         got = refusal(here.trading.submit_order, order)
@@ -201,8 +201,8 @@ def test_no_part_of_a_share_is_sold_short_or_covered() -> None:
     assert here.trading.close_position("AAA", ClosePositionRequest(percentage="50")).qty == "1"
 
 
-def test_the_stock_and_the_account_must_allow_it() -> None:
-    here = world(*ROWS)
+def test_stock_and_account_must_allow_fractions() -> None:
+    here = venue(*ROWS)
     assert refusal(here.trading.submit_order, market(qty=0.5))[1]["message"].startswith(
         'asset "AAA" is not fractionable'
     )
@@ -216,4 +216,4 @@ def test_the_stock_and_the_account_must_allow_it() -> None:
         422,
         {"code": 40010001, "message": "qty must be integer"},
     )
-    assert here.trading.close_position("AAA").qty == "0.5"  # what is held can always be sold
+    assert here.trading.close_position("AAA").qty == "0.5"  # the whole position can always be sold

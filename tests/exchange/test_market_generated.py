@@ -1,7 +1,7 @@
-"""The generated market: the same for the same seed, sound bars, and the statistics of a real one.
+"""The generated market: reproducible from its seed, plausible bars, and realistic statistics.
 
-The seeds are fixed, so nothing here is flaky.  The bounds are wide: they tell a market that has a property from one
-that has not, and leave room for other parameters.
+The seeds are fixed, so no test is flaky.  The bounds are wide: they separate a market with a property from one
+without it, and allow other parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from paper_exchange.market.generator_process import on_tick
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from paper_exchange.market.market import BarColumns
+    from paper_exchange.market.interface import BarColumns
 
 MINUTE = 60_000_000_000
 CALENDAR = exchange_calendars.get_calendar("XNYS", start="2025-01-01", end="2026-12-31")
@@ -45,7 +45,7 @@ def fingerprint(bars: BarColumns) -> int:
 
 
 def whole(bars: BarColumns, day: date) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Close and volume at every minute of a full session, NaN where there is no bar."""
+    """Close and volume in every minute of a full session, NaN where there is no bar."""
     close, volume = np.full((2, 390), np.nan)
     minute = (bars.start - CALENDAR.session_open(str(day)).value) // MINUTE
     close[minute], volume[minute] = bars.close, bars.volume
@@ -55,7 +55,7 @@ def whole(bars: BarColumns, day: date) -> tuple[NDArray[np.float64], NDArray[np.
 # --- the same seed, the same market -----------------------------------------------------------------------------------
 
 
-def test_a_seed_gives_the_same_market_whatever_is_asked_for_first() -> None:
+def test_a_seed_gives_the_same_market_in_any_order_of_requests() -> None:
     forwards, backwards = GeneratedMarket(seed=5, stocks=12), GeneratedMarket(seed=5, stocks=12)
     symbols = [listing.symbol for listing in forwards.listings]
     days = SESSIONS[:8]
@@ -66,13 +66,13 @@ def test_a_seed_gives_the_same_market_whatever_is_asked_for_first() -> None:
     assert forwards.listings == backwards.listings
 
 
-def test_a_session_that_was_dropped_from_memory_comes_back_the_same() -> None:
+def test_an_evicted_session_is_generated_identically() -> None:
     small = GeneratedMarket(seed=3, stocks=4)
     symbol = small.listings[2].symbol
     early = [fingerprint(small.session_bars(symbol, day)) for day in SESSIONS[:5]]
     far = fingerprint(small.session_bars(symbol, SESSIONS[KEPT_SESSIONS + 20]))
     assert [fingerprint(small.session_bars(symbol, day)) for day in SESSIONS[:5]] == early
-    # To go back changes nothing of what is still to come.
+    # Reading an earlier session changes none of the later ones.
     farther = fingerprint(small.session_bars(symbol, SESSIONS[KEPT_SESSIONS + 30]))
     fresh = GeneratedMarket(seed=3, stocks=4)
     assert fingerprint(fresh.session_bars(symbol, SESSIONS[KEPT_SESSIONS + 30])) == farther
@@ -91,7 +91,7 @@ def test_other_seeds_give_other_markets() -> None:
 # --- sound bars -------------------------------------------------------------------------------------------------------
 
 
-def test_every_bar_is_sound_and_inside_its_session() -> None:
+def test_every_bar_is_plausible_and_inside_its_session() -> None:
     for day in SESSIONS[:31]:
         first, last = (stamp.value for stamp in (CALENDAR.session_open(str(day)), CALENDAR.session_close(str(day))))
         for listing in market().listings:
@@ -103,7 +103,7 @@ def test_every_bar_is_sound_and_inside_its_session() -> None:
             assert np.all(bars.high >= np.maximum(bars.open, bars.close))
             assert bars.volume.dtype == np.int64 and np.all(bars.volume > 0)
             for prices in (bars.open, bars.high, bars.low, bars.close):
-                # The float64 nearest to the decimal, to the bit: what a reader of "2.37" gets.
+                # The float64 nearest to the decimal, bit for bit, as a reader of "2.37" gets it.
                 assert np.all(prices == np.where(prices >= 1, np.round(prices, 2), np.round(prices, 4)))
 
 
@@ -112,20 +112,20 @@ prices = hnp.arrays(np.float64, 12, elements=st.floats(0.0002, 300, allow_nan=Fa
 
 @settings(max_examples=100, deadline=None)
 @given(prices, st.floats(0, 1, exclude_max=True))
-def test_ticks_keep_the_order_of_prices_and_move_them_less_than_a_tick(some: NDArray, dither: float) -> None:
+def test_rounding_keeps_the_order_of_prices_and_moves_them_less_than_a_tick(some: NDArray, dither: float) -> None:
     some = np.sort(some)
     printed = on_tick(some, np.full(len(some), dither))
     assert np.all(np.diff(printed) >= 0)
     assert np.all(np.abs(printed - some) <= np.where(some >= 1, 0.01, 0.0001) * (1 + 1e-9))
 
 
-def test_ticks_are_right_on_average() -> None:
+def test_rounding_is_unbiased() -> None:
     dither = (np.arange(10_000) + 0.5) / 10_000
     for exact in (0.50003, 1.2345, 7.999):
         assert on_tick(np.full(10_000, exact), dither).mean() == pytest.approx(exact, abs=2e-6)
 
 
-def test_half_days_holidays_and_the_change_of_clocks_are_the_exchanges() -> None:
+def test_half_days_holidays_and_daylight_saving_follow_the_exchange() -> None:
     spring = GeneratedMarket(seed=1, stocks=3, first_session=date(2025, 3, 7))
     symbol = spring.listings[0].symbol
     opens = {}
@@ -140,7 +140,7 @@ def test_half_days_holidays_and_the_change_of_clocks_are_the_exchanges() -> None
     assert list(lengths.values()) == [390, 210, 0, 0, 0]
 
 
-def test_it_goes_on_for_years() -> None:
+def test_the_market_lasts_for_years() -> None:
     small = GeneratedMarket(seed=1, stocks=2)
     assert small.first_session == date(2025, 1, 2)
     assert (small.last_session - small.first_session).days > 9 * 365
@@ -151,7 +151,7 @@ def test_it_goes_on_for_years() -> None:
 # --- the cast ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_cast_reads_like_a_list_of_stocks() -> None:
+def test_listings_look_like_stocks() -> None:
     listings = market().listings
     symbols = [listing.symbol for listing in listings]
     assert len(listings) == 60 and symbols == sorted(set(symbols))
@@ -166,7 +166,7 @@ def test_the_cast_reads_like_a_list_of_stocks() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_at_least_40_stocks_can_be_bought_between_1_and_20_dollars_in_every_session(seed: int) -> None:
-    # Seeds 1 to 15 were looked at: the fewest in any of 60 sessions was 44.
+    # The minimum over 60 sessions of seeds 1 to 15 was 44.
     usable = [listing.symbol for listing in market(seed).listings if listing.tradable and listing.active]
     ever, always = set(), set(usable)
     for day in SESSIONS[:60]:
@@ -178,11 +178,11 @@ def test_at_least_40_stocks_can_be_bought_between_1_and_20_dollars_in_every_sess
         assert len(band) >= 40
         ever |= band
         always &= band
-    assert len(ever - always) >= 2  # some left the band, or came into it
-    assert len(ever) < len(usable)  # some were never in it
+    assert len(ever - always) >= 2  # some left or entered the band
+    assert len(ever) < len(usable)  # some never were in it
 
 
-def test_thin_names_miss_minutes_and_liquid_ones_hardly_any() -> None:
+def test_thin_stocks_miss_minutes_and_liquid_ones_hardly_any() -> None:
     bars = [[len(market().session_bars(s.symbol, day)) for day in SESSIONS[:20]] for s in market().listings]
     missing = 1 - np.sum(bars, axis=1) / (20 * 390)
     assert np.sum(missing < 0.01) >= 30
@@ -195,9 +195,9 @@ def test_thin_names_miss_minutes_and_liquid_ones_hardly_any() -> None:
 
 @cache
 def panel(learnability: float | None = None, seed: int = 1) -> tuple[NDArray, NDArray]:
-    """Log returns from close to close and volumes of the liquid stocks above $5: (stocks, sessions, minutes).
+    """Close-to-close log returns and volumes of the liquid stocks above $5: (stocks, sessions, minutes).
 
-    Above $5, because below it the tick hides the price's own moves.
+    Below $5 ticks hide the moves of the price.
     """
     the = market(seed, learnability)
     closes, volumes = [], []
@@ -225,16 +225,16 @@ def test_tails_are_heavy() -> None:
 def test_volatility_clusters_over_minutes_and_days() -> None:
     returns, _ = panel()
     size = np.abs(returns) / np.nanmean(np.abs(returns), axis=(0, 1))  # without the shape of the day
-    size /= np.nanmean(size, axis=(1, 2), keepdims=True)  # nor the level of the stock
+    size /= np.nanmean(size, axis=(1, 2), keepdims=True)  # or the level of the stock
     for lag in (1, 10, 60):
-        # Some 100,000 pairs of independent draws would stay within 0.01.
+        # 100,000 pairs of independent draws would stay within about 0.01.
         assert correlation(size[..., :-lag], size[..., lag:]) > 0.04, lag
     daily = np.log(np.sqrt(np.nansum(returns**2, axis=2)))
     daily -= daily.mean(axis=1, keepdims=True)
     assert correlation(daily[:, :-1], daily[:, 1:]) > 0.2
 
 
-def test_volatility_and_volume_have_a_u_over_the_day() -> None:
+def test_volatility_and_volume_are_u_shaped_over_the_day() -> None:
     returns, volumes = panel()
     for shape in (np.nanmean(np.abs(returns), axis=(0, 1)), np.nanmedian(volumes, axis=(0, 1))):
         opening, midday, closing = shape[1:30].mean(), shape[150:240].mean(), shape[-30:-1].mean()
@@ -242,7 +242,7 @@ def test_volatility_and_volume_have_a_u_over_the_day() -> None:
         assert closing > 1.1 * midday
 
 
-def test_volume_goes_with_the_size_of_the_move() -> None:
+def test_volume_correlates_with_the_size_of_the_move() -> None:
     returns, volumes = panel()
     volume = np.log(volumes[..., 1:] / np.nanmedian(volumes[..., 1:], axis=(0, 1)))
     volume -= np.nanmean(volume, axis=(1, 2), keepdims=True)
@@ -287,8 +287,9 @@ AHEAD = 30
 
 @cache
 def sample(learnability: float | None, seed: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Every fifth bar of 20 sessions: scale-free features of its last 20 bars, the return that one who trades at opens
-    gets over the next 30 bars (less the stocks' mean, which takes the market's noise out), and the session."""
+    """Every fifth bar of 20 sessions: scale-free features of its last 20 bars, the return from open to open over
+    the next 30 bars (less the stocks' mean, which removes the market's noise), and the session.
+    """
     the = market(seed, learnability)
     features, returns, sessions = [], [], []
     for number, day in enumerate(SESSIONS[:20]):
@@ -316,7 +317,7 @@ def sample(learnability: float | None, seed: int) -> tuple[NDArray, NDArray, NDA
 
 
 def auc_of_later_sessions(learnability: float | None, seed: int) -> float:
-    """A classifier of rising and falling returns, trained on 14 sessions and tried on the next 6."""
+    """A classifier of rising and falling returns, trained on 14 sessions and evaluated on the next 6."""
     x, y, session = sample(learnability, seed)
     early = session < 14
     x = x / x[early].std(axis=0)
@@ -325,24 +326,24 @@ def auc_of_later_sessions(learnability: float | None, seed: int) -> float:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_at_learnability_0_the_past_tells_nothing(seed: int) -> None:
+def test_at_learnability_0_a_classifier_learns_nothing(seed: int) -> None:
     x, y, _ = sample(0.0, seed)
-    # Some 70,000 rows of which about 6 in a row overlap, in groups of stocks that move together: noise of about 0.01.
+    # About 70,000 rows, overlapping in groups of 6 and correlated between stocks: noise of about 0.01.
     for column in x.T:
         assert abs(np.corrcoef(column, y)[0, 1]) < 0.03
     assert abs(auc_of_later_sessions(0.0, seed) - 0.5) < 0.02
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_by_default_there_is_something_to_learn_and_more_at_1(seed: int) -> None:
+def test_the_default_is_learnable_and_1_more_so(seed: int) -> None:
     x, y, _ = sample(None, seed)
     assert np.corrcoef(x[:, 0], y)[0, 1] > 0.08
     assert auc_of_later_sessions(None, seed) > 0.54
     assert auc_of_later_sessions(1.0, seed) > auc_of_later_sessions(None, seed) + 0.03
 
 
-def test_at_learnability_0_a_minutes_move_tells_nothing_of_the_next_ones() -> None:
-    """From open to close of a bar, as a bar's prints are rounded the same way and its move shows no bounce."""
+def test_at_learnability_0_moves_are_uncorrelated() -> None:
+    """Open-to-close moves: both prices of a bar are rounded the same way, so they show no bid-ask bounce."""
     moves = []
     for listing in market(1, 0.0).listings:
         days = [market(1, 0.0).session_bars(listing.symbol, day) for day in SESSIONS[:31]]
@@ -351,12 +352,12 @@ def test_at_learnability_0_a_minutes_move_tells_nothing_of_the_next_ones() -> No
     returns: NDArray[np.float64] = np.array(moves)
     assert returns.size > 100_000
     for lag in (1, 2, 5):
-        # Over 0.003 of noise, for as many independent pairs; a common factor and changing volatility make it 2 to 3.
+        # Independent pairs would give 0.003 of noise; common factor and volatility make it 2 to 3 times more.
         assert abs(correlation(returns[..., :-lag], returns[..., lag:])) < 0.025, lag
 
 
-def test_at_learnability_0_rounding_leaves_nothing_for_who_trades_at_opens() -> None:
-    """Even at $1 to $3, where a tick is as large as a minute's moves; and the bounce between closes is there."""
+def test_at_learnability_0_rounding_gives_no_profit_at_opens() -> None:
+    """This holds even at $1 to $3, where a tick is as large as a minute's move; closes do show the bid-ask bounce."""
     deviation, traded, shown = [], [], []
     for seed in (1, 2, 3):
         the = market(seed, 0.0)
@@ -372,14 +373,14 @@ def test_at_learnability_0_rounding_leaves_nothing_for_who_trades_at_opens() -> 
                 shown.append(bars.close[at + 1] / bars.close[at] - 1)
     past = np.concatenate(deviation)
     assert len(past) > 20_000
-    # Rounded to the nearest tick the first is -0.09.
+    # With rounding to the nearest tick the first is -0.09.
     assert abs(np.corrcoef(past, np.concatenate(traded))[0, 1]) < 0.03
     assert np.corrcoef(past, np.concatenate(shown))[0, 1] < -0.2
 
 
 @pytest.mark.parametrize("learnability", [0.0, 1.0])
 def test_returns_within_a_session_have_mean_0(learnability: float) -> None:
-    # Drifts rise as often as they fall.  The market's common factor makes the session the unit of chance.
+    # Drifts rise as often as they fall.  The common factor makes the session the unit of randomness.
     means = []
     for seed in (1, 2, 3, 4):
         the = market(seed, learnability)
@@ -399,7 +400,7 @@ def test_returns_within_a_session_have_mean_0(learnability: float) -> None:
         ({"learnability": float("nan")}, "learnability=nan"),
         ({"stocks": 0}, "stocks=0 is outside 1 to"),
         ({"seed": -1}, "seed=-1 is negative"),
-        ({"first_session": date(2025, 1, 9)}, "first_session=2025-01-09 is no session .* next is 2025-01-10"),
+        ({"first_session": date(2025, 1, 9)}, "first_session=2025-01-09 is not a session .* next one is 2025-01-10"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments: dict, words: str) -> None:

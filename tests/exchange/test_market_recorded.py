@@ -1,4 +1,4 @@
-"""Recorded bars: what is read, what is left out and counted, and what is refused with which words."""
+"""Recorded bars: what is read, what is dropped and counted, and which errors are reported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paper_exchange.market.market import Listing
+from paper_exchange.market.interface import Listing
 from paper_exchange.market.recorded import HEADER, MarketDataError, RecordedMarket
 
 US_2018 = Path(__file__).parents[3] / "shared" / "bars" / "us-2018"
-OPEN = datetime(2018, 3, 26, 13, 30, tzinfo=UTC)  # a Monday, in summer time
+OPEN = datetime(2018, 3, 26, 13, 30, tzinfo=UTC)  # a Monday, in daylight saving time
 GOOD = "10.0,10.5,9.5,10.2,300"
 
 
@@ -29,7 +29,7 @@ def write(folder: Path, symbol: str, *rows: str) -> Path:
     return path
 
 
-def test_the_bars_of_a_session_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_bars_are_read_as_they_were_written(tmp_path: Path) -> None:
     minute = timedelta(minutes=1)
     write(
         tmp_path,
@@ -51,7 +51,7 @@ def test_the_bars_of_a_session_come_back_as_they_were_written(tmp_path: Path) ->
     assert market.dropped == {}
 
 
-def test_the_description_names_the_folder_and_not_its_place(tmp_path: Path) -> None:
+def test_the_description_names_the_folder_without_its_path(tmp_path: Path) -> None:
     folder = tmp_path / "my-bars"
     folder.mkdir()
     write(folder, "B", row("B", OPEN))
@@ -84,7 +84,7 @@ def test_sessions_without_bars_have_length_0_and_unknown_symbols_are_a_key_error
         market.session_bars("C", date(2018, 3, 26))
 
 
-def test_bars_cannot_be_changed_by_who_reads_them(tmp_path: Path) -> None:
+def test_bars_are_read_only(tmp_path: Path) -> None:
     write(tmp_path, "A", row("A", OPEN))
     bars = RecordedMarket(tmp_path).session_bars("A", OPEN.date())
     for values in (bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume):
@@ -115,18 +115,18 @@ MINUTE_1 = OPEN + timedelta(minutes=1)
         (row("A", OPEN - timedelta(minutes=1)), "outside the regular session"),
         (row("A", OPEN + timedelta(minutes=390)), "outside the regular session"),
         (row("A", datetime(2018, 3, 30, 15, 0, tzinfo=UTC)), "outside the regular session"),  # Good Friday
-        (row("A", datetime(2018, 7, 3, 17, 0, tzinfo=UTC)), "outside the regular session"),  # half day, closed at 17:00
+        (row("A", datetime(2018, 7, 3, 17, 0, tzinfo=UTC)), "outside the regular session"),  # closed at 13:00
         (row("A", datetime(1700, 1, 2, 15, 0, tzinfo=UTC)), "outside the regular session"),
     ],
 )
-def test_a_bad_bar_is_left_out_and_counted(tmp_path: Path, bad: str, reason: str) -> None:
+def test_an_implausible_bar_is_dropped_and_counted(tmp_path: Path, bad: str, reason: str) -> None:
     write(tmp_path, "A", row("A", OPEN), bad, row("A", OPEN + timedelta(minutes=2)))
     market = RecordedMarket(tmp_path)
     assert market.dropped == {reason: 1}
     assert len(market.session_bars("A", OPEN.date())) == 2
 
 
-def test_a_bar_that_goes_back_in_time_is_left_out(tmp_path: Path) -> None:
+def test_an_out_of_order_bar_is_dropped(tmp_path: Path) -> None:
     minutes = (0, 2, 1, 3)
     write(tmp_path, "A", *(row("A", OPEN + timedelta(minutes=minute)) for minute in minutes))
     market = RecordedMarket(tmp_path)
@@ -142,7 +142,7 @@ any_row = st.tuples(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_row, max_size=25))
-def test_what_is_kept_keeps_the_promises_and_the_rest_is_counted(tmp_path: Path, rows: list[tuple]) -> None:
+def test_kept_bars_are_valid_and_dropped_ones_are_counted(tmp_path: Path, rows: list[tuple]) -> None:
     sound = row("A", OPEN + timedelta(days=8))
     lines = [row("A", OPEN + timedelta(days=day, minutes=minute), ",".join(v)) for minute, day, *v in rows]
     write(tmp_path, "A", *lines, sound)
@@ -172,7 +172,7 @@ def test_what_is_kept_keeps_the_promises_and_the_rest_is_counted(tmp_path: Path,
         (f"{HEADER}\n{row('B', OPEN)}\n", ["symbol is 'B', not 'A'"]),
         (f"{HEADER}\n{row('A', OPEN)}\n{row('', OPEN)}\n", ["symbol is '', not 'A'"]),
         (f"{HEADER}\nA,2018-03-26T13:30:00Z,1\n", ["cannot be read", "Expected 7 columns"]),
-        (f"{HEADER}\n{row('A', OPEN, '0,1,1,1,1')}\n", ["none of its bars", "1 price not positive"]),
+        (f"{HEADER}\n{row('A', OPEN, '0,1,1,1,1')}\n", ["no usable bars", "1 price not positive"]),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -185,7 +185,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, text: s
         assert word in line
 
 
-def test_a_damaged_archive_a_double_a_missing_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+def test_damaged_duplicate_missing_and_empty_inputs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MarketDataError, match="no bar files"):
         RecordedMarket(tmp_path)
     with pytest.raises(MarketDataError, match="nowhere: no such folder"):
@@ -204,7 +204,7 @@ def test_a_damaged_archive_a_double_a_missing_and_an_empty_folder_are_refused(tm
 
 
 @pytest.mark.skipif(not US_2018.is_dir(), reason="../shared/bars/us-2018 is not there")
-def test_the_recorded_month_of_2018_is_read_whole() -> None:
+def test_the_recorded_month_of_2018_is_read_completely() -> None:
     market = RecordedMarket(US_2018)
     assert market.description == "recorded bars of us-2018 (75 stocks, 2018-02-16 to 2018-04-02)"
     days = [market.first_session + timedelta(days=day) for day in range(46)]
@@ -213,7 +213,7 @@ def test_the_recorded_month_of_2018_is_read_whole() -> None:
     assert market.dropped == {}
     assert sum(count > 0 for count in counts.values()) == 30
     assert counts[date(2018, 2, 19)] == counts[date(2018, 3, 30)] == 0
-    # Clocks went forward on 2018-03-11.
+    # Daylight saving time began on 2018-03-11.
     for day, opens in ((date(2018, 3, 9), "14:30"), (date(2018, 3, 12), "13:30")):
         first = int(market.session_bars("AMD", day).start[0])
         assert datetime.fromtimestamp(first / 1e9, UTC).strftime("%H:%M") == opens

@@ -1,4 +1,4 @@
-"""Rules that hold after every request, over random sequences of requests and random bars."""
+"""Invariants that hold after every request, over random sequences of requests and random bars."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paper_exchange import Conduct
-from paper_exchange.base.wire import Shares, size
-from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+from paper_exchange import Behaviour
+from paper_exchange.base.wire import Shares, magnitude
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
-    from paper_exchange.exchange import Books
+    from paper_exchange import AccountSnapshot
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
 LASTING = ["day"] * 6 + ["gtc", "gtc", "ioc", "fok", "opg", "cls"]
-CONDUCTS = [Conduct(), Conduct(partial_fills=0.4), Conduct(latency=2.5), Conduct(partial_fills=0.6, latency=20, seed=3)]
+BEHAVIOURS = [
+    Behaviour(),
+    Behaviour(partial_fills=0.4),
+    Behaviour(latency=2.5),
+    Behaviour(partial_fills=0.6, latency=20, seed=3),
+]
 KINDS = ["wait"] * 8 + ["order"] * 8 + ["cancel", "replace", "replace", "replace", "close", "close all", "night"]
 
 CASH: dict[str, Any] = {}
 MARGIN: dict[str, Any] = {"margin": True, "fractionable": True}
 
-# Hypothesis chooses (and shrinks) which steps are taken; what exactly a step does comes from a generator seeded with
-# its number, because small numbers, which Hypothesis prefers, would make nearly every order a refused one.
+# Hypothesis chooses (and shrinks) the steps; the details of a step come from a generator seeded with its number,
+# because the small numbers that Hypothesis prefers would make nearly every order a refused one.
 seeds = st.integers(0, 2**32)
 plans = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=25, max_size=50)
 
 
 def bars_of(seed: int) -> HandMade:
-    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, under $1)."""
+    """Half an hour of bars at each end of a night for both stocks, in cents (BBB in hundredths of one, below $1)."""
     random = Random(seed)
     found: dict = {}
     for symbol, unit in (("AAA", 100), ("BBB", 10_000)):
@@ -44,7 +49,7 @@ def bars_of(seed: int) -> HandMade:
             rows = []
             for minute in range(30):
                 if random.random() < 0.2:
-                    continue  # nobody traded
+                    continue  # no trade
                 prices = [max(100, last + round(random.gauss(0, 12))) for _ in range(4)]
                 last = prices[3]
                 clock = f"{(first + minute) // 60:02d}:{(first + minute) % 60:02d}"
@@ -55,9 +60,9 @@ def bars_of(seed: int) -> HandMade:
 
 
 class Actor:
-    """Turns drawn actions into requests; a refusal is as good as an acceptance, a 500 never is."""
+    """Turns drawn actions into requests; the exchange may refuse any of them, but never with a 500."""
 
-    def __init__(self, here: World, short: bool = False) -> None:
+    def __init__(self, here: Venue, short: bool = False) -> None:
         self.here = here
         self.short = short
         self.statuses: list[int] = []
@@ -148,7 +153,7 @@ class Actor:
         return self.in_parts(body, random) if self.short and not shape else body
 
     def in_parts(self, body: dict[str, Any], random: Random) -> dict[str, Any]:
-        """Perhaps the same order for a part of a share, or for dollars."""
+        """Sometimes turn the order into a fractional or notional one."""
         chance = random.random()
         if chance < 0.2:
             body |= {"qty": round(random.uniform(0.001, 5), random.randint(1, 9)), "time_in_force": "day"}
@@ -158,16 +163,16 @@ class Actor:
         return body
 
 
-def check(books: Books, market: HandMade, short: bool = False) -> None:
-    """Everything that must hold between two requests."""
-    cost = sum((one.cost for one in books.positions.values()), D(0))
-    assert books.start + books.realised == books.cash + cost
-    assert books.buying_power >= 0
+def check(state: AccountSnapshot, market: HandMade, short: bool = False) -> None:
+    """Check all invariants between two requests."""
+    cost = sum((one.cost for one in state.positions.values()), D(0))
+    assert state.start + state.realised == state.cash + cost
+    assert state.buying_power >= 0
     held: dict[str, Shares] = defaultdict(int)
     filled: dict[str, Shares] = defaultdict(int)
-    cash = books.start
-    orders = {order.id: order for order in books.orders}
-    for fill in books.fills:
+    cash = state.start
+    orders = {order.id: order for order in state.orders}
+    for fill in state.fills:
         order = orders[fill.order_id]
         sign = 1 if fill.side == "buy" else -1
         before = held[fill.symbol]
@@ -183,28 +188,28 @@ def check(books: Books, market: HandMade, short: bool = False) -> None:
         assert order.notional is None or not order.opening or fill.qty * fill.price <= order.notional
         assert filled[fill.order_id] <= order.qty, "filled beyond its quantity"
         check_price(fill, market)
-        assert fill.at == fill.bar + 60 * 10**9 <= books.at.timestamp() * 10**9, "used a bar before it was over"
+        assert fill.at == fill.bar + 60 * 10**9 <= state.at.timestamp() * 10**9, "used a bar before it was over"
         assert fill.bar >= order.live_from
-    assert cash == books.cash
-    assert short or books.cash >= 0
-    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in books.positions.values()}
-    assert all(order.filled_qty == filled.get(order.id, 0) for order in books.orders)
-    check_statuses(books)
-    check_holds(books)
-    check_trails(books)
+    assert cash == state.cash
+    assert short or state.cash >= 0
+    assert {name: qty for name, qty in held.items() if qty} == {one.symbol: one.qty for one in state.positions.values()}
+    assert all(order.filled_qty == filled.get(order.id, 0) for order in state.orders)
+    check_statuses(state)
+    check_holds(state)
+    check_trails(state)
     waking: dict[str, list[str]] = defaultdict(list)
-    for order in books.orders:
+    for order in state.orders:
         if order.parent and order.status == "filled":
             waking[order.parent].append(order.id)
     assert all(len(legs) <= 1 for legs in waking.values()), "both legs of a bracket filled"
 
 
-def check_replies(here: World) -> None:
-    """What clients are told adds up: equity = start + realised + unrealised, to the cent."""
-    books = here.exchange.books()
+def check_replies(here: Venue) -> None:
+    """The replies add up: equity = start + realised + unrealised, to the cent."""
+    state = here.exchange.snapshot()
     account, positions = here.raw.get_account(), here.raw.get_all_positions()
     unrealised = sum((D(one["unrealized_pl"]) for one in positions), D(0))
-    assert abs(D(account["equity"]) - (books.start + books.realised + unrealised)) <= D("0.01")
+    assert abs(D(account["equity"]) - (state.start + state.realised + unrealised)) <= D("0.01")
     value = sum((D(one["market_value"]) for one in positions), D(0))
     assert abs(D(account["cash"]) + value - D(account["equity"])) <= D("0.01")
     assert D(account["buying_power"]) >= 0
@@ -220,9 +225,9 @@ def check_replies(here: World) -> None:
         assert D(account["buying_power"]) <= max(power, D(0)) + D("0.03")
 
 
-def check_statuses(books: Books) -> None:
-    """A status says what the shares say."""
-    for order in books.orders:
+def check_statuses(state: AccountSnapshot) -> None:
+    """An order's status agrees with its shares."""
+    for order in state.orders:
         assert order.qty > 0 or order.status in ("rejected", "canceled"), "an order for nothing"
         assert order.qty >= 1 or order.time_in_force == "day" or not order.is_open, "a part of a share that lasts"
         assert (order.status == "filled") == (order.filled_qty == order.qty > 0)
@@ -231,26 +236,26 @@ def check_statuses(books: Books) -> None:
         assert bool(order.pending_until) == (order.status.startswith("pending_") and not order.waits_for)
 
 
-def check_trails(books: Books) -> None:
-    """A trailing stop lies at its distance from its mark, on the side of it from which it is met."""
-    for order in books.orders:
+def check_trails(state: AccountSnapshot) -> None:
+    """A trailing stop lies at its distance from its mark, on the right side."""
+    for order in state.orders:
         assert (order.type == "trailing_stop") == (order.hwm is not None)
         if order.hwm is not None and order.stop_price is not None:
             assert order.stop_price == order.trail.stop(order.hwm)
             assert (order.stop_price > order.hwm) == order.buy or order.stop_price == order.hwm
 
 
-def check_holds(books: Books) -> None:
-    """Open orders that close never hold back more than is there; a stop and a target on the same shares count once."""
+def check_holds(state: AccountSnapshot) -> None:
+    """Open closing orders never reserve more than is held; a stop and a target for the same shares count once."""
     most: dict[tuple[str, str], Shares] = defaultdict(int)
-    groups = {order.id: order.group for order in books.orders}
-    for order in books.orders:
+    groups = {order.id: order.group for order in state.orders}
+    for order in state.orders:
         if order.is_open and order.awake and not order.opening:
-            group = groups[order.waits_for or order.id]  # a replacement on its way is for the same shares
+            group = groups[order.waits_for or order.id]  # a pending replacement is for the same shares
             most[order.symbol, group] = max(most[order.symbol, group], order.remaining)
     for symbol in SYMBOLS:
         held = sum(qty for (name, _), qty in most.items() if name == symbol)
-        assert held <= (size(books.positions[symbol].qty) if symbol in books.positions else 0), "held back twice"
+        assert held <= (magnitude(state.positions[symbol].qty) if symbol in state.positions else 0), "held back twice"
 
 
 def check_price(fill: Any, market: HandMade) -> None:
@@ -261,48 +266,48 @@ def check_price(fill: Any, market: HandMade) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), conduct=st.sampled_from(CONDUCTS))
-def test_the_books_balance_whatever_is_asked_for(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
+@given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
+def test_invariants_hold_after_any_requests(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct)
+    here = Venue(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour)
     actor = Actor(here)
     for count, step in enumerate(plan):
         actor.do(*step)
-        check(here.exchange.books(), market)
+        check(here.exchange.snapshot(), market)
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")
-    check(here.exchange.books(), market)
+    check(here.exchange.snapshot(), market)
     check_replies(here)
 
 
 @settings(max_examples=150, deadline=None)
-@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), conduct=st.sampled_from(CONDUCTS))
-def test_the_books_balance_on_margin_too(bars: int, plan: list, cash: int, conduct: Conduct) -> None:
-    """Short sales, parts of shares, dollars, trailing stops: the same rules."""
+@given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
+def test_invariants_hold_on_margin(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
+    """Short sales, fractional, notional and trailing-stop orders: the same invariants."""
     market = bars_of(bars)
-    here = World(market, ny(MONDAY, "15:30"), cash=D(cash), conduct=conduct, margin=True, fractionable=True)
+    here = Venue(market, ny(MONDAY, "15:30"), cash=D(cash), behaviour=behaviour, margin=True, fractionable=True)
     actor = Actor(here, short=True)
     for count, step in enumerate(plan):
         actor.do(*step)
-        check(here.exchange.books(), market, short=True)
+        check(here.exchange.snapshot(), market, short=True)
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")
-    check(here.exchange.books(), market, short=True)
+    check(here.exchange.snapshot(), market, short=True)
     check_replies(here)
 
 
 @settings(max_examples=25, deadline=None)
-@given(bars=seeds, plan=plans, conduct=st.sampled_from(CONDUCTS), account=st.sampled_from([CASH, MARGIN]))
-def test_how_often_the_exchange_is_asked_changes_nothing(
-    bars: int, plan: list, conduct: Conduct, account: dict[str, Any]
+@given(bars=seeds, plan=plans, behaviour=st.sampled_from(BEHAVIOURS), account=st.sampled_from([CASH, MARGIN]))
+def test_the_frequency_of_requests_changes_nothing(
+    bars: int, plan: list, behaviour: Behaviour, account: dict[str, Any]
 ) -> None:
-    """Time lived through in one leap or in small steps: the same fills, the same orders."""
+    """Advancing in one leap or in small steps gives the same fills and orders."""
     market = bars_of(bars)
 
     def run(small_steps: bool) -> tuple:
-        here = World(market, ny(MONDAY, "15:30"), conduct=conduct, **account)
+        here = Venue(market, ny(MONDAY, "15:30"), behaviour=behaviour, **account)
         actor = Actor(here, short=bool(account))
         for name, seed in plan:
             before = here.time
@@ -314,21 +319,21 @@ def test_how_often_the_exchange_is_asked_changes_nothing(
                 here.exchange.advance()
             here.time = after
         here.time = ny(TUESDAY, "10:30")
-        books = here.exchange.books()
-        return books.fills, books.cash, [(one.id, one.status, one.updated_at) for one in books.orders]
+        state = here.exchange.snapshot()
+        return state.fills, state.cash, [(one.id, one.status, one.updated_at) for one in state.orders]
 
     assert run(small_steps=True) == run(small_steps=False)
 
 
-def test_the_checks_above_see_a_fault() -> None:
-    """A fill outside its bar is noticed (so the properties can fail)."""
+def test_the_invariants_can_fail() -> None:
+    """A fill outside its bar is detected, so the invariants can fail."""
     market = HandMade({"AAA": {MONDAY: [("15:30", 10.0, 10.0, 10.0, 10.0)], TUESDAY: []}})
-    here = World(market, ny(MONDAY, "15:30"))
+    here = Venue(market, ny(MONDAY, "15:30"))
     Actor(here).request(
         "POST", "/orders", json={"symbol": "AAA", "qty": 1, "side": "buy", "type": "market", "time_in_force": "day"}
     )
     here.later(60)
     other = HandMade({"AAA": {MONDAY: [("15:30", 11.0, 11.0, 11.0, 11.0)], TUESDAY: []}})
-    check(here.exchange.books(), market)
+    check(here.exchange.snapshot(), market)
     with pytest.raises(AssertionError, match="did not show"):
-        check(here.exchange.books(), other)
+        check(here.exchange.snapshot(), other)

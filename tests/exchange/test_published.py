@@ -1,4 +1,4 @@
-"""Market data beyond one minute's bars: longer frames, ticks, movers, code lists, bars that come late or are mended."""
+"""Market data beyond 1-minute bars: longer timeframes, ticks, movers, code lists, late and revised bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from alpaca.common.exceptions import APIError
 
-from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 FRIDAY = MONDAY - timedelta(days=3)
 
@@ -20,15 +20,15 @@ def minutes(day: Any, count: int, first: str = "09:30", price: float = 10.0) -> 
     return [(stamp, price, price + 0.2, price - 0.1, price + 0.1) for stamp in stamps]
 
 
-def world(at: str = "10:10", **options: Any) -> World:
+def venue(at: str = "10:10", **options: Any) -> Venue:
     bars = {
         "AAA": {FRIDAY: minutes(FRIDAY, 390), MONDAY: minutes(MONDAY, 390, price=11.0), TUESDAY: []},
         "BBB": {FRIDAY: minutes(FRIDAY, 10, price=5.0), MONDAY: minutes(MONDAY, 10, price=4.0)},
     }
-    return World(HandMade(bars), ny(MONDAY, at), **options)
+    return Venue(HandMade(bars), ny(MONDAY, at), **options)
 
 
-def bars(here: World, frame: str, **query: Any) -> list[dict]:
+def bars(here: Venue, frame: str, **query: Any) -> list[dict]:
     asked = {"symbols": "AAA", "timeframe": frame, "start": "2018-03-23", "feed": "iex", "limit": 10000} | query
     return here.raw_data.get("/stocks/bars", asked)["bars"].get("AAA", [])
 
@@ -44,22 +44,22 @@ def bars(here: World, frame: str, **query: Any) -> list[dict]:
         ("1Week", 1, "2018-03-26T04:00:00Z", 40_000),
     ],
 )
-def test_longer_frames_are_made_of_minutes(frame: str, count: int, newest: str, volume: int) -> None:
-    got = bars(world(), frame)
+def test_longer_timeframes_aggregate_minutes(frame: str, count: int, newest: str, volume: int) -> None:
+    got = bars(venue(), frame)
     assert (len(got), got[-1]["t"], got[-1]["v"]) == (count, newest, volume)
     assert (got[-1]["h"], got[-1]["l"], got[-1]["c"]) == (11.2, 10.9, 11.1)
     if frame != "1Week":
         assert sum(bar["v"] for bar in got) == 430_000
-    assert bars(world(), frame, sort="desc") == got[::-1]
+    assert bars(venue(), frame, sort="desc") == got[::-1]
 
 
-def test_a_month_holds_what_its_days_hold() -> None:
-    got = bars(world(), "1Month", start="2018-03-01")
+def test_a_month_aggregates_its_days() -> None:
+    got = bars(venue(), "1Month", start="2018-03-01")
     assert [(bar["t"], bar["v"], bar["o"], bar["c"]) for bar in got] == [("2018-03-01T05:00:00Z", 430_000, 10.0, 11.1)]
 
 
-def test_trades_and_quotes_are_one_a_minute_and_of_the_past() -> None:
-    here = world("10:10:30")
+def test_trades_and_quotes_come_once_per_finished_minute() -> None:
+    here = venue("10:10:30")
     query = {"symbols": "AAA,BBB", "start": "2018-03-26T14:08:00Z", "feed": "iex"}
     trades = here.raw_data.get("/stocks/trades", query)
     assert [trade["t"] for trade in trades["trades"]["AAA"]] == [
@@ -74,7 +74,7 @@ def test_trades_and_quotes_are_one_a_minute_and_of_the_past() -> None:
 
 
 def test_auctions_movers_and_codes() -> None:
-    here = world()
+    here = venue()
     got = here.raw_data.get("/stocks/AAA/auctions", {"start": "2018-03-23", "feed": "iex"})["auctions"]
     assert [(day["d"], len(day["o"]), len(day["c"])) for day in got] == [("2018-03-23", 1, 1), ("2018-03-26", 1, 0)]
     moved = here.screener.get("/screener/stocks/movers", {"top": 5})
@@ -84,11 +84,11 @@ def test_auctions_movers_and_codes() -> None:
     assert "@" in here.raw_data.get("/stocks/meta/conditions/trade", {"tape": "A"})
 
 
-def test_late_bars_come_within_ninety_seconds_and_none_is_lost() -> None:
-    market = world(late_bars=0.5).market
+def test_late_bars_arrive_within_ninety_seconds() -> None:
+    market = venue(late_bars=0.5).market
     seen: dict[str, int] = {}
     for second in range(0, 300, 5):
-        here = World(market, ny(MONDAY, "10:10") + timedelta(seconds=second), late_bars=0.5)
+        here = Venue(market, ny(MONDAY, "10:10") + timedelta(seconds=second), late_bars=0.5)
         for bar in bars(here, "1Min", start="2018-03-26T14:05:00Z"):
             seen.setdefault(bar["t"], second)
     over = {f"2018-03-26T14:{minute:02d}:00Z": (minute - 9) * 60 for minute in range(10, 13)}
@@ -96,12 +96,12 @@ def test_late_bars_come_within_ninety_seconds_and_none_is_lost() -> None:
     assert all(0 <= delay <= 95 for delay in late.values())
     assert len(set(seen)) >= 9
     assert any(delay > 0 for delay in late.values())
-    # Orders trade on what happened, not on what is shown.
+    # Orders trade on what happened, not on what was published.
     assert here.trading.get_clock()
 
 
-def test_revised_bars_are_mended_after_half_a_minute() -> None:
-    here = world("10:10", revised_bars=1.0)
+def test_revised_bars_are_corrected_after_half_a_minute() -> None:
+    here = venue("10:10", revised_bars=1.0)
     first = bars(here, "1Min", start="2018-03-26T14:09:00Z")[-1]
     here.later(30)
     after = bars(here, "1Min", start="2018-03-26T14:09:00Z")[0]
@@ -113,11 +113,11 @@ def test_revised_bars_are_mended_after_half_a_minute() -> None:
 
 def test_a_probability_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="late_bars=2"):
-        world(late_bars=2)
+        venue(late_bars=2)
 
 
 def test_portfolio_history_adds_up() -> None:
-    here = world("10:00")
+    here = venue("10:00")
     here.raw.post("/orders", {"symbol": "AAA", "qty": "100", "side": "buy", "type": "market", "time_in_force": "day"})
     here.at("16:30")
     got = here.raw.get("/account/portfolio/history", {"period": "1D", "timeframe": "1H"})
@@ -130,8 +130,8 @@ def test_portfolio_history_adds_up() -> None:
         here.raw.get("/account/portfolio/history", {"period": "1A", "timeframe": "1Min"})
 
 
-def test_no_instant_breaks_anything() -> None:
-    here = world()
+def test_extreme_instants_are_handled() -> None:
+    here = venue()
     instants = ["9999-12-31", "9999-12-31T23:59:59Z", "0001-01-01", "0001-01-01T00:00:00+14:00"]
     fields = ["start", "end", "after", "until", "date"]
     paths = ["account/activities", "account/portfolio/history", "orders", "calendar", "stocks/AAA/auctions"]

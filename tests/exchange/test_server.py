@@ -1,4 +1,4 @@
-"""The exchange as a server of its own: a real socket, a real process."""
+"""The exchange as a server: a real socket and a real process."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         server.wait(timeout=20)
 
 
-def test_margin_and_parts_of_shares_are_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> None:
     port, state = free_port(), tmp_path / "state.sqlite"
     server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--margin", "--fractionable")
     try:
@@ -135,14 +135,14 @@ def test_a_port_in_use_is_named(folder: Path, capsys: pytest.CaptureFixture[str]
     assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
-def test_the_clock_runs_at_a_multiple_of_the_walls() -> None:
+def test_the_clock_runs_at_a_multiple_of_real_time() -> None:
     wall = [100.0]
     clock = ScaledClock(ny(MONDAY, "10:00"), 60, lambda: wall[0])
     wall[0] += 1.5
     assert clock() == ny(MONDAY, "10:01:30")
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, runpy; sys.argv = ['x', '--help']\n"
         "try: runpy.run_module('paper_exchange', run_name='__main__')\n"

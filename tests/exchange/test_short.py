@@ -1,4 +1,4 @@
-"""Short sales in a margin account: what may be sold, what it reserves, what it earns, and what is refused."""
+"""Short sales in a margin account: permissions, reserves, profit and refusals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange.account.account import Fill, Ledger
-from paper_exchange.market.market import Listing
-from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, World, ny
-from tests.exchange.test_orders import FLAT, bracket, limit, market, nested, refusal, stop, world
+from paper_exchange.account.ledger import Ledger
+from paper_exchange.market.interface import Listing
+from paper_exchange.orders.order import Fill
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
+from tests.exchange.order_requests import FLAT, bracket, limit, market, nested, refusal, stop, venue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 FALLING = (("10:31", *FLAT), ("10:32", 10.0, 10.0, 9.0, 9.0), ("10:33", 9.0, 9.0, 9.0, 9.0))
 
 
-def short(*rows: tuple, **options: Any) -> World:
+def short(*rows: tuple, **options: Any) -> Venue:
     """A margin account at 10:31:02 that sold 100 shares short at 10 in the 10:30 bar."""
-    here = world(*rows, at="10:30:01", margin=True, **options)
+    here = venue(*rows, at="10:30:01", margin=True, **options)
     order = here.trading.submit_order(market("sell", 100))
     assert order.position_intent == "sell_to_open"
     here.at("10:31:02")
@@ -43,11 +44,11 @@ def test_a_short_position_is_negative_and_its_proceeds_are_cash() -> None:
     assert (position.qty_available, position.asset_marginable) == ("-100", True)
     assert (account.cash, account.equity, account.long_market_value) == ("101000", "100000", "0")
     assert (account.short_market_value, account.multiplier, account.shorting_enabled) == ("-1000", "2", True)
-    # Half the value in own money (150% with what the sale brought): 2 * (100,000 - 500).
+    # The initial margin is half the value (150% with the proceeds): 2 * (100,000 - 500).
     assert (account.initial_margin, account.buying_power, account.maintenance_margin) == ("500", "199000", "500")
 
 
-def test_it_earns_when_the_price_falls_and_is_covered_by_a_buy() -> None:
+def test_a_short_position_gains_when_the_price_falls_and_a_buy_covers_it() -> None:
     here = short(*FALLING)
     here.at("10:33")
     position = here.trading.get_open_position("AAA")
@@ -56,11 +57,11 @@ def test_it_earns_when_the_price_falls_and_is_covered_by_a_buy() -> None:
     cover = here.trading.submit_order(market("buy", 60))
     assert cover.position_intent == "buy_to_close"
     here.at("10:34")
-    books = here.exchange.books()
-    assert (books.positions["AAA"].qty, books.positions["AAA"].cost, books.realised) == (-40, D(-400), D(60))
+    account = here.exchange.snapshot()
+    assert (account.positions["AAA"].qty, account.positions["AAA"].cost, account.realised) == (-40, D(-400), D(60))
     here.trading.close_position("AAA")
     here.at("10:35")
-    assert here.exchange.books().positions["AAA"].qty == -40  # no bar to trade in
+    assert here.exchange.snapshot().positions["AAA"].qty == -40  # no bar to trade in
     assert [order.side for order in here.trading.get_orders()] == ["buy"]
 
 
@@ -69,12 +70,12 @@ def test_closing_all_buys_back() -> None:
     here.at("10:32:02")
     assert here.raw.close_all_positions(True)[0]["body"]["side"] == "buy"
     here.at("10:33")
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert here.trading.get_account().cash == "100000"
 
 
-def test_it_loses_when_the_price_rises_and_buying_power_never_falls_below_nothing() -> None:
-    here = World(
+def test_a_short_position_loses_when_the_price_rises_and_buying_power_stays_at_0() -> None:
+    here = Venue(
         HandMade({"AAA": {MONDAY: [("10:30", *FLAT), ("10:31", 30.0, 30.0, 30.0, 30.0)]}}),
         ny(MONDAY, "10:30:01"),
         cash=D(2000),
@@ -85,13 +86,13 @@ def test_it_loses_when_the_price_rises_and_buying_power_never_falls_below_nothin
     account = here.trading.get_account()
     assert (account.equity, account.buying_power, account.multiplier) == ("-1000", "0", "1")
     assert account.shorting_enabled is False
-    assert here.exchange.books().buying_power == 0
+    assert here.exchange.snapshot().buying_power == 0
     assert refusal(here.trading.submit_order, market("sell", 1))[0] == 403
     assert here.trading.submit_order(market("buy", 150)).position_intent == "buy_to_close"  # covering is always allowed
 
 
-def test_a_short_sale_reserves_three_per_cent_over_the_price_or_its_limit() -> None:
-    here = world(margin=True)
+def test_a_short_sale_reserves_three_per_cent_above_the_price_or_its_limit() -> None:
+    here = venue(margin=True)
     assert here.trading.get_account().buying_power == "200000"
     here.trading.submit_order(limit(9.0, "sell", 100))
     assert here.trading.get_account().buying_power == "198970"
@@ -105,16 +106,16 @@ def test_a_short_sale_reserves_three_per_cent_over_the_price_or_its_limit() -> N
     assert here.trading.submit_order(market("sell", 19417)).status == "new"
 
 
-def test_what_the_price_at_the_fill_makes_too_dear_is_rejected() -> None:
-    here = world(("10:31", 12.0, 12.0, 12.0, 12.0), margin=True)
+def test_an_order_that_is_too_expensive_at_the_fill_is_rejected() -> None:
+    here = venue(("10:31", 12.0, 12.0, 12.0, 12.0), margin=True)
     order = here.trading.submit_order(market("sell", 19000))
     here.at("10:32")
     assert here.trading.get_order_by_id(order.id).status == "rejected"
-    assert here.exchange.books().cash == D(100000)
+    assert here.exchange.snapshot().cash == D(100000)
 
 
-def test_shares_are_bought_on_margin_too() -> None:
-    here = world(("10:31", *FLAT), margin=True)
+def test_shares_can_be_bought_on_margin() -> None:
+    here = venue(("10:31", *FLAT), margin=True)
     here.trading.submit_order(limit(10.0, qty=15000))
     here.at("10:32")
     account = here.trading.get_account()
@@ -128,12 +129,12 @@ def test_the_stop_of_a_short_position_lies_above_it() -> None:
     assert refusal(here.trading.submit_order, limit(9.0, "buy", 1))[1]["related_orders"] == [str(order.id)]
     here.at("10:33")
     assert here.trading.get_order_by_id(order.id).filled_avg_price == "10.5"
-    assert here.exchange.books().realised == D(-50)
+    assert here.exchange.snapshot().realised == D(-50)
 
 
-def test_a_bracket_of_a_short_sale_is_the_other_way_round() -> None:
+def test_a_bracket_of_a_short_sale_is_mirrored() -> None:
     rows = (("10:31", *FLAT), ("10:32", 10.0, 10.1, 9.5, 9.6))
-    here = world(*rows, margin=True)
+    here = venue(*rows, margin=True)
     exits: dict = {"target": 9.6, "loss": 10.2}
     wrong = refusal(here.trading.submit_order, bracket(market, "sell", 5, target=10.4, loss=9.8))
     assert wrong[1]["message"] == "stop_loss.stop_price must be >= base_price + 0.01"
@@ -148,13 +149,13 @@ def test_a_bracket_of_a_short_sale_is_the_other_way_round() -> None:
     here.at("10:33")
     assert here.trading.get_order_by_id(legs["limit"].id).filled_avg_price == "9.6"
     assert here.trading.get_order_by_id(legs["stop"].id).status == "canceled"
-    assert here.exchange.books().realised == D(2)
+    assert here.exchange.snapshot().realised == D(2)
 
 
 @pytest.mark.parametrize(("close", "reason"), [(9.65, "not proven"), (9.55, "proven by the close")])
-def test_a_target_in_the_bar_of_a_limit_entry_needs_the_close(close: float, reason: str) -> None:
-    """A short sale at a limit trades on the way up: what lies below may have come before."""
-    here = world(("10:31", 9.9, 10.1, 9.5, close), margin=True)
+def test_a_target_in_a_limit_entrys_bar_needs_the_close(close: float, reason: str) -> None:
+    """A short sale at a limit trades on the way up, so lower prices may have come before it."""
+    here = venue(("10:31", 9.9, 10.1, 9.5, close), margin=True)
     order = here.trading.submit_order(bracket(limit, 10.05, "sell", 5, target=9.6, loss=10.3))
     here.at("10:32")
     target = next(leg for leg in nested(here, order).legs if leg.order_type == "limit")
@@ -175,22 +176,22 @@ def test_an_oco_closes_a_short_position() -> None:
     )
     order = here.trading.submit_order(request)
     here.at("10:33")
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
     assert here.trading.get_order_by_id(order.id).status == "canceled"
 
 
-def test_an_order_never_turns_a_position_round() -> None:
+def test_an_order_never_reverses_a_position() -> None:
     here = short(("10:31", *FLAT))
     got = refusal(here.trading.submit_order, market("buy", 101))
     assert (got[0], got[1]["available"], got[1]["existing_qty"]) == (403, "100", "100")
     here.trading.submit_order(market("buy", 100))
     here.at("10:32")
     here.trading.submit_order(limit(10.0, qty=5))
-    assert here.exchange.books().positions == {}
+    assert here.exchange.snapshot().positions == {}
 
 
-def test_a_long_and_a_short_order_to_open_exclude_each_other() -> None:
-    here = world(margin=True)
+def test_opening_orders_of_both_sides_exclude_each_other() -> None:
+    here = venue(margin=True)
     here.trading.submit_order(limit(9.0))
     got = refusal(here.trading.submit_order, limit(11.0, "sell"))
     assert got[1]["message"] == "cannot open a short sell while a long buy order is open"
@@ -200,8 +201,8 @@ def test_a_long_and_a_short_order_to_open_exclude_each_other() -> None:
     assert got[1]["message"] == "cannot open a long buy while a short sell order is open"
 
 
-def margin_world(listing: Listing, **options: Any) -> World:
-    return World(HandMade({"AAA": {MONDAY: [("10:30", *FLAT)]}}, [listing]), ny(MONDAY, "10:31:02"), **options)
+def margin_world(listing: Listing, **options: Any) -> Venue:
+    return Venue(HandMade({"AAA": {MONDAY: [("10:30", *FLAT)]}}, [listing]), ny(MONDAY, "10:31:02"), **options)
 
 
 @pytest.mark.parametrize(
@@ -213,13 +214,13 @@ def margin_world(listing: Listing, **options: Any) -> World:
     ],
     ids=["cash account", "hard to borrow", "too little equity"],
 )
-def test_who_may_not_sell_short(options: dict, listing: Listing, message: str) -> None:
+def test_short_sales_that_are_refused(options: dict, listing: Listing, message: str) -> None:
     got = refusal(margin_world(listing, **options).trading.submit_order, market("sell", 1))
     assert got == (403, {"code": 40310000, "message": message})
 
 
-def test_the_configurations_decide() -> None:
-    here = world()
+def test_the_configurations_enable_short_sales() -> None:
+    here = venue()
     change = {"no_shorting": False, "max_margin_multiplier": "2"}
     assert here.raw.patch("/account/configurations", change)["no_shorting"] is False
     order = here.trading.submit_order(market("sell", 1))
@@ -233,21 +234,21 @@ def test_the_configurations_decide() -> None:
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
-def test_an_intent_that_cannot_be_is_refused(side: str) -> None:
-    here = world(margin=True)
+def test_a_wrong_position_intent_is_refused(side: str) -> None:
+    here = venue(margin=True)
     order = MarketOrderRequest(symbol="AAA", qty=1, side=side, time_in_force="day", position_intent=f"{side}_to_close")
     got = refusal(here.trading.submit_order, order)
     assert got[0] == 422 and got[1]["message"].startswith(f"position intent mismatch, inferred: {side}_to_open")
 
 
-def test_part_of_a_short_position_is_closed() -> None:
+def test_a_short_position_is_closed_partly() -> None:
     here = short(("10:31", *FLAT))
     here.trading.close_position("AAA", ClosePositionRequest(percentage="25"))
     here.at("10:32")
     assert here.trading.get_open_position("AAA").qty == "-75"
 
 
-def test_a_short_position_is_kept_over_night_and_over_a_restart(tmp_path: Path) -> None:
+def test_a_short_position_survives_a_night_and_a_restart(tmp_path: Path) -> None:
     state = tmp_path / "state.sqlite"
     here = short(("15:59", *FLAT), tuesday=(("09:30", 9.0, 9.0, 9.0, 9.0),), state=state)
     here.trading.submit_order(StopOrderRequest(symbol="AAA", qty=100, side="buy", stop_price=12, time_in_force="gtc"))
@@ -256,7 +257,7 @@ def test_a_short_position_is_kept_over_night_and_over_a_restart(tmp_path: Path) 
     market_ = HandMade(
         {"AAA": {MONDAY: [("10:30", *FLAT), ("15:59", *FLAT)], TUESDAY: [("09:30", 9.0, 9.0, 9.0, 9.0)]}}
     )
-    again = World(market_, ny(TUESDAY, "09:31"), state=state)
+    again = Venue(market_, ny(TUESDAY, "09:31"), state=state)
     position = again.trading.get_open_position("AAA")
     assert (position.qty, position.unrealized_pl, position.unrealized_intraday_pl) == ("-100", "100", "100")
     assert position.qty_available == "0"
@@ -265,7 +266,7 @@ def test_a_short_position_is_kept_over_night_and_over_a_restart(tmp_path: Path) 
     assert again.raw.get("/account/portfolio/history", {"period": "1D", "timeframe": "1D"})["equity"][-1] == 100100
 
 
-def test_the_ledger_refuses_what_must_not_be_booked() -> None:
+def test_the_ledger_refuses_impossible_fills() -> None:
     def fill(number: int, side: str, qty: int) -> Fill:
         return Fill(number, "o", "AAA", side, qty, D(10), 0, 0)
 

@@ -1,4 +1,4 @@
-"""The streams over a real socket through alpaca-py's own stream clients, and a bot that is not ours."""
+"""The streams over a real socket, through alpaca-py's stream clients and through a foreign bot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["folder"]
-PATIENCE = 30  # seconds after which a test gives up; nothing is measured
+PATIENCE = 30  # seconds until a test gives up; nothing is measured
 
 
 class Running:
@@ -93,7 +93,7 @@ def test_trade_updates_reach_the_real_client(folder: Path) -> None:
 
         stream.subscribe_trade_updates(note)
         with streaming(stream):
-            time.sleep(0.2)  # `listen` is sent before the stream says that it runs, and answered after
+            time.sleep(0.2)  # The client sends `listen` before it reports that it runs, and gets the reply afterwards.
             order = server.trading.submit_order(
                 MarketOrderRequest(symbol="AAA", qty=3, side="buy", time_in_force="day")
             )
@@ -134,13 +134,13 @@ def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
 
 
 def plan(folder: Path, *rules: dict) -> tuple[str, str]:
-    """The option that makes a server hostile."""
+    """The option that injects faults."""
     path = folder.parent / "plan.json"
     path.write_text(json.dumps({"seed": 1, "rules": rules}))
     return "--faults", str(path)
 
 
-def test_events_come_twice_and_out_of_order_over_the_socket(folder: Path) -> None:
+def test_events_arrive_twice_and_out_of_order_over_the_socket(folder: Path) -> None:
     rules = ({"fault": "event_twice", "on": "^EVENT fill"}, {"fault": "event_late", "on": "^EVENT new AAA", "most": 1})
     with running(folder, *START, "--speed", "60", *plan(folder, *rules)) as server:
         stream = TradingStream("key", "secret", url_override=f"{server.streams}/stream")
@@ -159,7 +159,7 @@ def test_events_come_twice_and_out_of_order_over_the_socket(folder: Path) -> Non
         assert seen[0].execution_id == seen[1].execution_id
         server.process.send_signal(signal.SIGTERM)
         said = server.process.communicate(timeout=PATIENCE)[0]
-        assert "0 of 1 requests went wrong, and 2 messages of the streams" in said
+        assert "0 of 1 requests went wrong, and 2 stream messages" in said
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_events_come_twice_and_out_of_order_over_the_socket(folder: Path) -> Non
     ],
     ids=lambda value: value["fault"] if isinstance(value, dict) else "",
 )
-def test_a_stream_goes_silent_or_is_cut_and_the_real_client_goes_on(folder: Path, rule: dict, missed: int) -> None:
+def test_the_real_client_survives_a_silent_or_cut_stream(folder: Path, rule: dict, missed: int) -> None:
     rules = {"fault": "event_twice", "on": "^EVENT quote"}, rule | {"start": "10:33"}
     with running(folder, *START, "--speed", "120", *plan(folder, *rules)) as server:
         stream = StockDataStream("key", "secret", url_override=f"{server.streams}/v2/iex")
@@ -183,7 +183,7 @@ def test_a_stream_goes_silent_or_is_cut_and_the_real_client_goes_on(folder: Path
         stream.subscribe_bars(note, "AAA")
         with streaming(stream):
             wait_for(lambda: len(seen) >= 3 and max(gaps(seen)) > 1)
-        # At least: a client that was cut off misses more while it connects again.
+        # At least: a disconnected client misses more while it reconnects.
         assert max(gaps(seen)) >= missed + 1
         assert sorted(set(seen)) == seen
 
@@ -198,7 +198,7 @@ def talk(socket: Any, message: dict) -> Any:
     return json.loads(socket.recv(timeout=PATIENCE))
 
 
-def test_what_the_data_stream_refuses(folder: Path) -> None:
+def test_the_data_streams_errors(folder: Path) -> None:
     auth = {"action": "auth", "key": "key", "secret": "secret"}
     with running(folder, *START) as server:
         with connect(f"{server.streams}/v2/iex") as socket:
@@ -226,7 +226,7 @@ def test_what_the_data_stream_refuses(folder: Path) -> None:
                 assert msgpack.unpackb(two.recv())[0]["code"] == 406
 
 
-def test_what_the_trading_stream_refuses(folder: Path) -> None:
+def test_the_trading_streams_errors(folder: Path) -> None:
     with running(folder, *START) as server, connect(f"{server.streams}/stream") as socket:
         early = talk(socket, {"action": "listen", "data": {"streams": ["trade_updates"]}})
         assert early["data"]["status"] == "unauthorized"
@@ -238,7 +238,7 @@ def test_what_the_trading_stream_refuses(folder: Path) -> None:
         assert got == {"stream": "listening", "data": {"streams": ["trade_updates"]}}
 
 
-def test_a_bot_that_is_not_ours_trades_here_by_changing_one_url(folder: Path) -> None:
+def test_a_foreign_bot_trades_by_changing_one_url(folder: Path) -> None:
     with running(folder, *START, "--speed", "120") as server:
         bot = [sys.executable, str(Path(__file__).with_name("foreign_bot.py")), server.url, "AAA"]
         done = subprocess.run(bot, capture_output=True, text=True, timeout=120, check=False)
@@ -251,7 +251,7 @@ def test_a_bot_that_is_not_ours_trades_here_by_changing_one_url(folder: Path) ->
         assert server.trading.get_account().cash == "100000"
 
 
-def test_a_killed_exchange_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_exchange_resumes_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     state = ("--state", str(tmp_path / "state.sqlite"))
     with running(folder, *START, "--speed", "120", *state) as server:
         order = server.trading.submit_order(

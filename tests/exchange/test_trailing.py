@@ -1,4 +1,4 @@
-"""Trailing stops: the mark that they follow, when they trade and at which price, and what is refused."""
+"""Trailing stops: their marks, their fills and their refusals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paper_exchange.orders.matching import Bar
 from paper_exchange.orders.trailing import Trail
 from tests.exchange.exchange_world import TUESDAY
-from tests.exchange.test_orders import FLAT, held, limit, refusal, world
+from tests.exchange.order_requests import FLAT, held, limit, refusal, venue
 
 
 def trailing(side: str = "sell", qty: float = 5, **more: Any) -> TrailingStopOrderRequest:
@@ -24,7 +24,7 @@ def test_the_stop_follows_the_high_and_never_goes_back() -> None:
     here = held(
         ("10:31", 10.0, 10.1, 10.0, 10.1),
         ("10:32", 10.1, 10.5, 10.1, 10.45),  # the mark rises to 10.50
-        ("10:33", 10.45, 10.46, 10.35, 10.4),  # and stays
+        ("10:33", 10.45, 10.46, 10.35, 10.4),  # and stays there
         ("10:34", 10.4, 10.4, 10.28, 10.32),  # touched at 10.30
     )
     order = here.trading.submit_order(trailing(trail_price=0.2))
@@ -36,7 +36,7 @@ def test_the_stop_follows_the_high_and_never_goes_back() -> None:
     here.at("10:35")
     got = here.trading.get_order_by_id(order.id)
     assert (got.status, got.filled_avg_price, got.filled_qty) == ("filled", "10.3", "5")
-    assert here.exchange.books().realised == D("1.5")
+    assert here.exchange.snapshot().realised == D("1.5")
 
 
 def test_a_percentage_trails_the_mark_on_the_price_grid() -> None:
@@ -44,7 +44,11 @@ def test_a_percentage_trails_the_mark_on_the_price_grid() -> None:
     order = here.trading.submit_order(trailing(trail_percent=1.0))
     here.at("10:32")
     got = here.trading.get_order_by_id(order.id)
-    assert (got.trail_percent, got.hwm, got.stop_price) == ("1", "10.03", "9.92")  # 9.9297, never the better way
+    assert (got.trail_percent, got.hwm, got.stop_price) == (
+        "1",
+        "10.03",
+        "9.92",
+    )  # 9.9297, rounded away from the market
 
 
 def test_a_bar_that_opens_beyond_the_stop_fills_at_its_open() -> None:
@@ -55,7 +59,7 @@ def test_a_bar_that_opens_beyond_the_stop_fills_at_its_open() -> None:
 
 
 def test_a_bar_that_rises_and_closes_beyond_its_own_stop_fills_at_the_close() -> None:
-    """Up to 10.60 and down to 10.20: the stop of 10.40 was met on the way; the close is what surely came after."""
+    """Up to 10.60 and down to 10.20: it crossed the stop of 10.40, and only the close surely came later."""
     here = held(("10:31", *FLAT), ("10:32", 10.0, 10.6, 9.95, 10.2))
     order = here.trading.submit_order(trailing(trail_price=0.2))
     here.at("10:33")
@@ -70,8 +74,8 @@ def test_a_low_that_may_have_come_before_the_high_proves_nothing() -> None:
     assert (got.status, got.hwm, got.stop_price) == ("new", "10.6", "10.4")
 
 
-def test_in_the_bar_in_which_it_came_only_the_close_moves_the_mark() -> None:
-    """The high of 10.9 may have been before the order."""
+def test_in_the_bar_of_arrival_only_the_close_moves_the_mark() -> None:
+    """The high of 10.9 may have come before the order."""
     here = held(("10:31", 10.0, 10.9, 10.0, 10.1))
     order = here.trading.submit_order(trailing(trail_price=1.0))
     here.at("10:32")
@@ -79,10 +83,10 @@ def test_in_the_bar_in_which_it_came_only_the_close_moves_the_mark() -> None:
 
 
 def test_a_buy_follows_the_low_and_keeps_its_reserve() -> None:
-    here = world(("10:31", 10.0, 10.0, 9.5, 9.6), ("10:32", 9.6, 9.75, 9.55, 9.7))
+    here = venue(("10:31", 10.0, 10.0, 9.5, 9.6), ("10:32", 9.6, 9.75, 9.55, 9.7))
     order = here.trading.submit_order(trailing("buy", trail_price=0.2))
     assert (order.hwm, order.stop_price) == ("10", "10.2")
-    assert here.trading.get_account().buying_power == "99947.47"  # 3% over the stop
+    assert here.trading.get_account().buying_power == "99947.47"  # 3% above the stop
     here.at("10:32")
     assert here.trading.get_order_by_id(order.id).hwm == "9.6"
     here.at("10:33")
@@ -91,7 +95,7 @@ def test_a_buy_follows_the_low_and_keeps_its_reserve() -> None:
     assert got.stop_price == "9.75"
 
 
-def test_a_queued_one_waits_for_the_open_and_a_day_order_expires() -> None:
+def test_a_queued_trailing_stop_waits_for_the_open_and_a_day_order_expires() -> None:
     here = held(("10:31", *FLAT))
     day = here.trading.submit_order(trailing(trail_price=0.5, qty=2))
     lasting = here.trading.submit_order(trailing(trail_price=0.5, qty=3, tif="gtc"))
@@ -112,16 +116,16 @@ def test_replacing_moves_the_trail_and_keeps_the_mark() -> None:
     assert refusal(here.trading.replace_order_by_id, new.id, ReplaceOrderRequest(trail=11))[0] == 422
 
 
-def test_it_goes_on_after_a_restart(tmp_path: Any) -> None:
+def test_a_trailing_stop_continues_after_a_restart(tmp_path: Any) -> None:
     state = tmp_path / "state.sqlite"
     rows = (("10:31", 10.0, 10.6, 10.0, 10.5), ("10:32", 10.5, 10.5, 10.2, 10.3))
-    here = world(*rows, at="10:30:01", state=state)
+    here = venue(*rows, at="10:30:01", state=state)
     here.trading.submit_order(limit(10.0))
     here.at("10:31")
     order = here.trading.submit_order(trailing(trail_price=0.2))
     here.at("10:32")
     here.exchange.close()
-    again = world(*rows, at="10:32:00", state=state)
+    again = venue(*rows, at="10:32:00", state=state)
     got = again.trading.get_order_by_id(order.id)
     assert (got.hwm, got.stop_price, got.status) == ("10.6", "10.4", "new")
     again.at("10:33")
@@ -146,8 +150,8 @@ BASE = {"symbol": "AAA", "qty": "1", "side": "buy", "type": "trailing_stop", "ti
         ({"trail_percent": "x"}, "invalid trail_percent"),
     ],
 )
-def test_what_is_refused(body: dict, message: str) -> None:
-    here = world()
+def test_refused_trailing_stops(body: dict, message: str) -> None:
+    here = venue()
     got = here.trading._session.post(
         "http://127.0.0.1:8765/v2/orders",
         json=BASE | body,
@@ -166,9 +170,9 @@ bars = st.lists(cents, min_size=4, max_size=4).map(lambda four: Bar(0, four[0], 
 
 
 @given(marks=cents, trail=st.integers(1, 90).map(lambda value: D(value) / 100), bar=bars, buy=st.booleans())
-def test_a_mark_moves_one_way_and_its_stop_with_it(marks: D, trail: D, bar: Bar, buy: bool) -> None:
+def test_a_mark_and_its_stop_move_one_way(marks: D, trail: D, bar: Bar, buy: bool) -> None:
     for rule in (Trail(buy, price=trail), Trail(buy, percent=trail * 100)):
-        after = rule.mark(marks, bar, whole=True)
+        after = rule.next_mark(marks, bar, whole=True)
         assert (after <= marks and after <= bar.low) if buy else (after >= marks and after >= bar.high)
         stop, moved = rule.stop(marks), rule.stop(after)
         assert (moved <= stop and stop > marks) if buy else (moved >= stop and stop < marks)

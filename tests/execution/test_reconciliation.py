@@ -275,7 +275,7 @@ def test_unprotected_positions_are_handled_before_protected_ones(tmp_path: Path)
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9, "BBB": 0.8}})
     here.tick("10:31")
     here.at("10:32:01")
-    legs = [one for one in here.exchange.books().orders if one.symbol == "BBB" and one.type == "limit"]
+    legs = [one for one in here.exchange.snapshot().orders if one.symbol == "BBB" and one.type == "limit"]
     by_hand(here).cancel_order_by_id(legs[0].id)  # which cancels the other leg too
     here.tick("10:32")
     assert [trade.symbol for trade in here.log.trades] == ["AAA", "BBB"]
@@ -313,7 +313,7 @@ def test_a_refused_exit_is_followed_by_a_stop_at_once(tmp_path: Path) -> None:
 
 
 def exits(here: TradingWorld) -> int:
-    return sum(1 for order in here.exchange.books().orders if "-exit" in order.client_order_id)
+    return sum(1 for order in here.exchange.snapshot().orders if "-exit" in order.client_order_id)
 
 
 @pytest.mark.parametrize("act", [lost_after, page(200, "<html>", taken=True), page(504, "", taken=True)])
@@ -480,7 +480,7 @@ def test_missing_shares_are_a_discrepancy_and_the_rest_is_sold(tmp_path: Path) -
     here.wire.faults = [Fault("GET /v2/positions", fewer, times=None)]
     here.tick("10:33")
     assert here.trader.positions.discrepancies == ["AAA: the log holds 5, the broker 2"]
-    assert [order.qty for order in here.exchange.books().orders if order.is_open] == [2]
+    assert [order.qty for order in here.exchange.snapshot().orders if order.is_open] == [2]
     here.tick("15:55", "15:56")
     assert here.held() == 3  # the broker reported only 2, and no share may be sold short
 
@@ -501,7 +501,7 @@ def test_a_reset_account_does_not_block_entries_forever(tmp_path: Path) -> None:
     )
     assert json.loads((tmp_path / "trades_2018-03-26.json").read_text())[0]["status"] == "CLOSED"
     assert bought(here, "BBB") == 5
-    assert not any("sell" in (order.side or "") for order in here.exchange.books().orders if order.symbol == "AAA")
+    assert not any("sell" in (order.side or "") for order in here.exchange.snapshot().orders if order.symbol == "AAA")
 
 
 def test_positions_that_are_unlisted_for_minutes_are_not_written_off(tmp_path: Path) -> None:

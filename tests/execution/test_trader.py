@@ -107,7 +107,7 @@ def test_exits_in_their_order_of_priority(tmp_path: Path, bar: Row, reason: str,
 def test_the_software_stop_covers_a_target_that_was_moved_away(tmp_path: Path) -> None:
     here = world(tmp_path, *[(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 45)])
     here.tick("10:31", "10:32")
-    target = next(order for order in here.exchange.books().orders if order.is_open and order.type == "limit")
+    target = next(order for order in here.exchange.snapshot().orders if order.is_open and order.type == "limit")
     here.broker.replace(target.id, limit=D("11"))  # as the owner might do
     here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
     here.minutes("10:33", "10:43")
@@ -123,7 +123,7 @@ def test_no_entries_near_the_close_and_pending_ones_are_cancelled(tmp_path: Path
     here.minutes("15:54", "15:59")
     here.close_day()
     assert here.held("AAA") == here.held("BBB") == 0
-    assert [order.symbol for order in here.exchange.books().orders if order.side == "buy"] == ["AAA", "BBB"]
+    assert [order.symbol for order in here.exchange.snapshot().orders if order.side == "buy"] == ["AAA", "BBB"]
     assert here.trader.positions.pending == {} and here.open_orders() == []
     assert [event["symbol"] for event in here.events("entry_not_filled")] == ["AAA"]
     assert here.trade("BBB").exit_reason == "END_OF_DAY"

@@ -293,20 +293,20 @@ class TradingWorld:
 
     def open_orders(self, symbol: str = "AAA") -> list[tuple[str, str, float | None]]:
         """(side, type, price) of the exchange's open orders of a stock."""
-        orders = [order for order in self.exchange.books().orders if order.is_open and order.symbol == symbol]
+        orders = [order for order in self.exchange.snapshot().orders if order.is_open and order.symbol == symbol]
         found = [(o.side, o.type, o.stop_price if o.stop_price is not None else o.limit_price) for o in orders]
         return sorted(((side, kind, None if price is None else float(price)) for side, kind, price in found), key=str)
 
     def held(self, symbol: str = "AAA") -> Shares:
-        found = self.exchange.books().positions.get(symbol)
+        found = self.exchange.snapshot().positions.get(symbol)
         return 0 if found is None else found.qty
 
     def fills(self, symbol: str = "AAA") -> Iterator[tuple[str, Shares, Decimal]]:
-        return ((f.side, f.qty, f.price) for f in self.exchange.books().fills if f.symbol == symbol)
+        return ((f.side, f.qty, f.price) for f in self.exchange.snapshot().fills if f.symbol == symbol)
 
     def check_books(self) -> None:
         """Assert that the trade log equals the exchange's own books."""
-        books = self.exchange.books()
+        books = self.exchange.snapshot()
         on_disk = TradeLog(self.folder).trades
         for symbol in {fill.symbol for fill in books.fills}:
             bought = sum(fill.qty for fill in books.fills if fill.symbol == symbol and fill.side == "buy")

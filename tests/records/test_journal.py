@@ -133,7 +133,7 @@ used = (here.folder / "audit_2018-03-26.jsonl").stat().st_size
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (min(100, used), hard))  # the disk is full from here on
 here.minutes("10:34", "10:35")
-orders = [(o.symbol, o.side) for o in here.exchange.books().orders]
+orders = [(o.symbol, o.side) for o in here.exchange.snapshot().orders]
 here.minutes("15:55", "15:57")  # the exit is sent nevertheless
 assert here.held("AAA") == 0, here.held("AAA")
 assert here.journal.fault and here.journal.lost, here.journal.fault

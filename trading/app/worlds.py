@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from config import Settings
     from paper_exchange import PaperExchange
-    from paper_exchange.market.market import Market
+    from paper_exchange.market.interface import Market
 
 STATE_FILE = "paper_exchange.sqlite"
 LOG_FILES = ("trades_*.json", "predictions_*.jsonl", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")

@@ -1,0 +1,86 @@
+"""What the exchange needs of a market: its listings, and their 1-minute bars by session.
+
+`recorded.RecordedMarket` (files of bars) and `generated.GeneratedMarket` (a seeded simulation) implement `Market`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import date
+    from decimal import Decimal
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One stock as `/v2/assets` describes it."""
+
+    symbol: str
+    name: str
+    exchange: str = "NASDAQ"
+    tradable: bool = True
+    active: bool = True
+    shortable: bool = True
+    fractionable: bool = False
+
+
+@dataclass(frozen=True)
+class BarColumns:
+    """1-minute bars of one symbol, oldest first: arrays of equal length n.
+
+    `start` is the start of each minute in nanoseconds since 1970-01-01 UTC (int64); prices are dollars (float64);
+    `volume` is shares (int64).  Starts are strictly increasing; low <= open, close <= high.
+    """
+
+    start: NDArray[np.int64]
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One 1-minute bar; `start` is in nanoseconds since the epoch (UTC), prices in dollars."""
+
+    start: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
+class Market(Protocol):
+    """A source of bars.  Sessions are dates of the XNYS calendar."""
+
+    @property
+    def description(self) -> str:
+        """One line that describes the market, and says whether it is generated."""
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """Every stock of the market, by symbol."""
+
+    @property
+    def first_session(self) -> date:
+        """The first session with bars."""
+
+    @property
+    def last_session(self) -> date:
+        """The last session with bars; a generated market may continue for years."""
+
+    def session_bars(self, symbol: str, session: date) -> BarColumns:
+        """The bars of one symbol in one session; empty if there are none.
+
+        Raises:
+            KeyError: `symbol` is not listed.
+        """

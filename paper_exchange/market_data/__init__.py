@@ -1,0 +1,1 @@
+"""The market-data half of the REST interface: bars, trades, quotes, auctions, snapshots and screener."""
