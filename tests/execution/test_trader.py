@@ -192,13 +192,17 @@ def test_buying_power_includes_orders_sent_this_minute(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["trading_blocked", "account_blocked", "trade_suspended_by_user"])
-def test_a_blocked_account_allows_no_entries_but_exits(tmp_path: Path, flag: str) -> None:
+def test_a_blocked_account_allows_no_entries_and_keeps_the_legs_until_it_can_sell(tmp_path: Path, flag: str) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:33": {"BBB": 0.9}})
     here.tick("10:31", "10:32")
     here.wire.faults = [Fault(ACCOUNT, edited(lambda body: body | {flag: True}), times=None)]
     here.tick("10:33", "15:55", "15:56")
     (event,) = here.events("not_bought")
     assert event["rule"] == "account" and flag in event["reason"]
+    assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
+    assert any("its stop and target stay" in event["reason"] for event in here.events("unclear"))
+    here.wire.faults = []
+    here.tick("15:57", "15:58")
     assert here.trade().exit_reason == "END_OF_DAY"
     here.check_books()
 

@@ -148,11 +148,14 @@ class Script:
     signals: Mapping[str, Mapping[str, float]]
     prices: Mapping[str, float] = field(default_factory=dict)
     asked: list[datetime] = field(default_factory=list)
+    bar_time: datetime | None = None
+    """The bar that is decided on; None: a new one every minute."""
 
     def predict(self, windows: Any, now: datetime) -> list[Prediction]:
         self.asked.append(now)
         wanted = self.signals.get(f"{now.astimezone(NEW_YORK):%H:%M}", {})
-        return [prediction(symbol, held, self.prices.get(symbol, 10.0), now) for symbol, held in wanted.items()]
+        made = [prediction(symbol, held, self.prices.get(symbol, 10.0), now) for symbol, held in wanted.items()]
+        return [one._replace(bar_time=self.bar_time or now) for one in made]
 
 
 def prediction(symbol: str, confidence: float, price: float, now: datetime) -> Prediction:
@@ -230,6 +233,7 @@ class TradingWorld:
                 (*document_rules(settings.prediction, settings.data, settings.entry), *self.guards),
                 settings.entry,
                 settings.exits,
+                settings.data,
                 partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
             ),
             market="by-hand",

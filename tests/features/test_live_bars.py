@@ -45,9 +45,24 @@ def closes(bars: SessionBars, symbol: str = "AAA") -> Any:
 def test_first_request_is_the_whole_session_and_later_ones_overlap() -> None:
     bars = store()
     assert bars.next_request(ny(MONDAY, "10:31:02")) == (SESSION.open, ny(MONDAY, "10:31:02"))
-    bars.take({}, ny(MONDAY, "10:31:02"))
+    bars.take({"AAA": [bar("10:30")]}, ny(MONDAY, "10:31:02"))
     assert bars.next_request(ny(MONDAY, "10:32:02")) == (ny(MONDAY, "10:31:02") - OVERLAP, ny(MONDAY, "10:32:02"))
     assert bars.next_request(ny(MONDAY, "16:00:02"))[1] < SESSION.close
+
+
+@pytest.mark.parametrize("frozen", [3, 12, 40])
+def test_a_frozen_feed_leaves_no_hole_when_it_recovers(frozen: int) -> None:
+    """The feed answers, but shows no bar after 10:00 for some minutes, then all of them."""
+    bars, first = store(), ny(MONDAY, "09:30")
+    everything = [first + timedelta(minutes=n) for n in range(120)]
+    for minute in range(20, 90):
+        now = first + timedelta(minutes=minute, seconds=2)
+        shown = 30 if 30 <= minute <= 30 + frozen else minute
+        start, end = bars.next_request(now)
+        reply = [bar(f"{t:%H:%M}", 10.0 + n) for n, t in enumerate(everything[:shown]) if start <= t <= end]
+        bars.take({"AAA": reply}, now)
+    assert bars.windows().ohlcv[3, :, 0].tolist() == [10.0 + n for n in range(69, 89)]
+    assert int(bars._count[0]) == 89
 
 
 def test_only_complete_bars_inside_the_session_count() -> None:

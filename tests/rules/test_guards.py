@@ -7,11 +7,15 @@ from decimal import Decimal as D
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alpaca.trading.client import TradingClient
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import MarketOrderRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config import EntrySettings
-from tests.exchange.exchange_world import MONDAY, TUESDAY, Row, ny
+from paper_exchange import mount
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat, with_bars
 from trading.records.trade_log import Trade
 from trading.rules.entry import Candidate, EntryContext, Losses
@@ -168,3 +172,35 @@ def test_flatten_file_closes_all_positions_and_ends_the_run(tmp_path: Path) -> N
     assert here.held("AAA") == here.held("BBB") == 0
     assert here.trade().exit_reason == "FLATTEN"
     here.check_books()
+
+
+def test_stop_file_sends_nothing_even_if_a_leg_is_lost(tmp_path: Path) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})
+    here.minutes("10:31", "10:35")
+    (here.controls / "STOP").touch()
+    here.broker.cancel(here.trade().stop_order_id or "")
+    sent = here.wire.count("POST") + here.wire.count("PATCH") + here.wire.count("DELETE")
+    here.minutes("10:36", "10:38")
+    here.restart()
+    here.minutes("15:54", "15:59")
+    here.close_day()
+    assert here.wire.count("POST") + here.wire.count("PATCH") + here.wire.count("DELETE") == sent
+    assert (here.held("AAA"), here.open_orders("AAA")) == (5, [])
+    (here.controls / "STOP").unlink()
+
+
+def test_daily_loss_counts_what_the_account_lost_elsewhere(tmp_path: Path) -> None:
+    """1,000 shares that the trader did not buy fall by $1."""
+    falls = [(f"10:{minute}", 9.0, 9.0, 9.0, 9.0) for minute in range(34, 45)]
+    here = world(tmp_path, *falls, signals={"10:40": {"BBB": 0.8}}, MAX_DAILY_LOSS_PCT=0.005)
+    owner = TradingClient("other", "other", paper=True, url_override=ORIGIN)
+    mount(owner, here.exchange.app, ORIGIN)
+    here.at("10:30")
+    owner.submit_order(MarketOrderRequest(symbol="AAA", qty=1000, side=OrderSide.BUY, time_in_force=TimeInForce.DAY))
+    here.minutes("10:31", "10:41")
+    assert [event["rule"] for event in here.events("not_bought")] == ["daily_loss"]
+
+
+def test_a_partly_sold_trade_loses_by_its_fills_and_its_price() -> None:
+    trade = Trade("AAA", 5, D("10"), NOON, 0.7, D("9.80"), D("10.40"), sold_qty=3, sold_amount=D("27"))
+    assert losses_of([trade], {"AAA": D("12")}).pnl == D("1")  # 3 sold at $9, 2 held at $12

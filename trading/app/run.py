@@ -163,6 +163,7 @@ class Run:
             rules=(*document_rules(s.prediction, s.data, s.entry), *guard_rules(s.entry)),
             entry=s.entry,
             exits=s.exits,
+            data=s.data,
             spread_of=partial(spread_of, self.venue.clients.data, feed=s.data.DATA_FEED)
             if s.entry.MAX_SPREAD_PCT
             else None,

@@ -125,6 +125,8 @@ class Account:
     equity: Decimal
     cash: Decimal
     buying_power: Decimal
+    last_equity: Decimal | None
+    """Equity at the close of the session before; None if the broker does not say."""
     blocked: str | None
     """Why the account may not trade; None if it may."""
 
@@ -145,6 +147,7 @@ class Account:
                 equity=_number(fields["equity"]),
                 cash=_number(fields["cash"]),
                 buying_power=_number(fields["buying_power"]),
+                last_equity=None if fields.get("last_equity") is None else _number(fields["last_equity"]),
                 blocked=", ".join(reasons) or None,
             )
         except UNREADABLE as error:

@@ -24,7 +24,7 @@ from trading.rules.exits import levels, quantised
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from config import EntrySettings, ExitSettings
+    from config import DataSettings, EntrySettings, ExitSettings
     from trading.base.calendar import Session
     from trading.broker.messages import Account
     from trading.execution.reconciliation import PositionManager
@@ -46,6 +46,8 @@ class Signal(Protocol):
     @property
     def price(self) -> float: ...
     @property
+    def bar_time(self) -> datetime: ...
+    @property
     def meets_threshold(self) -> bool: ...
     @property
     def model(self) -> str: ...
@@ -64,6 +66,7 @@ class EntryPolicy:
     rules: Sequence[EntryRule]
     entry: EntrySettings
     exits: ExitSettings
+    data: DataSettings
     spread_of: Callable[[str], float | None] | None = None
     """Bid-ask spread of a stock as a fraction of its price, or None if unknown; without this, spreads are ignored."""
 
@@ -87,6 +90,7 @@ class Entries:
         session: Session,
         instant: datetime,
         losses: Losses | None = None,
+        others: frozenset[str] = frozenset(),
     ) -> None:
         """Buy every signal that no filter refuses, in the order given.
 
@@ -96,6 +100,7 @@ class Entries:
             session: the current session.
             instant: the minute of the decision, which is part of the client_order_id.
             losses: the day's losses so far.
+            others: symbols in which somebody else has an open order.
         """
         context = EntryContext(
             now=self._clock.now(),
@@ -111,6 +116,7 @@ class Entries:
             refusal = (
                 self._account_refusal(account)
                 or first_refusal(self._policy.rules, candidate, context)
+                or _other_order_refusal(signal.symbol, others)
                 or self._spread_refusal(signal.symbol)
             )
             if refusal is not None:
@@ -194,3 +200,8 @@ class Entries:
             return True  # it counts as held until the broker's answer is known
         self._journal.event("entry_sent", symbol=entry.symbol, client_order_id=name, order_id=order.id)
         return True
+
+
+def _other_order_refusal(symbol: str, others: frozenset[str]) -> Refusal | None:
+    """An order of somebody else on the other side would make every later sale of ours a wash trade."""
+    return ("other_order", f"somebody else has an open order in {symbol}") if symbol in others else None

@@ -13,7 +13,7 @@ from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from decimal import Decimal
 
     from config import ExitSettings
@@ -67,6 +67,10 @@ class PendingEntry:
             decision_time=datetime.fromisoformat(record["decision_time"]),
             decision_price=float(record["decision_price"]),
         )
+
+
+ENTRY_MAX_AGE: Final = timedelta(minutes=2)
+"""An entry that is not filled by then (its stock may be halted) is cancelled: its price was decided long ago."""
 
 
 class EntryOrders:
@@ -123,9 +127,11 @@ class EntryOrders:
                 self.given_up[entry.client_order_id] = entry
                 self._end(entry, NEVER_ARRIVED)
             return
-        if order.filled_qty and not order.is_final:
+        too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
+        if not order.is_final and (order.filled_qty or too_old):
             # The legs stay inactive until the last share is bought, so fewer protected shares are better.
-            self._cache.cancel([order], partial(self._records.note_cancel, "FILLED_IN_PART"))
+            reason = "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD"
+            self._cache.cancel([order], partial(self._records.note_cancel, reason))
             order = self._cache.cached(order.id) or order
         if not order.is_final:
             return
@@ -175,6 +181,15 @@ class EntryOrders:
             target=trade.take_profit,
             order_id=order.id,
         )
+
+    def cancel_runaway(self, price_of: Callable[[str, datetime], float | None], lowest: float, highest: float) -> None:
+        """Cancel pending entries whose newest price is beyond their stop, target or the price band (dollars)."""
+        for entry in list(self.pending.values()):
+            price = price_of(entry.symbol, entry.decision_time)
+            inside = price is None or (entry.stop < price < entry.target and lowest <= price <= highest)
+            if not inside:
+                what = f"cancelling the entry of {entry.symbol}"
+                self._records.contain(what, partial(self._cancel, entry.client_order_id, "PRICE_LEFT_LEVELS"))
 
     def cancel(self, reason: str) -> None:
         """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
+from trading.broker.messages import OURS
 from trading.execution.entry_orders import fill_of
 from trading.execution.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
 from trading.execution.protection import Protection
@@ -42,6 +43,8 @@ class ExitOrders:
         self._protection = protection
         self._missing_since: dict[str, datetime] = {}
         """By the client_order_id of trades whose shares the broker does not show."""
+        self._refused: dict[str, str] = {}
+        """By client_order_id of a trade: why its last exit was refused."""
 
     def update(self, trade: Trade) -> None:
         """Bring one trade up to date with the broker's orders and positions.
@@ -54,11 +57,12 @@ class ExitOrders:
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         self._note_sold(trade, sells)
         if left <= 0:
+            self._cancel_siblings(trade)
             self._finish(trade, sells)
         elif trade.exit_intent is not None:
             if self._cache.order_named(trade.exit_intent) is None:
                 self._close(trade, trade.exit_reason or "", None)  # it never arrived: send it again under its name
-        elif any(not order.is_final for order in sells):
+        elif self._protection.stopped_shares(trade) >= left:
             self._missing_since.pop(trade.client_order_id, None)
             self._protection.align_legs(trade)
         else:
@@ -84,7 +88,15 @@ class ExitOrders:
     # Shares that no order sells
 
     def _protect(self, trade: Trade, left: int) -> None:
-        """Place a stop under shares that no order sells; if the broker refuses it, close the trade."""
+        """Place a stop under shares that have none; if the broker refuses it, close the trade.
+
+        A resting target is no protection, and holds the shares that the stop needs: it is cancelled first.
+        """
+        if any(not order.is_final for order in self._protection.orders(trade)):
+            self._cancel_legs(trade, "NO_STOP")
+            left = self._protection.shares_left(trade)
+            if left <= 0:
+                return  # the target sold them meanwhile; the next reconciliation ends the trade
         if self._clock.now() - trade.entry_time > BROKER_LAG:
             left = min(left, int(self._cache.held(trade.symbol)))
         if left <= 0:
@@ -113,6 +125,17 @@ class ExitOrders:
         )
 
     # Sold
+
+    def _cancel_siblings(self, trade: Trade) -> None:
+        """Cancel what still rests although all shares are sold: it would open a short position.
+
+        Raises:
+            Unclear: an order may still rest; the trade stays open until it is gone.
+        """
+        resting = (self._cache.order(order.id, refresh=True) for order in self._protection.resting(trade))
+        alive = [order for order in resting if order is not None and not order.is_final]
+        if alive and not self._cache.cancel(alive, partial(self._records.note_cancel, "SIBLING")):
+            raise Unclear("sold, but an order of it still rests")
 
     def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
         """Save what is sold so far.  A fill without a price yet is skipped, so that it does not delay a stop."""
@@ -158,6 +181,10 @@ class ExitOrders:
 
     # Closing
 
+    def refusal(self, trade: Trade) -> str | None:
+        """Why the broker refused the last exit of a trade; None if it did not."""
+        return self._refused.get(trade.client_order_id)
+
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
         self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit))
@@ -165,6 +192,8 @@ class ExitOrders:
 
     def _close(self, trade: Trade, reason: str, limit: Decimal | None) -> None:
         self._find_exit(trade)
+        if self._protection.resting(trade):
+            self._check_sellable(trade)
         self._cancel_legs(trade, reason)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
@@ -184,6 +213,22 @@ class ExitOrders:
         self._records.save()
         self._journal.synced_event("exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name)
         self._sell(trade, left, limit, name)
+
+    def _check_sellable(self, trade: Trade) -> None:
+        """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
+
+        Raises:
+            Unclear: the account is blocked, holds no share, or an order of somebody else rests on the other side,
+                which would make every sale a wash trade.
+        """
+        account, position = self._broker.account(), self._broker.position(trade.symbol)
+        if account.blocked is not None:
+            raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
+        if position is None or position.qty < 1:
+            raise Unclear("the broker holds no share of it: its stop and target stay")
+        for order in self._broker.orders(open_only=True):
+            if order.symbol == trade.symbol and order.side == "buy" and not order.client_order_id.startswith(OURS):
+                raise Unclear(f"buy order {order.id} of somebody else is in the way: its stop and target stay")
 
     def _cancel_legs(self, trade: Trade, reason: str) -> None:
         """Cancel every order that rests under the trade.
@@ -207,11 +252,13 @@ class ExitOrders:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
             trade.exit_intent = trade.exit_reason = None
+            self._refused[trade.client_order_id] = str(refusal)
             self._records.log.mark_changed(trade)
             self._records.discrepancies.append(f"the exit of {trade.symbol} was refused: {refusal}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=str(refusal))
             self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
             return
+        self._refused.pop(trade.client_order_id, None)
         self._protection.add(trade, (order,))
         self._journal.event("exit_sent", symbol=trade.symbol, client_order_id=name, order_id=order.id)
 

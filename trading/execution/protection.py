@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused
 from trading.broker.messages import OURS, Order
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from trading.records.trade_log import Trade
+
+STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
+"""Order types that sell when the price falls."""
 
 
 class Protection:
@@ -40,6 +43,11 @@ class Protection:
         """The orders that rest under the trade, as far as they are cached."""
         found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids)
         return [order for order in found if order is not None and not order.is_final]
+
+    def stopped_shares(self, trade: Trade) -> int:
+        """Shares that live stop orders protect.  Raises as `orders`."""
+        alive = (order for order in self.orders(trade) if not order.is_final)
+        return sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
 
     def shares_left(self, trade: Trade) -> int:
         """Shares that no known order has sold.  Raises as `orders`."""

@@ -196,12 +196,31 @@ class PositionManager:
 
     # Closing
 
+    def exit_refusal(self, trade: Trade) -> str | None:
+        """Why the broker refused the last exit of a trade; None if it did not."""
+        return self._exits.refusal(trade)
+
+    def orders_of_others(self) -> frozenset[str]:
+        """Symbols with open orders that do not bear our name.
+
+        Raises:
+            Unclear: the open orders cannot be read.
+        """
+        orders = self._broker.orders(open_only=True)
+        return frozenset(order.symbol for order in orders if not order.client_order_id.startswith(OURS))
+
+    def cancel_runaway_entries(self, price_of: PriceOf, lowest: float, highest: float) -> None:
+        """Cancel pending entries whose price has left their own levels or the price band (dollars)."""
+        self._entries.cancel_runaway(price_of, lowest, highest)
+
     def cancel_entries(self, reason: str) -> None:
         """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
         self._entries.cancel(reason)
 
     def software_stop(self, price_of: PriceOf) -> None:
         """Close positions whose price is beyond a level although no leg has filled.
+
+        Two sources must agree, the newest bar and the broker's price of the position: one wrong print sells nothing.
 
         Args:
             price_of: the newest price since an instant; a price from before the entry must not close the position.
@@ -211,7 +230,15 @@ class PositionManager:
             if price is None or trade.exit_intent is not None:
                 continue
             reason = exit_at_price(price, float(trade.stop_loss), float(trade.take_profit))
-            if reason is not Exit.NONE:
+            if reason is Exit.NONE:
+                continue
+            position = self.cache.positions.get(trade.symbol)
+            second = None if position is None else position.current_price
+            levels = float(trade.stop_loss), float(trade.take_profit)
+            if second is None or exit_at_price(float(second), *levels) is not reason:
+                note = "not sold on one price; its stop and target stay"
+                self._journal.event("prices_disagree", symbol=trade.symbol, bar=price, position=second, note=note)
+            else:
                 self.close(trade, reason.name)
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:

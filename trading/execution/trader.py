@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
@@ -19,6 +19,7 @@ from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, Snapshot
 from trading.features.session_bars import SessionBars, Windows
+from trading.records.journal import new_york_time
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trading.broker.messages import Account, Order
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
+    from trading.rules.entry import Losses
 
 EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
 """How far below the last price the limit orders of 4 AM are, as a fraction, so that a thin order book fills them."""
@@ -37,6 +39,16 @@ AUDITED_DAYS: Final = 5
 FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=5)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
+
+STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
+"""Phrases of Alpaca's refusals that concern one stock, not the account."""
+
+REFETCH_SECONDS: Final = (3, 5, 8)
+"""Seconds of the minute at which bars are fetched again while the minute that just ended has none: Alpaca's minute bars
+appear 1 to 3 s after their minute."""
+
+LATE_FEED: Final = timedelta(minutes=2)
+"""A feed whose newest bar, of all stocks, is this far behind is reported."""
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -89,6 +101,7 @@ class Trader:
         self._clock = clock
         self._calendar = calendar
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
+        self._data = policy.data
         self.predictor = predictor
         self._fetch = fetch
         self._universe = universe
@@ -97,6 +110,9 @@ class Trader:
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
+        self._feed_late = False
+        self._decided: dict[str, datetime] = {}
+        """Symbol -> start of the newest bar on which a signal was decided."""
         self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
         self._preconditions = Preconditions(broker, journal, clock)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
@@ -116,6 +132,8 @@ class Trader:
             BrokerError: the broker refuses the keys.
         """
         self.positions.recover(self._journal.newest_events(AUDITED_DAYS))
+        if self._stopped():
+            return
         if self.positions.try_reconcile():  # first of all, because shares may be without a stop
             self.positions.cancel_orphan_orders()
         try:
@@ -125,16 +143,18 @@ class Trader:
         self.positions.reconcile_until_clear(self._clock.now() + MINUTE)
         now = self._clock.now()
         session = self._calendar.current_or_next(now)
-        if session.flatten_at(self._flatten_minutes) <= now < session.close and not self._controls.stop:
+        if session.flatten_at(self._flatten_minutes) <= now < session.close:
             self._flatten()  # the next minute may be the last
 
     # 4 AM
 
     def rebalance(self, session: Session) -> None:
         """Sell positions of earlier sessions, cancel orphan orders, and start the day."""
+        if self._stopped():
+            return
         if self.positions.try_reconcile():
             self.positions.cancel_orphan_orders()
-        for trade in () if self._controls.stop else sorted(self._carried_over(session), key=self._urgency):
+        for trade in sorted(self._carried_over(session), key=self._urgency):
             if self._clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
@@ -182,30 +202,38 @@ class Trader:
 
     def opened(self, session: Session) -> None:
         """At the open: sell at market what 4 AM could not sell."""
+        if self._stopped():
+            return
         self.positions.try_reconcile()
         self._close_carried_over(session)
         self._day_of(session)
 
     def _close_carried_over(self, session: Session) -> None:
         """Sell positions of earlier sessions at market, in place of a limit order of 4 AM that still rests."""
-        if self._controls.stop:
-            return
         for trade in self._carried_over(session):
             if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
                 self.positions.close(trade, "REBALANCE")
 
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: reconcile, manage positions, predict, buy; or what a control file says instead."""
+        if self._stopped():
+            self._take_snapshot()
+            return
         self.positions.try_reconcile()
         if self._controls.flatten:
             self._flatten_and_end()
-        elif self._controls.stop:
-            self._report_once("stopped_by_file", "STOP file found: no orders are sent; resting orders stay")
         else:
             self._last_report = ""
             self._minute(session, instant)
         self.positions.reconcile_until_clear(instant + MINUTE)
         self._take_snapshot()
+
+    def _stopped(self) -> bool:
+        """Whether the STOP file forbids every order; looked at before anything else, because reconciling sends too."""
+        if not self._controls.stop:
+            return False
+        self._report_once("stopped_by_file", "STOP file found: no orders are sent; resting orders stay")
+        return True
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._close_carried_over(session)
@@ -214,10 +242,34 @@ class Trader:
             if self.day is not None:
                 self._refresh(self.day.bars)
         elif (day := self._day_of(session)) is not None:
-            fresh = self._refresh(day.bars)
+            fresh = self._refresh_until_current(day.bars, instant)
             self.positions.software_stop(day.bars.last_close)
+            self.positions.cancel_runaway_entries(day.bars.last_close, self._data.MIN_PRICE, self._data.MAX_PRICE)
             if fresh:
                 self._decide(day, instant)
+
+    def _refresh_until_current(self, bars: SessionBars, instant: datetime) -> bool:
+        """Fetch bars, again for some seconds until the minute that just ended is there; whether any reply was usable.
+
+        A feed that stays behind is reported, and so is its recovery.
+        """
+        fetched = self._refresh(bars)
+        for second in REFETCH_SECONDS:
+            again = instant + timedelta(seconds=second)
+            if self._lag(bars, instant) <= timedelta(0) or self._clock.now() >= again:
+                continue
+            self._clock.sleep_until(again)
+            fetched = self._refresh(bars) or fetched
+        late = self._lag(bars, instant) >= LATE_FEED
+        if late != self._feed_late:
+            self._feed_late = late
+            newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
+            self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
+        return fetched
+
+    def _lag(self, bars: SessionBars, instant: datetime) -> timedelta:
+        """How far the newest bar of the universe is behind the minute that just ended."""
+        return instant - (bars.newest_end or bars.session.open)
 
     def _refresh(self, bars: SessionBars) -> bool:
         try:
@@ -230,7 +282,7 @@ class Trader:
     def _decide(self, day: Day, instant: datetime) -> None:
         predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
         self._journal.predictions([prediction.as_json() for prediction in predictions])
-        signals = signals_of(predictions)
+        signals = [one for one in signals_of(predictions) if self._decided.get(one.symbol) != one.bar_time]
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **_best(predictions))
         try:
             self.account = self._broker.account()  # without signals too, because the console shows the equity
@@ -239,12 +291,25 @@ class Trader:
             return
         if not signals:
             return
+        self._decided.update((one.symbol, one.bar_time) for one in signals)
         if refusal := self._preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
+        try:
+            others = self.positions.orders_of_others()
+        except (Unclear, BrokerError) as error:
+            self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
+            return
+        losses = self._losses(self.account, day.session)
+        self._entries.consider(signals, self.account, day.session, instant, losses, others)
+
+    def _losses(self, account: Account, session: Session) -> Losses:
+        """The day's losses: the account's, carried positions included, where the broker says what it began with."""
         prices = {p.symbol: p.current_price for p in self.positions.cache.positions.values() if p.current_price}
-        losses = losses_of(self._log.of_day(day.session.date), prices)
-        self._entries.consider(signals, self.account, day.session, instant, losses)
+        losses = losses_of(self._log.of_day(session.date), prices)
+        if account.last_equity is None:
+            return losses
+        return replace(losses, pnl=account.equity - account.last_equity)
 
     def _take_snapshot(self) -> None:
         now = self._clock.now()
@@ -263,13 +328,23 @@ class Trader:
         """Cancel pending entries and close every position at market; retry while an outcome is unknown."""
         for _ in range(FLATTEN_TRIES):
             self.positions.cancel_entries(reason)
-            for trade in self.positions.open:
-                if trade.exit_intent is None:
-                    self.positions.close(trade, reason)
+            self._close_all(reason)
             if not self.positions.discrepancies:
                 return
             self._clock.sleep_until(self._clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
+
+    def _close_all(self, reason: str) -> None:
+        """Close every open position, refused ones first: they have no legs to lose.
+
+        A refusal that is not about its stock means that the account cannot sell, so the others keep their legs.
+        """
+        for trade in sorted(self.positions.open, key=lambda one: self.positions.exit_refusal(one) is None):
+            if trade.exit_intent is None:
+                self.positions.close(trade, reason)
+            refusal = self.positions.exit_refusal(trade)
+            if refusal is not None and not _is_about_stock(refusal, trade.symbol):
+                return
 
     def _flatten_and_end(self) -> None:
         """FLATTEN: close every position, and end once nothing is held."""
@@ -286,7 +361,8 @@ class Trader:
 
     def closed(self, session: Session) -> None:
         """After the close: reconcile a last time, report what is still open, and sum up the day."""
-        self.positions.try_reconcile()
+        if not self._stopped():
+            self.positions.try_reconcile()
         try:
             self.account = self._broker.account()
         except (Unclear, BrokerError) as error:
@@ -314,7 +390,8 @@ class Trader:
         Raises:
             Unclear: the broker gives no readable answer.
         """
-        self.positions.reconcile()
+        if not self._controls.stop:
+            self.positions.reconcile()
         return [(trade, self.positions.resting(trade)) for trade in self.positions.open]
 
 
@@ -324,3 +401,9 @@ def _best(predictions: Sequence[Signal]) -> dict[str, object]:
         return {}
     best = max(predictions, key=lambda p: (p.confidence, p.symbol))
     return {"best": best.symbol, "best_confidence": best.confidence}
+
+
+def _is_about_stock(refusal: str, symbol: str) -> bool:
+    """Whether a refusal of an exit concerns one stock, so that the exits of others may be accepted."""
+    words = refusal.lower().replace('"', " ").replace(",", " ").split()
+    return symbol.lower() in words or any(phrase in refusal.lower() for phrase in STOCK_REFUSALS)

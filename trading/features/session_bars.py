@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OVERLAP: Final = timedelta(minutes=5)
 """Time span that is fetched again every minute, because bars can be late or revised."""
 
+FROZEN_AFTER: Final = timedelta(minutes=2)
+"""A feed that has shown no bar of any stock for this long is frozen: there may be bars that it has not shown yet."""
+
 UNREADABLE: Final = (KeyError, TypeError, ValueError, OverflowError)
 """Exceptions that reading a malformed bar raises."""
 
@@ -87,11 +90,25 @@ class SessionBars:
             return []
         return [self.symbols[i] for i in np.flatnonzero(~np.isfinite(self._profile).any(axis=0))]
 
+    @property
+    def newest_end(self) -> datetime | None:
+        """When the newest bar of any stock ended; None without a bar."""
+        stocks = np.flatnonzero(self._count)
+        if not len(stocks):
+            return None
+        newest = int(self._minute[self._count[stocks] - 1, stocks].max())
+        return self.session.open + timedelta(minutes=newest + 1)
+
     def next_request(self, now: datetime) -> tuple[datetime, datetime]:
-        """First and last instant to request bars for: first the whole session, then the new part and `OVERLAP`."""
+        """First and last instant to request bars for: first the whole session, then the new part and `OVERLAP`.
+
+        If the feed was frozen, the new part begins at its newest bar, so that it leaves no hole when it recovers.
+        """
         first = self.session.open
         if self._fetched_to is not None:
-            first = max(first, self._fetched_to - OVERLAP)
+            known_to = first if self.newest_end is None else self.newest_end
+            frozen = self._fetched_to - known_to > FROZEN_AFTER
+            first = max(first, (known_to if frozen else self._fetched_to) - OVERLAP)
         return first, min(now, self.session.close - timedelta(seconds=1))
 
     def take(self, reply: Mapping[str, Any] | None, now: datetime) -> None:

@@ -39,7 +39,8 @@ def losses_of(trades: Sequence[Trade], prices: Mapping[str, Decimal]) -> Losses:
             stopped[trade.symbol] = trade.exit_time
     for trade in trades:
         if trade.is_open and trade.symbol in prices:
-            total += (prices[trade.symbol] - trade.entry_price) * trade.qty
+            total += prices[trade.symbol] * (trade.qty - trade.sold_qty) + trade.sold_amount
+            total -= trade.entry_price * trade.qty
     return Losses(total, run, stopped)
 
 

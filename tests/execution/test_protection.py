@@ -1,0 +1,156 @@
+"""Every share held has a live stop, no order outlives its shares, and nothing is sold on one wrong price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import LimitOrderRequest
+
+from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.test_reconciliation import by_hand, holding, world
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEVELS = [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
+
+
+def with_status(order_id: str | None, status: str) -> Any:
+    """Show one order, wherever it stands in a reply, in another status."""
+
+    def change(body: Any) -> Any:
+        if isinstance(body, list):
+            return [change(one) for one in body]
+        if body.get("legs"):
+            body = body | {"legs": change(body["legs"])}
+        return body | {"status": status} if body.get("id") == order_id else body
+
+    return edited(change)
+
+
+@pytest.mark.parametrize("status", ["canceled", "rejected", "expired"])
+def test_a_lost_stop_is_replaced_within_the_minute_although_the_target_rests(tmp_path: Path, status: str) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [Fault("GET /v2/orders", with_status(here.trade().stop_order_id, status), times=None)]
+    here.tick("10:33")
+    assert here.open_orders() == [("sell", "stop", 9.8)]
+    here.wire.faults = []
+    here.tick("10:34", "15:55", "15:56")
+    assert (here.held(), here.trade().exit_reason) == (0, "END_OF_DAY")
+    here.check_books()
+
+
+def test_an_order_that_outlives_the_sale_is_cancelled_before_the_trade_ends(tmp_path: Path) -> None:
+    here = holding(tmp_path, ("10:40", 10.0, 10.5, 10.0, 10.0))  # the target fills
+    here.tick("10:40")
+    here.wire.faults = [Fault("GET /v2/orders", with_status(here.trade().stop_order_id, "new"), times=None)]
+    before = here.wire.count("DELETE")
+    here.tick("10:41")
+    assert here.wire.count("DELETE") > before and here.trade().is_open
+    assert any("still rests" in event["reason"] for event in here.events("unclear"))
+    here.wire.faults = []
+    here.tick("10:42")
+    assert here.trade().exit_reason == "TAKE_PROFIT"
+
+
+@pytest.mark.parametrize("price", [0.01, 5.0, 50.0])
+def test_one_wrong_print_sells_nothing(tmp_path: Path, price: float) -> None:
+    def wrong(body: Any) -> Any:
+        for bar in body["bars"].get("AAA", [])[-1:]:
+            bar.update(o=price, h=price, l=price, c=price)
+        return body
+
+    here = holding(tmp_path)
+    here.wire.faults = [Fault("GET /v2/stocks/bars", edited(wrong), times=None)]
+    here.tick("10:35")
+    assert here.held() == 5 and here.open_orders() == LEVELS
+    assert [event["symbol"] for event in here.events("prices_disagree")] == ["AAA"]
+
+
+def three_positions(folder: Path) -> TradingWorld:
+    day = {MONDAY: flat("09:30", "15:59")}
+    here = TradingWorld(folder, dict.fromkeys(("AAA", "BBB", "CCC"), day), ny(MONDAY, "10:30"))
+    here.script.signals = {"10:31": {"AAA": 0.9, "BBB": 0.8, "CCC": 0.7}}
+    here.trader.recover()
+    here.tick("10:31", "10:32")
+    return here
+
+
+def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(tmp_path: Path) -> None:
+    here = three_positions(tmp_path)
+    refusal = page(403, '{"code": 40310000, "message": "account is restricted to liquidation"}')
+    here.wire.faults = [Fault("POST /v2/orders", refusal, times=None)]
+    here.tick("15:55", "15:56")
+    assert [here.open_orders(symbol) == LEVELS for symbol in ("AAA", "BBB", "CCC")] == [False, True, True]
+    here.wire.faults = []
+    here.tick("15:57", "15:58")
+    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
+
+
+def test_a_refusal_about_one_stock_does_not_keep_the_others(tmp_path: Path) -> None:
+    here = three_positions(tmp_path)
+
+    def refuse(request: Any, send: Any) -> Any:
+        refused = b'"AAA"' in request.body
+        return (
+            page(422, '{"code": 42210000, "message": "asset AAA is not tradable"}')(request, send)
+            if refused
+            else send()
+        )
+
+    here.wire.faults = [Fault("POST /v2/orders", refuse, times=None)]
+    here.tick("15:55", "15:56")
+    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [5, 0, 0]
+
+
+def test_an_order_of_somebody_else_in_the_way_keeps_the_legs_and_is_named(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    order = LimitOrderRequest(symbol="AAA", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, limit_price=5.0)
+    made: Any = by_hand(here).submit_order(order)
+    here.wire.faults = [
+        Fault("GET /v2/orders", edited(lambda rows: [row for row in rows if row["id"] != str(made.id)]))
+    ]
+    here.tick("10:31", "10:32")  # bought, because the order was not listed yet
+    here.tick("15:55")
+    assert here.held() == 5 and set(LEVELS) <= set(here.open_orders())
+    assert any(str(made.id) in event["reason"] for event in here.events("unclear"))
+    by_hand(here).cancel_order_by_id(made.id)
+    here.tick("15:56", "15:57")
+    assert here.held() == 0
+
+
+def test_a_stock_in_which_somebody_else_has_an_order_is_not_bought(tmp_path: Path) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.8, "BBB": 0.7}})
+    order = LimitOrderRequest(symbol="AAA", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.GTC, limit_price=5.0)
+    by_hand(here).submit_order(order)
+    here.tick("10:31", "10:32")
+    assert (here.held("AAA"), here.held("BBB")) == (0, 5)
+    assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("AAA", "other_order")]
+
+
+def test_an_entry_that_is_not_filled_within_two_minutes_is_cancelled(tmp_path: Path) -> None:
+    """The stock is halted after the decision: no bar, no fill."""
+    rows = [row for row in flat("09:30", "15:59") if not "10:31" <= row[0] <= "11:30"]
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.minutes("10:31", "10:34")
+    assert not here.open_orders() and not here.trader.positions.pending
+    assert [event["status"] for event in here.events("entry_not_filled")] == ["canceled"]
+    here.tick("11:31", "11:32")
+    assert here.held() == 0
+
+
+@pytest.mark.parametrize(("price", "cancelled"), [(9.5, 1), (10.6, 1), (25.0, 1), (10.1, 0), (None, 0)])
+def test_an_entry_whose_price_has_left_its_levels_is_cancelled(
+    tmp_path: Path, price: float | None, cancelled: int
+) -> None:
+    rows = [row for row in flat("09:30", "15:59") if not "10:31" <= row[0] <= "11:30"]
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.tick("10:31")
+    here.trader.positions.cancel_runaway_entries(lambda symbol, since: price, 1.0, 20.0)
+    assert here.wire.count("DELETE") == cancelled
+    assert [event["reason"] for event in here.events("cancel")] == ["PRICE_LEFT_LEVELS"] * cancelled
