@@ -661,3 +661,18 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str) 
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_lives_longer_than_the_calendar_reaches_misses_no_session() -> None:
+    calendar = new_york_calendar().copy()
+    end = max(s.date for s in calendar.between(date(2026, 1, 1), date(2100, 1, 1)))
+    start = datetime.combine(end - timedelta(days=330), time(3), tzinfo=NEW_YORK)
+    clock = SleepyClock(start, start + timedelta(days=800))
+    diary = Diary(clock)
+    made = MarketScheduler(clock, calendar, diary.callbacks, TIMES, on_event=diary.events.append)
+    made.run()
+    sessions = calendar.between(start.date(), (start + timedelta(days=799)).date())
+    assert len(sessions) > 540 and (made.ticks_skipped, made.failures) == (0, 0)
+    for job in ("rebalance", "opened", "closed", "retrain"):
+        assert [day for name, day, _ in diary.calls if name == job] == [s.date for s in sessions]
+    assert made.ticks == sum(s.minutes for s in sessions)

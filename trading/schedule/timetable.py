@@ -137,6 +137,7 @@ class Due:
 
 def due(now: datetime, marks: Marks, calendar: MarketCalendar, times: Times) -> Due | None:
     """The first job that is due at `now` and not done; None if there is none."""
+    calendar.extend(now)
     return (
         _closed_due(now, marks, calendar, times)
         or _rebalance_due(now, marks, calendar, times)
@@ -213,9 +214,8 @@ def following_event(now: datetime, calendar: MarketCalendar, times: Times) -> tu
 
     "close" is the last tick, at which the close is announced.
 
-    Raises:
-        UserError: the exchange calendar ends before that event.
     """
+    calendar.extend(now)
     day = now.astimezone(NEW_YORK).date()
     session = _today(now, calendar)
     if session is None or now >= times.retrain_of(session):
