@@ -95,8 +95,11 @@ class Learning:
             self._journal.event("no_volume_profile", symbols=without, reason=reason, note="they get no signal today")
         return bars
 
-    def retrain(self, trader: Any, session: Session) -> None:
+    def retrain(self, trader: Any, session: Session) -> bool:
         """20:00: what is missing is downloaded, a model trained, and the better one serves.
+
+        Returns:
+            False if there is no new model, so that the scheduler calls again.
 
         Raises:
             Interrupted: the run is being stopped.
@@ -104,7 +107,7 @@ class Learning:
         self.follow_choice(trader)
         champion = trader.predictor.model
         if champion.timestamp == stamp(self._world.clock.now()):
-            return  # this evening's: an earlier run was killed just after it had published it
+            return True  # this evening's: an earlier run was killed just after it had published it
         try:
             self._build()
             model = self._train(champion)
@@ -119,13 +122,14 @@ class Learning:
                 stays_in_service=champion.timestamp,
             )
             if not isinstance(error, UserError | OSError):
-                raise  # a defect: the scheduler writes its traceback down, and the run ends with 1
-            return
+                raise  # a defect: the scheduler writes its traceback down
+            return False
         if model.in_service:
             trader.predictor = Predictor(model, self._settings.prediction)
         self._journal.event(
             "model_in_service", model=trader.predictor.model.timestamp, kind=trader.predictor.model.kind
         )
+        return True
 
     def follow_choice(self, trader: Any) -> None:
         """Let the model serve that `ml_trainer.py --rollback` or `--use` chose while this process ran."""

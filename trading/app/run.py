@@ -140,7 +140,7 @@ class Run:
         if self.stops.stop is not None:
             return self.stops.stop.exit_code
         if scheduler.failures:
-            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed in the audit")
+            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed and job_failed in the audit")
         return 1 if scheduler.failures else 0
 
     def _pass_the_evening(self) -> None:
@@ -203,10 +203,10 @@ class Run:
             stop_after=self.world.sessions,
         )
 
-    def _rebalance(self, trader: Any, session: Session) -> None:
+    def _rebalance(self, trader: Trader, session: Session) -> bool:
         """4 AM: the day begins with the model that serves now, also where a person chose it since last evening."""
         self.learning.follow_choice(trader)
-        trader.rebalance(session)
+        return trader.rebalance(session)
 
     def _follow(self, scheduler: MarketScheduler, trader: Any) -> None:
         """Run the scheduler in its thread until it ends, and show what it does."""

@@ -130,18 +130,25 @@ class Trader:
 
     # 4 AM
 
-    def rebalance(self, session: Session) -> None:
-        """Sell positions of earlier sessions, cancel orphan orders, and start the day."""
-        if self.positions.try_reconcile():
+    def rebalance(self, session: Session) -> bool:
+        """Sell positions of earlier sessions, cancel orphan orders, and start the day.
+
+        Returns:
+            False if the broker cannot be read or the day cannot be started, so that the scheduler calls again.
+        """
+        known = self.positions.try_reconcile()
+        if known:
             self.positions.cancel_orphan_orders()
         for trade in () if self._controls.stop else sorted(self._carried_over(session), key=self._urgency):
+            if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
+                continue  # an earlier attempt sent its exit
             if self._clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
                 self.positions.close(trade, "REBALANCE", limit)
             else:
                 self.positions.close(trade, "REBALANCE")
-        self._day_of(session)
+        return self._day_of(session) is not None and known
 
     def _carried_over(self, session: Session) -> list[Trade]:
         return [trade for trade in self.positions.open if trade.day < session.date]

@@ -12,6 +12,8 @@ What is due depends on the instant and the marks alone, so sleep, restarts and l
 | 20:00 missed; 04:00 is under ten minutes away    | no retrain                                                    |
 | 20:00 missed; the morning after                  | rebalance first, then retrain                                 |
 | 20:00 missed; ten minutes to the open, or later  | no retrain: the next one learns from that session too         |
+| a job failed                                     | it is tried again after 2, 10 and 30 minutes, then given up   |
+| restarted after a job was given up               | as if it had been missed                                      |
 """
 
 from __future__ import annotations
@@ -108,16 +110,16 @@ class Marks:
         )
 
     def with_done(self, job: Job, session: Session) -> Marks:
-        """These marks, with `job` done for `session`."""
+        """These marks, with `job` done for `session`; unchanged if it is done for a later one."""
         match job:
             case "rebalance":
-                return replace(self, rebalanced=session.date)
+                return replace(self, rebalanced=_later(self.rebalanced, session.date))
             case "opened":
-                return replace(self, opened=session.date)
+                return replace(self, opened=_later(self.opened, session.date))
             case "closed":
-                return replace(self, closed=session.date)
+                return replace(self, closed=_later(self.closed, session.date))
             case "retrain":
-                return replace(self, retrained=session.date)
+                return replace(self, retrained=_later(self.retrained, session.date))
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,10 @@ def _retrain_due(now: datetime, marks: Marks, calendar: MarketCalendar, times: T
     elif now > coming.open - SPARE:
         skip = f"the session of {coming.date} is too close; its own retrain will learn from this session too"
     return Due("retrain", session, planned, skip)
+
+
+def _later(mark: date | None, day: date) -> date:
+    return day if mark is None else max(mark, day)
 
 
 def _done(mark: date | None, day: date) -> bool:
