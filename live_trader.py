@@ -11,8 +11,8 @@ address is ever contacted.  The embedded exchange runs in this process, on a sim
 its generated market the account and the day go on where the last run ended; a run with --bars or --start is always
 made anew, and puts the logs of the run before it in logs/earlier/.  Without data or a model, both are built first.
 
-Ctrl-C and SIGTERM end it within a second or two, at any time: stops and targets stay at the exchange, what is still
-open is said, and the next run takes it up.
+Ctrl-C and SIGTERM end it within a second or two, at any time, and within ten where the network gives no answer: stops
+and targets stay at the exchange, what is still open is said, and the next run takes it up.
 
 Exit codes: 0 all sessions traded; 1 something failed, see the audit log; 2 bad input, one line says which; 130, 143,
 129 ended by Ctrl-C, SIGTERM, a terminal that hung up.

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+from trading.base.clock import HOLD_AFTER_STOP, REQUESTS_AFTER_STOP, SystemClock
 
-class ScaledSystemClock:
+
+class ScaledSystemClock(SystemClock):
     """The clock of an exchange that showed `start` at the instant `at` of the machine's monotonic clock.
 
     It runs `speed` times as fast as the wall's.
     """
 
-    simulated = False
-
     def __init__(self, start: datetime, at: float, speed: float) -> None:
+        super().__init__()
         self._start = start.astimezone(UTC)
         self._speed = speed
         self._began = at
-        self._stopped = threading.Event()
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._speed)
@@ -36,8 +35,13 @@ class ScaledSystemClock:
                 return False
         return not self._stopped.is_set()
 
-    def interrupt(self) -> None:
-        self._stopped.set()
+    def hold_until(self, instant: datetime) -> bool:
+        while (left := instant - self.now()) > timedelta(0):
+            time_left = self.time_left()
+            if time_left is not None and time_left <= REQUESTS_AFTER_STOP - HOLD_AFTER_STOP:
+                return False
+            time.sleep(min(left.total_seconds() / self._speed, 0.05))
+        return True
 
 
 def trader(start: str, at: str, speed: str, *arguments: str) -> int:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 MARKS_FILE = "schedule.json"
 
+TIME_FOR_FAREWELL = timedelta(seconds=2)
+"""What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
+
 
 def trade(options: argparse.Namespace) -> int:
     """Trade as the command line says; returns the exit code."""
@@ -103,8 +106,8 @@ class Run:
         with self.stops:
             self.stops.divert(scheduler.stop)
             trader.recover()
-            self._follow(scheduler, trader)
-        self._farewell(trader, before)
+            ended = self._follow(scheduler, trader)
+        self._farewell(trader, before, ended=ended)
         return self._verdict(scheduler)
 
     def _first_answer(self) -> Account | None:
@@ -125,6 +128,11 @@ class Run:
                 f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
                 "and run again"
             ) from None
+
+    def _logged_open(self) -> list[str]:
+        """What the trade log holds, for a broker that gives no answer."""
+        held = [f"{trade.qty} {trade.symbol}" for trade in self.log.open_trades]
+        return [f"the trade log holds: {', '.join(held) or 'nothing'}", "Run the same command again to take this up."]
 
     def _verdict(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that is over.
@@ -208,28 +216,40 @@ class Run:
         self.learning.follow_choice(trader)
         return trader.rebalance(session)
 
-    def _follow(self, scheduler: MarketScheduler, trader: Any) -> None:
-        """Run the scheduler in its thread until it ends, and show what it does."""
+    def _follow(self, scheduler: MarketScheduler, trader: Any) -> bool:
+        """Run the scheduler in its thread until it ends, and show what it does.
+
+        Returns:
+            False if it did not end within a few seconds of a stop, because the broker gives no answer.
+        """
         self.view.follow(lambda: trader.snapshot, lambda: scheduler.next_event)
         with self.view:
-            thread = scheduler.start()
+            thread = scheduler.start(daemon=True)
             while thread.is_alive():
                 self.view.refresh()
                 thread.join(0.25)
+                left = self.world.clock.time_left()
+                if left is not None and left < TIME_FOR_FAREWELL:
+                    return not thread.is_alive()
+        return True
 
     def _scheduled(self, event: ScheduleEvent) -> None:
         self.journal.event(event.name, **event.fields)
 
-    def _farewell(self, trader: Any, before: Account | None) -> None:
+    def _farewell(self, trader: Any, before: Account | None, *, ended: bool) -> None:
         """What is still open, the summary, and where to read on.  A clock that was interrupted still tells the time."""
         try:
+            if not ended:
+                raise Unclear("a request has no answer yet; stops and targets rest at the broker as they were")
             lines = left_behind(trader.still_open(), trader.positions.pending.values())
             after = self.broker.account()
             begun = "" if before is None else f", ${before.equity:,.2f} at the start of this run"
             equity = f"equity  ${after.equity:,.2f}{begun}"
-        except Unclear as error:
-            lines, equity = [f"what is open could not be established: {error}"], ""
-        self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])
+            unclear = None
+        except (Unclear, BrokerError) as error:
+            unclear = str(error)
+            lines, equity = [f"what is open could not be established: {unclear}", *self._logged_open()], ""
+        self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=unclear)
         self.journal.close()
         summary(self.log, self.since, self.console)
         folders = {name: getattr(self.settings.folders, f"{name.upper()}_DIR") for name in ("logs", "data", "models")}

@@ -275,7 +275,7 @@ class Trader:
                     self.positions.close(trade, reason)
             if not self.positions.discrepancies:
                 return
-            self._clock.sleep_until(self._clock.now() + FLATTEN_PAUSE)
+            self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
 
     def _flatten_and_end(self) -> None:

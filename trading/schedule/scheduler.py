@@ -156,9 +156,13 @@ class MarketScheduler:
         """The next planned event: (rebalance | open | tick | close | retrain, instant in UTC)."""
         return following_event(self._clock.now(), self._calendar, self._times)
 
-    def start(self) -> threading.Thread:
-        """Start `run` in a thread of its own; an exception that ends it is kept in `failure`."""
-        thread = threading.Thread(target=self._run_and_keep_failure, name="market-scheduler", daemon=False)
+    def start(self, *, daemon: bool = False) -> threading.Thread:
+        """Start `run` in a thread of its own; an exception that ends it is kept in `failure`.
+
+        Args:
+            daemon: let the process end before the thread, which may wait for an answer that never comes.
+        """
+        thread = threading.Thread(target=self._run_and_keep_failure, name="market-scheduler", daemon=daemon)
         thread.start()
         return thread
 
