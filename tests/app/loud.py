@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+from trading.base.clock import HOLD_AFTER_STOP, REQUESTS_AFTER_STOP, SystemClock
 
-class ScaledSystemClock:
+
+class ScaledSystemClock(SystemClock):
     """A clock that showed `start` at the reading `at` of the monotonic clock and runs `speed` times as fast."""
 
-    simulated = False
-
     def __init__(self, start: datetime, at: float, speed: float) -> None:
+        super().__init__()
         self._start = start.astimezone(UTC)
         self._speed = speed
         self._began = at
-        self._stopped = threading.Event()
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._speed)
@@ -33,8 +32,13 @@ class ScaledSystemClock:
                 return False
         return not self._stopped.is_set()
 
-    def interrupt(self) -> None:
-        self._stopped.set()
+    def hold_until(self, instant: datetime) -> bool:
+        while (left := instant - self.now()) > timedelta(0):
+            time_left = self.time_left()
+            if time_left is not None and time_left <= REQUESTS_AFTER_STOP - HOLD_AFTER_STOP:
+                return False
+            time.sleep(min(left.total_seconds() / self._speed, 0.05))
+        return True
 
 
 def trader(start: str, at: str, speed: str, *arguments: str) -> int:
@@ -43,7 +47,7 @@ def trader(start: str, at: str, speed: str, *arguments: str) -> int:
     from trading.app import cli, venues
 
     clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
-    venues.SystemClock = lambda: clock  # type: ignore[assignment,attr-defined,return-value]
+    venues.SystemClock = lambda: clock  # type: ignore[assignment,attr-defined]
     return cli.run(lambda: live_trader.main(arguments))
 
 

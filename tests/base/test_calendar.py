@@ -139,3 +139,26 @@ def test_sessions_compare_by_value() -> None:
     one = CALENDAR.session(date(2018, 3, 26))
     assert one == Session(one.date, one.open, one.close)
     assert len({one, Session(one.date, one.open, one.close)}) == 1
+
+
+def test_the_calendar_is_extended_with_the_time_of_the_process() -> None:
+    calendar = new_york_calendar().copy()
+    end = max(s.date for s in calendar.between(date(2026, 1, 1), date(2100, 1, 1)))
+    for months in range(0, 60, 3):  # five years of uptime
+        now = datetime.combine(end, time(12), tzinfo=NEW_YORK) + timedelta(days=30 * months)
+        coming = calendar.current_or_next(now)
+        assert now < coming.close and calendar.following(coming.date).date > coming.date
+    assert CALENDAR.session(date(2018, 11, 23)) == calendar.session(date(2018, 11, 23))
+    years = {s.date.year for s in calendar.between(date(2027, 1, 1), date(2100, 1, 1))}
+    christmas = [date(year, 12, 25) for year in sorted(years)[:-1]]
+    assert not any(calendar.is_session(day) for day in christmas)
+
+
+def test_an_announced_close_changes_one_session_of_one_calendar_and_survives_an_extension() -> None:
+    calendar = CALENDAR.copy()
+    planned = calendar.session(date(2018, 3, 26))
+    calendar.announce(Session(planned.date, planned.open, planned.open + timedelta(hours=3)))
+    calendar.extend(datetime(2040, 1, 1, tzinfo=UTC))
+    assert calendar.session(planned.date).minutes == 180 and CALENDAR.session(planned.date) == planned
+    assert calendar.current_or_next(ny("2018-03-26 13:00")).date == date(2018, 3, 27)
+    assert calendar.following(planned.date) == CALENDAR.following(planned.date)

@@ -93,3 +93,30 @@ def test_waits_of_several_threads_leave_the_clock_at_the_latest_instant() -> Non
     for thread in threads:
         thread.join(timeout=60)
     assert clock.now() == instants[-1]
+
+
+@pytest.mark.parametrize("clock", both(), ids=["system", "simulated"])
+def test_a_wait_that_protects_shares_goes_on_after_an_interrupt(clock: Clock) -> None:
+    clock.interrupt()
+    instant = clock.now() + timedelta(milliseconds=300)
+    assert clock.hold_until(instant) is True
+    assert clock.now() >= instant
+    assert clock.hold_until(instant - timedelta(days=1)) is True
+
+
+def test_an_interrupt_bounds_a_wait_that_protects_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading.base.clock.HOLD_AFTER_STOP", timedelta(seconds=0.5))
+    monkeypatch.setattr("trading.base.clock.REQUESTS_AFTER_STOP", timedelta(seconds=0.7))
+    clock = SystemClock()
+    assert clock.time_left() is None
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(clock.hold_until(clock.now() + timedelta(days=1))))
+    thread.start()
+    clock.interrupt()
+    thread.join(timeout=60)
+    assert answers == [False] and clock.hold_until(clock.now() + timedelta(days=1)) is False
+    left = clock.time_left()
+    assert left is not None and left < timedelta(seconds=0.2)
+    clock.interrupt()
+    again = clock.time_left()
+    assert again is not None and again <= left  # a second interrupt gives no new time

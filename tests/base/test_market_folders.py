@@ -175,3 +175,46 @@ def test_lock_survives_renaming_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another dataset build"):
         lock(folder, "dataset build")
     held.release()
+
+
+def test_a_folder_has_one_lock_by_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk" / "logs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "logs")
+    (tmp_path / "link-to-link").symlink_to("link")
+    (tmp_path / "parent").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    names = ("disk/logs", "link", "link-to-link", "parent/logs", "disk/../disk/./logs", str(tmp_path / "link"))
+    for name in names:
+        held = lock(Path(name), "trader")
+        for other in names:
+            with pytest.raises(UserError, match="another trader is using it"):
+                lock(Path(other), "trader")
+        held.release()
+
+
+def test_a_link_to_a_folder_that_is_not_there_yet_is_locked_as_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "logs")
+    held = lock(tmp_path / "link", "trader")
+    with pytest.raises(UserError, match="another trader"):
+        lock(tmp_path / "disk" / "logs", "trader")
+    assert claim(tmp_path / "link", REAL) is None and market_of(tmp_path / "disk" / "logs") == REAL
+    held.release()
+
+
+def test_the_lock_holds_while_a_linked_folder_changes_its_market(tmp_path: Path) -> None:
+    claim(tmp_path / "disk" / "logs", GENERATED)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "logs")
+    held = lock(tmp_path / "link", "trader")
+    claim(tmp_path / "link", REAL)
+    assert market_of(tmp_path / "link") == REAL and market_of(tmp_path / "disk" / "logs.generated-1-60-0.5")
+    for name in ("link", "disk/logs"):
+        with pytest.raises(UserError, match="another trader"):
+            lock(tmp_path / name, "trader")
+    held.release()
+
+
+def test_links_in_a_circle_are_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="symbolic links lead in a circle"):
+        lock(tmp_path / "a", "trader")

@@ -301,8 +301,13 @@ class SetBack:
         self.time = max(self.time, instant)
         return True
 
+    hold_until = sleep_until
+
     def interrupt(self) -> None:
         """Nothing sleeps on it."""
+
+    def time_left(self) -> timedelta | None:
+        return None
 
 
 def test_a_clock_set_back_costs_a_minute_not_an_hour() -> None:

@@ -102,8 +102,13 @@ class SharedClock:
             self._stopped.wait(0.02)
         return False
 
+    hold_until = sleep_until
+
     def interrupt(self) -> None:
         self._stopped.set()
+
+    def time_left(self) -> timedelta | None:
+        return None
 
 
 @dataclass

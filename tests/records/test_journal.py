@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.trading_world import Fault, TradingWorld, flat, page
 from trading.base.clock import SimulatedClock
+from trading.base.files import to_json
 from trading.records.journal import Journal, new_york_time
 
 ROOT = Path(__file__).parents[2]
@@ -161,3 +165,108 @@ def test_a_full_disk_allows_no_entries_but_exits(tmp_path: Path) -> None:
     for path in tmp_path.glob("*.jsonl"):
         for line in path.read_text().splitlines():
             json.loads(line)
+
+
+class Rude:
+    """An object that cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circle() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+ODD_VALUES = (
+    "half an emoji \ud83d",
+    "\udc00",
+    "control \x00 \x07 \x1b[2J \x7f \x85 \u2028 \u2029 \r\n end",
+    {"key \ud83d": {"\ud800"}, 3: {None: b"\xff"}, ("a", 1): D("sNaN")},
+    2**70,
+    -(2**70),
+    D("1e400"),
+    complex(1, 2),
+    np.int64(3),
+    np.arange(3),
+    Rude(),
+    nested(2000),
+    circle(),
+    datetime.max.replace(tzinfo=UTC),
+    datetime.min.replace(tzinfo=UTC),
+    "a" * 100_000,
+    ValueError("\ud83d"),
+)
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=[type(v).__name__ + str(n) for n, v in enumerate(ODD_VALUES)])
+def test_any_value_is_written_as_one_readable_line(value: object, tmp_path: Path) -> None:
+    shown: list[dict[str, Any]] = []
+    book = journal(tmp_path, watcher=shown.append)
+    book.event("odd", value=value, inside=[{"deep": value}])
+    book.synced_event("odd", value=value)
+    book.commit("odd", value=value)
+    book.predictions([{"value": value}])
+    records = list(book.newest_events(1))
+    assert [record["event"] for record in records] == 3 * ["odd"] and "value" in records[0]
+    assert records == lines(tmp_path) == shown and (book.lost, book.fault) == (0, None)
+    (prediction,) = lines(tmp_path, "predictions")
+    assert "value" in prediction
+    for record in shown:
+        str(record).encode()  # a console can print it
+
+
+def test_lone_surrogates_are_escaped_and_control_characters_are_kept(tmp_path: Path) -> None:
+    book = journal(tmp_path)
+    book.event("odd", reason="no \ud83d", screen="\x1b[2J\x85\u2028", emoji="\U0001f600")
+    (record,) = lines(tmp_path)
+    assert (record["reason"], record["screen"], record["emoji"]) == (r"no \ud83d", "\x1b[2J\x85\u2028", "\U0001f600")
+    raw = (tmp_path / "audit_2018-03-26.jsonl").read_text()
+    assert not any(character in raw for character in "\x1b\x85\u2028")
+
+
+@given(st.recursive(st.text() | st.characters() | st.floats() | st.integers() | st.binary(), st.lists))
+@settings(max_examples=150, deadline=None)
+def test_no_text_and_no_number_is_refused(value: object) -> None:
+    assert json.loads(to_json({"value": value}))["value"] is not Ellipsis
+    assert len(to_json({"value": value}).splitlines()) == 1 == len(to_json({"value": value}).decode().splitlines())
+
+
+def test_an_event_that_cannot_be_shown_is_written_and_later_ones_are_shown(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def watcher(record: dict[str, Any]) -> None:
+        shown.append(record["event"])
+        raise LookupError(record["event"])
+
+    book = journal(tmp_path, watcher=watcher)
+    book.event("one")
+    book.commit("two")
+    assert [record["event"] for record in lines(tmp_path)] == ["one", "two"] == shown
+
+
+@pytest.mark.parametrize("message", [r"no \ud83d", r"\u0000\u001b[2J \u0085 \u2028 \udfff"])
+def test_whatever_the_broker_says_no_stock_stays_without_a_stop(message: str, tmp_path: Path) -> None:
+    bars = {symbol: {MONDAY: flat("09:30", "15:59")} for symbol in ("AAA", "BBB")}
+    here = TradingWorld(tmp_path / "logs", bars, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.9, "BBB": 0.8}})
+    here.trader.recover()
+    here.trader.rebalance(here.session)
+    here.at("09:30")
+    here.trader.opened(here.session)
+    here.minutes("10:31", "10:33")
+    for order in [order for order in here.broker.orders(open_only=True) if order.side == "sell"]:
+        here.broker.cancel(order.id)
+    here.wire.faults = [Fault("POST /v2/orders", page(403, f'{{"code":40310000,"message":"{message}"}}'), times=3)]
+    here.minutes("10:34", "10:36")
+    for symbol in ("AAA", "BBB"):
+        assert here.held(symbol) == 0 or here.open_orders(symbol), symbol
+    assert here.events("stop_refused") and here.journal.lost == 0

@@ -69,9 +69,9 @@ class Diary:
         self.minutes: list[datetime] = []
         self.events: list[ScheduleEvent] = []
 
-    def note(self, name: str, session: Session) -> None:
+    def note(self, name: str, session: Session) -> Any:
         self.calls.append((name, session.date, self.clock.now().astimezone(NEW_YORK)))
-        self.then(name)
+        return False if self.then(name) == "failed" else None
 
     def tick(self, session: Session, minute: datetime) -> None:
         self.minutes.append(minute)
@@ -498,11 +498,100 @@ def test_a_callback_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCa
     made = scheduler(diary)
     with caplog.at_level(logging.ERROR):
         made.run()
-    assert len(diary.calls) == made.failures == 214
-    assert diary.lines()[-1] == "retrain 11-23 20:00:00"
+    assert made.failures == 214 and len(diary.calls) == 210 + 4 * 4
+    assert diary.lines()[-1] == "retrain 11-23 20:42:00"
     assert {e["error"] for e in diary.fields_of("callback_failed")} == {"route to host"}
     assert diary.fields_of("callback_failed")[0]["callback"] == "rebalance"
     assert "in broken" in caplog.text  # the traceback, not only its last line
+
+
+def failing(diary: Diary, job: str, times: int, *, said: bool = False) -> Callable[[str], object]:
+    """Let the first `times` calls of a job fail, by an exception or by returning False (`said`)."""
+
+    def then(name: str) -> object:
+        if name != job or sum(line.startswith(job) for line in diary.lines()) > times:
+            return None
+        if not said:
+            raise OSError("network down for a minute")
+        return "failed"
+
+    return then
+
+
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize(
+    ("job", "attempts"),
+    {
+        "rebalance": ["04:00:00", "04:02:00", "04:12:00", "04:42:00"],
+        "opened": ["09:30:00", "09:32:02", "09:42:02", "10:12:02"],
+        "closed": ["16:00:02", "16:02:02", "16:12:02", "16:42:02"],
+        "retrain": ["20:00:00", "20:02:00", "20:12:00", "20:42:00"],
+    }.items(),
+)
+def test_a_failed_job_is_tried_again_within_the_hour(
+    job: str, attempts: list[str], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for times in range(1, 5):
+        diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-27 02:00")))
+        diary.then = failing(diary, job, times, said=said)
+        file = tmp_path / f"{times}.json"
+        made = scheduler(diary, marks=file)
+        made.run()
+        assert [line for line in diary.lines() if job in line] == [
+            f"{job} 03-26 {when}" for when in attempts[: times + 1]
+        ]
+        others = [line for line in diary.lines() if job not in line]
+        assert others == [line for line in MONDAY if job not in line] and made.ticks == 390
+        again = [fields["again"][11:19] for fields in diary.fields_of("job_failed")]
+        assert [when[:5] for when in again] == [when[:5] for when in attempts[1 : times + 1]]
+        name = {"rebalance": "rebalanced", "retrain": "retrained"}.get(job, job)
+        done = json.loads(file.read_text())[name]
+        assert done == ("2018-03-26" if times < 4 else None)  # a job that failed is never marked done
+        assert [fields["attempts"] for fields in diary.fields_of("job_given_up")] == ([4] if times == 4 else [])
+        assert made.failures == (times == 4)
+
+
+def test_a_job_that_was_given_up_is_called_again_by_the_next_start_and_on_the_next_day(tmp_path: Path) -> None:
+    file = tmp_path / "m.json"
+    diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-27 03:00")))
+    diary.then = failing(diary, "retrain", 9)
+    scheduler(diary, marks=file).run()
+    again = Diary(SleepyClock(ny("2018-03-27 03:00"), ny("2018-03-27 21:00")))
+    scheduler(again, marks=file).run()
+    assert again.lines()[0] == "retrain 03-26 03:00:00" and again.lines()[-1] == "retrain 03-27 20:00:00"
+    diary = Diary(SleepyClock(ny("2018-03-26 03:00"), ny("2018-03-28 03:00")))
+    diary.then = failing(diary, "rebalance", 4)
+    scheduler(diary).run()
+    assert diary.lines()[-4:] == [line.replace("03-26", "03-27") for line in MONDAY]
+
+
+def test_a_session_whose_open_fails_to_the_end_is_ticked_and_closed() -> None:
+    clock = SleepyClock(ny("2018-03-26 15:50"), ny("2018-03-26 23:00"))
+    diary = Diary(clock)
+    diary.then = failing(diary, "opened", 9)
+    made = scheduler(diary)
+    made.run()
+    assert made.ticks == 11 and "closed 03-26 16:00:02" in diary.lines()
+
+
+def test_a_retry_that_falls_due_after_the_close_of_its_session_is_skipped() -> None:
+    clock = SleepyClock(ny("2018-03-26 15:35"), ny("2018-03-26 23:00"))
+    diary = Diary(clock)
+    diary.then = failing(diary, "rebalance", 9)
+    scheduler(diary).run()
+    assert [line for line in diary.lines() if "rebalance" in line] == [
+        f"rebalance 03-26 {when}" for when in ("15:35:00", "15:37:02", "15:47:02")
+    ]
+    assert diary.lines()[-1] == "retrain 03-26 20:00:00"
+
+
+def test_a_run_of_so_many_sessions_ends_although_every_retrain_fails() -> None:
+    clock = SimulatedClock(ny("2018-03-26 03:00"))
+    diary = Diary(clock)
+    diary.then = failing(diary, "retrain", 99)
+    made = scheduler(diary, stop_after=2)
+    made.run()
+    assert made.sessions_done == 2 and sum("retrain" in line for line in diary.lines()) == 8
 
 
 @pytest.mark.parametrize("wanted", [SystemExit, KeyboardInterrupt])
@@ -661,3 +750,18 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str) 
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_lives_longer_than_the_calendar_reaches_misses_no_session() -> None:
+    calendar = new_york_calendar().copy()
+    end = max(s.date for s in calendar.between(date(2026, 1, 1), date(2100, 1, 1)))
+    start = datetime.combine(end - timedelta(days=330), time(3), tzinfo=NEW_YORK)
+    clock = SleepyClock(start, start + timedelta(days=800))
+    diary = Diary(clock)
+    made = MarketScheduler(clock, calendar, diary.callbacks, TIMES, on_event=diary.events.append)
+    made.run()
+    sessions = calendar.between(start.date(), (start + timedelta(days=799)).date())
+    assert len(sessions) > 540 and (made.ticks_skipped, made.failures) == (0, 0)
+    for job in ("rebalance", "opened", "closed", "retrain"):
+        assert [day for name, day, _ in diary.calls if name == job] == [s.date for s in sessions]
+    assert made.ticks == sum(s.minutes for s in sessions)

@@ -101,8 +101,11 @@ class NightlyLearning:
             self._journal.event("no_volume_profile", symbols=without, reason=reason, note="they get no signal today")
         return bars
 
-    def retrain(self, session: Session) -> None:
+    def retrain(self, session: Session) -> bool:
         """Fetch the missing bars, train a model, and put it into service if it is promoted.
+
+        Returns:
+            False if there is no new model, so that the scheduler calls again.
 
         Raises:
             Interrupted: the run is being stopped.
@@ -110,7 +113,7 @@ class NightlyLearning:
         self.follow_choice()
         champion = self.predictor.model
         if champion.timestamp == stamp(self._venue.clock.now()):
-            return  # this evening's model: an earlier run was killed just after it published it
+            return True  # this evening's model: an earlier run was killed just after it published it
         try:
             self._build()
             model = self._train(champion)
@@ -125,12 +128,13 @@ class NightlyLearning:
                 stays_in_service=champion.timestamp,
             )
             if not isinstance(error, UserError | OSError):
-                raise  # a defect: the scheduler logs the traceback, and the exit code becomes 1
-            return
+                raise  # a defect: the scheduler logs the traceback
+            return False
         if model.in_service:
             self.predictor = Predictor(model, self._settings.prediction)
         in_service = self.predictor.model
         self._journal.event("model_in_service", model=in_service.timestamp, kind=in_service.kind)
+        return True
 
     def follow_choice(self) -> None:
         """Put the model into service that `ml_trainer.py --rollback` or `--use` chose during the run."""

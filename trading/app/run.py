@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 MARKS_FILE = "schedule.json"
 
+TIME_FOR_FAREWELL = timedelta(seconds=2)
+"""What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
+
 
 def trade(options: argparse.Namespace) -> int:
     """Trade as the command line says; returns the exit code."""
@@ -106,8 +109,8 @@ class Run:
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
-            self._follow(scheduler, trader)
-        self._report(trader, account)
+            ended = self._follow(scheduler, trader)
+        self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
 
     def _first_account(self) -> Account | None:
@@ -134,6 +137,11 @@ class Run:
                 "and run again"
             ) from None
 
+    def _logged_open(self) -> list[str]:
+        """What the trade log holds, for a broker that gives no answer."""
+        held = [f"{trade.qty} {trade.symbol}" for trade in self.log.open_trades]
+        return [f"the trade log holds: {', '.join(held) or 'nothing'}", "Run the same command again to recover it."]
+
     def _exit_code(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that has ended.
 
@@ -148,7 +156,7 @@ class Run:
         if self.signals.received is not None:
             return self.signals.received.exit_code
         if scheduler.failures:
-            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed in the audit")
+            self.console.say(f"{scheduler.failures} callbacks failed: see callback_failed and job_failed in the audit")
         return 1 if scheduler.failures else 0
 
     def _skip_first_evening(self) -> None:
@@ -212,41 +220,53 @@ class Run:
             stop_after=self.venue.sessions,
         )
 
-    def _rebalance(self, trader: Trader, session: Session) -> None:
+    def _rebalance(self, trader: Trader, session: Session) -> bool:
         """04:00: start the day with the model in service, which may have been chosen by hand since last evening."""
         self.learning.follow_choice()
         trader.predictor = self.learning.predictor
-        trader.rebalance(session)
+        return trader.rebalance(session)
 
-    def _retrain(self, trader: Trader, session: Session) -> None:
+    def _retrain(self, trader: Trader, session: Session) -> bool:
         """20:00: retrain, and trade with the model that is then in service."""
         try:
-            self.learning.retrain(session)
+            return self.learning.retrain(session)
         finally:
             trader.predictor = self.learning.predictor
 
-    def _follow(self, scheduler: MarketScheduler, trader: Trader) -> None:
-        """Run the scheduler in its thread until it ends, and show the account meanwhile."""
+    def _follow(self, scheduler: MarketScheduler, trader: Trader) -> bool:
+        """Run the scheduler in its thread until it ends, and show the account meanwhile.
+
+        Returns:
+            False if it did not end within a few seconds of a stop, because the broker gives no answer.
+        """
         self.view.follow(lambda: trader.snapshot, lambda: scheduler.next_event)
         with self.view:
-            thread = scheduler.start()
+            thread = scheduler.start(daemon=True)
             while thread.is_alive():
                 self.view.refresh()
                 thread.join(0.25)
+                left = self.venue.clock.time_left()
+                if left is not None and left < TIME_FOR_FAREWELL:
+                    return not thread.is_alive()
+        return True
 
     def _scheduled(self, event: ScheduleEvent) -> None:
         self.journal.event(event.name, **event.fields)
 
-    def _report(self, trader: Trader, first: Account | None) -> None:
+    def _report(self, trader: Trader, first: Account | None, *, ended: bool) -> None:
         """Print what is still open, the summary, and where the logs are."""
         try:
+            if not ended:
+                raise Unclear("a request has no answer yet; stops and targets rest at the broker as they were")
             lines = left_behind(trader.still_open(), trader.positions.pending.values())
             last = self.broker.account()
             at_start = "" if first is None else f", ${first.equity:,.2f} at the start of this run"
             equity = f"equity  ${last.equity:,.2f}{at_start}"
-        except Unclear as error:
-            lines, equity = [f"unknown whether positions or orders are open: {error}"], ""
-        self.journal.event("stopped", open=[trade.symbol for trade in trader.positions.open])
+            unclear = None
+        except (Unclear, BrokerError) as error:
+            unclear = str(error)
+            lines, equity = [f"unknown whether positions or orders are open: {unclear}", *self._logged_open()], ""
+        self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=unclear)
         self.journal.close()
         summary(self.log, self.since, self.console)
         places = self.settings.folders

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
@@ -34,29 +34,54 @@ def at(day: date, clock_time: time) -> datetime:
     return datetime.combine(day, clock_time, tzinfo=NEW_YORK).astimezone(UTC)
 
 
+FIRST_DAY: Final = date(2010, 1, 1)
+
+LAST_DAY: Final = date(2250, 1, 1)
+"""The calendar is never extended beyond this day; pandas, which computes it, ends in 2262."""
+
+REACH: Final = timedelta(days=365)
+"""How far the calendar reaches beyond the machine's date, or beyond an instant that `extend` was called with."""
+
+MARGIN: Final = timedelta(days=180)
+"""`extend` recomputes the calendar once less than this is left of it."""
+
+
 class MarketCalendar:
-    """The sessions of the New York Stock Exchange (exchange_calendars' XNYS)."""
+    """The sessions of the New York Stock Exchange (exchange_calendars' XNYS).
 
-    @cached_property
-    def _calendar(self) -> Any:
-        import exchange_calendars  # takes half a second, so only programs that use the calendar pay for it
+    They reach a year beyond the machine's date.  `extend` moves that end in a process that lives longer.
+    """
 
-        return exchange_calendars.get_calendar("XNYS", start="2010-01-01")
+    def __init__(self) -> None:
+        self._announced: dict[date, Session] = {}
 
     @cached_property
     def _sessions(self) -> dict[date, Session]:
-        schedule = self._calendar.schedule
-        opens = schedule["open"].dt.to_pydatetime()
-        closes = schedule["close"].dt.to_pydatetime()
-        days = [stamp.date() for stamp in schedule.index]
-        return {
-            day: Session(day, opened.astimezone(UTC), closed.astimezone(UTC))
-            for day, opened, closed in zip(days, opens, closes, strict=True)
-        }
+        return _sessions_until(datetime.now(NEW_YORK).date() + REACH)
 
     @cached_property
     def _days(self) -> list[date]:
         return sorted(self._sessions)
+
+    def extend(self, now: datetime) -> None:
+        """Make the calendar reach at least half a year beyond `now`; cheap if it already does."""
+        day = now.astimezone(NEW_YORK).date()
+        if self._days[-1] - day >= MARGIN or day > LAST_DAY:
+            return
+        sessions = _sessions_until(day + REACH) | self._announced
+        # Another thread may read meanwhile: each assignment replaces a whole object.
+        self._sessions, self._days = sessions, sorted(sessions)
+
+    def announce(self, session: Session) -> None:
+        """Replace a session by one with other times, as an exchange announces an early close."""
+        self._announced[session.date] = session
+        self._sessions = self._sessions | {session.date: session}
+
+    def copy(self) -> MarketCalendar:
+        """A calendar with the same sessions; what is announced to it does not change this one."""
+        copied = MarketCalendar()
+        copied._sessions, copied._announced = self._sessions, dict(self._announced)
+        return copied
 
     def is_session(self, day: date) -> bool:
         """Whether `day` is a trading day."""
@@ -118,6 +143,7 @@ class MarketCalendar:
 
     def last_completed(self, now: datetime, count: int) -> list[Session]:
         """The `count` newest sessions that closed at or before `now`, oldest first."""
+        self.extend(now)
         day = now.astimezone(NEW_YORK).date()
         newest = self._sessions.get(day)
         session = newest if newest is not None and newest.close <= now else self.preceding(day)
@@ -129,9 +155,24 @@ class MarketCalendar:
 
     def current_or_next(self, now: datetime) -> Session:
         """The session of `now`'s New York date until it closes; from then on the following session."""
+        self.extend(now)
         day = now.astimezone(NEW_YORK).date()
         today = self._sessions.get(day)
         return today if today is not None and now < today.close else self.following(day)
+
+
+def _sessions_until(last: date) -> dict[date, Session]:
+    import exchange_calendars  # takes half a second, so only programs that use the calendar pay for it
+
+    end = max(last, FIRST_DAY + REACH)  # the clock of a machine without a battery may start in 1970
+    schedule = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY.isoformat(), end=end.isoformat()).schedule
+    opens = schedule["open"].dt.to_pydatetime()
+    closes = schedule["close"].dt.to_pydatetime()
+    days = [stamp.date() for stamp in schedule.index]
+    return {
+        day: Session(day, opened.astimezone(UTC), closed.astimezone(UTC))
+        for day, opened, closed in zip(days, opens, closes, strict=True)
+    }
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -13,8 +14,19 @@ LONGEST_NAP = timedelta(seconds=5)
 """Longest single wait, so that a suspended machine or a stepped system clock is noticed within this time."""
 
 
+HOLD_AFTER_STOP = timedelta(seconds=4)
+"""How long waits that protect shares go on after `interrupt`."""
+
+REQUESTS_AFTER_STOP = timedelta(seconds=8)
+"""How long requests may take after `interrupt`, all together."""
+
+
 class Clock(Protocol):
-    """The time, and a way to wait for it.  Every instant is timezone-aware."""
+    """The time, and two ways to wait for it.  Every instant is timezone-aware.
+
+    `sleep_until` waits for something to do, so a stop ends it at once.  `hold_until` waits while shares are unprotected
+    (for a cancellation, for the outcome of an order), so a stop only bounds it.
+    """
 
     simulated: bool
 
@@ -24,8 +36,14 @@ class Clock(Protocol):
     def sleep_until(self, instant: datetime) -> bool:
         """Wait until `instant`; return False if `interrupt` ended the wait early."""
 
+    def hold_until(self, instant: datetime) -> bool:
+        """Wait until `instant`, but not beyond `HOLD_AFTER_STOP` after `interrupt`; return False if that ended it."""
+
     def interrupt(self) -> None:
-        """End the current wait and every later one, because the program is stopping."""
+        """End the current `sleep_until` and every later one, because the program is stopping."""
+
+    def time_left(self) -> timedelta | None:
+        """How much longer requests may take: `REQUESTS_AFTER_STOP` from `interrupt` on; None if nothing bounds them."""
 
 
 class SystemClock:
@@ -35,6 +53,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
+        self._stopped_at: float | None = None
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -45,8 +64,28 @@ class SystemClock:
                 return False
         return not self._stopped.is_set()
 
+    def hold_until(self, instant: datetime) -> bool:
+        while (left := instant - self.now()) > timedelta(0):
+            since = self._since_stop()
+            if since is None:
+                self._stopped.wait(min(left, LONGEST_NAP).total_seconds())
+            elif since >= HOLD_AFTER_STOP:
+                return False
+            else:
+                time.sleep(min(left, HOLD_AFTER_STOP - since).total_seconds())
+        return True
+
     def interrupt(self) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()  # the machine's clock may be set meanwhile
         self._stopped.set()
+
+    def time_left(self) -> timedelta | None:
+        since = self._since_stop()
+        return None if since is None else REQUESTS_AFTER_STOP - since
+
+    def _since_stop(self) -> timedelta | None:
+        return None if self._stopped_at is None else timedelta(seconds=time.monotonic() - self._stopped_at)
 
 
 class SimulatedClock:
@@ -65,11 +104,15 @@ class SimulatedClock:
         return self._now
 
     def sleep_until(self, instant: datetime) -> bool:
-        if self._stopped.is_set():
-            return False
+        return not self._stopped.is_set() and self.hold_until(instant)
+
+    def hold_until(self, instant: datetime) -> bool:
         with self._lock:
             self._now = max(self._now, instant).astimezone(UTC)  # a naive instant raises TypeError
         return True
 
     def interrupt(self) -> None:
         self._stopped.set()
+
+    def time_left(self) -> timedelta | None:
+        return None  # its waits take no time

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import numbers
 import os
+import re
 import threading
+from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
 
@@ -61,6 +66,64 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
+UNSAFE: Final = re.compile("[\ud800-\udfff]")
+"""Lone surrogates, which are no characters: half an emoji that was cut in two."""
+
+CONTROLS: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+"""In UTF-8: control characters and line separators that JSON leaves as they are, but that break lines and terminals."""
+
+DEEPEST: Final = 50
+"""Levels of nesting that are written; what lies deeper is written as text."""
+
+
+def to_json(value: object, options: int = 0) -> bytes:
+    """`value` as JSON with a line break at the end; never raises.
+
+    Control characters are escaped, so the text has no other line break.  A lone surrogate is written as its escape
+    ("\\ud83d", six characters).  What JSON has no type for is written as text: `str`, or `repr` if that fails.
+    """
+    try:
+        return _encoded(value, options)
+    except (TypeError, RecursionError):  # orjson's own exception is a TypeError
+        return _encoded(plain(value), options)
+
+
+def _encoded(value: object, options: int = 0) -> bytes:
+    text = orjson.dumps(value, option=options | orjson.OPT_APPEND_NEWLINE)
+    return CONTROLS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), text)
+
+
+def plain(value: object, depth: int = 0) -> object:
+    """`value` in JSON's types alone, as `to_json` describes; never raises."""
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, str):
+            return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(value))
+        if isinstance(value, numbers.Integral):
+            whole = int(value)
+            return whole if -(2**63) <= whole < 2**64 else str(whole)
+        if isinstance(value, numbers.Real):
+            return float(value)
+        if isinstance(value, Decimal):
+            return float(value) if math.isfinite(value) and math.isfinite(float(value)) else str(value)
+        if depth < DEEPEST:
+            if isinstance(value, Mapping):
+                return {str(plain(str(key))): plain(one, depth + 1) for key, one in value.items()}
+            if isinstance(value, (list, tuple, set, frozenset)):
+                return [plain(one, depth + 1) for one in value]
+        return plain(str(value))
+    except Exception:  # noqa: BLE001 - an object may raise anything when it is read; its record matters more
+        return _repr(value)
+
+
+def _repr(value: object) -> str:
+    try:
+        return str(plain(repr(value)))
+    except Exception:  # noqa: BLE001
+        return f"<{type(value).__name__}>"
+
+
 class LineLog:
     """An append-only file of JSON lines (`.jsonl`).
 
@@ -91,10 +154,11 @@ class LineLog:
 
         Raises:
             OSError: the lines cannot be written; the file is as it was before.
+            TypeError: a value has no JSON type (see `plain`); the file is as it was before.
         """
         if not records:
             return
-        lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+        lines = b"".join(_encoded(record) for record in records)
         start = self._file.seek(0, os.SEEK_END)
         try:
             self._file.write(lines)

@@ -4,6 +4,9 @@
 a generated market must not trade a real one.  Each folder therefore holds `market.json`.  A run on another market
 renames the folder to `data.<its market>` and renames its own `data.<market>` back, if there is one.  Each step is one
 rename, so a crash loses no file.
+
+A folder may be named by a symbolic link or a relative path: lock, rename and marker always concern the folder that it
+leads to, so two names of one folder never get two locks.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ def claim(folder: Path, market: MarketId) -> str | None:
         UserError: the folder holds files but no `market.json`, so it may not be ours; or both names are taken.
         OSError: the folder cannot be written.
     """
+    folder = resolved(folder)
     owner = market_of(folder)
     if owner is not None and owner.slug == market.slug:
         return None
@@ -93,6 +97,18 @@ def _is_empty(folder: Path) -> bool:
     return not any(folder.iterdir())
 
 
+def resolved(folder: Path) -> Path:
+    """The folder that a name leads to, absolute and without symbolic links; it need not exist.
+
+    Raises:
+        UserError: the links lead in a circle.
+    """
+    try:
+        return folder.resolve()
+    except (RuntimeError, OSError):
+        raise UserError(f"{folder}: its symbolic links lead in a circle; name another folder") from None
+
+
 def lock(folder: Path, holder: str) -> FileLock:
     """Lock `folder` for one `holder` ("trader", "dataset build") until the lock is released or the process dies.
 
@@ -101,8 +117,9 @@ def lock(folder: Path, holder: str) -> FileLock:
     Raises:
         UserError: another process holds the lock.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(folder.with_name(f".{folder.name}.{holder.replace(' ', '-')}.lock"))
+    itself = resolved(folder)
+    itself.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
     try:
         held.acquire(timeout=0)
     except Timeout:

@@ -167,7 +167,7 @@ class GuardedAdapter(BaseAdapter):
 
         def once() -> requests.Response:
             self._limit.wait()
-            response = self._inner.send(request, stream, timeout or self._timeout, verify, cert, proxies)
+            response = self._inner.send(request, stream, self._bounded(timeout or self._timeout), verify, cert, proxies)
             _ = response.content  # read now, so that a body cut short fails this attempt
             return response
 
@@ -181,8 +181,18 @@ class GuardedAdapter(BaseAdapter):
             retry_error_callback=_last_outcome,
         )(once)
 
+    def _bounded(self, timeout: tuple[float, float]) -> tuple[float, float]:
+        """The timeout of a request, shortened to what is left to a program that is stopping."""
+        left = self._clock.time_left()
+        if left is None:
+            return timeout
+        if left <= timedelta(0):
+            raise requests.Timeout("the program is stopping: no time is left for requests")
+        connect, read = (min(one, left.total_seconds() / 2) for one in timeout)
+        return connect, read
+
     def _sleep(self, seconds: float) -> None:
-        self._clock.sleep_until(self._clock.now() + timedelta(seconds=seconds))
+        self._clock.hold_until(self._clock.now() + timedelta(seconds=seconds))
 
     def close(self) -> None:
         self._inner.close()

@@ -137,7 +137,7 @@ class OrderCache:
             waiting = [order for order in found if order is not None and not order.is_final]
             if not waiting:
                 return True
-            self._clock.sleep_until(self._clock.now() + timedelta(seconds=1))
+            self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
         return False
 
     def _cancel_one(self, order: Order) -> bool | None:
@@ -162,7 +162,7 @@ class OrderCache:
         problem: Exception | None = None
         for attempt in range(SEND_ATTEMPTS):
             if attempt:
-                self._clock.sleep_until(self._clock.now() + timedelta(seconds=attempt))
+                self._clock.hold_until(self._clock.now() + timedelta(seconds=attempt))
                 found = self.order_named(name)
                 if found is not None:
                     return found

@@ -148,8 +148,10 @@ class PositionManager:
             again = self._clock.now() + pause
             if look >= PENDING_ENTRY_LOOKS and again >= until:
                 return
-            self._clock.sleep_until(again)
+            in_time = self._clock.hold_until(again)
             self.try_reconcile()
+            if not in_time:
+                return  # the program is stopping: this was the last look
 
     def _check_positions(self, before: set[str]) -> None:
         ours = {trade.symbol: trade for trade in self.open}

@@ -148,20 +148,27 @@ class Trader:
 
     # 4 AM
 
-    def rebalance(self, session: Session) -> None:
-        """Sell positions of earlier sessions, cancel orphan orders, and start the day."""
+    def rebalance(self, session: Session) -> bool:
+        """Sell positions of earlier sessions, cancel orphan orders, and start the day.
+
+        Returns:
+            False if the broker cannot be read or the day cannot be started, so that the scheduler calls again.
+        """
         if self._stopped():
-            return
-        if self.positions.try_reconcile():
+            return True
+        known = self.positions.try_reconcile()
+        if known:
             self.positions.cancel_orphan_orders()
         for trade in sorted(self._carried_over(session), key=self._urgency):
+            if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
+                continue  # an earlier attempt sent its exit
             if self._clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
                 self.positions.close(trade, "REBALANCE", limit)
             else:
                 self.positions.close(trade, "REBALANCE")
-        self._day_of(session)
+        return self._day_of(session) is not None and known
 
     def _carried_over(self, session: Session) -> list[Trade]:
         return [trade for trade in self.positions.open if trade.day < session.date]
@@ -331,7 +338,7 @@ class Trader:
             self._close_all(reason)
             if not self.positions.discrepancies:
                 return
-            self._clock.sleep_until(self._clock.now() + FLATTEN_PAUSE)
+            self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
 
     def _close_all(self, reason: str) -> None:

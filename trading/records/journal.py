@@ -7,15 +7,15 @@ writing works again (`Journal.fault`).  Only `commit` raises: an action whose re
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trading.base.clock import NEW_YORK, Clock
-from trading.base.files import LineLog, read_lines
+from trading.base.files import DEEPEST, LineLog, plain, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,7 @@ class Journal:
         """
         record = self._record(name, fields)
         try:
-            self._log("audit").append([record], sync=True)
+            self._write("audit", [record], sync=True)
         except OSError as error:
             self._failed("audit", error, 1)
             raise
@@ -103,16 +103,23 @@ class Journal:
         self._watch(record)
 
     def _record(self, name: str, fields: Mapping[str, object]) -> Record:
-        plain = {key: plain_value(value) for key, value in fields.items()}
-        return {"time": new_york_time(self._clock.now()), "event": name, **plain}
+        shown = {key: plain(_with_new_york_times(value)) for key, value in fields.items()}
+        return {"time": new_york_time(self._clock.now()), "event": name, **shown}
 
     def _append(self, kind: str, records: Sequence[Record], *, sync: bool) -> None:
         try:
-            self._log(kind).append(list(records), sync=sync)
+            self._write(kind, list(records), sync=sync)
         except OSError as error:
             self._failed(kind, error, len(records))
         else:
             self.fault = None
+
+    def _write(self, kind: str, records: list[Record], *, sync: bool) -> None:
+        log = self._log(kind)
+        try:
+            log.append(records, sync=sync)
+        except TypeError:
+            log.append([{key: plain(value) for key, value in record.items()} for record in records], sync=sync)
 
     def _log(self, kind: str) -> LineLog:
         today = self._clock.now().astimezone(NEW_YORK).date()
@@ -138,18 +145,18 @@ class Journal:
         except OSError as error:  # a lost console must not prevent a stop order
             self._watcher = None
             logger.error("console output ends: %s", error)
+        except Exception:  # nor may an event that cannot be shown
+            logger.exception("the event %s cannot be shown", record["event"])
 
 
-def plain_value(value: object) -> object:
-    """`value` in JSON's types: decimals as numbers, instants with the New York offset, other types as text."""
-    if isinstance(value, Decimal):
-        return float(value)
+def _with_new_york_times(value: object, depth: int = 0) -> object:
+    """`value` with its instants as text with the New York offset."""
     if isinstance(value, datetime):
-        return new_york_time(value)
-    if isinstance(value, dict):
-        return {str(key): plain_value(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain_value(one) for one in value]
-    if value is None or isinstance(value, (str, int, bool)):
-        return value
-    return float(value) if isinstance(value, float) else str(value)
+        with contextlib.suppress(ValueError, OverflowError):  # the first and the last day of the calendar
+            return new_york_time(value)
+    if depth < DEEPEST:
+        if isinstance(value, dict):
+            return {key: _with_new_york_times(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [_with_new_york_times(one, depth + 1) for one in value]
+    return value

@@ -15,7 +15,7 @@ import orjson
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError
-from trading.base.files import write_json
+from trading.base.files import to_json, write_bytes
 from trading.records.journal import new_york_time
 
 if TYPE_CHECKING:
@@ -203,7 +203,8 @@ class TradeLog:
             OSError: a file cannot be written; the next `save` tries again.
         """
         for day in sorted(self._unwritten):
-            write_json(self._folder / f"trades_{day}.json", [trade.as_json() for trade in self._days[day]])
+            content = to_json([trade.as_json() for trade in self._days[day]], orjson.OPT_INDENT_2)
+            write_bytes(self._folder / f"trades_{day}.json", content)
             self._unwritten.discard(day)
 
 

@@ -46,6 +46,8 @@ LINES: Final[dict[str, str]] = {
     "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
     "position_recovered": "recovered: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
+    "job_failed": "{job} of {session} failed; it is tried again at {again}",
+    "job_given_up": "{job} of {session} failed {attempts} times: given up until the next start",
     "ticks_skipped": "ticks skipped: {count}",
     "day_not_started": "the day cannot be started yet: {reason}",
     "position_gone": "{qty} {symbol}: {note}",

@@ -14,6 +14,7 @@ from trading.base.clock import NEW_YORK, Clock
 from trading.base.errors import UserError
 from trading.base.files import write_json
 from trading.schedule.clocked_schedule import scheduler_on
+from trading.schedule.retries import Retries
 from trading.schedule.timetable import MINUTE, Due, Job, Marks, Times, due, following_event, tick_session
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ STEP_BACK = timedelta(seconds=1)
 class Callbacks:
     """What the scheduler calls, always from its own thread, one at a time, with the session concerned.
 
+    A job that raises or returns False has failed; it is called again later (see `trading.schedule.retries`), so it must
+    bear being called twice.  False says that the failure is already reported.
+
     Attributes:
         rebalance: before the open; if that time was missed, later, but before the close.
         tick: every minute of the core session; also gets the minute (UTC, seconds zero), from the minute after the
@@ -47,13 +51,13 @@ class Callbacks:
         closed: once a session that was opened, after the last tick.
     """
 
-    rebalance: Callable[[Session], None]
+    rebalance: Callable[[Session], bool | None]
     tick: Callable[[Session, datetime], None]
-    retrain: Callable[[Session], None]
-    opened: Callable[[Session], None]
-    closed: Callable[[Session], None]
+    retrain: Callable[[Session], bool | None]
+    opened: Callable[[Session], bool | None]
+    closed: Callable[[Session], bool | None]
 
-    def of(self, job: Job) -> Callable[[Session], None]:
+    def of(self, job: Job) -> Callable[[Session], bool | None]:
         """The callback of a job."""
         match job:
             case "rebalance":
@@ -111,7 +115,7 @@ class MarketScheduler:
     Attributes:
         ticks: ticks run.
         ticks_skipped: minutes without a tick, because another ran too long or the machine slept.
-        failures: callbacks that raised.
+        failures: ticks that raised, and jobs that were given up.
         failure: the exception that ended the loop of `start`'s thread, if any.
 
     Raises:
@@ -138,6 +142,7 @@ class MarketScheduler:
         self._stop_after = stop_after
         self._stopping = threading.Event()
         self._known = read_marks(marks)
+        self._retries = Retries()
         self._last_minute: datetime | None = None
         self._scheduler = scheduler_on(clock)
         self.ticks = 0
@@ -151,9 +156,13 @@ class MarketScheduler:
         """The next planned event: (rebalance | open | tick | close | retrain, instant in UTC)."""
         return following_event(self._clock.now(), self._calendar, self._times)
 
-    def start(self) -> threading.Thread:
-        """Start `run` in a thread of its own; an exception that ends it is kept in `failure`."""
-        thread = threading.Thread(target=self._run_and_keep_failure, name="market-scheduler", daemon=False)
+    def start(self, *, daemon: bool = False) -> threading.Thread:
+        """Start `run` in a thread of its own; an exception that ends it is kept in `failure`.
+
+        Args:
+            daemon: let the process end before the thread, which may wait for an answer that never comes.
+        """
+        thread = threading.Thread(target=self._run_and_keep_failure, name="market-scheduler", daemon=daemon)
         thread.start()
         return thread
 
@@ -207,6 +216,7 @@ class MarketScheduler:
             self._emit("clock_set_back", seconds=round((self._latest - now).total_seconds()))
             self._started = min(self._started, now)
             self._marks = self._marks.without_future(now)
+            self._retries.clear()
             self._plan()  # the planned runs follow the old time
             self._run_due()
         self._latest = now
@@ -216,24 +226,46 @@ class MarketScheduler:
         if self._due(now) is not None:  # it became due while the last callback ran, and runs with the next minute
             return self._times.tick_of(self._times.minute_at(now) + MINUTE)
         _, instant = following_event(now, self._calendar, self._times)
-        return min(instant, now + LONGEST_SLEEP)
+        return min(instant, self._retries.next_attempt(now) or instant, now + LONGEST_SLEEP)
+
+    def _marks_at(self, now: datetime) -> Marks:
+        """The jobs that must not be called at `now`: those done, and those that failed and are not tried again yet."""
+        return self._retries.hide(self._marks, now)
 
     def _due(self, now: datetime) -> Due | None:
-        return due(now, self._marks, self._calendar, self._times)
+        return due(now, self._marks_at(now), self._calendar, self._times)
 
     def _run_due(self) -> None:
         """Run every job that is due, once each."""
         while not self._stopping.is_set() and (found := self._due(self._clock.now())) is not None:
-            if not self._run(found):
-                return
-            self._marks = self._marks.with_done(found.job, found.session)
-            self._save()
-            if found.job == "retrain" and found.planned >= self._started:
+            done = self._run(found)
+            if not done and self._stopping.is_set():
+                return  # it stays due for the next start
+            over = self._mark_done(found) if done else self._plan_retry(found)
+            if over and found.job == "retrain" and found.planned >= self._started:
                 self.sessions_done += 1
                 if self.sessions_done == self._stop_after:
                     self._stopping.set()
 
+    def _mark_done(self, found: Due) -> bool:
+        self._retries.succeeded(found.job, found.session)
+        self._marks = self._marks.with_done(found.job, found.session)
+        self._save()
+        return True
+
+    def _plan_retry(self, found: Due) -> bool:
+        """Plan the next attempt of a failed job; True if there is none, which is reported."""
+        failed = self._retries.failed(found.job, found.session, self._clock.now())
+        if failed.again is not None:
+            self._emit("job_failed", found.session, job=found.job, again=_new_york(failed.again))
+            return False
+        self.failures += 1
+        self._emit("job_given_up", found.session, job=found.job, attempts=failed.attempts)
+        log.error("%s of %s failed %d times and is given up", found.job, found.session.date, failed.attempts)
+        return True
+
     def _run(self, found: Due) -> bool:
+        """Call a job, or skip it; False if it has failed."""
         fields: dict[str, object] = {"planned": _new_york(found.planned)}
         late = self._clock.now() - found.planned
         if late > LATE:
@@ -261,7 +293,7 @@ class MarketScheduler:
         session = tick_session(minute, self._calendar)
         if session is None or minute < session.close:
             self._run_due()  # a missed rebalance or open runs before the tick, the close after it
-        if session is not None and self._marks.opened == session.date:
+        if session is not None and self._marks_at(self._clock.now()).opened == session.date:
             self._tick(session, minute)
             self._run_due()
 
@@ -271,7 +303,8 @@ class MarketScheduler:
         self._count_skipped(session, minute)
         self._last_minute = minute
         self.ticks += 1
-        self._call("tick", self._callbacks.tick, session, minute)
+        if not self._call("tick", self._callbacks.tick, session, minute) and not self._stopping.is_set():
+            self.failures += 1
 
     def _last_covered(self, session: Session) -> datetime:
         """The last minute of `session` that needs no tick any more."""
@@ -286,19 +319,18 @@ class MarketScheduler:
             self.ticks_skipped += skipped
             self._emit("ticks_skipped", session, count=skipped, first=_new_york(first), last=_new_york(minute - MINUTE))
 
-    def _call(self, name: str, callback: Callable[..., None], session: Session, *more: datetime) -> bool:
+    def _call(self, name: str, callback: Callable[..., bool | None], session: Session, *more: datetime) -> bool:
+        """Call back; False if the callback has failed or was interrupted."""
         try:
-            callback(session, *more)
+            return callback(session, *more) is not False
         except Interrupted:
             self._stopping.set()
-            return False
         except Exception as error:  # no failure may keep later ticks from managing positions
-            self.failures += 1
             log.exception("%s of %s failed", name, session.date)
             lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
             trace = "".join(traceback.format_exception(error))
             self._emit("callback_failed", session, callback=name, error=lines[-1], traceback=trace)
-        return True
+        return False
 
     def _save(self) -> None:
         if self._marks_file is None:

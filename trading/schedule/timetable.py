@@ -12,6 +12,8 @@ What is due depends on the instant and the marks alone, so sleep, restarts and l
 | 20:00 missed; 04:00 is under ten minutes away    | no retrain                                                    |
 | 20:00 missed; the morning after                  | rebalance first, then retrain                                 |
 | 20:00 missed; ten minutes to the open, or later  | no retrain: the next one learns from that session too         |
+| a job failed                                     | it is tried again after 2, 10 and 30 minutes, then given up   |
+| restarted after a job was given up               | as if it had been missed                                      |
 """
 
 from __future__ import annotations
@@ -108,16 +110,16 @@ class Marks:
         )
 
     def with_done(self, job: Job, session: Session) -> Marks:
-        """These marks, with `job` done for `session`."""
+        """These marks, with `job` done for `session`; unchanged if it is done for a later one."""
         match job:
             case "rebalance":
-                return replace(self, rebalanced=session.date)
+                return replace(self, rebalanced=_later(self.rebalanced, session.date))
             case "opened":
-                return replace(self, opened=session.date)
+                return replace(self, opened=_later(self.opened, session.date))
             case "closed":
-                return replace(self, closed=session.date)
+                return replace(self, closed=_later(self.closed, session.date))
             case "retrain":
-                return replace(self, retrained=session.date)
+                return replace(self, retrained=_later(self.retrained, session.date))
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Due:
 
 def due(now: datetime, marks: Marks, calendar: MarketCalendar, times: Times) -> Due | None:
     """The first job that is due at `now` and not done; None if there is none."""
+    calendar.extend(now)
     return (
         _closed_due(now, marks, calendar, times)
         or _rebalance_due(now, marks, calendar, times)
@@ -185,6 +188,10 @@ def _retrain_due(now: datetime, marks: Marks, calendar: MarketCalendar, times: T
     return Due("retrain", session, planned, skip)
 
 
+def _later(mark: date | None, day: date) -> date:
+    return day if mark is None else max(mark, day)
+
+
 def _done(mark: date | None, day: date) -> bool:
     return mark is not None and mark >= day
 
@@ -213,9 +220,8 @@ def following_event(now: datetime, calendar: MarketCalendar, times: Times) -> tu
 
     "close" is the last tick, at which the close is announced.
 
-    Raises:
-        UserError: the exchange calendar ends before that event.
     """
+    calendar.extend(now)
     day = now.astimezone(NEW_YORK).date()
     session = _today(now, calendar)
     if session is None or now >= times.retrain_of(session):

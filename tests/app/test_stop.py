@@ -1,0 +1,118 @@
+"""A trader that is told to stop while the network swallows everything: real processes and a proxy."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tests.app.test_secrets import KEY, SECRET, SETTINGS, SPEED, START, Loud, bars
+from tests.exchange.test_server import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["bars"]
+LONGEST = 10.0  # seconds from the signal to the end of the process
+KEYS = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET}
+
+
+class BlackHole:
+    """A TCP proxy; from `swallow` on nothing passes and nothing is closed."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._open = threading.Event()
+        self._open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.held = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def swallow(self) -> None:
+        self._open.clear()
+
+    def _accept(self) -> None:
+        while True:
+            here, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+
+    def _serve(self, here: socket.socket) -> None:
+        there = socket.create_connection(("127.0.0.1", self._target))
+        threading.Thread(target=self._pump, args=(there, here), daemon=True).start()
+        self._pump(here, there)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if not self._open.is_set():
+                    self.held += 1
+                self._open.wait()
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for one in (source, target):
+                one.close()
+
+
+@pytest.fixture
+def world(bars: Path, tmp_path: Path) -> Iterator[tuple[BlackHole, Loud]]:
+    """A trader, ready for its first minutes, that reaches its exchange through the proxy."""
+    port, stream_port = free_port(), free_port()
+    options = f"--port {port} --stream-port {stream_port} --speed {SPEED} --start {START}".split()
+    server = Loud(tmp_path, "exchange", "exchange", "--bars", str(bars), *options)
+    server.wait_for("listening on")
+    hole = BlackHole(port)
+    origin = f"http://127.0.0.1:{hole.port}"
+    start = requests.get(f"http://127.0.0.1:{port}/v2/clock", headers=KEYS, timeout=30).json()["timestamp"]
+    at = str(time.monotonic())
+    settings = tmp_path / "settings.env"
+    settings.write_text(SETTINGS.format(origin=origin, folder=tmp_path) + "MAX_BAR_AGE_SECONDS=100000\n")
+    places = [f"--{what}-dir={tmp_path / what}" for what in ("data", "models", "logs")]
+    arguments = ("--broker", "alpaca", f"--env-file={settings}", *places)
+    trader = Loud(tmp_path, "trader", "trader", start, at, str(SPEED), *arguments)
+    yield hole, trader
+    for process in (trader, server):
+        process.process.kill()
+        process.process.wait()
+
+
+def test_a_trader_that_holds_shares_is_gone_within_ten_seconds_of_sigterm_on_a_black_hole(
+    world: tuple[BlackHole, Loud], tmp_path: Path
+) -> None:
+    hole, trader = world
+    trader.wait_for("  bought ")
+    hole.swallow()
+    end = time.monotonic() + 60
+    while not hole.held:  # a request of the next minute hangs
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    trader.process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    assert trader.process.wait(timeout=60) == 143
+    took = time.monotonic() - sent
+    assert took < LONGEST, f"{took:.1f} s"
+    assert "what is open could not be established" in trader.said and "the trade log holds: " in trader.said
+    (trades,) = (tmp_path / "logs").glob("trades_*.json")
+    held = [one["symbol"] for one in json.loads(trades.read_text()) if one["status"] == "OPEN"]
+    assert held and all(f" {symbol}" in trader.said.split("the trade log holds: ")[1] for symbol in held)
+
+
+def test_a_trader_that_cannot_even_start_is_gone_within_ten_seconds(
+    world: tuple[BlackHole, Loud],
+) -> None:
+    hole, trader = world
+    hole.swallow()
+    time.sleep(4)
+    trader.process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    assert trader.process.wait(timeout=60) in (2, 143)
+    assert time.monotonic() - sent < LONGEST
