@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="python -m paper_exchange",
         description="A paper exchange that speaks Alpaca's interface, on recorded or generated 1-minute bars.",
-        epilog="Point a bot at it with url_override='http://127.0.0.1:8765'; any non-empty keys are accepted.",
+        epilog="Point a bot at http://127.0.0.1:8765 (streams: ws://127.0.0.1:8765); any non-empty keys are accepted.",
     )
     found.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     found.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, loopback only)")
@@ -41,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--faults", metavar="PLAN", help="inject faults: a JSON fault plan, or the seed of a storm")
     found.add_argument(
-        "--stream-port", metavar="N", type=int, help="port of the websocket streams (default: port + 1; 0: no streams)"
+        "--stream-port",
+        metavar="N",
+        type=int,
+        help="a second port for REST and streams (default: --port has both)",
     )
     found.add_argument(
         "--margin", action="store_true", help="open a 2x margin account that may sell short (default: a cash account)"
@@ -84,7 +87,7 @@ def check(options: argparse.Namespace) -> None:
     if not 0 < options.speed <= 1_000_000:
         raise ValueError(f"--speed {options.speed}: choose one above 0, at most 1000000")
     if options.stream_port is not None and not 0 <= options.stream_port < 65536:
-        raise ValueError(f"--stream-port {options.stream_port}: choose one from 1 to 65535, or 0 for no streams")
+        raise ValueError(f"--stream-port {options.stream_port}: choose one from 1 to 65535, or leave it out")
     if options.rate_limit is not None and options.rate_limit < 1:
         raise ValueError(f"--rate-limit {options.rate_limit}: choose at least 1, or leave it out")
     try:

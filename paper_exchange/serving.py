@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
-
-import waitress
 
 from paper_exchange.account.store import stored_instant
 from paper_exchange.base.calendar import xnys
@@ -18,11 +17,11 @@ from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, to_ns
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
-from paper_exchange.faults.server import FaultyApp, listen
+from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generated import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import Behaviour
-from paper_exchange.streams.server import StreamServer
+from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
     import argparse
@@ -30,11 +29,13 @@ if TYPE_CHECKING:
 
     from paper_exchange.market.interface import Market
 
+FAULTY_WORKERS = 64  # delayed requests hold a thread each
+ANY_ADDRESS = ("0.0.0.0", "::")
 WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], None]:
-    """Build the exchange and bind its ports; returns the function that serves until the process is stopped.
+    """Build the exchange and bind its port; returns the function that serves until the process is stopped.
 
     Raises:
         ValueError: an option cannot be used; the message names it and the remedy.
@@ -43,28 +44,23 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
     signal.signal(signal.SIGTERM, _stop)
     plan = _plan(options.faults)
     exchange, clock, start = _exchange(options, plan)
-    try:
-        run = _listener(options, exchange, plan, clock)
-    except OSError as error:
-        raise ValueError(
-            f"cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port"
-        ) from error
-    streams = _streams(options, exchange, plan, clock)
+    stopping = threading.Event()
+    server = _server(options, exchange, plan, clock, stopping)
     print(exchange.description)
-    where = f"ws://{options.host}:{_stream_port(options)}/stream and /v2/iex" if streams else "none"
-    print(f"streams: {where}")
+    origin = f"127.0.0.1:{options.port}" if options.host in ANY_ADDRESS else f"{options.host}:{options.port}"
+    print(f"streams: ws://{origin}/stream and ws://{origin}/v2/iex")
     print(
-        f"listening on http://{options.host}:{options.port}; the exchange's clock shows {start:%Y-%m-%d %H:%M:%S %Z} "
+        f"listening on http://{origin}; the exchange's clock shows {start:%Y-%m-%d %H:%M:%S %Z} "
         f"and runs at {options.speed:g} times real time; Ctrl-C stops it",
         flush=True,
     )
 
     def serve() -> None:
         try:
-            run()
+            server.wait()
         finally:
-            if streams:
-                streams.close()
+            stopping.set()
+            server.close()
             exchange.close()
             if plan is not None:
                 events = f", and {plan.events} stream messages" if plan.events else ""
@@ -105,36 +101,24 @@ def _keys() -> tuple[str, str]:
     return key, secret
 
 
-def _listener(
-    options: argparse.Namespace, exchange: PaperExchange, plan: FaultPlan | None, clock: ScaledClock
-) -> Callable[[], None]:
-    """The function that serves until it is stopped; the port is bound when this returns."""
-    if plan is None:
-        run: Callable[[], None] = waitress.create_server(
-            exchange.app, host=options.host, port=options.port, threads=4
-        ).run
-        return run
-    return listen(FaultyApp(exchange, plan, clock), options.host, options.port).serve_forever
-
-
-def _stream_port(options: argparse.Namespace) -> int:
-    port: int | None = options.stream_port
-    return int(options.port) + 1 if port is None else port
-
-
-def _streams(
-    options: argparse.Namespace, exchange: PaperExchange, plan: FaultPlan | None, clock: ScaledClock
-) -> StreamServer | None:
-    """The streams; None if they are switched off, or if the default port for them is taken."""
-    port = _stream_port(options)
-    if not 0 < port < 65536:
-        return None
+def _server(
+    options: argparse.Namespace,
+    exchange: PaperExchange,
+    plan: FaultPlan | None,
+    clock: ScaledClock,
+    stopping: threading.Event,
+) -> Server:
+    """The server, which already listens; `stopping` ends the delays of the fault plan."""
+    ports = [options.port, *([options.stream_port] if options.stream_port not in (None, 0, options.port) else [])]
     try:
-        return StreamServer(exchange, options.host, port, plan, clock)
+        if plan is None:
+            return Server(exchange, options.host, *ports)
+        app = FaultyApp(exchange, plan, clock, stopping.wait)
+        return Server(exchange, options.host, *ports, app=app, plan=plan, now=clock, workers=FAULTY_WORKERS)
     except OSError as error:
-        if options.stream_port is None:
-            return None
-        raise ValueError(f"cannot listen on {options.host}:{port} ({error}); choose another --stream-port") from error
+        names = f"{options.host}:{' and '.join(map(str, ports))}"
+        remedy = "choose another --port" + (" or --stream-port" if len(ports) > 1 else "")
+        raise ValueError(f"cannot listen on {names} ({error.strerror}); {remedy}") from error
 
 
 def _stop(*_: object) -> NoReturn:

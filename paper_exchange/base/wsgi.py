@@ -13,7 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from werkzeug.test import run_wsgi_app
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from alpaca.common.rest import RESTClient
@@ -69,11 +69,16 @@ class WsgiAdapter(BaseAdapter):
 
 def environ_of(request: PreparedRequest) -> WSGIEnvironment:
     """The WSGI environment (PEP 3333) of a prepared request."""
-    url = urlsplit(request.url or "")
     body = request.body or b""
     content = body.encode() if isinstance(body, str) else bytes(body)
+    return make_environ(str(request.method), request.url or "", request.headers.items(), content)
+
+
+def make_environ(method: str, address: str, headers: Iterable[tuple[str, str | bytes]], body: bytes) -> WSGIEnvironment:
+    """The WSGI environment (PEP 3333) of a request whose body has been read; `address` is the whole URL."""
+    url = urlsplit(address)
     environ: WSGIEnvironment = {
-        "REQUEST_METHOD": request.method,
+        "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(url.path, "latin-1"),
         "QUERY_STRING": url.query,
@@ -81,16 +86,16 @@ def environ_of(request: PreparedRequest) -> WSGIEnvironment:
         "SERVER_PORT": str(url.port or 80),
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": "127.0.0.1",
-        "CONTENT_LENGTH": str(len(content)),
+        "CONTENT_LENGTH": str(len(body)),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": url.scheme,
-        "wsgi.input": io.BytesIO(content),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    for name, value in request.headers.items():
+    for name, value in headers:
         text = value.decode("latin-1") if isinstance(value, bytes) else value
         key = name.upper().replace("-", "_")
         if key == "CONTENT_TYPE":

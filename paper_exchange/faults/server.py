@@ -1,17 +1,13 @@
-"""Fault injection for requests: a WSGI middleware that executes a `FaultPlan`, and a server for it.
+"""Fault injection for requests: a WSGI middleware that executes a `FaultPlan`.
 
-Waitress gives an application no access to the socket, so the faulty exchange listens on Werkzeug's threaded server,
-whose environment holds the connection: a reset is a real one (RST).  Without a socket (in process, behind
-`FaultyAdapter`) a reset raises ConnectionResetError and a delay TimeoutError, which `requests` would raise.
+`streams.server.Server` puts a function into the environment that resets the connection, so a reset is a real one
+(RST).  Without a socket (in process, behind `FaultyAdapter`) a reset raises ConnectionResetError and a delay
+TimeoutError, which `requests` would raise.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import socket
-import struct
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -19,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import requests
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from paper_exchange.base.wire import NEW_YORK, JsonObject, to_ns
 from paper_exchange.base.wsgi import Reply, WsgiAdapter, call
@@ -27,10 +22,11 @@ from paper_exchange.faults import replies as fault_replies
 from paper_exchange.faults.plan import BEFORE, FaultPlan, Rule
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
     from paper_exchange.api.app import Gateway
 
+CONNECTION_RESET = "paper_exchange.reset"  # in the environment of a request that came over a socket
 PAGE = b"<html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>\n"
 REASONS = {
     200: "OK",
@@ -65,11 +61,8 @@ def request_line(environ: WSGIEnvironment) -> str:
 
 def reset(environ: WSGIEnvironment) -> ConnectionResetError:
     """Reset the connection (RST, no FIN); raise the returned error so that the server drops it."""
-    connection: socket.socket | None = environ.get("werkzeug.socket")
-    if connection is not None:
-        with contextlib.suppress(OSError):  # the client may have disconnected
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            os.close(connection.detach())
+    if CONNECTION_RESET in environ:
+        environ[CONNECTION_RESET]()
     return ConnectionResetError("reset by the plan of faults")
 
 
@@ -87,7 +80,7 @@ class FaultyApp:
         exchange: Gateway,
         plan: FaultPlan,
         now: Callable[[], datetime],
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._exchange = exchange
         self._plan = plan
@@ -130,7 +123,7 @@ class FaultyApp:
             raise reset(environ)
         if rule.fault == "delay":
             self._pause(rule.duration)
-            if "werkzeug.socket" not in environ:
+            if CONNECTION_RESET not in environ:
                 raise TimeoutError("delayed by the plan of faults")
             return reply.send(start_response)
         if rule.fault in ("504", "html"):
@@ -138,7 +131,7 @@ class FaultyApp:
         if rule.fault in ("truncated", "cut_off"):
             whole = len(reply.body)
             reply.body = reply.body[: whole // 2]
-            if rule.fault == "cut_off" and "werkzeug.socket" not in environ:
+            if rule.fault == "cut_off" and CONNECTION_RESET not in environ:
                 raise ConnectionResetError("cut off by the plan of faults")
             return reply.send(start_response, whole if rule.fault == "cut_off" else None)
         if reply.status.startswith("200") and reply.body:
@@ -175,37 +168,3 @@ class FaultyAdapter(WsgiAdapter):
             raise requests.ConnectionError(str(error), request=request) from error
         except TimeoutError as error:
             raise requests.ReadTimeout(str(error), request=request) from error
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Logs nothing: a malformed request would be logged whole, with its keys."""
-
-    def log(self, *_: object) -> None:
-        """Do nothing."""
-
-    def connection_dropped(self, *_: object) -> None:
-        """Do nothing."""
-
-    def handle(self) -> None:
-        # A reset connection has no file descriptor any more.
-        with contextlib.suppress(OSError, ValueError):
-            super().handle()
-
-    def finish(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            super().finish()
-
-
-def listen(app: WSGIApplication, host: str, port: int) -> BaseWSGIServer:
-    """A threaded server for a faulty application; `serve_forever` runs it.  Port 0 chooses a free one.
-
-    Raises:
-        OSError: the address is in use.
-    """
-    # Werkzeug exits the process if the address is in use; binding the socket here raises OSError instead.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        own.bind((host, port))
-        own.listen(128)
-        return make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=own.fileno())

@@ -20,7 +20,7 @@ def _nothing() -> None:
 
 
 class FaultyStream(Generic[Message]):
-    """Passes messages on as a plan decides; `StreamServer` puts one between the exchange and the clients.
+    """Passes messages on as a plan decides; `streams.hub.Hub` puts one between the exchange and the clients.
 
         exchange_events.listen(FaultyStream(plan, now, lambda event: event.event, send))
 

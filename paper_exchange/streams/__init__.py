@@ -1,1 +1,1 @@
-"""The websocket streams: trade updates and market data."""
+"""The server: REST and the websocket streams (trade updates and market data) on one port."""

@@ -40,7 +40,7 @@ class Wire:
         """Decode a frame; None if it holds no message."""
         try:
             found = msgpack.unpackb(frame) if self._packed and isinstance(frame, bytes) else json.loads(frame)
-        except (ValueError, msgpack.UnpackException):
+        except (ValueError, msgpack.UnpackException, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 
@@ -59,10 +59,11 @@ def parse_nanoseconds(text: str) -> int:
 
 
 class DataClient:
-    """One authenticated connection and its subscriptions."""
+    """The subscriptions of one authenticated connection to a feed."""
 
-    def __init__(self, key: str, wire: Wire) -> None:
+    def __init__(self, key: str, feed: str, wire: Wire) -> None:
         self.key = key
+        self.feed = feed
         self.wire = wire
         self._wanted: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
 

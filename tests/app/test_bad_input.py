@@ -8,12 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-import waitress.server
 
 import build_dataset
 import live_trader
@@ -22,6 +20,7 @@ import ml_predictor
 import ml_trainer
 from paper_exchange import PaperExchange
 from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.streams.server import Server
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from trading.app import cli
 
@@ -319,10 +318,8 @@ def address() -> Iterator[str]:
     """A paper exchange on a real socket that accepts one pair of keys."""
     market = GeneratedMarket(1, 12)
     exchange = PaperExchange(market, lambda: datetime(2025, 3, 3, 15, 0, tzinfo=UTC), keys=("key", "secret"))
-    server = waitress.server.create_server(exchange.app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
+    server = Server(exchange, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.port}"
     server.close()
 
 

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +30,7 @@ import live_trader
 from config import BrokerSettings
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
-from paper_exchange.faults.server import listen
+from paper_exchange.streams.server import Server
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import ROOT, free_port
 from tests.exchange.test_streams import running
@@ -246,17 +245,13 @@ def test_the_debug_output_of_http_client_has_no_key(
     """http.client.HTTPConnection.debuglevel prints requests without any logger."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     exchange = PaperExchange(HandMade({"AAA": {MONDAY: []}}), lambda: ny(MONDAY, "10:31"), keys=(KEY, SECRET))
-    server = listen(exchange.app, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
+    server = Server(exchange, "127.0.0.1", 0)
     try:
         wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{server.port}")
         clients = alpaca_clients(wire, (KEY, SECRET), SimulatedClock(ny(MONDAY, "10:31")))
         assert Broker(clients).account().cash > 0
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.close()
     said = "".join(capfd.readouterr())
     assert KEY not in said and SECRET not in said
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-import waitress.server
 
 from config import Settings
 from paper_exchange import PaperExchange
 from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.streams.server import Server
 from tests.app.whole_day import CALENDAR, write_bars
 from trading.app import cli, venues
 from trading.app.run import Run
@@ -175,9 +175,8 @@ def address() -> Iterator[str]:
     exchange = PaperExchange(
         GeneratedMarket(1, 12), lambda: datetime(2025, 3, 3, 15, 0, tzinfo=UTC), keys=("key", "secret")
     )
-    server = waitress.server.create_server(exchange.app, host="127.0.0.1", port=0, threads=2)
-    threading.Thread(target=server.run, daemon=True).start()
-    yield f"http://127.0.0.1:{server.effective_port}"
+    server = Server(exchange, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.port}"
     server.close()
 
 

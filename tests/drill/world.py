@@ -30,7 +30,8 @@ from paper_exchange.base.wsgi import call
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, kind_of
-from paper_exchange.faults.server import FaultyApp, listen, request_line, reset
+from paper_exchange.faults.server import FaultyApp, request_line, reset
+from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -233,11 +234,9 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
     killer = Killer(
         app, exchange, shared, hostile.seed, hostile.kills, hostile.kill_rates, shared.now(), hostile.flatten_at
     )
-    server = listen(killer, "127.0.0.1", port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    server = Server(exchange, "127.0.0.1", port, app=killer, workers=64)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    thread.start()
     (folder / "port").write_text(str(server.port))
     while not stop.wait(0.05):
         pass

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time as wall
 from contextlib import contextmanager
 from datetime import datetime, time
@@ -23,9 +22,10 @@ from paper_exchange.__main__ import main
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket, gapped, halted
 from paper_exchange.faults.plan import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
 from paper_exchange.faults.replies import stale_positions, with_null, with_unknown_status, without_new_bars
-from paper_exchange.faults.server import FaultyAdapter, FaultyApp, listen
+from paper_exchange.faults.server import FaultyAdapter, FaultyApp
 from paper_exchange.faults.streams import FaultyStream
 from paper_exchange.orders.order import Fill
+from paper_exchange.streams.server import Server
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import ROOT, free_port
 
@@ -52,15 +52,11 @@ class Venue:
 
     @contextmanager
     def listening(self) -> Iterator[str]:
-        server = listen(self.app, "127.0.0.1", 0)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+        server = Server(self.exchange, "127.0.0.1", 0, app=self.app)
         try:
             yield f"http://127.0.0.1:{server.port}"
         finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+            server.close()
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
         with self.listening() as origin:

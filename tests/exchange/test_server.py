@@ -147,7 +147,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys, runpy; sys.argv = ['x', '--help']\n"
         "try: runpy.run_module('paper_exchange', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('numpy', 'flask', 'pandas', 'waitress', 'orjson') if name in sys.modules])"
+        "print([name for name in ('numpy', 'flask', 'pandas', 'aiohttp', 'orjson') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

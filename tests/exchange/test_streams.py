@@ -35,19 +35,18 @@ PATIENCE = 30  # seconds until a test gives up; nothing is measured
 
 
 class Running:
-    """`python -m paper_exchange` on two free ports."""
+    """`python -m paper_exchange` on a free port."""
 
     def __init__(self, bars: Path, *more: str) -> None:
-        self.port, self.stream_port = free_port(), free_port()
-        ports = ["--port", str(self.port), "--stream-port", str(self.stream_port)]
-        command = [sys.executable, "-m", "paper_exchange", "--bars", str(bars), *ports, *more]
+        self.port = free_port()
+        command = [sys.executable, "-m", "paper_exchange", "--bars", str(bars), "--port", str(self.port), *more]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         while line := self.process.stdout.readline():
             if line.startswith("listening"):
                 break
         assert line, "the server ended before it listened"
-        self.url, self.streams = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.stream_port}"
+        self.url, self.streams = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}"
         self.trading: Any = TradingClient("key", "secret", url_override=self.url)
 
 
