@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
+import sqlite3
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
@@ -79,12 +81,18 @@ class Gateway:
         self._published = published
         self._keys = keys
         self._lock = threading.RLock()
+        self._reached = engine.processed
         self.app: Flask = self._make_app(RateLimit(rate_limit))
 
     def advance(self) -> int:
-        """Process everything up to now; returns that instant (ns since the epoch).  Requests do this themselves."""
+        """Process everything up to now; returns that instant (ns since the epoch).  Requests do this themselves.
+
+        While the state file cannot be written it returns the last instant that is saved.
+        """
         with self._lock:
-            return self._engine.advance()
+            with contextlib.suppress(sqlite3.Error):  # the engine has reported it, and tries again next time
+                self._reached = self._engine.advance()
+            return self._reached
 
     def snapshot(self) -> AccountSnapshot:
         """The account as the exchange keeps it, processed up to now."""
@@ -106,7 +114,8 @@ class Gateway:
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
         """Call `listener` with every order event from now on, in order; returns a function that unsubscribes it.
 
-        The listener runs while the exchange is locked: it must be quick and must not call the exchange.
+        The listener hears of events once they are saved.  It runs while the exchange is locked: it must be quick and
+        must not call the exchange.
         """
         return self._engine.events.listen(listener)
 
@@ -128,8 +137,10 @@ class Gateway:
 
         @app.after_request
         def finish(response: Response) -> Response:
-            if engine.registry.changed:
-                engine.save()
+            try:
+                engine.save_changes()
+            except sqlite3.Error:
+                response = _not_saved()
             response.headers.update(limiter.headers(_key(), g.now))
             return response
 
@@ -148,7 +159,16 @@ def _key() -> str:
     return request.headers.get(KEY_HEADER, "")
 
 
+def _not_saved() -> Response:
+    """503: the state file cannot be written; a change that the request made is saved later."""
+    return reply({"code": 50310000, "message": "the exchange cannot save its state, please try again later"}, 503)
+
+
 def _error_handlers(app: Flask) -> None:
+    @app.errorhandler(sqlite3.Error)
+    def not_saved(_: sqlite3.Error) -> Response:
+        return _not_saved()
+
     @app.errorhandler(ApiError)
     def refused(error: ApiError) -> Response:
         return reply(error.body, error.status)
