@@ -109,7 +109,7 @@ class Gateway:
         if self._keys is None:
             return bool(key and secret)
         given = (key, secret)
-        return all(hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, self._keys, strict=True))
+        return all(hmac.compare_digest(_bytes(a), _bytes(b)) for a, b in zip(given, self._keys, strict=True))
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
         """Call `listener` with every order event from now on, in order; returns a function that unsubscribes it.
@@ -153,6 +153,10 @@ class Gateway:
         app.register_blueprint(trading_routes(engine))
         app.register_blueprint(data_routes(self._published))
         return app
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")  # a stream's client can send anything
 
 
 def _key() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import shutil
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,17 @@ def test_a_listener_that_fails_is_dropped_and_nothing_else_suffers(caplog: pytes
     here.at("09:31", TUESDAY)
     here.trading.submit_order(limit(9.0))
     assert len(heard) == 3
+
+
+def test_half_a_character_in_an_old_state_file_does_not_spoil_the_lists(tmp_path: Path) -> None:
+    here = venue(state=tmp_path / "state.sqlite")
+    here.trading.submit_order(limit(9.0, client_order_id="mine"))
+    old = killed(tmp_path / "state.sqlite")
+    with sqlite3.connect(old) as db:
+        db.execute("UPDATE orders SET body = replace(body, 'mine', '\\ud800')")
+    db.close()
+    again = venue(state=old)
+    assert [order["client_order_id"] for order in again.raw.get_orders()] == ["\ud800"]
 
 
 def killed(state: Path) -> Path:
