@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.engine import Engine
-from paper_exchange.account.store import Store
+from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.market.published import PublishedTape
@@ -74,7 +74,12 @@ class PaperExchange(Gateway):
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})
-        engine = Engine(tape, now, Decimal(cash), self._store, account, behaviour, configurations)
+        try:
+            engine = Engine(tape, now, Decimal(cash), self._store, account, behaviour, configurations)
+        except StateError:
+            if self._store:
+                self._store.close()
+            raise
         super().__init__(engine, published, keys, rate_limit)
 
     def close(self) -> None:

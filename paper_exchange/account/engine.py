@@ -16,7 +16,7 @@ from paper_exchange.account.execution import Execution
 from paper_exchange.account.ledger import AccountSnapshot, Ledger
 from paper_exchange.account.lifecycle import Lifecycle
 from paper_exchange.account.registry import OrderRegistry
-from paper_exchange.account.store import Saved, Store
+from paper_exchange.account.store import Saved, Store, check_market
 from paper_exchange.account.valuation import Valuation
 from paper_exchange.base.calendar import Calendar, day_of
 from paper_exchange.base.wire import MINUTE, JsonObject, from_ns, rule_violation, to_ns
@@ -55,6 +55,8 @@ class Engine:
         self._store = store
         self.account_id = str(uuid.uuid5(NAMESPACE, f"account:{account}"))
         saved = store.load() if store else None
+        if store and saved:
+            check_market(store.path, saved, tape)
         self.ledger = saved.ledger if saved else Ledger(start=cash, cash=cash)
         self.registry = OrderRegistry(saved.orders if saved else ())
         self.sequence = saved.sequence if saved else 0
@@ -148,7 +150,15 @@ class Engine:
         """
         if self._store:
             changed = list(self.registry.changed.values())
-            state = Saved(self.ledger, changed, self.sequence, self.processed, self.created_at, self.configurations)
+            state = Saved(
+                self.ledger,
+                changed,
+                self.sequence,
+                self.processed,
+                self.created_at,
+                self.configurations,
+                self.tape.market.identity,
+            )
             try:
                 self._store.save(state, new_fills=self.ledger.fills[self._saved_fills :])
             except sqlite3.Error as error:

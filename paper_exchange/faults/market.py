@@ -32,6 +32,10 @@ class FaultyMarket:
         return f"{self._market.description}, with halts and gaps"
 
     @property
+    def identity(self) -> str:
+        return self._market.identity
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         return self._market.listings
 

@@ -107,6 +107,11 @@ class GeneratedMarket:
         )
 
     @property
+    def identity(self) -> str:
+        """The description and the first session: all arguments."""
+        return f"{self.description} from {self.first_session}"
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         """Every stock, by symbol; from 10 stocks on, one is not tradable and another is inactive."""
         return self._stocks.listings

@@ -67,6 +67,10 @@ class Market(Protocol):
         """One line that describes the market, and says whether it is generated."""
 
     @property
+    def identity(self) -> str:
+        """What a state file remembers of the market: different if accounts cannot move between two markets."""
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         """Every stock of the market, by symbol."""
 

@@ -97,6 +97,11 @@ class RecordedMarket:
         return f"recorded bars of {self._name} ({len(self._symbols)} stocks, {self._first} to {self._last})"
 
     @property
+    def identity(self) -> str:
+        """The same for all recorded bars: a folder may move, and get more stocks and sessions."""
+        return "recorded bars"
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         """Every stock that has a file, by symbol; files hold no company names, so the name is the symbol."""
         return self._listings

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import resource
-import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.exchange.exchange_world import ORIGIN, TUESDAY
+import pytest
+
+from paper_exchange import StateError
+from paper_exchange.account.store import stored_instant
+from paper_exchange.faults.market import FaultyMarket
+from paper_exchange.faults.plan import FaultPlan
+from paper_exchange.market.generated import GeneratedMarket
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, killed, ny
 from tests.exchange.order_requests import FLAT, bracket, limit, nested, venue
+from tests.exchange.test_server import free_port, wait_until_it_listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    import pytest
-
+    from paper_exchange.market.interface import Market
     from paper_exchange.orders.events import TradeEvent
-    from tests.exchange.exchange_world import Venue
 
+ROOT = Path(__file__).parents[2]
 HEADERS = {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
 ROWS = (("10:31", *FLAT), ("10:32", 10.0, 10.5, 10.0, 10.5))
 
@@ -122,10 +133,73 @@ def test_half_a_character_in_an_old_state_file_does_not_spoil_the_lists(tmp_path
     assert [order["client_order_id"] for order in again.raw.get_orders()] == ["\ud800"]
 
 
-def killed(state: Path) -> Path:
-    """A copy of the state file as a killed process leaves it."""
-    folder = state.parent / "killed"
-    folder.mkdir()
-    for path in state.parent.glob(f"{state.name}*"):
-        shutil.copy(path, folder)
-    return folder / state.name
+# -- who may use the file ----------------------------------------------------------------------------------------------
+
+
+def test_a_state_file_in_use_is_refused_until_it_is_closed(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(state)
+    here = venue(state=state)
+    here.trading.submit_order(limit(9.0))
+    for path in (state, link):
+        with pytest.raises(StateError, match=r"sqlite is in use by another exchange; stop it, or name another file$"):
+            venue(state=path)
+        with pytest.raises(StateError, match="is in use"):
+            stored_instant(path)
+    assert status(here) == 200
+    here.exchange.close()
+    assert len(venue(state=link).trading.get_orders()) == 1
+
+
+def test_a_second_server_is_refused_in_one_line_and_a_killed_one_leaves_the_file_free(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    command = [sys.executable, "-m", "paper_exchange", "--stream-port", "0", "--state", str(state), "--port"]
+    with subprocess.Popen([*command, str(free_port())], cwd=ROOT, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            wait_until_it_listens(first)
+            second = subprocess.run([*command, str(free_port())], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert second.returncode == 2
+            assert re.fullmatch(r"paper_exchange: state file .* is in use by another exchange; .*\n", second.stderr)
+        finally:
+            first.kill()
+    assert stored_instant(state) is None  # free again; nothing was saved without a request
+
+
+OTHER = HandMade({"ZZZ": {MONDAY: [("10:30", *FLAT)], TUESDAY: []}})
+
+
+@pytest.mark.parametrize(
+    ("market", "why"),
+    [
+        (GeneratedMarket(seed=2, stocks=2), "belongs to another market.*seed 1.*seed 2"),
+        (GeneratedMarket(seed=1, stocks=2, learnability=0.1), "belongs to another market"),
+        (HandMade({"ZZZ": {date(2025, 1, 2): [("10:30", *FLAT)]}}), "belongs to another market"),
+    ],
+)
+def test_the_state_of_another_market_is_refused(tmp_path: Path, market: Market, why: str) -> None:
+    state = tmp_path / "state.sqlite"
+    at = ny(date(2025, 1, 3), "10:00")
+    Venue(GeneratedMarket(seed=1, stocks=2), at, state=state).exchange.close()
+    with pytest.raises(StateError, match=rf"state\.sqlite {why}.*name another file$"):
+        Venue(market, at, state=state)
+    Venue(FaultyMarket(GeneratedMarket(seed=1, stocks=2), FaultPlan(0, [])), at, state=state)
+
+
+def test_a_state_file_without_a_market_must_agree_in_symbols_and_dates(tmp_path: Path) -> None:
+    """Files of earlier versions name no market; recorded bars may grow and move, so they are known by their content."""
+    state = tmp_path / "state.sqlite"
+    here = venue(state=state)
+    here.trading.submit_order(limit(9.0))
+    here.exchange.close()
+    with sqlite3.connect(state) as db:
+        body = json.loads(db.execute("SELECT body FROM state").fetchone()[0])
+        assert body.pop("market") == HandMade.identity
+        db.execute("UPDATE state SET body = ?", [json.dumps(body)])
+    db.close()
+    with pytest.raises(StateError, match="holds AAA, which is not in this market"):
+        Venue(OTHER, ny(MONDAY, "10:32"), state=state)
+    later = HandMade({"AAA": {date(2018, 11, 23): [("10:30", *FLAT)]}})
+    with pytest.raises(StateError, match="is at 2018-03-26, and this market has bars from 2018-11-23 to 2018-11-23"):
+        Venue(later, ny(MONDAY, "10:32"), state=state)
+    assert len(venue(state=state).trading.get_orders()) == 1
