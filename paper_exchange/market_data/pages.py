@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.calendar import Session
-from paper_exchange.base.wire import MINUTE, ApiError, JsonObject, rfc3339
+from paper_exchange.base.wire import MAX_NS, MINUTE, ApiError, JsonObject, rfc3339
 from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate, concatenate, trade_counts
 from paper_exchange.market.tape import DayBar, Tape
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.market.interface import BarColumns
 
+TOKEN = re.compile(r"([^|]*)\|(-1|[0-9]{1,19})")
 Row = tuple[int, JsonObject]  # the row's time (ns since the epoch), and its JSON object
 
 
@@ -52,10 +54,12 @@ def decode_token(token: str | None) -> tuple[str, int] | None:
     if not token:
         return None
     try:
-        symbol, last = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("|")
-        return symbol, int(last)
+        found = TOKEN.fullmatch(base64.b64decode(token, altchars=b"-_", validate=True).decode())
     except ValueError:
-        raise ApiError(400, "invalid page_token") from None
+        found = None
+    if found is None or int(found[2]) > MAX_NS:
+        raise ApiError(400, "invalid page_token")
+    return found[1], int(found[2])
 
 
 def page(
