@@ -178,14 +178,11 @@ class Engine:
         """Advance to the next event that is not a bar (a close, an activation, an expiry), at most to `now`."""
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
-        for order in self.registry.open.values():
-            for instant in self.lifecycle.due_instants(order):
-                if self.processed < instant < until:
-                    until = instant
+        until = self.registry.next_due(self.processed, until) or until
         if self.registry.open and until // MINUTE > self.processed // MINUTE:
             self._execution.match_between(session, self.processed, until)
         self.processed = until
-        for order in list(self.registry.open.values()):
+        for order in self.registry.due(until):
             self.lifecycle.apply_due(order, until)
         if until == session.close:
             self.ledger.close_day(session.day, self.valuation.equity(until))

@@ -65,6 +65,7 @@ class Tape:
         self._halts = tuple(halts)
         self.calendar = calendar
         self.listings: dict[str, Listing] = {listing.symbol: listing for listing in market.listings}
+        self._prices: dict[str, tuple[int, Decimal | None]] = {}  # minute and price by symbol: the latest answer
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
 
     def halted(self, symbol: str, instant: int) -> bool:
@@ -128,8 +129,12 @@ class Tape:
 
     def last_price(self, symbol: str, instant: int) -> Decimal | None:
         """Close of the latest bar that is over, in dollars."""
-        found = self.last(symbol, instant)
-        return None if found is None else price_of(found[0].close[found[1]])
+        minute, price = self._prices.get(symbol, (-1, None))
+        if minute != instant // MINUTE:
+            found = self.last(symbol, instant)
+            price = None if found is None else price_of(found[0].close[found[1]])
+            self._prices[symbol] = instant // MINUTE, price  # bars end on full minutes
+        return price
 
     def day_bar(self, symbol: str, session: Session, instant: int) -> DayBar | None:
         """The session's bars that are over, aggregated; None if there are none."""
