@@ -10,6 +10,7 @@ from paper_exchange.account.engine import Engine
 from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
+from paper_exchange.base.wire import to_ns
 from paper_exchange.market.published import PublishedTape
 from paper_exchange.market.tape import Halt, Tape
 
@@ -80,6 +81,8 @@ class PaperExchange(Gateway):
             if self._store:
                 self._store.close()
             raise
+        for symbol in list(tape.listings)[:1]:
+            tape.last_price(symbol, to_ns(now()))  # a generated market makes all sessions so far before it serves
         super().__init__(engine, published, keys, rate_limit)
 
     def close(self) -> None:

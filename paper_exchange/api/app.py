@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 RATE_LIMIT = 200  # requests per minute, as in Alpaca's Basic plan
 KEY_HEADER = "APCA-API-KEY-ID"
+HISTORY = "/v2/account/portfolio/history"
 DATA_PREFIXES = ("/v2/stocks", "/v1beta1")
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class RateLimit:
 
 class Gateway:
     """The one entry to an engine: REST requests, streams and faults all go through its lock, one at a time.
+
+    Market data and the portfolio history are read outside of the lock, at the instant that the engine has reached.
 
     `keys` are the key id and secret that are accepted; None accepts any that are not empty.  `rate_limit` is in
     requests per key and minute of the exchange's clock; None sets no limit.
@@ -100,9 +103,8 @@ class Gateway:
             return self._engine.snapshot(self._engine.advance())
 
     def read_tape(self, read: Callable[[Tape], T]) -> T:
-        """The result of `read` on the published tape; no request is served meanwhile."""
-        with self._lock:
-            return read(self._published)
+        """The result of `read` on the published tape."""
+        return read(self._published)
 
     def accepts(self, key: str, secret: str) -> bool:
         """Whether a key id and secret are accepted."""
@@ -133,12 +135,15 @@ class Gateway:
                 return reply({"message": "unauthorized."}, 401)
             if not limiter.take(_key(), g.now):
                 return reply({"code": RATE_LIMITED, "message": "rate limit exceeded"}, 429)
+            if request.path.startswith((*DATA_PREFIXES, HISTORY)):
+                release(None)  # these only read what is over, and may take long
             return None
 
         @app.after_request
         def finish(response: Response) -> Response:
             try:
-                engine.save_changes()
+                if g.get("locked"):
+                    engine.save_changes()
             except sqlite3.Error:
                 response = _not_saved()
             response.headers.update(limiter.headers(_key(), g.now))

@@ -6,13 +6,15 @@ import base64
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paper_exchange.base.calendar import Session
 from paper_exchange.base.wire import MAX_NS, MINUTE, ApiError, JsonObject, rfc3339
-from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate, concatenate, trade_counts
+from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate
+from paper_exchange.market.summary import combined, trade_counts
 from paper_exchange.market.tape import DayBar, Tape
 
 if TYPE_CHECKING:
@@ -167,12 +169,12 @@ def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) ->
 def _spans(tape: Tape, symbol: str, request: PageRequest) -> list[Row]:
     """Bars of weeks or months that begin in [start, end]."""
     sessions = _sessions(tape, replace(request, end=request.now, newest_first=False))
-    parts = [(session, tape.published(symbol, session, request.now)) for session in sessions]
-    parts = [(session, bars) for session, bars in parts if len(bars)]
-    if not parts:
-        return []
-    starts = np.concatenate([np.full(len(bars), request.frame.start_of(session)) for session, bars in parts])
-    return _long_rows(concatenate([bars for _, bars in parts]), starts, request)
+    rows = []
+    for start, days in groupby(sessions, request.frame.start_of):
+        parts = [found for session in days if (found := tape.summary(symbol, session, request.now))]
+        if parts and request.start <= start <= request.end:
+            rows.append((start, day_json(DayBar.of(combined(parts), start))))
+    return rows
 
 
 def _long_rows(bars: BarColumns, starts: NDArray[np.int64], request: PageRequest) -> list[Row]:

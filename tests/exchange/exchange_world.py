@@ -15,6 +15,7 @@ from alpaca.trading.client import TradingClient
 
 from paper_exchange import PaperExchange, mount
 from paper_exchange.market.interface import BarColumns, Listing
+from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,9 @@ class HandMade:
         if symbol not in {one.symbol for one in self.listings}:
             raise KeyError(symbol)
         return self._bars.get((symbol, session)) or self._columns(symbol, session, [])
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        return summarise(self.session_bars(symbol, session))
 
 
 class Venue:
