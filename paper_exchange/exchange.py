@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.engine import Engine
-from paper_exchange.account.store import Store
+from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
+from paper_exchange.base.wire import to_ns
 from paper_exchange.market.published import PublishedTape
 from paper_exchange.market.tape import Halt, Tape
 
@@ -74,7 +75,14 @@ class PaperExchange(Gateway):
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})
-        engine = Engine(tape, now, Decimal(cash), self._store, account, behaviour, configurations)
+        try:
+            engine = Engine(tape, now, Decimal(cash), self._store, account, behaviour, configurations)
+        except StateError:
+            if self._store:
+                self._store.close()
+            raise
+        for symbol in list(tape.listings)[:1]:
+            tape.last_price(symbol, to_ns(now()))  # a generated market makes all sessions so far before it serves
         super().__init__(engine, published, keys, rate_limit, self._store)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from paper_exchange.orders.order import Order
     from paper_exchange.orders.rules import Draft
 
+OTHER_SIDE = {"buy": "sell", "sell": "buy"}
 MARKET_BUFFER = Decimal("1.03")  # a market buy reserves 3% more than the last price, as on Alpaca
 
 
@@ -53,8 +54,8 @@ def check_short(engine: Engine, draft: Draft, now: int) -> None:
 
 def check_other_openings(engine: Engine, draft: Draft) -> None:
     """403 if an open order would open a position of the other side in the same stock."""
-    for order in engine.registry.open_in(draft.symbol):
-        if order.opening and order.side != draft.side:
+    for order in engine.registry.open_on(draft.symbol, OTHER_SIDE[draft.side]):
+        if order.opening:
             what = ("long buy", "short sell") if draft.side == "buy" else ("short sell", "long buy")
             raise ApiError(403, f"cannot open a {what[0]} while a {what[1]} order is open", FORBIDDEN)
 
@@ -103,8 +104,8 @@ def check_wash_trade(engine: Engine, draft: Draft) -> None:
     """
     if draft.order_class:
         return
-    for order in engine.registry.open_in(draft.symbol):
-        if order.side == draft.side or not order.awake or order.waits_for:
+    for order in engine.registry.open_on(draft.symbol, OTHER_SIDE[draft.side]):
+        if not order.awake or order.waits_for:
             continue
         mine, theirs = draft.limit_price, order.limit_price
         if mine is not None and theirs is not None and (mine < theirs if draft.side == "buy" else mine > theirs):

@@ -6,6 +6,8 @@ A bar is processed once, when it is over, and its effects carry the instant of i
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from paper_exchange.account.execution import Execution
 from paper_exchange.account.ledger import AccountSnapshot, Ledger
 from paper_exchange.account.lifecycle import Lifecycle
 from paper_exchange.account.registry import OrderRegistry
-from paper_exchange.account.store import Saved, Store
+from paper_exchange.account.store import Saved, Store, check_market
 from paper_exchange.account.valuation import Valuation
 from paper_exchange.base.calendar import Calendar, day_of
 from paper_exchange.base.wire import MINUTE, JsonObject, from_ns, rule_violation, to_ns
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from paper_exchange.market.tape import Tape
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
 
@@ -51,6 +55,8 @@ class Engine:
         self._store = store
         self.account_id = str(uuid.uuid5(NAMESPACE, f"account:{account}"))
         saved = store.load() if store else None
+        if store and saved:
+            check_market(store.path, saved, tape)
         self.ledger = saved.ledger if saved else Ledger(start=cash, cash=cash)
         self.registry = OrderRegistry(saved.orders if saved else ())
         self.sequence = saved.sequence if saved else 0
@@ -58,6 +64,7 @@ class Engine:
         self.created_at = saved.created_at if saved else self.processed
         self._saved_fills = len(self.ledger.fills)
         self._saved_at = self.processed if saved else -1
+        self._configured = self._save_failed = False
         self.configurations = CONFIGURATIONS | dict(configurations or {}) | (saved.configurations if saved else {})
         self.ledger.margin = self.configurations["max_margin_multiplier"] != "1"
         self.valuation = Valuation(tape, self.ledger, self.registry)
@@ -85,7 +92,7 @@ class Engine:
         return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
     def configure(self, changes: JsonObject) -> None:
-        """Change the account's configurations and save them.
+        """Change the account's configurations.
 
         Raises:
             ApiError: 422 if it would end margin that positions or open orders depend on.
@@ -95,7 +102,7 @@ class Engine:
             raise rule_violation("max_margin_multiplier cannot be 1 while shares or cash are borrowed")
         self.configurations |= changes
         self.ledger.margin = margin
-        self.save()
+        self._configured = True
 
     def _borrows(self) -> bool:
         short = any(holding.qty < 0 for holding in self.ledger.holdings.values())
@@ -110,38 +117,72 @@ class Engine:
     # -- time ------------------------------------------------------------------------------------------------------
 
     def advance(self) -> int:
-        """Process everything up to now and return that instant; time never goes back, even if the clock does."""
+        """Process everything up to now and return that instant; time never goes back, even if the clock does.
+
+        After a failed save nothing is processed until the save has succeeded.
+
+        Raises:
+            sqlite3.Error: the state file cannot be written.
+        """
+        if self._save_failed:
+            self.save()
         now = max(to_ns(self._now()), self.processed)
         while self.processed < now:
             self._step(now)
-        if self.registry.changed or now - self._saved_at >= MINUTE:
+        if now - self._saved_at >= MINUTE:
             self.save()
+        else:
+            self.save_changes()
         return now
 
+    def save_changes(self) -> None:
+        """Save if an order or the configurations changed since the last save."""
+        if self.registry.changed or self._configured:
+            self.save()
+
     def save(self) -> None:
-        """Write all changes to the store in one transaction."""
+        """Write all changes to the store in one transaction, and deliver their events once it is committed.
+
+        A failed save leaves the changes to the next one; the first failure in a row is reported.
+
+        Raises:
+            sqlite3.Error: the state file cannot be written.
+        """
         if self._store:
             changed = list(self.registry.changed.values())
-            self._store.save(
-                Saved(self.ledger, changed, self.sequence, self.processed, self.created_at, self.configurations),
-                new_fills=self.ledger.fills[self._saved_fills :],
+            state = Saved(
+                self.ledger,
+                changed,
+                self.sequence,
+                self.processed,
+                self.created_at,
+                self.configurations,
+                self.tape.market.identity,
             )
+            try:
+                self._store.save(state, new_fills=self.ledger.fills[self._saved_fills :])
+            except sqlite3.Error as error:
+                if not self._save_failed:
+                    log.error(
+                        "state file %s: %s; requests are answered 503 until it can be written", self._store.path, error
+                    )
+                self._save_failed = True
+                raise
         self._saved_fills = len(self.ledger.fills)
         self._saved_at = self.processed
+        self._configured = self._save_failed = False
         self.registry.changed.clear()
+        self.events.deliver()
 
     def _step(self, now: int) -> None:
         """Advance to the next event that is not a bar (a close, an activation, an expiry), at most to `now`."""
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
-        for order in self.registry.open.values():
-            for instant in self.lifecycle.due_instants(order):
-                if self.processed < instant < until:
-                    until = instant
+        until = self.registry.next_due(self.processed, until) or until
         if self.registry.open and until // MINUTE > self.processed // MINUTE:
             self._execution.match_between(session, self.processed, until)
         self.processed = until
-        for order in list(self.registry.open.values()):
+        for order in self.registry.due(until):
             self.lifecycle.apply_due(order, until)
         if until == session.close:
             self.ledger.close_day(session.day, self.valuation.equity(until))

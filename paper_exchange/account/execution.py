@@ -45,10 +45,9 @@ class Execution:
 
     def match_between(self, session: Session, after: int, until: int) -> None:
         """Match every open order against every bar of the session that ended in (after, until]."""
-        symbols = sorted({order.symbol for order in self._registry.open.values() if order.live_from < until})
         bars = [
             (bar.start, symbol, bar)
-            for symbol in symbols
+            for symbol in self._registry.symbols(live_before=until)
             for bar in self._tape.bars_ended(symbol, session, after, until)
         ]
         for _, symbol, bar in sorted(bars, key=lambda item: item[:2]):

@@ -30,7 +30,9 @@ class Lifecycle:
     def record_fill(self, order: Order, qty: Shares, at: int) -> None:
         """Record that `qty` more shares were filled; a pending replacement is reduced by them."""
         if order.successor:
-            self.registry.orders[order.successor].qty -= qty
+            replacement = self.registry.orders[order.successor]
+            replacement.qty -= qty
+            self.registry.mark_changed(replacement)
         if order.remaining:
             order.updated_at = at
             if not order.pending_until:
@@ -66,10 +68,6 @@ class Lifecycle:
                 leg.status = "held" if leg.role == "stop" and both else "new"
                 if leg.status == "new":  # Alpaca's stream has no event for a leg that is held
                     self.events.publish("new", leg, at)
-
-    def due_instants(self, order: Order) -> list[int]:
-        """The instants at which an open order changes without a trade."""
-        return [at for at in (order.live_from, order.expires_at, order.pending_until) if at is not None]
 
     def apply_due(self, order: Order, instant: int) -> None:
         """Apply everything due by an instant: pending requests, expiry, arrival at the exchange."""

@@ -39,11 +39,12 @@ def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order
         check_shares(engine, order.symbol, new.qty, without=order.group)
     new.sequence, new.id, generated = engine.next_ids()
     new.client_order_id = client_id_of(body.get("client_order_id")) or generated
-    engine.registry.add(new)
     if not engine.behaviour.delay_ns:
+        engine.registry.add(new)
         engine.lifecycle.replace(order, new, now)
         return new
     new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
+    engine.registry.add(new)
     order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.behaviour.delay_ns
     engine.registry.mark_changed(order)
     engine.events.publish("pending_replace", order, now)

@@ -1,4 +1,7 @@
-"""The exchange's state in one SQLite file, so that it survives a restart; one transaction per change."""
+"""The exchange's state in one SQLite file, so that it survives a restart; one transaction per change.
+
+An open file is locked for all others, under any name, until it is closed or its process ends.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from paper_exchange.market.tape import Tape
+
 VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body TEXT NOT NULL);
@@ -30,6 +35,12 @@ class StateError(ValueError):
     """A state file that cannot be used; the message names it and the remedy."""
 
 
+def _unusable(path: Path, error: OSError | sqlite3.Error) -> StateError:
+    if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return StateError(f"state file {path} is in use by another exchange; stop it, or name another file")
+    return StateError(f"state file {path}: {error}; name another one, or delete it to start with a new account")
+
+
 @dataclass(frozen=True)
 class Saved:
     """The stored state: ledger, orders (in a save: the changed ones), and the instant reached (ns since the epoch)."""
@@ -40,6 +51,7 @@ class Saved:
     processed: int
     created_at: int
     configurations: JsonObject
+    market: str | None = None
 
 
 class Store:
@@ -49,14 +61,17 @@ class Store:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=0)
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(path, error) from error
+        try:
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; FULL would survive a power cut
             self._db.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise StateError(
-                f"state file {path}: {error}; name another one, or delete it to start with a new account"
-            ) from error
+        except sqlite3.Error as error:
+            self._db.close()
+            raise _unusable(path, error) from error
 
     def load(self) -> Saved | None:
         """The last saved state; None in a new file.
@@ -89,7 +104,15 @@ class Store:
             ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
         orders = [Order.from_json(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
         configurations = body.get("configurations", {})
-        return Saved(ledger, orders, body["sequence"], body["processed"], body["created_at"], configurations)
+        return Saved(
+            ledger,
+            orders,
+            body["sequence"],
+            body["processed"],
+            body["created_at"],
+            configurations,
+            body.get("market"),  # files of earlier versions do not name it
+        )
 
     def save(self, state: Saved, new_fills: Sequence[Fill]) -> None:
         """Write changed orders, new fills and the account in one transaction."""
@@ -104,6 +127,7 @@ class Store:
             "processed": state.processed,
             "created_at": state.created_at,
             "configurations": state.configurations,
+            "market": state.market,
         }
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -134,6 +158,27 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def check_market(path: Path, saved: Saved, tape: Tape) -> None:
+    """Check that a state belongs to a tape's market.
+
+    Raises:
+        StateError: it names another market, holds an unlisted stock, or has reached an instant far from all bars.
+    """
+    market = tape.market
+    symbols = {order.symbol for order in saved.orders if order.is_open} | {fill.symbol for fill in saved.ledger.fills}
+    unknown = sorted((symbols | set(saved.ledger.holdings)) - set(tape.listings))
+    if saved.market not in (None, market.identity):
+        problem = f"belongs to another market ({saved.market}; this is {market.identity})"
+    elif unknown:
+        problem = f"holds {unknown[0]}, which is not in this market"
+    elif not tape.recent_sessions(saved.processed):
+        dates = f"{market.first_session} to {market.last_session}"
+        problem = f"is at {from_ns(saved.processed):%Y-%m-%d}, and this market has bars from {dates}"
+    else:
+        return
+    raise StateError(f"state file {path} {problem}; start with its own market, or name another file")
 
 
 def stored_instant(path: Path) -> datetime | None:

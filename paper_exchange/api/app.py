@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
+import sqlite3
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
@@ -31,6 +33,7 @@ T = TypeVar("T")
 
 RATE_LIMIT = 200  # requests per minute, as in Alpaca's Basic plan
 KEY_HEADER = "APCA-API-KEY-ID"
+HISTORY = "/v2/account/portfolio/history"
 DATA_PREFIXES = ("/v2/stocks", "/v1beta", "/v1/corporate-actions")  # what Alpaca has on the host for data
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class RateLimit:
 class Gateway:
     """The one entry to an engine: REST requests, streams and faults all go through its lock, one at a time.
 
+    Market data and the portfolio history are read outside of the lock, at the instant that the engine has reached.
+
     `keys` are the key id and secret that are accepted; None accepts any that are not empty.  `rate_limit` is in
     requests per key and minute of the exchange's clock; None sets no limit.  `store` keeps the watchlists.
 
@@ -84,12 +89,18 @@ class Gateway:
         self._keys = keys
         self._watchlists = Watchlists(engine, store)
         self._lock = threading.RLock()
+        self._reached = engine.processed
         self.app: Flask = self._make_app(RateLimit(rate_limit))
 
     def advance(self) -> int:
-        """Process everything up to now; returns that instant (ns since the epoch).  Requests do this themselves."""
+        """Process everything up to now; returns that instant (ns since the epoch).  Requests do this themselves.
+
+        While the state file cannot be written it returns the last instant that is saved.
+        """
         with self._lock:
-            return self._engine.advance()
+            with contextlib.suppress(sqlite3.Error):  # the engine has reported it, and tries again next time
+                self._reached = self._engine.advance()
+            return self._reached
 
     def snapshot(self) -> AccountSnapshot:
         """The account as the exchange keeps it, processed up to now."""
@@ -97,21 +108,21 @@ class Gateway:
             return self._engine.snapshot(self._engine.advance())
 
     def read_tape(self, read: Callable[[Tape], T]) -> T:
-        """The result of `read` on the published tape; no request is served meanwhile."""
-        with self._lock:
-            return read(self._published)
+        """The result of `read` on the published tape."""
+        return read(self._published)
 
     def accepts(self, key: str, secret: str) -> bool:
         """Whether a key id and secret are accepted."""
         if self._keys is None:
             return bool(key and secret)
         given = (key, secret)
-        return all(hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, self._keys, strict=True))
+        return all(hmac.compare_digest(_bytes(a), _bytes(b)) for a, b in zip(given, self._keys, strict=True))
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
         """Call `listener` with every order event from now on, in order; returns a function that unsubscribes it.
 
-        The listener runs while the exchange is locked: it must be quick and must not call the exchange.
+        The listener hears of events once they are saved.  It runs while the exchange is locked: it must be quick and
+        must not call the exchange.
         """
         return self._engine.events.listen(listener)
 
@@ -129,12 +140,17 @@ class Gateway:
                 return _wrong_keys()
             if not limiter.take(_key(), g.now):
                 return reply({"code": RATE_LIMITED, "message": "rate limit exceeded"}, 429)
+            if request.path.startswith((*DATA_PREFIXES, HISTORY)):
+                release(None)  # these only read what is over, and may take long
             return None
 
         @app.after_request
         def finish(response: Response) -> Response:
-            if engine.registry.changed:
-                engine.save()
+            try:
+                if g.get("locked"):
+                    engine.save_changes()
+            except sqlite3.Error:
+                response = _not_saved()
             response.headers.update(limiter.headers(_key(), g.now))
             return response
 
@@ -151,6 +167,10 @@ class Gateway:
         return app
 
 
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")  # a stream's client can send anything
+
+
 def _key() -> str:
     return request.headers.get(KEY_HEADER, "")
 
@@ -162,7 +182,16 @@ def _wrong_keys() -> Response:
     return reply({"code": 40110000, "message": "request is not authorized"}, 401)
 
 
+def _not_saved() -> Response:
+    """503: the state file cannot be written; a change that the request made is saved later."""
+    return reply({"code": 50310000, "message": "the exchange cannot save its state, please try again later"}, 503)
+
+
 def _error_handlers(app: Flask) -> None:
+    @app.errorhandler(sqlite3.Error)
+    def not_saved(_: sqlite3.Error) -> Response:
+        return _not_saved()
+
     @app.errorhandler(ApiError)
     def refused(error: ApiError) -> Response:
         return reply(error.body, error.status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from paper_exchange.api import views
@@ -110,7 +109,7 @@ def activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> li
         for fill in engine.ledger.fills
         if (after is None or fill.at > after)
         and (until is None or fill.at < until)
-        and (day is None or day <= day_of(fill.at) < day + timedelta(days=1))
+        and (day is None or day_of(fill.at) == day)
     ]
     if newest_first:
         rows.reverse()

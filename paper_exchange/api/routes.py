@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
@@ -13,6 +11,7 @@ from paper_exchange.account.replacement import replace_order
 from paper_exchange.api import clock, lists, portfolio, views
 from paper_exchange.api.lists import with_legs
 from paper_exchange.api.query import choice_of, day_of_query, flag_of
+from paper_exchange.base.body import parse_body
 from paper_exchange.base.replies import reply, with_now
 from paper_exchange.base.wire import ApiError, JsonObject, bad_parameter, not_found
 from paper_exchange.orders.order import to_wire
@@ -193,16 +192,8 @@ def _closed(engine: Engine, symbol: str, now: int) -> JsonObject:
 
 
 def request_body() -> object:
-    """The JSON value of the current request's body.
-
-    Raises:
-        ApiError: 400 if it is not JSON.
-    """
-    try:
-        # Decimals keep numbers as they were sent, so that 0.1 + 0.2 is refused as on Alpaca.
-        return json.loads(request.get_data() or b"null", parse_float=Decimal)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "request body format is invalid", 40010000) from None
+    """The JSON value of the current request's body; raises as `parse_body`."""
+    return parse_body(request.get_data())
 
 
 def _symbol(engine: Engine, text: str) -> str:

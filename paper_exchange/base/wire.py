@@ -5,8 +5,9 @@ Inside the exchange an instant is an int (nanoseconds since 1970-01-01 UTC) and 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,10 @@ JsonObject = dict[str, Any]
 
 Shares = int | Decimal
 """A number of shares: an int if it is whole, else a Decimal (see `shares`)."""
+
+
+PLAIN_DECIMAL = re.compile(r"-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})")
+MAX_NUMBER, MAX_DECIMALS = Decimal(10) ** 12, 30
 
 
 SMALLEST_PART = Decimal("0.000000001")
@@ -125,22 +130,28 @@ def _held(ns: int) -> int:
 
 
 def parse_decimal(value: object, field: str) -> Decimal | None:
-    """A Decimal of a JSON number or string; None if it is absent.
+    """A Decimal of a JSON number, or of a string of ASCII digits with at most one point; None if it is absent.
 
     Raises:
-        ApiError: 422 if it is not a finite number.
+        ApiError: 422 if it is anything else, beyond a million millions, or has more than 30 decimals.
     """
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise bad_parameter(f"invalid {field}: {value!r}")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise bad_parameter(f"invalid {field}: {value!r}") from None
-    if not number.is_finite() or abs(number) > Decimal(10) ** 12:
-        raise bad_parameter(f"invalid {field}: {value!r}")
+    number = None
+    if isinstance(value, str):
+        number = Decimal(value) if PLAIN_DECIMAL.fullmatch(value) else None
+    elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        number = Decimal(value)
+    if number is None or not number.is_finite() or abs(number) > MAX_NUMBER or decimals_of(number) > MAX_DECIMALS:
+        raise bad_parameter(f"invalid {field}: {repr(value)[:60]}")
     return number
+
+
+def decimals_of(value: Decimal) -> int:
+    """How many decimals a finite number is written with; negative if it ends in implied zeros."""
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return -exponent
 
 
 def number(value: Decimal | int | None, places: int = 9) -> str | None:

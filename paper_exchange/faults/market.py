@@ -11,6 +11,7 @@ import numpy as np
 from paper_exchange.base.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
 from paper_exchange.faults.plan import FaultPlan, Rule
 from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.market.summary import Summary, summarise
 from paper_exchange.orders.behaviour import Behaviour
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class FaultyMarket:
     @property
     def description(self) -> str:
         return f"{self._market.description}, with halts and gaps"
+
+    @property
+    def identity(self) -> str:
+        return self._market.identity
 
     @property
     def listings(self) -> tuple[Listing, ...]:
@@ -52,6 +57,11 @@ class FaultyMarket:
             if minute is not None:
                 bars = halted(bars, minute) if rule.fault == "halt" else gapped(bars, minute, rule.size)
         return bars
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        if any(self._plan.market_faults(symbol, session.isoformat())):
+            return summarise(self.session_bars(symbol, session))
+        return self._market.summary(symbol, session)
 
     def minute_of(self, rule: Rule, chance: random.Random, session: date, bars: BarColumns) -> int | None:
         """The minute of a fault (ns since the epoch) within the rule's times; None if the session has none."""

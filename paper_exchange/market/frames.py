@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, to_ns
-from paper_exchange.market.interface import BarColumns
+from paper_exchange.market.summary import trade_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paper_exchange.base.calendar import Session
+    from paper_exchange.market.interface import BarColumns
 
 UNITS = {"Min": "minute", "T": "minute", "Hour": "hour", "H": "hour", "Day": "day", "D": "day"}
 UNITS |= {"Week": "week", "W": "week", "Month": "month", "M": "month"}
@@ -87,11 +88,6 @@ class LongBars:
     vwap: NDArray[np.float64]
 
 
-def trade_counts(volume: NDArray[np.int64]) -> NDArray[np.int64]:
-    """An estimate of the number of trades, one per 100 shares: bars do not record it."""
-    return np.maximum(volume // 100, 1)
-
-
 def aggregate(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
     """Aggregate 1-minute bars; `starts` (rising) holds the start of the longer bar of each.  Needs at least one bar."""
     first = np.flatnonzero(np.r_[True, starts[1:] != starts[:-1]])
@@ -111,9 +107,3 @@ def aggregate(bars: BarColumns, starts: NDArray[np.int64]) -> LongBars:
         trades=np.add.reduceat(trade_counts(bars.volume), first),
         vwap=np.round(vwap, 6),
     )
-
-
-def concatenate(parts: list[BarColumns]) -> BarColumns:
-    """Concatenate the bars of several sessions, oldest first."""
-    fields = ("start", "open", "high", "low", "close", "volume")
-    return BarColumns(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))

@@ -48,6 +48,7 @@ from paper_exchange.market.generator_process import SessionPrices, State, first_
 from paper_exchange.market.generator_process import session as make_session
 from paper_exchange.market.generator_stocks import draw_stocks
 from paper_exchange.market.interface import BarColumns, Listing
+from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +57,9 @@ DEFAULT_LEARNABILITY = 0.5
 YEARS = 10
 MAX_STOCKS = 5_000
 KEPT_SESSIONS = 64  # about 1.5 MB each with 60 stocks; evicted sessions are generated again on demand
+SUMMARY_BYTES = 128 * 2**20  # for summaries of sessions: all ten years with 900 stocks, a year with 5,000
+
+NO_SUMMARY = (np.nan,) * len(Summary._fields)
 
 # The universe, the first state and each session draw from random streams of their own.
 UNIVERSE_STREAM, STATE_STREAM, SESSION_STREAM = 0, 1, 2
@@ -96,7 +100,10 @@ class GeneratedMarket:
         # The state at the open of session i; it is all that is needed to generate that session.
         self._states: list[State] = [first_state(self._stream(STATE_STREAM), self._stocks)]
         self._kept: OrderedDict[int, list[BarColumns]] = OrderedDict()
-        self._lock = threading.Lock()
+        # Rows of `Summary` of all stocks by session.
+        self._summaries: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
+        self._lock = threading.Lock()  # of the three above; never held while a session is generated
+        self._extending = threading.Lock()
 
     @property
     def description(self) -> str:
@@ -105,6 +112,11 @@ class GeneratedMarket:
             f"a generated market, not real prices (seed {self._seed}, {len(self._stocks)} stocks, "
             f"learnability {self._learnability:g})"
         )
+
+    @property
+    def identity(self) -> str:
+        """The description and the first session: all arguments."""
+        return f"{self.description} from {self.first_session}"
 
     @property
     def listings(self) -> tuple[Listing, ...]:
@@ -134,24 +146,57 @@ class GeneratedMarket:
         if i is None:
             return _empty()
         with self._lock:
-            if i not in self._kept:
-                for earlier in range(len(self._states) - 1, i):
-                    self._make(earlier)
-                self._make(i)
-            self._kept.move_to_end(i)
-            return self._kept[i][column]
+            if i in self._kept:
+                self._kept.move_to_end(i)
+                return self._kept[i][column]
+        return self._make(i)[0][column]
 
-    def _make(self, i: int) -> None:
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        """The bars of one symbol in one session, aggregated; None if there are none.
+
+        Summaries are kept far longer than bars.
+        """
+        column = self._columns[symbol]
+        i = self._index.get(session)
+        if i is None:
+            return None
+        with self._lock:
+            rows = self._summaries.get(i)
+            if rows is not None:
+                self._summaries.move_to_end(i)
+        if rows is None:
+            rows = self._make(i)[1]
+        opened, high, low, close, volume, trades, vwap, value, last = rows[column].tolist()
+        if np.isnan(last):
+            return None
+        return Summary(opened, high, low, close, int(volume), int(trades), vwap, value, int(last))
+
+    def _make(self, i: int) -> tuple[list[BarColumns], NDArray[np.float64]]:
+        """The bars and the summaries of session i; generates all earlier sessions that were never generated."""
+        if i >= len(self._states):
+            with self._extending:
+                for earlier in range(len(self._states) - 1, i):
+                    self._make_from(self._states[earlier], earlier)
+        return self._make_from(self._states[i], i)
+
+    def _make_from(self, state: State, i: int) -> tuple[list[BarColumns], NDArray[np.float64]]:
         """Generate session i, and the state at the open of the next one, from the state at its open."""
         rng = self._stream(SESSION_STREAM, i)
         minutes = self._sessions.minutes(i)
-        prices, after = make_session(rng, self._stocks, self._states[i], minutes, self._learnability)
-        if len(self._states) == i + 1:
-            self._states.append(night(rng, self._stocks, after))
+        prices, after = make_session(rng, self._stocks, state, minutes, self._learnability)
+        following = night(rng, self._stocks, after)
         start = self._sessions.opens[i] + MINUTE * np.arange(minutes, dtype=np.int64)
-        self._kept[i] = [_bars(start, prices, column) for column in range(len(self._stocks))]
-        while len(self._kept) > KEPT_SESSIONS:
-            self._kept.popitem(last=False)
+        bars = [_bars(start, prices, column) for column in range(len(self._stocks))]
+        rows = np.array([summarise(one) or NO_SUMMARY for one in bars])
+        with self._lock:
+            if len(self._states) == i + 1:
+                self._states.append(following)
+            self._kept[i], self._summaries[i] = bars, rows
+            while len(self._kept) > KEPT_SESSIONS:
+                self._kept.popitem(last=False)
+            while len(self._summaries) * rows.nbytes > SUMMARY_BYTES:
+                self._summaries.popitem(last=False)
+        return bars, rows
 
     def _stream(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *key])

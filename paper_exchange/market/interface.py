@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from paper_exchange.market.summary import Summary
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -67,6 +69,10 @@ class Market(Protocol):
         """One line that describes the market, and says whether it is generated."""
 
     @property
+    def identity(self) -> str:
+        """What a state file remembers of the market: different if accounts cannot move between two markets."""
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         """Every stock of the market, by symbol."""
 
@@ -79,8 +85,11 @@ class Market(Protocol):
         """The last session with bars; a generated market may continue for years."""
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
-        """The bars of one symbol in one session; empty if there are none.
+        """The bars of one symbol in one session; empty if there are none.  May be called from several threads.
 
         Raises:
             KeyError: `symbol` is not listed.
         """
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        """The bars of one symbol in one session, aggregated; None if there are none."""

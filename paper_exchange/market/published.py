@@ -43,6 +43,8 @@ class PublishedTape(Tape):
         ValueError: a probability is out of range.
     """
 
+    settles_in = MAX_DELAY * 10**9 + REVISED_AFTER
+
     def __init__(
         self,
         market: Market,
@@ -63,7 +65,7 @@ class PublishedTape(Tape):
     def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
         """The bars published by an instant, in the version known then."""
         bars = self.session_bars(symbol, session)
-        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + MAX_DELAY * 10**9 + REVISED_AFTER:
+        if not len(bars) or instant >= int(bars.start[-1]) + MINUTE + self.settles_in:
             return bars
         known = self._publication(symbol, session, bars)
         seen = known.shown <= instant

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from paper_exchange.base.calendar import SessionTimes, session_times
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.interface import BarColumns, Listing
+from paper_exchange.market.summary import Summary, summarise
 
 COLUMN_TYPES = {
     "symbol": pa.dictionary(pa.int32(), pa.string()),
@@ -97,6 +98,11 @@ class RecordedMarket:
         return f"recorded bars of {self._name} ({len(self._symbols)} stocks, {self._first} to {self._last})"
 
     @property
+    def identity(self) -> str:
+        """The same for all recorded bars: a folder may move, and get more stocks and sessions."""
+        return "recorded bars"
+
+    @property
     def listings(self) -> tuple[Listing, ...]:
         """Every stock that has a file, by symbol; files hold no company names, so the name is the symbol."""
         return self._listings
@@ -124,6 +130,10 @@ class RecordedMarket:
         return BarColumns(
             bars.start[part], bars.open[part], bars.high[part], bars.low[part], bars.close[part], bars.volume[part]
         )
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        """The bars of one symbol in one session, aggregated; None if there are none."""
+        return summarise(self.session_bars(symbol, session))
 
 
 def _bar_files(directory: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.wire import MINUTE, price_of, to_ns
-from paper_exchange.market.frames import trade_counts
 from paper_exchange.market.interface import Bar, BarColumns, Listing, Market
+from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,11 @@ class DayBar:
     trades: int
     vwap: float
 
+    @classmethod
+    def of(cls, summary: Summary, start: int) -> DayBar:
+        """The bar of a summary."""
+        return cls(start, *summary[:7])
+
 
 @dataclass(frozen=True)
 class Halt:
@@ -58,14 +64,18 @@ class Halt:
 
 
 class Tape:
-    """Reads a market through a cache, and never beyond the instant it is given."""
+    """Reads a market through a cache, and never beyond the instant it is given; thread-safe."""
+
+    settles_in = 0  # ns after which the last version of a bar is published
 
     def __init__(self, market: Market, calendar: Calendar, halts: Sequence[Halt] = ()) -> None:
         self.market = market
         self._halts = tuple(halts)
         self.calendar = calendar
         self.listings: dict[str, Listing] = {listing.symbol: listing for listing in market.listings}
+        self._prices: dict[str, tuple[int, Decimal | None]] = {}  # minute and price by symbol: the latest answer
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
+        self._lock = threading.Lock()  # of the cache; never held while the market makes bars
 
     def halted(self, symbol: str, instant: int) -> bool:
         """Whether trading of a stock is halted at an instant."""
@@ -74,17 +84,19 @@ class Tape:
     def session_bars(self, symbol: str, session: Session) -> BarColumns:
         """All bars of a listed symbol in a session, future ones included: for tapes and matching only."""
         key = (symbol, session.index)
-        found = self._cache.get(key)
-        if found is None:
-            found = self.market.session_bars(symbol, session.day)
-            for halt in self._halts:
-                if halt.symbol == symbol:
-                    found = halt.without(found)
+        with self._lock:
+            found = self._cache.get(key)
+            if found is not None:
+                self._cache.move_to_end(key)
+                return found
+        found = self.market.session_bars(symbol, session.day)
+        for halt in self._halts:
+            if halt.symbol == symbol:
+                found = halt.without(found)
+        with self._lock:
             self._cache[key] = found
             if len(self._cache) > CACHED_SESSIONS:
                 self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(key)
         return found
 
     def count_ended(self, bars: BarColumns, instant: int) -> int:
@@ -128,28 +140,38 @@ class Tape:
 
     def last_price(self, symbol: str, instant: int) -> Decimal | None:
         """Close of the latest bar that is over, in dollars."""
-        found = self.last(symbol, instant)
-        return None if found is None else price_of(found[0].close[found[1]])
+        minute, price = self._prices.get(symbol, (-1, None))
+        if minute != instant // MINUTE:
+            price = self._last_price(symbol, instant)
+            self._prices[symbol] = instant // MINUTE, price  # bars end on full minutes
+        return price
+
+    def _last_price(self, symbol: str, instant: int) -> Decimal | None:
+        for session in self.recent_sessions(instant):
+            whole = self._whole(symbol, session, instant)
+            if whole is not None:
+                return price_of(whole.close)
+            bars = self.session_bars(symbol, session)
+            count = self.count_ended(bars, instant)
+            if count:
+                return price_of(bars.close[count - 1])
+        return None
+
+    def summary(self, symbol: str, session: Session, instant: int) -> Summary | None:
+        """The session's bars that are published, aggregated; None if there are none."""
+        return self._whole(symbol, session, instant) or summarise(self.published(symbol, session, instant))
+
+    def _whole(self, symbol: str, session: Session, instant: int) -> Summary | None:
+        """The market's summary of a session whose bars are all published, without making them; else None."""
+        if instant < session.close or any(halt.symbol == symbol for halt in self._halts):
+            return None
+        found = self.market.summary(symbol, session.day)
+        return found if found and instant >= (found.last + 1) * MINUTE + self.settles_in else None
 
     def day_bar(self, symbol: str, session: Session, instant: int) -> DayBar | None:
-        """The session's bars that are over, aggregated; None if there are none."""
-        bars = self.published(symbol, session, instant)
-        if not len(bars):
-            return None
-        volume = bars.volume
-        total = int(volume.sum())
-        typical = (bars.high + bars.low + bars.close) / 3
-        vwap = float((typical * volume).sum() / total) if total else float(typical[-1])
-        return DayBar(
-            start=session.pre_open - 4 * 60 * MINUTE,
-            open=float(bars.open[0]),
-            high=float(bars.high.max()),
-            low=float(bars.low.min()),
-            close=float(bars.close[-1]),
-            volume=total,
-            trades=int(trade_counts(volume).sum()),
-            vwap=round(vwap, 6),
-        )
+        """The session's bars that are published, aggregated; None if there are none."""
+        found = self.summary(symbol, session, instant)
+        return None if found is None else DayBar.of(found, session.pre_open - 4 * 60 * MINUTE)
 
 
 def _bar(bars: BarColumns, index: int) -> Bar:

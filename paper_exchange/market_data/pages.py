@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paper_exchange.base.calendar import Session
-from paper_exchange.base.wire import MINUTE, ApiError, JsonObject, rfc3339
-from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate, concatenate, trade_counts
+from paper_exchange.base.wire import MAX_NS, MINUTE, ApiError, JsonObject, rfc3339
+from paper_exchange.market.frames import MINUTE_FRAME, Frame, aggregate
+from paper_exchange.market.summary import combined, trade_counts
 from paper_exchange.market.tape import DayBar, Tape
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.market.interface import BarColumns
 
+TOKEN = re.compile(r"([^|]*)\|(-1|[0-9]{1,19})")
 Row = tuple[int, JsonObject]  # the row's time (ns since the epoch), and its JSON object
 
 
@@ -52,10 +56,12 @@ def decode_token(token: str | None) -> tuple[str, int] | None:
     if not token:
         return None
     try:
-        symbol, last = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("|")
-        return symbol, int(last)
+        found = TOKEN.fullmatch(base64.b64decode(token, altchars=b"-_", validate=True).decode())
     except ValueError:
-        raise ApiError(400, "invalid page_token") from None
+        found = None
+    if found is None or int(found[2]) > MAX_NS:
+        raise ApiError(400, "invalid page_token")
+    return found[1], int(found[2])
 
 
 def page(
@@ -163,12 +169,12 @@ def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) ->
 def _spans(tape: Tape, symbol: str, request: PageRequest) -> list[Row]:
     """Bars of weeks or months that begin in [start, end]."""
     sessions = _sessions(tape, replace(request, end=request.now, newest_first=False))
-    parts = [(session, tape.published(symbol, session, request.now)) for session in sessions]
-    parts = [(session, bars) for session, bars in parts if len(bars)]
-    if not parts:
-        return []
-    starts = np.concatenate([np.full(len(bars), request.frame.start_of(session)) for session, bars in parts])
-    return _long_rows(concatenate([bars for _, bars in parts]), starts, request)
+    rows = []
+    for start, days in groupby(sessions, request.frame.start_of):
+        parts = [found for session in days if (found := tape.summary(symbol, session, request.now))]
+        if parts and request.start <= start <= request.end:
+            rows.append((start, day_json(DayBar.of(combined(parts), start))))
+    return rows
 
 
 def _long_rows(bars: BarColumns, starts: NDArray[np.int64], request: PageRequest) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from paper_exchange.orders.order import Fill, Order, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,20 @@ class TradeEvent:
 
 
 class Events:
-    """Passes events to listeners; an event is only built if there is one."""
+    """Collects events and delivers them to listeners after the commit; an event is only built if there is one."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[TradeEvent], None]] = []
+        self._undelivered: list[TradeEvent] = []
 
     def listen(self, listener: Callable[[TradeEvent], None]) -> Callable[[], None]:
         """Call `listener` with every event from now on; returns a function that unsubscribes it."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return lambda: self._unsubscribe(listener)
+
+    def _unsubscribe(self, listener: Callable[[TradeEvent], None]) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def publish(
         self,
@@ -57,8 +65,17 @@ class Events:
         position_qty: Shares = 0,
         execution_id: str | None = None,
     ) -> None:
-        """Send an event of an order to all listeners."""
+        """Note an event of an order; `deliver` sends it."""
         if self._listeners:
-            found = TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty)
+            self._undelivered.append(TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty))
+
+    def deliver(self) -> None:
+        """Send all events noted so far; a listener that fails is reported and unsubscribed."""
+        events, self._undelivered = self._undelivered, []
+        for event in events:
             for listener in list(self._listeners):
-                listener(found)
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001 - a listener is foreign code and must not stop the exchange
+                    log.error("a listener of order events failed and is unsubscribed: %r", error)
+                    self._unsubscribe(listener)

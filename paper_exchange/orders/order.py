@@ -146,6 +146,11 @@ class Order:
         return shares(self.qty - self.filled_qty)
 
     @property
+    def due_instants(self) -> list[int]:
+        """The instants at which an open order changes without a trade."""
+        return [at for at in (self.live_from, self.expires_at, self.pending_until) if at is not None]
+
+    @property
     def terms(self) -> Terms:
         """The terms that matching needs."""
         return Terms(self.type, self.buy, self.limit_price, self.stop_price, self.triggered)

@@ -53,7 +53,7 @@ def draft_of(body: object) -> Draft:
     if not isinstance(symbol, str) or not symbol:
         raise bad_parameter("symbol is required")
     kind = _choice(body, "type", KINDS)
-    order_class = body.get("order_class") or ""
+    order_class = "" if body.get("order_class") is None else body["order_class"]
     if order_class not in CLASSES:
         raise bad_parameter(f"invalid order_class: {order_class!r} is not supported by this exchange")
     draft = Draft(
@@ -102,7 +102,7 @@ def _choice(body: Mapping[str, object], field: str, known: Collection[str]) -> s
 
 def _flag(body: Mapping[str, object], field: str) -> bool:
     value = body.get(field)
-    if value not in (None, True, False):
+    if value is not None and not isinstance(value, bool):
         raise bad_parameter(f"invalid {field}: {value!r}")
     return bool(value)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -12,10 +15,10 @@ from alpaca.trading.client import TradingClient
 
 from paper_exchange import PaperExchange, mount
 from paper_exchange.market.interface import BarColumns, Listing
+from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 NEW_YORK = ZoneInfo("America/New_York")
 ORIGIN = "http://127.0.0.1:8765"
@@ -31,10 +34,18 @@ def ny(day: date, clock: str) -> datetime:
     return datetime.fromisoformat(f"{day}T{clock if len(clock) > 5 else clock + ':00'}").replace(tzinfo=NEW_YORK)
 
 
+def killed(state: Path) -> Path:
+    """A copy of a state file and its log, as a process leaves them that is killed now."""
+    folder = Path(tempfile.mkdtemp(dir=state.parent))
+    for path in state.parent.glob(f"{state.name}*"):
+        shutil.copy(path, folder)
+    return folder / state.name
+
+
 class HandMade:
     """A `Market` of bars given by a test: {symbol: {session: [("10:31", o, h, l, c), ...]}}; volume 1000."""
 
-    description = "bars made by hand"
+    description = identity = "bars made by hand"
 
     def __init__(
         self,
@@ -61,6 +72,9 @@ class HandMade:
         if symbol not in {one.symbol for one in self.listings}:
             raise KeyError(symbol)
         return self._bars.get((symbol, session)) or self._columns(symbol, session, [])
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        return summarise(self.session_bars(symbol, session))
 
 
 class Venue:

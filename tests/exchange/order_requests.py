@@ -48,9 +48,9 @@ def bracket(request: Any = market, *args: Any, target: float = 10.4, loss: float
     )
 
 
-def held(*rows: tuple) -> Venue:
+def held(*rows: tuple, **options: Any) -> Venue:
     """A venue at 10:31:02 in which 5 shares were bought at 10 in the 10:30 bar."""
-    given = venue(*rows, at="10:30:01")
+    given = venue(*rows, at="10:30:01", **options)
     given.trading.submit_order(limit(10.0))
     given.at("10:31:02")
     assert given.trading.get_open_position("AAA").qty == "5"

@@ -28,7 +28,7 @@ from alpaca.trading.requests import (
 
 from paper_exchange import StateError
 from paper_exchange.market.interface import Listing
-from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, ny
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, killed, ny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +199,7 @@ def test_the_account_survives_a_restart_of_the_exchange(tmp_path: Path) -> None:
     here = Venue(MARKET, ny(MONDAY, "10:31"), state=state)
     order, *before = a_day(here)
     # The first exchange is abandoned without being closed.
-    again = Venue(MARKET, here.time, state=state, cash=D(5))
+    again = Venue(MARKET, here.time, state=killed(state), cash=D(5))
     assert shown(again) == before
     again.at("16:00")
     legs = again.trading.get_order_by_id(order, GetOrderByIdRequest(nested=True)).legs
@@ -216,7 +216,7 @@ def test_catching_up_after_a_restart_equals_running_without_one(tmp_path: Path) 
         here.later(30)
         here.trading.get_clock()
         if restart:
-            here = Venue(MARKET, here.time, state=state)
+            here = Venue(MARKET, here.time, state=killed(state))
         here.at("09:31", TUESDAY)
         return shown(here)
 

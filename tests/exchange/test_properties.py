@@ -17,6 +17,7 @@ from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
     from paper_exchange import AccountSnapshot
+    from paper_exchange.account.registry import OrderRegistry
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday
@@ -258,6 +259,37 @@ def check_holds(state: AccountSnapshot) -> None:
         assert held <= (magnitude(state.positions[symbol].qty) if symbol in state.positions else 0), "held back twice"
 
 
+def check_totals(registry: OrderRegistry) -> None:
+    """Running totals and the next due instant equal those computed from all orders."""
+    orders = list(registry.orders.values())
+    live = [one for one in orders if one.is_open]
+    assert list(registry.open.values()) == live
+    reserved = {
+        one.id: max(one.reserved_amount, registry.orders[one.successor or one.id].reserved_amount)
+        for one in live
+        if one.opening and not one.waits_for
+    }
+    assert registry.reserved() == sum(reserved.values(), D(0))
+    assert all(registry.reserved(without=one.id) == sum(reserved.values()) - reserved.get(one.id, 0) for one in orders)
+    held: dict[tuple[str, str], Shares] = defaultdict(int)
+    for one in live:
+        if not one.opening and one.awake and not one.waits_for:
+            most = max(one.remaining, registry.orders[one.successor or one.id].remaining)
+            held[one.symbol, one.group] = max(held[one.symbol, one.group], most)
+    for symbol in SYMBOLS:
+        assert registry.open_in(symbol) == [one for one in live if one.symbol == symbol]
+        for group in {None, *(one.group for one in orders)}:
+            assert registry.held_qty(symbol, without=group) == sum(
+                qty for (name, head), qty in held.items() if name == symbol and head != group
+            )
+
+
+def check_due(registry: OrderRegistry, now: int) -> None:
+    """The next due instant is that of all open orders."""
+    instants = [at for one in registry.open.values() for at in one.due_instants if at > now]
+    assert registry.next_due(now, 2**63) == min(instants, default=None)
+
+
 def check_price(fill: Any, market: HandMade) -> None:
     day = MONDAY if fill.bar < ny(TUESDAY, "00:00").timestamp() * 10**9 else TUESDAY
     bars = market.session_bars(fill.symbol, day)
@@ -274,6 +306,8 @@ def test_invariants_hold_after_any_requests(bars: int, plan: list, cash: int, be
     for count, step in enumerate(plan):
         actor.do(*step)
         check(here.exchange.snapshot(), market)
+        check_totals(here.exchange._engine.registry)
+        check_due(here.exchange._engine.registry, here.exchange.advance())
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")
@@ -291,6 +325,8 @@ def test_invariants_hold_on_margin(bars: int, plan: list, cash: int, behaviour: 
     for count, step in enumerate(plan):
         actor.do(*step)
         check(here.exchange.snapshot(), market, short=True)
+        check_totals(here.exchange._engine.registry)
+        check_due(here.exchange._engine.registry, here.exchange.advance())
         if count % 4 == 0:
             check_replies(here)
     here.time = ny(TUESDAY, "20:00")

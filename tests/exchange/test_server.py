@@ -53,11 +53,14 @@ def serve(folder: Path, port: int, state: Path, *more: str) -> subprocess.Popen:
         str(state),
     ]
     process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if line.startswith("listening"):
-            return process
-    raise AssertionError("the server ended before it listened")
+    wait_until_it_listens(process)
+    return process
+
+
+def wait_until_it_listens(server: subprocess.Popen) -> None:
+    assert server.stdout is not None
+    if not any(line.startswith("listening") for line in server.stdout):
+        raise AssertionError("the server ended before it listened")
 
 
 def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: Path) -> None:
