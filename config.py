@@ -185,13 +185,15 @@ class BrokerSettings(Section):
     """Alpaca allows 200; the difference is left for other programs of the account."""
     CONNECT_TIMEOUT_SECONDS: Dollars = 3.05
     TRADING_TIMEOUT_SECONDS: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0
-    """Timeout of requests about orders, positions and the account; after it, the outcome is looked up."""
+    """Longest time from connecting to the last byte of a reply about orders, positions or the account; the outcome of
+    a later one is looked up.  All attempts of a read together take at most twice as long."""
     READ_TIMEOUT_SECONDS: Dollars = 15.0
-    """Timeout of requests for market data."""
+    """The same for a reply of market data."""
     APCA_API_KEY_ID: SecretStr | None = None
     APCA_API_SECRET_KEY: SecretStr | None = None
     APCA_API_BASE_URL: str = "https://paper-api.alpaca.markets"
-    """Alpaca paper, or the loopback address of `python -m paper_exchange`; any other address is refused."""
+    """Alpaca paper, or the loopback address of `python -m paper_exchange`; any other address is refused.  `/v2` at its
+    end is left out."""
 
     @property
     def credentials(self) -> tuple[str, str] | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,13 +21,15 @@ from config import BrokerSettings
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange.exchange_world import MONDAY, ORIGIN, HandMade, ny
 from tests.execution.trading_world import KEY, SECRET, Fault, Faulty, flat, lost_before, page
-from trading.base.clock import SimulatedClock
+from trading.base.clock import SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
+from trading.broker import network
 from trading.broker.client import Broker, Clients, Unclear, connect
+from trading.broker.messages import Order
 from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 START = datetime(2018, 3, 26, 14, 31, tzinfo=UTC)
 
@@ -33,6 +39,9 @@ START = datetime(2018, 3, 26, 14, 31, tzinfo=UTC)
     [
         ("https://paper-api.alpaca.markets", ALPACA_PAPER),
         ("https://paper-api.alpaca.markets/", ALPACA_PAPER),
+        ("https://paper-api.alpaca.markets/v2", ALPACA_PAPER),
+        ("https://paper-api.alpaca.markets/v2/", ALPACA_PAPER),
+        ("http://127.0.0.1:8765/v2/", "http://127.0.0.1:8765"),
         ("https://data.alpaca.markets", ALPACA_DATA),
         ("http://127.0.0.1:8765", "http://127.0.0.1:8765"),
         ("http://127.8.9.10/", "http://127.8.9.10"),
@@ -52,7 +61,8 @@ def test_paper_data_and_loopback_hosts_are_allowed(url: str, origin: str) -> Non
         "https://paper-api.alpaca.markets@evil.com",
         "https://user@paper-api.alpaca.markets",
         "https://paper-api.alpaca.markets:444",
-        "https://paper-api.alpaca.markets/v2",
+        "https://paper-api.alpaca.markets/v1",
+        "https://paper-api.alpaca.markets/v2/account",
         "https://paper-api.alpaca.markets?x=1",
         "https://paper-api.alpaca.markets#x",
         "https://evil.com/https://paper-api.alpaca.markets",
@@ -188,6 +198,167 @@ def test_an_order_that_times_out_is_unclear(silent_server: int) -> None:
     assert "ReadTimeout" in str(caught.value) and KEY not in str(caught.value) and SECRET not in str(caught.value)
 
 
+# -- the total time and the length of a reply --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def talking(talk: Callable[[socket.socket], None], wait_for_request: bool = True) -> Iterator[tuple[int, list[float]]]:
+    """A server that answers every request by `talk`; yields its port and when its connections ended."""
+    ended: list[float] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            if wait_for_request:
+                connection.recv(65_536)
+            talk(connection)
+        ended.append(time.monotonic())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], ended
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+def trickle(head: bytes, drop: bytes) -> Callable[[socket.socket], None]:
+    """Send `head`, then `drop` every 50 ms, for ever."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(head)
+        while True:
+            time.sleep(0.05)
+            connection.sendall(drop)
+
+    return talk
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+TRICKLES = {
+    "body": trickle(OK + b"Content-Length: 100000\r\n\r\n", b" "),
+    "body without a length": trickle(OK + b"\r\n", b" "),
+    "chunks": trickle(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "headers": trickle(OK, b"X-A: b\r\n"),
+    "status line": trickle(b"HTTP/1.1 200 O", b"K"),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", TRICKLES)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_reply_that_trickles_ends_after_the_total_time(kind: str, method: str) -> None:
+    """Every byte comes in time, the reply never does."""
+    with talking(TRICKLES[kind]) as (port, ended):
+        settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=0.4)
+        broker = Broker(connect(settings, (KEY, SECRET), SystemClock()))
+        begun = time.monotonic()
+        with pytest.raises(Unclear, match="no complete answer"):
+            broker.account() if method == "GET" else broker.sell("AAA", 5, "mlt-x")
+        assert time.monotonic() - begun < (2 if method == "GET" else 1) * 0.4 + 0.5
+        until = time.monotonic() + 5
+        while not ended and time.monotonic() < until:
+            time.sleep(0.01)
+        assert ended  # the connection is closed, not left to trickle on
+
+
+@pytest.mark.timeout(30)
+def test_name_resolution_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+
+    def slow(*_: Any, **__: Any) -> list[Any]:
+        time.sleep(0.6)
+        sent.append(1)
+        raise OSError("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    settings = BrokerSettings(APCA_API_BASE_URL="http://localhost:1", TRADING_TIMEOUT_SECONDS=0.2)
+    begun = time.monotonic()
+    with pytest.raises(Unclear, match="no complete answer"):
+        Broker(connect(settings, (KEY, SECRET), SystemClock())).sell("AAA", 5, "mlt-x")
+    assert time.monotonic() - begun < 0.5 and not sent
+
+
+@pytest.mark.timeout(30)
+def test_an_order_is_not_sent_after_its_caller_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[bytes] = []
+
+    def note(connection: socket.socket) -> None:
+        received.append(connection.recv(65_536))
+
+    resolve = socket.getaddrinfo
+
+    def slow(*args: Any, **options: Any) -> Any:
+        time.sleep(0.4)
+        return resolve(*args, **options)
+
+    with talking(note, wait_for_request=False) as (port, ended):
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=0.2)
+        with pytest.raises(Unclear):
+            Broker(connect(settings, (KEY, SECRET), SystemClock())).sell("AAA", 5, "mlt-x")
+        until = time.monotonic() + 5
+        while not ended and time.monotonic() < until:
+            time.sleep(0.01)
+        assert received == [b""]
+
+
+@pytest.mark.timeout(60)
+def test_a_reply_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST_BYTES", 1_000_000)
+
+    def flood(connection: socket.socket) -> None:
+        connection.sendall(OK + b"\r\n")
+        while True:
+            connection.sendall(b" " * 65_536)
+
+    with talking(flood) as (port, _):
+        settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=30.0)
+        with pytest.raises(Unclear, match="longer than 1,000,000 bytes"):
+            Broker(connect(settings, (KEY, SECRET), SystemClock())).positions()
+
+
+@pytest.mark.timeout(30)
+def test_the_list_of_all_stocks_has_a_time_of_its_own() -> None:
+    def late(connection: socket.socket) -> None:
+        time.sleep(0.4)
+        connection.sendall(OK + b"Content-Length: 2\r\n\r\n[]")
+
+    with talking(late) as (port, _):
+        settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=0.2)
+        clients = connect(settings, (KEY, SECRET), SystemClock())
+        assert clients.trading.get_all_assets() == []
+        with pytest.raises(requests.ReadTimeout):
+            clients.trading.get_all_positions()
+
+
+# -- the broker's time -------------------------------------------------------------------------------------------------
+
+
+def test_every_reply_tells_the_brokers_time() -> None:
+    clients, wire, clock = wired()
+    broker = Broker(clients)
+    body = json.dumps({"equity": "1", "cash": "1", "buying_power": "1", "status": "ACTIVE"})
+
+    def after(status: int, **headers: str) -> tuple[datetime, datetime] | None:
+        wire.faults = [Fault("account", page(status, body, headers=headers))]
+        with contextlib.suppress(Unclear):
+            broker.account()
+        return broker.last_server_time
+
+    assert after(200) is None and after(200, Date="yesterday") is None
+    assert after(404, Date="Mon, 26 Mar 2018 14:30:00 GMT") is None  # may come from a proxy
+    told = after(200, Date="Mon, 26 Mar 2018 14:30:59 GMT")
+    assert told == (datetime(2018, 3, 26, 14, 30, 59, tzinfo=UTC), clock.now())
+    assert after(200, Date="Mon, 26 Mar 2018 10:00:00 GMT", Age="900") == told  # from a cache
+    assert after(200) == told
+
+
 # -- retries -----------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +373,10 @@ def wired(per_minute: int = 180) -> tuple[Clients, Faulty, SimulatedClock]:
     )
 
 
+A_LEG = Order(
+    *("61e69015-8549-4bfd-b9c3-01e75843f47d", "x", "AAA", "sell", "limit", "new", 5, 0, None),
+    *(Decimal("10.4"), None, None, None, None, None, ()),
+)
 FAILURES = [lost_before, page(429, "{}"), page(500, ""), page(502, "<html>"), page(503, ""), page(504, "{}")]
 
 
@@ -224,16 +399,31 @@ def test_a_read_is_given_up_after_four_attempts(act: Any) -> None:
     assert wire.count("GET") == 4
 
 
-def test_retry_after_is_obeyed_up_to_a_minute() -> None:
+def test_retry_after_is_obeyed_within_the_budget_of_a_read() -> None:
     clients, wire, clock = wired()
-    wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "17"}))]
+    wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "7"}))]
     before = clock.now()
     Broker(clients).account()
-    assert timedelta(seconds=17) <= clock.now() - before < timedelta(seconds=26)
-    wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": "86400"}))]
-    before = clock.now()
-    Broker(clients).account()
-    assert clock.now() - before <= timedelta(seconds=68)
+    assert timedelta(seconds=7) <= clock.now() - before < timedelta(seconds=10)
+    for later in ("17", "86400", "\N{SUPERSCRIPT TWO}"):
+        wire.faults = [Fault("GET", page(429, "{}", headers={"Retry-After": later}), times=1 + later.isdecimal())]
+        before, count = clock.now(), wire.count("GET")
+        if later.isdecimal():
+            with pytest.raises(Unclear):
+                Broker(clients).account()
+            assert wire.count("GET") == count + 1  # the minute has better things to do than to wait
+        else:
+            Broker(clients).account()
+        assert clock.now() - before < timedelta(seconds=10)
+
+
+def test_no_read_is_retried_after_an_interrupt() -> None:
+    clients, wire, clock = wired()
+    clock.interrupt()
+    wire.faults = [Fault("GET", lost_before, times=None)]
+    with pytest.raises(Unclear):
+        Broker(clients).account()
+    assert wire.count("GET") == 1
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
@@ -250,7 +440,7 @@ def test_a_refusal_is_not_retried(status: int) -> None:
     ("method", "call"),
     [
         ("POST", lambda broker: broker.sell("AAA", 1, "mlt-x")),
-        ("PATCH", lambda broker: broker.replace("61e69015-8549-4bfd-b9c3-01e75843f47d", limit=10)),
+        ("PATCH", lambda broker: broker.replace(A_LEG, limit=10)),
         ("DELETE", lambda broker: broker.cancel("61e69015-8549-4bfd-b9c3-01e75843f47d")),
     ],
 )

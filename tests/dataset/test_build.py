@@ -415,7 +415,7 @@ FAILURES: dict[str, tuple[Reply, type[UserError], str]] = {
     "bad request": ((400, {"message": "invalid feed"}), SourceError, "(HTTP 400): invalid feed"),
     "a page of HTML": ((400, b"<html>no</html>"), SourceError, "HTTP 400"),
     "no JSON": ((200, b"<html>hello</html>"), SourceError, "cannot be read"),
-    "a list": ((200, []), SourceError, "answered a request for bars with []"),
+    "a list": ((200, []), SourceError, "expected a page of bars, got []"),
     "a bar without price": (
         (200, {"bars": {"A": [{"t": "2018-03-07T14:30:00Z"}]}, "next_page_token": None}),
         SourceError,

@@ -130,10 +130,11 @@ def test_a_partial_entry_without_legs_gets_a_stop(tmp_path: Path) -> None:
 def test_the_rest_of_a_partly_filled_entry_is_cancelled(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.tick("10:31")
+    part = {"filled_qty": "2", "filled_avg_price": "10", "status": "partially_filled"}
     here.wire.faults = [
         Fault(
             "GET /v2/orders\\?",
-            edited(lambda rows: [row | {"filled_qty": "2", "status": "partially_filled"} for row in rows]),
+            edited(lambda rows: [row | part for row in rows]),
         )
     ]
     here.at("10:31:30")
@@ -476,7 +477,8 @@ def test_a_position_that_is_still_listed_after_its_exit_is_not_external(tmp_path
 def test_missing_shares_are_a_discrepancy_and_the_rest_is_sold(tmp_path: Path) -> None:
     here = holding(tmp_path)
     by_hand(here).cancel_orders()
-    fewer = edited(lambda body: [row | {"qty": "2"} for row in body] if isinstance(body, list) else body | {"qty": "2"})
+    two = {"qty": "2", "cost_basis": "20", "market_value": "20"}
+    fewer = edited(lambda body: [row | two for row in body] if isinstance(body, list) else body | two)
     here.wire.faults = [Fault("GET /v2/positions", fewer, times=None)]
     here.tick("10:33")
     assert here.trader.positions.discrepancies == ["AAA: the log holds 5, the broker 2"]

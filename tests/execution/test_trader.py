@@ -108,7 +108,9 @@ def test_the_software_stop_covers_a_target_that_was_moved_away(tmp_path: Path) -
     here = world(tmp_path, *[(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 45)])
     here.tick("10:31", "10:32")
     target = next(order for order in here.exchange.snapshot().orders if order.is_open and order.type == "limit")
-    here.broker.replace(target.id, limit=D("11"))  # as the owner might do
+    resting = here.broker.order(target.id)
+    assert resting is not None
+    here.broker.replace(resting, limit=D("11"))  # as the owner might do
     here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
     here.minutes("10:33", "10:43")
     assert (here.trade().exit_reason, here.trade().exit_price) == ("TAKE_PROFIT", D("10.45"))

@@ -14,7 +14,7 @@ from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
-from trading.broker.client import Broker, Unclear
+from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
@@ -125,6 +125,8 @@ class Run:
         """
         try:
             return self.broker.account()
+        except KeysRefused:
+            raise
         except Unclear as error:
             sent = any(event.get("event") == "entry_intent" for event in self.journal.newest_events(1))
             if self.log.open_trades or sent:

@@ -6,10 +6,11 @@ raises `Unclear` (no readable answer, so an order may or may not exist).
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import requests
 from alpaca.common.enums import Sort
@@ -33,17 +34,12 @@ from alpaca.trading.requests import (
 from pydantic import ValidationError
 
 from trading.base.errors import BrokerError, UserError
-from trading.broker.messages import (
-    UNREADABLE,
-    Account,
-    MalformedReply,
-    Order,
-    Position,
-    instant_of,
-    json_list,
-    json_object,
-)
-from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allowed_origin, error_body, guard
+from trading.broker import account_validation, validation
+from trading.broker.error_body import REFUSING, error_body, one_line
+from trading.broker.fields import UNREADABLE
+from trading.broker.messages import Account, MalformedReply, Order, Orders, Position, Positions
+from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, Timeouts, allowed_origin, guard
+from trading.broker.validation import Asked, KnownPrices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,15 +50,20 @@ if TYPE_CHECKING:
 
     from config import BrokerSettings
     from trading.base.clock import Clock
+    from trading.broker.transport import GuardedAdapter, ServerTime
 
 NOT_FOUND = 40410000
 """Alpaca's error code for an order or a position that does not exist."""
 
+PAGE_OF_ORDERS: Final = 500
+"""Orders of one reply, Alpaca's maximum."""
+
+MOST_PAGES: Final = 20
 T = TypeVar("T")
 
 
 class OrderRefused(Exception):
-    """The broker refused the request and took nothing.  The text is the broker's reason."""
+    """Alpaca itself, not a proxy, refused the request and took nothing.  The text is its reason."""
 
     def __init__(self, status: int, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
@@ -86,7 +87,15 @@ class OrderRefused(Exception):
 
 
 class Unclear(Exception):
-    """There is no readable answer, so what the broker did is unknown."""
+    """There is no readable answer, so what the broker did is unknown.  `status` is the HTTP status of an error."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class KeysRefused(BrokerError, Unclear):
+    """The broker refuses the keys: an error of the user at the start, and unclear in mid-run, where it may pass."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class Clients:
     trading: TradingClient
     data: StockHistoricalDataClient
     screener: ScreenerClient
+    transport: GuardedAdapter
+    """The transport of `trading`."""
 
 
 def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
@@ -117,19 +128,18 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
     origin = allowed_origin(settings.APCA_API_BASE_URL)
     data_origin = ALPACA_DATA if origin == ALPACA_PAPER else origin
     key, secret = keys
-    clients = Clients(
-        TradingClient(key, secret, paper=True, raw_data=True, url_override=origin),
-        StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_origin),
-        ScreenerClient(key, secret, raw_data=True, url_override=data_origin),
-    )
+    trading = TradingClient(key, secret, paper=True, raw_data=True, url_override=origin)
+    data = StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_origin)
+    screener = ScreenerClient(key, secret, raw_data=True, url_override=data_origin)
     # Alpaca limits trading and market data separately.  Trading has the shorter timeout: while it waits, shares may
     # have no stop, and an order whose answer is late is looked up anyway.
-    connect_timeout = settings.CONNECT_TIMEOUT_SECONDS
+    connect_timeout, read_timeout = settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS
     trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
-    guard(clients.trading, clock, trading_limit, (connect_timeout, settings.TRADING_TIMEOUT_SECONDS), inner)
-    for client in (clients.data, clients.screener):
-        guard(client, clock, data_limit, (connect_timeout, settings.READ_TIMEOUT_SECONDS), inner)
-    return clients
+    timeouts = Timeouts(connect_timeout, settings.TRADING_TIMEOUT_SECONDS)
+    transport = guard(trading, clock, trading_limit, timeouts, inner)
+    for client in (data, screener):
+        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner)
+    return Clients(trading, data, screener, transport)
 
 
 @dataclass(frozen=True)
@@ -149,58 +159,67 @@ class Broker:
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self._client = clients.trading
+        self._prices = KnownPrices()
 
     # Reads
+
+    @property
+    def last_server_time(self) -> ServerTime | None:
+        """The broker's time in the newest reply, and ours when it came; None before the first reply that tells it."""
+        return self.clients.transport.server_time
 
     def account(self) -> Account:
         """Equity, cash and buying power.
 
         Raises:
             Unclear: no readable answer.
-            BrokerError: the keys are refused.
+            KeysRefused: the keys are refused; it is an `Unclear` and a `BrokerError`.
         """
-        return _parsed(Account.read, _read(self._client.get_account))
+        return _parsed(account_validation.read_account, _read(self._client.get_account))
 
-    def positions(self) -> dict[str, Position]:
-        """All positions by symbol.  Raises as `account`."""
-        replies = _list(_read(self._client.get_all_positions))
-        return {position.symbol: position for position in (_parsed(Position.read, reply) for reply in replies)}
+    def positions(self) -> Positions:
+        """All readable positions by symbol, and those refused.  Raises as `account`."""
+        reply = _read(self._client.get_all_positions)
+        return _parsed(lambda reply: account_validation.read_positions(reply, self._prices, self._now()), reply)
 
     def position(self, symbol: str) -> Position | None:
         """The position in one stock; None if the broker says that there is none.  Raises as `account`."""
-        try:
-            return _parsed(Position.read, _ask(lambda: self._client.get_open_position(symbol)))
-        except OrderRefused as refusal:
-            if refusal.is_unknown:
-                return None
-            raise Unclear(str(refusal)) from refusal
-
-    def orders(self, *, after: datetime | None = None, open_only: bool = False) -> list[Order]:
-        """At most 500 orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
-
-        An order that cannot be parsed, such as another program's fractional one, is left out, so that it does not hide
-        the others.  Whoever needs it asks for it by id or name and gets the error.
-        """
-        query = GetOrdersRequest(
-            status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
-            after=after,
-            limit=500,
-            direction=Sort.ASC,
-            nested=True,
+        return _found(
+            lambda reply: account_validation.read_position(reply, symbol, self._prices, self._now()),
+            lambda: self._client.get_open_position(symbol),
         )
-        found = []
-        for reply in _list(_read(lambda: self._client.get_orders(query))):
-            with contextlib.suppress(MalformedReply):
-                found.append(Order.read(reply))
-        return found
+
+    def orders(self, *, after: datetime | None = None, open_only: bool = False) -> Orders:
+        """Orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
+
+        An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.
+        """
+        rows: list[object] = []
+        for _ in range(MOST_PAGES):
+            query = GetOrdersRequest(
+                status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
+                after=after,
+                limit=PAGE_OF_ORDERS,
+                direction=Sort.ASC,
+                nested=True,
+            )
+            page = _parsed(validation.read_list, _read(partial(self._client.get_orders, query)))
+            rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
+            if len(page) < PAGE_OF_ORDERS:
+                return _parsed(lambda reply: validation.read_orders(reply, self._prices), rows)
+            # `after` is exclusive: step back, so that orders of the same instant are not skipped.
+            after = _parsed(validation.read_submitted_at, page[-1]) - timedelta(milliseconds=1)
+        raise Unclear(f"the list of orders does not end after {MOST_PAGES * PAGE_OF_ORDERS:,} orders")
 
     def order(self, order_id: str) -> Order | None:
         """One order with its legs; None if the broker has none with this id.  Raises as `account`."""
-        return self._found(lambda: self._client.get_order_by_id(order_id, GetOrderByIdRequest(nested=True)))
+        call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
+        return _found(self._order(Asked(id=order_id)), call)
 
     def order_by_client_id(self, client_order_id: str) -> Order | None:
         """The order with this client_order_id; None if there is none (yet).  Raises as `account`."""
-        return self._found(lambda: self._client.get_order_by_client_id(client_order_id))
+        call = partial(self._client.get_order_by_client_id, client_order_id)
+        return _found(self._order(Asked(client_order_id=client_order_id)), call)
 
     def session_close(self, day: date) -> str | None:
         """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.
@@ -208,32 +227,18 @@ class Broker:
         Raises:
             Unclear: no readable answer.
         """
-        rows = _list(_read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day))))
-        try:
-            sessions = (json_object(row) for row in rows)
-            return next((str(row["close"]) for row in sessions if row["date"] == day.isoformat()), None)
-        except UNREADABLE as error:
-            raise Unclear(f"calendar reply not understood: {type(error).__name__}: {error}") from error
+        reply = _read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day)))
+        return _parsed(lambda reply: account_validation.read_close(reply, day), reply)
 
     def time(self) -> datetime:
-        """The time of the broker's clock.
+        """The time of the broker's clock.  Raises as `session_close`."""
+        return _parsed(account_validation.read_time, _read(self._client.get_clock))
 
-        Raises:
-            Unclear: no readable answer.
-        """
-        reply = _read(self._client.get_clock)
-        try:
-            return instant_of(json_object(reply)["timestamp"])
-        except UNREADABLE as error:
-            raise Unclear(f"clock reply not understood: {type(error).__name__}: {error}") from error
+    def _order(self, asked: Asked) -> Callable[[object], Order]:
+        return lambda reply: validation.read_order(reply, asked, self._prices)
 
-    def _found(self, call: Callable[[], object]) -> Order | None:
-        try:
-            return _parsed(Order.read, _ask(call))
-        except OrderRefused as refusal:
-            if refusal.is_unknown:
-                return None
-            raise Unclear(f"HTTP {refusal.status}: {refusal}") from refusal
+    def _now(self) -> datetime:
+        return self.clients.transport.clock.now()
 
     # Orders
 
@@ -244,6 +249,7 @@ class Broker:
             OrderRefused: the broker said no.
             Unclear: look the order up by its client_order_id before sending anything again.
         """
+        self._prices.note(bracket.symbol, (bracket.stop + bracket.target) / 2, self._now())
         return self._submit(
             MarketOrderRequest(
                 symbol=bracket.symbol,
@@ -296,12 +302,13 @@ class Broker:
             )
         )
 
-    def replace(self, order_id: str, *, stop: Decimal | None = None, limit: Decimal | None = None) -> Order:
+    def replace(self, order: Order, *, stop: Decimal | None = None, limit: Decimal | None = None) -> Order:
         """Change the price of a resting leg; returns the new order that replaces it.  Raises as `buy`."""
         change = ReplaceOrderRequest(
             stop_price=None if stop is None else float(stop), limit_price=None if limit is None else float(limit)
         )
-        return _parsed(Order.read, _ask(lambda: self._client.replace_order_by_id(order_id, change)))
+        asked = Asked.replacement(order, stop, limit)
+        return _parsed(self._order(asked), _ask(lambda: self._client.replace_order_by_id(order.id, change)))
 
     def cancel(self, order_id: str) -> bool:
         """Request the cancellation of an order; False if it is already final.
@@ -314,11 +321,11 @@ class Broker:
         except OrderRefused as refusal:
             if refusal.is_unknown or refusal.status == 422:
                 return False
-            raise Unclear(str(refusal)) from refusal
+            raise Unclear(str(refusal), refusal.status) from refusal
         return True
 
     def _submit(self, order: OrderRequest) -> Order:
-        return _parsed(Order.read, _ask(lambda: self._client.submit_order(order)))
+        return _parsed(self._order(Asked.of(order)), _ask(lambda: self._client.submit_order(order)))
 
 
 def market_data(call: Callable[[], T]) -> T:
@@ -330,24 +337,30 @@ def market_data(call: Callable[[], T]) -> T:
     """
     try:
         return _ask(call)
+    except KeysRefused:
+        raise
     except OrderRefused as refusal:
         raise UserError(f"market data: HTTP {refusal.status}: {refusal}") from refusal
     except Unclear as error:
-        raise UserError(f"market data: {error}; check the network and run again") from error
+        hint = "" if error.status in REFUSING else "; check the network and run again"
+        raise UserError(f"market data: {error}{hint}") from error
 
 
 def _parsed(read: Callable[[object], T], reply: object) -> T:
     try:
         return read(reply)
     except MalformedReply as error:
-        raise Unclear(str(error)) from error
+        raise Unclear(one_line(error)) from error
 
 
-def _list(reply: object) -> list[object]:
+def _found(read: Callable[[object], T], call: Callable[[], object]) -> T | None:
+    """Look one thing up; None if the broker says that it does not exist."""
     try:
-        return json_list(reply)
-    except TypeError as error:
-        raise Unclear(str(error)) from error
+        return _parsed(read, _ask(call))
+    except OrderRefused as refusal:
+        if refusal.is_unknown:
+            return None
+        raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
 
 
 def _read(call: Callable[[], T]) -> T:
@@ -355,33 +368,31 @@ def _read(call: Callable[[], T]) -> T:
     try:
         return _ask(call)
     except OrderRefused as refusal:
-        raise Unclear(f"HTTP {refusal.status}: {refusal}") from refusal
+        raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
 
 
 def _ask(call: Callable[[], T]) -> T:
     """Make one request and translate its failures.
 
     Raises:
-        BrokerError: the keys are refused.
-        OrderRefused, Unclear: as described there.
+        KeysRefused, OrderRefused, Unclear: as described there.
     """
     try:
         return call()
     except APIError as error:
-        status = error.status_code or 0
-        body = error_body(error.response, "no reason given")
-        message = _one_line(body.message)
-        if status == 401:
-            raise BrokerError(
-                "the broker refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY in .env "
-                "(they must be the paper account's)"
-            ) from None
-        if 400 <= status < 500 and status != 408:
-            raise OrderRefused(status, message, body.code) from error
-        raise Unclear(f"HTTP {status}: {message}") from error
-    except (requests.RequestException, ValidationError, MalformedReply, ValueError, AttributeError) as error:
-        raise Unclear(f"{type(error).__name__}: {_one_line(error)}") from error
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]
+        body = error_body(error.response)
+        method = getattr(error.request, "method", None)
+        # A page without Alpaca's words on an order may come from a proxy behind which the order was taken.
+        if body.keys_problem and (method == "GET" or body.is_alpacas or body.status == 401):
+            raise KeysRefused(body.keys_problem, body.status) from None
+        if body.is_refusal:
+            raise OrderRefused(body.status, body.message, body.code) from error
+        raise Unclear(f"HTTP {body.status}: {body.message}", body.status) from error
+    except (
+        requests.RequestException,
+        ValidationError,
+        MalformedReply,
+        *UNREADABLE,
+        AttributeError,
+    ) as error:
+        raise Unclear(f"{type(error).__name__}: {one_line(error)}") from error

@@ -1,28 +1,35 @@
-"""Typed messages parsed from Alpaca's replies: orders, positions, the account."""
+"""Typed messages of Alpaca's replies: orders, positions, the account, and what was refused in a reply.
+
+`trading.broker.validation` builds them from JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from datetime import datetime
+    from decimal import Decimal
 
 TERMINAL: Final = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 """Statuses after which an order cannot trade.  A status that is not listed here, known or not, counts as working."""
 
+WORKING: Final = frozenset(
+    (
+        *("new", "partially_filled", "done_for_day", "pending_cancel", "pending_replace", "accepted", "pending_new"),
+        *("accepted_for_bidding", "stopped", "suspended", "calculated", "held", "pending_review"),
+    )
+)
+"""The other statuses of Alpaca's description."""
+
 OURS: Final = "mlt-"
 """Prefix of the client_order_id of every order that this system sends."""
 
-UNREADABLE: Final = (KeyError, TypeError, ValueError, InvalidOperation)
-"""Exceptions raised while parsing a reply with missing or malformed fields."""
-
 
 class MalformedReply(Exception):
-    """A reply does not match Alpaca's schema, so the outcome of the request is unknown."""
+    """A reply does not match Alpaca's schema, contradicts itself or the request, so the outcome is unknown."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Order:
     filled_at: datetime | None
     """Time of the last fill; `updated_at` for a partial fill, for which Alpaca gives no fill time."""
     created_at: datetime | None
+    replaces: str | None
     replaced_by: str | None
     legs: tuple[Order, ...]
 
@@ -51,40 +59,20 @@ class Order:
         """Whether the order can no longer trade."""
         return self.status in TERMINAL
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the order bears a name of this system; its legs and their replacements bear names of the broker."""
+        return self.client_order_id.startswith(OURS)
+
+    def may_replace(self, order: Order) -> bool:
+        """Whether it can be the replacement of an order: of the same stock and side, and of no other order."""
+        same = (self.symbol, self.side) == (order.symbol, order.side) and self.id != order.id
+        return same and self.replaces in (None, order.id)
+
     def with_legs(self) -> Iterator[Order]:
         """The order, then its legs."""
         yield self
         yield from self.legs
-
-    @staticmethod
-    def read(reply: object) -> Order:
-        """Parse the JSON of an order.
-
-        Raises:
-            MalformedReply: a required field is missing or has the wrong type.
-        """
-        try:
-            fields = json_object(reply)
-            replaced_by = fields.get("replaced_by")
-            return Order(
-                id=str(fields["id"]),
-                client_order_id=str(fields.get("client_order_id") or ""),
-                symbol=str(fields["symbol"]),
-                side=str(fields["side"]),
-                type=str(fields.get("type") or fields.get("order_type") or ""),
-                status=str(fields["status"]),
-                qty=_shares(fields.get("qty")),
-                filled_qty=_shares(fields.get("filled_qty")),
-                filled_avg_price=_dollars(fields.get("filled_avg_price")),
-                limit_price=_dollars(fields.get("limit_price")),
-                stop_price=_dollars(fields.get("stop_price")),
-                filled_at=_instant(fields.get("filled_at") or fields.get("updated_at")),
-                created_at=_instant(fields.get("created_at")),
-                replaced_by=str(replaced_by) if replaced_by else None,
-                legs=tuple(Order.read(leg) for leg in json_list(fields.get("legs") or [])),
-            )
-        except UNREADABLE as error:
-            raise MalformedReply(f"order reply not understood: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -93,29 +81,9 @@ class Position:
 
     symbol: str
     qty: Decimal
-    avg_entry_price: Decimal
+    avg_entry_price: Decimal | None
     current_price: Decimal | None
-
-    @staticmethod
-    def read(reply: object) -> Position:
-        """Parse the JSON of a position.
-
-        Raises:
-            MalformedReply: as `Order.read`.
-        """
-        try:
-            fields = json_object(reply)
-            price = _dollars(fields["avg_entry_price"])
-            if price is None:
-                raise ValueError("avg_entry_price is null")
-            return Position(
-                symbol=str(fields["symbol"]),
-                qty=_number(fields["qty"]),
-                avg_entry_price=price,
-                current_price=_dollars(fields.get("current_price")),
-            )
-        except UNREADABLE as error:
-            raise MalformedReply(f"position reply not understood: {type(error).__name__}: {error}") from error
+    """Dollars; a price is None if the broker gives none, or one that cannot be true."""
 
 
 @dataclass(frozen=True)
@@ -130,83 +98,35 @@ class Account:
     blocked: str | None
     """Why the account may not trade; None if it may."""
 
-    @staticmethod
-    def read(reply: object) -> Account:
-        """Parse the JSON of an account.
 
-        Raises:
-            MalformedReply: as `Order.read`.
-        """
-        try:
-            fields = json_object(reply)
-            flags = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
-            reasons = [flag for flag in flags if fields.get(flag)]
-            if fields.get("status") not in (None, "ACTIVE"):
-                reasons.append(f"status {fields['status']}")
-            return Account(
-                equity=_number(fields["equity"]),
-                cash=_number(fields["cash"]),
-                buying_power=_number(fields["buying_power"]),
-                last_equity=None if fields.get("last_equity") is None else _number(fields["last_equity"]),
-                blocked=", ".join(reasons) or None,
-            )
-        except UNREADABLE as error:
-            raise MalformedReply(f"account reply not understood: {type(error).__name__}: {error}") from error
+class Refused(NamedTuple):
+    """An item of a list, or a field of an item, that cannot be true.  It is reported and never used."""
+
+    what: str
+    """ "order" or "position"."""
+    symbol: str | None
+    client_order_id: str
+    reason: str
+
+    def concerns(self, symbols: Collection[str]) -> bool:
+        """Whether it may be about an order of ours, or about one of these stocks."""
+        return self.symbol is None or self.symbol in symbols or self.client_order_id.startswith(OURS)
+
+    def __str__(self) -> str:
+        return f"{self.what} of {self.symbol or 'an unknown stock'} refused: {self.reason}"
 
 
-def json_object(value: object) -> Mapping[str, object]:
-    """`value` as a JSON object.
+class Orders(list[Order]):
+    """The readable orders of a reply, and what was refused in it."""
 
-    Raises:
-        TypeError: it is something else.
-    """
-    if not isinstance(value, Mapping):
-        raise TypeError(f"expected an object, got {type(value).__name__}")
-    return value
+    def __init__(self, readable: Iterable[Order] = (), refused: Iterable[Refused] = ()) -> None:
+        super().__init__(readable)
+        self.refused = tuple(refused)
 
 
-def json_list(value: object) -> list[object]:
-    """`value` as a JSON array.
+class Positions(dict[str, Position]):
+    """The readable positions of a reply by symbol, and what was refused in it."""
 
-    Raises:
-        TypeError: it is something else.
-    """
-    if not isinstance(value, list):
-        raise TypeError(f"expected a list, got {type(value).__name__}")
-    return value
-
-
-def instant_of(text: object) -> datetime:
-    """Parse an ISO 8601 instant.
-
-    Raises:
-        ValueError: it is not one, or has no time zone.
-    """
-    instant = datetime.fromisoformat(str(text))
-    if instant.tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
-    return instant
-
-
-def _shares(value: object) -> int:
-    if value is None:
-        return 0
-    number = _number(value)
-    if number != number.to_integral_value():
-        raise ValueError(f"{value} is not a whole number of shares")
-    return int(number)
-
-
-def _dollars(value: object) -> Decimal | None:
-    return None if value in (None, "") else _number(value)
-
-
-def _number(value: object) -> Decimal:
-    number = Decimal(str(value))
-    if not number.is_finite():
-        raise ValueError(f"{value} is not a finite number")
-    return number
-
-
-def _instant(value: object) -> datetime | None:
-    return instant_of(value) if value else None
+    def __init__(self, readable: Mapping[str, Position] | None = None, refused: Iterable[Refused] = ()) -> None:
+        super().__init__(readable or {})
+        self.refused = tuple(refused)

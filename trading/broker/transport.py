@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
 from collections import deque
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 import requests
 import tenacity
-from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from requests.adapters import BaseAdapter
 
 from trading.base.errors import UserError
+from trading.broker.network import NetworkAdapter, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +36,15 @@ RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 RETRIED_ERRORS: Final = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 ATTEMPTS: Final = 4
 
+READ_BUDGET: Final = 2.0
+"""Total times that all attempts of a read and the pauses between them take together at most."""
+
+ASSETS_TIMEOUT: Final = 60.0
+"""Total time in seconds of the list of all US stocks, one reply of several megabytes on the host of the orders."""
+
 
 def allowed_origin(url: str) -> str:
-    """`url` reduced to its origin, if it is Alpaca's paper or data host or a loopback address.
+    """`url` reduced to its origin, if it is Alpaca's paper or data host or a loopback address; `/v2` may follow.
 
     Raises:
         UserError: it is any other address; nothing here may reach a live account.
@@ -53,7 +60,7 @@ def allowed_origin(url: str) -> str:
     except ValueError:
         raise refusal from None
     origin = f"{parts.scheme}://{parts.netloc}"
-    bare = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
+    bare = parts.path.rstrip("/") in ("", "/v2") and not parts.query and not parts.fragment and "@" not in parts.netloc
     if bare and (
         origin in (ALPACA_PAPER, ALPACA_DATA) or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
     ):
@@ -93,43 +100,6 @@ class RateLimit:
         self._sent.append(self._clock.now())
 
 
-class _QuietConnection(HTTPConnection):
-    """A connection without http.client's debug output, which prints every header, the keys included."""
-
-    debuglevel = 0
-
-    def set_debuglevel(self, level: int) -> None:
-        """Ignore the request for debug output."""
-
-
-class _QuietTLSConnection(_QuietConnection, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _QuietPool(HTTPConnectionPool):
-    ConnectionCls = _QuietConnection
-
-
-class _QuietTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _QuietTLSConnection
-
-
-_QUIET_POOLS: Final = {"http": _QuietPool, "https": _QuietTLSPool}
-
-
-class QuietAdapter(HTTPAdapter):
-    """The network, over connections that never print what they send."""
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _QUIET_POOLS
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = _QUIET_POOLS
-        return manager
-
-
 class RefusingAdapter(BaseAdapter):
     """Refuses every request; mounted for all addresses that are not allowed."""
 
@@ -141,18 +111,34 @@ class RefusingAdapter(BaseAdapter):
         """Nothing to close."""
 
 
+class Timeouts(NamedTuple):
+    """Seconds to connect, and seconds from connecting to the last byte of the reply."""
+
+    connect: float
+    total: float
+
+
+class ServerTime(NamedTuple):
+    """The time that a reply of the server bears, in whole seconds, and ours when the reply came."""
+
+    server: datetime
+    received: datetime
+
+
 class GuardedAdapter(BaseAdapter):
     """Adds timeouts, the rate limit, and retries of reads with backoff and jitter.
 
-    Only GET is retried: an order that got no answer may have been taken, so the trader looks it up instead.
+    Only GET is retried: an order that got no answer may have been taken, so the trader looks it up instead.  All
+    attempts of a read together take at most `READ_BUDGET` total times; none follows an interrupt of the clock.
     """
 
-    def __init__(self, inner: BaseAdapter, clock: Clock, limit: RateLimit, timeout: tuple[float, float]) -> None:
+    def __init__(self, inner: BaseAdapter, clock: Clock, limit: RateLimit, timeouts: Timeouts) -> None:
         super().__init__()
         self._inner = inner
-        self._clock = clock
+        self.clock = clock
         self._limit = limit
-        self._timeout = timeout
+        self._timeouts = timeouts
+        self.server_time: ServerTime | None = None
 
     def send(
         self,
@@ -164,38 +150,67 @@ class GuardedAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send one request, with all attempts that it may take."""
+        total = max(self._timeouts.total, ASSETS_TIMEOUT if _is_long(request) else 0.0)
+        budget, waited = READ_BUDGET * total, 0.0
 
         def once() -> requests.Response:
+            nonlocal waited
             self._limit.wait()
-            response = self._inner.send(request, stream, self._bounded(timeout or self._timeout), verify, cert, proxies)
-            _ = response.content  # read now, so that a body cut short fails this attempt
+            begun = time.monotonic()
+            within = self._bounded(Timeouts(self._timeouts.connect, min(total, budget - waited)))
+            try:
+                response = self._inner.send(request, stream, within, verify, cert, proxies)
+                read_body(response)  # now, so that a body cut short fails this attempt
+            finally:
+                waited += time.monotonic() - begun
+            self._note_time(response)
             return response
+
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            spent = waited + state.idle_for + state.upcoming_sleep
+            return state.attempt_number >= ATTEMPTS or spent >= budget or not self._sleep(0)
 
         if request.method != "GET":
             return once()
         return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            stop=is_over,
             wait=_wait,
-            sleep=self._sleep,
+            sleep=self._sleep,  # type: ignore[arg-type]  # its result is not read
             retry=tenacity.retry_if_exception_type(RETRIED_ERRORS) | tenacity.retry_if_result(_is_retryable),
             retry_error_callback=_last_outcome,
         )(once)
 
-    def _bounded(self, timeout: tuple[float, float]) -> tuple[float, float]:
-        """The timeout of a request, shortened to what is left to a program that is stopping."""
-        left = self._clock.time_left()
+    def _bounded(self, timeouts: Timeouts) -> Timeouts:
+        """The timeouts of a request, shortened to what is left to a program that is stopping."""
+        left = self.clock.time_left()
         if left is None:
-            return timeout
+            return timeouts
         if left <= timedelta(0):
             raise requests.Timeout("the program is stopping: no time is left for requests")
-        connect, read = (min(one, left.total_seconds() / 2) for one in timeout)
-        return connect, read
+        longest = left.total_seconds() / 2
+        return Timeouts(min(timeouts.connect, longest), min(timeouts.total, longest))
 
-    def _sleep(self, seconds: float) -> None:
-        self._clock.hold_until(self._clock.now() + timedelta(seconds=seconds))
+    def _sleep(self, seconds: float) -> bool:
+        """Wait on the clock; False if the wait was cut short because the program is stopping."""
+        return self.clock.hold_until(self.clock.now() + timedelta(seconds=seconds))
+
+    def _note_time(self, response: requests.Response) -> None:
+        """Keep the `Date` of a reply; one that comes from a cache bears an older date, and an age."""
+        if not response.ok or "Age" in response.headers:
+            return
+        try:
+            server = parsedate_to_datetime(response.headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return
+        if server.tzinfo is not None:
+            self.server_time = ServerTime(server, self.clock.now())
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _is_long(request: requests.PreparedRequest) -> bool:
+    return urlsplit(request.url or "").path.endswith("/v2/assets")
 
 
 def _is_retryable(response: requests.Response) -> bool:
@@ -212,13 +227,13 @@ _BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=8)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next attempt: backoff with jitter, or the server's Retry-After (at most 60 s) if longer."""
+    """Seconds until the next attempt: backoff with jitter, or the server's Retry-After if longer."""
     backoff = _BACKOFF(state)
     outcome = state.outcome
     if outcome is None or outcome.failed:
         return backoff
     retry_after = outcome.result().headers.get("Retry-After", "")
-    return max(backoff, min(float(retry_after), 60.0)) if retry_after.isdigit() else backoff
+    return max(backoff, float(retry_after)) if retry_after.isdecimal() else backoff
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:
@@ -228,13 +243,13 @@ def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:
 
 
 def guard(
-    client: RESTClient, clock: Clock, limit: RateLimit, timeout: tuple[float, float], inner: BaseAdapter | None
-) -> None:
+    client: RESTClient, clock: Clock, limit: RateLimit, timeouts: Timeouts, inner: BaseAdapter | None
+) -> GuardedAdapter:
     """Mount the guarded transport in an alpaca-py client, and refuse every address but the client's own.
 
     Args:
         limit: counts the client's requests together with those of the clients that share it.
-        timeout: seconds to connect, and seconds between two bytes.
+        timeouts: of each attempt.
         inner: the transport below; None for the network.
     """
     origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
@@ -244,26 +259,7 @@ def guard(
     session.mount("https://", RefusingAdapter())
     session.mount("http://", RefusingAdapter())
     # The slash ends the host: without it, "http://127.0.0.1" would also match http://127.0.0.1.evil.com.
-    session.mount(f"{origin}/", GuardedAdapter(inner or QuietAdapter(), clock, limit, timeout))
+    transport = GuardedAdapter(inner or NetworkAdapter(), clock, limit, timeouts)
+    session.mount(f"{origin}/", transport)
     client._retry = 0  # alpaca-py's own retries would send an order again after a 504
-
-
-class ErrorBody(NamedTuple):
-    """The error that a reply reports: its text, and Alpaca's error code if it has one."""
-
-    message: str
-    code: int | None = None
-
-
-def error_body(reply: requests.Response | None, fallback: str) -> ErrorBody:
-    """Parse the error body of a reply; a body that is not Alpaca's becomes the HTTP status."""
-    if reply is None:
-        return ErrorBody(fallback)
-    try:
-        body = reply.json()
-    except ValueError:
-        return ErrorBody(f"HTTP {reply.status_code} {reply.reason or ''}".strip())
-    if not isinstance(body, dict) or "message" not in body:
-        return ErrorBody(f"HTTP {reply.status_code}")
-    code = body.get("code")
-    return ErrorBody(str(body["message"]), code if isinstance(code, int) else None)
+    return transport

@@ -147,6 +147,8 @@ class EntryOrders:
     def _open_trade(self, entry: PendingEntry, order: Order) -> None:
         if not order.legs:
             order = self._cache.order(order.id, refresh=True) or order
+            if order.client_order_id != entry.client_order_id:
+                raise Unclear(f"order {order.id} is shown under the name of another one")
         price, instant = fill_of(order)
         stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
         legs = {("stop" if leg.type.startswith("stop") else "target"): leg.id for leg in order.legs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alpaca.data.enums import Adjustment, DataFeed
 from alpaca.data.requests import StockBarsRequest, StockLatestQuoteRequest
@@ -10,6 +10,7 @@ from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
 from trading.base.errors import UserError
 from trading.broker.client import market_data
+from trading.broker.pages import bar_pages
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from trading.features.session_bars import SessionBars
 
 
+FETCH_SECONDS: Final = 30.0
+"""Real time for all pages of a minute, so that the same minute can still sell."""
+
+
 def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, feed: str) -> None:
-    """Bring `bars` up to `now` with one multi-symbol request; alpaca-py follows its pages.
+    """Bring `bars` up to `now` with one multi-symbol request, page by page.
 
     Raises:
-        Exceptions of alpaca-py and requests, unchanged.
+        As `bar_pages`; no bar is taken then.
     """
     start, end = bars.next_request(now)
     request = StockBarsRequest(
@@ -34,7 +39,10 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
         feed=DataFeed(feed),
         adjustment=Adjustment.RAW,
     )
-    reply: Any = client.get_stock_bars(request)  # raw JSON
+    reply: dict[str, list[Any]] = {}
+    for page in bar_pages(client, request, FETCH_SECONDS):
+        for symbol, rows in page.items():
+            reply.setdefault(symbol, []).extend(rows or ())
     bars.take(reply, now)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OURS, Order, Position
+from trading.broker.messages import OURS, Order, Orders, Position, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,6 +51,8 @@ class OrderCache:
         self._broker = broker
         self._clock = clock
         self.positions: dict[str, Position] = {}
+        self.refused: tuple[Refused, ...] = ()
+        """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
 
@@ -61,8 +63,9 @@ class OrderCache:
             Unclear: they cannot be read; the cache is unchanged.
         """
         positions = self._broker.positions()
-        orders = [] if since is None else self._broker.orders(after=since - timedelta(minutes=1))
+        orders = Orders() if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
+        self.refused = positions.refused + orders.refused
         self.add(orders)
 
     def add(self, orders: Iterable[Order]) -> None:
@@ -96,9 +99,21 @@ class OrderCache:
         """The order with a client_order_id if it is cached; the broker is not asked."""
         return self._by_name.get(name)
 
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """Stocks whose position the last `read` refused: how many shares are held is not known."""
+        refused = {one.symbol for one in self.refused if one.what == "position" and one.symbol is not None}
+        return frozenset(refused - set(self.positions))
+
     def held(self, symbol: str) -> Decimal:
-        """Shares held as of the last `read`."""
+        """Shares held as of the last `read`; a position that was refused is asked for again.
+
+        Raises:
+            Unclear: it is still not readable.
+        """
         position = self.positions.get(symbol)
+        if symbol in self.unreadable:
+            position = self._broker.position(symbol)
         return Decimal(0) if position is None else position.qty
 
     def sell_orders(self, symbol: str, since: datetime) -> list[Order]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from trading.broker.client import Broker, OrderRefused
+from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.broker.messages import OURS, Order
 from trading.execution.order_cache import OrderCache, Records, intent_of
 
@@ -34,9 +34,12 @@ class Protection:
         """Every known order that sells, or has sold, shares of the trade.
 
         Raises:
-            Unclear: one cannot be read.
+            Unclear: one cannot be read, or is shown as an order of another stock.
         """
-        found = (self._cache.order(order_id) for order_id in trade.sell_order_ids)
+        found = [self._cache.order(order_id) for order_id in trade.sell_order_ids]
+        for order in found:
+            if order is not None and (order.symbol, order.side) != (trade.symbol, "sell"):
+                raise Unclear(f"order {order.id} is shown as one that {order.side}s {order.symbol}")
         return [order for order in found if order is not None]
 
     def resting(self, trade: Trade) -> list[Order]:
@@ -76,6 +79,8 @@ class Protection:
             order = self._cache.order(order_id)
             replaced_by = None if order is None else order.replaced_by
             replacement = None if replaced_by is None else self._cache.order(replaced_by)
+            if order is not None and replacement is not None and not replacement.may_replace(order):
+                raise Unclear(f"order {order.id} is said to be replaced by {replacement.id}, which is another order")
             self.add(trade, () if replacement is None else (replacement,))
         unassigned = self._unassigned(trade)
         self.add(trade, [order for order in unassigned if order.client_order_id.startswith(OURS)])
@@ -112,7 +117,7 @@ class Protection:
     def _replace(self, trade: Trade, leg: Order, *, stop: Decimal | None = None, limit: Decimal | None = None) -> None:
         before, wanted = (leg.stop_price, stop) if stop is not None else (leg.limit_price, limit)
         try:
-            replacement = self._broker.replace(leg.id, stop=stop, limit=limit)
+            replacement = self._broker.replace(leg, stop=stop, limit=limit)
         except OrderRefused as refusal:
             self._journal.event(
                 "leg_not_moved", symbol=trade.symbol, order_id=leg.id, stays=before, wanted=wanted, reason=str(refusal)

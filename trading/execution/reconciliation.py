@@ -70,7 +70,7 @@ class PositionManager:
     def held(self) -> frozenset[str]:
         """Symbols that are held, being bought or being sold, including external positions."""
         ours = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
-        return frozenset(ours | set(self.cache.positions))
+        return frozenset(ours | set(self.cache.positions) | self.cache.unreadable)
 
     @property
     def discrepancies(self) -> list[str]:
@@ -117,8 +117,11 @@ class PositionManager:
         except Unclear as error:
             self._records.discrepancies = [str(error)]
             raise
-        self._records.discrepancies = []
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
+        # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
+        self._records.discrepancies = [str(one) for one in self.cache.refused if one.concerns(before)]
+        for refused in self._records.discrepancies:
+            self._journal.event("reply_refused", reason=refused)
         self._entries.settle()
         for trade in sorted(self.open, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
             self._records.contain(f"the position in {trade.symbol}", partial(self._exits.update, trade))

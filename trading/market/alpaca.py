@@ -31,7 +31,8 @@ from alpaca.trading.requests import GetAssetsRequest
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
-from trading.broker.transport import error_body
+from trading.broker.error_body import error_body
+from trading.broker.pages import bar_pages
 from trading.market.bars import Bars, join
 from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
     from trading.broker.client import Clients
-
-PAGE: Final = 10_000
-"""Bars per page over all symbols, Alpaca's maximum."""
 
 DELAY: Final = {"iex": timedelta(minutes=1), "sip": timedelta(minutes=16), "delayed_sip": timedelta(minutes=16)}
 """Time between a bar's end and its request: bars can be late, and the Basic plan refuses SIP data of 15 minutes."""
@@ -116,22 +114,12 @@ class AlpacaSource:
             sort=Sort.ASC,
         )
         parts: dict[str, list[Bars]] = {symbol: [] for symbol in symbols}
-        token: str | None = None
-        while True:
-            found, token = self._page(query, token)
-            for symbol, rows in found.items():
+        pages = bar_pages(self._clients.data, query)
+        while (page := _ask("bars", lambda: next(pages, None))) is not None:
+            for symbol, rows in page.items():
                 if symbol in parts and rows:
                     parts[symbol].append(_ask("bars", partial(_bars_of, rows)))
-            if token is None:
-                return {symbol: join(pages) for symbol, pages in parts.items()}
-
-    def _page(self, query: StockBarsRequest, token: str | None) -> tuple[Mapping[str, Any], str | None]:
-        """One page and the token of the next.  `get_stock_bars` fails on the `"bars": null` of an empty page."""
-        fields = {**query.to_request_fields(), "limit": PAGE, "page_token": token}
-        reply = _ask("bars", lambda: self._clients.data.get("/stocks/bars", fields))
-        if not isinstance(reply, dict) or not isinstance(reply.get("bars") or {}, dict):
-            raise SourceError(f"Alpaca answered a request for bars with {_brief(reply)}; try again later")
-        return reply.get("bars") or {}, reply.get("next_page_token") or None
+        return {symbol: join(found) for symbol, found in parts.items()}
 
     def _assets(self) -> dict[str, Mapping[str, Any]]:
         query = GetAssetsRequest(status=AssetStatus.ACTIVE, asset_class=AssetClass.US_EQUITY)
@@ -195,16 +183,12 @@ def _ask(what: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except APIError as error:
-        status = error.status_code or 0
-        message = error_body(error.response, "no reason given").message
-        if status == 401 or (status == 403 and message == "forbidden."):  # the data host's reply to wrong keys
-            raise BrokerError(
-                f"Alpaca refuses the keys ({status}): check APCA_API_KEY_ID and APCA_API_SECRET_KEY "
-                "(the paper account's)"
-            ) from None
-        if status == 403 and "SIP" in message:
-            raise BrokerError(f"Alpaca refuses {what}: {message}; set DATA_FEED=iex") from None
-        raise SourceError(f"Alpaca refuses {what} (HTTP {status}): {message}; try again later") from None
+        body = error_body(error.response)
+        if body.keys_problem:
+            raise BrokerError(body.keys_problem) from None
+        if body.status == 403 and "SIP" in body.message:
+            raise BrokerError(f"Alpaca refuses {what}: {body.message}; set DATA_FEED=iex") from None
+        raise SourceError(f"Alpaca refuses {what} (HTTP {body.status}): {body.message}; try again later") from None
     except (requests.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"Alpaca's answer to a request for {what} cannot be read ({type(error).__name__}: {_brief(error)}); "

@@ -1,0 +1,172 @@
+"""The network below the guarded transport: connections that never print what they send, and a total time for a request.
+
+Sockets have time-outs between two bytes only, and name resolution has none.  A request therefore runs in a thread of
+its own, which its caller leaves behind when the time is over; the connection is shut down, so that the thread ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MOST_BYTES: Final = 64_000_000
+"""Bytes of one reply; the longest, the list of all US stocks, has some 7 million."""
+
+CHUNK: Final = 65_536
+
+
+class OversizedReply(requests.RequestException):
+    """A reply is longer than any that Alpaca sends; it is not read to its end."""
+
+
+class Attempt(threading.Thread):
+    """One request, in a thread that its caller can leave behind."""
+
+    def __init__(self, send: Callable[[], requests.Response]) -> None:
+        super().__init__(name="request", daemon=True)
+        self._send = send
+        self._abandoned = threading.Event()
+        self._socket: socket.socket | None = None
+        self._response: requests.Response | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._response = self._send()
+            read_body(self._response)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._error = error
+
+    def result(self, seconds: float) -> requests.Response:
+        """The response with its whole body.
+
+        Raises:
+            requests.ReadTimeout: it is not complete within `seconds`.
+            requests.RequestException: as `requests.Session.send`.
+        """
+        self.start()
+        self.join(seconds)
+        if self.is_alive():
+            self._abandon()
+            raise requests.ReadTimeout(f"no complete answer within {seconds:.3g} s")
+        if self._error is not None:
+            raise self._error
+        assert self._response is not None
+        return self._response
+
+    def use(self, connected: socket.socket | None) -> None:
+        """Note the socket that the request goes through.
+
+        Raises:
+            TimeoutError: the caller no longer waits; nothing more may be sent.
+        """
+        self._socket = connected
+        if self._abandoned.is_set():
+            raise TimeoutError("the caller no longer waits")
+
+    def _abandon(self) -> None:
+        self._abandoned.set()
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it may be closed by now
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def read_body(response: requests.Response) -> None:
+    """Read the body of a response up to `MOST_BYTES`.
+
+    Raises:
+        OversizedReply: it is longer.
+    """
+    if response._content is False:  # type: ignore[comparison-overlap]  # not read yet
+        parts, length = [], 0
+        for part in response.iter_content(CHUNK):
+            length += len(part)
+            if length > MOST_BYTES:
+                response.close()
+                break
+            parts.append(part)
+        else:
+            response._content = b"".join(parts)
+            return
+    elif len(response.content or b"") <= MOST_BYTES:
+        return
+    raise OversizedReply(f"the reply is longer than {MOST_BYTES:,} bytes")
+
+
+class _QuietConnection(HTTPConnection):
+    """A connection without http.client's debug output, which prints every header, the keys included."""
+
+    debuglevel = 0
+
+    def set_debuglevel(self, level: int) -> None:
+        """Ignore the request for debug output."""
+
+    def connect(self) -> None:
+        super().connect()
+        self._report()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._report()
+        super().request(*args, **options)
+
+    def _report(self) -> None:
+        attempt = threading.current_thread()
+        if isinstance(attempt, Attempt):
+            try:
+                attempt.use(self.sock)
+            except TimeoutError:
+                self.close()
+                raise
+
+
+class _QuietTLSConnection(_QuietConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _QuietPool(HTTPConnectionPool):
+    ConnectionCls = _QuietConnection
+
+
+class _QuietTLSPool(HTTPSConnectionPool):
+    ConnectionCls = _QuietTLSConnection
+
+
+_QUIET_POOLS: Final = {"http": _QuietPool, "https": _QuietTLSPool}
+
+
+class NetworkAdapter(HTTPAdapter):
+    """The network; `timeout` is the time to connect and the total time from connecting to the last byte, in seconds."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _QUIET_POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = _QUIET_POOLS
+        return manager
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send one request and read its whole reply, within the total time."""
+        connect, total = timeout
+        send = super().send
+        within = (min(connect, total), total)
+        return Attempt(lambda: send(request, True, within, verify, cert, proxies)).result(total)

@@ -1,0 +1,295 @@
+"""Orders from JSON of Alpaca: what cannot be true, or is not what was asked, is refused.
+
+A list is refused item by item, so that a bad item hides none of its neighbours.  Fields are checked against each other
+(quantities add up, a fill has a price, a final order has a time at which it ended), against the request, and against
+the last price that is beyond doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from trading.base.clock import NEW_YORK
+from trading.broker.fields import (
+    ExternalOrder,
+    id_of,
+    instant_of,
+    json_list,
+    json_object,
+    number_of,
+    optional_id,
+    optional_instant,
+    parsed,
+    price_of,
+    refused_item,
+    symbol_of,
+    text_of,
+)
+from trading.broker.messages import (
+    OURS,
+    TERMINAL,
+    WORKING,
+    MalformedReply,
+    Order,
+    Orders,
+    Refused,
+)
+
+SANE_FACTOR: Final = Decimal(5)
+"""Two prices of one stock on one day that differ by more cannot both be true: a stock of the price band does not move
+fivefold within a session, but a slipped decimal point, a zero or the value of another field does."""
+
+ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
+"""Times at which an order ended; one that still works has none of them, whatever its status says."""
+
+AGREE: Final = Decimal("0.01")
+"""Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
+
+OUR_NAME: Final = re.compile(rf"{OURS}(?:.*-)?\d{{8}}-(?P<symbol>.+)-\d{{4}}-(?P<intent>[a-z]+)\d*")
+"""The client_order_id that this system gives: it names the stock and the purpose."""
+
+if TYPE_CHECKING:
+    from alpaca.trading.requests import OrderRequest
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the request says about the order that its reply must hold; None: nothing."""
+
+    id: str | None = None
+    client_order_id: str | None = None
+    symbol: str | None = None
+    side: str | None = None
+    type: str | None = None
+    qty: int | None = None
+    stop_price: Decimal | None = None
+    limit_price: Decimal | None = None
+    replaces: str | None = None
+
+    @staticmethod
+    def of(request: OrderRequest) -> Asked:
+        """What the reply to a new order must hold."""
+        stop, limit = (getattr(request, name, None) for name in ("stop_price", "limit_price"))
+        return Asked(
+            client_order_id=request.client_order_id,
+            symbol=request.symbol,
+            side=request.side and request.side.value,
+            type=request.type.value,
+            qty=None if request.qty is None else int(request.qty),
+            stop_price=None if stop is None else Decimal(str(stop)),
+            limit_price=None if limit is None else Decimal(str(limit)),
+        )
+
+    @staticmethod
+    def replacement(order: Order, stop: Decimal | None, limit: Decimal | None) -> Asked:
+        """What the reply to a change of the prices of `order` must hold: a new order in its place."""
+        return Asked(
+            symbol=order.symbol,
+            side=order.side,
+            type=order.type,
+            stop_price=stop,
+            limit_price=limit,
+            replaces=order.id,
+        )
+
+    def check(self, order: Order) -> None:
+        """Compare an order with the request.
+
+        Raises:
+            MalformedReply: it is another order.
+        """
+        for name in self.__dataclass_fields__:
+            asked, found = getattr(self, name), getattr(order, name)
+            if asked is None or found == asked or (name == "replaces" and found is None):
+                continue
+            raise MalformedReply(f"reply of another order: {name} is {found}, not {asked}")
+        if self.replaces is not None and order.id == self.replaces:
+            raise MalformedReply("reply of another order: a replacement has an id of its own")
+
+
+class KnownPrices:
+    """The last price of each stock that is beyond doubt, and its New York day.
+
+    Such a price is one of our own orders, or one that a position's prices and sums agree on.  It counts on its day
+    only, since a split over night moves every price.
+    """
+
+    def __init__(self) -> None:
+        self._prices: dict[str, tuple[date, Decimal]] = {}
+
+    def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
+        """Remember a price in dollars as of an instant."""
+        self._prices[symbol] = (instant.astimezone(NEW_YORK).date(), price)
+
+    def of(self, symbol: str, instant: datetime | None) -> Decimal | None:
+        """The price in dollars of a stock on the day of an instant; None if none is known."""
+        known = self._prices.get(symbol)
+        if known is None or instant is None or instant.astimezone(NEW_YORK).date() != known[0]:
+            return None
+        return known[1]
+
+
+# Orders
+
+
+def read_order(reply: object, asked: Asked, prices: KnownPrices) -> Order:
+    """Parse the JSON of one order and hold it against the request.
+
+    Raises:
+        MalformedReply: a field is missing, malformed, contradicts another one, or is not what was asked.
+    """
+    order = parsed("order", reply, _order)
+    asked.check(order)
+    _check_fills(order, prices)
+    return order
+
+
+def read_list(reply: object) -> list[object]:
+    """The items of a list of orders.
+
+    Raises:
+        MalformedReply: it is no list.
+    """
+    return parsed("orders", reply, json_list)
+
+
+def read_submitted_at(reply: object) -> datetime:
+    """The instant at which an order of a list was submitted, from where the next page of the list goes on.
+
+    Raises:
+        MalformedReply: there is none.
+    """
+    return parsed("order", reply, lambda reply: instant_of(json_object(reply)["submitted_at"]))
+
+
+def read_orders(reply: object, prices: KnownPrices) -> Orders:
+    """Parse a list of orders.  Orders of somebody else that are of another kind are left out silently.
+
+    Raises:
+        MalformedReply: it is no list.
+    """
+    found, refused = [], []
+    for item in read_list(reply):
+        try:
+            order = read_order(item, Asked(), prices)
+        except MalformedReply as error:
+            one = refused_item("order", item, str(error))
+            if not isinstance(error, ExternalOrder) or one.client_order_id.startswith(OURS):
+                refused.append(one)
+            continue
+        found.append(order)
+        unknown = {one.status for one in order.with_legs()} - TERMINAL - WORKING
+        if unknown:
+            reason = f"status {', '.join(sorted(unknown))} is not known; it counts as working"
+            refused.append(Refused("order", order.symbol, order.client_order_id, reason))
+    ids = Counter(one.id for order in found for one in order.with_legs())
+    names = Counter(order.client_order_id for order in found if order.is_ours)
+    doubled = [
+        order
+        for order in found
+        if names[order.client_order_id] > 1 or any(ids[one.id] > 1 for one in order.with_legs())
+    ]
+    twice = "two orders bear its id or name"
+    refused += [Refused("order", order.symbol, order.client_order_id, twice) for order in doubled]
+    return Orders([order for order in found if order not in doubled], refused)
+
+
+def _order(reply: object) -> Order:
+    fields = json_object(reply)
+    if fields.get("order_class") == "mleg":
+        raise ExternalOrder("an order of several contracts")
+    quantities = (number_of(fields["qty"]) if fields.get("qty") is not None else None, number_of(fields["filled_qty"]))
+    if quantities[0] is None and fields.get("notional") is None:
+        raise ValueError("qty is null")
+    if quantities[0] is None or any(number is not None and number % 1 for number in quantities):
+        raise ExternalOrder(f"qty {fields.get('qty')}, filled {fields['filled_qty']}: not whole shares")
+    filled_at = fields.get("filled_at") or fields.get("updated_at")
+    order = Order(
+        id=id_of(fields["id"]),
+        client_order_id=text_of(fields.get("client_order_id") or "", empty=True),
+        symbol=symbol_of(fields["symbol"]),
+        side=text_of(fields["side"]),
+        type=text_of(fields.get("type") or fields.get("order_type")),
+        status=text_of(fields["status"]),
+        qty=int(quantities[0]),
+        filled_qty=int(quantities[1]),
+        filled_avg_price=price_of(fields, "filled_avg_price"),
+        limit_price=price_of(fields, "limit_price"),
+        stop_price=price_of(fields, "stop_price"),
+        filled_at=optional_instant(filled_at),
+        created_at=optional_instant(fields.get("created_at")),
+        replaces=optional_id(fields.get("replaces")),
+        replaced_by=optional_id(fields.get("replaced_by")),
+        legs=tuple(_order(leg) for leg in json_list(fields.get("legs") or [])),
+    )
+    _check(order, {name for name in ENDED_AT if fields.get(name)})
+    opposite = fields.get("order_class") != "oco"
+    for leg in order.legs:
+        if (
+            (leg.symbol, leg.side != order.side) != (order.symbol, opposite)
+            or leg.qty > order.qty
+            or leg.id == order.id
+        ):
+            raise ValueError(f"leg {leg.id}, {leg.side} {leg.qty} {leg.symbol}, is not one of its legs")
+    return order
+
+
+def _check(order: Order, ended: set[str]) -> None:
+    """Raise ValueError if the fields of an order contradict each other; `ended`: the times of its end that are set."""
+    qty, filled, price = order.qty, order.filled_qty, order.filled_avg_price
+    named = OUR_NAME.fullmatch(order.client_order_id)
+    if named is not None:
+        side = "buy" if named["intent"] == "entry" else "sell"
+        if (named["symbol"], side) != (order.symbol, order.side):
+            raise ValueError(f"{order.client_order_id} names another order than {order.side} {order.symbol}")
+    contradictions = {
+        f"side {order.side}": order.side not in ("buy", "sell"),
+        f"filled {filled} of {qty}": not 0 <= filled <= qty or qty == 0,
+        f"filled {filled} at {price}": (filled > 0) != (price is not None),
+        f"filled {filled} at an unknown time": filled > 0 and order.filled_at is None,
+        f"status {order.status}, filled {filled} of {qty}": filled < qty
+        if order.status == "filled"
+        else filled == qty and (order.is_final or order.status in ("new", "accepted", "pending_new", "held")),
+        "status partially_filled, filled 0": order.status == "partially_filled" and filled == 0,
+        f"status {order.status}, but it never ended": order.is_final and order.status != "filled" and not ended,
+        f"filled at {order.filled_at}, before it was created": bool(
+            filled
+            and order.filled_at
+            and order.created_at
+            and order.filled_at < order.created_at - timedelta(seconds=1)
+        ),
+        f"a {order.type} order without its price": (order.type in ("limit", "stop_limit") and order.limit_price is None)
+        or (order.type in ("stop", "stop_limit") and order.stop_price is None),
+    }
+    for contradiction, holds in contradictions.items():
+        if holds:
+            raise ValueError(contradiction)
+
+
+def _check_fills(order: Order, prices: KnownPrices) -> None:
+    """Refuse an average price that the order's own levels, or the stock's last price, rule out.
+
+    Raises:
+        MalformedReply: there is one.
+    """
+    own = [one for leg in order.with_legs() for one in (leg.limit_price, leg.stop_price) if one is not None]
+    for one in order.with_legs():
+        price, limit = one.filled_avg_price, one.limit_price
+        if price is None:
+            continue
+        known = prices.of(one.symbol, one.filled_at)
+        reference = next((level for level in ([known] if known else own) if not near(price, level)), None)
+        if reference is not None:
+            raise MalformedReply(f"order reply not understood: filled at {price}, far from {reference}")
+        if limit is not None and (price > limit * (1 + AGREE) if one.side == "buy" else price < limit * (1 - AGREE)):
+            raise MalformedReply(f"order reply not understood: {one.side} filled at {price}, beyond its limit {limit}")
+
+
+def near(price: Decimal, other: Decimal) -> bool:
+    """Whether two prices can both be true on one day."""
+    return max(price, other) <= SANE_FACTOR * min(price, other)
