@@ -75,7 +75,7 @@ class PaperExchange(Gateway):
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})
         engine = Engine(tape, now, Decimal(cash), self._store, account, behaviour, configurations)
-        super().__init__(engine, published, keys, rate_limit)
+        super().__init__(engine, published, keys, rate_limit, self._store)
 
     def close(self) -> None:
         """Save and close the state file; the exchange cannot be used afterwards."""

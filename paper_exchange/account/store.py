@@ -22,6 +22,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS fills (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
 
 
@@ -120,6 +121,15 @@ class Store:
             if self._db.in_transaction:  # on a full disk SQLite has already rolled back
                 self._db.execute("ROLLBACK")
             raise
+
+    def document(self, name: str) -> str | None:
+        """A text that `keep_document` stored beside the account; None if there is none."""
+        row = self._db.execute("SELECT body FROM documents WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_document(self, name: str, body: str) -> None:
+        """Store a text under a name, in a transaction of its own."""
+        self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (name, body))
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from paper_exchange.api.routes import trading_routes
+from paper_exchange.api.peripheral import peripheral_routes
+from paper_exchange.api.routes import request_body, trading_routes
+from paper_exchange.api.watchlists import Watchlists, watchlist_routes
 from paper_exchange.base.replies import reply
 from paper_exchange.base.wire import MINUTE, RATE_LIMITED, ApiError
 from paper_exchange.market_data.routes import data_routes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.account.engine import Engine
     from paper_exchange.account.ledger import AccountSnapshot
+    from paper_exchange.account.store import Store
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.events import TradeEvent
 
@@ -28,7 +31,7 @@ T = TypeVar("T")
 
 RATE_LIMIT = 200  # requests per minute, as in Alpaca's Basic plan
 KEY_HEADER = "APCA-API-KEY-ID"
-DATA_PREFIXES = ("/v2/stocks", "/v1beta1")
+DATA_PREFIXES = ("/v2/stocks", "/v1beta", "/v1/corporate-actions")  # what Alpaca has on the host for data
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ class Gateway:
     """The one entry to an engine: REST requests, streams and faults all go through its lock, one at a time.
 
     `keys` are the key id and secret that are accepted; None accepts any that are not empty.  `rate_limit` is in
-    requests per key and minute of the exchange's clock; None sets no limit.
+    requests per key and minute of the exchange's clock; None sets no limit.  `store` keeps the watchlists.
 
     Attributes:
         app: The REST interface as a WSGI application.
@@ -74,10 +77,12 @@ class Gateway:
         published: Tape,
         keys: tuple[str, str] | None = None,
         rate_limit: int | None = None,
+        store: Store | None = None,
     ) -> None:
         self._engine = engine
         self._published = published
         self._keys = keys
+        self._watchlists = Watchlists(engine, store)
         self._lock = threading.RLock()
         self.app: Flask = self._make_app(RateLimit(rate_limit))
 
@@ -121,7 +126,7 @@ class Gateway:
             g.locked, g.now = True, engine.processed
             g.now = engine.advance()
             if not self.accepts(_key(), request.headers.get("APCA-API-SECRET-KEY", "")):
-                return reply({"message": "unauthorized."}, 401)
+                return _wrong_keys()
             if not limiter.take(_key(), g.now):
                 return reply({"code": RATE_LIMITED, "message": "rate limit exceeded"}, 429)
             return None
@@ -141,11 +146,20 @@ class Gateway:
         _error_handlers(app)
         app.register_blueprint(trading_routes(engine))
         app.register_blueprint(data_routes(self._published))
+        app.register_blueprint(watchlist_routes(self._watchlists, request_body))
+        app.register_blueprint(peripheral_routes(engine, request_body))
         return app
 
 
 def _key() -> str:
     return request.headers.get(KEY_HEADER, "")
+
+
+def _wrong_keys() -> Response:
+    """The reply to wrong or missing keys: 403 on the data host, 401 on the trading host, as on Alpaca."""
+    if request.path.startswith(DATA_PREFIXES):
+        return reply({"message": "forbidden."}, 403)
+    return reply({"code": 40110000, "message": "request is not authorized"}, 401)
 
 
 def _error_handlers(app: Flask) -> None:

@@ -48,7 +48,7 @@ def _account_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.patch("/v2/account/configurations")
     @with_now
     def configure(now: int) -> Response:
-        engine.configure(changed_configurations(_body()))
+        engine.configure(changed_configurations(request_body()))
         return reply(engine.configurations)
 
     @routes.get("/v2/account/portfolio/history")
@@ -110,7 +110,7 @@ def _order_list_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.post("/v2/orders")
     @with_now
     def submit(now: int) -> Response:
-        return reply(with_legs(engine, order_entry.submit(engine, _body(), now)))
+        return reply(with_legs(engine, order_entry.submit(engine, request_body(), now)))
 
     @routes.get("/v2/orders")
     @with_now
@@ -146,7 +146,7 @@ def _order_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.patch("/v2/orders/<order_id>")
     @with_now
     def replace(now: int, order_id: str) -> Response:
-        return reply(with_legs(engine, replace_order(engine, order_entry.find(engine, order_id), _body(), now)))
+        return reply(with_legs(engine, replace_order(engine, order_entry.find(engine, order_id), request_body(), now)))
 
     @routes.delete("/v2/orders/<order_id>")
     @with_now
@@ -192,7 +192,12 @@ def _closed(engine: Engine, symbol: str, now: int) -> JsonObject:
     return {"symbol": symbol, "status": 200, "body": to_wire(order)}
 
 
-def _body() -> object:
+def request_body() -> object:
+    """The JSON value of the current request's body.
+
+    Raises:
+        ApiError: 400 if it is not JSON.
+    """
     try:
         # Decimals keep numbers as they were sent, so that 0.1 + 0.2 is refused as on Alpaca.
         return json.loads(request.get_data() or b"null", parse_float=Decimal)

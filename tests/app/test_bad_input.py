@@ -344,7 +344,7 @@ def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, caps
     place = Place(tmp_path)
     settings_for(place, address, "another-secret")
     arguments = [f"--data-dir={place.data}", f"--env-file={tmp_path / 'settings.env'}"]
-    refused(capsys, build_dataset.main, arguments, tmp_path, "401")
+    refused(capsys, build_dataset.main, arguments, tmp_path, "refuses the keys (403)")
 
 
 def test_nobody_at_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

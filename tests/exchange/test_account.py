@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from alpaca.common.exceptions import APIError
+from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.requests import StockLatestBarRequest
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import (
@@ -130,10 +132,18 @@ def test_keys(keys: tuple[str, str] | None) -> None:
     if keys:
         with pytest.raises(APIError) as caught:
             here.client(TradingClient, "id", "wrong").get_clock()
-        assert (caught.value.status_code, caught.value.response.json()) == (401, {"message": "unauthorized."})
+        refused = {"code": 40110000, "message": "request is not authorized"}
+        assert (caught.value.status_code, caught.value.response.json()) == (401, refused)
+        with pytest.raises(APIError) as caught:
+            here.client(StockHistoricalDataClient, "id", "wrong").get_stock_latest_bar(
+                StockLatestBarRequest(symbol_or_symbols="AAA")
+            )
+        assert (caught.value.status_code, caught.value.response.json()) == (403, {"message": "forbidden."})
     bare = requests.Session()
     bare.mount(ORIGIN, here.trading._session.get_adapter(ORIGIN))
     assert bare.get(f"{ORIGIN}/v2/account").status_code == 401
+    for path in ("/v2/stocks/bars", "/v1beta1/screener/stocks/most-actives", "/v1/corporate-actions"):
+        assert bare.get(ORIGIN + path).status_code == 403
 
 
 def test_rate_limit_and_its_headers() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.transport.wsgi import WSGI_TRANSPORT
 
 from paper_exchange import Behaviour
+from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, ny
 
 OPENAPI = Path(__file__).parents[3] / "shared" / "openapi"
@@ -49,6 +51,15 @@ OPERATIONS = {
         "GET /v2/assets/{symbol_or_asset_id}",
         "GET /v2/calendar",
         "GET /v2/clock",
+        "GET /v1/locates",
+        "POST /v1/locates",
+        "GET /v1/locates/{locate_id}",
+        "GET /v1/locates/quotes",
+        "GET /v2/corporate_actions/announcements",
+        *(f"{method} /v2/watchlists" for method in ("GET", "POST")),
+        *(f"{method} /v2/watchlists/{{watchlist_id}}" for method in ("GET", "PUT", "POST", "DELETE")),
+        *(f"{method} /v2/watchlists:by_name" for method in ("GET", "PUT", "POST", "DELETE")),
+        "DELETE /v2/watchlists/{watchlist_id}/{symbol}",
         "DELETE /v2/orders",
         "GET /v2/orders",
         "POST /v2/orders",
@@ -64,6 +75,8 @@ OPERATIONS = {
         "GET /v3/clock",
     ],
     "market-data-api.json": [
+        "GET /v1/corporate-actions",
+        "GET /v1beta1/logos/{symbol}",
         "GET /v1beta1/screener/{market_type}/movers",
         "GET /v1beta1/screener/stocks/most-actives",
         *(f"GET /v2/stocks/{what}" for what in ("auctions", "bars", "quotes", "trades", "snapshots")),
@@ -92,6 +105,11 @@ BEYOND = {
     ("/v2/positions", 404): "position does not exist (40410000)",
     ("/v2/positions", 422): "a bad qty or percentage",
     ("/v2/stocks", 404): "no data of this one symbol",
+    ("/v2/corporate_actions", 422): "parameters, as above",
+    ("/v2/watchlists", 404): "no such watchlist, or no such asset",
+    ("/v2/watchlists", 422): "a name that is taken, or parameters, as above",
+    ("/v2/watchlists", 400): "a body that is not JSON",
+    ("/v1beta1/logos", 404): "placeholder=false: there are no logos",
 }
 
 
@@ -135,7 +153,8 @@ def market() -> HandMade:
             "AAA": {MONDAY: day(MONDAY, 10.0), TUESDAY: day(TUESDAY, 10.4)},
             "BBB": {MONDAY: day(MONDAY, 5.0)},
             "CCC": {MONDAY: day(MONDAY, 7.0)},
-        }
+        },
+        [Listing("HARD", "Hard to borrow", shortable=False)],
     )
 
 
@@ -145,6 +164,7 @@ class Guide:
     def __init__(self) -> None:
         behaviour = Behaviour(partial_fills=0.3, latency=1.0)
         self.here = Venue(market(), ny(MONDAY, "10:00"), behaviour=behaviour, margin=True, fractionable=True)
+        self.numbers = count(1)
         self.session = requests.Session()
         self.session.mount(ORIGIN, self.here.trading._session.get_adapter(ORIGIN))
         for body in (
@@ -184,6 +204,10 @@ class Guide:
             for name in values:
                 if random.random() < 0.85 and (known := self.known(name, random)) is not None:
                     values[name] = known
+        if case.path.startswith("/v2/watchlists") and isinstance(case.body, dict) and random.random() < 0.8:
+            case.body = {"name": f"list {seed}", "symbols": ["AAA", "BBB"], "symbol": "CCC"}
+        if case.path == "/v1/locates" and isinstance(case.body, dict) and random.random() < 0.5:
+            case.body = {"symbol": "HARD", "qty": 200, "limit_price": "0.05"}
         if isinstance(case.body, dict) and case.path == "/v2/orders" and random.random() < 0.8:
             case.body = self.order(random) | ({"client_order_id": "same"} if random.random() < 0.1 else {})
         if isinstance(case.body, dict) and "{order_id}" in case.path:
@@ -203,7 +227,16 @@ class Guide:
         if name in ("order_id", "before_order_id", "after_order_id"):
             orders = self.call("GET", "/v2/orders?status=all&limit=3")
             return random.choice(orders)["id"] if orders else None
+        if name in ("watchlist_id", "name"):
+            body = {"name": f"list no. {next(self.numbers)}", "symbols": ["AAA", "BBB"]}
+            return self.call("POST", "/v2/watchlists", json=body)["id" if name == "watchlist_id" else "name"]
+        if name == "locate_id":
+            return self.call("POST", "/v1/locates", json={"symbol": "HARD", "qty": 100})["id"]
         values: dict[str, list[str]] = {
+            "ca_types": ["Dividend,Split"],
+            "since": ["2018-03-01"],
+            "until": ["2018-03-26"],
+            "date_type": ["ex_date"],
             "symbol": ["AAA", "BBB"],
             "symbols": ["AAA", "AAA,BBB", "BBB,ZZZ"],
             "symbol_or_asset_id": ["AAA", "BBB", "CCC", self.call("GET", "/v2/assets/AAA")["id"]],

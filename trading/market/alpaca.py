@@ -196,9 +196,10 @@ def _ask(what: str, call: Callable[[], T]) -> T:
     except APIError as error:
         status = error.status_code or 0
         message = error_body(error.response, "no reason given").message
-        if status == 401:
+        if status == 401 or (status == 403 and message == "forbidden."):  # the data host's reply to wrong keys
             raise BrokerError(
-                "Alpaca refuses the keys (401): check APCA_API_KEY_ID and APCA_API_SECRET_KEY (the paper account's)"
+                f"Alpaca refuses the keys ({status}): check APCA_API_KEY_ID and APCA_API_SECRET_KEY "
+                "(the paper account's)"
             ) from None
         if status == 403 and "SIP" in message:
             raise BrokerError(f"Alpaca refuses {what}: {message}; set DATA_FEED=iex") from None
