@@ -27,7 +27,14 @@ def parser() -> argparse.ArgumentParser:
     source = found.add_mutually_exclusive_group()
     source.add_argument("--bars", metavar="DIR", help="folder of SYMBOL.csv or SYMBOL.csv.gz with 1-minute bars")
     source.add_argument("--seed", type=int, help="seed of a generated market (default: 1)")
-    found.add_argument("--start", metavar="DATE", help="YYYY-MM-DD (its open) or an ISO instant with its UTC offset")
+    found.add_argument(
+        "--symbols",
+        metavar="LIST",
+        help="symbols of the generated market, such as SPY,AAPL (default: 60 fictitious ones)",
+    )
+    found.add_argument(
+        "--start", metavar="DATE", help="YYYY-MM-DD (its open), an ISO instant with its UTC offset, or now"
+    )
     found.add_argument("--speed", type=float, default=1.0, help="exchange seconds per real second (default: 1)")
     found.add_argument("--cash", default="100000", help="opening balance in dollars (default: 100000)")
     found.add_argument("--state", metavar="FILE", help="file that keeps the account across restarts (default: none)")

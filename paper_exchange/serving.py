@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, NoReturn
 from paper_exchange.account.store import stored_instant
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
-from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, to_ns
+from paper_exchange.base.wire import MINUTE, NEW_YORK, ApiError, from_ns, to_ns
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
 from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
+from paper_exchange.market_data.query import symbols_of
 from paper_exchange.orders.behaviour import Behaviour
 from paper_exchange.streams.server import Server
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 FAULTY_WORKERS = 64  # delayed requests hold a thread each
 ANY_ADDRESS = ("0.0.0.0", "::")
+NOW = "now"
 WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
 
 
@@ -76,6 +79,10 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
     behaviour = Behaviour(**random_events) if plan is None else FaultyBehaviour(plan=plan, **random_events)
     state_path = Path(options.state) if options.state else None
     start = _start(options.start, market, stored_instant(state_path) if state_path else None)
+    # A generated session needs all sessions before it: without this the first request would wait for them.
+    market.session_bars(market.listings[0].symbol, xnys().opened_by(to_ns(start)).day)
+    if options.start == NOW:
+        start = datetime.now(NEW_YORK)
     clock = ScaledClock(start, options.speed)
     exchange = PaperExchange(
         market if plan is None else FaultyMarket(market, plan),
@@ -133,9 +140,19 @@ def _plan(text: str | None) -> FaultPlan | None:
 
 
 def _market(options: argparse.Namespace) -> Market:
+    if options.bars and options.symbols:
+        raise ValueError("--symbols: only for a generated market; leave out --bars")
     if options.bars:
         return RecordedMarket(Path(options.bars))
-    return GeneratedMarket(seed=1 if options.seed is None else options.seed)
+    seed = 1 if options.seed is None else options.seed
+    return NamedMarket(_symbols(options.symbols), seed) if options.symbols else GeneratedMarket(seed=seed)
+
+
+def _symbols(text: str) -> list[str]:
+    try:
+        return symbols_of(text)
+    except ApiError as error:
+        raise ValueError(f"--symbols {text}: {error}; give symbols such as SPY,AAPL") from None
 
 
 def _start(text: str | None, market: Market, stored: datetime | None) -> datetime:
@@ -160,13 +177,15 @@ def _start(text: str | None, market: Market, stored: datetime | None) -> datetim
 
 
 def _parse_start(text: str) -> datetime:
+    if text == NOW:
+        return datetime.now(NEW_YORK)
     try:
         if len(text) > len("YYYY-MM-DD"):
             start = datetime.fromisoformat(text)
             return start.astimezone(NEW_YORK) if start.tzinfo else start.replace(tzinfo=NEW_YORK)
         day = date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"--start {text}: not a date (YYYY-MM-DD) or an ISO instant") from None
+        raise ValueError(f"--start {text}: not a date (YYYY-MM-DD), an ISO instant or now") from None
     session = xnys().on(day)
     if session is None:
         raise ValueError(f"--start {text}: not a trading day; choose one, or give the time as well ({text}T12:00)")

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alpaca.data.enums import DataFeed
+from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.requests import StockLatestBarRequest
 from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import LimitOrderRequest
 
@@ -102,6 +105,29 @@ def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> No
         server.wait(timeout=20)
 
 
+def test_a_generated_market_has_real_symbols_and_todays_date() -> None:
+    port = free_port()
+    options = ["--port", str(port), "--symbols", "SPY,AAPL", "--start", "now"]
+    command = [sys.executable, "-m", "paper_exchange", *options]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        said = [server.stdout.readline() for _ in range(3)]
+        assert "not real prices" in said[0] and "AAPL, SPY" in said[0]
+        keys, origin = ("any", "keys"), f"http://127.0.0.1:{port}"
+        trading: Any = TradingClient(*keys, url_override=origin)
+        assert abs(trading.get_clock().timestamp - datetime.now(UTC)) < timedelta(seconds=30)
+        assert [one.symbol for one in trading.get_all_assets() if one.tradable] == ["AAPL", "SPY"]
+        data: Any = StockHistoricalDataClient(*keys, url_override=origin)
+        request = StockLatestBarRequest(symbol_or_symbols=["SPY", "AAPL"], feed=DataFeed.IEX)
+        found = data.get_stock_latest_bar(request)
+        assert {bar.timestamp > datetime.now(UTC) - timedelta(days=6) for bar in found.values()} == {True}
+        assert found["SPY"].close != found["AAPL"].close
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -116,6 +142,8 @@ def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> No
         (["--bars", "nowhere"], "--bars nowhere: no such folder"),
         (["--seed", "-1"], "seed=-1 is negative"),
         (["--start", "soon"], "--start soon: not a date"),
+        (["--symbols", "SPY,a b"], "--symbols SPY,a b: invalid symbol"),
+        (["--symbols", "SPY", "--bars", "."], "--symbols: only for a generated market"),
         (["--start", "2025-07-04"], "--start 2025-07-04: not a trading day"),
         (["--start", "2018-03-26"], "--start 2018-03-26: the market has bars from 2025-01-02"),
     ],
