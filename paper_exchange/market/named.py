@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from paper_exchange.market.interface import BarColumns, Listing
+    from paper_exchange.market.interface import BarColumns, Listing, Summary
 
 
 class NamedMarket:
@@ -58,3 +58,11 @@ class NamedMarket:
             KeyError: `symbol` is not listed.
         """
         return self._market.session_bars(self._generated[symbol].symbol, session)
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        """The bars of one symbol in one session, aggregated; None if there are none.
+
+        Raises:
+            KeyError: `symbol` is not listed.
+        """
+        return self._market.summary(self._generated[symbol].symbol, session)
