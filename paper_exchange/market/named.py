@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from paper_exchange.market.interface import BarColumns, Listing, Summary
+    from paper_exchange.market.interface import BarColumns, Listing
+    from paper_exchange.market.summary import Summary
 
 
 class NamedMarket:
