@@ -15,6 +15,7 @@ from tests.execution.trading_world import Fault, TradingWorld, edited, flat, pag
 if TYPE_CHECKING:
     from pathlib import Path
 
+ENDED_AT = {"canceled": "canceled_at", "rejected": "failed_at", "expired": "expired_at"}
 LEVELS = [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
 
 
@@ -26,7 +27,8 @@ def with_status(order_id: str | None, status: str) -> Any:
             return [change(one) for one in body]
         if body.get("legs"):
             body = body | {"legs": change(body["legs"])}
-        return body | {"status": status} if body.get("id") == order_id else body
+        ended = {ENDED_AT[status]: body["updated_at"]} if status in ENDED_AT else {}
+        return body | {"status": status} | ended if body.get("id") == order_id else body
 
     return edited(change)
 
@@ -154,3 +156,34 @@ def test_an_entry_whose_price_has_left_its_levels_is_cancelled(
     here.trader.positions.cancel_runaway_entries(lambda symbol, since: price, 1.0, 20.0)
     assert here.wire.count("DELETE") == cancelled
     assert [event["reason"] for event in here.events("cancel")] == ["PRICE_LEFT_LEVELS"] * cancelled
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError, RuntimeError, LookupError, AssertionError, UnicodeError, MemoryError]
+)
+@pytest.mark.parametrize("step", ["GET /v2/orders/", "GET /v2/orders:by", "DELETE", "POST", "GET /v2/positions/"])
+def test_an_exception_in_the_steps_of_one_stock_leaves_the_others_protected_and_sold(
+    tmp_path: Path, error: type[Exception], step: str
+) -> None:
+    here = three_positions(tmp_path)
+    owner = by_hand(here)
+    for symbol in ("AAA", "BBB"):  # both have lost their legs
+        for order in here.exchange.snapshot().orders:
+            if order.symbol == symbol and order.is_open and order.type == "limit":
+                owner.cancel_order_by_id(order.id)
+    known = {order.id for order in here.exchange.snapshot().orders if order.symbol == "AAA"}
+
+    def fail(request: Any, send: Any) -> Any:
+        about = (request.url or "") + (request.body or b"").decode()
+        if "AAA" in about or any(order_id in about for order_id in known):
+            raise error("a defect in the steps of AAA")
+        return send()
+
+    here.wire.faults = [Fault(step, fail, times=None)]
+    here.tick("10:33")
+    assert here.open_orders("BBB") == [("sell", "stop", 9.8)] and here.open_orders("CCC") == LEVELS
+    here.tick("15:55", "15:56")
+    assert [here.held(symbol) for symbol in ("BBB", "CCC")] == [0, 0]
+    here.wire.faults = []
+    here.tick("15:57", "15:58", "15:59")
+    assert here.held("AAA") == 0

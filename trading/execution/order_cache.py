@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
+
+log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER: Final = timedelta(minutes=3)
 """An order or a position that the broker does not show for this long counts as never arrived, or as gone."""
@@ -205,12 +208,17 @@ class Records:
         """What could not be established since the last reconciliation; while there is any, there are no entries."""
 
     def contain(self, what: str, step: Callable[[], None]) -> None:
-        """Run a step; if the broker's answer is unclear, record a discrepancy so that the other steps go on."""
+        """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on."""
         try:
             step()
         except Unclear as error:
             self.discrepancies.append(f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
+        except Exception as error:  # a defect: the shares of the other stocks still have to be protected and sold
+            log.exception("%s failed", what)
+            reason = f"{type(error).__name__}: {error}"[:300]
+            self.discrepancies.append(f"{what}: {reason}")
+            self.journal.event("step_failed", what=what, reason=reason)
 
     def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         """Record a cancellation request; `accepted` is None if it got no answer."""

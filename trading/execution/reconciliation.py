@@ -231,20 +231,23 @@ class PositionManager:
             price_of: the newest price since an instant; a price from before the entry must not close the position.
         """
         for trade in self.open:
-            price = price_of(trade.symbol, trade.entry_time)
-            if price is None or trade.exit_intent is not None:
-                continue
-            reason = exit_at_price(price, float(trade.stop_loss), float(trade.take_profit))
-            if reason is Exit.NONE:
-                continue
-            position = self.cache.positions.get(trade.symbol)
-            second = None if position is None else position.current_price
-            levels = float(trade.stop_loss), float(trade.take_profit)
-            if second is None or exit_at_price(float(second), *levels) is not reason:
-                note = "not sold on one price; its stop and target stay"
-                self._journal.event("prices_disagree", symbol=trade.symbol, bar=price, position=second, note=note)
-            else:
-                self.close(trade, reason.name)
+            self._records.contain(f"the price of {trade.symbol}", partial(self._check_price, trade, price_of))
+
+    def _check_price(self, trade: Trade, price_of: PriceOf) -> None:
+        price = price_of(trade.symbol, trade.entry_time)
+        if price is None or trade.exit_intent is not None:
+            return
+        levels = float(trade.stop_loss), float(trade.take_profit)
+        reason = exit_at_price(price, *levels)
+        if reason is Exit.NONE:
+            return
+        position = self.cache.positions.get(trade.symbol)
+        second = None if position is None else position.current_price
+        if second is None or exit_at_price(float(second), *levels) is not reason:
+            note = "not sold on one price; its stop and target stay"
+            self._journal.event("prices_disagree", symbol=trade.symbol, bar=price, position=second, note=note)
+        else:
+            self.close(trade, reason.name)
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
