@@ -100,7 +100,7 @@ def test_a_trader_that_holds_shares_is_gone_within_ten_seconds_of_sigterm_on_a_b
     assert trader.process.wait(timeout=60) == 143
     took = time.monotonic() - sent
     assert took < LONGEST, f"{took:.1f} s"
-    assert "what is open could not be established" in trader.said and "the trade log holds: " in trader.said
+    assert "unknown whether positions or orders are open" in trader.said and "the trade log holds: " in trader.said
     (trades,) = (tmp_path / "logs").glob("trades_*.json")
     held = [one["symbol"] for one in json.loads(trades.read_text()) if one["status"] == "OPEN"]
     assert held and all(f" {symbol}" in trader.said.split("the trade log holds: ")[1] for symbol in held)

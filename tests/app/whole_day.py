@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -175,7 +176,7 @@ class ExchangeState:
 
     @staticmethod
     def of(logs: Path) -> ExchangeState:
-        with sqlite3.connect(logs / "paper_exchange.sqlite") as db:
+        with contextlib.closing(sqlite3.connect(logs / "paper_exchange.sqlite")) as db:
             body = json.loads(db.execute("SELECT body FROM state").fetchone()[0])
             fills = [json.loads(row[0]) for row in db.execute("SELECT body FROM fills ORDER BY sequence")]
             orders = [json.loads(row[0]) for row in db.execute("SELECT body FROM orders")]

@@ -417,15 +417,6 @@ def test_retry_after_is_obeyed_within_the_budget_of_a_read() -> None:
         assert clock.now() - before < timedelta(seconds=10)
 
 
-def test_no_read_is_retried_after_an_interrupt() -> None:
-    clients, wire, clock = wired()
-    clock.interrupt()
-    wire.faults = [Fault("GET", lost_before, times=None)]
-    with pytest.raises(Unclear):
-        Broker(clients).account()
-    assert wire.count("GET") == 1
-
-
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
 def test_a_refusal_is_not_retried(status: int) -> None:
     clients, wire, _ = wired()

@@ -61,7 +61,7 @@ def test_a_bar_decides_once(tmp_path: Path) -> None:
     here.script.bar_time = ny(MONDAY, "10:30")
     here.tick("10:31", "10:32", "10:33")
     assert [event["symbol"] for event in here.events("entry_intent")] == ["AAA"]
-    assert not here.events("not_bought")
+    assert [event["rule"] for event in here.events("not_bought")] == ["same_bar", "same_bar"]
     here.script.bar_time = ny(MONDAY, "10:33")
     here.tick("10:34")
-    assert [event["rule"] for event in here.events("not_bought")] == ["not_owned"]
+    assert [event["rule"] for event in here.events("not_bought")] == ["same_bar", "same_bar", "not_owned"]

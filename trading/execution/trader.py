@@ -263,7 +263,9 @@ class Trader:
         fetched = self._refresh(bars)
         for second in REFETCH_SECONDS:
             again = instant + timedelta(seconds=second)
-            if self._lag(bars, instant) <= timedelta(0) or self._clock.now() >= again:
+            if not fetched or self._lag(bars, instant) <= timedelta(0):
+                break
+            if self._clock.now() >= again:
                 continue
             self._clock.sleep_until(again)
             fetched = self._refresh(bars) or fetched
@@ -289,7 +291,13 @@ class Trader:
     def _decide(self, day: Day, instant: datetime) -> None:
         predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
         self._journal.predictions([prediction.as_json() for prediction in predictions])
-        signals = [one for one in signals_of(predictions) if self._decided.get(one.symbol) != one.bar_time]
+        signals = []
+        for one in signals_of(predictions):
+            if self._decided.get(one.symbol) != one.bar_time:
+                signals.append(one)
+            else:
+                reason = "its newest bar was decided on before"
+                self._journal.event("not_bought", symbol=one.symbol, rule="same_bar", reason=reason)
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **_best(predictions))
         try:
             self.account = self._broker.account()  # without signals too, because the console shows the equity
