@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from decimal import Decimal, InvalidOperation
+from importlib import metadata
 from pathlib import Path
 
 PROBABILITIES = {
@@ -15,6 +16,14 @@ PROBABILITIES = {
 }
 
 
+def _version() -> str:
+    """The version of the installed distribution; in a checkout, which is not installed, "from a checkout"."""
+    try:
+        return metadata.version("ml-day-trader")
+    except metadata.PackageNotFoundError:
+        return "from a checkout"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
@@ -22,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         description="A paper exchange that speaks Alpaca's interface, on recorded or generated 1-minute bars.",
         epilog="Point a bot at http://127.0.0.1:8765 (streams: ws://127.0.0.1:8765); any non-empty keys are accepted.",
     )
+    found.add_argument("--version", action="version", version=f"paper_exchange {_version()}")
     found.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     found.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, loopback only)")
     source = found.add_mutually_exclusive_group()
