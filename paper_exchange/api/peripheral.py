@@ -126,11 +126,8 @@ def _locate_routes(routes: Blueprint, engine: Engine, read_body: Callable[[], ob
     def locates(now: int) -> Response:
         status, symbol = choice(request.args, "status", LOCATES), request.args.get("symbol")
         limit = whole(request.args, "limit", 1000, 10_000)
-        wanted = [
-            one
-            for one in reversed(located.values())
-            if status in (None, one["status"]) and symbol in (None, "", one["symbol"])
-        ]
+        newest_first = reversed(located.values())
+        wanted = [x for x in newest_first if status in (None, x["status"]) and symbol in (None, "", x["symbol"])]
         return reply({"locates": wanted[:limit], "next_page_token": None})
 
     @routes.post("/v1/locates")

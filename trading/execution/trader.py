@@ -8,18 +8,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
-import requests
-from alpaca.common.exceptions import APIError
-
 from trading.base.clock import NEW_YORK, Clock
-from trading.base.errors import BrokerError, UserError
+from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.entries import Entries, EntryPolicy, Signal, signals_of
+from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
 from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, Snapshot
 from trading.features.session_bars import SessionBars, Windows
-from trading.records.journal import new_york_time
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
 
@@ -43,23 +40,7 @@ FLATTEN_PAUSE: Final = timedelta(seconds=5)
 STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
 
-REFETCH_SECONDS: Final = (3, 5, 8)
-"""Seconds of the minute at which bars are fetched again while the minute that just ended has none: Alpaca's minute bars
-appear 1 to 3 s after their minute."""
-
-LATE_FEED: Final = timedelta(minutes=2)
-"""A feed whose newest bar, of all stocks, is this far behind is reported."""
-
 MINUTE: Final = timedelta(minutes=1)
-
-DATA_ERRORS: Final = (
-    *(Unclear, UserError, APIError, requests.RequestException, OSError),
-    *(ValueError, AttributeError, TypeError, KeyError),
-)
-"""What a request for market data, or its malformed reply, may raise."""
-
-Fetch = Callable[[SessionBars, datetime], None]
-"""Brings the bars of the session up to an instant."""
 
 
 class Predictor(Protocol):
@@ -103,14 +84,13 @@ class Trader:
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self._data = policy.data
         self.predictor = predictor
-        self._fetch = fetch
+        self._feed = LiveFeed(fetch, journal, clock)
         self._universe = universe
         self._controls = controls
         self._bars_of = bars_of
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
-        self._feed_late = False
         self._decided: dict[str, datetime] = {}
         """Symbol -> start of the newest bar on which a signal was decided."""
         self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
@@ -247,46 +227,13 @@ class Trader:
         if instant >= session.flatten_at(self._flatten_minutes):
             self._flatten()  # before any request for bars, because few minutes are left
             if self.day is not None:
-                self._refresh(self.day.bars)
+                self._feed.refresh(self.day.bars)
         elif (day := self._day_of(session)) is not None:
-            fresh = self._refresh_until_current(day.bars, instant)
+            fresh = self._feed.refresh_until_current(day.bars, instant)
             self.positions.software_stop(day.bars.last_close)
             self.positions.cancel_runaway_entries(day.bars.last_close, self._data.MIN_PRICE, self._data.MAX_PRICE)
             if fresh:
                 self._decide(day, instant)
-
-    def _refresh_until_current(self, bars: SessionBars, instant: datetime) -> bool:
-        """Fetch bars, again for some seconds until the minute that just ended is there; whether any reply was usable.
-
-        A feed that stays behind is reported, and so is its recovery.
-        """
-        fetched = self._refresh(bars)
-        for second in REFETCH_SECONDS:
-            again = instant + timedelta(seconds=second)
-            if not fetched or self._lag(bars, instant) <= timedelta(0):
-                break
-            if self._clock.now() >= again:
-                continue
-            self._clock.sleep_until(again)
-            fetched = self._refresh(bars) or fetched
-        late = self._lag(bars, instant) >= LATE_FEED
-        if late != self._feed_late:
-            self._feed_late = late
-            newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
-            self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
-        return fetched
-
-    def _lag(self, bars: SessionBars, instant: datetime) -> timedelta:
-        """How far the newest bar of the universe is behind the minute that just ended."""
-        return instant - (bars.newest_end or bars.session.open)
-
-    def _refresh(self, bars: SessionBars) -> bool:
-        try:
-            self._fetch(bars, self._clock.now())
-        except DATA_ERRORS as error:
-            self._journal.event("no_bars", reason=f"{type(error).__name__}: {error}"[:300])
-            return False
-        return True
 
     def _decide(self, day: Day, instant: datetime) -> None:
         predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
