@@ -92,6 +92,17 @@ def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(tmp_p
     assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
 
 
+def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_path: Path) -> None:
+    """AAA was refused a minute ago; now its own position cannot be read, and the account sells again."""
+    here = three_positions(tmp_path)
+    refusal = page(403, '{"code": 40310000, "message": "account is restricted to liquidation"}')
+    here.wire.faults = [Fault("POST /v2/orders", refusal, times=None)]
+    here.tick("15:55")
+    here.wire.faults = [Fault("GET /v2/positions/AAA", page(500, ""), times=None)]
+    here.tick("15:56", "15:57")
+    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [5, 0, 0]
+
+
 def test_a_refusal_about_one_stock_does_not_keep_the_others(tmp_path: Path) -> None:
     here = three_positions(tmp_path)
 

@@ -187,6 +187,7 @@ class ExitOrders:
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
+        self._refused.pop(trade.client_order_id, None)  # an old refusal says nothing about this attempt
         self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit))
         self._records.save()
 
