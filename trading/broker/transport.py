@@ -129,7 +129,7 @@ class GuardedAdapter(BaseAdapter):
     """Adds timeouts, the rate limit, and retries of reads with backoff and jitter.
 
     Only GET is retried: an order that got no answer may have been taken, so the trader looks it up instead.  All
-    attempts of a read together take at most `READ_BUDGET` total times; none follows an interrupt of the clock.
+    attempts of a read together take at most `READ_BUDGET` total times, and after a stop only what time is left then.
     """
 
     def __init__(self, inner: BaseAdapter, clock: Clock, limit: RateLimit, timeouts: Timeouts) -> None:
@@ -168,14 +168,14 @@ class GuardedAdapter(BaseAdapter):
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             spent = waited + state.idle_for + state.upcoming_sleep
-            return state.attempt_number >= ATTEMPTS or spent >= budget or not self._sleep(0)
+            return state.attempt_number >= ATTEMPTS or spent >= budget
 
         if request.method != "GET":
             return once()
         return tenacity.Retrying(
             stop=is_over,
             wait=_wait,
-            sleep=self._sleep,  # type: ignore[arg-type]  # its result is not read
+            sleep=self._sleep,
             retry=tenacity.retry_if_exception_type(RETRIED_ERRORS) | tenacity.retry_if_result(_is_retryable),
             retry_error_callback=_last_outcome,
         )(once)
@@ -190,9 +190,8 @@ class GuardedAdapter(BaseAdapter):
         longest = left.total_seconds() / 2
         return Timeouts(min(timeouts.connect, longest), min(timeouts.total, longest))
 
-    def _sleep(self, seconds: float) -> bool:
-        """Wait on the clock; False if the wait was cut short because the program is stopping."""
-        return self.clock.hold_until(self.clock.now() + timedelta(seconds=seconds))
+    def _sleep(self, seconds: float) -> None:
+        self.clock.hold_until(self.clock.now() + timedelta(seconds=seconds))
 
     def _note_time(self, response: requests.Response) -> None:
         """Keep the `Date` of a reply; one that comes from a cache bears an older date, and an age."""
