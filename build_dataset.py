@@ -11,7 +11,7 @@ bars of the last trading days, reports and leaves out implausible bars, and writ
 features, outcome in per cent, label.
 
 A second run fetches only what is missing.  Stocks that left the universe keep their rows.  After a change of
-FEATURE_SET, LABEL_MIN_PROFIT or an exit rule, all rows are made again from data/bars/, without keys or a download.
+FEATURE_SET, the label, the cost or an exit rule, all rows are made again from data/bars/, without keys or a download.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ Dollars = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 FeatureSet = Literal["document", "relative"]
 ModelKind = Literal["random_forest", "gradient_boosting"]
+LabelKind = Literal["target_first", "profit"]
 
 
 class Section(BaseModel):
@@ -65,27 +66,31 @@ class DataSettings(Section):
 
 
 class ExitSettings(Section):
-    """The exit rules, and the outcomes that count as won."""
+    """The exit rules, the cost of a trade, and the label: the question that a model answers."""
 
     STOP_LOSS_PCT: Fraction = 0.02
     """Fraction of the entry price at which a loss is taken."""
     TAKE_PROFIT_PCT: Fraction = 0.04
     """Fraction of the entry price at which a profit is taken."""
     ROUND_TRIP_COST: Annotated[float, Field(ge=0.0, lt=0.1)] = 0.001
-    """Cost of an entry and its exit together, as a fraction of the price; a trade is won only above it."""
+    """Least cost of an entry and its exit together, as a fraction of the price."""
+    SPREAD_TICKS: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """Ticks between bid and ask: a round trip costs these, or ROUND_TRIP_COST where that is larger."""
+    LABEL: LabelKind = "target_first"
+    """What a model predicts: that the price gains LABEL_TARGET_PCT before it loses STOP_LOSS_PCT, or that the trade
+    earns a profit after cost.  Exits are the same with both."""
+    LABEL_TARGET_PCT: Fraction = 0.005
+    """Gain of the label target_first, as a fraction of the price paid."""
+    LABEL_WITHIN_MINUTES: Annotated[int, Field(ge=0, le=390)] = 0
+    """Minutes from the entry within which target_first must gain LABEL_TARGET_PCT; 0: within the session."""
     LABEL_MIN_PROFIT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Outcome after cost, as a fraction of the entry price, above which a trade counts as won; 0: any profit."""
+    """Outcome after cost, as a fraction of the entry price, that the label profit must exceed."""
     FLATTEN_MINUTES_BEFORE_CLOSE: Annotated[int, Field(ge=1, le=60)] = 5
     """Minutes before the close at which entries stop and all positions are sold."""
 
-    @property
-    def won_above_pct(self) -> float:
-        """Outcome in per cent of the entry price, before cost, above which a trade counts as won."""
-        return 100.0 * (self.ROUND_TRIP_COST + self.LABEL_MIN_PROFIT)
-
 
 class TrainingSettings(Section):
-    """The training rows, the model and its parameters, and the conditions of its promotion."""
+    """The training rows, the model and its parameters."""
 
     FEATURE_SET: FeatureSet = "document"
     """The eleven features of the specification, or relative features that are comparable between stocks."""
@@ -105,10 +110,6 @@ class TrainingSettings(Section):
     BOOSTING_LEARNING_RATE: Fraction = 0.05
     BOOSTING_MAX_LEAF_NODES: Annotated[int, Field(ge=2)] = 8
     BOOSTING_MIN_SAMPLES_LEAF: Count = 100
-    PROMOTION_TOLERANCE: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.002
-    """Amount by which the log loss of a new model on the newest session may be worse for it to be promoted."""
-    PROMOTION_OUTCOME_TOLERANCE: Annotated[float, Field(ge=0.0, le=1.0)] = 0.002
-    """Amount by which its mean outcome per signal, as a fraction of the price, may be worse."""
     TRAINING_REPORT: bool = True
     """Whether every training writes models/report_TIMESTAMP.html."""
     KEEP_MODELS: Annotated[int, Field(ge=2, le=100_000)] = 30

@@ -8,7 +8,7 @@
     python ml_trainer.py --use 20180326_200000        put this model into service
     python ml_trainer.py --audit                      check data, models and logs for look-ahead and other errors
     python ml_trainer.py --walk-forward               score every session with a model trained the evening before
-    python ml_trainer.py --compare                    walk every combination of model and features forward
+    python ml_trainer.py --compare                    walk every kind of model, features and label forward
 
 The newest HISTORY_DAYS sessions of data/ are split by session: the oldest 80% train a model, the newest 20% test it.
 The report shows accuracy, precision, recall and ROC-AUC beside the score of a model that always says no, and the same
@@ -16,9 +16,9 @@ figures at MIN_CONFIDENCE, the threshold of trading.  The published model is the
 
     model_<kind>_TIMESTAMP.pkl, scaler_TIMESTAMP.pkl, features_TIMESTAMP.pkl, metrics_TIMESTAMP.json
 
-It is promoted, that is put into service, if it is not worse on the newest session than the model in service;
-metrics_*.json holds the decision and its reason.  A model in service that was itself trained on the newest session
-cannot be compared on it, and stays.  A model that --rollback or --use chose stays until the next promotion.  The
+It is promoted, that is put into service, unless the settings of the training have changed since the model in service
+and the new ones are worse on the test sessions beyond the 95% interval; metrics_*.json holds the decision and its
+reason.  A second training on the same sessions with the same settings changes nothing.  A model that --rollback or --use chose stays until the next promotion.  The
 newest KEEP_MODELS models are kept, and always the model in service and the one before it.
 """
 

@@ -17,8 +17,8 @@ from config import Settings
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import LabelRules
 from trading.market.recorded import FolderSource
+from trading.rules.labels import LabelRules
 
 SAMPLE = 4
 

@@ -26,7 +26,7 @@ from trading.learning.calibration import Calibration
 from trading.learning.fitting import fit
 from trading.models.predictor import Predictor
 from trading.records.journal import Journal
-from trading.rules.exits import labels, outcomes
+from trading.rules.labels import UNKNOWN, outcomes_and_labels
 
 AIM = {10_000: 0.150}
 SESSION = new_york_calendar().session(date(2018, 3, 28))
@@ -39,12 +39,11 @@ FIRST = 30
 def model(kind: ModelKind, rows: int) -> Any:
     """A model with the default settings, fitted on a random walk."""
     bars = walk(rows, seed=9)
-    outcome, _ = outcomes(
-        bars.open, bars.high, bars.low, bars.group, bars.flattening, RULES.stop_loss, RULES.take_profit
-    )
-    outcome = outcome[LOOKBACK_BARS - 1 :]
-    known = window_is_whole(bars.group) & ~np.isnan(outcome)
-    X, y = features(*bars.ohlcv)[known], labels(outcome[known], RULES.won_above_pct)
+    start = 60 * 10**9 * np.arange(rows, dtype=np.int64)
+    _, label = outcomes_and_labels(bars.open, bars.high, bars.low, start, bars.group, bars.flattening, RULES)
+    label = label[LOOKBACK_BARS - 1 :]
+    known = window_is_whole(bars.group) & (label != UNKNOWN)
+    X, y = features(*bars.ohlcv)[known], label[known]
     settings = learning_settings(MODEL_KIND=kind)
     scaler, fitted = fit(
         X[:: settings.training.TRAIN_EVERY_NTH_ROW], y[:: settings.training.TRAIN_EVERY_NTH_ROW], settings.training

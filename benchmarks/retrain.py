@@ -24,10 +24,10 @@ from trading.app.retrain import retrain
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
-from trading.dataset.manifest import LabelRules
 from trading.learning.rows import split_by_session
 from trading.learning.session_statistics import mean_of_sessions
 from trading.market.recorded import FolderSource
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

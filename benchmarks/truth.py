@@ -103,7 +103,7 @@ def bad_fills(rows: Rows) -> Iterator[Line]:
     near = [i for i in range(len(price)) if i not in bad and np.min(np.abs(np.log(price[i] / price[bad]))) < 0.1]
     for kind in KINDS:
         for count, weight in ((0, 1.0), (10, 1.0), (10, 20.0), (40, 1.0), (40, 20.0), (160, 1.0), (160, 20.0)):
-            new, _ = with_past_trades(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight, 100.0 * COST)
+            new, _ = with_past_trades(rows, PastTrades(tuple(_lost(rows, ~testing, bad, count))), weight)
             p = scored(new, kind)
             groups = (bad, near, [i for i in range(len(price)) if i not in bad and i not in near])
             means = [p[np.isin(rows.symbol[testing], group)].mean() for group in groups]
@@ -115,7 +115,7 @@ def _lost(rows: Rows, known: np.ndarray, stocks: np.ndarray, count: int) -> Iter
     random = np.random.default_rng(1)
     for stock in stocks:
         for i in random.choice(np.flatnonzero(known & (rows.symbol == stock)), count, replace=False):
-            yield PastTrade(rows.symbols[stock], int(rows.start[i]), rows.X[i], -2.3)
+            yield PastTrade(rows.symbols[stock], int(rows.start[i]), rows.X[i], -2.3, 0)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings
 from trading.app.retrain import learning_settings as of_settings
-from trading.dataset.manifest import LabelRules
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from trading.learning.fitting import LearningSettings

@@ -43,9 +43,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def traded(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Folders that hold data, a model and logs."""
-    place = Place.make(
-        tmp_path_factory.mktemp("traded"), HISTORY_DAYS=3, PROMOTION_TOLERANCE=9, PROMOTION_OUTCOME_TOLERANCE=1
-    )
+    place = Place.make(tmp_path_factory.mktemp("traded"), HISTORY_DAYS=3)
     assert trade(place, "--bars", bars, "--start", date(2025, 3, 6)) == 0
     return place
 

@@ -77,7 +77,7 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
         ("MAX_PRICE", "inf", "finite"),
         ("PAPER_CASH", "inf", "finite"),
         ("PAPER_CASH", "nan", "finite"),
-        ("PROMOTION_TOLERANCE", "inf", "finite"),
+        ("MIN_PRICE", "inf", "finite"),
         ("HISTORY_DAYS", "0", "greater than or equal to 1"),
         ("HISTORY_DAYS", "2.5", "valid integer"),
         ("N_ESTIMATORS", "9" * 300, "less than or equal to"),

@@ -22,17 +22,19 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import DataError, ModelError
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import LabelRules, read_manifest
+from trading.dataset.manifest import read_manifest
 from trading.dataset.rows import header, rows_lines, rows_of
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import to_reply
 from trading.features.sets import COLUMNS
 from trading.learning.past_trades import past_trades
+from trading.learning.trade_labels import TradeLabels
 from trading.market.bars import read_bars_file, to_ns
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +72,7 @@ def test_a_session_gets_rows_when_the_session_before_it_is_fetched_later(tmp_pat
     assert content(tmp_path / "whole") == content(tmp_path / "later")
 
 
-@pytest.mark.parametrize("rules", [label_rules(), label_rules(LABEL_MIN_PROFIT=0.01)])
+@pytest.mark.parametrize("rules", [label_rules(), label_rules(LABEL="profit", LABEL_MIN_PROFIT=0.01)])
 def test_a_change_of_the_feature_set_makes_all_rows_again(tmp_path: Path, rules: LabelRules) -> None:
     document = build(tmp_path / "data", SESSIONS, feature_set="document")
     before = content(tmp_path / "data")
@@ -107,9 +109,9 @@ def test_unknown_features_in_a_data_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_label_is_one_above_the_minimum_profit(tmp_path: Path) -> None:
-    rules = label_rules(LABEL_MIN_PROFIT=0.01)
+    rules = label_rules(LABEL="profit", LABEL_MIN_PROFIT=0.01)
     rows = build(tmp_path / "data", SESSIONS, rules=rules).load()
-    assert np.array_equal(rows.label, rows.outcome > 1.1) and 0 < rows.label.sum() < (rows.outcome > 0.1).sum()
+    assert np.array_equal(rows.label, rows.outcome > 1.0) and 0 < rows.label.sum() < (rows.outcome > 0.0).sum()
     manifest = read_manifest(tmp_path / "data")
     assert manifest is not None and manifest.rules == rules and not manifest.made_with(label_rules(), "relative")
 
@@ -122,8 +124,8 @@ def test_without_keys_a_changed_setting_makes_the_rows_again(
     env = tmp_path / "env"
     for lines, said in (
         ("FEATURE_SET=relative\n", "all made again"),
-        ("FEATURE_SET=relative\nLABEL_MIN_PROFIT=0.005\n", "all made again"),
-        ("LABEL_MIN_PROFIT=0.005\n", "nothing was fetched"),
+        ("FEATURE_SET=relative\nLABEL_TARGET_PCT=0.01\n", "all made again"),
+        ("LABEL_TARGET_PCT=0.01\n", "nothing was fetched"),
     ):
         env.write_text(lines)
         arguments = ["--env-file", str(env), "--data-dir", str(tmp_path / "data")]
@@ -132,7 +134,25 @@ def test_without_keys_a_changed_setting_makes_the_rows_again(
         with pytest.raises(Exception, match="no Alpaca keys"):  # the rows match the settings
             build_dataset.main(arguments)
     header = (tmp_path / "data" / "AAA.csv").read_text().split("\n")[0]
-    assert header == ",".join(["symbol", "timestamp", *COLUMNS["document"], "outcome", "label"])
+    assert header == ",".join(["symbol", "timestamp", *COLUMNS["document"], "outcome_after_cost", "label"])
+
+
+def test_data_of_an_earlier_version_is_made_again_from_its_bars(tmp_path: Path) -> None:
+    """Its manifest knows no spread, and its column is the outcome before cost."""
+    dataset = build(tmp_path / "data", SESSIONS, feature_set="document")
+    whole = dataset.load()
+    manifest = json.loads((dataset.folder / "dataset.json").read_text())
+    for name in ("spread_ticks", "label", "label_target", "label_within_minutes"):
+        del manifest[name]
+    (dataset.folder / "dataset.json").write_text(json.dumps(manifest))
+    for symbol in whole.symbols:
+        path = dataset.rows_path(symbol)
+        path.write_text(path.read_text().replace("outcome_after_cost", "outcome"))
+    assert dataset.is_stale(label_rules())
+    with pytest.raises(DataError, match="outcome_after_cost"):
+        dataset.load()
+    dataset.update({}, label_rules(), source="bars", feed="recorded")
+    assert np.array_equal(dataset.load().outcome, whole.outcome)
 
 
 # Models and trades
@@ -225,9 +245,10 @@ def test_trades_of_another_feature_set_are_counted_but_not_used(folders: Setting
     decided = datetime.fromisoformat(line["timestamp"])
     write_trade(tmp_path / "logs", line["symbol"], decided)
     now = decided + timedelta(hours=9)
-    kept = past_trades(tmp_path / "logs", MARKET.slug, now, "relative")
+    labels = TradeLabels(Dataset(folders.folders.DATA_DIR), label_rules())
+    kept = past_trades(tmp_path / "logs", MARKET.slug, now, labels, "relative")
     assert [one.X.tolist() for one in kept.trades] == [line["features"]] and not kept.left_out
-    other = past_trades(tmp_path / "logs", MARKET.slug, now, "document")
+    other = past_trades(tmp_path / "logs", MARKET.slug, now, labels, "document")
     assert not other.trades and other.left_out == {"its prediction used other features": 1}
 
 
@@ -237,10 +258,10 @@ def test_the_label_of_a_trade_uses_the_minimum_profit(
 ) -> None:
     """The trade of `write_trade` earns 1% and replaces a row that lost."""
     places = {f"{name}_DIR": tmp_path / name for name in ("DATA", "MODELS", "LOGS")}
-    chosen = folders.changed(**places, LABEL_MIN_PROFIT=least, TRAINING_REPORT=False)
+    chosen = folders.changed(**places, LABEL="profit", LABEL_MIN_PROFIT=least, TRAINING_REPORT=False)
     for folder in (chosen.folders.DATA_DIR, chosen.folders.LOGS_DIR):
         claim(folder, MARKET)
-    rows = build(chosen.folders.DATA_DIR, SESSIONS, rules=label_rules(LABEL_MIN_PROFIT=least)).load()
+    rows = build(chosen.folders.DATA_DIR, SESSIONS, rules=label_rules(LABEL="profit", LABEL_MIN_PROFIT=least)).load()
     lost = {(rows.symbols[rows.symbol[i]], int(rows.start[i])) for i in np.flatnonzero(rows.outcome < 0.0)}
     (path,) = folders.folders.LOGS_DIR.glob("predictions_*.jsonl")
     (chosen.folders.LOGS_DIR / path.name).write_bytes(path.read_bytes())

@@ -31,7 +31,7 @@ from trading.market.bars import MINUTE_NS, read_bars_file
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
-from trading.rules.exits import outcomes
+from trading.rules.labels import UNKNOWN, outcomes_and_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +196,7 @@ def test_an_outcome_of_the_next_session_is_found(folders: Settings, tmp_path: Pa
 
 def test_an_unknown_outcome_with_a_label_is_found(folders: Settings, tmp_path: Path) -> None:
     told = findings(planted(folders, tmp_path, unknown_as_lost), "labels")["labels"]
-    assert any("it has a row, but its outcome is unknown" in one for one in told)
+    assert any("it has a row, but its outcome or label is unknown" in one for one in told)
 
 
 def test_predictions_of_another_model_are_found(folders: Settings, tmp_path: Path) -> None:
@@ -254,27 +254,28 @@ def test_a_published_scaler_that_was_fitted_on_other_rows(folders: Settings, tmp
 # The reference
 
 
-def test_reference_outcomes_agree_with_the_fast_ones_on_volatile_bars() -> None:
+@pytest.mark.parametrize(("label_kind", "within"), [("profit", 0), ("target_first", 0), ("target_first", 20)])
+def test_reference_outcomes_agree_with_the_fast_ones_on_volatile_bars(label_kind: str, within: int) -> None:
     """Gaps over levels, bars that span both, prices around a dollar."""
     random = np.random.default_rng(5)
-    rules = label_rules()
+    rules = replace(label_rules(LABEL=label_kind), label_within_minutes=within)
     for price in (0.98, 1.02, 3.0, 17.0):
         n = 200
         close = price * np.exp(np.cumsum(random.normal(0.0, 0.01, n)))
         open_ = np.round(close * np.exp(random.normal(0.0, 0.02, n)), 4)
         high = np.round(np.maximum(open_, close) * 1.005, 4)
         low = np.round(np.minimum(open_, close) * 0.995, 4)
-        start = np.arange(n, dtype=np.int64)
-        flat = 190
-        fast, _ = outcomes(
-            open_, high, low, np.zeros(n, dtype=np.int64), start >= flat, rules.stop_loss, rules.take_profit
-        )
+        start = 60 * 10**9 * np.arange(n, dtype=np.int64)
+        flat = 190 * 60 * 10**9
+        group = np.zeros(n, dtype=np.int64)
+        fast, label = outcomes_and_labels(open_, high, low, start, group, start >= flat, rules)
         bars = slow_bars(start.tolist(), open_.tolist(), high.tolist(), low.tolist())
         for i in range(n):
-            slow = slow_outcome(bars, i, flat, rules.stop_loss, rules.take_profit)
+            slow = slow_outcome(bars, i, flat, rules)
             assert (slow is None) == bool(np.isnan(fast[i]))
             if slow is not None:
                 assert slow.outcome == pytest.approx(fast[i], abs=1e-9)
+                assert (UNKNOWN if slow.label is None else slow.label) == label[i]
 
 
 def test_findings_are_counted_and_the_first_are_described() -> None:

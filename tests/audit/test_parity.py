@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from tests.app.whole_day import Place, trade, write_bars
+from tests.settings import label_rules
+from trading.base.calendar import new_york_calendar
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, Bars, read_bars_file, to_ns
 from trading.models.store import ModelStore
+from trading.rules.costs import round_trip_cost_pct
 from trading.rules.exits import levels
+from trading.rules.labels import target_first
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,19 +96,24 @@ def test_labels_are_the_outcomes_of_the_trades(place: Place, rows: Rows) -> None
     """
     where = place_of(rows)
     said = {(line["timestamp"], line["symbol"]): line for line in place.predictions()}
-    exact = 0
+    exact, rules = 0, label_rules()
     for one in place.trades():
         bars = read_bars_file(Dataset(place.data).bars_path(one["symbol"]))
         key = key_of(said[(one["decision_time"], one["symbol"])])
         entry = int(np.searchsorted(bars.start, key[1])) + 1
+        flatten = to_ns(new_york_calendar().session(DAY).flatten_at(rules.flatten_minutes))
         assert one["entry_price"] == bars.open[entry]
         assert (
             to_ns(datetime.fromisoformat(one["entry_time"])) == bars.start[entry] + MINUTE_NS
         )  # known when it is over
         outcome = 100.0 * (one["exit_price"] / one["entry_price"] - 1.0)
         if not touched(bars, entry, one):
-            assert rows.outcome[where[key]] == pytest.approx(outcome, abs=1e-9), one
-            assert rows.label[where[key]] == (outcome > 0.1)
+            paid = np.array([one["entry_price"]])
+            assert rows.outcome[where[key]] == pytest.approx(outcome - round_trip_cost_pct(paid, 0.001, 1)[0], abs=1e-9)
+            day = slice(entry, entry + int(np.searchsorted(bars.start[entry:], flatten + 1)))
+            ask = one["entry_price"] + 0.01
+            first = target_first(bars.open[day], bars.high[day], bars.low[day], bars.start[day], flatten, ask, rules)
+            assert rows.label[where[key]] == first
             exact += 1
     assert exact >= 20
     assert exact >= 0.9 * len(place.trades())

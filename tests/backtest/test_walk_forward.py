@@ -16,7 +16,7 @@ from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, setti
 from tests.learning.learning_rows import FEW_TREES, KINDS, covers, known, made_up_rows
 from tests.settings import label_rules
 from trading.app.retrain import learning_settings, retrain
-from trading.backtest.compare import FEATURE_SETS, compare, in_common
+from trading.backtest.compare import FEATURE_SETS, compare, in_common, variants
 from trading.backtest.figures import figures
 from trading.backtest.simulated_trades import (
     AccountRules,
@@ -36,6 +36,7 @@ from trading.learning.session_statistics import differences, mean_of_sessions, p
 from trading.market.bars import read_bars_file
 from trading.models.store import ModelStore
 from trading.rules.exits import exit_in_bar, levels
+from trading.rules.labels import profit_labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,18 +119,22 @@ def test_each_session_is_scored_as_the_nightly_model_would_score_it(tmp_path: Pa
         assert np.array_equal(found.p[found.group == i], probabilities(model.scaler, model.model, rows.X[inside]))
 
 
-def test_label_min_profit_changes_the_training_labels_and_not_the_scored_ones() -> None:
-    higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
-    usual = walked(kind="gradient_boosting")
-    assert np.array_equal(higher.label, usual.label)
-    assert np.mean(higher.p) < np.mean(usual.p) - 0.05, "wins above 3.95% are rarer than wins"
+def test_a_variant_has_settings_and_a_name() -> None:
+    own = Variant("gradient_boosting", "relative", "target_first", 0.0075, 60)
+    assert Variant.of(own.applied(TREES)) == own
+    assert own.name == "gradient_boosting, relative features, +0.75% first in 60 min"
+    profit = Variant(label="profit", label_pct=0.002)
+    assert Variant.of(profit.applied(TREES)) == profit
+    assert profit.name == "random_forest, profit above 0.2%"
+    assert len({one.name for one in variants(own)}) == len(variants(own)) == 10
+    assert variants(own)[0] == own
 
 
 # Figures
 
 
 def test_figures_equal_those_of_a_slow_reference(plain_walk: Walk) -> None:
-    found = figures(plain_walk, min_confidence=0.65, cost=0.001)
+    found = figures(plain_walk, min_confidence=0.65)
     assert len(found["by_session"]) == 4
     aucs = []
     for i, day in enumerate(found["by_session"]):
@@ -140,7 +145,7 @@ def test_figures_equal_those_of_a_slow_reference(plain_walk: Walk) -> None:
         loss = -np.mean([math.log(a if won else 1 - a) for a, won in zip(p, y, strict=True)])
         rate = plain_walk.base_rate[i]
         base = -np.mean([math.log(rate if won else 1 - rate) for won in y])
-        signals = [(won, o - 0.1) for a, won, o in zip(p, y, outcome, strict=True) if a >= 0.65]
+        signals = [(won, o) for a, won, o in zip(p, y, outcome, strict=True) if a >= 0.65]
         assert day["model"]["roc_auc"] == pytest.approx(aucs[-1])
         assert day["model"]["log_loss"] == pytest.approx(loss)
         assert day["base_rate"]["log_loss"] == pytest.approx(base)
@@ -152,7 +157,7 @@ def test_figures_equal_those_of_a_slow_reference(plain_walk: Walk) -> None:
     assert found["pooled"]["model"]["roc_auc"]["value"] == pytest.approx(np.mean(aucs))
     signal = plain_walk.p >= 0.65
     assert found["pooled"]["model"]["outcome_per_signal_pct"]["value"] == pytest.approx(
-        np.mean(plain_walk.outcome[signal]) - 0.1
+        np.mean(plain_walk.outcome[signal])
     )
     for band in found["reliability"]["model"]:
         inside = [i for i, p in enumerate(plain_walk.p) if band["from"] <= p < band["to"]]
@@ -162,14 +167,14 @@ def test_figures_equal_those_of_a_slow_reference(plain_walk: Walk) -> None:
 
 
 def test_importance_finds_the_only_predictive_feature(plain_walk: Walk) -> None:
-    found = figures(plain_walk, min_confidence=0.65, cost=0.001)["importance"]
+    found = figures(plain_walk, min_confidence=0.65)["importance"]
     assert found[0]["feature"] == "MACD"  # column 6 carries the made-up pattern
     assert known(found[0]["roc_auc_lost"]["low"]) > 0.1
     assert all(abs(known(entry["roc_auc_lost"]["value"])) < 0.05 for entry in found[1:])
 
 
 def test_the_verdict_claims_no_skill_where_there_is_none() -> None:
-    found = figures(walked(made_up_rows(sessions=8, strength=0.0)), min_confidence=0.65, cost=0.001)
+    found = figures(walked(made_up_rows(sessions=8, strength=0.0)), min_confidence=0.65)
     assert verdict(found)[0].startswith("No evidence")
     interval = found["pooled"]["model"]["roc_auc"]
     assert covers(interval, 0.5)
@@ -178,7 +183,7 @@ def test_the_verdict_claims_no_skill_where_there_is_none() -> None:
 def test_figures_hold_no_nan_even_where_there_is_no_signal_or_one_class(plain_walk: Walk) -> None:
     one_class = replace(plain_walk, label=np.zeros_like(plain_walk.label), p=np.full_like(plain_walk.p, 0.2))
     for case in (plain_walk, one_class):
-        found = figures(case, min_confidence=0.99, cost=0.001)
+        found = figures(case, min_confidence=0.99)
         json.dumps(found, allow_nan=False)
         assert verdict(found)
     assert found["pooled"]["model"]["precision"]["value"] is None
@@ -240,25 +245,28 @@ def test_a_comparison_is_paired_and_has_the_right_sign() -> None:
     good = walked()
     random = np.random.default_rng(2)
     noise = replace(good, p=random.uniform(0.3, 0.6, size=len(good.p)), calibrated=np.full_like(good.p, 0.4))
-    found = [figures(one, min_confidence=0.65, cost=0.001) for one in (good, noise)]
-    worse = compare([good, noise], found, min_confidence=0.65, cost=0.001)[0].differences
-    better = compare([noise, good], found[::-1], min_confidence=0.65, cost=0.001)[0].differences
+    found = [figures(one, min_confidence=0.65) for one in (good, noise)]
+    worse = compare([good, noise], found, min_confidence=0.65)[0].differences
+    better = compare([noise, good], found[::-1], min_confidence=0.65)[0].differences
     assert worse["ROC-AUC"].verdict == worse["log loss"].verdict == "worse"
     assert better["ROC-AUC"].verdict == better["log loss"].verdict == "better"
     days = [[day["model"]["roc_auc"] for day in one["by_session"]] for one in found]
     assert worse["ROC-AUC"].estimate["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
-    same = compare([good, good], [found[0], found[0]], min_confidence=0.65, cost=0.001)[0].differences
+    same = compare([good, good], [found[0], found[0]], min_confidence=0.65)[0].differences
     assert same["ROC-AUC"].estimate["value"] == 0.0 and "no difference" in same["ROC-AUC"].verdict
 
 
 def test_log_losses_of_different_labels_are_not_comparable() -> None:
     usual = walked(kind="gradient_boosting")
-    higher = walk(ROWS, Variant("gradient_boosting", label_min_profit=0.0395), TREES, window=30, least=4)
-    found = [figures(one, min_confidence=0.65, cost=0.001) for one in (usual, higher)]
-    (entry,) = compare([usual, higher], found, min_confidence=0.65, cost=0.001)
+    other = replace(ROWS, label=profit_labels(ROWS.outcome, 0.0395))
+    assert np.mean(other.label) < np.mean(ROWS.label) - 0.05
+    higher = walk(other, Variant("gradient_boosting", "document", "profit", 0.0395), TREES, window=30, least=4)
+    found = [figures(one, min_confidence=0.65) for one in (usual, higher)]
+    (entry,) = compare([usual, higher], found, min_confidence=0.65)
     loss = entry.differences["log loss"]
-    assert known(loss.estimate["value"]) > 0 and loss.verdict == "not comparable"
-    assert entry.differences["ROC-AUC"].verdict in ("better", "worse", "no difference beyond the interval")
+    assert loss.verdict == "not comparable"
+    assert entry.differences["ROC-AUC"].verdict == "not comparable"
+    assert entry.differences["outcome per signal, %"].verdict != "not comparable"
 
 
 def test_rows_that_one_set_lacks_are_left_out_of_all(market: Path) -> None:
@@ -320,7 +328,7 @@ def test_simulated_trades_are_those_of_a_minute_by_minute_account(market: Path) 
     trades = simulated_trades(scored, scored.p, rows.symbols, bars.__getitem__, dataset.calendar, account)
     assert len(trades) > 20
     slow = _slow_trades(scored, rows, bars, 2)
-    assert [(t.session, t.symbol, pytest.approx(t.outcome + 0.1)) for t in trades] == slow
+    assert [(t.session, t.symbol, pytest.approx(t.outcome)) for t in trades] == slow
     assert all(t.shares == 5 and t.pnl == pytest.approx(5 * t.price * t.outcome / 100.0) for t in trades)
     weeks = evolution(scored, scored.p, trades, Decimal(100_000))
     assert sum(week["trades"] for week in weeks) == len(trades)
@@ -362,12 +370,16 @@ def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
             assert "Performance evolution" in said and "random split" in said and "by_session" in stored
         else:
             assert [one["variant"] for one in stored["variants"]] == [
-                "gradient_boosting",
-                "random_forest",
-                "gradient_boosting, relative features",
-                "random_forest, relative features",
-                "gradient_boosting, won above 0.20%",
-                "gradient_boosting, won above 0.50%",
+                "gradient_boosting, +0.5% first",
+                "random_forest, +0.5% first",
+                "gradient_boosting, relative features, +0.5% first",
+                "random_forest, relative features, +0.5% first",
+                "gradient_boosting, any profit",
+                "gradient_boosting, +0.75% first",
+                "gradient_boosting, +1% first",
+                "gradient_boosting, +0.5% first in 60 min",
+                "gradient_boosting, +0.75% first in 60 min",
+                "gradient_boosting, +1% first in 60 min",
             ]
             assert stored["left_out"]["document"] > 0 == stored["left_out"]["relative"]
             assert "Differences to gradient_boosting" in said

@@ -25,12 +25,12 @@ from trading.broker.client import connect
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import plan
-from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, write_bars_file
 from trading.market.recorded import FolderSource
 from trading.market.source import SourceError
 from trading.market.yahoo import YahooSource, windows
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -20,11 +20,12 @@ from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, WITH
 from tests.settings import label_rules
 from trading.base.errors import DataError
 from trading.dataset.dataset import Dataset, Rows
-from trading.dataset.manifest import LabelRules, read_manifest
+from trading.dataset.manifest import read_manifest
 from trading.dataset.rows import SymbolRows, rows_of
 from trading.dataset.symbol_files import Fetched
 from trading.features.document import FEATURES, features
 from trading.market.bars import Bars, check_bars, read_bars_file, to_ns
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +106,7 @@ def test_no_bars_make_no_rows() -> None:
 def test_the_format_of_the_files(tmp_path: Path) -> None:
     dataset = build(tmp_path, [SESSIONS])
     lines = (tmp_path / "AAA.csv").read_text().splitlines()
-    assert lines[0] == ",".join(["symbol", "timestamp", *FEATURES, "outcome", "label"])
+    assert lines[0] == ",".join(["symbol", "timestamp", *FEATURES, "outcome_after_cost", "label"])
     assert lines[1].startswith("AAA,2018-03-07T14:49:00Z,")  # the 20th bar, before the clocks went forward
     assert any(line.startswith("AAA,2018-03-12T13:49:00Z,") for line in lines)
     assert lines[1][-2:] in (",0", ",1")
@@ -272,7 +273,7 @@ DAMAGE = {
     "half a line": (lambda text: text[: text.rindex(",", 0, -20)], "cannot be read"),
     "a word": (edited(5, "VWAP", "high"), "line 5: VWAP is 'high'; write a plain number"),
     "no number": (edited(6, "MACD", ""), "line 6: MACD is nan"),
-    "infinite": (edited(7, "outcome", "inf"), "line 7: outcome is inf"),
+    "infinite": (edited(7, "outcome_after_cost", "inf"), "line 7: outcome_after_cost is inf"),
     "label 2": (edited(8, "label", "2"), "line 8: label is 2"),
     "no label": (edited(8, "label", ""), "line 8: label is nan"),
     "label yes": (edited(9, "label", "yes"), "line 9: label is 'yes'; write 0 or 1"),

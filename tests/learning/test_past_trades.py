@@ -13,6 +13,7 @@ import pytest
 
 from tests.app.test_ml_trainer import MARKET, SESSIONS, evening, fill, settings
 from tests.learning.learning_rows import FEW_TREES
+from tests.settings import label_rules
 from trading.app.retrain import learning_settings, retrain
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim
@@ -20,6 +21,7 @@ from trading.dataset.dataset import Dataset, Rows
 from trading.learning.fitting import fit, probabilities
 from trading.learning.past_trades import PastTrade, PastTrades, past_trades, with_past_trades
 from trading.learning.rows import WeightedRows, rows_to_fit, thin, weights_of
+from trading.learning.trade_labels import TradeLabels
 from trading.learning.train import train
 from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
@@ -28,7 +30,6 @@ from trading.records.trade_log import Trade
 if TYPE_CHECKING:
     from pathlib import Path
 
-ABOVE_PCT = 0.1
 BUSHY = FEW_TREES.changed(N_ESTIMATORS=60, FOREST_MAX_SAMPLES=0.8, FOREST_MIN_SAMPLES_LEAF=10)
 """Trees deep enough for some thousand rows; the defaults are for a hundred times as many."""
 
@@ -53,7 +54,8 @@ def made_up(sessions: int = 6, symbols: int = 10, minutes: int = 120, seed: int 
 def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1) -> list[PastTrade]:
     """Trades on `count` random rows of a stock."""
     places = np.random.default_rng(seed).choice(np.flatnonzero(rows.symbol == symbol), count, replace=False)
-    return [PastTrade(rows.symbols[symbol], int(rows.start[i]), rows.X[i], outcome) for i in places]
+    label = int(outcome > 0.0)
+    return [PastTrade(rows.symbols[symbol], int(rows.start[i]), rows.X[i], outcome, label) for i in places]
 
 
 # Among the rows
@@ -62,7 +64,7 @@ def trades_on(rows: Rows, symbol: int, count: int, outcome: float, seed: int = 1
 def test_a_trade_replaces_its_row_and_no_other_row_changes() -> None:
     rows = made_up()
     trades = trades_on(rows, 3, 7, 3.21)
-    new, entered = with_past_trades(rows, PastTrades(tuple(trades)), 2.5, ABOVE_PCT)
+    new, entered = with_past_trades(rows, PastTrades(tuple(trades)), 2.5)
     assert isinstance(new, WeightedRows)
     assert new.past.sum() == 7
     assert (new.weight[new.past] == 2.5).all() and (new.weight[~new.past] == 1.0).all()
@@ -82,7 +84,7 @@ def test_a_trade_without_a_simulated_outcome_is_added_as_a_row_in_order() -> Non
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, -1.0)
     missing = (rows.symbol == 3) & (rows.start == trade.start)
-    new, entered = with_past_trades(rows.take(~missing), PastTrades((trade,)), 1.0, ABOVE_PCT)
+    new, entered = with_past_trades(rows.take(~missing), PastTrades((trade,)), 1.0)
     assert (entered["replaced"], entered["added"]) == (0, 1)
     assert np.array_equal(new.start, rows.start)
     assert np.array_equal(new.symbol, rows.symbol)
@@ -92,25 +94,17 @@ def test_a_trade_without_a_simulated_outcome_is_added_as_a_row_in_order() -> Non
 def test_rows_are_unchanged_with_weight_0_or_without_trades() -> None:
     rows = made_up()
     trades = PastTrades(tuple(trades_on(rows, 3, 7, 3.21)))
-    assert with_past_trades(rows, trades, 0.0, ABOVE_PCT)[0] is rows
-    assert with_past_trades(rows, PastTrades(), 1.0, ABOVE_PCT)[0] is rows
+    assert with_past_trades(rows, trades, 0.0)[0] is rows
+    assert with_past_trades(rows, PastTrades(), 1.0)[0] is rows
 
 
 def test_trades_of_other_sessions_and_stocks_are_left_out_and_counted() -> None:
     rows = made_up()
     (trade,) = trades_on(rows, 3, 1, 1.0)
     others = PastTrades((replace(trade, start=trade.start - 40 * 86_400 * 10**9), replace(trade, symbol="ELSE")))
-    same, entered = with_past_trades(rows, others, 1.0, ABOVE_PCT)
+    same, entered = with_past_trades(rows, others, 1.0)
     assert same is rows
     assert entered["left_out"] == {"its session is not among the rows": 1, "its stock is not among the rows": 1}
-
-
-def test_the_label_of_a_trade_uses_the_same_cost() -> None:
-    rows = made_up()
-    for outcome, label in ((0.1000001, 1), (0.0999999, 0), (0.0, 0), (-2.0, 0)):
-        new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 1, 1, outcome))), 1.0, ABOVE_PCT)
-        assert isinstance(new, WeightedRows)
-        assert new.label[new.past] == label
 
 
 # In fitting
@@ -118,14 +112,14 @@ def test_the_label_of_a_trade_uses_the_same_cost() -> None:
 
 def test_thinning_keeps_trades_and_their_weight_is_used() -> None:
     rows = made_up()
-    new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0, ABOVE_PCT)
+    new, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 5.0)
     assert isinstance(new, WeightedRows)
     chosen = rows_to_fit(new, 8)
     assert chosen[new.past].all()
     assert np.array_equal(chosen & ~new.past, thin(rows.symbol, rows.session, 8) & ~new.past)
     weight = weights_of(new, chosen)
     assert weight is not None and sorted(set(weight)) == [1.0, 5.0]
-    one, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0, ABOVE_PCT)
+    one, _ = with_past_trades(rows, PastTrades(tuple(trades_on(rows, 3, 20, -2.0))), 1.0)
     assert weights_of(one, chosen) is None  # as any row: the very model that unweighted rows give
 
 
@@ -148,7 +142,7 @@ def test_a_weight_of_two_has_about_the_effect_of_a_repeated_row(kind: Any) -> No
 
 def mean_by_stock(rows: Rows, past: PastTrades, weight: float) -> np.ndarray:
     """Mean probability of each stock on the newest session, by a model of all before it."""
-    new, _ = with_past_trades(rows, past, weight, ABOVE_PCT)
+    new, _ = with_past_trades(rows, past, weight)
     earlier = rows.session < rows.session.max()
     chosen = rows_to_fit(new, 8) & earlier
     model = fit(new.X[chosen], new.label[chosen], BUSHY.training, weights_of(new, chosen))
@@ -218,13 +212,17 @@ def write_trades(folder: Path, rows: Rows, places: list[int], **changes: Any) ->
         (folder / f"trades_{day}.json").write_text(json.dumps([trade.as_json() for trade in trades]))
 
 
+def labels_of(data: Path, **values: Any) -> TradeLabels:
+    return TradeLabels(Dataset(data), label_rules(**values))
+
+
 def test_trades_of_the_logs_enter_with_their_fills_and_are_counted_in_the_metrics(world: dict[str, Path]) -> None:
     rows = Dataset(world["data"]).load()
     places = [10, 500, 900]
     write_trades(world["logs"], rows, places)
-    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
     assert [(t.symbol, t.start, t.outcome) for t in found.trades] == [
-        (rows.symbols[rows.symbol[i]], int(rows.start[i]), pytest.approx(-3.0)) for i in places
+        (rows.symbols[rows.symbol[i]], int(rows.start[i]), pytest.approx(-3.1)) for i in places
     ]
     assert all(np.array_equal(t.X, rows.X[i]) for t, i in zip(found.trades, places, strict=True))
     chosen = settings(LOGS_DIR=world["logs"], TRAINING_REPORT=False)
@@ -248,9 +246,10 @@ def test_future_and_open_trades_are_left_out(world: dict[str, Path]) -> None:
     i = int(np.flatnonzero(rows.session == rows.sessions[2])[100])
     write_trades(world["logs"], rows, [i])
     closed = from_ns(int(rows.start[i])) + timedelta(minutes=6, seconds=2)
-    assert not past_trades(world["logs"], MARKET.slug, closed).trades
-    assert past_trades(world["logs"], MARKET.slug, closed).left_out == {"not closed yet": 1}
-    assert len(past_trades(world["logs"], MARKET.slug, closed + timedelta(seconds=1)).trades) == 1
+    assert not past_trades(world["logs"], MARKET.slug, closed, labels_of(world["data"])).trades
+    assert past_trades(world["logs"], MARKET.slug, closed, labels_of(world["data"])).left_out == {"not closed yet": 1}
+    later = closed + timedelta(seconds=1)
+    assert len(past_trades(world["logs"], MARKET.slug, later, labels_of(world["data"])).trades) == 1
 
 
 @pytest.mark.parametrize(
@@ -267,7 +266,7 @@ def test_trades_that_are_left_out_are_counted_by_reason(
     world: dict[str, Path], changes: dict[str, Any], reason: str
 ) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10], **changes)
-    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
     assert not found.trades
     assert found.left_out == {reason: 1}
 
@@ -275,12 +274,12 @@ def test_trades_that_are_left_out_are_counted_by_reason(
 def test_logs_of_another_market_are_ignored(world: dict[str, Path], tmp_path: Path) -> None:
     write_trades(world["logs"], Dataset(world["data"]).load(), [10])
     now = evening(SESSIONS[5])
-    assert not past_trades(world["logs"], "bars-other", now).trades
-    assert past_trades(tmp_path / "nowhere", MARKET.slug, now) == PastTrades()
+    assert not past_trades(world["logs"], "bars-other", now, labels_of(world["data"])).trades
+    assert past_trades(tmp_path / "nowhere", MARKET.slug, now, labels_of(world["data"])) == PastTrades()
     other = tmp_path / "other"
     claim(other, MarketId("bars-other", "another"))
     write_trades(other, Dataset(world["data"]).load(), [10])
-    assert not past_trades(other, MARKET.slug, now).trades
+    assert not past_trades(other, MARKET.slug, now, labels_of(world["data"])).trades
 
 
 def test_a_damaged_log_loses_only_its_own_trades(world: dict[str, Path]) -> None:
@@ -289,6 +288,6 @@ def test_a_damaged_log_loses_only_its_own_trades(world: dict[str, Path]) -> None
     (world["logs"] / "trades_2018-03-20.json").write_text("[{")
     with open(world["logs"] / f"predictions_{SESSIONS[0].date}.jsonl", "a") as file:
         file.write('{"torn')
-    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]))
+    found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
     assert len(found.trades) == 1
     assert found.left_out == {"trades_2018-03-20.json is not a trade log": 1}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.special import expit, logit
 from scipy.stats import t as students_t
 
 from config import ModelKind, load_settings
@@ -182,12 +183,12 @@ def test_losing_trades_lower_the_probability_of_their_stocks(rows: Rows) -> None
         i for stock in bad for i in random.choice(np.flatnonzero(~testing & (rows.symbol == stock)), 160, replace=False)
     ]
     past = PastTrades(
-        tuple(PastTrade(rows.symbols[rows.symbol[i]], int(rows.start[i]), rows.X[i], -2.3) for i in places)
+        tuple(PastTrade(rows.symbols[rows.symbol[i]], int(rows.start[i]), rows.X[i], -2.3, 0) for i in places)
     )
     inside = np.isin(rows.symbol[testing], bad)
     found = []
     for weight in (0.0, 20.0):
-        new, _ = with_past_trades(rows, past, weight, 0.1)
+        new, _ = with_past_trades(rows, past, weight)
         fitted = ~testing & rows_to_fit(new, 8)
         model = fit(
             new.X[fitted], new.label[fitted], settings_of("gradient_boosting").training, weights_of(new, fitted)
@@ -241,7 +242,7 @@ def test_win_probability_on_unseen_sessions_lies_within_its_band(independent: Ro
     calibrated = win_probability(own, trained.calibration)
     for gap, half in off_by_band(calibrated, unseen, 15):
         assert abs(gap) <= half
-    overconfident = np.clip(0.5 + 3.0 * (calibrated - 0.5), 0.01, 0.99)
+    overconfident = expit(2.0 * logit(calibrated))
     assert any(
         abs(gap) > half for gap, half in off_by_band(overconfident, unseen, 15)
     )  # the band is narrow enough to reject overconfidence

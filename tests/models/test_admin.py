@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +30,6 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError
 from trading.base.files import read_lines
 from trading.base.market_folders import MarketId, market_of
-from trading.learning.promotion import FittedModel, judge
 from trading.learning.train import TrainedModel, train
 from trading.market.recorded import FolderSource
 from trading.models.admin import RUNNING, prune, rollback, serving, use
@@ -245,54 +243,6 @@ def test_a_damaged_model_is_not_pruned(store: ModelStore, trained: TrainedModel)
     assert at(0) in store.timestamps()
 
 
-# The decision
-
-
-def fitted(trained: TrainedModel) -> FittedModel:
-    return FittedModel("20180308_200000", trained.trained_through, trained.features, trained.scaler, trained.model)
-
-
-def test_models_of_the_same_rows_are_not_judged_and_the_decision_says_so() -> None:
-    rows = made_up_rows(sessions=6)
-    champion = train(rows.take(rows.session < rows.session.max()), FEW_TREES)
-    decision = judge(fitted(champion), rows, FEW_TREES)
-    assert decision.same_rows
-    assert decision.in_service
-    assert decision.reason.startswith("same rows: nothing to judge")
-    assert decision.champion_log_loss == decision.challenger_log_loss
-    window = judge(fitted(champion), rows.take(rows.session > rows.session.min()), FEW_TREES)
-    assert not window.same_rows  # a session has left the window
-    assert window.reason.startswith("log loss on 2018-03-06")
-
-
-def test_a_model_whose_signals_earn_less_is_not_promoted_despite_a_good_log_loss() -> None:
-    """Rows of high probability with a ruinous outcome on the newest session: a log loss does not see it."""
-    rows = made_up_rows(sessions=6, minutes=200)
-    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    loose = FEW_TREES.changed(PROMOTION_TOLERANCE=10.0, PROMOTION_OUTCOME_TOLERANCE=0.0, MIN_CONFIDENCE=0.5)
-    fair = judge(champion, rows, loose)
-    assert fair.champion_signals is not None and fair.champion_signals >= 20
-    assert fair.champion_outcome_pct is not None and fair.challenger_outcome_pct is not None
-    worse = fair.champion_outcome_pct - fair.challenger_outcome_pct
-    for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
-        decision = judge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
-        assert decision.in_service is promoted
-        assert "outcome per signal" in decision.reason
-    useless = FEW_TREES.changed(FOREST_MAX_DEPTH=1, N_ESTIMATORS=1, MIN_CONFIDENCE=0.3, PROMOTION_TOLERANCE=10.0)
-    beaten = judge(champion, rows, useless)
-    assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20
-    assert not beaten.in_service
-    assert ", worse than" in beaten.reason.split("outcome per signal")[1]
-
-
-def test_too_few_signals_are_not_compared() -> None:
-    rows = made_up_rows(sessions=6)
-    champion = fitted(train(rows.take(rows.session < np.datetime64("2018-03-03")), FEW_TREES))
-    decision = judge(champion, rows, FEW_TREES.changed(MIN_CONFIDENCE=0.9999))
-    assert decision.in_service
-    assert "outcome per signal not compared: 0 signals against 0" in decision.reason
-
-
 # The command line
 
 
@@ -320,7 +270,7 @@ def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.Capture
     assert re.search(rf"\* +│ +{SESSIONS[4].date:%Y%m%d}_200000", said)
     assert re.search(rf"< +│ +{SESSIONS[3].date:%Y%m%d}_200000", said)
     assert "it lost" in said
-    assert "same rows: nothing to judge" in said
+    assert "nothing to judge" in said
     assert run(*folders, "--use", f"{SESSIONS[5].date:%Y%m%d}_200000") == 0
     assert ModelStore(tmp_path / "models").newest().timestamp == f"{SESSIONS[5].date:%Y%m%d}_200000"
     assert run(*folders, "--use", "yesterday") == 2

@@ -54,7 +54,7 @@ def walked() -> Walk:
 
 
 def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "recorded bars") -> Page:
-    found = figures(walked, min_confidence=min_confidence, cost=0.001)
+    found = figures(walked, min_confidence=min_confidence)
     market: MarketRecord = {"slug": "x", "description": description, "generated": True}
     trades = [SimulatedTrade(0, "S0", 5, 10.0, 3.9, 1.95)]
     return walk_page(
@@ -146,8 +146,8 @@ def test_a_page_without_some_figures_can_be_made(walked: Walk, case: str) -> Non
 def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
     other = replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1].copy())
     walks = [walked, other]
-    found = [figures(one, min_confidence=0.65, cost=0.001) for one in walks]
-    comparisons = compare(walks, found, min_confidence=0.65, cost=0.001)
+    found = [figures(one, min_confidence=0.65) for one in walks]
+    comparisons = compare(walks, found, min_confidence=0.65)
     stored: ComparisonResult = {
         "format": 1,
         "at": "2018-04-02T20:00:00-04:00",
@@ -162,7 +162,7 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
     assert check_whole(content) == 5
     for expected in (
         "Side by side",
-        "Gradient boosting, against random forest",
+        "Gradient boosting, +0.5% first, against random forest, +0.5% first",
         "difference to random forest",
         "worse",
     ):

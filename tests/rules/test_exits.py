@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from tests.settings import label_rules
 from trading.base.calendar import new_york_calendar
-from trading.dataset.manifest import LabelRules
-from trading.rules.exits import Exit, exit_at_price, exit_in_bar, labels, levels, outcomes, quantised
+from trading.rules.exits import Exit, exit_at_price, exit_in_bar, levels, outcomes, quantised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from trading.rules.labels import LabelRules
 
 MINUTE = timedelta(minutes=1)
 CENT, HUNDREDTH = Decimal("0.01"), Decimal("0.0001")
@@ -122,7 +123,9 @@ def histories(draw: st.DrawFn) -> list[Bar]:
     return found
 
 
-RULES = st.builds(LabelRules, stop_loss=st.sampled_from([0.01, 0.02, 0.05]), take_profit=st.sampled_from([0.01, 0.04]))
+RULES = st.builds(
+    label_rules, STOP_LOSS_PCT=st.sampled_from([0.01, 0.02, 0.05]), TAKE_PROFIT_PCT=st.sampled_from([0.01, 0.04])
+)
 
 
 @given(histories(), RULES)
@@ -283,19 +286,3 @@ def test_last_entry_of_a_full_day_and_of_a_half_day(day: str, last_entry: str) -
 def test_thinly_traded_stock_exits_at_its_first_bar_after_the_flatten_instant() -> None:
     outcome, reason = fast([bar("10"), bar("10"), bar("10.2", "10.2", "10.2", flattening=True)], label_rules())
     assert (outcome[0], reason[0]) == (pytest.approx(2.0), Exit.END_OF_DAY)
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def test_label_is_1_only_above_the_cost() -> None:
-    rules = label_rules(ROUND_TRIP_COST=0.001)
-    outcome = np.array([-2.0, 0.0, 0.09999, 0.1, 0.10001, 4.0])
-    assert labels(outcome, rules.won_above_pct).tolist() == [0, 0, 0, 0, 1, 1]
-    assert labels(outcome, rules.won_above_pct).dtype == np.int8
-    assert labels(np.array([0.0001]), label_rules(ROUND_TRIP_COST=0.0).won_above_pct).tolist() == [1]
-
-
-def test_unknown_outcome_has_no_label() -> None:
-    with pytest.raises(ValueError, match="an unknown outcome has no label"):
-        labels(np.array([1.0, np.nan]), label_rules().won_above_pct)

@@ -13,7 +13,7 @@ from tests.settings import label_rules
 from trading.rules.exits import Exit, exit_in_bar, levels, outcomes
 
 if TYPE_CHECKING:
-    from trading.dataset.manifest import LabelRules
+    from trading.rules.labels import LabelRules
 
 Floats = NDArray[np.float64]
 

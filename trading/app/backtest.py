@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,13 +19,13 @@ from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.files import write_bytes, write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset, Rows
-from trading.dataset.manifest import LabelRules
 from trading.market.bars import read_bars_file
 from trading.models.checks import library_versions
 from trading.models.metrics_file import market_record
 from trading.reports.comparison import comparison_page, show_comparison
 from trading.reports.page import Page, html, say
 from trading.reports.walk_forward import show_walk, walk_page
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from config import FeatureSet, Settings
+    from config import Settings
     from trading.backtest.figures import Probability, WalkFigures
     from trading.backtest.simulated_trades import WeekFigures
     from trading.base.arrays import Floats
@@ -81,8 +81,8 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
     dataset = Dataset(request.data_dir)
     progress("loading the data", 0, 0)
     variant = request.variants[0]
-    rows = _rows(request, dataset, variant.feature_set)
-    walked = _walks(request, [variant], {variant.feature_set: rows}, progress)[0]
+    rows = _rows(request, dataset, variant)
+    walked = _walks(request, [variant], {variant: rows}, progress)[0]
     all_figures = _figures(request, walked)
     progress("simulating trades", 0, 0)
     trades_on: Probability = "calibrated" if request.calibrated else "model"
@@ -112,15 +112,14 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
     """
     progress("loading the data", 0, 0)
     dataset = Dataset(request.data_dir)
-    names = dict.fromkeys(variant.feature_set for variant in request.variants)
-    rows, left_out = in_common({name: _rows(request, dataset, name) for name in names})
+    rows, lost = in_common(_rows_of_variants(request, dataset))
+    left_out = {variant.feature_set: lost[variant] for variant in reversed(request.variants)}
     walks = _walks(request, request.variants, rows, progress)
     all_figures = [_figures(request, walked) for walked in walks]
     comparisons = compare(
         walks,
         all_figures,
         min_confidence=request.account.prediction.MIN_CONFIDENCE,
-        cost=request.account.exits.ROUND_TRIP_COST,
     )
     found: ComparisonResult = {
         **_record(request),
@@ -131,26 +130,35 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
     return found, comparisons, _write(request, "comparison", found, comparison_page(found, comparisons))
 
 
-def _rows(request: Request, dataset: Dataset, feature_set: FeatureSet) -> Rows:
-    """Rows made of `data/bars/`, whatever features and labels `data/` holds; their label is any profit after cost."""
-    rules = replace(LabelRules.of(request.account.exits), label_min_profit=0.0)
-    return dataset.make(rules, feature_set, until=request.now)
+def _rows(request: Request, dataset: Dataset, variant: Variant) -> Rows:
+    """Rows of a variant, made of `data/bars/` whatever features and labels `data/` holds."""
+    rules = LabelRules.of(variant.applied(request.learning).exits)
+    return dataset.make(rules, variant.feature_set, until=request.now)
+
+
+def _rows_of_variants(request: Request, dataset: Dataset) -> dict[Variant, Rows]:
+    """Rows of every variant; variants that differ in their kind of model share them."""
+    made: dict[tuple[object, ...], Rows] = {}
+    found = {}
+    for variant in request.variants:
+        key = (variant.feature_set, *variant.same_label)
+        if key not in made:
+            made[key] = _rows(request, dataset, variant)
+        found[variant] = made[key]
+    return found
 
 
 def _walks(
-    request: Request, variants: Sequence[Variant], rows: Mapping[FeatureSet, Rows], progress: Progress
+    request: Request, variants: Sequence[Variant], rows: Mapping[Variant, Rows], progress: Progress
 ) -> list[Walk]:
     with workers(request.backend, request.scheduler) as at:
         return [
-            walk(rows[one.feature_set], one, request.learning, window=request.window, at=at, progress=progress)
-            for one in variants
+            walk(rows[one], one, request.learning, window=request.window, at=at, progress=progress) for one in variants
         ]
 
 
 def _figures(request: Request, walked: Walk) -> WalkFigures:
-    return figures(
-        walked, min_confidence=request.account.prediction.MIN_CONFIDENCE, cost=request.account.exits.ROUND_TRIP_COST
-    )
+    return figures(walked, min_confidence=request.account.prediction.MIN_CONFIDENCE)
 
 
 def _record(request: Request) -> RunRecord:
@@ -210,13 +218,13 @@ def walk_forward(options: argparse.Namespace, settings: Settings, console: Conso
 
 
 def _request(options: argparse.Namespace, settings: Settings, market: MarketId, now: datetime) -> Request:
-    training = settings.training
+    learning = learning_settings(settings)
     return Request(
         data_dir=settings.folders.DATA_DIR,
         models_dir=settings.folders.MODELS_DIR,
         market=market,
-        learning=learning_settings(settings),
-        variants=variants(training.MODEL_KIND, training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT),
+        learning=learning,
+        variants=variants(Variant.of(learning)),
         window=settings.data.HISTORY_DAYS,
         account=AccountRules(
             equity=Decimal(repr(settings.exchange.PAPER_CASH)),

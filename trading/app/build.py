@@ -14,10 +14,10 @@ from trading.base.errors import UserError
 from trading.base.progress import progress_bars
 from trading.broker.client import connect
 from trading.dataset.build import build, rebuild
-from trading.dataset.manifest import LabelRules
 from trading.market.alpaca import AlpacaSource
 from trading.market.recorded import FolderSource
 from trading.market.yahoo import YahooSource
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse

@@ -9,11 +9,11 @@ from trading.base.errors import ModelError, UserError
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import LabelRules
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
+from trading.rules.labels import LabelRules
 from trading.schedule.scheduler import Interrupted
 
 if TYPE_CHECKING:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from trading.base.errors import ModelError, UserError
 from trading.base.market_folders import MarketId, claim, lock, market_of
 from trading.dataset.dataset import Dataset
-from trading.dataset.manifest import LabelRules
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import LearningSettings
 from trading.learning.past_trades import past_trades, with_past_trades
+from trading.learning.trade_labels import TradeLabels
 from trading.learning.train import Progress, train
 from trading.models.admin import begin_training, end_training, killed_training, prune, serving
 from trading.models.store import LoadedModel, ModelStore
 from trading.reports.training import TrainingReport
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,14 +114,11 @@ def retrain_locked(
     begin_training(store.folder, now)
     try:
         progress("loading the data", 0, 0)
-        rows = Dataset(data_dir).load(until=now, sessions=settings.data.HISTORY_DAYS)
-        learning = learning_settings(settings)
-        rows, report = with_past_trades(
-            rows,
-            past_trades(settings.folders.LOGS_DIR, market.slug, now, settings.training.FEATURE_SET),
-            settings.training.PAST_TRADE_WEIGHT,
-            learning.won_above_pct,
-        )
+        dataset, learning = Dataset(data_dir), learning_settings(settings)
+        rows = dataset.load(until=now, sessions=settings.data.HISTORY_DAYS)
+        trade_labels = TradeLabels(dataset, LabelRules.of(settings.exits))
+        trades = past_trades(settings.folders.LOGS_DIR, market.slug, now, trade_labels, settings.training.FEATURE_SET)
+        rows, report = with_past_trades(rows, trades, settings.training.PAST_TRADE_WEIGHT)
         page = TrainingReport(learning)
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
         trained = train(rows, learning, champion, progress, **watch)

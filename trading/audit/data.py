@@ -147,15 +147,16 @@ def _label_session(check: Check, data: DataFolder, symbol: str, session: Session
     for start, expected in _reference(data, symbol, session).items():
         i = found.pop(start, None)
         where = f"{symbol} {moment(start)}"
-        if expected is None:
-            check.expect(i is None, f"{where}: it has a row, but its outcome is unknown")
+        if expected is None or expected.label is None:
+            check.expect(i is None, f"{where}: it has a row, but its outcome or label is unknown")
         elif not data.has_features(symbol, session, start):
             check.expect(i is None, f"{where}: it has a row, but no bars of the session before")
         elif i is None:
             check.expect(False, f"{where}: it has no row, but the outcome {expected.outcome:.4f}%")
         else:
-            label = int(expected.outcome > data.rules.won_above_pct)
-            near = abs(expected.outcome - data.rules.won_above_pct) < 1e-9
+            label = expected.label
+            by_outcome = data.rules.label == "profit"
+            near = by_outcome and abs(expected.outcome - 100.0 * data.rules.label_min_profit) < 1e-9
             good = abs(rows.outcome[i] - expected.outcome) < 1e-9 and (near or int(rows.label[i]) == label)
             stored = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
             check.expect(good, f"{where}: {stored}; the reference gives {expected.outcome:.4f}%, {label}")
@@ -168,7 +169,4 @@ def _reference(data: DataFolder, symbol: str, session: Session) -> dict[int, Slo
     rules, bars = data.rules, data.of_session(symbol, session)
     flatten_at = to_ns(session.flatten_at(rules.flatten_minutes))
     listed = slow_bars(bars.start.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist())
-    return {
-        listed[i].start: slow_outcome(listed, i, flatten_at, rules.stop_loss, rules.take_profit)
-        for i in range(LOOKBACK_BARS - 1, len(listed))
-    }
+    return {listed[i].start: slow_outcome(listed, i, flatten_at, rules) for i in range(LOOKBACK_BARS - 1, len(listed))}

@@ -12,8 +12,8 @@ from trading.base.errors import DataError, ModelError
 from trading.features.sets import name_of
 from trading.learning.past_trades import past_trades, with_past_trades
 from trading.learning.rows import rows_to_fit
+from trading.learning.trade_labels import TradeLabels
 from trading.models.metrics_file import recorded_setting
-from trading.rules.exits import won_above_pct
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,9 @@ def _rows_of_model(data: DataFolder, logs: Path, metrics: ModelMetrics) -> Rows 
     recorded = metrics.get("past_trades")
     if recorded is not None and recorded["entered"]:
         at = datetime.fromisoformat(metrics["trained_at"])
-        trades = past_trades(logs, metrics["market"]["slug"], at, data.feature_set)
-        above_pct = won_above_pct(
-            recorded_setting(metrics, "ROUND_TRIP_COST"), recorded_setting(metrics, "LABEL_MIN_PROFIT")
-        )
-        rows, found = with_past_trades(rows, trades, recorded["weight"], above_pct)
+        labels = TradeLabels(data.dataset, data.rules)
+        trades = past_trades(logs, metrics["market"]["slug"], at, labels, data.feature_set)
+        rows, found = with_past_trades(rows, trades, recorded["weight"])
         if any(found[key] != recorded[key] for key in ("entered", "replaced", "added", "labels_changed")):
             return None  # trades have been removed from the logs, or added
     return rows if len(rows) == metrics["rows"]["all"] else None

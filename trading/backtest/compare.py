@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from trading.market.bars import MINUTE_NS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from config import FeatureSet, ModelKind
+    from config import FeatureSet, LabelKind, ModelKind
     from trading.backtest.figures import WalkFigures
     from trading.backtest.walk_forward import Walk
     from trading.base.arrays import Floats, Ints
@@ -31,11 +31,21 @@ if TYPE_CHECKING:
 
 KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")
 FEATURE_SETS: Final[tuple[FeatureSet, ...]] = ("document", "relative")
-LABEL_MIN_PROFITS: Final = (0.0, 0.002, 0.005)
-"""The axes of a comparison: kinds of model, sets of features, and minimum profits of a winner (fraction after cost)."""
+LABELS: Final[tuple[tuple[LabelKind, float, int], ...]] = (
+    ("profit", 0.0, 0),
+    ("target_first", 0.005, 0),
+    ("target_first", 0.0075, 0),
+    ("target_first", 0.01, 0),
+    ("target_first", 0.005, 60),
+    ("target_first", 0.0075, 60),
+    ("target_first", 0.01, 60),
+)
+"""The axes of a comparison: kinds of model, sets of features, and labels (`Variant.same_label`)."""
+
+K = TypeVar("K")
 
 Verdict = Literal["better", "worse", "no difference beyond the interval", "too few sessions", "not comparable"]
-"""`not comparable`: a log loss of models with different LABEL_MIN_PROFIT: they predict different events."""
+"""`not comparable`: a score of models with different labels: they predict different events."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +92,23 @@ class Comparison:
         return {"variant": self.variant, "against": self.against, **entries}
 
 
-def variants(kind: ModelKind, feature_set: FeatureSet, label_min_profit: float) -> list[Variant]:
+def variants(own: Variant) -> list[Variant]:
     """The variants that `--compare` compares, that of the settings first.
 
-    They are every set of features with every kind of model, and, with those of the settings, every minimum profit.
+    They are every set of features with every kind of model, and, with those of the settings, every label.
     """
-    kinds = sorted(KINDS, key=lambda one: one != kind)
-    sets = sorted(FEATURE_SETS, key=lambda one: one != feature_set)
-    found = [Variant(one, columns, label_min_profit) for columns in sets for one in kinds]
-    others = (profit for profit in LABEL_MIN_PROFITS if profit != label_min_profit)
-    return [*found, *(Variant(kind, feature_set, profit) for profit in others)]
+    kinds = sorted(KINDS, key=lambda one: one != own.kind)
+    sets = sorted(FEATURE_SETS, key=lambda one: one != own.feature_set)
+    found = [Variant(one, columns, *own.same_label) for columns in sets for one in kinds]
+    others = (label for label in LABELS if label != own.same_label)
+    return [*found, *(Variant(own.kind, own.feature_set, *label) for label in others)]
 
 
-def in_common(rows: Mapping[FeatureSet, Rows]) -> tuple[dict[FeatureSet, Rows], dict[FeatureSet, int]]:
-    """The rows of the bars that have one in every set, and the number of rows that each set loses.
+def in_common(rows: Mapping[K, Rows]) -> tuple[dict[K, Rows], dict[K, int]]:
+    """The rows of the bars that have one in every entry, and the number of rows that each entry loses.
 
     Args:
-        rows: name of the set -> its rows, all of one data folder and as of one instant.
+        rows: set of features or label -> its rows, all of one data folder and as of one instant.
     """
     number = {symbol: i for i, symbol in enumerate(sorted({s for one in rows.values() for s in one.symbols}))}
     keys = {name: _keys(one, number) for name, one in rows.items()}
@@ -115,9 +125,7 @@ def _keys(rows: Rows, number: Mapping[str, int]) -> Ints:
     return keys
 
 
-def compare(
-    walks: Sequence[Walk], found: Sequence[WalkFigures], *, min_confidence: float, cost: float
-) -> list[Comparison]:
+def compare(walks: Sequence[Walk], found: Sequence[WalkFigures], *, min_confidence: float) -> list[Comparison]:
     """The differences of every variant to the first, each with its interval over sessions.
 
     Args:
@@ -131,18 +139,18 @@ def compare(
     for other, figures in zip(walks[1:], found[1:], strict=True):
         if not np.array_equal(other.group, walks[0].group) or not np.array_equal(other.sessions, walks[0].sessions):
             raise ValueError(f"{other.variant.name} and {walks[0].variant.name} score different rows")
-        same_labels = other.variant.label_min_profit == walks[0].variant.label_min_profit
+        same_labels = other.variant.same_label == walks[0].variant.same_label
         entries = {}
         for measure in MEASURES:
             if measure.score is None:
-                estimate = _signal_difference(other, walks[0], measure.probability, min_confidence, cost)
+                estimate = _signal_difference(other, walks[0], measure.probability, min_confidence)
             else:
                 days, reference = (
                     [day[measure.probability][measure.score] for day in one["by_session"]]
                     for one in (figures, found[0])
                 )
                 estimate = mean_of_sessions(differences(days, reference))
-            comparable = same_labels or not measure.lower_is_better
+            comparable = same_labels or measure.score is None
             entries[measure.name] = Difference(
                 estimate, _verdict(estimate, measure) if comparable else "not comparable"
             )
@@ -150,13 +158,11 @@ def compare(
     return table
 
 
-def _signal_difference(
-    one: Walk, other: Walk, probability: Probability, min_confidence: float, cost: float
-) -> Estimate:
+def _signal_difference(one: Walk, other: Walk, probability: Probability, min_confidence: float) -> Estimate:
     parts: list[Floats] = []
     for walked in (one, other):
         signal = walked.probability(probability) >= min_confidence
-        parts += session_sums(walked, walked.outcome - 100.0 * cost, signal)
+        parts += session_sums(walked, walked.outcome, signal)
     return pooled_difference(*parts)
 
 

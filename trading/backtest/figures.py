@@ -1,7 +1,7 @@
 """The figures of a walk-forward: by session and pooled, raw beside calibrated, against the base rate of each history.
 
-Everything is ready for JSON: plain numbers, None where undefined.  Outcomes are per cent of the entry price, after cost
-unless said otherwise.
+Everything is ready for JSON: plain numbers, None where undefined.  Outcomes are per cent of the entry price, after
+cost.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 from trading.learning.metrics import Band, Ranking, at_threshold, bands, ranking, session_date
 from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, number, pooled_mean, sums
+from trading.rules.costs import cost_in_words
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     from trading.backtest.simulated_trades import TradeFigures
@@ -138,11 +140,12 @@ class WalkFigures(TypedDict):
     variant: str
     kind: str
     feature_set: str
-    label_min_profit: float
+    label: str
+    question: str
     window: int
     rows: int
     threshold: float
-    cost_pct: float
+    cost: str
     pooled: Pooled
     reliability: ByProbability[list[OutcomeBand]]
     curves: ByProbability[Curves | None]
@@ -154,42 +157,42 @@ def _both(make: Callable[[Probability], T]) -> ByProbability[T]:
     return {"model": make("model"), "calibrated": make("calibrated")}
 
 
-def figures(walked: Walk, *, min_confidence: float, cost: float) -> WalkFigures:
+def figures(walked: Walk, *, min_confidence: float) -> WalkFigures:
     """Every figure of a walk-forward.
 
     Args:
         min_confidence: a row with at least this probability is a signal.
-        cost: round-trip cost, fraction of the price.
     """
-    by_session = [_session(walked, i, min_confidence, cost) for i in range(len(walked.sessions))]
+    by_session = [_session(walked, i, min_confidence) for i in range(len(walked.sessions))]
     return {
         "variant": walked.variant.name,
         "kind": walked.variant.kind,
         "feature_set": walked.variant.feature_set,
-        "label_min_profit": walked.variant.label_min_profit,
+        "label": walked.variant.label,
+        "question": LabelRules.of(walked.settings.exits).question,
         "window": walked.window,
         "rows": len(walked.p),
         "threshold": min_confidence,
-        "cost_pct": 100.0 * cost,
+        "cost": cost_in_words(walked.settings.exits.ROUND_TRIP_COST, walked.settings.exits.SPREAD_TICKS),
         "pooled": {
-            **_both(lambda name: _pooled(walked, name, by_session, min_confidence, cost)),
-            "base_rate": _pooled_base_rate(walked, by_session, cost),
+            **_both(lambda name: _pooled(walked, name, by_session, min_confidence)),
+            "base_rate": _pooled_base_rate(walked, by_session),
         },
-        "reliability": _both(lambda name: _bands(walked, walked.probability(name), cost)),
+        "reliability": _both(lambda name: _bands(walked, walked.probability(name))),
         "curves": _both(lambda name: _curves(walked.probability(name), walked.label)),
         "importance": _importance(walked),
         "by_session": by_session,
     }
 
 
-def _session(walked: Walk, i: int, min_confidence: float, cost: float) -> ScoredSession:
+def _session(walked: Walk, i: int, min_confidence: float) -> ScoredSession:
     inside = walked.group == i
     y, outcome = walked.label[inside], walked.outcome[inside]
     constant = ranking(np.full(len(y), walked.base_rate[i]), y)
 
     def scores(name: Probability) -> SessionScores:
         p = walked.probability(name)[inside]
-        found = at_threshold(p, y, outcome, min_confidence, cost)
+        found = at_threshold(p, y, outcome, min_confidence)
         return {
             **ranking(p, y),
             "accuracy": number(np.mean((p >= 0.5) == (y == 1))),
@@ -205,20 +208,18 @@ def _session(walked: Walk, i: int, min_confidence: float, cost: float) -> Scored
         "known_rows": int(walked.known_rows[i]),
         "rows": int(np.sum(inside)),
         "won": number(np.mean(y)),
-        "outcome_pct": number(np.mean(outcome) - 100.0 * cost),
+        "outcome_pct": number(np.mean(outcome)),
         "base_rate": {"probability": number(walked.base_rate[i]), **constant},
         "model": scores("model"),
         "calibrated": scores("calibrated"),
     }
 
 
-def _pooled(
-    walked: Walk, name: Probability, by_session: list[ScoredSession], min_confidence: float, cost: float
-) -> PooledScores:
+def _pooled(walked: Walk, name: Probability, by_session: list[ScoredSession], min_confidence: float) -> PooledScores:
     p = walked.probability(name)
     signal = p >= min_confidence
     whole = ranking(p, walked.label)
-    half = at_threshold(p, walked.label, walked.outcome, 0.5, cost)
+    half = at_threshold(p, walked.label, walked.outcome, 0.5)
 
     def mean(score: Literal["roc_auc", "log_loss", "brier"]) -> Estimate:
         return mean_of_sessions([day[name][score] for day in by_session])
@@ -242,17 +243,17 @@ def _pooled(
         "signals": int(np.sum(signal)),
         "sessions_with_signals": len(np.unique(walked.group[signal])),
         "precision": _share_won(walked, signal),
-        "outcome_per_signal_pct": mean_outcome(walked, signal, cost),
+        "outcome_per_signal_pct": mean_outcome(walked, signal),
     }
 
 
-def _pooled_base_rate(walked: Walk, by_session: list[ScoredSession], cost: float) -> PooledBaseRate:
+def _pooled_base_rate(walked: Walk, by_session: list[ScoredSession]) -> PooledBaseRate:
     everything = np.ones(len(walked.p), dtype=np.bool_)
     return {
         "log_loss": mean_of_sessions([day["base_rate"]["log_loss"] for day in by_session]),
         "brier": mean_of_sessions([day["base_rate"]["brier"] for day in by_session]),
         "won": _share_won(walked, everything),
-        "outcome_pct": mean_outcome(walked, everything, cost),
+        "outcome_pct": mean_outcome(walked, everything),
         "accuracy_of_always_no": number(np.mean(walked.label == 0)),
         "pooled_log_loss": ranking(walked.base_rate[walked.group], walked.label)["log_loss"],
     }
@@ -265,9 +266,9 @@ def _share_won(walked: Walk, chosen: Mask) -> Estimate:
     return {**found, "low": max(0.0, found["low"]), "high": min(1.0, found["high"])}  # Student's t may leave [0, 1]
 
 
-def mean_outcome(walked: Walk, chosen: Mask, cost: float) -> Estimate:
+def mean_outcome(walked: Walk, chosen: Mask) -> Estimate:
     """Mean outcome after cost of the chosen rows, with its interval over sessions."""
-    return pooled_mean(*session_sums(walked, walked.outcome - 100.0 * cost, chosen))
+    return pooled_mean(*session_sums(walked, walked.outcome, chosen))
 
 
 def session_sums(walked: Walk, values: Floats | Labels, chosen: Mask) -> tuple[Floats, Floats]:
@@ -276,9 +277,9 @@ def session_sums(walked: Walk, values: Floats | Labels, chosen: Mask) -> tuple[F
     return sums(values[chosen], group, n), sums(np.ones(len(group)), group, n)
 
 
-def _bands(walked: Walk, p: Floats, cost: float) -> list[OutcomeBand]:
+def _bands(walked: Walk, p: Floats) -> list[OutcomeBand]:
     return [
-        {**band, "won": _share_won(walked, inside), "outcome_pct": mean_outcome(walked, inside, cost)}
+        {**band, "won": _share_won(walked, inside), "outcome_pct": mean_outcome(walked, inside)}
         for band, inside in bands(p, BAND)
     ]
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.backtest.walk_forward import training_labels
 from trading.learning.fitting import LearningSettings, fit, probabilities
 from trading.learning.metrics import Ranking, at_threshold, ranking
 from trading.learning.rows import thin
@@ -39,11 +38,10 @@ def random_split(rows: Rows, settings: LearningSettings) -> RandomSplitFigures:
     random = np.random.default_rng(settings.training.SEED)
     tested = random.random(len(rows)) < TEST_SHARE
     fitted = ~tested & thin(rows.symbol, rows.session, settings.training.TRAIN_EVERY_NTH_ROW)
-    label = training_labels(rows, settings)
-    p = probabilities(*fit(rows.X[fitted], label[fitted], settings.training), rows.X[tested])
+    p = probabilities(*fit(rows.X[fitted], rows.label[fitted], settings.training), rows.X[tested])
     y, outcome = rows.label[tested], rows.outcome[tested]
-    half = at_threshold(p, y, outcome, 0.5, settings.exits.ROUND_TRIP_COST)
-    signals = at_threshold(p, y, outcome, settings.prediction.MIN_CONFIDENCE, settings.exits.ROUND_TRIP_COST)
+    half = at_threshold(p, y, outcome, 0.5)
+    signals = at_threshold(p, y, outcome, settings.prediction.MIN_CONFIDENCE)
     return {
         **ranking(p, y),
         "accuracy": half["accuracy"],

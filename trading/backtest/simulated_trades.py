@@ -132,7 +132,7 @@ def simulated_trades(
         if not account.data.MIN_PRICE <= price <= account.data.MAX_PRICE or shares < 1:
             continue
         held[number] = _exit_start(known, decided + 1, flatten[day], exits)
-        outcome = float(walked.outcome[row]) - 100.0 * exits.ROUND_TRIP_COST
+        outcome = float(walked.outcome[row])
         entry = float(known.open[decided + 1])
         found.append(SimulatedTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
     return found

@@ -11,7 +11,7 @@ the features only, so it cannot learn from that session's outcomes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,12 +23,11 @@ from trading.learning.calibration import win_probability
 from trading.learning.fitting import Classifier, LearningSettings, Scaler, probabilities
 from trading.learning.rows import thin
 from trading.learning.train import train
-from trading.rules.exits import labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from config import FeatureSet, ModelKind
+    from config import FeatureSet, LabelKind, ModelKind
     from trading.backtest.figures import Probability
     from trading.base.arrays import Days, Floats, Ints, Labels
     from trading.dataset.dataset import Rows
@@ -57,22 +56,51 @@ class Variant:
     Attributes:
         kind: kind of model.
         feature_set: name of the columns of X.
-        label_min_profit: in training, a row counts as won only if its outcome after cost is above this fraction of the
-            price (LABEL_MIN_PROFIT).  It is always scored by any profit after cost.
+        label: the question that it is trained and scored on (LABEL).
+        label_pct: LABEL_TARGET_PCT or LABEL_MIN_PROFIT of that question, fraction of the price.
+        within: LABEL_WITHIN_MINUTES.
     """
 
     kind: ModelKind = "random_forest"
     feature_set: FeatureSet = "document"
-    label_min_profit: float = 0.0
+    label: LabelKind = "target_first"
+    label_pct: float = 0.005
+    within: int = 0
+
+    @classmethod
+    def of(cls, settings: LearningSettings) -> Variant:
+        """The variant that these settings describe."""
+        training, exits = settings.training, settings.exits
+        by_target = exits.LABEL == "target_first"
+        label_pct = exits.LABEL_TARGET_PCT if by_target else exits.LABEL_MIN_PROFIT
+        within = exits.LABEL_WITHIN_MINUTES if by_target else 0
+        return cls(training.MODEL_KIND, training.FEATURE_SET, exits.LABEL, label_pct, within)
+
+    def applied(self, settings: LearningSettings) -> LearningSettings:
+        """`settings` with this variant's values."""
+        changes: dict[str, object] = {"MODEL_KIND": self.kind, "FEATURE_SET": self.feature_set, "LABEL": self.label}
+        if self.label == "target_first":
+            changes |= {"LABEL_TARGET_PCT": self.label_pct, "LABEL_WITHIN_MINUTES": self.within}
+        else:
+            changes["LABEL_MIN_PROFIT"] = self.label_pct
+        return settings.changed(**changes)
+
+    @property
+    def same_label(self) -> tuple[LabelKind, float, int]:
+        """What two variants must share for their labels to be the same."""
+        return self.label, self.label_pct, self.within
 
     @property
     def name(self) -> str:
-        """Name in tables; the document's choices are not named."""
+        """Name in tables; the document's features are not named."""
         parts: list[str] = [self.kind]
         if self.feature_set != "document":
             parts.append(f"{self.feature_set} features")
-        if self.label_min_profit:
-            parts.append(f"won above {self.label_min_profit:.2%}")
+        if self.label == "target_first":
+            within = f" in {self.within} min" if self.within else ""
+            parts.append(f"+{100.0 * self.label_pct:g}% first{within}")
+        else:
+            parts.append(f"profit above {100.0 * self.label_pct:g}%" if self.label_pct else "any profit")
         return ", ".join(parts)
 
 
@@ -117,7 +145,7 @@ class Walk:
         group: position in `sessions` of each row, int64 (n,).
         symbol, start: of each row, as in the rows given to `walk`.
         p, calibrated: the model's own and the calibrated probability, float64 (n,).
-        label, outcome: the actual label and outcome; outcome in per cent before cost (n,).
+        label, outcome: the actual label and outcome; outcome in per cent after cost (n,).
         importance_of: names of the permuted features and groups.
         sample: positions of the permuted rows among the n.
         permuted: shape (len(importance_of), len(sample)).
@@ -170,7 +198,7 @@ def walk(
 
     Args:
         rows: as `trading.dataset.dataset.Dataset.make` returns them, sorted by session, with the features of
-            `variant.feature_set` and any profit after cost as label.
+            `variant.feature_set` and its labels.
         settings: of the training; `variant` overrides its own.
         window: maximum sessions of a history (HISTORY_DAYS).
         at: the workers; the results do not depend on them.
@@ -180,17 +208,14 @@ def walk(
         DataError: no session has so many before it, or a history has one label only.
         UserError: as `Workers.map`.
     """
-    settings = settings.changed(
-        MODEL_KIND=variant.kind, FEATURE_SET=variant.feature_set, LABEL_MIN_PROFIT=variant.label_min_profit
-    )
+    settings = variant.applied(settings)
     plans = _plans(rows.session, window, least)
     names, groups = importance_groups(COLUMNS[variant.feature_set])
-    trained_on = replace(rows, label=training_labels(rows, settings))
     seed = settings.training.SEED
     samples = [importance_sample(plan.end - plan.begin, seed) for plan in plans]
 
     def fold(i: int) -> Fold:
-        return _fold(trained_on, settings, plans[i], samples[i], groups, seed + i)
+        return _fold(rows, settings, plans[i], samples[i], groups, seed + i)
 
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
@@ -286,13 +311,6 @@ def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[t
         if all(member in named for member in members):
             named[name] = tuple(features.index(member) for member in members)
     return tuple(named), tuple(named.values())
-
-
-def training_labels(rows: Rows, settings: LearningSettings) -> Labels:
-    """Labels to train on, of rows whose own label is any profit after cost."""
-    if not settings.exits.LABEL_MIN_PROFIT:
-        return rows.label
-    return labels(rows.outcome, settings.won_above_pct)
 
 
 def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> Ints:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from config import DataSettings, FeatureSet
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.progress import Report
-    from trading.dataset.manifest import LabelRules
     from trading.market.source import Source, Universe
+    from trading.rules.labels import LabelRules
 
 SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 

@@ -20,7 +20,7 @@ import numpy as np
 from trading.base.arrays import Days, Floats, Ints, Labels
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import DataError
-from trading.dataset.manifest import LabelRules, Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
+from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, days_of, rows_of
 from trading.dataset.symbol_files import Fetched, SymbolFiles
 from trading.market.bars import Bars
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config import FeatureSet
+    from trading.rules.labels import LabelRules
 
 READERS: Final = 4
 """Threads that read files; pyarrow releases the interpreter lock while it parses."""
@@ -48,8 +49,8 @@ class Rows:
         session: date of the session, datetime64[D] (n,).
         start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
         X: features, float64 (n, columns), C-contiguous, columns as `trading.features.sets.COLUMNS` names them.
-        outcome: per cent of the entry price before cost, float64 (n,).
-        label: 1 where the outcome counts as won, else 0, int8 (n,).
+        outcome: per cent of the entry price after cost, float64 (n,).
+        label: the answer to the question of `trading.rules.labels`, 1 or 0, int8 (n,).
     """
 
     symbols: tuple[str, ...]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from trading.base.calendar import Session
     from trading.base.progress import Report
     from trading.dataset.dataset import Dataset
-    from trading.dataset.manifest import LabelRules
     from trading.market.source import Source
+    from trading.rules.labels import LabelRules
 
 CHUNK: Final = 240
 """Stocks times sessions that are fetched before they are written; a kill loses at most so much."""

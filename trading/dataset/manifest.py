@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,47 +11,15 @@ from trading.base.errors import DataError
 from trading.base.files import write_json
 from trading.features.document import FEATURES, LOOKBACK_BARS
 from trading.features.sets import COLUMNS, checked_name
-from trading.rules.exits import won_above_pct
+from trading.rules.labels import KINDS, LabelRules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from config import ExitSettings, FeatureSet
+    from config import FeatureSet
 
 NAME: Final = "dataset.json"
 FORMAT: Final = 1
-
-
-@dataclass(frozen=True)
-class LabelRules:
-    """The numbers that outcomes and labels were made with, as `dataset.json` stores them.
-
-    Attributes:
-        stop_loss, take_profit, round_trip_cost, label_min_profit: fractions of the entry price.
-        flatten_minutes: minutes before the close at which positions are sold.
-    """
-
-    stop_loss: float
-    take_profit: float
-    flatten_minutes: int
-    round_trip_cost: float
-    label_min_profit: float
-
-    @classmethod
-    def of(cls, exits: ExitSettings) -> LabelRules:
-        """The rules that the settings describe."""
-        return cls(
-            stop_loss=exits.STOP_LOSS_PCT,
-            take_profit=exits.TAKE_PROFIT_PCT,
-            flatten_minutes=exits.FLATTEN_MINUTES_BEFORE_CLOSE,
-            round_trip_cost=exits.ROUND_TRIP_COST,
-            label_min_profit=exits.LABEL_MIN_PROFIT,
-        )
-
-    @property
-    def won_above_pct(self) -> float:
-        """Outcome in per cent of the entry price, before cost, above which a trade counts as won."""
-        return won_above_pct(self.round_trip_cost, self.label_min_profit)
 
 
 @dataclass(frozen=True)
@@ -80,7 +48,7 @@ class Manifest:
 
     Attributes:
         source, feed: the origin of the bars.
-        stop_loss, take_profit, round_trip_cost, flatten_minutes, label_min_profit: as in `LabelRules`.
+        stop_loss ... label_within_minutes: as in `LabelRules`; the defaults are those of before version 0.3.
         lookback: bars of a feature window.
         features: the features' names, in order.
         rebuilding: all rows are being made again; after a kill, the files may hold rows of two sets of rules.
@@ -100,13 +68,21 @@ class Manifest:
     symbols: dict[str, SymbolRecord] = field(default_factory=dict)
     format: int = FORMAT
     label_min_profit: float = 0.0
+    spread_ticks: float = -1.0
+    label: str = "profit"
+    label_target: float = 0.0
+    label_within_minutes: int = 0
 
     @property
     def rules(self) -> LabelRules:
-        """The rules that the rows were made with."""
-        return LabelRules(
-            self.stop_loss, self.take_profit, self.flatten_minutes, self.round_trip_cost, self.label_min_profit
-        )
+        """The rules that the rows were made with.
+
+        Raises:
+            DataError: this version knows no such label.
+        """
+        if self.label not in KINDS:
+            raise DataError(f"{NAME}: label is {self.label}, not one of {', '.join(KINDS)}; run build_dataset.py")
+        return LabelRules(**{one.name: getattr(self, one.name) for one in fields(LabelRules)})
 
     @property
     def feature_set(self) -> FeatureSet:
@@ -136,14 +112,10 @@ def new_manifest(
     return Manifest(
         source=source,
         feed=feed,
-        stop_loss=rules.stop_loss,
-        take_profit=rules.take_profit,
-        round_trip_cost=rules.round_trip_cost,
-        flatten_minutes=rules.flatten_minutes,
         features=COLUMNS[feature_set],
         rebuilding=rebuilding,
         symbols=dict(sorted(symbols.items())),
-        label_min_profit=rules.label_min_profit,
+        **asdict(rules),
     )
 
 

@@ -15,7 +15,7 @@ from trading.features.sets import COLUMNS, of_history
 from trading.market import csv_files
 from trading.market.bars import Bars, from_ns, session_numbers, to_ns
 from trading.market.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
-from trading.rules.exits import labels, outcomes
+from trading.rules.labels import UNKNOWN, outcomes_and_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
-    from trading.dataset.manifest import LabelRules
+    from trading.rules.labels import LabelRules
 
 REBUILD: Final = "delete it and run python build_dataset.py, which makes it again"
 
@@ -38,8 +38,8 @@ class SymbolRows:
     Attributes:
         start: start of the bar, nanoseconds since 1970-01-01 UTC, int64 (n,).
         X: features, float64 (n, columns), columns as `trading.features.sets.COLUMNS` names them.
-        outcome: per cent of the entry price before cost, float64 (n,).
-        label: 1 where the outcome counts as won, else 0, int8 (n,).
+        outcome: per cent of the entry price after cost, float64 (n,).
+        label: the answer to the question of `trading.rules.labels`, 1 or 0, int8 (n,).
     """
 
     start: Ints
@@ -58,7 +58,11 @@ class SymbolRows:
 
 def file_columns(columns: Iterable[str]) -> dict[str, DataType]:
     """Column -> Arrow type of a rows file with these features."""
-    return {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*columns, "outcome"), NUMBER) | {"label": WHOLE}
+    return (
+        {"symbol": SYMBOL, "timestamp": INSTANT}
+        | dict.fromkeys((*columns, "outcome_after_cost"), NUMBER)
+        | {"label": WHOLE}
+    )
 
 
 def header(feature_set: FeatureSet) -> bytes:
@@ -69,7 +73,7 @@ def header(feature_set: FeatureSet) -> bytes:
 def rows_of(
     bars: Bars, calendar: MarketCalendar, rules: LabelRules, feature_set: FeatureSet = "document"
 ) -> SymbolRows:
-    """One row for each bar whose 20-bar window lies within its session and whose outcome is known.
+    """One row for each bar whose 20-bar window lies within its session and whose outcome and label are known.
 
     The relative features also need the volumes of the session before, so the first session of a stock has no rows.
 
@@ -83,11 +87,12 @@ def rows_of(
     group = session_numbers(bars.start, sessions)
     flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
     flattening = bars.start >= flatten_at[group] if len(bars) else np.empty(0, np.bool_)
-    outcome, _ = outcomes(bars.open, bars.high, bars.low, group, flattening, rules.stop_loss, rules.take_profit)
+    outcome, label = outcomes_and_labels(bars.open, bars.high, bars.low, bars.start, group, flattening, rules)
     X, usable = of_history(bars, sessions, group, feature_set)
-    outcome, start = outcome[LOOKBACK_BARS - 1 :], bars.start[LOOKBACK_BARS - 1 :]
-    kept = usable & ~np.isnan(outcome)
-    return SymbolRows(start[kept], X[kept], outcome[kept], labels(outcome[kept], rules.won_above_pct))
+    first = LOOKBACK_BARS - 1
+    outcome, label, start = outcome[first:], label[first:], bars.start[first:]
+    kept = usable & ~np.isnan(outcome) & (label != UNKNOWN)
+    return SymbolRows(start[kept], X[kept], outcome[kept], label[kept])
 
 
 def days_of(start: Ints) -> Days:
@@ -128,10 +133,10 @@ def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRo
     X = np.empty((table.num_rows, len(columns)))
     for i, name in enumerate(columns):
         X[:, i] = csv_files.numbers_of(table[name])
-    outcome = csv_files.numbers_of(table["outcome"])
+    outcome = csv_files.numbers_of(table["outcome_after_cost"])
     label = table["label"].to_numpy()  # float64 with NaN if a label is empty; the check below refuses it
     _check(path, columns, np.isfinite(X), X)
-    _check(path, ("outcome",), np.isfinite(outcome)[:, None], outcome[:, None])
+    _check(path, ("outcome_after_cost",), np.isfinite(outcome)[:, None], outcome[:, None])
     _check(path, ("label",), np.isin(label, (0, 1))[:, None], label[:, None])
     return SymbolRows(csv_files.instants_of(table["timestamp"]), X, outcome, label.astype(np.int8))
 

@@ -10,7 +10,7 @@ import numpy as np
 from trading.base.errors import DataError
 from trading.base.files import write_bytes
 from trading.dataset import rows as row_files
-from trading.dataset.manifest import LabelRules, Manifest, SymbolRecord
+from trading.dataset.manifest import Manifest, SymbolRecord
 from trading.dataset.rows import SymbolRows, days_of, read_rows_file, rows_of
 from trading.features.sets import SESSIONS_BEFORE
 from trading.market import bars as bar_files
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from config import FeatureSet
     from trading.base.arrays import Days
     from trading.base.calendar import MarketCalendar
+    from trading.rules.labels import LabelRules
 
 
 @dataclass(frozen=True)

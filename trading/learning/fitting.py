@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from trading.base.errors import DataError
-from trading.rules.exits import won_above_pct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,11 +50,6 @@ class LearningSettings:
     training: TrainingSettings
     exits: ExitSettings
     prediction: PredictionSettings
-
-    @property
-    def won_above_pct(self) -> float:
-        """Outcome in per cent of the entry price, before cost, above which a row is labelled as won."""
-        return won_above_pct(self.exits.ROUND_TRIP_COST, self.exits.LABEL_MIN_PROFIT)
 
     def changed(self, **values: object) -> LearningSettings:
         """A copy with other values, given by the settings' own names and validated like the originals.

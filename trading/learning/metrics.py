@@ -1,7 +1,7 @@
 """Figures of a model on sessions that it has not seen, as they stand in `metrics_*.json`.
 
 Every figure is a plain number, or None where it is undefined (precision without a signal, ROC-AUC with one class);
-never 0 or NaN in its place.  Outcomes are per cent of the entry price.
+never 0 or NaN in its place.  Outcomes are per cent of the entry price, after cost.
 """
 
 from __future__ import annotations
@@ -104,13 +104,12 @@ def ranking(p: Floats, y: Labels) -> Ranking:
     }
 
 
-def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, cost: float) -> AtThreshold:
+def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float) -> AtThreshold:
     """The result of buying at `p >= threshold`.
 
     Args:
-        p, y, outcome: probabilities, labels and outcomes (per cent, before cost), shape (n,).
+        p, y, outcome: probabilities, labels and outcomes (per cent, after cost), shape (n,).
         threshold: a row with at least this probability is a signal.
-        cost: round-trip cost as a fraction of the price.
     """
     signal = p >= threshold
     signals, won = int(np.sum(signal)), int(np.sum(y[signal]))
@@ -121,7 +120,7 @@ def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, cost: 
         "accuracy": _ratio(int(np.sum(signal == (y == 1))), len(y)),
         "precision": _ratio(won, signals),
         "recall": _ratio(won, int(np.sum(y))),
-        "mean_outcome_after_cost_pct": number(np.mean(outcome[signal]) - 100.0 * cost) if signals else None,
+        "mean_outcome_after_cost_pct": number(np.mean(outcome[signal])) if signals else None,
     }
 
 
@@ -172,7 +171,6 @@ def evaluate(
     *,
     base_rate: float,
     min_confidence: float,
-    cost: float,
 ) -> Evaluation:
     """Every figure of a test part.
 
@@ -182,35 +180,34 @@ def evaluate(
         y, outcome, session: of the test rows, shape (n,).
         base_rate: share of label 1 among the training rows: what a model without features would predict.
         min_confidence: the threshold that trading uses.
-        cost: round-trip cost as a fraction of the price.
     """
-    by_session = [_of_session(p, y, outcome, session, one, min_confidence, cost) for one in np.unique(session)]
+    by_session = [_of_session(p, y, outcome, session, one, min_confidence) for one in np.unique(session)]
     interval = mean_of_sessions([figures["roc_auc"] for figures in by_session])
     low, high = interval["low"], interval["high"]
     return {
         "rows": len(y),
         "base_rate": number(np.mean(y)),
-        **_of_probability(p, y, outcome, min_confidence, cost),
+        **_of_probability(p, y, outcome, min_confidence),
         "roc_auc_interval_over_sessions": None if low is None or high is None else [low, high],
         "shows_skill": above(interval, 0.5),
-        "mean_outcome_of_all_rows_after_cost_pct": number(np.mean(outcome) - 100.0 * cost),
+        "mean_outcome_of_all_rows_after_cost_pct": number(np.mean(outcome)),
         "always_no": always_no(y, base_rate),
-        "calibrated": None if calibrated is None else _of_probability(calibrated, y, outcome, min_confidence, cost),
+        "calibrated": None if calibrated is None else _of_probability(calibrated, y, outcome, min_confidence),
         "by_session": by_session,
     }
 
 
-def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float, cost: float) -> ProbabilityFigures:
+def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float) -> ProbabilityFigures:
     return {
         **ranking(p, y),
-        "at_half": at_threshold(p, y, outcome, 0.5, cost),
-        "at_min_confidence": at_threshold(p, y, outcome, min_confidence, cost),
+        "at_half": at_threshold(p, y, outcome, 0.5),
+        "at_min_confidence": at_threshold(p, y, outcome, min_confidence),
         "reliability": reliability(p, y),
     }
 
 
 def _of_session(
-    p: Floats, y: Labels, outcome: Floats, session: Days, one: np.datetime64, min_confidence: float, cost: float
+    p: Floats, y: Labels, outcome: Floats, session: Days, one: np.datetime64, min_confidence: float
 ) -> SessionFigures:
     inside = session == one
     return {
@@ -218,5 +215,5 @@ def _of_session(
         "rows": int(np.sum(inside)),
         "base_rate": number(np.mean(y[inside])),
         **ranking(p[inside], y[inside]),
-        "at_min_confidence": at_threshold(p[inside], y[inside], outcome[inside], min_confidence, cost),
+        "at_min_confidence": at_threshold(p[inside], y[inside], outcome[inside], min_confidence),
     }

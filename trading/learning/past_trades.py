@@ -1,8 +1,8 @@
 """Past trades as training rows: closed trades of the logs replace the simulated rows, with the prices really paid.
 
 A trade is matched to its row by symbol and bar time, which its prediction names; its features are those of that
-prediction.  Its outcome is computed from the prices of its fills.  ROUND_TRIP_COST is subtracted as from every other
-row, so that labels stay comparable.
+prediction.  Its outcome and label are computed from its fills and its bars (`trading.learning.trade_labels`), after
+the cost that every other row is charged, so that labels stay comparable.
 
 A trade is known from its exit on; one that was closed later than `now` is ignored.  Trades of another market, of
 sessions that are not among the rows, and those held overnight (their outcome would be known on both sides of a split by
@@ -28,7 +28,7 @@ from trading.learning.rows import WeightedRows
 from trading.market.bars import to_ns
 from trading.records.journal import new_york_time
 from trading.records.trade_log import Trade
-from trading.rules.exits import labels
+from trading.rules.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,16 +36,18 @@ if TYPE_CHECKING:
 
     from config import FeatureSet
     from trading.base.arrays import Floats, Ints
+    from trading.learning.trade_labels import TradeLabels
 
 
 @dataclass(frozen=True)
 class PastTrade:
-    """One closed trade as a row: symbol, start of its bar (ns), features, outcome in per cent before cost."""
+    """One closed trade as a row: symbol, start of its bar (ns), features, outcome in per cent after cost, label."""
 
     symbol: str
     start: int
     X: Floats
     outcome: float
+    label: int
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,16 @@ class PastTradesReport(TypedDict):
     left_out: dict[str, int]
 
 
-def past_trades(logs: Path, market: str, now: datetime, feature_set: FeatureSet = "document") -> PastTrades:
+def past_trades(
+    logs: Path, market: str, now: datetime, labels: TradeLabels, feature_set: FeatureSet = "document"
+) -> PastTrades:
     """The closed trades of a logs folder, as of `now`.
 
     Args:
         logs: folder of `trades_*.json` and `predictions_*.jsonl`; it need not exist.
         market: slug of the market that the rows are of.
         now: aware instant.
+        labels: gives outcomes and labels; a trade whose label is unknown is left out.
         feature_set: the features of the rows; a trade whose prediction used others is left out.
     """
     owner = market_of(logs) if logs.is_dir() else None
@@ -89,7 +94,7 @@ def past_trades(logs: Path, market: str, now: datetime, feature_set: FeatureSet 
                 closed.append(trade)
             else:
                 left_out[reason] += 1
-        found.extend(_with_predictions(closed, logs, left_out, feature_set))
+        found.extend(_with_predictions(closed, logs, left_out, labels, feature_set))
     return PastTrades(tuple(found), dict(sorted(left_out.items())))
 
 
@@ -113,7 +118,7 @@ def _obstacle(trade: Trade, market: str, now: datetime) -> str | None:
 
 
 def _with_predictions(
-    trades: Sequence[Trade], logs: Path, left_out: Counter[str], feature_set: FeatureSet
+    trades: Sequence[Trade], logs: Path, left_out: Counter[str], labels: TradeLabels, feature_set: FeatureSet
 ) -> Iterator[PastTrade]:
     """Each trade with the features of its prediction: that of its symbol in the minute of the decision."""
     wanted: dict[date, dict[tuple[str, str], Trade]] = {}
@@ -125,11 +130,13 @@ def _with_predictions(
         for line in read_lines(logs / f"predictions_{day}.jsonl"):
             trade_of_line = by_key.pop((str(line.get("symbol")), str(line.get("timestamp"))[:16]), None)
             if trade_of_line is not None:
-                one = _past_trade(trade_of_line, line, len(COLUMNS[feature_set]))
+                one = _past_trade(trade_of_line, line, labels, len(COLUMNS[feature_set]))
                 if line.get("feature_set", "document") != feature_set:
                     left_out["its prediction used other features"] += 1
                 elif one is None:
                     left_out["its prediction is not readable"] += 1
+                elif one.label == UNKNOWN:
+                    left_out["its bars do not tell its label"] += 1
                 else:
                     yield one
             if not by_key:
@@ -138,7 +145,7 @@ def _with_predictions(
             left_out["its prediction is not in the logs"] += len(by_key)
 
 
-def _past_trade(trade: Trade, line: dict[str, Any], columns: int) -> PastTrade | None:
+def _past_trade(trade: Trade, line: dict[str, Any], labels: TradeLabels, columns: int) -> PastTrade | None:
     try:
         start = to_ns(datetime.fromisoformat(line["bar_time"]))
         X = np.array(line["features"], dtype=np.float64)
@@ -146,10 +153,10 @@ def _past_trade(trade: Trade, line: dict[str, Any], columns: int) -> PastTrade |
         return None
     if X.shape != (columns,) or not np.isfinite(X).all() or trade.exit_price is None:
         return None
-    return PastTrade(trade.symbol, start, X, 100.0 * (float(trade.exit_price / trade.entry_price) - 1.0))
+    return PastTrade(trade.symbol, start, X, labels.outcome(trade), labels.label(trade))
 
 
-def with_past_trades(rows: Rows, past: PastTrades, weight: float, above_pct: float) -> tuple[Rows, PastTradesReport]:
+def with_past_trades(rows: Rows, past: PastTrades, weight: float) -> tuple[Rows, PastTradesReport]:
     """The rows with the past trades in place of the simulated rows, and the report for the metrics.
 
     A trade without a row (its simulated outcome is unknown) is added as one.  With weight 0 the rows are returned
@@ -157,7 +164,6 @@ def with_past_trades(rows: Rows, past: PastTrades, weight: float, above_pct: flo
 
     Args:
         weight: weight of a past trade in fitting; every other row has weight 1.
-        above_pct: outcome in per cent of the entry price, before cost, above which a trade counts as won.
     """
     if weight == 0.0:
         return rows, _report(0.0, 0, 0, 0, {})
@@ -174,7 +180,7 @@ def with_past_trades(rows: Rows, past: PastTrades, weight: float, above_pct: flo
             kept[(number[trade.symbol], trade.start)] = trade
     if not kept:
         return rows, _report(weight, 0, 0, 0, left_out)
-    result, replaced, changed = _merged(rows, kept, weight, above_pct)
+    result, replaced, changed = _merged(rows, kept, weight)
     return result, _report(weight, len(kept), replaced, changed, left_out)
 
 
@@ -189,9 +195,7 @@ def _report(weight: float, entered: int, replaced: int, changed: int, left_out: 
     }
 
 
-def _merged(
-    rows: Rows, kept: dict[tuple[int, int], PastTrade], weight: float, above_pct: float
-) -> tuple[WeightedRows, int, int]:
+def _merged(rows: Rows, kept: dict[tuple[int, int], PastTrade], weight: float) -> tuple[WeightedRows, int, int]:
     """(rows, number of rows replaced, number of replaced rows whose label changed)."""
     place = _places(rows, kept)
     X, outcome, label = rows.X.copy(), rows.outcome.copy(), rows.label.copy()
@@ -203,12 +207,11 @@ def _merged(
         if i is None:
             added.append((key[0], trade))
             continue
-        real = labels(np.array([trade.outcome]), above_pct)[0]
-        changed += int(label[i] != real)
-        X[i], outcome[i], label[i], past[i], weights[i] = trade.X, trade.outcome, real, True, weight
+        changed += int(label[i] != trade.label)
+        X[i], outcome[i], label[i], past[i], weights[i] = trade.X, trade.outcome, trade.label, True, weight
     replaced = Rows(rows.symbols, rows.symbol, rows.session, rows.start, X, outcome, label)
     merged = WeightedRows.of(replaced, past, weights)
-    return _with_added(merged, added, weight, above_pct), len(kept) - len(added), changed
+    return _with_added(merged, added, weight), len(kept) - len(added), changed
 
 
 def _places(rows: Rows, kept: dict[tuple[int, int], PastTrade]) -> dict[tuple[int, int], int]:
@@ -219,21 +222,18 @@ def _places(rows: Rows, kept: dict[tuple[int, int], PastTrade]) -> dict[tuple[in
     return {key: int(i) for key, i in zip(keys, candidates, strict=True) if key in kept}
 
 
-def _with_added(
-    rows: WeightedRows, added: list[tuple[int, PastTrade]], weight: float, above_pct: float
-) -> WeightedRows:
+def _with_added(rows: WeightedRows, added: list[tuple[int, PastTrade]], weight: float) -> WeightedRows:
     if not added:
         return rows
     start = np.array([trade.start for _, trade in added], dtype=np.int64)
-    outcome = np.array([trade.outcome for _, trade in added])
     more = Rows(
         rows.symbols,
         np.concatenate([rows.symbol, np.array([symbol for symbol, _ in added], dtype=np.int32)]),
         np.concatenate([rows.session, start.astype("datetime64[ns]").astype("datetime64[D]")]),
         np.concatenate([rows.start, start]),
         np.concatenate([rows.X, np.array([trade.X for _, trade in added])]),
-        np.concatenate([rows.outcome, outcome]),
-        np.concatenate([rows.label, labels(outcome, above_pct)]),
+        np.concatenate([rows.outcome, np.array([trade.outcome for _, trade in added])]),
+        np.concatenate([rows.label, np.array([trade.label for _, trade in added], dtype=np.int8)]),
     )
     past = np.concatenate([rows.past, np.ones(len(added), dtype=np.bool_)])
     weights = np.concatenate([rows.weight, np.full(len(added), weight)])

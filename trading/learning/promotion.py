@@ -1,19 +1,34 @@
 """Promotion: whether a new model replaces the model in service.
 
-Both are judged on the newest session, which neither has seen, by log loss and by the mean outcome of their signals.
+A model that is fitted again with the same settings is not judged: it is the same recipe with one more session, and
+rejecting it by its luck on a session or five was measured to be a coin (`benchmarks/promotion.py`).  If the settings
+have changed, the two recipes are fitted on the same older sessions and compared on the newest ones, paired by session:
+the new one is rejected only if it is worse beyond the 95% interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
-from trading.learning.metrics import AtThreshold, at_threshold, ranking, session_date
+from trading.learning.metrics import ranking, session_date
 from trading.learning.rows import rows_to_fit, weights_of
+from trading.learning.session_statistics import (
+    Estimate,
+    above,
+    below,
+    differences,
+    mean_of_sessions,
+    pooled_difference,
+    pooled_mean,
+    sums,
+)
 
 if TYPE_CHECKING:
     from datetime import date
@@ -21,8 +36,21 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats, Mask
     from trading.dataset.dataset import Rows
 
-MIN_SIGNALS: Final = 20
-"""Minimum signals of each model on the session for their mean outcomes to be compared."""
+JUDGED_SESSIONS: Final = 5
+"""Minimum sessions on which two recipes are compared."""
+
+RECIPE: Final = (
+    "FEATURE_SET", "MODEL_KIND", "N_ESTIMATORS", "TRAIN_EVERY_NTH_ROW", "PAST_TRADE_WEIGHT",
+    "FOREST_MIN_SAMPLES_LEAF", "FOREST_MAX_SAMPLES", "FOREST_MAX_FEATURES", "FOREST_MAX_DEPTH",
+    "BOOSTING_LEARNING_RATE", "BOOSTING_MAX_LEAF_NODES", "BOOSTING_MIN_SAMPLES_LEAF",
+)  # fmt: skip
+"""Settings that decide how a model is fitted; two models with the same ones are of the same recipe."""
+
+QUESTION: Final = (
+    "LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "STOP_LOSS_PCT", "TAKE_PROFIT_PCT",
+    "ROUND_TRIP_COST", "SPREAD_TICKS", "FLATTEN_MINUTES_BEFORE_CLOSE",
+)  # fmt: skip
+"""Settings that decide what a label means; models with other ones predict other events."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +62,7 @@ class FittedModel:
         trained_through: the newest session that it has seen.
         features: names of the columns: one of `trading.features.sets.COLUMNS`.
         scaler, model: for `trading.learning.fitting.probabilities`.
+        settings: the settings that it was trained with, by name.
     """
 
     timestamp: str
@@ -41,126 +70,166 @@ class FittedModel:
     features: tuple[str, ...]
     scaler: Scaler
     model: Classifier
+    settings: Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Decision:
     """Whether a new model goes into service, and why.
 
-    Champion is the model in service, challenger the new one.  All figures are of the session `judged_on`, which neither
-    model had seen; None where nothing was compared.  Outcomes are per cent of the entry price after cost, a mean over
-    the rows with at least MIN_CONFIDENCE by the model's own probability (None without such a row).
+    Champion is the model in service, challenger the new one.  All figures are of the recipes on `judged_on`, sessions
+    that neither was fitted on; None where nothing was compared.  Outcomes are per cent of the entry price after cost,
+    a mean over the rows with at least MIN_CONFIDENCE by the model's own probability.
 
     Attributes:
-        tolerance: tolerance of the log loss.
-        outcome_tolerance: tolerance of the outcome, in per cent of the price.
-        same_rows: both models were fitted on the same rows and are identical, so there was nothing to judge.
+        judged_on: ISO dates of the sessions, oldest first.
+        log_loss_difference, outcome_difference: challenger minus champion, with intervals over the sessions.
     """
 
     in_service: bool
     reason: str
-    judged_on: date | None = None
-    rows: int = 0
     champion: str | None = None
+    judged_on: tuple[str, ...] = ()
+    rows: int = 0
     champion_log_loss: float | None = None
     challenger_log_loss: float | None = None
-    tolerance: float | None = None
+    log_loss_difference: Estimate | None = None
     champion_signals: int | None = None
     challenger_signals: int | None = None
     champion_outcome_pct: float | None = None
     challenger_outcome_pct: float | None = None
-    outcome_tolerance: float | None = None
-    same_rows: bool = False
+    outcome_difference: Estimate | None = None
 
 
-def judge(champion: FittedModel | None, rows: Rows, settings: LearningSettings) -> Decision:
+def judge(
+    champion: FittedModel | None,
+    rows: Rows,
+    settings: LearningSettings,
+    training: Mask,
+    testing: Mask,
+    p: Floats,
+) -> Decision:
     """Whether the model of `rows` and `settings` replaces `champion`, the model in service.
 
-    The challenger is fitted on all sessions before the newest.  It is promoted unless its log loss is worse by more
-    than PROMOTION_TOLERANCE, or, where both models have `MIN_SIGNALS` signals, its mean outcome per signal is worse by
-    more than PROMOTION_OUTCOME_TOLERANCE.  As long as no session has left the window, champion and challenger are
-    fitted on the same rows: there is nothing to judge, and the new model is promoted for the session that it adds.
+    Args:
+        champion: the model in service; None if there is none.
+        rows: all rows, n of them, of the champion's features if it has the same.
+        training, testing: masks of the older and of the newest sessions, bool (n,).
+        p: probabilities of the rows of `testing`, by a model with `settings` that was fitted on `training`.
 
     Raises:
-        DataError: fewer than two sessions, or a training part with one label.
+        DataError: the older sessions have one label only.
     """
     if champion is None:
         return Decision(True, "first model: no model is in service to compare it with")
+    at = champion.timestamp
     if champion.features != COLUMNS[settings.training.FEATURE_SET]:
-        reason = (
-            f"{champion.timestamp} was trained on other features than FEATURE_SET={settings.training.FEATURE_SET} and "
-            "cannot serve with it: the models cannot be compared, and the new one goes into service"
+        return Decision(
+            True,
+            f"{at} was trained on other features than FEATURE_SET={settings.training.FEATURE_SET} and cannot serve "
+            "with it: the models cannot be compared, and the new one goes into service",
+            at,
         )
-        return Decision(True, reason, champion=champion.timestamp)
-    newest = rows.session.max()
-    day = session_date(newest)
-    if champion.trained_through >= day:
-        reason = (
-            f"{champion.timestamp} was trained through {champion.trained_through} and so has seen the newest session "
-            f"{day}: it cannot be judged on it, and stays in service"
-        )
-        return Decision(False, reason, champion=champion.timestamp)
-    unseen: Mask = rows.session == newest
-    fitted_on = ~unseen & rows_to_fit(rows, settings.training.TRAIN_EVERY_NTH_ROW)
-    challenger = fit(rows.X[fitted_on], rows.label[fitted_on], settings.training, weights_of(rows, fitted_on))
-    old = probabilities(champion.scaler, champion.model, rows.X[unseen])
-    new = probabilities(*challenger, rows.X[unseen])
-    return _decision(old, new, rows.take(unseen), champion.timestamp, day, settings)
+    current = settings.by_name()
+    if _differing(champion.settings, current, QUESTION):
+        names = ", ".join(_differing(champion.settings, current, QUESTION))
+        reason = f"{at} answers another question ({names}): not compared, and the new model goes into service"
+        return Decision(True, reason, at)
+    changed = _differing(champion.settings, current, RECIPE)
+    if not changed:
+        return _same_recipe(champion, session_date(rows.session.max()))
+    names = ", ".join(changed)
+    days = [session_date(day).isoformat() for day in np.unique(rows.session[testing])]
+    older = _recipe(champion, settings)
+    if older is None or len(days) < JUDGED_SESSIONS:
+        why = f"{len(days)} test session(s), {JUDGED_SESSIONS} are needed" if older else "its settings are unreadable"
+        reason = f"{at} was trained with other settings ({names}) but is not compared: {why}; the new model serves"
+        return Decision(True, reason, at)
+    fitted = training & rows_to_fit(rows, older.training.TRAIN_EVERY_NTH_ROW)
+    model = fit(rows.X[fitted], rows.label[fitted], older.training, weights_of(rows, fitted))
+    return _compared(probabilities(*model, rows.X[testing]), p, rows.take(testing), at, names, tuple(days), settings)
 
 
-def _decision(old: Floats, new: Floats, unseen: Rows, champion: str, day: date, settings: LearningSettings) -> Decision:
-    """Compare the probabilities of champion (`old`) and challenger (`new`) on the rows of the newest session."""
-    training = settings.training
-    old_loss, new_loss = (ranking(p, unseen.label)["log_loss"] or 0.0 for p in (old, new))
-    old_signals, new_signals = (_signals(p, unseen, settings) for p in (old, new))
-    same = np.array_equal(old, new)
-    worse_loss = new_loss > old_loss + training.PROMOTION_TOLERANCE
-    worse_outcome, compared = _compare_outcomes(old_signals, new_signals, training.PROMOTION_OUTCOME_TOLERANCE)
-    if same:
+def _differing(recorded: Mapping[str, object], current: Mapping[str, object], names: tuple[str, ...]) -> list[str]:
+    """The names whose recorded value is missing or another one."""
+    return [name for name in names if name not in recorded or recorded[name] != current[name]]
+
+
+def _recipe(champion: FittedModel, settings: LearningSettings) -> LearningSettings | None:
+    """`settings` with the champion's recipe; None if its record lacks a value or holds one that is not valid now."""
+    try:
+        return settings.changed(**{name: champion.settings[name] for name in RECIPE})
+    except (KeyError, ValidationError):
+        return None
+
+
+def _same_recipe(champion: FittedModel, newest: date) -> Decision:
+    if champion.trained_through >= newest:
         reason = (
-            f"same rows: nothing to judge; without the newest session {day} the new model is identical to {champion} "
-            f"(log loss on that session {old_loss:.4f}), and goes into service for the session that it adds"
+            f"{champion.timestamp} was trained with the same settings through {champion.trained_through} and has seen "
+            f"the newest session {newest}: there is nothing new to learn, and it stays in service"
         )
-    else:
-        reason = (
-            f"log loss on {day}: {new_loss:.4f}, {'worse' if worse_loss else 'not worse'} than the {old_loss:.4f} of "
-            f"{champion} (tolerance {training.PROMOTION_TOLERANCE:g}); {compared}"
-        )
+        return Decision(False, reason, champion.timestamp)
+    reason = (
+        f"same settings as {champion.timestamp}, with the sessions through {newest}: nothing to judge, because a "
+        "rejection by a few sessions is right no more often than a coin"
+    )
+    return Decision(True, reason, champion.timestamp)
+
+
+def _compared(
+    old: Floats,
+    new: Floats,
+    unseen: Rows,
+    champion: str,
+    names: str,
+    days: tuple[str, ...],
+    settings: LearningSettings,
+) -> Decision:
+    """Compare the probabilities of the champion's recipe (`old`) and of the challenger's on the same rows."""
+    sessions, group = np.unique(unseen.session, return_inverse=True)
+    losses = [
+        [ranking(p[group == i], unseen.label[group == i])["log_loss"] for i in range(len(sessions))] for p in (old, new)
+    ]
+    loss = mean_of_sessions(differences(losses[1], losses[0]))
+    signals = [p >= settings.prediction.MIN_CONFIDENCE for p in (old, new)]
+    parts = [
+        (sums(unseen.outcome[one], group[one], len(sessions)), sums(np.ones(one.sum()), group[one], len(sessions)))
+        for one in signals
+    ]
+    outcome = pooled_difference(*parts[1], *parts[0])
+    worse_loss, worse_outcome = above(loss, 0.0), below(outcome, 0.0)
+    reason = (
+        f"the settings have changed ({names}): fitted on the same older sessions and compared with {champion} on the "
+        f"{len(days)} from {days[0]} to {days[-1]}, the new ones differ in log loss by {_words(loss, 4)}, "
+        f"{_verdict(worse_loss)}, and in outcome per signal by {_words(outcome, 2, '%')}, {_verdict(worse_outcome)}"
+    )
+    old_mean, new_mean = (pooled_mean(*part)["value"] for part in parts)
     return Decision(
-        in_service=same or not (worse_loss or worse_outcome),
+        in_service=not (worse_loss or worse_outcome),
         reason=reason,
-        judged_on=day,
-        rows=len(unseen),
         champion=champion,
-        champion_log_loss=old_loss,
-        challenger_log_loss=new_loss,
-        tolerance=training.PROMOTION_TOLERANCE,
-        champion_signals=old_signals["signals"],
-        challenger_signals=new_signals["signals"],
-        champion_outcome_pct=old_signals["mean_outcome_after_cost_pct"],
-        challenger_outcome_pct=new_signals["mean_outcome_after_cost_pct"],
-        outcome_tolerance=100.0 * training.PROMOTION_OUTCOME_TOLERANCE,
-        same_rows=same,
+        judged_on=days,
+        rows=len(unseen),
+        champion_log_loss=mean_of_sessions(losses[0])["value"],
+        challenger_log_loss=mean_of_sessions(losses[1])["value"],
+        log_loss_difference=loss,
+        champion_signals=int(signals[0].sum()),
+        challenger_signals=int(signals[1].sum()),
+        champion_outcome_pct=old_mean,
+        challenger_outcome_pct=new_mean,
+        outcome_difference=outcome,
     )
 
 
-def _signals(p: Floats, rows: Rows, settings: LearningSettings) -> AtThreshold:
-    threshold, cost = settings.prediction.MIN_CONFIDENCE, settings.exits.ROUND_TRIP_COST
-    return at_threshold(p, rows.label, rows.outcome, threshold, cost)
+def _verdict(worse: bool) -> str:
+    return "worse" if worse else "not worse beyond the interval"
 
 
-def _compare_outcomes(champion: AtThreshold, challenger: AtThreshold, tolerance: float) -> tuple[bool, str]:
-    """(whether the challenger's mean outcome per signal is worse, the comparison in words).
-
-    Args:
-        tolerance: fraction of the price.
-    """
-    old, new = champion["mean_outcome_after_cost_pct"], challenger["mean_outcome_after_cost_pct"]
-    counts = f"{challenger['signals']} signals against {champion['signals']}"
-    if min(champion["signals"], challenger["signals"]) < MIN_SIGNALS or old is None or new is None:
-        return False, f"outcome per signal not compared: {counts}, fewer than {MIN_SIGNALS}"
-    worse = new < old - 100.0 * tolerance
-    return worse, (
-        f"outcome per signal: {new:+.2f}% of {challenger['signals']}, {'worse' if worse else 'not worse'} than "
-        f"{old:+.2f}% of {champion['signals']} (tolerance {100.0 * tolerance:g})"
-    )
+def _words(difference: Estimate, digits: int, unit: str = "") -> str:
+    """The difference and its interval; "nothing comparable" without signals of both."""
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    if value is None:
+        return "nothing that can be compared"
+    interval = "" if low is None or high is None else f" ({low:+.{digits}f} to {high:+.{digits}f})"
+    return f"{value:+.{digits}f}{unit}{interval}"

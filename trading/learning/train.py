@@ -180,7 +180,7 @@ def _train(
     observe(tested)
     calibration = _calibration(tested, known, sampled)
     progress("judging against the model in service", 3, STEPS)
-    decision = judge(champion, rows, settings)
+    decision = judge(champion, rows, settings, training, testing, p)
     progress("fitting on all sessions", 4, STEPS)
     scaler, model = fit(rows.X[sampled], rows.label[sampled], settings.training, weights_of(rows, sampled))
     progress("done", 5, STEPS)
@@ -211,7 +211,6 @@ def _evaluation(tested: Tested, settings: LearningSettings) -> Evaluation:
         rows.session[testing],
         base_rate=float(np.mean(rows.label[tested.training])),
         min_confidence=settings.prediction.MIN_CONFIDENCE,
-        cost=settings.exits.ROUND_TRIP_COST,
     )
 
 

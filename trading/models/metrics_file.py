@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from trading.models.checks import MUST_MATCH, library_versions
 
 if TYPE_CHECKING:
     from trading.base.market_folders import MarketId
+    from trading.learning.session_statistics import Estimate
     from trading.learning.train import TrainedModel
 
 FORMAT: Final = 1
@@ -39,22 +40,21 @@ class MarketRecord(TypedDict):
 
 
 class DecisionRecord(TypedDict):
-    """`trading.learning.promotion.Decision` in JSON; models of before version 0.2 hold fewer keys."""
+    """`trading.learning.promotion.Decision` in JSON; older models hold other keys, and one date as `judged_on`."""
 
     in_service: bool
     reason: str
-    judged_on: NotRequired[str | None]
+    judged_on: NotRequired[Sequence[str] | str | None]
     rows: NotRequired[int]
     champion: NotRequired[str | None]
     champion_log_loss: NotRequired[float | None]
     challenger_log_loss: NotRequired[float | None]
-    tolerance: NotRequired[float | None]
+    log_loss_difference: NotRequired[Estimate | None]
     champion_signals: NotRequired[int | None]
     challenger_signals: NotRequired[int | None]
     champion_outcome_pct: NotRequired[float | None]
     challenger_outcome_pct: NotRequired[float | None]
-    outcome_tolerance: NotRequired[float | None]
-    same_rows: NotRequired[bool]
+    outcome_difference: NotRequired[Estimate | None]
 
 
 class ModelMetrics(TrainingRecord):

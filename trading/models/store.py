@@ -319,6 +319,7 @@ class ModelStore:
             scaler=scaler,
             model=model,
             features=columns,
+            settings=metrics["settings"],
             metrics=metrics,
             calibration=Calibration.from_json(metrics["calibration"]),
             trained_through=date.fromisoformat(metrics["trained_through"]),

@@ -133,8 +133,8 @@ def _difference_section(measure: Measure, comparisons: Sequence[Comparison]) -> 
     text = f"Paired by session; {'below' if measure.lower_is_better else 'above'} zero is better."
     if len(shown) < len(entries):
         text += (
-            " A model trained with a minimum profit predicts that profit, not any profit, which is what is scored: "
-            "compare its ROC-AUC and its outcome per signal instead."
+            " Models with different labels answer different questions, so their scores are not compared: compare "
+            "their outcomes per signal."
         )
     rows = [[name, *_cells(one)] for name, one in entries]
     return Section(title, text, charts.intervals(shown, f"difference in {measure.name}"), ("", *DIFFERENCE_HEAD), rows)

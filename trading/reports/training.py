@@ -65,11 +65,7 @@ class TrainingReport:
             OSError: the folder cannot be written.
         """
         assert self._walk is not None, "nothing was tested"
-        found = figures(
-            self._walk,
-            min_confidence=self._settings.prediction.MIN_CONFIDENCE,
-            cost=self._settings.exits.ROUND_TRIP_COST,
-        )
+        found = figures(self._walk, min_confidence=self._settings.prediction.MIN_CONFIDENCE)
         path = folder / f"report_{metrics['timestamp']}.html"
         for left in folder.glob(".report_*.tmp"):  # left by a killed run
             left.unlink(missing_ok=True)
@@ -90,7 +86,7 @@ def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
     ]
     known = len(np.unique(rows.session[tested.training]))
     return Walk(
-        variant=Variant(settings.training.MODEL_KIND, settings.training.FEATURE_SET, settings.exits.LABEL_MIN_PROFIT),
+        variant=Variant.of(settings),
         settings=settings,
         window=known,
         sessions=sessions,
@@ -128,7 +124,7 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
             f"{sentence(metrics['market']['description'])}. Trained on {len(sessions['train'])} sessions until "
             f"{sessions['train'][-1]} and tested on the {len(sessions['test'])} after them, {found['rows']:,} rows "
             f"that it had not seen; then fitted on all sessions as model {metrics['timestamp']}. Outcomes are after "
-            f"{found['cost_pct']:.2g}% of cost; intervals are 95%, over sessions."
+            f"{found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
         tiles=_tiles(metrics, pooled),
@@ -172,8 +168,8 @@ def _promotion(decision: DecisionRecord) -> Section:
     old_signals, old_outcome = decision.get("champion_signals"), decision.get("champion_outcome_pct")
     return Section(
         title,
-        f"Both on the session of {decision.get('judged_on')} ({decision.get('rows', 0):,} rows), which neither had "
-        "seen. Lower log loss is better; the outcome is the mean per signal after cost.",
+        f"{sentence(decision['reason'])}. Both were scored on the same {decision.get('rows', 0):,} rows. Lower log "
+        "loss is better; the outcome is the mean per signal after cost.",
         charts.points([("the new model", new_loss), (old, old_loss)]),
         ("", "log loss", "signals", "outcome per signal"),
         [

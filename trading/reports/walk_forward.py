@@ -46,7 +46,7 @@ def walk_page(found: WalkForwardResult) -> Page:
             f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
             f"{days[-1]['session']} ({len(days)}) was scored by a model trained on at most the "
             f"{found['window']} sessions before it: {found['rows']:,} rows, none of them seen in training. "
-            f"Outcomes are after {found['cost_pct']:.2g}% of cost; intervals are 95%, over sessions."
+            f"Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
         tiles=_tiles(found["pooled"], found["threshold"]),

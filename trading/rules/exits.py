@@ -35,11 +35,6 @@ _BLOCK: Final = 16
 """Bars that are skipped together if none of them reaches a level; makes quiet days as fast as volatile ones."""
 
 
-def won_above_pct(round_trip_cost: float, label_min_profit: float) -> float:
-    """Outcome in per cent of the entry price, before cost, above which a trade counts as won; both are fractions."""
-    return 100.0 * (round_trip_cost + label_min_profit)
-
-
 @compiled()
 def _tick_up(price: float) -> float:
     """`price` on the exchange's grid (cents at $1 and over, hundredths of a cent below), rounded up."""
@@ -89,7 +84,7 @@ def _outcomes(
     n = len(open_)
     outcome = np.full(n, np.nan)
     reason = np.zeros(n, dtype=np.int8)
-    lowest, highest, block_lowest, block_highest = _extremes(open_, high, low)
+    lowest, highest, block_lowest, block_highest = extremes(open_, high, low)
     end = n  # the first bar from the entry on that is flattening, or of another group; found from the newest bar back
     for entry_bar in range(n - 1, 0, -1):
         if flattening[entry_bar]:
@@ -101,7 +96,7 @@ def _outcomes(
             continue
         entry = open_[entry_bar]
         stop, target = levels(entry, stop_loss, take_profit)
-        k = _first_touch(lowest, highest, block_lowest, block_highest, entry_bar, end, stop, target)
+        k = first_touch(lowest, highest, block_lowest, block_highest, entry_bar, end, stop, target)
         if k < end:
             code, price = exit_in_bar(open_[k], high[k], low[k], stop, target)
             outcome[bar] = 100.0 * (price / entry - 1.0)
@@ -113,7 +108,7 @@ def _outcomes(
 
 
 @compiled()
-def _extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Lowest and highest price of each bar, open included, and of each block of `_BLOCK` adjacent bars."""
     n = len(open_)
     lowest, highest = np.empty(n), np.empty(n)
@@ -127,7 +122,7 @@ def _extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats,
 
 
 @compiled()
-def _first_touch(
+def first_touch(
     lowest: Floats,
     highest: Floats,
     block_lowest: Floats,
@@ -171,17 +166,6 @@ def outcomes(
         flatten instant, or the session's bars end before an exit); reason as int8 `Exit` codes.
     """
     return _outcomes(open_, high, low, group, flattening, stop_loss, take_profit)
-
-
-def labels(outcome: Floats, above: float) -> Labels:
-    """Labels: 1 if the outcome (per cent before cost) is above `above` (see `won_above_pct`), else 0.
-
-    Raises:
-        ValueError: an outcome is NaN: an unknown outcome has no label.
-    """
-    if np.isnan(outcome).any():
-        raise ValueError("an unknown outcome has no label: leave its row out")
-    return (outcome > above).astype(np.int8)
 
 
 def quantised(price: float) -> Decimal:

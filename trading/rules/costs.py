@@ -1,0 +1,42 @@
+"""The cost of a round trip: one function for labels, outcomes, promotion, simulated trades and past trades."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trading.base.compiled import compiled
+
+if TYPE_CHECKING:
+    from trading.base.arrays import Floats
+
+
+@compiled()
+def tick(price: float) -> float:
+    """Step of the exchange's price grid at `price`, dollars: a cent at $1 and over, a hundredth of a cent below."""
+    return 0.01 if price >= 1.0 else 0.0001
+
+
+def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:
+    """Cost of buying at `entry` and selling again, in per cent of the entry price.
+
+    It is the larger of `round_trip_cost` and the spread: a market buy pays the ask and a sale gets the bid, at least
+    one tick below, which under $10 is more than a tenth of a per cent.
+
+    Args:
+        entry: entry prices in dollars, positive, shape (n,).
+        round_trip_cost: fraction of the price (ROUND_TRIP_COST).
+        spread_ticks: ticks between bid and ask (SPREAD_TICKS).
+
+    Returns:
+        float64 of shape (n,).
+    """
+    ticks = np.where(entry >= 1.0, 0.01, 0.0001)
+    return 100.0 * np.maximum(round_trip_cost, spread_ticks * ticks / entry)
+
+
+def cost_in_words(round_trip_cost: float, spread_ticks: float) -> str:
+    """The cost of a round trip for a page: "the larger of 0.1% and 1 tick"."""
+    share = f"{100.0 * round_trip_cost:g}%"
+    return share if not spread_ticks else f"the larger of {share} and {spread_ticks:g} tick{'s' * (spread_ticks != 1)}"
