@@ -14,6 +14,7 @@ from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
+from trading.models.trust import UntrustedError
 from trading.schedule.scheduler import Interrupted
 
 if TYPE_CHECKING:
@@ -139,13 +140,16 @@ class NightlyLearning:
     def follow_choice(self) -> None:
         """Put the model into service that `ml_trainer.py --rollback` or `--use` chose during the run."""
         store = self._store()
-        choice = store.choice(self._warn)
-        if choice is None or choice.timestamp == self.predictor.model.timestamp:
-            return
-        try:
+        try:  # whatever is wrong with the files: the model in service was valid when it was loaded
+            choice = store.choice(self._warn)
+            if choice is None or choice.timestamp == self.predictor.model.timestamp:
+                return
             model = store.newest(now=self._venue.clock.now(), market=self._venue.market, warn=self._warn)
+        except UntrustedError as error:
+            self._warn(f"{error}; the model in service stays")
+            return
         except ModelError:
-            return  # the model in service was valid when it was loaded
+            return
         if model.timestamp == choice.timestamp:
             self.predictor = Predictor(model, self._settings.prediction)
             self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")

@@ -22,6 +22,7 @@ from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
+from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
@@ -60,6 +61,7 @@ def trade(options: argparse.Namespace) -> int:
         folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
         for folder in folders:  # all are checked before any is touched
             check_folder(folder)
+        ModelStore(settings.folders.MODELS_DIR).check_trust()
         for folder in folders:
             if notice := claim(folder, chosen.market):
                 console.say(notice)
