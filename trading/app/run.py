@@ -13,7 +13,7 @@ from trading.app.signals import SignalHandler
 from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import BrokerError, UserError
-from trading.base.market_folders import claim, lock
+from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
@@ -62,8 +62,9 @@ def trade(options: argparse.Namespace) -> int:
         for folder in folders:  # all are checked before any is touched
             check_folder(folder)
         ModelStore(settings.folders.MODELS_DIR).check_trust()
-        for folder in folders:
-            if notice := claim(folder, chosen.market):
+        notices = [claim(folder, chosen.market) for folder in folders[:2]]
+        for notice in (*notices, claim_logs(settings.folders.LOGS_DIR, chosen.market)):
+            if notice:
                 console.say(notice)
         venue = chosen.open()
         try:

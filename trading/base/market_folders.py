@@ -56,8 +56,11 @@ def market_of(folder: Path) -> MarketId | None:
         raise UserError(f"{marker}: damaged ({error}); move {folder} away and run again") from None
 
 
-def claim(folder: Path, market: MarketId) -> str | None:
+def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:
     """Make `folder` the folder of `market`: create it if missing, swap it if it belongs to another market.
+
+    Args:
+        adopted: pattern of file names; a folder without `market.json` that holds nothing else is adopted.
 
     Returns:
         One line that says which folder was renamed, or None.
@@ -70,7 +73,7 @@ def claim(folder: Path, market: MarketId) -> str | None:
     owner = market_of(folder)
     if owner is not None and owner.slug == market.slug:
         return None
-    renamed = None
+    renamed, kept = None, folder.with_name(f"{folder.name}.{market.slug}")
     if owner is not None:
         aside = folder.with_name(f"{folder.name}.{owner.slug}")
         if aside.exists():
@@ -78,8 +81,10 @@ def claim(folder: Path, market: MarketId) -> str | None:
         folder.rename(aside)
         renamed = f"{folder.name}/ held {owner.description}: renamed to {aside.name}/"
     elif folder.exists() and not _is_empty(folder):
+        if adopted and not kept.exists() and all(path.match(adopted) for path in folder.iterdir()):
+            write_json(folder / MARKER, asdict(market))
+            return None
         raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
-    kept = folder.with_name(f"{folder.name}.{market.slug}")
     if kept.exists():
         if folder.exists():
             folder.rmdir()  # checked above: it is empty
@@ -88,6 +93,11 @@ def claim(folder: Path, market: MarketId) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARKER, asdict(market))
     return renamed
+
+
+def claim_logs(folder: Path, market: MarketId) -> str | None:
+    """`claim` for `logs/`.  Up to version 0.2, a prediction by hand made the folder without `market.json`."""
+    return claim(folder, market, "predictions_*.jsonl")
 
 
 def _is_empty(folder: Path) -> bool:
