@@ -142,6 +142,6 @@ def _print_table(
     standard_output().print(table)
     minimum = settings.prediction.MIN_CONFIDENCE
     print(
-        f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}, and only these say BUY "
-        "here; in --json and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
+        f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}, and only these say "
+        "BUY here; in --json and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
     )
