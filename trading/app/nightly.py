@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trading.app.retrain import model_in_service, retrain
-from trading.base.errors import ModelError, UserError
+from trading.base.errors import ModelError, UserError, as_started
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
@@ -73,7 +73,7 @@ class NightlyLearning:
             try:
                 return self._store().newest(now=now, market=market, warn=self._warn)
             except ModelError as error:
-                self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: training one now")
+                self._console.say(f"{str(error).removesuffix(as_started(f'; {REMEDY}'))}: training one now")
             champion = model_in_service(self._settings, market, now)  # may have other features; the decision says so
         self._build()
         return self._train(champion)

@@ -55,13 +55,13 @@ def trade(options: argparse.Namespace) -> int:
     cli.log_errors()
     console = Output()
     calendar = new_york_calendar()
+    chosen = choose_venue(options, settings, calendar)
+    folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
+    for folder in folders:  # all are checked before any is touched
+        check_folder(folder)
+    ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        chosen = choose_venue(options, settings, calendar)
-        folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
-        for folder in folders:  # all are checked before any is touched
-            check_folder(folder)
-        ModelStore(settings.folders.MODELS_DIR).check_trust()
         notices = [claim(folder, chosen.market) for folder in folders[:2]]
         for notice in (*notices, claim_logs(settings.folders.LOGS_DIR, chosen.market)):
             if notice:

@@ -11,6 +11,7 @@ leads to, so two names of one folder never get two locks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = "market.json"
+
+PATIENCE = 0.1
+"""Seconds to wait for a lock whose holder is just releasing it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,22 @@ def resolved(folder: Path) -> Path:
         raise UserError(f"{folder}: its symbolic links lead in a circle; name another folder") from None
 
 
-def lock(folder: Path, holder: str) -> FileLock:
+class FolderLock:
+    """A lock that is held, and its file beside the folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = FileLock(path)
+        self._file.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10)
+
+    def release(self) -> None:
+        """Remove the file and release the lock.  Who has opened the file meanwhile sees that it is gone."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        self._file.release()
+
+
+def lock(folder: Path, holder: str) -> FolderLock:
     """Lock `folder` for one `holder` ("trader", "dataset build") until the lock is released or the process dies.
 
     Keep the returned lock: it is released when it is garbage-collected.
@@ -129,9 +148,7 @@ def lock(folder: Path, holder: str) -> FileLock:
     """
     itself = resolved(folder)
     itself.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
     try:
-        held.acquire(timeout=0)
+        return FolderLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
     except Timeout:
         raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
-    return held

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from trading.base.errors import ModelError
+from trading.base.errors import ModelError, as_started
 from trading.base.files import write_json
 from trading.models.choice import Choice
 from trading.models.store import LoadedModel, ModelStore, Warn, stamp
@@ -156,7 +156,7 @@ def _choose(
         )
     )
     back = f"; python ml_trainer.py --use {before} puts {before} back" if before else ""
-    return (
+    return as_started(
         f"in service: {chosen.timestamp} ({chosen.kind}, trained through {chosen.trained_through}), until a new model "
         f"is promoted{back}"
     )
