@@ -119,7 +119,8 @@ class NightlyLearning:
             self._build()
             model = self._train(champion)
         except Interrupted:
-            self._journal.event("retrain_interrupted", session=str(session.date))
+            note = "a replay starts again" if self._venue.is_replay else "the next run makes up for it"
+            self._journal.event("retrain_interrupted", session=str(session.date), note=note)
             raise
         except Exception as error:
             self._journal.event(

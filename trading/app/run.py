@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.nightly import NightlyLearning
-from trading.app.signals import SignalHandler
+from trading.app.signals import SignalHandler, StopSignal
 from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import BrokerError, UserError
@@ -71,6 +71,9 @@ def trade(options: argparse.Namespace) -> int:
             return Run(venue, settings, calendar, console).go()
         finally:
             venue.close()
+    except StopSignal as stop:  # while the run was being prepared
+        stop.again = chosen.again
+        raise
     finally:
         held.release()
 
@@ -145,7 +148,7 @@ class Run:
     def _logged_open(self) -> list[str]:
         """What the trade log holds, for a broker that gives no answer."""
         held = [f"{trade.qty} {trade.symbol}" for trade in self.log.open_trades]
-        return [f"the trade log holds: {', '.join(held) or 'nothing'}", "Run the same command again to recover it."]
+        return [f"the trade log holds: {', '.join(held) or 'nothing'}"]
 
     def _exit_code(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that has ended.
@@ -276,7 +279,8 @@ class Run:
         summary(self.log, self.since, self.console)
         places = self.settings.folders
         folders = {"logs": places.LOGS_DIR, "data": places.DATA_DIR, "models": places.MODELS_DIR}
-        for line in (*lines, equity, *whereabouts(folders)):
+        again = self.venue.again if lines or self.signals.received else ""
+        for line in (*lines, again, equity, *whereabouts(folders)):
             if line:
                 self.console.say(line)
         if self.venue.market.generated:

@@ -37,7 +37,7 @@ LINES: Final[dict[str, str]] = {
     "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
     "model_trained": "model {model} trained: {figures}; {reason}",
     "retrain_failed": "retrain failed, the old model stays in service: {reason}",
-    "retrain_interrupted": "retrain interrupted: the next run makes up for it",
+    "retrain_interrupted": "retrain interrupted: {note}",
     "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
     "unclear": "{what}: no clear answer ({reason})",
     "no_bars": "no bars: {reason}",
@@ -225,7 +225,7 @@ def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[Pen
         under = " and ".join(orders) or "NOTHING: no order protects it"
         lines.append(f"still open: {trade.qty} {trade.symbol} bought at {price(trade.entry_price)}; resting: {under}")
     lines += [f"in flight: the entry order for {one.qty} {one.symbol}, with its stop and target" for one in pending]
-    return [*lines, "Run the same command again to take this up."] if lines else []
+    return lines
 
 
 def whereabouts(folders: dict[str, Path]) -> list[str]:
