@@ -267,7 +267,7 @@ def test_a_model_whose_signals_earn_less_is_not_promoted_despite_a_good_log_loss
     for outcome_tolerance, promoted in ((abs(worse) / 100 * 1.01, True), (0.0, worse <= 0)):
         decision = judge(champion, rows, loose.changed(PROMOTION_OUTCOME_TOLERANCE=outcome_tolerance))
         assert decision.in_service is promoted
-        assert "outcome per signal" in decision.reason
+        assert "outcome per signal" in decision.reason and decision.reason.endswith("%)")
     useless = FEW_TREES.changed(FOREST_MAX_DEPTH=1, N_ESTIMATORS=1, MIN_CONFIDENCE=0.3, PROMOTION_TOLERANCE=10.0)
     beaten = judge(champion, rows, useless)
     assert beaten.challenger_signals is not None and beaten.challenger_signals >= 20

@@ -162,5 +162,5 @@ def _compare_outcomes(champion: AtThreshold, challenger: AtThreshold, tolerance:
     worse = new < old - 100.0 * tolerance
     return worse, (
         f"outcome per signal: {new:+.2f}% of {challenger['signals']}, {'worse' if worse else 'not worse'} than "
-        f"{old:+.2f}% of {champion['signals']} (tolerance {100.0 * tolerance:g})"
+        f"{old:+.2f}% of {champion['signals']} (tolerance {100.0 * tolerance:g}%)"
     )

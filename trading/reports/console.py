@@ -174,10 +174,10 @@ def _figures(figures: dict[str, Any]) -> str:
     """What the model showed on sessions that it had not seen."""
     minimum, days = figures["at_min_confidence"], len(figures["by_session"])
     ranked = "-" if figures["roc_auc"] is None else f"{figures['roc_auc']:.3f}"
-    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {minimum['threshold']:.0%} won"
+    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {100 * minimum['threshold']:g}% won"
     return (
-        f"on the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
-        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.0%} of all rows won"
+        f"on the rows of the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
+        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.1%} of all rows won"
     )
 
 
