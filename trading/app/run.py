@@ -62,9 +62,8 @@ def trade(options: argparse.Namespace) -> int:
     ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        notices = [claim(folder, chosen.market) for folder in folders[:2]]
-        for notice in (*notices, claim_logs(settings.folders.LOGS_DIR, chosen.market)):
-            if notice:
+        for folder, claimed in zip(folders, (claim, claim, claim_logs), strict=True):
+            if notice := claimed(folder, chosen.market):
                 console.say(notice)
         venue = chosen.open()
         try:
