@@ -7,16 +7,16 @@ the command line, each overriding the one before; everywhere a setting has its p
 from __future__ import annotations
 
 import difflib
-import io
+import itertools
 import os
 import re
 from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from trading.base.env_file import misspelt, read_env_file
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -308,14 +308,20 @@ def load_settings(
         given: settings by name, from the command line; None means not given.
 
     Raises:
-        UserError: `env_file` does not exist, a line or a name in it is unknown, or a value is invalid.
+        UserError: `env_file` does not exist, a line or a name in it is unknown, a name in the environment is misspelt,
+            a value is invalid, or two folders are one.
     """
     environment = os.environ if environment is None else environment
     env_file = ENV_FILE if env_file is None else env_file
-    from_file = {k: v for k, v in _read(env_file).items() if v != ""}
+    from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=env_file == ENV_FILE).items() if v != ""}
     for name in from_file:
         if name not in FIELDS:
             raise UserError(_unknown(name, env_file))
+    if wrong := misspelt((k for k, v in environment.items() if v != ""), FIELDS):
+        raise UserError(
+            f"the environment: {wrong[0]} is not a setting; did you mean {wrong[1]}? Correct it, or unset it if it "
+            "belongs to another program"
+        )
     from_environment = {k: v for k, v in environment.items() if k in FIELDS and v != ""}
     from_command = {k: v for k, v in given.items() if v is not None}
     sources = {
@@ -329,27 +335,6 @@ def load_settings(
         raise UserError(_invalid(error, sources)) from None
     _check_together(settings, sources)
     return settings
-
-
-def _read(env_file: Path) -> dict[str, str]:
-    """The assignments of `env_file`; none if it is the default file and does not exist."""
-    if not env_file.is_file() and not env_file.is_fifo():
-        if env_file == ENV_FILE or env_file == Path(os.devnull):
-            return {}
-        raise UserError(f"{env_file}: no such settings file; correct the name, or leave --env-file out")
-    try:
-        text = env_file.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
-    except UnicodeDecodeError:
-        raise UserError(f"{env_file}: it is not UTF-8 text; save it as UTF-8") from None
-    found: dict[str, str] = {}
-    for line in parse_stream(io.StringIO(text)):
-        if line.key is not None and line.value is not None:
-            found[line.key] = line.value
-        elif line.key is not None or line.error:
-            original = line.original.string  # never shown: it may hold a key; begins with the blank lines before it
-            number = line.original.line + original[: len(original) - len(original.lstrip())].count("\n")
-            raise UserError(f"{env_file}: line {number} is not an assignment; write it as NAME=value")
-    return found
 
 
 def _unknown(name: str, env_file: Path) -> str:
@@ -398,3 +383,14 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         if not broker.APCA_API_KEY_ID:
             there, missing = missing, there
         raise UserError(f"{sources[there]}: {there} is set but {missing} is not: set both, or neither")
+    _check_folders(settings.folders, sources)
+
+
+def _check_folders(folders: FolderSettings, sources: Mapping[str, str]) -> None:
+    """Data, models and logs are renamed, locked and pruned each as a whole, so none may be or hold another."""
+    places = {name: Path(os.path.realpath(getattr(folders, name))) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
+    for (name, one), (other, two) in itertools.combinations(places.items(), 2):
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            source = sources.get(other) or sources.get(name, "settings")
+            what = "are the same folder" if one == two else "lie one in the other"
+            raise UserError(f"{source}: {name}={one} and {other}={two} {what}; give each a folder of its own")

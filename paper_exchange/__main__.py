@@ -12,7 +12,6 @@ PROBABILITIES = {
     "partial-fills": "probability that a fill is partial; 0.1 on Alpaca's paper exchange",
     "late-bars": "probability that a bar is shown up to 90 s late",
     "revised-bars": "probability that a bar is shown wrong at first and corrected later",
-    "latency": "seconds for which an order, a cancel or a replacement stays pending",
 }
 
 
@@ -27,7 +26,7 @@ def _version() -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
-        prog="python -m paper_exchange",
+        prog="paper-exchange" if Path(sys.argv[0]).stem == "paper-exchange" else "python -m paper_exchange",
         description="A paper exchange that speaks Alpaca's interface, on recorded or generated 1-minute bars.",
         epilog="Point a bot at http://127.0.0.1:8765 (streams: ws://127.0.0.1:8765); any non-empty keys are accepted.",
     )
@@ -71,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, what in PROBABILITIES.items():
         found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
+    found.add_argument(
+        "--latency",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="seconds for which an order, a cancel or a replacement stays pending, at most 60 (default: 0)",
+    )
     found.add_argument(
         "--chance-seed", metavar="N", type=int, default=0, help="seed of these random events (default: 0)"
     )

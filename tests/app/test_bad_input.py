@@ -49,8 +49,8 @@ def traded(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """Path -> content of every file below a folder, except lock files, which may remain."""
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    """Path -> content of every file below a folder."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def refused(

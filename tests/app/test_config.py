@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import time
 from pathlib import Path
 
@@ -131,10 +133,75 @@ def test_an_unknown_name_or_malformed_line_is_named(text: str | bytes, hint: str
     assert hint in said
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MIN_CONFIDNECE", "MIN_CONFIDENCE"),
+        ("MINCONFIDENCE", "MIN_CONFIDENCE"),
+        ("STOP_LOSS_PC", "STOP_LOSS_PCT"),
+        ("N_ESTIMATOR", "N_ESTIMATORS"),
+        ("MIN_PRCIE", "MIN_PRICE"),
+        ("LOGS_DRI", "LOGS_DIR"),
+        ("APCA_API_KEYID", "APCA_API_KEY_ID"),
+    ],
+)
+def test_a_misspelt_name_in_the_environment_is_named(name: str, meant: str, tmp_path: Path) -> None:
+    said = refusal(None, tmp_path, {"PATH": "/bin", name: "very-secret"})
+    assert said.startswith(f"the environment: {name} is not a setting; did you mean {meant}?")
+    assert "very-secret" not in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LOG_DIR", "MODEL_DIR", "DATA_DIRS", "XDG_DATA_DIRS", "SPEED", "SEEDS", "DATA_SEED", "LABEL"),
+        *("min_confidnece", "Min_Confidnece", "APCA_API_DATA_URL", "APCA_API_STREAM_URL", "PYTHONPATH", "MARKET"),
+    ],
+)
+def test_other_names_in_the_environment_are_nobodys_business(name: str) -> None:
+    load_settings(Path(os.devnull), {name: "x"})
+    load_settings(Path(os.devnull), {"MIN_CONFIDNECE": ""})  # empty is not set, as everywhere
+    load_settings(Path(os.devnull), {"APCA_API_KEY": "x", "APCA_API_KEY_ID": "a", "APCA_API_SECRET_KEY": "b"})
+
+
+@pytest.mark.parametrize(
+    ("data", "models", "logs", "words"),
+    [
+        ("one", "one", "logs", "MODELS_DIR=.*one are the same folder"),
+        ("one", "models", "link", "LOGS_DIR=.*one are the same folder"),
+        ("data", "logs/../one", "one", "MODELS_DIR=.*one and LOGS_DIR=.*one are the same folder"),
+        ("data", "data/models", "logs", "lie one in the other"),
+        ("deep/er/data", "models", "deep", "lie one in the other"),
+    ],
+)
+def test_data_models_and_logs_have_a_folder_each(data: str, models: str, logs: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "link").symlink_to("one")
+    given = {"DATA_DIR": tmp_path / data, "MODELS_DIR": tmp_path / models, "LOGS_DIR": tmp_path / logs}
+    with pytest.raises(UserError, match=f"^the command line: .*{words}; give each a folder of its own$"):
+        load_settings(Path(os.devnull), {}, **given)
+    load_settings(Path(os.devnull), {}, **{**given, "MODELS_DIR": tmp_path / "m", "LOGS_DIR": tmp_path / f"{data}s"})
+
+
+def test_a_settings_file_that_cannot_be_read_is_a_file() -> None:
+    """As another user, because root reads everything."""
+    code = (
+        "import os, pathlib; from config import load_settings; from trading.base.errors import UserError\n"
+        "import tempfile; folder = tempfile.mkdtemp(); path = pathlib.Path(folder, 'my.env'); path.write_text('')\n"
+        "os.chmod(folder, 0o755); os.chmod(path, 0)\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "try: load_settings(path, {})\n"
+        "except UserError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert "my.env: the settings file cannot be read (permission denied); change its permissions" in said
+    assert "folder" not in said
+
+
 def test_a_settings_file_that_was_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such settings file"):
         load_settings(tmp_path / "no.env", {})
-    with pytest.raises(UserError, match="no such settings file"):
+    with pytest.raises(UserError, match="is a folder, not a settings file"):
         load_settings(tmp_path, {})
 
 

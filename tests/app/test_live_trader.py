@@ -167,6 +167,26 @@ def _but_for_the_dataset(audit: bytes) -> list[bytes]:
     return [line for line in audit.splitlines() if b'"event":"dataset_built"' not in line]
 
 
+def test_an_interrupted_replay_says_that_it_starts_again_and_does(bars: Path, replayed: Place, tmp_path: Path) -> None:
+    place = Place.make(tmp_path, MAX_OPEN_POSITIONS=MOST)
+    arguments = ("--bars", bars, "--start", FRIDAY, "--sessions", 2)
+    moments = ("Trading on", "  bought ", "  bars: 0")  # while it is prepared, while it trades, in the retrain
+    for moved, words in enumerate(moments):
+        process = start(place, *arguments)
+        said = "".join(until(process, words))
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=100)
+        assert process.returncode == 130
+        assert (said + rest + errors).count(
+            f"starts this replay again with its first session, {FRIDAY}, and a new"
+        ) == 1
+        assert "take" not in rest + errors and "goes on" not in rest + errors and "makes up" not in rest
+        assert "recovered" not in said
+        assert len(list((place.logs / "earlier").glob("*"))) == moved
+    assert trade(place, *arguments) == 0
+    assert place.logged("trades", "predictions") == replayed.logged("trades", "predictions")
+
+
 def test_positions_are_closed_before_the_early_close_of_a_half_day(tmp_path: Path) -> None:
     half = date(2025, 7, 3)
     write_bars(tmp_path / "bars", date(2025, 6, 30), half, stocks=10)
@@ -282,6 +302,7 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     started = [event["symbols"] for event in place.audit() if event["event"] == "day_started"]
     assert len(started) == 3  # once per process, although the universe is picked only once
     assert started[0] == started[1] == started[2]
+    assert "The same command goes on where this run stopped, with the same account, until the end of a session." in rest
     assert output.count("  recovered: ") == len(still_open)
     check_against_the_exchange(place)
     check_flat(place)

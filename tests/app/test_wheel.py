@@ -60,6 +60,15 @@ def test_every_command_shows_its_version_and_its_help(installed: Path, tmp_path:
         assert "--env-file" in run(installed / name, "--help", cwd=tmp_path)
 
 
+def test_the_commands_name_each_other_not_the_scripts(installed: Path, tmp_path: Path) -> None:
+    for name in COMMANDS:
+        assert f"    {name} " in (shown := run(installed / name, "--help", cwd=tmp_path)) and ".py" not in shown
+    assert run(installed / "paper-exchange", "--help", cwd=tmp_path).startswith("usage: paper-exchange ")
+    for name, remedy in (("ml-trainer", "run build-dataset first"), ("ml-predictor", "run ml-trainer")):
+        done = subprocess.run([installed / name], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.endswith(f"{remedy}\n"), done.stderr
+
+
 def test_the_scheduler_prints_its_timetable(installed: Path, tmp_path: Path) -> None:
     shown = run(installed / "market-scheduler", "--date", "2018-03-26", "--days", "1", cwd=tmp_path)
     assert "2018-03-26  Mon  session  04:00      09:30" in shown

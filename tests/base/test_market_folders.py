@@ -213,6 +213,32 @@ def test_the_lock_holds_while_a_linked_folder_changes_its_market(tmp_path: Path)
     held.release()
 
 
+CONTENDER = """
+import os, sys
+from pathlib import Path
+from trading.base.errors import UserError
+from trading.base.market_folders import lock
+folder, mark = Path(sys.argv[1]), Path(sys.argv[1] + ".mark")
+taken = 0
+while taken < 150:
+    try:
+        held = lock(folder, "trader")
+    except UserError:
+        continue
+    os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # fails if another one is inside
+    mark.unlink()
+    held.release()
+    taken += 1
+"""
+
+
+def test_a_released_lock_leaves_no_file_and_never_lets_two_in(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONTENDER, str(tmp_path / "logs")]
+    contenders = [subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(one.communicate()[1], one.returncode) for one in contenders] == 3 * [("", 0)]
+    assert os.listdir(tmp_path) == []
+
+
 def test_links_in_a_circle_are_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

@@ -158,16 +158,6 @@ def test_an_unusable_choice_is_reported_and_the_next_model_serves(store: ModelSt
         use(store, "20170101_200000", MARKET, LATER, "")
 
 
-def test_a_choice_that_others_may_write_is_ignored(store: ModelStore, trained: TrainedModel) -> None:
-    publish(store, trained, 0)
-    publish(store, trained, 1)
-    rollback(store, MARKET, LATER, "")
-    os.chmod(store.folder / NAME, 0o666)
-    warnings: list[str] = []
-    assert store.newest(warn=warnings.append).timestamp == at(1)
-    assert "other users may write it" in warnings[0]
-
-
 @given(st.lists(st.integers(0, 20), unique=True, min_size=1), st.integers(0, 20), st.integers(0, 20))
 def test_every_model_is_tried_once_and_only_later_ones_before_the_chosen_one(
     numbers: list[int], chosen: int, newest: int

@@ -9,7 +9,6 @@ import pickle
 import re
 import resource
 import signal
-import stat
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -334,14 +333,6 @@ def with_content(text: str) -> Callable[[Path], None]:
     return damage
 
 
-def with_mode(name: str, bits: int) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        path = folder / name
-        path.chmod(stat.S_IMODE(path.stat().st_mode) | bits)
-
-    return damage
-
-
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "truncated": (truncate, "model_gradient_boosting.*damaged"),
     "a bit flipped": (flip_a_bit, "scaler.*damaged"),
@@ -360,8 +351,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "another python": (in_metrics("versions", "python", value="3.8.1"), r"made with python 3\.8\.1"),
     "other features": (in_metrics("features", value=list(FEATURES[:-1])), "features are not those"),
     "features in another order": (in_metrics("features", value=list(FEATURES[::-1])), "features are not those"),
-    "writable by the group": (with_mode(f"scaler_{NEWEST}.pkl", stat.S_IWGRP), "other users may write.*chmod go-w"),
-    "writable by all": (with_mode(f"metrics_{NEWEST}.json", stat.S_IWOTH), "other users may write.*chmod go-w"),
 }
 
 
@@ -383,18 +372,6 @@ def test_another_patch_version_is_compatible(two: ModelStore, warnings: list[str
     in_metrics("versions", value=patched)(two.folder)
     assert two.newest(warn=warnings.append).timestamp == NEWEST
     assert not warnings
-
-
-@pytest.mark.parametrize("bits", [stat.S_IWGRP, stat.S_IWOTH])
-def test_a_folder_that_others_may_write_is_refused(
-    two: ModelStore, trained: TrainedModel, warnings: list[str], bits: int
-) -> None:
-    two.folder.chmod(0o755 | bits)
-    with pytest.raises(ModelError, match="none of its 2 model"):
-        two.newest(warn=warnings.append)
-    assert "chmod go-w" in warnings[0]
-    with pytest.raises(ModelError, match="chmod go-w"):
-        two.publish(trained, now=EVENING + 2 * DAY, market=MARKET)
 
 
 def test_a_permissive_umask_opens_no_file(store: ModelStore, trained: TrainedModel) -> None:

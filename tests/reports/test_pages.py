@@ -7,12 +7,13 @@ import os
 import re
 from dataclasses import replace
 from decimal import Decimal
+from html import unescape
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.app.test_ml_trainer import SESSIONS, evening, fill, settings
+from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.app.retrain import retrain
 from trading.backtest.compare import compare
@@ -209,6 +210,54 @@ def test_the_report_agrees_with_the_metrics_and_can_be_switched_off(data: Path, 
     assert on.metrics["settings"].pop("TRAINING_REPORT") and not off.metrics["settings"].pop("TRAINING_REPORT")
     assert on.metrics == off.metrics
     assert off.timestamp == on.timestamp
+
+
+def console_rows(text: str) -> dict[str, list[str]]:
+    """First cell -> other cells of the tables on a console."""
+    found = ([cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│"))
+    return {cells[0]: cells[1:] for cells in found}
+
+
+def page_rows(text: str) -> dict[str, list[str]]:
+    """First cell -> other cells of the tables of a page."""
+    rows = (re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", text, re.S))
+    plain = ([unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row] for row in rows)
+    return {cells[0]: cells[1:] for cells in plain if cells}
+
+
+@pytest.mark.parametrize("threshold", [0.505, 0.65])
+def test_screen_and_page_of_a_training_show_the_same_figures(
+    threshold: float, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "env").write_text("".join(f"{k}={v}\n" for k, v in {**QUICK, "MIN_CONFIDENCE": threshold}.items()))
+    options = [f"--data-dir={data}", f"--models-dir={tmp_path / 'models'}", f"--env-file={tmp_path / 'env'}"]
+    assert run(*options) == 0
+    said = capsys.readouterr().out
+    screen = console_rows(said)
+    (path,) = (tmp_path / "models").glob("report_*.html")
+    text = path.read_text()
+    page = page_rows(text)
+    for name in ("ROC-AUC", "log loss", "Brier score"):
+        assert screen[name][:2] == page[f"{name}, all rows together"][::2][:2]
+    assert screen["log loss"][2] == page["log loss, all rows together"][4]
+    level = f"{100 * threshold:g}%"
+    assert screen["accuracy"][:2] == page["accuracy"][::2][:2]
+    assert screen[f"signals at {level}"][:2] == page[f"signals at {level}"][::2][:2]
+    assert screen[f"precision at {level}"][:2] == page["share won"][::2][:2]
+    assert screen["outcome per signal after cost"][:2] == page["outcome each, %"][::2][:2]
+    days = [name for name in page if re.fullmatch(r"\d{4}-\d\d-\d\d", name)]
+    assert days
+    for day in days:  # rows, won, ROC-AUC, log loss, signals, won, each
+        assert screen[day] == [page[day][i] for i in (0, 1, 3, 4, 7, 8, 9)]
+    mean = page["ROC-AUC"]
+    if mean[1] != "-":
+        assert f"ROC-AUC, mean of the sessions, {mean[0]}, 95% interval {mean[1]}" in said
+    assert run(*options, "--list") == 0
+    listed = next(cells for cells in console_rows(capsys.readouterr().out).values() if "forest" in cells)
+    assert listed[3:8] == [screen[name][0] for name in ("ROC-AUC", "log loss")] + [
+        screen[name][0] for name in (f"signals at {level}", f"precision at {level}", "outcome per signal after cost")
+    ]
 
 
 def test_a_report_that_cannot_be_written_does_not_prevent_the_model(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from trading import __version__
 from trading.app.signals import SignalHandler, StopSignal
-from trading.base.errors import UserError
+from trading.base.errors import UserError, as_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ REMEDIES: Final = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
     errno.EROFS: "the file system is read-only: choose another folder (--data-dir, --models-dir, --logs-dir)",
-    errno.EACCES: "access is denied: change its permissions or choose another folder",
-    errno.EPERM: "access is denied: change its permissions or choose another folder",
+    errno.EACCES: "access is denied: change its permissions, or choose another file or folder",
+    errno.EPERM: "access is denied: change its permissions, or choose another file or folder",
     errno.ENOTDIR: "a file is in the place of a folder: choose another folder",
 }
 
@@ -40,6 +40,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, *folders: str) -> None:
+        description = as_started(description or "")
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         common = self.add_argument_group("files and folders")
@@ -129,7 +130,7 @@ def run(main: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     except StopSignal as stop:
-        print("stopped", file=sys.stderr)
+        print(f"stopped. {stop.again}".rstrip(". "), file=sys.stderr)
         return stop.exit_code
     except BrokenPipeError:  # the reader of the output has ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails

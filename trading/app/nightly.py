@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trading.app.retrain import model_in_service, retrain
-from trading.base.errors import ModelError, UserError
+from trading.base.errors import ModelError, UserError, as_started
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
@@ -13,6 +13,7 @@ from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
+from trading.models.trust import UntrustedError
 from trading.rules.labels import LabelRules
 from trading.schedule.scheduler import Interrupted
 
@@ -72,7 +73,7 @@ class NightlyLearning:
             try:
                 return self._store().newest(now=now, market=market, warn=self._warn)
             except ModelError as error:
-                self._console.say(f"{str(error).removesuffix(f'; {REMEDY}')}: training one now")
+                self._console.say(f"{str(error).removesuffix(as_started(f'; {REMEDY}'))}: training one now")
             champion = model_in_service(self._settings, market, now)  # may have other features; the decision says so
         self._build()
         return self._train(champion)
@@ -118,7 +119,8 @@ class NightlyLearning:
             self._build()
             model = self._train(champion)
         except Interrupted:
-            self._journal.event("retrain_interrupted", session=str(session.date))
+            note = "a replay starts again" if self._venue.is_replay else "the next run makes up for it"
+            self._journal.event("retrain_interrupted", session=str(session.date), note=note)
             raise
         except Exception as error:
             self._journal.event(
@@ -139,13 +141,16 @@ class NightlyLearning:
     def follow_choice(self) -> None:
         """Put the model into service that `ml_trainer.py --rollback` or `--use` chose during the run."""
         store = self._store()
-        choice = store.choice(self._warn)
-        if choice is None or choice.timestamp == self.predictor.model.timestamp:
-            return
-        try:
+        try:  # whatever is wrong with the files: the model in service was valid when it was loaded
+            choice = store.choice(self._warn)
+            if choice is None or choice.timestamp == self.predictor.model.timestamp:
+                return
             model = store.newest(now=self._venue.clock.now(), market=self._venue.market, warn=self._warn)
+        except UntrustedError as error:
+            self._warn(f"{error}; the model in service stays")
+            return
         except ModelError:
-            return  # the model in service was valid when it was loaded
+            return
         if model.timestamp == choice.timestamp:
             self.predictor = Predictor(model, self._settings.prediction)
             self._journal.event("model_in_service", model=model.timestamp, kind=model.kind, reason="chosen by hand")

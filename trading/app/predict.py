@@ -10,9 +10,9 @@ from rich.table import Table
 
 from config import Settings, load_settings
 from trading.base.calendar import new_york_calendar
-from trading.base.clock import NEW_YORK, SystemClock
+from trading.base.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.base.errors import DataError, UserError
-from trading.base.market_folders import market_of
+from trading.base.market_folders import MarketId, claim_logs, lock, market_of
 from trading.base.progress import standard_output
 from trading.broker.client import connect, market_data
 from trading.dataset.dataset import Dataset
@@ -29,6 +29,7 @@ from trading.records.journal import Journal, new_york_time
 if TYPE_CHECKING:
     import argparse
     from datetime import datetime
+    from pathlib import Path
 
     from config import FeatureSet
 
@@ -38,33 +39,58 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings(
         options.env_file, DATA_DIR=options.data_dir, MODELS_DIR=options.models_dir, LOGS_DIR=options.logs_dir
     )
-    market = market_of(settings.folders.MODELS_DIR)
-    store = ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET)
-    model = store.newest(warn=lambda line: print(f"warning: {line}", file=sys.stderr))
+    keys = settings.broker.credentials
     dataset = Dataset(settings.folders.DATA_DIR)
-    clock = SystemClock()
-    if keys := settings.broker.credentials:
-        bars, now = _from_alpaca(settings, keys, dataset, options.symbols, clock.now())
+    store = ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET)
+    model = store.newest(market=None if keys else market_of(dataset.folder), warn=_warn)
+    market = MarketId(**model.metrics["market"])
+    if keys:
+        bars, now = _from_alpaca(settings, keys, dataset, options.symbols, SystemClock().now())
     else:
         bars, now = _from_data(dataset, options.symbols, settings.training.FEATURE_SET)
     predictions = Predictor(model, settings.prediction).predict(bars.windows(), now)
-    journal = Journal(settings.folders.LOGS_DIR, clock)
-    journal.predictions([prediction.as_json() for prediction in predictions])
-    journal.close()
     if options.json:
         for prediction in predictions:
             print(json.dumps(prediction.as_json()))
     else:
-        _print_table(predictions, model, now, settings, "" if market is None else market.description)
+        _print_table(predictions, model, now, settings, market.description)
     missing = set(bars.symbols) - {prediction.symbol for prediction in predictions}
     if missing:
         reason = "fewer than 20 bars in the session"
         if settings.training.FEATURE_SET == "relative":
             reason += ", or no bars in data/ of the session before it"
         print(f"no prediction, {reason}: {', '.join(sorted(missing))}", file=sys.stderr)
-    if journal.fault:
-        raise UserError(f"{journal.fault}; the predictions above were not written to the history")
+    try:
+        _log(predictions, settings.folders.LOGS_DIR, market)
+    except UserError as error:
+        raise UserError(f"{error}; the predictions above were not written to the history") from None
     return 0
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _log(predictions: list[Prediction], logs: Path, market: MarketId) -> None:
+    """Write the predictions to the history, in the file of the day of their bars, which are of one session.
+
+    Raises:
+        UserError: they cannot be written, or the folder cannot be made one of `market`.
+    """
+    owner = market_of(logs)
+    if owner is None or owner.slug != market.slug:  # otherwise a trader may be at work in it, and goes on
+        held = lock(logs, "trader")
+        try:
+            if notice := claim_logs(logs, market):
+                print(notice, file=sys.stderr)
+        finally:
+            held.release()
+    if predictions:
+        journal = Journal(logs, SimulatedClock(predictions[0].bar_time))
+        journal.predictions([prediction.as_json() for prediction in predictions])
+        journal.close()
+        if journal.fault:
+            raise UserError(journal.fault)
 
 
 def _from_alpaca(
@@ -105,12 +131,17 @@ def _print_table(
     table = Table(
         title=f"Predictions as of {new_york_time(now)}, model {model.timestamp} ({model.kind})", caption=market
     )
-    for name in ("symbol", "price", "confidence", "win probability", "recommendation", "meets threshold", "bar"):
+    for name in ("symbol", "price", "confidence", "win probability", "recommendation", "bar"):
         table.add_column(name, justify="left" if name == "symbol" else "right")
     for p in sorted(predictions, key=lambda p: (-p.confidence, p.symbol)):
-        cells = (f"{p.price:.4g}", f"{p.confidence:.4f}", f"{p.win_probability:.4f}", p.recommendation)
+        cells = (f"{p.price:.4g}", f"{p.confidence:.4f}", f"{p.win_probability:.4f}")
         stale = " (stale)" if p.stale else ""
-        table.add_row(p.symbol, *cells, "yes" if p.meets_threshold else "no", new_york_time(p.bar_time)[11:16] + stale)
+        table.add_row(
+            p.symbol, *cells, "BUY" if p.meets_threshold else "HOLD", new_york_time(p.bar_time)[11:16] + stale
+        )
     standard_output().print(table)
     minimum = settings.prediction.MIN_CONFIDENCE
-    print(f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}")
+    print(
+        f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}, and only these say "
+        "BUY here; in --json and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
+    )

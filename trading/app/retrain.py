@@ -17,6 +17,7 @@ from trading.learning.trade_labels import TradeLabels
 from trading.learning.train import Progress, train
 from trading.models.admin import begin_training, end_training, killed_training, prune, serving
 from trading.models.store import LoadedModel, ModelStore
+from trading.models.trust import UntrustedError
 from trading.reports.training import TrainingReport
 from trading.rules.labels import LabelRules
 
@@ -146,7 +147,7 @@ def _prune(
         gone = prune(store, settings.training.KEEP_MODELS, now, market, model.timestamp)
         for timestamp in gone:
             (store.folder / f"report_{timestamp}.html").unlink(missing_ok=True)
-    except OSError as error:  # the new model is published already
+    except (OSError, UntrustedError) as error:  # the new model is published already
         say(f"old models could not be removed: {error}")
         return
     if gone:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.nightly import NightlyLearning
-from trading.app.signals import SignalHandler
+from trading.app.signals import SignalHandler, StopSignal
 from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import BrokerError, UserError
-from trading.base.market_folders import claim, lock
+from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
@@ -22,6 +22,7 @@ from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
+from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
@@ -54,20 +55,24 @@ def trade(options: argparse.Namespace) -> int:
     cli.log_errors()
     console = Output()
     calendar = new_york_calendar()
+    chosen = choose_venue(options, settings, calendar)
+    folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
+    for folder in folders:  # all are checked before any is touched
+        check_folder(folder)
+    ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        chosen = choose_venue(options, settings, calendar)
-        folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
-        for folder in folders:  # all are checked before any is touched
-            check_folder(folder)
-        for folder in folders:
-            if notice := claim(folder, chosen.market):
+        for folder, claimed in zip(folders, (claim, claim, claim_logs), strict=True):
+            if notice := claimed(folder, chosen.market):
                 console.say(notice)
         venue = chosen.open()
         try:
             return Run(venue, settings, calendar, console).go()
         finally:
             venue.close()
+    except StopSignal as stop:  # while the run was being prepared
+        stop.again = chosen.again
+        raise
     finally:
         held.release()
 
@@ -142,7 +147,7 @@ class Run:
     def _logged_open(self) -> list[str]:
         """What the trade log holds, for a broker that gives no answer."""
         held = [f"{trade.qty} {trade.symbol}" for trade in self.log.open_trades]
-        return [f"the trade log holds: {', '.join(held) or 'nothing'}", "Run the same command again to recover it."]
+        return [f"the trade log holds: {', '.join(held) or 'nothing'}"]
 
     def _exit_code(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that has ended.
@@ -273,7 +278,8 @@ class Run:
         summary(self.log, self.since, self.console)
         places = self.settings.folders
         folders = {"logs": places.LOGS_DIR, "data": places.DATA_DIR, "models": places.MODELS_DIR}
-        for line in (*lines, equity, *whereabouts(folders)):
+        again = self.venue.again if lines or self.signals.received else ""
+        for line in (*lines, again, equity, *whereabouts(folders)):
             if line:
                 self.console.say(line)
         if self.venue.market.generated:

@@ -22,11 +22,16 @@ SIGNALS: Final = tuple(
 
 
 class StopSignal(KeyboardInterrupt):
-    """A signal asked the program to end; raised in the main thread, wherever it is."""
+    """A signal asked the program to end; raised in the main thread, wherever it is.
+
+    Attributes:
+        again: what the same command does next, as a sentence; empty if that is clear.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.again = ""
 
     @property
     def exit_code(self) -> int:

@@ -52,6 +52,7 @@ class OpenVenue:
         description: one line about the clock and the account.
         sessions: the number of sessions to trade; None for no limit.
         is_replay: whether the run starts from scratch and ignores the state of earlier runs.
+        again: what the same command does after this run was interrupted, as a sentence.
         notes: remarks about the bars, one line each.
         close: releases the venue at the end of the run.
     """
@@ -62,6 +63,7 @@ class OpenVenue:
     description: str
     sessions: int | None
     is_replay: bool = False
+    again: str = ""
     notes: Sequence[str] = ()
     close: Callable[[], None] = lambda: None
 
@@ -96,6 +98,7 @@ class AlpacaVenue:
                 "leave --broker out to trade on the embedded exchange"
             )
         allowed_origin(settings.broker.APCA_API_BASE_URL)
+        self.again = "The same command takes up the positions and orders of the account, and goes on."
         self._broker = settings.broker
         self._keys = settings.broker.credentials
         self._sessions = sessions
@@ -106,7 +109,7 @@ class AlpacaVenue:
         clock = SystemClock()
         clients = connect(self._broker, self._keys, clock)
         description = f"a paper account at {self._broker.APCA_API_BASE_URL}: no real money"
-        return OpenVenue(clock, clients, self.market, description, self._sessions)
+        return OpenVenue(clock, clients, self.market, description, self._sessions, again=self.again)
 
 
 class EmbeddedVenue:
@@ -129,6 +132,13 @@ class EmbeddedVenue:
         else:
             self._market, self.market, self._notes = *_generated(settings), ()
         self._first = self._first_session(start)
+        self.again = (
+            f"The same command starts this replay again with its first session, {self._first.date}, and a new account; "
+            f"the logs of this run move to {settings.folders.LOGS_DIR / EARLIER_FOLDER}."
+            if self._is_replay
+            else "The same command goes on where this run stopped, with the same account, until the end of "
+            + ("a session." if self._sessions == 1 else f"{self._sessions} sessions.")
+        )
 
     def open(self) -> OpenVenue:
         """Start the exchange; a replay first moves the logs of earlier runs away.
@@ -164,6 +174,7 @@ class EmbeddedVenue:
             description,
             self._sessions,
             self._is_replay,
+            self.again,
             self._notes,
             lambda: self._close(exchange),
         )

@@ -52,9 +52,11 @@ def audit(
 
     Raises:
         DataError: there is no dataset, or a file of it is damaged.
+        UntrustedError: others may change the models; none is loaded.
     """
     data = DataFolder(Dataset(folders.DATA_DIR))
     store, logs = ModelStore(folders.MODELS_DIR), folders.LOGS_DIR
+    store.check_trust()
     days = len(list(logs.glob("predictions_*.jsonl")))
     step = _Steps(len(data.symbols) + days + len(store.timestamps()) + sessions, progress)
     in_force = LoggedSettings(logs, settings.prediction.model_dump())

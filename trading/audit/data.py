@@ -9,6 +9,7 @@ import numpy as np
 
 from trading.audit.check import Check, Step, moment
 from trading.audit.reference_labels import SlowOutcome, slow_bars, slow_outcome
+from trading.base.errors import as_started
 from trading.dataset.manifest import SymbolRecord
 from trading.dataset.rows import SymbolRows, read_rows_file, rows_of, sessions_around
 from trading.features.document import LOOKBACK_BARS
@@ -122,7 +123,7 @@ def files(data: DataFolder, step: Step) -> Check:
         same = all(getattr(stored, name).tobytes() == getattr(made, name).tobytes() for name in vars(made))
         check.compared += len(made)
         if not same:
-            check.find(f"{path}: differs from the rows that its bars make; run build_dataset.py")
+            check.find(as_started(f"{path}: differs from the rows that its bars make; run build_dataset.py"))
     return check
 
 

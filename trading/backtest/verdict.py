@@ -50,10 +50,10 @@ def _against_base(difference: Estimate) -> str:
 
 def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float) -> str:
     if not model["signals"]:
-        return f"No row reached {threshold:.0%}: nothing would have been bought."
+        return f"No row reached {100 * threshold:g}%: nothing would have been bought."
     outcome, won = model["outcome_per_signal_pct"], model["precision"]["value"]
     words = (
-        f"Its {_counted(model['signals'], 'signal')} at {threshold:.0%} (in "
+        f"Its {_counted(model['signals'], 'signal')} at {100 * threshold:g}% (in "
         f"{_counted(model['sessions_with_signals'], 'session')}) won "
         f"{won:.1%} and earned {outcome['value']:+.2f}% each after cost; buying every row won "
         f"{base['won']['value']:.1%} and earned {base['outcome_pct']['value']:+.2f}%."

@@ -11,6 +11,7 @@ leads to, so two names of one folder never get two locks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = "market.json"
+
+PATIENCE = 0.1
+"""Seconds to wait for a lock whose holder is just releasing it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,11 @@ def market_of(folder: Path) -> MarketId | None:
         raise UserError(f"{marker}: damaged ({error}); move {folder} away and run again") from None
 
 
-def claim(folder: Path, market: MarketId) -> str | None:
+def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:
     """Make `folder` the folder of `market`: create it if missing, swap it if it belongs to another market.
+
+    Args:
+        adopted: pattern of file names; a folder without `market.json` that holds nothing else is adopted.
 
     Returns:
         One line that says which folder was renamed, or None.
@@ -70,7 +77,7 @@ def claim(folder: Path, market: MarketId) -> str | None:
     owner = market_of(folder)
     if owner is not None and owner.slug == market.slug:
         return None
-    renamed = None
+    renamed, kept = None, folder.with_name(f"{folder.name}.{market.slug}")
     if owner is not None:
         aside = folder.with_name(f"{folder.name}.{owner.slug}")
         if aside.exists():
@@ -78,8 +85,10 @@ def claim(folder: Path, market: MarketId) -> str | None:
         folder.rename(aside)
         renamed = f"{folder.name}/ held {owner.description}: renamed to {aside.name}/"
     elif folder.exists() and not _is_empty(folder):
+        if adopted and not kept.exists() and all(path.match(adopted) for path in folder.iterdir()):
+            write_json(folder / MARKER, asdict(market))
+            return None
         raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
-    kept = folder.with_name(f"{folder.name}.{market.slug}")
     if kept.exists():
         if folder.exists():
             folder.rmdir()  # checked above: it is empty
@@ -88,6 +97,11 @@ def claim(folder: Path, market: MarketId) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARKER, asdict(market))
     return renamed
+
+
+def claim_logs(folder: Path, market: MarketId) -> str | None:
+    """`claim` for `logs/`.  Up to version 0.2, a prediction by hand made the folder without `market.json`."""
+    return claim(folder, market, "predictions_*.jsonl")
 
 
 def _is_empty(folder: Path) -> bool:
@@ -109,7 +123,22 @@ def resolved(folder: Path) -> Path:
         raise UserError(f"{folder}: its symbolic links lead in a circle; name another folder") from None
 
 
-def lock(folder: Path, holder: str) -> FileLock:
+class FolderLock:
+    """A lock that is held, and its file beside the folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = FileLock(path)
+        self._file.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10)
+
+    def release(self) -> None:
+        """Remove the file and release the lock.  Who has opened the file meanwhile sees that it is gone."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        self._file.release()
+
+
+def lock(folder: Path, holder: str) -> FolderLock:
     """Lock `folder` for one `holder` ("trader", "dataset build") until the lock is released or the process dies.
 
     Keep the returned lock: it is released when it is garbage-collected.
@@ -119,9 +148,7 @@ def lock(folder: Path, holder: str) -> FileLock:
     """
     itself = resolved(folder)
     itself.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
     try:
-        held.acquire(timeout=0)
+        return FolderLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
     except Timeout:
         raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
-    return held

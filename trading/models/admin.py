@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from trading.base.errors import ModelError
+from trading.base.errors import ModelError, as_started
 from trading.base.files import write_json
 from trading.models.choice import Choice
 from trading.models.store import LoadedModel, ModelStore, Warn, stamp
@@ -40,7 +40,11 @@ def _ignore(line: str) -> None:
 def serving(
     store: ModelStore, market: MarketId | None, now: datetime | None = None, warn: Warn = _ignore
 ) -> LoadedModel | None:
-    """The model in service; None if no model can be used."""
+    """The model in service; None if no model can be used.
+
+    Raises:
+        UntrustedError: others may change the models; nothing was loaded.
+    """
     try:
         return store.newest(now=now, market=market, warn=warn)
     except ModelError:
@@ -95,6 +99,7 @@ def rollback(store: ModelStore, market: MarketId | None, now: datetime, why: str
     The caller holds the trainer's lock (`trading.base.market_folders.lock`).
 
     Raises:
+        UntrustedError: others may change the models; nothing was loaded.
         ModelError: no model is in service, or no previous model passes every check.
         OSError: the choice cannot be written; nothing has changed.
     """
@@ -113,9 +118,11 @@ def use(
     """Put the model `timestamp` into service, promoted or not; returns one line that says what was done.
 
     Raises:
+        UntrustedError: others may change the models; nothing was loaded.
         ModelError: there is no such model, or it fails a check.
         OSError: the choice cannot be written; nothing has changed.
     """
+    store.check_trust()
     if timestamp not in store.timestamps():
         raise ModelError(
             f"--use {timestamp}: no such model in {store.folder}; python ml_trainer.py --list shows what there is"
@@ -149,7 +156,7 @@ def _choose(
         )
     )
     back = f"; python ml_trainer.py --use {before} puts {before} back" if before else ""
-    return (
+    return as_started(
         f"in service: {chosen.timestamp} ({chosen.kind}, trained through {chosen.trained_through}), until a new model "
         f"is promoted{back}"
     )
@@ -169,6 +176,7 @@ def prune(store: ModelStore, keep: int, now: datetime, market: MarketId | None, 
     the past of other models); the model just `published`; models later than `now`; and damaged ones, as evidence.
 
     Raises:
+        UntrustedError: others may change the models.
         OSError: the folder cannot be written.
     """
     kept = {published}

@@ -1,12 +1,10 @@
-"""Checks before a model file is unpickled: its permissions, and the library versions that made it."""
+"""Unpickling, and the library versions that made a model; `trading.models.trust` checks who may write its files."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import platform
-import stat
 import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 LIBRARIES: Final = ("numpy", "scikit-learn", "scipy", "joblib")
 MUST_MATCH: Final = ("python", "numpy", "scikit-learn")
 """Major and minor version of these must be those that made the model: pickles are not portable across them."""
-
-OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def library_versions() -> dict[str, str]:
@@ -36,18 +32,8 @@ def check_versions(path: Path, made_with: dict[str, str]) -> None:
             raise ModelError(f"{path}: made with {name} {made_with[name]}, this is {here[name]}")
 
 
-def refuse_if_open(path: Path) -> None:
-    """Raise ModelError if other users may write `path`: whoever can change a pickle can run code as this user."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise ModelError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    if mode & OTHERS_MAY_WRITE:
-        raise ModelError(f"{path}: other users may write it, so it cannot be trusted; check it and chmod go-w it")
-
-
 def unpickled(path: Path, content: bytes) -> Any:
-    """The object in `content`, the bytes of `path`.
+    """The object in `content`, the bytes of `path`, which the caller has checked (`ModelStore.load`).
 
     Raises:
         ModelError: they cannot be unpickled.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trading.base.errors import ModelError
-from trading.models.checks import refuse_if_open
+from trading.models.trust import refuse_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,12 +51,13 @@ def read_choice(folder: Path) -> Choice | None:
     """The choice stored in `folder`; None if there is none.
 
     Raises:
-        ModelError: the file is damaged, or others may write it.
+        ModelError: the file is damaged.
+        UntrustedError: others may change it.
     """
     path = folder / NAME
     if not path.exists():
         return None
-    refuse_if_open(path)
+    refuse_untrusted(path)
     try:
         return _SCHEMA.validate_json(path.read_bytes())
     except ValidationError as error:

@@ -5,12 +5,14 @@ is `YYYYmmdd_HHMMSS` in New York time.  The metrics name the other three files w
 renamed into place last: that rename is the commit.  Files that no metrics name are leftovers of a crash; they are
 ignored, and removed by the next publication.
 
-A pickle runs code when it is loaded.  So files are read only if nobody else can write them or their folder, only
-with the checksums of their metrics, and only under the library versions that made them.
+A pickle runs code when it is loaded.  So files are read only if nobody else can change them (`trading.models.trust`),
+only with the checksums of their metrics, and only under the library versions that made them.  If others can change one
+file, no model is used: they may have changed it already.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -29,10 +31,11 @@ from trading.base.files import replacing, sync_folder
 from trading.features.sets import COLUMNS, name_of
 from trading.learning.calibration import Calibration
 from trading.learning.promotion import FittedModel
-from trading.models.checks import OTHERS_MAY_WRITE, check_versions, refuse_if_open, unpickled
+from trading.models.checks import check_versions, unpickled
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
 from trading.models.metrics_file import PARTS, FileEntry, ModelMetrics, checked_metrics, metrics_of
+from trading.models.trust import OTHERS_MAY_WRITE, refuse_untrusted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,13 +113,32 @@ class ModelStore:
         the group).
 
         Raises:
-            ModelError: it holds models, and others may write it.
+            UntrustedError: it holds models, and others may change it or them; or they may replace the folder.
             OSError: it cannot be made.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.timestamps():
-            os.chmod(self.folder, stat.S_IMODE(self.folder.stat().st_mode) & ~OTHERS_MAY_WRITE)
-        refuse_if_open(self.folder)
+        mode = stat.S_IMODE(self.folder.stat().st_mode)
+        if mode & OTHERS_MAY_WRITE and not self._files_to_trust():
+            with contextlib.suppress(PermissionError):  # it belongs to another user: refused below
+                os.chmod(self.folder, mode & ~OTHERS_MAY_WRITE)
+        refuse_untrusted(self.folder)
+        self.check_trust()
+
+    def check_trust(self) -> None:
+        """Check that nobody else may change a model, or the folder of one; call this before anything is loaded.
+
+        Raises:
+            UntrustedError: others may.
+        """
+        for path in self._files_to_trust():
+            refuse_untrusted(self.folder)
+            refuse_untrusted(path)
+
+    def _files_to_trust(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        found = (path for path in self.folder.iterdir() if path.suffix != ".tmp")
+        return sorted(path for path in found if path.name == CHOICE_FILE or _OURS.match(path.name))
 
     def publish(self, trained: TrainedModel, *, now: datetime, market: MarketId) -> LoadedModel:
         """Write the four files of a model, durably, and load them back through every check.
@@ -125,7 +147,8 @@ class ModelStore:
         repeated replay) is removed first, then replaced.
 
         Raises:
-            ModelError: others may write the folder, or what was written cannot be read back.
+            UntrustedError: others may change the folder or a model in it.
+            ModelError: what was written cannot be read back.
             OSError: the disk is full or the folder cannot be written; nothing is published.
         """
         self.prepare()
@@ -175,7 +198,11 @@ class ModelStore:
         self._write(CHOICE_FILE, choice_bytes(choice))
 
     def choice(self, warn: Warn) -> Choice | None:
-        """The choice of a person; None if there is none, or if it cannot be read (`warn` gets a line)."""
+        """The choice of a person; None if there is none, or if it cannot be read (`warn` gets a line).
+
+        Raises:
+            UntrustedError: others may change it.
+        """
         try:
             return read_choice(self.folder)
         except ModelError as error:
@@ -246,15 +273,16 @@ class ModelStore:
             warn: gets one line for every model that is refused.
 
         Raises:
-            ModelError: there is none, or others may write the folder.
+            UntrustedError: others may change the folder or a model in it; nothing was loaded.
+            ModelError: there is none.
         """
+        self.check_trust()
         last = stamp(now) if now is not None else "9"
         choice = self.choice(warn) if in_service_only else None
         known = [at for at in self.timestamps() if at <= last]
         refused = others = 0
         for at in serving_order(known, choice):
             try:
-                refuse_if_open(self.folder)
                 chosen = choice is not None and at == choice.timestamp
                 if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
                     continue
@@ -279,10 +307,11 @@ class ModelStore:
         """All of `metrics_TIMESTAMP.json`.
 
         Raises:
-            ModelError: it is missing, damaged, or others may write it.
+            ModelError: it is missing or damaged.
+            UntrustedError: others may change it.
         """
         path = self.folder / f"metrics_{at}.json"
-        refuse_if_open(path)
+        refuse_untrusted(path)
         try:
             return checked_metrics(orjson.loads(path.read_bytes()), at)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -292,8 +321,10 @@ class ModelStore:
         """The model of a TIMESTAMP, through every check.
 
         Raises:
-            ModelError: there is none, it cannot be trusted, or it is of another market than `market`.
+            UntrustedError: others may change the folder or one of its files.
+            ModelError: there is none, it is damaged, or it is of another market than `market`.
         """
+        refuse_untrusted(self.folder)
         metrics = self.metrics(at)
         path = self.folder / f"metrics_{at}.json"
         check_versions(path, metrics["versions"])
@@ -309,7 +340,8 @@ class ModelStore:
         contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
         values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
         model, scaler = values["model"], values["scaler"]
-        if tuple(values["features"]) != columns or not scaler.n_features_in_ == model.n_features_in_ == len(columns):
+        widths = {getattr(part, "n_features_in_", None) for part in (scaler, model)}
+        if values["features"] != columns or widths != {len(columns)}:
             raise ModelError(f"{path}: its files do not belong together")
         if hasattr(model, "n_jobs"):
             model.n_jobs = 1
@@ -336,7 +368,7 @@ class ModelStore:
         path = self.folder / entry["name"]
         if not path.is_file():
             raise ModelError(f"{path}: missing")
-        refuse_if_open(path)
+        refuse_untrusted(path)
         content = path.read_bytes()
         if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise ModelError(f"{path}: damaged: not the file that its metrics describe")

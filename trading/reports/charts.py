@@ -120,7 +120,9 @@ def reliability(tables: ByProbability[list[OutcomeBand]], threshold: float) -> s
     for axes in (top, bottom):
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share won")
-    top.annotate(f"threshold {threshold:.0%}", (threshold, 0.02), xytext=(8, 0), textcoords="offset points", fontsize=9)
+    top.annotate(
+        f"threshold {100 * threshold:g}%", (threshold, 0.02), xytext=(8, 0), textcoords="offset points", fontsize=9
+    )
     bottom.set_yscale("log")
     bottom.set(xlabel="predicted probability of a win", ylabel="rows")
     for axis in (top.xaxis, top.yaxis, bottom.xaxis):
@@ -134,7 +136,7 @@ def curves(found: ByProbability[Curves | None], base_rate: float) -> str:
     drawing = Drawing(columns=2, height=3.9)
     roc, pr = drawing.axes[0]
     roc.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="chance")
-    pr.axhline(base_rate, color=COLOURS["base"], lw=1, ls="--", label=f"chance: {base_rate:.0%} of all rows win")
+    pr.axhline(base_rate, color=COLOURS["base"], lw=1, ls="--", label=f"chance: {base_rate:.1%} of all rows win")
     highest = base_rate
     for name in PROBABILITIES:
         curve = found[name]
@@ -235,7 +237,7 @@ def by_session(days: Sequence[ScoredSession], threshold: float) -> str:
         )
     outcome.axhline(0, color="#444", lw=0.9)
     outcome.margins(y=0.2)
-    outcome.set(title=f"Mean outcome per signal at {threshold:.0%} after cost, % (labels: number of signals)")
+    outcome.set(title=f"Mean outcome per signal at {100 * threshold:g}% after cost, % (labels: number of signals)")
     outcome.set_xlim(-0.7, len(days) - 0.3)
     step = max(1, len(days) // 12)
     outcome.set_xticks(list(x)[::step], [day["session"][5:] for day in days][::step])

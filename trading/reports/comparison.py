@@ -65,7 +65,7 @@ def show_comparison(found: ComparisonResult, comparisons: Sequence[Comparison], 
     ]
     title = f"Differences to {found['variants'][0]['variant']}, by session"
     show_table(Section(title, head=("", "measure", *DIFFERENCE_HEAD), rows=rows), console)
-    lines = [line for line in [_left_out(found)] if line]
+    lines = [line for line in (*map(_summary, comparisons), _left_out(found)) if line]
     if found["market"]["generated"]:
         lines.append(GENERATED)
     for line in (*lines, f"Report: {page} (figures: {page.with_suffix('.json').name})"):

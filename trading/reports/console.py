@@ -37,7 +37,7 @@ LINES: Final[dict[str, str]] = {
     "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
     "model_trained": "model {model} trained: {figures}; {reason}",
     "retrain_failed": "retrain failed, the old model stays in service: {reason}",
-    "retrain_interrupted": "retrain interrupted: the next run makes up for it",
+    "retrain_interrupted": "retrain interrupted: {note}",
     "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
     "unclear": "{what}: no clear answer ({reason})",
     "no_bars": "no bars: {reason}",
@@ -174,10 +174,10 @@ def _figures(figures: dict[str, Any]) -> str:
     """What the model showed on sessions that it had not seen."""
     minimum, days = figures["at_min_confidence"], len(figures["by_session"])
     ranked = "-" if figures["roc_auc"] is None else f"{figures['roc_auc']:.3f}"
-    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {minimum['threshold']:.0%} won"
+    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {100 * minimum['threshold']:g}% won"
     return (
-        f"on the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
-        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.0%} of all rows won"
+        f"on the rows of the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
+        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.1%} of all rows won"
     )
 
 
@@ -225,7 +225,7 @@ def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[Pen
         under = " and ".join(orders) or "NOTHING: no order protects it"
         lines.append(f"still open: {trade.qty} {trade.symbol} bought at {price(trade.entry_price)}; resting: {under}")
     lines += [f"in flight: the entry order for {one.qty} {one.symbol}, with its stop and target" for one in pending]
-    return [*lines, "Run the same command again to take this up."] if lines else []
+    return lines
 
 
 def whereabouts(folders: dict[str, Path]) -> list[str]:

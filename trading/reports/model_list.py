@@ -45,7 +45,7 @@ def list_models(store: ModelStore, market: MarketId | None, console: Console, wa
         decisions.append(f"{at}  {'promoted' if decision['in_service'] else 'not promoted'}: {decision['reason']}")
     show_table(Section("Models", head=HEAD, rows=rows), console)
     for line in (
-        "Figures are of the test sessions; each: mean outcome per signal after cost, % of the price.",
+        "Figures are of the test sessions, all rows together; each: mean outcome per signal after cost.",
         *_service_lines(store, current, earlier),
         "Decisions when they were trained:",
         *decisions,
@@ -61,7 +61,7 @@ def _cells(metrics: ModelMetrics) -> list[str]:
     return [
         kind if feature_set == "document" else f"{kind} {feature_set}",
         metrics["trained_through"],
-        plain(figures["roc_auc"], 4),
+        plain(figures["roc_auc"]),
         plain(figures["log_loss"], 4),
         NONE if minimum is None else count(minimum["signals"]),
         NONE if minimum is None else share(minimum["precision"]),

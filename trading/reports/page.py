@@ -94,6 +94,11 @@ def share(value: float | None, decimals: int = 1) -> str:
     return NONE if value is None else f"{value:.{decimals}%}"
 
 
+def level(threshold: float) -> str:
+    """A threshold, a fraction, as per cent with all its digits."""
+    return f"{100 * threshold:g}%"
+
+
 def per_cent(value: float | None, decimals: int = 2) -> str:
     """A signed number that is already in per cent, or a dash for None."""
     return NONE if value is None else f"{value:+.{decimals}f}%"

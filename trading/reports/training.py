@@ -21,6 +21,7 @@ from trading.reports.page import (
     count,
     html,
     interval,
+    level,
     per_cent,
     plain,
     sentence,
@@ -116,6 +117,8 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
     decision, sessions, pooled = metrics["decision"], metrics["sessions"], found["pooled"]
     serves = "In service" if decision["in_service"] else "Not in service"
     lines = [f"{serves}: {decision['reason']}.", *verdict(found)]
+    if metrics["figures"]["calibrated"] is None:
+        lines.append("One session is too few to fit a calibration: “calibrated” repeats the model's own probability.")
     if metrics["market"]["generated"]:
         lines.append(GENERATED)
     return Page(
@@ -141,10 +144,14 @@ def _tiles(metrics: ModelMetrics, pooled: Pooled) -> list[Tile]:
     model, base = pooled["model"], pooled["base_rate"]
     threshold = recorded_setting(metrics, "MIN_CONFIDENCE")
     return [
-        Tile("ROC-AUC", plain(model["roc_auc"]["value"]), f"{interval(model['roc_auc'])}; chance 0.5"),
+        Tile(
+            "ROC-AUC, mean of the sessions",
+            plain(model["roc_auc"]["value"]),
+            f"{interval(model['roc_auc'])}; chance 0.5",
+        ),
         Tile("Accuracy", share(model["accuracy"]), f"always no: {share(base['accuracy_of_always_no'])}"),
         Tile(
-            f"Won at {threshold:.0%}",
+            f"Won at {level(threshold)}",
             share(model["precision"]["value"]),
             f"{model['signals']:,} signals; all rows {share(base['won']['value'])}",
         ),

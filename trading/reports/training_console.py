@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from trading.reports.page import GENERATED, NONE, Section, count, per_cent, plain, say, share, show_table
+from trading.learning.session_statistics import mean_of_sessions
+from trading.reports.page import GENERATED, NONE, Section, count, level, per_cent, plain, say, share, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def _scores(metrics: ModelMetrics) -> Section:
     """Figures of the model, of its calibrated probability (a dash without one), and of never buying."""
     model = metrics["figures"]
     no, calibrated = model["always_no"], model["calibrated"]
-    threshold = f"{model['at_min_confidence']['threshold']:.0%}"
+    threshold = level(model["at_min_confidence"]["threshold"])
 
     def row(name: str, value: Value, show: Callable[[float | None], str], last: str = NONE) -> list[str]:
         return [name, show(value(model)), NONE if calibrated is None else show(value(calibrated)), last]
@@ -61,13 +62,13 @@ def _scores(metrics: ModelMetrics) -> Section:
 
     signals = [count(figures["at_min_confidence"]["signals"]) if figures else NONE for figures in (model, calibrated)]
     return Section(
-        "On the test sessions",
+        "On the test sessions, all rows together",
         head=("", "model", "calibrated", "always no"),
         rows=[
             row("accuracy", half("accuracy"), share, share(no["accuracy"])),
             row("precision", half("precision"), share),
             row("recall", half("recall"), share, "0.0%"),
-            row("ROC-AUC", lambda figures: figures["roc_auc"], score, "0.500"),
+            row("ROC-AUC", lambda figures: figures["roc_auc"], plain, "0.500"),
             row("log loss", lambda figures: figures["log_loss"], score, score(no["log_loss"])),
             row("Brier score", lambda figures: figures["brier"], score, score(no["brier"])),
             [f"signals at {threshold}", *signals, "0"],
@@ -88,23 +89,23 @@ def _sessions(figures: Evaluation) -> Section:
                 day["session"],
                 count(day["rows"]),
                 share(day["base_rate"]),
-                plain(day["roc_auc"], 4),
+                plain(day["roc_auc"]),
                 plain(day["log_loss"], 4),
                 count(minimum["signals"]),
-                count(minimum["won"]),
+                share(minimum["precision"]),
                 per_cent(minimum["mean_outcome_after_cost_pct"]),
             ]
         )
-    head = ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "won", "after cost")
+    head = ("session", "rows", "won", "ROC-AUC", "log loss", "signals", "won", "each")
     return Section("By session", head=head, rows=rows)
 
 
 def _threshold_line(figures: Evaluation) -> str:
     minimum = figures["at_min_confidence"]
     if not minimum["signals"]:
-        return f"No row reached {minimum['threshold']:.0%}: with this model nothing would have been bought."
+        return f"No row reached {level(minimum['threshold'])}: with this model nothing would have been bought."
     return (
-        f"At {minimum['threshold']:.0%} the model won {minimum['won']:,} of {minimum['signals']:,} signals "
+        f"At {level(minimum['threshold'])} the model won {minimum['won']:,} of {minimum['signals']:,} signals "
         f"({share(minimum['precision'])}), {per_cent(minimum['mean_outcome_after_cost_pct'])} each after cost; buying "
         f"every row would have won {share(figures['base_rate'])}, "
         f"{per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])} each."
@@ -115,7 +116,8 @@ def _skill_line(figures: Evaluation) -> str:
     interval = figures["roc_auc_interval_over_sessions"]
     if interval is None:
         return "No evidence of skill: one test session is too few to tell skill from luck."
-    words = f"95% interval of ROC-AUC over sessions: {interval[0]:.3f} to {interval[1]:.3f}"
+    mean = mean_of_sessions([day["roc_auc"] for day in figures["by_session"]])["value"]
+    words = f"ROC-AUC, mean of the sessions, {plain(mean)}, 95% interval {interval[0]:.3f} to {interval[1]:.3f}"
     if not figures["shows_skill"]:
         return f"No evidence of skill: {words}, and 0.5 is chance."
     return f"It ranked better than chance on these sessions ({words}). That is no promise of profit."

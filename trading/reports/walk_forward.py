@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trading.backtest.verdict import verdict
 from trading.reports import charts
@@ -14,6 +14,7 @@ from trading.reports.page import (
     Tile,
     count,
     interval,
+    level,
     per_cent,
     plain,
     say,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from trading.backtest.results import WalkForwardResult
     from trading.backtest.simulated_trades import WeekFigures
     from trading.learning.session_statistics import Estimate
+
+Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
 
 
 def walk_page(found: WalkForwardResult) -> Page:
@@ -100,7 +103,7 @@ def _tiles(pooled: Pooled, threshold: float) -> list[Tile]:
             interval(calibrated["log_loss_against_base"], 4, sign=True),
         ),
         Tile(
-            f"Won at {threshold:.0%}",
+            f"Won at {level(threshold)}",
             share(model["precision"]["value"]),
             f"{model['signals']:,} signals; {interval(model['precision'], 1, unit='%')}; "
             f"all rows {share(base['won']['value'])}",
@@ -121,6 +124,17 @@ def _pooled_section(pooled: Pooled, threshold: float) -> Section:
         cells = (cell for part in (one, other) for cell in (plain(part["value"], decimals), interval(part, decimals)))
         return [name, *cells, last]
 
+    def together(name: str, key: Together, decimals: int, last: str) -> list[str]:
+        """A score of all rows together, as the console and the list of models show it."""
+        return [
+            f"{name}, all rows together",
+            plain(model[key], decimals),
+            "",
+            plain(calibrated[key], decimals),
+            "",
+            last,
+        ]
+
     def signals(name: str, one: Estimate, other: Estimate, every: Estimate, show: Any, **style: Any) -> list[str]:
         cells = (cell for part in (one, other) for cell in (show(part["value"]), interval(part, **style)))
         return [name, *cells, show(every["value"])]
@@ -128,18 +142,21 @@ def _pooled_section(pooled: Pooled, threshold: float) -> Section:
     outcome: Final = "outcome_per_signal_pct"
     return Section(
         title="All sessions",
-        text="Scores are means over sessions. The base rate is the share of winners in the history before each "
-        "session; for signals the last column is the result of buying every row.",
+        text="Scores are means over sessions, unless they are of all rows together. The base rate is the share of "
+        "winners in the history before each session; for signals the last column is the result of buying every row.",
         head=("", "model", "interval", "calibrated", "interval", "base rate"),
         rows=[
             row("ROC-AUC", model["roc_auc"], calibrated["roc_auc"], "0.5", 3),
+            together("ROC-AUC", "pooled_roc_auc", 3, "0.5"),
             row("log loss", model["log_loss"], calibrated["log_loss"], plain(base["log_loss"]["value"], 4)),
+            together("log loss", "pooled_log_loss", 4, plain(base["pooled_log_loss"], 4)),
             row("Brier score", model["brier"], calibrated["brier"], plain(base["brier"]["value"], 4)),
+            together("Brier score", "pooled_brier", 4, ""),
             [
                 *("accuracy", share(model["accuracy"]), "", share(calibrated["accuracy"]), ""),
                 f"{share(base['accuracy_of_always_no'])} (always no)",
             ],
-            [f"signals at {threshold:.0%}", count(model["signals"]), "", count(calibrated["signals"]), "", NONE],
+            [f"signals at {level(threshold)}", count(model["signals"]), "", count(calibrated["signals"]), "", NONE],
             signals("share won", model["precision"], calibrated["precision"], base["won"], share, decimals=1, unit="%"),
             signals(
                 "outcome each, %",
@@ -240,7 +257,7 @@ def _random_split_section(random: RandomSplitFigures, found: WalkFigures) -> Sec
             ["recall", share(random["recall"]), share(model["recall_at_half"]), "60-70%"],
             ["ROC-AUC", plain(random["roc_auc"]), plain(model["roc_auc"]["value"]), "85%+"],
             [
-                f"won at {found['threshold']:.0%}",
+                f"won at {level(found['threshold'])}",
                 share(random["precision_at_threshold"]),
                 share(model["precision"]["value"]),
                 NONE,
