@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.market_folders import MarketId
     from trading.market.bars import Bars
+
+
+SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
+"""The form of a symbol; it becomes part of file names."""
 
 
 class SourceError(UserError):
@@ -135,7 +140,9 @@ class Source(Protocol):
         """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
-        """The stocks to trade at `now`: of the TOP_STOCKS most active by volume, those within the price band.
+        """The stocks to trade at `now`: the TOP_STOCKS most active by volume of those within the price band.
+
+        Volume and price are those of the newest completed session (`trading.market.universe.most_active`).
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.
