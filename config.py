@@ -64,6 +64,8 @@ class DataSettings(Section):
     """Number of stocks of a day, the most active within the price band; one request a minute names them all."""
     EXCLUDED_KINDS: tuple[AssetKind, ...] = tuple(kind for kind in get_args(AssetKind) if kind != "funds")
     """Kinds of securities that are not picked, separated by commas; `none` for no kind."""
+    KEEP_DAYS: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    """Trading days of data and of logs that the evening keeps, at least HISTORY_DAYS; 0: everything."""
     MIN_PRICE: Dollars = 1.0
     MAX_PRICE: Dollars = 20.0
     DATA_FEED: Literal["iex", "sip"] = "iex"

@@ -24,7 +24,7 @@ from trading.market.source import Pick, SourceError
 from trading.market.universe import PastUniverses, evenings, most_active
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from trading.base.calendar import Session
@@ -122,9 +122,7 @@ def test_files_exchange_and_data_folder_agree_on_every_date(tmp_path: Path) -> N
 class Broker:
     """Alpaca with 2,600 stocks of a price band and odd symbols; `asked` counts the symbols of each daily request."""
 
-    def __init__(
-        self, *, sip: tuple[int, Any] | None = None, iex: tuple[int, Any] | None = None, unknown: set[str] = frozenset()
-    ) -> None:  # type: ignore[assignment]
+    def __init__(self, *, sip: Any = None, iex: Any = None, unknown: Iterable[str] = ()) -> None:
         self.refusals = {"sip": sip, "iex": iex}
         self.unknown = set(unknown)
         self.asked: list[tuple[str, int]] = []
@@ -198,7 +196,12 @@ def test_the_configured_feed_and_then_the_screener_stand_in() -> None:
     assert source.universe(MORNING, TOP).symbols == WANTED
     assert "feed iex" in source.universe(MORNING, TOP).chosen and source.notes == []
     assert [feed for feed, _ in broker.asked][:2] == ["sip", "iex"]
-    for iex in (REFUSED_SIP, (400, {"message": "invalid timeframe"}), (200, {"bars": {}, "next_page_token": None})):
+    refusals: list[Any] = [
+        REFUSED_SIP,
+        (400, {"message": "invalid timeframe"}),
+        (200, {"bars": {}, "next_page_token": None}),
+    ]
+    for iex in refusals:
         broker = Broker(sip=REFUSED_SIP, iex=iex)
         source = alpaca(broker)[0]
         universe = source.universe(MORNING, TOP)
