@@ -102,6 +102,7 @@ class AlpacaSource:
         self.feed = feed
         self.market = market or MarketId(f"alpaca-{feed}", f"Alpaca, feed {feed}")
         self.notes: list[str] = []
+        self.ahead = 0
         self._clients = clients
         self._calendar = calendar or new_york_calendar()
         self._latest_feed = DataFeed(feed)

@@ -39,6 +39,7 @@ class FolderSource:
     def __init__(self, folder: Path, calendar: MarketCalendar | None = None) -> None:
         self.folder = folder
         self.notes: list[str] = []
+        self.ahead = 0
         self._calendar = calendar or new_york_calendar()
         self._files = bar_files(folder)
         self._read: dict[str, Bars] = {}

@@ -125,12 +125,14 @@ class Source(Protocol):
         feed: the feed of that market.
         exhaustive: whether an answer without bars of a session means that there are none; otherwise it may be a
             failure, and the session is requested again.
+        ahead: number of stocks that are requested after those of the current request, for messages.
         notes: one line for each omission and for each failure that the source's library only logs.
     """
 
     name: str
     feed: str
     exhaustive: bool
+    ahead: int
     notes: list[str]
 
     @property
