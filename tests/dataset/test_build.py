@@ -115,7 +115,7 @@ def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: P
     assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
     assert (report.left_out, report.without_bars, report.symbols) == ({}, (), 3)
     assert report.rows == len(Dataset(data, CALENDAR).load())
-    universe = json.loads((data / "universe_2018-03-14.json").read_text())
+    universe = json.loads((data / "universe_2018-03-15.json").read_text())
     assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
     assert universe["symbols"][0]["volume"] > universe["symbols"][-1]["volume"] > 0
     before = content(data)
@@ -204,7 +204,7 @@ def test_the_universe_keeps_the_price_band_and_the_number_of_stocks(tmp_path: Pa
         "HIGH",
         "MID",
     ]
-    with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
+    with pytest.raises(UserError, match="no stock is left for 2018-03-08"):
         build(
             source,
             Settings.of(MIN_PRICE=90, MAX_PRICE=99).data,

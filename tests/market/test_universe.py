@@ -108,6 +108,10 @@ def test_files_exchange_and_data_folder_agree_on_every_date(tmp_path: Path) -> N
         by_wire = source.universe(morning, settings.data)
         by_file = FolderSource(recorded).universe(morning, settings.data)
         assert by_wire.picks == by_file.picks == past.universe_of(following.date).picks
+        assert by_wire.date == by_file.date == following.date
+        in_the_evening = session.close + timedelta(hours=4)
+        assert FolderSource(recorded).universe(in_the_evening, settings.data) == by_file
+        assert on_exchange(recorded, in_the_evening)[0].universe(in_the_evening, settings.data) == by_wire
         assert f"{session.date}" in by_wire.chosen and f"{session.date}" in by_file.chosen
         assert not any(path.startswith("/v1beta1/screener") for path, _ in recorder.asked)
         assert "DD.WS" not in by_wire.symbols

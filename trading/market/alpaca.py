@@ -131,7 +131,7 @@ class AlpacaSource:
         picks, by_price = most_active(stocks, data)
         chosen = f"{data.TOP_STOCKS} most active by volume {known_from}"
         counts = Counter({**refused, **by_price})
-        return Universe(now.astimezone(NEW_YORK).date(), chosen, picks, dict(+counts))
+        return Universe(self._calendar.following(session.date).date, chosen, picks, dict(+counts))
 
     def _evening(self, symbols: Sequence[str], session: Session) -> tuple[list[Pick], str]:
         """The stocks as they were after a session, and where that is known from; none if no feed gives it."""

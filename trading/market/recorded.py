@@ -84,7 +84,7 @@ class FolderSource:
         refused = Counter({f"no bar on {session.date}": without, **chosen.refused})
         top = f"{data.TOP_STOCKS} most active by volume on {session.date}"
         how = f"{top} within the price band, of {len(found)} recorded stocks"
-        return Universe(now.astimezone(NEW_YORK).date(), how, chosen.picks, dict(+refused))
+        return Universe(self._calendar.following(session.date).date, how, chosen.picks, dict(+refused))
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`."""

@@ -44,7 +44,7 @@ class Universe:
     """The stocks of a day.
 
     Attributes:
-        date: the New York date on which they were picked.
+        date: the day that they are for: the one after the session that they were picked by.
         chosen: one line on how they were picked.
         picks: the stocks, the most active first.
         refused: reason -> number of stocks that a filter refused.
