@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RULES = label_rules()
 SESSIONS = CALENDAR.between(date(2018, 3, 1), date(2018, 3, 21))
+TODAY = SESSIONS[-1].date
 SEEDS = {"AAA": 1, "BBB": 2, "CC.A": 3, "OLD": 4}
 
 
@@ -48,7 +49,7 @@ def test_what_stays_is_what_a_build_of_the_newer_sessions_makes(tmp_path: Path, 
     build(tmp_path / "data", SESSIONS, feature_set)
     for session in SESSIONS:
         (tmp_path / "data" / f"universe_{session.date}.json").write_text("{}")
-    done = prune_data(tmp_path / "data", CALENDAR, 9, None)
+    done = prune_data(tmp_path / "data", CALENDAR, TODAY, 9, None)
     build(tmp_path / "new", SESSIONS[-9:], feature_set)
     files = {name: data for name, data in content(tmp_path / "data").items() if name.endswith(".csv")}
     assert files == {name: data for name, data in content(tmp_path / "new").items() if name.endswith(".csv")}
@@ -63,7 +64,7 @@ def test_what_stays_is_what_a_build_of_the_newer_sessions_makes(tmp_path: Path, 
     assert done.sessions == 3 + 3 * (len(SESSIONS) - 9)
     assert len(done.universes) == len(SESSIONS) - 9
     before = content(tmp_path / "data")
-    assert prune_data(tmp_path / "data", CALENDAR, 9, None).sessions == 0
+    assert prune_data(tmp_path / "data", CALENDAR, TODAY, 9, None).sessions == 0
     assert content(tmp_path / "data") == before
     assert Dataset(tmp_path / "data", CALENDAR).missing(["AAA", "OLD"], SESSIONS[-9:]) == {"OLD": SESSIONS[-9:]}
 
@@ -72,14 +73,14 @@ def test_nothing_is_removed_without_need(tmp_path: Path) -> None:
     dataset = build(tmp_path, SESSIONS)
     before = content(tmp_path)
     for keep, needed in ((0, None), (len(SESSIONS), None), (500, None), (9, SESSIONS[0].date), (9, date(2017, 1, 3))):
-        done = prune_data(tmp_path, CALENDAR, keep, needed)
+        done = prune_data(tmp_path, CALENDAR, TODAY, keep, needed)
         assert (done.sessions, done.stocks, content(tmp_path)) == (0, [], before), (keep, needed)
-    done = prune_data(tmp_path, CALENDAR, 9, SESSIONS[2].date)  # an open trade of the third session
+    done = prune_data(tmp_path, CALENDAR, TODAY, 9, SESSIONS[2].date)  # an open trade of the third session
     assert {day for one in dataset.manifest.symbols.values() for day in one.sessions} == {
         str(session.date) for session in SESSIONS[2:]
     }
     assert done.stocks == []
-    empty = prune_data(tmp_path / "none", CALENDAR, 3, None)
+    empty = prune_data(tmp_path / "none", CALENDAR, TODAY, 3, None)
     assert (empty.sessions, (tmp_path / "none").exists()) == (0, False)
 
 
@@ -93,11 +94,20 @@ def test_files_are_written_again_only_for_a_tenth_of_the_sessions(tmp_path: Path
 
     add(sessions[:22])
     before = (tmp_path / "bars" / "AAA.csv").read_bytes()
-    assert prune_data(tmp_path, CALENDAR, 21, None).sessions == 0
+    assert prune_data(tmp_path, CALENDAR, TODAY, 21, None).sessions == 0
     assert (tmp_path / "bars" / "AAA.csv").read_bytes() == before
     add(sessions[22:23])
-    assert prune_data(tmp_path, CALENDAR, 21, None).sessions == 2
+    assert prune_data(tmp_path, CALENDAR, TODAY, 21, None).sessions == 2
     assert len(dataset.manifest.symbols["AAA"].sessions) == 21
+
+
+def test_a_replay_of_the_past_counts_no_session_that_it_has_not_reached(tmp_path: Path) -> None:
+    dataset = build(tmp_path, SESSIONS)
+    for number, left in ((8, 0), (9, 1)):
+        done = prune_data(tmp_path, CALENDAR, SESSIONS[number].date, 9, None)
+        days = {day for one in dataset.manifest.symbols.values() for day in one.sessions}
+        assert days == {str(session.date) for session in SESSIONS[left:]}
+        assert (done.sessions > 0) == (left > 0)
 
 
 class Killed(BaseException):
@@ -108,7 +118,7 @@ def test_a_kill_at_any_step_loses_nothing_that_is_kept(tmp_path: Path, monkeypat
     build(tmp_path / "whole", SESSIONS)
     rows = Dataset(tmp_path / "whole", CALENDAR).load(sessions=9)
     shutil.copytree(tmp_path / "whole", tmp_path / "pruned")
-    prune_data(tmp_path / "pruned", CALENDAR, 9, None)
+    prune_data(tmp_path / "pruned", CALENDAR, TODAY, 9, None)
     final = content(tmp_path / "pruned")
     real_replace, real_unlink = os.replace, type(tmp_path).unlink
     steps = 0
@@ -135,14 +145,14 @@ def test_a_kill_at_any_step_loses_nothing_that_is_kept(tmp_path: Path, monkeypat
             patch.setattr(os, "replace", replace)
             patch.setattr(type(tmp_path), "unlink", unlink)
             try:
-                prune_data(folder, CALENDAR, 9, None)
+                prune_data(folder, CALENDAR, TODAY, 9, None)
                 break
             except Killed:
                 steps += 1
         left_over = Dataset(folder, CALENDAR).load(sessions=9)
         assert left_over.X.tobytes() == rows.X.tobytes() and np.array_equal(left_over.start, rows.start), at
         assert Dataset(folder, CALENDAR).missing(["AAA", "BBB", "CC.A"], SESSIONS[-9:]) == {}
-        prune_data(folder, CALENDAR, 9, None)
+        prune_data(folder, CALENDAR, TODAY, 9, None)
         new = {"AAA": Fetched(bars_of(SESSIONS[-1:], 1, thin=0.1), [SESSIONS[-1].date])}  # replaces the same bars
         Dataset(folder, CALENDAR).update(new, RULES, source="bars", feed="recorded")
         for name in ("AAA.csv", "bars/AAA.csv"):
@@ -156,7 +166,7 @@ def test_a_file_that_cannot_be_removed_is_named_and_tried_again(tmp_path: Path) 
     (tmp_path / "OLD.csv").mkdir()  # whoever tests is root, so permissions would not do
     (tmp_path / "universe_2018-02-28.json").mkdir()
     (tmp_path / "universe_2018-03-21.json").write_text("{}")
-    done = prune_data(tmp_path, CALENDAR, 9, None)
+    done = prune_data(tmp_path, CALENDAR, TODAY, 9, None)
     assert [line.split(": ")[:2] for line in done.failures] == [
         [str(tmp_path / "OLD.csv"), "cannot be removed"],
         [str(tmp_path / "universe_2018-02-28.json"), "cannot be removed"],
@@ -165,5 +175,5 @@ def test_a_file_that_cannot_be_removed_is_named_and_tried_again(tmp_path: Path) 
     assert done.stocks == [] and Dataset(tmp_path, CALENDAR).symbols == ("AAA", "BBB", "CC.A")
     assert len(Dataset(tmp_path, CALENDAR).load()) > 0
     (tmp_path / "OLD.csv").rmdir()
-    assert prune_data(tmp_path, CALENDAR, 8, None).stocks == ["OLD"]
+    assert prune_data(tmp_path, CALENDAR, TODAY, 8, None).stocks == ["OLD"]
     assert "OLD" not in json.loads((tmp_path / "dataset.json").read_text())["symbols"]

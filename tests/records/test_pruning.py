@@ -139,6 +139,14 @@ def test_a_clock_that_is_set_wrong_removes_nothing(tmp_path: Path) -> None:
     assert predictions(tmp_path) == [n // 2 for n in range(24)]
 
 
+def test_a_replay_of_the_past_counts_no_day_that_it_has_not_reached(tmp_path: Path) -> None:
+    write_days(tmp_path, 30)
+    assert prune_logs(tmp_path, day(11), 12, None).removed == []
+    assert days_of(tmp_path, "predictions") == [str(day(n)) for n in range(30)]
+    prune_logs(tmp_path, day(12), 12, None)
+    assert days_of(tmp_path, "predictions") == [str(day(n)) for n in range(1, 30)]
+
+
 def test_files_of_others_and_files_that_cannot_be_removed_stay_and_are_named(tmp_path: Path) -> None:
     write_days(tmp_path, 14)
     others = ["predictions_mine.jsonl", "audit_2018-03-01.jsonl.bak", "predictions_2018-03-01.csv", "audit_.jsonl"]

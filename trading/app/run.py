@@ -203,6 +203,8 @@ class Run:
         if universe is None:
             universe = pick_universe(self.source, self.settings.data, self.venue.clock.now(), None)
             write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed)
+            notes = list(self.source.notes)
+            self.journal.event("universe_chosen", chosen=universe.chosen, refused=dict(universe.refused), notes=notes)
         self.learning.universe = universe
         return universe.symbols
 

@@ -57,12 +57,12 @@ def tidy(settings: Settings, calendar: MarketCalendar, today: date, open_days: I
     try:
         held = lock(folders.DATA_DIR, "dataset build")
         try:
-            data = prune_data(folders.DATA_DIR, calendar, keep, min(needed, default=None))
+            data = prune_data(folders.DATA_DIR, calendar, today, keep, min(needed, default=None))
             manifest = read_manifest(folders.DATA_DIR)
         finally:
             held.release()
         if manifest is not None:
-            needed += [date.fromisoformat(day) for day in sessions_of(manifest)[-window:]]
+            needed += [date.fromisoformat(day) for day in sessions_of(manifest, today)[-window:]]
     except (UserError, OSError) as error:
         failures.append(f"{folders.DATA_DIR}: not pruned this evening: {error}")
         keep = 0  # which logs the training window needs is not known

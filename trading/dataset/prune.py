@@ -42,13 +42,16 @@ class PrunedData:
     failures: list[str] = field(default_factory=list)
 
 
-def sessions_of(manifest: Manifest) -> list[str]:
-    """Every session that any stock was fetched of, oldest first."""
-    return sorted({day for record in manifest.symbols.values() for day in record.sessions})
+def sessions_of(manifest: Manifest, today: date) -> list[str]:
+    """Every session until `today` that any stock was fetched of, oldest first."""
+    days = {day for record in manifest.symbols.values() for day in record.sessions}
+    return sorted(day for day in days if day <= today.isoformat())
 
 
-def prune_data(folder: Path, calendar: MarketCalendar, keep: int, needed_from: date | None) -> PrunedData:
+def prune_data(folder: Path, calendar: MarketCalendar, today: date, keep: int, needed_from: date | None) -> PrunedData:
     """Remove all but the newest sessions of a data folder; the caller holds its lock.
+
+    Sessions after `today`, which a replay of the past has not reached, stay and do not count.
 
     The manifest is written before the files are replaced or removed: what a kill leaves over in them lies beyond the
     manifest, which readers leave out.
@@ -56,6 +59,7 @@ def prune_data(folder: Path, calendar: MarketCalendar, keep: int, needed_from: d
     Args:
         folder: `data/`; one without a manifest, or whose rows are to be made again, is left alone.
         calendar: the exchange's sessions.
+        today: the New York date, real or simulated.
         keep: number of sessions to keep; 0: all.
         needed_from: the first day that open trades need; None: no day.
 
@@ -67,7 +71,7 @@ def prune_data(folder: Path, calendar: MarketCalendar, keep: int, needed_from: d
     manifest = read_manifest(folder)
     if not keep or manifest is None or manifest.rebuilding:
         return done
-    days = sessions_of(manifest)
+    days = sessions_of(manifest, today)
     if len(days) > keep:
         first = days[-keep] if needed_from is None else min(days[-keep], needed_from.isoformat())
         _Pruning(folder, calendar, manifest, first, done).run(max(1, keep // SLACK))

@@ -31,7 +31,7 @@ def prune_logs(logs: Path, today: date, keep_days: int, needed_from: date | None
     """Compress the predictions of the days before `today`, and remove logs of days that are not kept.
 
     The newest days that have logs are kept, not the newest of the calendar, so a clock that is set wrong removes
-    nothing.
+    nothing.  Days after `today`, which a replay of the past may find, stay and do not count.
 
     Args:
         logs: the folder.
@@ -40,7 +40,7 @@ def prune_logs(logs: Path, today: date, keep_days: int, needed_from: date | None
         needed_from: the first day whose logs open trades or the training window need; None: no day.
     """
     done = PrunedLogs()
-    for path in _to_remove(logs, keep_days, needed_from):
+    for path in _to_remove(logs, today, keep_days, needed_from):
         for form in (path, packed_path(path)):
             if form.exists():
                 _remove(form, done)
@@ -55,9 +55,9 @@ def prune_logs(logs: Path, today: date, keep_days: int, needed_from: date | None
     return done
 
 
-def _to_remove(logs: Path, keep_days: int, needed_from: date | None) -> list[Path]:
+def _to_remove(logs: Path, today: date, keep_days: int, needed_from: date | None) -> list[Path]:
     files = {path: day for kind in KINDS for path in line_files(logs, kind) if (day := _day_of(path)) is not None}
-    days = sorted(set(files.values()))
+    days = sorted({day for day in files.values() if day <= today})
     if not keep_days or len(days) <= keep_days:
         return []
     first = min(days[-max(keep_days, RECOVERED_DAYS) :])
