@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from trading.dataset.symbol_files import SymbolFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
     from pathlib import Path
 
     from trading.base.calendar import MarketCalendar
@@ -29,13 +29,11 @@ class PrunedData:
     """What was removed, and a line for each file that could not be removed or written again.
 
     Attributes:
-        first: the oldest session that is kept; None if nothing is old.
         sessions: stock-sessions removed.
         stocks: stocks of which nothing is left.
         universes: names of universe files removed.
     """
 
-    first: date | None = None
     sessions: int = 0
     stocks: list[str] = field(default_factory=list)
     universes: list[str] = field(default_factory=list)
@@ -75,7 +73,6 @@ def prune_data(folder: Path, calendar: MarketCalendar, today: date, keep: int, n
     if len(days) > keep:
         first = days[-keep] if needed_from is None else min(days[-keep], needed_from.isoformat())
         _Pruning(folder, calendar, manifest, first, done).run(max(1, keep // SLACK))
-        done.first = date.fromisoformat(first)
         _remove_universes(folder, first, done)
     return done
 
