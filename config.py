@@ -12,7 +12,7 @@ import os
 import re
 from datetime import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -36,6 +36,10 @@ Dollars = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 FeatureSet = Literal["document", "relative"]
 ModelKind = Literal["random_forest", "gradient_boosting"]
 LabelKind = Literal["target_first", "profit"]
+AssetKind = Literal[
+    "leveraged", "warrants", "units", "rights", "preferreds", "notes", "when_issued", "test", "partnerships", "funds"
+]
+"""Kinds of listed securities other than plain common stock; `trading.market.kinds` recognises them."""
 
 
 class Section(BaseModel):
@@ -57,12 +61,24 @@ class DataSettings(Section):
 
     HISTORY_DAYS: Count = 30
     """Trading days of 1-minute bars that a model is trained on."""
-    TOP_STOCKS: Annotated[int, Field(ge=1, le=100)] = 100
-    """Number of most active stocks from which the universe is picked (Alpaca returns at most 100)."""
+    TOP_STOCKS: Annotated[int, Field(ge=1, le=500)] = 100
+    """Number of stocks of a day, the most active within the price band; one request a minute names them all."""
+    EXCLUDED_KINDS: tuple[AssetKind, ...] = tuple(kind for kind in get_args(AssetKind) if kind != "funds")
+    """Kinds of securities that are not picked, separated by commas; `none` for no kind."""
+    KEEP_DAYS: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    """Trading days of data and of logs that the evening keeps, at least HISTORY_DAYS; 0: everything."""
     MIN_PRICE: Dollars = 1.0
     MAX_PRICE: Dollars = 20.0
     DATA_FEED: Literal["iex", "sip"] = "iex"
     """Feed of the history and of live trading, so that a model trades on the feed that it was trained on."""
+
+    @field_validator("EXCLUDED_KINDS", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip().lower().replace("-", "_") for name in value.split(",") if name.strip()]
+        return () if names == ["none"] else tuple(names)
 
 
 class ExitSettings(Section):

@@ -83,7 +83,7 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
         ("HISTORY_DAYS", "0", "greater than or equal to 1"),
         ("HISTORY_DAYS", "2.5", "valid integer"),
         ("N_ESTIMATORS", "9" * 300, "less than or equal to"),
-        ("TOP_STOCKS", "101", "less than or equal to 100"),
+        ("TOP_STOCKS", "501", "less than or equal to 500"),
         ("SEED", "-1", "greater than or equal to 0"),
         ("TICK_SECOND", "60", "less than or equal to 30"),
         ("MODEL_KIND", "forest", "'random_forest' or 'gradient_boosting'"),

@@ -51,6 +51,8 @@ def written(default: Any) -> str:
         return "the project" if default == PROJECT else default.relative_to(PROJECT).as_posix()
     if isinstance(default, time):
         return f"{default:%H:%M}"
+    if isinstance(default, tuple):
+        return ",".join(default)
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import json
 import os
 import sqlite3
@@ -24,6 +25,7 @@ from config import FIELDS
 from paper_exchange.market.generated import GeneratedMarket
 from trading.app import cli
 from trading.base.calendar import Session, new_york_calendar
+from trading.base.files import line_files, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,11 +110,20 @@ class Place:
         return [event for path in sorted(self.logs.glob("audit_*.jsonl")) for event in lines_of(path)]
 
     def predictions(self) -> list[dict[str, Any]]:
-        return [line for path in sorted(self.logs.glob("predictions_*.jsonl")) for line in lines_of(path)]
+        return [line for path in line_files(self.logs, "predictions") for line in read_lines(path)]
 
     def logged(self, *kinds: str) -> dict[str, bytes]:
-        """Name -> bytes of the log files of these kinds."""
-        return {path.name: path.read_bytes() for kind in kinds for path in sorted(self.logs.glob(f"{kind}_*"))}
+        """Name -> bytes of the log files of these kinds, as they were before they were compressed."""
+        return logged_in(self.logs, *kinds)
+
+
+def logged_in(folder: Path, *kinds: str) -> dict[str, bytes]:
+    """Name -> bytes of the log files of these kinds in a folder, as they were before they were compressed."""
+    files = [path for kind in kinds for path in sorted(folder.glob(f"{kind}_*"))]
+    return {
+        path.name.removesuffix(".gz"): gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in files
+    }
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ class Recorder(BaseAdapter):
         """Nothing to close."""
 
     def bars(self) -> list[dict[str, str]]:
-        """The requests for bars since the last call."""
-        found = [query for path, query in self.asked if path == "/v2/stocks/bars"]
+        """The requests for 1-minute bars since the last call."""
+        found = [q for path, q in self.asked if path == "/v2/stocks/bars" and q["timeframe"] == "1Min"]
         self.asked.clear()
         return found
 
@@ -115,7 +115,7 @@ def test_a_folder_becomes_a_dataset_and_a_second_run_changes_nothing(recorded: P
     assert report.fetched == sum(len(bars_of(wanted, seed, thin=thin)) for seed, thin in STOCKS.values())
     assert (report.left_out, report.without_bars, report.symbols) == ({}, (), 3)
     assert report.rows == len(Dataset(data, CALENDAR).load())
-    universe = json.loads((data / "universe_2018-03-14.json").read_text())
+    universe = json.loads((data / "universe_2018-03-15.json").read_text())
     assert [row["symbol"] for row in universe["symbols"]] == report.universe.symbols
     assert universe["symbols"][0]["volume"] > universe["symbols"][-1]["volume"] > 0
     before = content(data)
@@ -204,7 +204,7 @@ def test_the_universe_keeps_the_price_band_and_the_number_of_stocks(tmp_path: Pa
         "HIGH",
         "MID",
     ]
-    with pytest.raises(UserError, match="no stock is left for 2018-03-07"):
+    with pytest.raises(UserError, match="no stock is left for 2018-03-08"):
         build(
             source,
             Settings.of(MIN_PRICE=90, MAX_PRICE=99).data,
@@ -373,36 +373,6 @@ def test_null_bars_and_null_pages_count_as_no_bars() -> None:
     found = source.bars(["A", "B", "C"], SESSIONS[:1])
     assert {symbol: len(bars) for symbol, bars in found.items()} == {"A": 2, "B": 0, "C": 0}
     assert [query.get("page_token") for query in recorder.bars()] == [None, "x", "y"]
-
-
-def test_alpacas_universe_is_filtered_step_by_step() -> None:
-    names = ["OK", "DEAD", "SHUT", "CHEAP", "DEAR", "QUIET", "BARRED"]
-    assets = [{"symbol": name, "status": "active", "tradable": name != "SHUT"} for name in names if name != "DEAD"]
-    prices = {"OK": 5.0, "CHEAP": 0.5, "DEAR": 50.0}
-    replies = {
-        "/v1beta1/screener/stocks/most-actives": (
-            200,
-            {"most_actives": [{"symbol": name, "volume": 9, "trade_count": 1} for name in names]},
-        ),
-        "/v2/assets": (200, assets),
-        "/v2/stocks/trades/latest": (200, {"trades": {name: {"p": price} for name, price in prices.items()}}),
-        "/v2/stocks/bars/latest": (200, {"bars": {"BARRED": bar(30)}}),
-    }
-    source, recorder = alpaca(canned(replies))
-    universe = source.universe(evening(0), DataSettings(TOP_STOCKS=50, MIN_PRICE=1.0, MAX_PRICE=20.0))
-    assert [(pick.symbol, pick.price) for pick in universe.picks] == [("OK", 5.0), ("BARRED", 5.1)]
-    assert universe.refused == {
-        "not an active US stock": 1,
-        "not tradable": 1,
-        "price under $1": 1,
-        "price over $20": 1,
-        "no price": 1,
-    }
-    queries = dict(recorder.asked)
-    assert queries["/v1beta1/screener/stocks/most-actives"] == {"by": "volume", "top": "50"}
-    assert queries["/v2/assets"] == {"status": "active", "asset_class": "us_equity"}
-    assert queries["/v2/stocks/trades/latest"]["feed"] == "iex"
-    assert queries["/v2/stocks/bars/latest"]["symbols"] == "QUIET,BARRED"
 
 
 FAILURES: dict[str, tuple[Reply, type[UserError], str]] = {
@@ -582,7 +552,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no such folder": (["--bars", "{tmp}/nowhere"], "no such folder"),
     "an empty folder": (["--bars", "{tmp}/empty"], "no bar files"),
     "an unknown symbol": (["--bars", "{bars}", "--symbols", "NOPE"], "NOPE: no such stock"),
-    "too many stocks": (["--bars", "{bars}", "--top", "101"], "TOP_STOCKS=101"),
+    "too many stocks": (["--bars", "{bars}", "--top", "501"], "TOP_STOCKS=501"),
     "a folder of somebody else": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs"], "holds files but no market.json"),
     "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "choose another folder"),
     "a bad bar file": (["--bars", "{tmp}/bad"], "line 2: open is 'ten'"),

@@ -324,6 +324,30 @@ def test_positions_are_managed_and_sold_without_a_universe(tmp_path: Path, failu
     here.check_books()
 
 
+@pytest.mark.parametrize("bought", [True, False])
+def test_a_stock_that_leaves_the_universe_is_managed_while_it_is_held(tmp_path: Path, bought: bool) -> None:
+    """Its bars still come, so the software stop covers a target that was moved away; it is not bought again."""
+    changed = [(f"10:{n}", 10.45, 10.45, 10.45, 10.45) for n in range(40, 50)]
+    here = world(tmp_path, *changed, signals={"10:31": {"AAA": 0.8}, "10:55": {"AAA": 0.9, "BBB": 0.9}})
+    here.tick("10:31", "10:32") if bought else here.tick("10:31")  # or still an order on its way
+    here.universe = lambda _: ["BBB"]
+    here.restart()
+    here.tick("10:33")
+    target = next(order for order in here.exchange.snapshot().orders if order.is_open and order.type == "limit")
+    resting = here.broker.order(target.id)
+    assert resting is not None
+    here.broker.replace(resting, limit=D("11"))
+    here.wire.faults = [Fault("PATCH", page(422, '{"message": "no"}'), times=None)]
+    here.minutes("10:34", "10:44")
+    assert (here.trade().exit_reason, here.trade().exit_price, here.held()) == ("TAKE_PROFIT", D("10.45"), 0)
+    assert [event["symbols"] for event in here.events("held_beside_universe")] == [["AAA"]]
+    here.minutes("10:45", "10:57")
+    assert (here.held("AAA"), here.held("BBB")) == (0, 5)
+    lines = [json.loads(line) for line in (tmp_path / "predictions_2018-03-26.jsonl").read_text().splitlines()]
+    assert {line["symbol"] for line in lines if line["timestamp"] > "2018-03-26T10:33"} == {"BBB"}
+    here.check_books()
+
+
 def test_a_day_that_cannot_start_at_four_starts_later(tmp_path: Path) -> None:
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "04:00"), {"10:31": {"AAA": 0.8}})
     here.trader.recover()

@@ -16,6 +16,7 @@ from tests.learning.learning_rows import FEW_TREES
 from tests.settings import label_rules
 from trading.app.retrain import learning_settings, retrain
 from trading.base.clock import NEW_YORK
+from trading.base.files import compress_lines
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.fitting import fit, probabilities
@@ -239,6 +240,27 @@ def test_trades_of_the_logs_enter_with_their_fills_and_are_counted_in_the_metric
     plain = train(rows, learning_settings(chosen))
     assert off.metrics["figures"] == plain.about["figures"]
     assert off.metrics["past_trades"]["entered"] == 0
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_compressed_predictions_teach_the_same(world: dict[str, Path], again: bool) -> None:
+    rows = Dataset(world["data"]).load()
+    write_trades(world["logs"], rows, [10, 500, 900])
+    before = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
+    assert len(before.trades) == 3
+    for path in sorted(world["logs"].glob("predictions_*.jsonl")):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(lines[0])  # compressed once, then lines were added, and perhaps compressed too
+        compress_lines(path)
+        path.write_bytes(b"".join(lines[1:]))
+        if again:
+            compress_lines(path)
+    assert list(world["logs"].glob("predictions_*.jsonl")) == [] or not again
+    after = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
+    assert [(one.symbol, one.start, one.X.tolist()) for one in after.trades] == [
+        (one.symbol, one.start, one.X.tolist()) for one in before.trades
+    ]
+    assert after.left_out == before.left_out
 
 
 def test_future_and_open_trades_are_left_out(world: dict[str, Path]) -> None:

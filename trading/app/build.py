@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def choose_source(options: argparse.Namespace, settings: Settings, calendar: Mar
         recorded = FolderSource(options.bars, calendar)
         return recorded, recorded.newest  # the newest recorded session counts as just closed
     if name == "yfinance":
-        return YahooSource(), datetime.now(UTC)
+        return YahooSource(lambda line: print(line, file=sys.stderr)), datetime.now(UTC)
     keys = settings.broker.credentials
     if keys is None:
         raise UserError(

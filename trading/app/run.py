@@ -10,8 +10,10 @@ from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.nightly import NightlyLearning
 from trading.app.signals import SignalHandler, StopSignal
+from trading.app.tidy import tidy
 from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
@@ -206,6 +208,8 @@ class Run:
         if universe is None:
             universe = pick_universe(self.source, self.settings.data, self.venue.clock.now(), None)
             write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed)
+            notes = list(self.source.notes)
+            self.journal.event("universe_chosen", chosen=universe.chosen, refused=dict(universe.refused), notes=notes)
         self.learning.universe = universe
         return universe.symbols
 
@@ -234,11 +238,22 @@ class Run:
         return trader.rebalance(session)
 
     def _retrain(self, trader: Trader, session: Session) -> bool:
-        """20:00: retrain, and trade with the model that is then in service."""
+        """20:00: retrain, trade with the model that is then in service, and prune data and logs."""
         try:
-            return self.learning.retrain(session)
+            done = self.learning.retrain(session)
         finally:
             trader.predictor = self.learning.predictor
+        if done:
+            self._tidy()
+        return done
+
+    def _tidy(self) -> None:
+        today = self.venue.clock.now().astimezone(NEW_YORK).date()
+        tidied = tidy(self.settings, self.calendar, today, [trade.day for trade in self.log.open_trades])
+        if fields := tidied.as_event():
+            self.journal.event("pruned", **fields)
+        for line in tidied.failures:
+            self.console.say(f"warning: {line}")
 
     def _follow(self, scheduler: MarketScheduler, trader: Trader) -> bool:
         """Run the scheduler in its thread until it ends, and show the account meanwhile.

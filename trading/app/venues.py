@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from paper_exchange.market.interface import Market
 
 STATE_FILE: Final = "paper_exchange.sqlite"
-LOG_FILES: Final = ("trades_*.json", "predictions_*.jsonl", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")
+LOG_FILES: Final = ("trades_*.json", "predictions_*.jsonl*", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")
 EARLIER_FOLDER: Final = "earlier"
 
 MIN_FREE_BYTES: Final = 32_000_000

@@ -15,7 +15,7 @@ from rich.table import Table
 from trading.audit.data import DataFolder, files, labels
 from trading.audit.predictions import LoggedSettings, history
 from trading.audit.published import published
-from trading.base.files import write_json
+from trading.base.files import line_files, write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset
 from trading.models.store import ModelStore
@@ -57,7 +57,7 @@ def audit(
     data = DataFolder(Dataset(folders.DATA_DIR))
     store, logs = ModelStore(folders.MODELS_DIR), folders.LOGS_DIR
     store.check_trust()
-    days = len(list(logs.glob("predictions_*.jsonl")))
+    days = len(line_files(logs, "predictions"))
     step = _Steps(len(data.symbols) + days + len(store.timestamps()) + sessions, progress)
     in_force = LoggedSettings(logs, settings.prediction.model_dump())
     random = np.random.default_rng([settings.training.SEED, 4])

@@ -11,7 +11,7 @@ import numpy as np
 
 from trading.audit.check import Check, Step, moment
 from trading.base.errors import ModelError
-from trading.base.files import read_lines
+from trading.base.files import line_files, read_lines
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, to_ns
@@ -34,7 +34,7 @@ class LoggedSettings:
     def __init__(self, logs: Path, current: dict[str, Any]) -> None:
         self._current = current
         self._starts: list[tuple[datetime, dict[str, Any]]] = []
-        for path in sorted(logs.glob("audit_*.jsonl")):
+        for path in line_files(logs, "audit"):
             for event in read_lines(path):
                 if event.get("event") == "started" and isinstance(event.get("settings"), dict):
                     self._starts.append((datetime.fromisoformat(event["time"]), event["settings"]))
@@ -65,10 +65,10 @@ class Expected(NamedTuple):
 
 
 def history(data: DataFolder, store: ModelStore, logs: Path, settings: LoggedSettings, step: Step) -> Check:
-    """Compare every line of `predictions_*.jsonl` with the training path and the model that it names, to the bit."""
+    """Compare every logged prediction with the training path and the model that it names, to the bit."""
     check = Check("parity", "logged predictions: features, probabilities and signals made again from data/, to the bit")
     models: dict[str, LoadedModel | str] = {}
-    for path in sorted(logs.glob("predictions_*.jsonl")):
+    for path in line_files(logs, "predictions"):
         step()
         for name, lines in _by_model(path, check).items():
             if name not in models:

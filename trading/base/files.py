@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import math
 import numbers
 import os
 import re
 import threading
+import zlib
 from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import Decimal
@@ -124,6 +126,10 @@ def _repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+PACKED_LEVEL: Final = 6
+"""Level of compression of finished logs."""
+
+
 class LineLog:
     """An append-only file of JSON lines (`.jsonl`).
 
@@ -183,13 +189,61 @@ class LineLog:
 
 def read_lines(path: Path, *, broken: Callable[[int], None] | None = None) -> Iterator[dict[str, Any]]:
     """The records of a `.jsonl` file, none if it is missing; a line that is not JSON is skipped and its number is
-    passed to `broken`."""
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                if broken is not None:
-                    broken(number)
+    passed to `broken`.
+
+    Lines that `compress_lines` put into `path` + `.gz` come first.
+    """
+    for number, line in enumerate(_lines_of(path), 1):
+        try:
+            yield orjson.loads(line)
+        except orjson.JSONDecodeError:
+            if broken is not None:
+                broken(number)
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of both forms of a file; a compressed file that is damaged ends with an unreadable line."""
+    packed = packed_path(path)
+    if packed.exists():
+        try:
+            with gzip.open(packed, "rb") as file:
+                yield from file
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            yield b"the rest is damaged"
+    if path.exists():
+        with open(path, "rb") as file:
+            yield from file
+
+
+def packed_path(path: Path) -> Path:
+    """The compressed form of a `.jsonl` file."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def line_files(folder: Path, kind: str) -> list[Path]:
+    """The files `KIND_*.jsonl` of a folder in the order of their names, for `read_lines`, compressed or not."""
+    names = (path.name.removesuffix(".gz") for path in folder.glob(f"{kind}_*.jsonl*"))
+    return sorted({folder / name for name in names if name.endswith(".jsonl")})
+
+
+def compress_lines(path: Path) -> None:
+    """Move the lines of a `.jsonl` file into its compressed form, after those that are there already.
+
+    The compressed file is written aside, synced and renamed before the plain one is removed.  A kill between the two
+    leaves both; the next call then removes the plain one, whose lines are the last of the compressed one.
+
+    Raises:
+        OSError: a file cannot be read, written or removed; no line is lost.
+    """
+    packed, lines = packed_path(path), path.read_bytes()
+    before = packed.read_bytes() if packed.exists() else b""
+    if not before or not _unpacked(before).endswith(lines):
+        write_bytes(packed, before + gzip.compress(lines, PACKED_LEVEL, mtime=0))
+    path.unlink()
+
+
+def _unpacked(content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"the compressed file is damaged ({error})") from None

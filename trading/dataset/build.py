@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
 from trading.base.market_folders import claim, lock
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import FetchResult, fetch_missing, rows_progress
-from trading.market.source import write_universe
+from trading.market.source import SYMBOL, write_universe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from trading.base.progress import Report
     from trading.market.source import Source, Universe
     from trading.rules.labels import LabelRules
-
-SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 
 
 @dataclass(frozen=True)
@@ -164,16 +161,25 @@ def pick_universe(source: Source, data: DataSettings, now: datetime, symbols: Se
     Raises:
         UserError: a symbol is unknown, or no stock is left.
     """
-    universe = source.universe(now, data) if symbols is None else source.named(now, symbols)
-    for symbol in universe.symbols:
-        if not SYMBOL.fullmatch(symbol):  # it becomes part of a file name
+    for symbol in symbols or ():
+        if not SYMBOL.fullmatch(symbol):
             raise UserError(f"{symbol!r} is not a stock symbol; write it as in --symbols AMD,F")
+    universe = _usable(source.universe(now, data)) if symbols is None else source.named(now, symbols)
     if not universe.picks:
         raise UserError(
             f"no stock is left for {universe.date} ({_listed(universe.refused) or 'none was active'}); "
             "set MIN_PRICE and MAX_PRICE wider, or name stocks with --symbols"
         )
     return universe
+
+
+def _usable(universe: Universe) -> Universe:
+    """The universe without symbols of a form that cannot be part of a file name; they do not stop the day."""
+    kept = tuple(pick for pick in universe.picks if SYMBOL.fullmatch(pick.symbol))
+    odd = len(universe.picks) - len(kept)
+    if not odd:
+        return universe
+    return replace(universe, picks=kept, refused={**universe.refused, "symbol of an unknown form": odd})
 
 
 def _report(

@@ -59,7 +59,8 @@ def fetch_missing(
     chunks = list(plan(dataset.missing(symbols, sessions), sessions))
     total = sum(len(requested) * len(run) for requested, run in chunks)
     done, kept, left_out = 0, Counter[str](), Counter[str]()
-    for requested, run in chunks:
+    for i, (requested, run) in enumerate(chunks):
+        source.ahead = len({symbol for later, _ in chunks[i + 1 :] for symbol in later} - set(requested))
         fetched = _checked(source, source.bars(requested, run), requested, run)
         for symbol, one in fetched.items():
             kept[symbol] += len(one.bars)

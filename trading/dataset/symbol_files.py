@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,14 @@ class Fetched:
     bars: Bars
     sessions: Sequence[date]
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+class Shortened(NamedTuple):
+    """The files of one symbol without its oldest sessions: their record and their content (empty: no file)."""
+
+    record: SymbolRecord
+    bars: bytes
+    rows: bytes
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,28 @@ class SymbolFiles:
             rows_bytes=_append(self.rows_path, record.rows, row_files.header(feature_set), row_lines),
             left_out=_all_left_out(record, new),
         )
+
+    def without_sessions_before(self, first: str, record: SymbolRecord, manifest: Manifest) -> Shortened:
+        """The record and the content of the files once they hold no session before `first`; nothing is written.
+
+        Raises:
+            DataError: the bars file is missing or malformed.
+        """
+        bars = self.read_bars(record)
+        bars = bars.take(days_of(bars.start) >= np.datetime64(first))
+        rows = rows_of(bars, self.calendar, manifest.rules, manifest.feature_set)
+        bar_lines, row_lines = bar_files.bars_lines(self.symbol, bars), row_files.rows_lines(self.symbol, rows)
+        bar_content = bar_files.HEADER + bar_lines if bar_lines else b""
+        row_content = row_files.header(manifest.feature_set) + row_lines if row_lines else b""
+        shortened = replace(
+            record,
+            sessions=tuple(day for day in record.sessions if day >= first),
+            bars=len(bars),
+            rows=len(rows),
+            bars_bytes=len(bar_content),
+            rows_bytes=len(row_content),
+        )
+        return Shortened(shortened, bar_content, row_content)
 
     def _new_rows(self, record: SymbolRecord, new: Fetched, rules: LabelRules, feature_set: FeatureSet) -> SymbolRows:
         """The rows of bars that follow all recorded ones; some features also use the sessions before."""

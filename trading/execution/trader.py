@@ -51,10 +51,11 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Day:
-    """The state of one session."""
+    """The state of one session: its bars, and the stocks that are followed only because they are held."""
 
     session: Session
     bars: SessionBars
+    held_only: frozenset[str]
 
 
 class Trader:
@@ -167,12 +168,21 @@ class Trader:
         symbols = self._universe(session)
         self.account = self._broker.account()
         self._preconditions.start_session(session)
-        self.day = Day(session, self._bars_of(session, symbols))
+        also = self._held_beside(symbols)
+        self.day = Day(session, self._bars_of(session, [*symbols, *also]), frozenset(also))
         self._log.start_day(session.date)
         self.positions.save()
         self._journal.event(
             "day_started", session=str(session.date), stocks=len(symbols), equity=self.account.equity, symbols=symbols
         )
+        if also:
+            note = "held or being bought, but not picked: their bars are followed, they are not bought again"
+            self._journal.event("held_beside_universe", symbols=also, note=note)
+
+    def _held_beside(self, symbols: Sequence[str]) -> list[str]:
+        """The stocks that are held or being bought and are not picked: the software stop needs their bars."""
+        held = {trade.symbol for trade in self.positions.open}
+        return sorted((held | {entry.symbol for entry in self.positions.pending.values()}) - set(symbols))
 
     def _day_of(self, session: Session) -> Day | None:
         """The state of the session; None if the day cannot be started yet, which the next minute tries again."""
@@ -236,7 +246,8 @@ class Trader:
                 self._decide(day, instant)
 
     def _decide(self, day: Day, instant: datetime) -> None:
-        predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
+        known = self.predictor.predict(day.bars.windows(), self._clock.now())
+        predictions = [one for one in known if one.symbol not in day.held_only]
         self._journal.predictions([prediction.as_json() for prediction in predictions])
         signals = []
         for one in signals_of(predictions):

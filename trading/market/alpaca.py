@@ -7,8 +7,10 @@ today's and need no adjustment.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -28,25 +30,53 @@ from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.enums import AssetClass, AssetStatus
 from alpaca.trading.requests import GetAssetsRequest
 
+from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
 from trading.broker.error_body import error_body
 from trading.broker.pages import bar_pages
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
+from trading.market.source import SYMBOL, Pick, SourceError, Universe, named_universe, shortened
+from trading.market.universe import excluded_kind, most_active
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from config import DataSettings
-    from trading.base.calendar import MarketCalendar, Session
     from trading.broker.client import Clients
 
 DELAY: Final = {"iex": timedelta(minutes=1), "sip": timedelta(minutes=16), "delayed_sip": timedelta(minutes=16)}
 """Time between a bar's end and its request: bars can be late, and the Basic plan refuses SIP data of 15 minutes."""
 
+NOT_LISTED: Final = frozenset({"OTC", "CRYPTO", ""})
+"""Values of an asset's `exchange` that are no exchange."""
+
+SYMBOLS_OF_A_REQUEST: Final = 1_000
+LETTERS_OF_A_REQUEST: Final = 7_000
+"""Symbols of one request for daily bars, and their characters in the address; servers take addresses of 8,000."""
+
+UNKNOWN_SYMBOLS: Final = 20
+"""Symbols that Alpaca may call invalid in one request for daily bars; each is left out, and the rest asked again."""
+
+MOST_ACTIVES: Final = 100
+"""Stocks of Alpaca's screener, its maximum."""
+
 T = TypeVar("T")
+
+
+class FeedRefused(BrokerError):
+    """The plan does not include the feed."""
+
+
+class RequestRefused(SourceError):
+    """Alpaca refuses a request: the HTTP status, and its own words."""
+
+    def __init__(self, text: str, status: int, message: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.message = message
 
 
 class AlpacaSource:
@@ -56,16 +86,25 @@ class AlpacaSource:
         clients: alpaca-py's clients, from `trading.broker.client.connect`.
         feed: the feed that is traded on: "iex", "sip" or "delayed_sip".
         market: the market of the data; by default Alpaca's.
+        calendar: the exchange's sessions; by default New York's.
     """
 
     name = "alpaca"
     exhaustive = True
 
-    def __init__(self, clients: Clients, feed: str, market: MarketId | None = None) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        feed: str,
+        market: MarketId | None = None,
+        calendar: MarketCalendar | None = None,
+    ) -> None:
         self.feed = feed
         self.market = market or MarketId(f"alpaca-{feed}", f"Alpaca, feed {feed}")
         self.notes: list[str] = []
+        self.ahead = 0
         self._clients = clients
+        self._calendar = calendar or new_york_calendar()
         self._latest_feed = DataFeed(feed)
         # Only latest prices have the feed delayed_sip; history older than 15 minutes comes from SIP.
         self._history_feed = DataFeed.SIP if feed == "delayed_sip" else DataFeed(feed)
@@ -75,22 +114,99 @@ class AlpacaSource:
         return calendar.last_completed(now - DELAY[self.feed], count)
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
-        """Of the most active stocks by volume, those that are tradable and whose latest price is in the band."""
-        query = MostActivesRequest(by=MostActivesBy.VOLUME, top=data.TOP_STOCKS)
-        volumes = _ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
+        """As `Source.universe`, of all listed stocks, by the daily bars of the newest session completed by `now`.
+
+        The bars are those of SIP, which has every trade, or of the configured feed if the plan refuses SIP.  If there
+        are no daily bars at all, Alpaca's screener names the candidates; a note says so.
+        """
         refused: Counter[str] = Counter()
         assets = self._assets()
-        listed = [symbol for symbol in volumes if self._is_tradable(assets.get(symbol), refused)]
-        prices = self._prices(listed)
-        kept = []
-        for symbol in listed:
-            reason = price_refusal(prices.get(symbol), data)
-            if reason is None:
-                kept.append(Pick(symbol, volumes[symbol], prices[symbol]))
+        listed = [symbol for symbol in assets if self._may_be_picked(symbol, assets, data, refused)]
+        session = self._calendar.last_completed(now - DELAY["sip"], 1)[-1]
+        stocks, known_from = self._evening(listed, session)
+        if stocks:
+            refused[f"no bar on {session.date}"] = len(listed) - len(stocks)
+        else:
+            stocks, known_from = self._screened(listed)
+        picks, by_price = most_active(stocks, data)
+        chosen = f"{data.TOP_STOCKS} most active by volume {known_from}"
+        counts = Counter({**refused, **by_price})
+        return Universe(self._calendar.following(session.date).date, chosen, picks, dict(+counts))
+
+    def _evening(self, symbols: Sequence[str], session: Session) -> tuple[list[Pick], str]:
+        """The stocks as they were after a session, and where that is known from; none if no feed gives it."""
+        for feed in dict.fromkeys((DataFeed.SIP, self._history_feed)):
+            try:
+                stocks = self._daily_bars(symbols, session, feed)
+            except FeedRefused:
+                continue
+            except SourceError as error:
+                self._note(f"no daily bars of feed {feed.value} to choose stocks by: {error}")
+                continue
+            if stocks:
+                bars = f"{len(stocks):,} daily bars, feed {feed.value}"
+                return stocks, f"on {session.date} within the price band, of all listed stocks ({bars})"
+        return [], ""
+
+    def _daily_bars(self, symbols: Sequence[str], session: Session, feed: DataFeed) -> list[Pick]:
+        """Each stock that has a usable daily bar of a session, with its volume and its close.
+
+        Raises:
+            FeedRefused: the plan does not include the feed.
+            SourceError: there is no answer, or it cannot be used.
+        """
+        found: list[Pick] = []
+        for chunk in _chunks(symbols):
+            left = chunk
+            for _ in range(UNKNOWN_SYMBOLS):
+                try:
+                    found += self._daily_chunk(left, session, feed)
+                    break
+                except RequestRefused as error:
+                    unknown = _named_in(error.message, left) if error.status in (400, 422) else set()
+                    if not unknown:
+                        raise
+                    self._note(f"Alpaca's market data does not know {shortened(sorted(unknown))}: left out")
+                    left = [symbol for symbol in left if symbol not in unknown]
             else:
-                refused[reason] += 1
-        chosen = f"{len(volumes)} most active by volume (Alpaca's screener), priced by the latest {self.feed} trade"
-        return Universe(now.astimezone(NEW_YORK).date(), chosen, tuple(kept), dict(refused))
+                raise SourceError(f"Alpaca calls more than {UNKNOWN_SYMBOLS} symbols of its own list invalid")
+        return found
+
+    def _daily_chunk(self, symbols: Sequence[str], session: Session, feed: DataFeed) -> list[Pick]:
+        if not symbols:
+            return []
+        query = StockBarsRequest(
+            symbol_or_symbols=list(symbols),
+            timeframe=TimeFrame(1, TimeFrameUnit.Day),
+            start=datetime.combine(session.date, time(), NEW_YORK),
+            end=session.close,
+            adjustment=Adjustment.SPLIT,
+            feed=feed,
+            sort=Sort.ASC,
+        )
+        wanted, found = set(symbols), []
+        pages = bar_pages(self._clients.data, query)
+        while (page := _ask("daily bars", lambda: next(pages, None))) is not None:
+            for symbol, rows in page.items():
+                if symbol in wanted and (pick := _pick_of(symbol, rows, session.date)) is not None:
+                    wanted.remove(symbol)
+                    found.append(pick)
+        return found
+
+    def _screened(self, listed: Sequence[str]) -> tuple[list[Pick], str]:
+        """The listed stocks of Alpaca's screener, with their latest prices: the last resort."""
+        query = MostActivesRequest(by=MostActivesBy.VOLUME, top=MOST_ACTIVES)
+        volumes = _ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
+        allowed = set(listed)
+        symbols = [symbol for symbol in volumes if symbol in allowed]
+        prices = self._prices(symbols)
+        self._note("no feed gives daily bars: the stocks are those of Alpaca's screener, which names 100 of any price")
+        known_from = f"of the {len(volumes)} that Alpaca's screener names, priced by the latest {self.feed} trade"
+        return [Pick(symbol, volumes[symbol], prices.get(symbol)) for symbol in symbols], known_from
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`; a stock that is not tradable raises UserError too."""
@@ -124,7 +240,7 @@ class AlpacaSource:
     def _assets(self) -> dict[str, Mapping[str, Any]]:
         query = GetAssetsRequest(status=AssetStatus.ACTIVE, asset_class=AssetClass.US_EQUITY)
         rows = _ask("assets", lambda: list(self._clients.trading.get_all_assets(query)))
-        return {str(row.get("symbol")): row for row in rows if isinstance(row, dict)}
+        return {row["symbol"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("symbol"), str)}
 
     @staticmethod
     def _is_tradable(asset: Mapping[str, Any] | None, refused: Counter[str]) -> bool:
@@ -135,6 +251,26 @@ class AlpacaSource:
             refused["not tradable"] += 1
             return False
         return True
+
+    def _may_be_picked(
+        self, symbol: str, assets: Mapping[str, Mapping[str, Any]], data: DataSettings, refused: Counter[str]
+    ) -> bool:
+        """Whether a stock is tradable, listed, and of no excluded kind."""
+        asset = assets[symbol]
+        if not self._is_tradable(asset, refused):
+            return False
+        if str(asset.get("exchange", "unknown")).upper() in NOT_LISTED:
+            refused["not listed at an exchange"] += 1
+            return False
+        if not SYMBOL.fullmatch(symbol):
+            refused["symbol of an unknown form"] += 1
+            return False
+        attributes = asset.get("attributes")
+        known = attributes if isinstance(attributes, list) else []
+        kind = excluded_kind(symbol, data, str(asset.get("name") or ""), known, assets)
+        if kind is not None:
+            refused[f"excluded kind: {kind}"] += 1
+        return kind is None
 
     def _prices(self, symbols: Sequence[str]) -> dict[str, float]:
         """The price in dollars of each symbol's latest trade, or the close of its latest bar if it has no trade."""
@@ -153,6 +289,38 @@ class AlpacaSource:
 def _volumes(reply: Any) -> dict[str, float]:
     """Symbol -> the day's volume in shares, the most active first."""
     return {str(row["symbol"]): float(row["volume"]) for row in reply["most_actives"] or []}
+
+
+def _chunks(symbols: Sequence[str]) -> Iterator[list[str]]:
+    """The symbols in requests that a server's limit of an address allows; a comma takes three characters there."""
+    chunk: list[str] = []
+    letters = 0
+    for symbol in symbols:
+        if len(chunk) == SYMBOLS_OF_A_REQUEST or letters + len(symbol) + 3 > LETTERS_OF_A_REQUEST:
+            yield chunk
+            chunk, letters = [], 0
+        chunk.append(symbol)
+        letters += len(symbol) + 3
+    if chunk:
+        yield chunk
+
+
+def _named_in(message: str, symbols: Sequence[str]) -> set[str]:
+    """Those of the symbols that a message names."""
+    return set(re.findall(r"[A-Z0-9][A-Z0-9.\-]*(?<![.\-])", message)) & set(symbols)
+
+
+def _pick_of(symbol: str, rows: Any, day: date) -> Pick | None:
+    """The volume and the close of a day; None if there is no usable row, so that one bad row costs one stock."""
+    try:
+        for row in rows or ():
+            volume, close = float(row["v"]), float(row["c"])
+            of_the_day = datetime.fromisoformat(row["t"]).astimezone(NEW_YORK).date() == day
+            if of_the_day and math.isfinite(volume) and math.isfinite(close):
+                return Pick(symbol, volume, close)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return None
 
 
 def _latest(call: Callable[[], Any], field: str) -> dict[str, float]:
@@ -177,7 +345,7 @@ def _ask(what: str, call: Callable[[], T]) -> T:
     """Make one request.
 
     Raises:
-        BrokerError: the keys or the feed are refused.
+        BrokerError: the keys are refused, or the feed (FeedRefused).
         SourceError: there is no answer, or it cannot be read.
     """
     try:
@@ -187,8 +355,9 @@ def _ask(what: str, call: Callable[[], T]) -> T:
         if body.keys_problem:
             raise BrokerError(body.keys_problem) from None
         if body.status == 403 and "SIP" in body.message:
-            raise BrokerError(f"Alpaca refuses {what}: {body.message}; set DATA_FEED=iex") from None
-        raise SourceError(f"Alpaca refuses {what} (HTTP {body.status}): {body.message}; try again later") from None
+            raise FeedRefused(f"Alpaca refuses {what}: {body.message}; set DATA_FEED=iex") from None
+        text = f"Alpaca refuses {what} (HTTP {body.status}): {body.message}; try again later"
+        raise RequestRefused(text, body.status, body.message) from None
     except (requests.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"Alpaca's answer to a request for {what} cannot be read ({type(error).__name__}: {_brief(error)}); "

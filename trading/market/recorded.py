@@ -14,11 +14,12 @@ from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, check_bars, from_ns, read_bars_file, to_ns
 from trading.market.csv_files import symbol_of
-from trading.market.source import Pick, Universe, named_universe, price_refusal, shortened
+from trading.market.source import Pick, Universe, named_universe, shortened
+from trading.market.universe import PastUniverses, evenings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
     from config import DataSettings
@@ -38,6 +39,7 @@ class FolderSource:
     def __init__(self, folder: Path, calendar: MarketCalendar | None = None) -> None:
         self.folder = folder
         self.notes: list[str] = []
+        self.ahead = 0
         self._calendar = calendar or new_york_calendar()
         self._files = bar_files(folder)
         self._read: dict[str, Bars] = {}
@@ -76,15 +78,13 @@ class FolderSource:
     def universe(self, now: datetime, data: DataSettings) -> Universe:
         """The most active stocks of the newest session completed by `now`, priced by its last close."""
         session = self._newest_completed(now)
-        picks = [pick for symbol in self._files if (pick := self._pick(symbol, session)) is not None]
-        picks.sort(key=lambda pick: (-(pick.volume or 0.0), pick.symbol))
-        verdicts = [(pick, price_refusal(pick.price, data)) for pick in picks[: data.TOP_STOCKS]]
-        refused = Counter(reason for _, reason in verdicts if reason is not None)
-        if len(picks) < len(self._files):
-            refused[f"no bar on {session.date}"] = len(self._files) - len(picks)
-        kept = tuple(pick for pick, reason in verdicts if reason is None)
-        chosen = f"{data.TOP_STOCKS} most active by volume on {session.date} of {len(self._files)} recorded stocks"
-        return Universe(now.astimezone(NEW_YORK).date(), chosen, kept, dict(refused))
+        found = {symbol: self._evening(symbol, session) for symbol in self._files}
+        chosen = PastUniverses(found.values(), self._calendar, data).after(session.date)
+        without = sum(not evening for evening in found.values())
+        refused = Counter({f"no bar on {session.date}": without, **chosen.refused})
+        top = f"{data.TOP_STOCKS} most active by volume on {session.date}"
+        how = f"{top} within the price band, of {len(found)} recorded stocks"
+        return Universe(self._calendar.following(session.date).date, how, chosen.picks, dict(+refused))
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`."""
@@ -92,7 +92,8 @@ class FolderSource:
             if symbol not in self._files:
                 raise UserError(f"{symbol}: no such stock in {self.folder}; it holds {shortened(sorted(self._files))}")
         session = self._newest_completed(now)
-        return named_universe(now, (self._pick(symbol, session) or Pick(symbol) for symbol in symbols))
+        picks = (self._evening(symbol, session).get(session.date, Pick(symbol)) for symbol in symbols)
+        return named_universe(now, picks)
 
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
         """As `Source.bars`; bars outside these sessions are ignored."""
@@ -117,9 +118,10 @@ class FolderSource:
             )
         return found[-1]
 
-    def _pick(self, symbol: str, session: Session) -> Pick | None:
+    def _evening(self, symbol: str, session: Session) -> dict[date, Pick]:
+        """The stock as it was after a session; nothing without a usable bar."""
         bars, _ = check_bars(_within(self._bars(symbol), session, session), [session])
-        return Pick(symbol, float(bars.volume.sum()), float(bars.close[-1])) if len(bars) else None
+        return evenings(symbol, bars)
 
 
 def bar_files(folder: Path) -> dict[str, Path]:

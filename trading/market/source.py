@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.market_folders import MarketId
     from trading.market.bars import Bars
+
+
+SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
+"""The form of a symbol; it becomes part of file names."""
 
 
 class SourceError(UserError):
@@ -39,7 +44,7 @@ class Universe:
     """The stocks of a day.
 
     Attributes:
-        date: the New York date on which they were picked.
+        date: the day that they are for: the one after the session that they were picked by.
         chosen: one line on how they were picked.
         picks: the stocks, the most active first.
         refused: reason -> number of stocks that a filter refused.
@@ -120,12 +125,14 @@ class Source(Protocol):
         feed: the feed of that market.
         exhaustive: whether an answer without bars of a session means that there are none; otherwise it may be a
             failure, and the session is requested again.
+        ahead: number of stocks that are requested after those of the current request, for messages.
         notes: one line for each omission and for each failure that the source's library only logs.
     """
 
     name: str
     feed: str
     exhaustive: bool
+    ahead: int
     notes: list[str]
 
     @property
@@ -135,7 +142,9 @@ class Source(Protocol):
         """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
-        """The stocks to trade at `now`: of the TOP_STOCKS most active by volume, those within the price band.
+        """The stocks to trade at `now`: the TOP_STOCKS most active by volume of those within the price band.
+
+        Volume and price are those of the newest completed session (`trading.market.universe.most_active`).
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.

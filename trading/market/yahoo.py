@@ -2,13 +2,18 @@
 
 `yfinance.download` does not raise on failures: it logs them and returns empty frames or columns of NaN.  The source
 therefore captures yfinance's log, and names every symbol that received no bars.
+
+Yahoo takes a few hundred requests an hour and answers the others with HTTP 429, which yfinance logs as its
+`YFRateLimitError`.  After the first one the source requests nothing for some minutes, and then goes on where it was.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +24,10 @@ from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, join
 from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
+from trading.market.universe import excluded_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
@@ -39,19 +45,42 @@ LISTED: Final = ("NMS", "NGM", "NCM", "NYQ", "ASE", "PCX", "BTS")
 """Yahoo's codes of the US exchanges: Nasdaq's three tiers, NYSE, NYSE American, NYSE Arca, Cboe; no OTC market."""
 
 THREADS: Final = 4
+"""Stocks that are requested at a time; no more than so many are on their way when Yahoo calls it too many."""
+
+PAUSES: Final = (300.0, 600.0, 1200.0)
+"""Seconds without a request after an HTTP 429: the first, and the next ones in a row.  After the last, Yahoo is given
+up for this run; bars that came in between start the row again."""
+
+SCREENED: Final = 250
+"""Stocks of one page of Yahoo's screen, its maximum."""
+
+LIMITED: Final = "Yahoo takes no more requests for now (HTTP 429)"
+
 COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
 
 
 class YahooSource:
-    """A source that reads Yahoo Finance."""
+    """A source that reads Yahoo Finance.
+
+    Args:
+        say: gets one line for every pause.
+        sleep: waits for so many seconds.
+    """
 
     name = "yfinance"
     feed = "yahoo"
     exhaustive = False
     market = MarketId("yfinance", "Yahoo Finance, through yfinance")
 
-    def __init__(self) -> None:
+    def __init__(
+        self, say: Callable[[str], None] = lambda line: None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.notes: list[str] = []
+        self.ahead = 0
+        self._say = say
+        self._sleep = sleep
+        self._paused = 0  # times in a row
+        self._gave_up = False
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
         """As `Source.sessions`, limited to the last 30 days."""
@@ -66,19 +95,24 @@ class YahooSource:
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
         """Yahoo's screen of listed US stocks in the price band, the highest volume of the day first."""
-        quotes = _screen(data)
-        picks, refused = [], 0
+        while (quotes := _screen(data)) is None:
+            if not self._pause("the list of active stocks is"):
+                raise SourceError(f"{LIMITED}: no list of active stocks; try again in an hour")
+        picks, refused = [], Counter[str]()
         for quote in quotes:
             pick = Pick(
                 str(quote.get("symbol")), _number(quote, "regularMarketVolume"), _number(quote, "regularMarketPrice")
             )
-            if price_refusal(pick.price, data) is None:
+            name = str(quote.get("longName") or quote.get("shortName") or "")
+            kind = excluded_kind(pick.symbol, data, name)
+            if kind is not None:
+                refused[f"excluded kind: {kind}"] += 1
+            elif price_refusal(pick.price, data) is None:
                 picks.append(pick)
             else:
-                refused += 1
+                refused["regular-session price outside the band"] += 1
         chosen = f"{len(quotes)} most active by volume within the price band (Yahoo's screen)"
-        reasons = {"regular-session price outside the band": refused} if refused else {}
-        return Universe(now.astimezone(NEW_YORK).date(), chosen, tuple(picks), reasons)
+        return Universe(now.astimezone(NEW_YORK).date(), chosen, tuple(picks), dict(refused))
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`; an unknown symbol is noticed only when its bars are requested."""
@@ -87,17 +121,63 @@ class YahooSource:
     def bars(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, Bars]:
         """As `Source.bars`; a symbol without bars is missing from the answer and named in `notes`."""
         parts: dict[str, list[Bars]] = {symbol: [] for symbol in symbols}
-        for window in windows(sessions):
-            found, reasons = _download(symbols, window)
-            for symbol, bars in found.items():
-                parts[symbol].append(bars)
-            self._report(sorted(set(symbols) - set(found)), reasons, window)
+        spans = list(windows(sessions))
+        nothing: list[dict[str, str]] = [{} for _ in spans]
+        for at in range(0, len(symbols), THREADS):
+            batch = symbols[at : at + THREADS]
+            rest = len(symbols) - at - len(batch) + self.ahead
+            for i, window in enumerate(spans):
+                nothing[i] |= self._window(batch, window, parts, rest, last=i == len(spans) - 1)
+        for reasons, window in zip(nothing, spans, strict=True):
+            self._report(reasons, window)
         return {symbol: join(found) for symbol, found in parts.items() if found}
 
-    def _report(self, nothing: Sequence[str], reasons: dict[str, str], window: Sequence[Session]) -> None:
+    def _window(
+        self, batch: Sequence[str], window: Sequence[Session], parts: dict[str, list[Bars]], rest: int, *, last: bool
+    ) -> dict[str, str]:
+        """Download a window of some stocks into `parts`, with pauses.
+
+        Args:
+            rest: number of stocks that are requested after these.
+            last: whether the stocks are complete with this window.
+
+        Returns:
+            Symbol -> reason, of those that Yahoo answered without bars.
+        """
+        nothing: dict[str, str] = {}
+        left = list(batch)
+        while left and not self._gave_up:
+            found, reasons = _download(left, window)
+            limited = [symbol for symbol in left if symbol not in found and reasons.get(symbol) == _limit_reason()]
+            for symbol, bars in found.items():
+                parts[symbol].append(bars)
+            nothing |= {one: reasons.get(one, "no bars") for one in left if one not in found and one not in limited}
+            if len(limited) < len(left):
+                self._paused = 0
+            left = limited
+            if left:
+                self._pause(f"{(len(left) if last else len(batch)) + rest} stocks are")
+        return nothing
+
+    def _pause(self, missing: str) -> bool:
+        """Wait after an HTTP 429, or give up; returns whether to go on."""
+        if self._paused == len(PAUSES):
+            self._gave_up = True
+            self._note(
+                f"{LIMITED}, also after {self._paused} pauses: {missing} still missing; run the same command again in "
+                "an hour, it requests only what is missing"
+            )
+            return False
+        seconds = PAUSES[self._paused]
+        self._paused += 1
+        self._say(f"{LIMITED}: nothing is requested for {seconds / 60:g} minutes; {missing} still missing")
+        self._sleep(seconds)
+        return True
+
+    def _report(self, nothing: dict[str, str], window: Sequence[Session]) -> None:
         by_reason: dict[str, list[str]] = {}
-        for symbol in nothing:
-            by_reason.setdefault(reasons.get(symbol, "no bars"), []).append(symbol)
+        for symbol in sorted(nothing):
+            by_reason.setdefault(nothing[symbol], []).append(symbol)
         for reason, symbols in by_reason.items():
             self._note(
                 f"Yahoo gave nothing for {', '.join(symbols)} from {window[0].date} to {window[-1].date}: {reason}"
@@ -120,9 +200,14 @@ def windows(sessions: Sequence[Session]) -> Iterator[list[Session]]:
         yield run
 
 
-def _screen(data: DataSettings) -> list[dict[str, Any]]:
+def _screen(data: DataSettings) -> list[dict[str, Any]] | None:
+    """The quotes of Yahoo's screen, in pages; None if Yahoo takes no more requests for now.
+
+    Raises:
+        SourceError: the screen fails, or is empty.
+    """
     import yfinance  # takes a second, so only runs on Yahoo pay for it
-    from yfinance.exceptions import YFException
+    from yfinance.exceptions import YFException, YFRateLimitError
 
     query = yfinance.EquityQuery(
         "and",
@@ -135,8 +220,15 @@ def _screen(data: DataSettings) -> list[dict[str, Any]]:
     )
     with _captured_log():
         try:
-            reply = yfinance.screen(query, size=min(data.TOP_STOCKS, 250), sortField="dayvolume", sortAsc=False)
-            quotes = list(reply["quotes"])
+            quotes: list[dict[str, Any]] = []
+            while len(quotes) < data.TOP_STOCKS:
+                size = min(data.TOP_STOCKS - len(quotes), SCREENED)
+                reply = yfinance.screen(query, offset=len(quotes), size=size, sortField="dayvolume", sortAsc=False)
+                quotes += reply["quotes"]
+                if len(reply["quotes"]) < size:
+                    break
+        except YFRateLimitError:
+            return None
         except (YFException, OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise SourceError(
                 f"Yahoo's screen of active stocks failed ({_short_reason(str(error) or type(error).__name__)}); "
@@ -164,6 +256,13 @@ def _download(symbols: Sequence[str], window: Sequence[Session]) -> tuple[dict[s
         )
     found = {symbol: bars for symbol in symbols if len(bars := _bars_of(frame, symbol))}
     return found, _reasons(messages)
+
+
+def _limit_reason() -> str:
+    """What yfinance's log says of a stock whose request Yahoo refused with HTTP 429."""
+    from yfinance.exceptions import YFRateLimitError
+
+    return _short_reason(repr(YFRateLimitError()))
 
 
 def _bars_of(frame: Any, symbol: str) -> Bars:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trading.base.clock import NEW_YORK, Clock
-from trading.base.files import DEEPEST, LineLog, plain, read_lines
+from trading.base.files import DEEPEST, LineLog, line_files, plain, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ class Journal:
 
     def newest_events(self, days: int) -> Iterator[Record]:
         """The audit of the newest `days` days that have one, oldest first; a line cut short is skipped."""
-        for path in sorted(self.folder.glob("audit_*.jsonl"))[-days:]:
+        for path in line_files(self.folder, "audit")[-days:]:
             yield from read_lines(path)
 
     def close(self) -> None:

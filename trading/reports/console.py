@@ -231,7 +231,7 @@ def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[Pen
 def whereabouts(folders: dict[str, Path]) -> list[str]:
     """Where everything was written, a line each."""
     holds = {
-        "logs": "trades_*.json, predictions_*.jsonl, audit_*.jsonl",
+        "logs": "trades_*.json, predictions_*.jsonl (.gz), audit_*.jsonl",
         "data": "SYMBOL.csv, universe_*.json",
         "models": "model, scaler, features and metrics of every training",
     }
