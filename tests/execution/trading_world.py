@@ -22,7 +22,7 @@ from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
 from trading.execution.entries import EntryPolicy
-from trading.execution.live_feed import fetch, spread_of
+from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.models.predictor import Prediction
@@ -234,7 +234,7 @@ class TradingWorld:
                 settings.entry,
                 settings.exits,
                 settings.data,
-                partial(spread_of, self.clients.data, feed="iex") if self.widest_spread else None,
+                partial(latest_quote, self.clients, "iex", seconds=None if self.widest_spread else QUOTE_SECONDS),
             ),
             market="by-hand",
             predictor=self.script,

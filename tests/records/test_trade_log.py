@@ -95,15 +95,34 @@ cents = st.decimals(min_value="0.0001", max_value="999.9999", places=4)
 instants = st.integers(1_400_000_000, 1_900_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
-@given(entry=cents, exit_=st.none() | cents, qty=st.integers(1, 1000), at=instants, confidence=st.floats(0, 1))
+@given(
+    entry=cents,
+    exit_=st.none() | cents,
+    qty=st.integers(1, 1000),
+    at=instants,
+    confidence=st.floats(0, 1),
+    reached=st.none() | st.booleans(),
+    quote=st.none() | st.floats(0.01, 1000),
+)
 def test_a_trade_survives_a_round_trip_through_json(
-    entry: D, exit_: D | None, qty: int, at: datetime, confidence: float
+    entry: D, exit_: D | None, qty: int, at: datetime, confidence: float, reached: bool | None, quote: float | None
 ) -> None:
     trade = bought(entry_price=entry, qty=qty, entry_time=at, confidence=confidence)
+    trade.reached_target_first, trade.target_first_time = reached, None if reached is None else at
+    trade.label, trade.label_target, trade.label_stop, trade.label_within_minutes = "target_first", 0.005, 0.02, 60
+    trade.decision_bid = trade.decision_ask = quote
     if exit_ is not None:
         trade.exit_price, trade.exit_time, trade.exit_reason = exit_, at, "STOP_LOSS"
     again = Trade.from_json(json.loads(json.dumps(trade.as_json())))
     assert again == trade and again.as_json() == trade.as_json()
+
+
+def test_a_trade_of_an_earlier_version_has_no_answer_and_no_quote() -> None:
+    record = bought(label="target_first", label_target=0.005, reached_target_first=True, decision_bid=150.3).as_json()
+    later = list(record)[list(record).index("decision_bid") :]
+    assert len(later) == 8
+    old = Trade.from_json({name: value for name, value in record.items() if name not in later})
+    assert old == bought()
 
 
 @given(entry=cents, fills=st.lists(st.tuples(st.integers(1, 5), cents), min_size=1, max_size=5))
@@ -150,6 +169,9 @@ def test_a_trade_is_filed_under_the_new_york_day_of_its_entry(tmp_path: Path) ->
         ("trades_2018-03-26.json", "[1]"),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_price": "much"}])),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_time": "2018-03-26T10:35:00"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"reached_target_first": "yes"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"target_first_time": "2018-03-26T10:35:00"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"label_target": "0.005"}])),
         ("trades_monday.json", "[]"),
     ],
 )

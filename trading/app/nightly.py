@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from trading.app.retrain import model_in_service, retrain
 from trading.base.errors import ModelError, UserError, as_started
@@ -11,6 +12,7 @@ from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
+from trading.learning.trade_labels import TradeLabels
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.models.trust import UntrustedError
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
     from trading.market.source import Source, Universe
     from trading.records.journal import Journal
+    from trading.records.trade_log import TradeLog
     from trading.reports.console import Output
+
+
+SETTLED: Final = timedelta(days=7)
+"""Days back for which an evening settles trades; an evening may have failed, and bars may come late."""
 
 
 class NightlyLearning:
@@ -35,6 +42,7 @@ class NightlyLearning:
     Attributes:
         predictor: the model in service; `prepare` sets it first.
         universe: the stocks of the day once they are picked; the evening's dataset build fetches them.
+        log: the trade log of the run; the evening notes in it which trades reached the label's target.
     """
 
     predictor: Predictor
@@ -57,6 +65,7 @@ class NightlyLearning:
         self._journal = journal
         self._signals = signals
         self.universe: Universe | None = None
+        self.log: TradeLog | None = None
 
     def prepare(self) -> None:
         """Load the newest valid model, or build the dataset and train one if there is none (in a replay: always).
@@ -117,6 +126,7 @@ class NightlyLearning:
             return True  # this evening's model: an earlier run was killed just after it published it
         try:
             self._build()
+            self._settle(session)
             model = self._train(champion)
         except Interrupted:
             note = "a replay starts again" if self._venue.is_replay else "the next run makes up for it"
@@ -188,6 +198,16 @@ class NightlyLearning:
             last=str(report.sessions[-1].date),
             notes=report.notes,
         )
+
+    def _settle(self, session: Session) -> None:
+        """Let the new bars tell which trades of the last days reached the label's target first."""
+        if self.log is None:
+            return
+        labels = TradeLabels(
+            Dataset(self._settings.folders.DATA_DIR, self._calendar), LabelRules.of(self._settings.exits)
+        )
+        changed = labels.settle(self.log, session.date - SETTLED)
+        self._journal.event("targets_settled", session=str(session.date), trades_changed=changed)
 
     def _train(self, champion: LoadedModel | None) -> LoadedModel:
         with progress_bars(self._console) as progress:

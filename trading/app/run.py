@@ -19,7 +19,7 @@ from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
-from trading.execution.live_feed import fetch, spread_of
+from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
@@ -95,6 +95,7 @@ class Run:
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.learning = NightlyLearning(venue, settings, calendar, self.source, console, self.journal, self.signals)
+        self.learning.log = self.log
 
     def go(self) -> int:
         """Prepare, trade and report; returns the exit code."""
@@ -181,9 +182,12 @@ class Run:
             entry=s.entry,
             exits=s.exits,
             data=s.data,
-            spread_of=partial(spread_of, self.venue.clients.data, feed=s.data.DATA_FEED)
-            if s.entry.MAX_SPREAD_PCT
-            else None,
+            quote_of=partial(
+                latest_quote,
+                self.venue.clients,
+                s.data.DATA_FEED,
+                seconds=None if s.entry.MAX_SPREAD_PCT else QUOTE_SECONDS,
+            ),
         )
         self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
         return Trader(

@@ -9,6 +9,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_NAP = timedelta(seconds=5)
 """Longest single wait, so that a suspended machine or a stepped system clock is noticed within this time."""
@@ -19,6 +20,22 @@ HOLD_AFTER_STOP = timedelta(seconds=4)
 
 REQUESTS_AFTER_STOP = timedelta(seconds=8)
 """How long requests may take after `interrupt`, all together."""
+
+
+def to_ns(instant: datetime) -> int:
+    """Nanoseconds since 1970-01-01 UTC of an aware instant.
+
+    Raises:
+        ValueError: `instant` has no time zone.
+    """
+    if instant.tzinfo is None:
+        raise ValueError(f"instant={instant!r}: an instant needs a time zone")
+    return (instant - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def from_ns(ns: int) -> datetime:
+    """The aware instant (UTC) of nanoseconds since 1970-01-01 UTC, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=int(ns) // 1000)
 
 
 class Clock(Protocol):

@@ -107,6 +107,8 @@ class Clients:
     screener: ScreenerClient
     transport: GuardedAdapter
     """The transport of `trading`."""
+    data_transport: GuardedAdapter
+    """The transport of `data`."""
 
 
 def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
@@ -137,9 +139,10 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
     trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
     timeouts = Timeouts(connect_timeout, settings.TRADING_TIMEOUT_SECONDS)
     transport = guard(trading, clock, trading_limit, timeouts, inner)
-    for client in (data, screener):
-        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner)
-    return Clients(trading, data, screener, transport)
+    data_transport, _ = (
+        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner) for client in (data, screener)
+    )
+    return Clients(trading, data, screener, transport, data_transport)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import ipaddress
 import re
 import time
 from collections import deque
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,7 +24,7 @@ from trading.base.errors import UserError
 from trading.broker.network import NetworkAdapter, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from alpaca.common.rest import RESTClient
 
@@ -99,6 +100,11 @@ class RateLimit:
             self._sent.popleft()
         self._sent.append(self._clock.now())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request may be sent without waiting."""
+        return len(self._sent) < self._per_minute or self._sent[0] <= self._clock.now() - timedelta(minutes=1)
+
 
 class RefusingAdapter(BaseAdapter):
     """Refuses every request; mounted for all addresses that are not allowed."""
@@ -138,7 +144,20 @@ class GuardedAdapter(BaseAdapter):
         self.clock = clock
         self._limit = limit
         self._timeouts = timeouts
+        self._at_most: float | None = None
         self.server_time: ServerTime | None = None
+
+    @contextmanager
+    def at_most(self, seconds: float | None) -> Iterator[None]:
+        """Within this context a request and all its attempts take at most `seconds`, and none waits for the rate limit.
+
+        For requests that nothing depends on; they fail instead.  None changes nothing.
+        """
+        self._at_most = seconds
+        try:
+            yield
+        finally:
+            self._at_most = None
 
     def send(
         self,
@@ -152,6 +171,10 @@ class GuardedAdapter(BaseAdapter):
         """Send one request, with all attempts that it may take."""
         total = max(self._timeouts.total, ASSETS_TIMEOUT if _is_long(request) else 0.0)
         budget, waited = READ_BUDGET * total, 0.0
+        if self._at_most is not None:
+            total, budget = min(total, self._at_most), self._at_most
+            if not self._limit.has_room:
+                raise requests.Timeout("the rate limit has no room for a request that nothing depends on")
 
         def once() -> requests.Response:
             nonlocal waited

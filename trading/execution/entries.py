@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.entry_orders import INTENT, PendingEntry
+from trading.execution.live_feed import Quote, Quotes
 from trading.execution.order_cache import order_name
 from trading.rules.entry import (
     Candidate,
@@ -67,8 +68,8 @@ class EntryPolicy:
     entry: EntrySettings
     exits: ExitSettings
     data: DataSettings
-    spread_of: Callable[[str], float | None] | None = None
-    """Bid-ask spread of a stock as a fraction of its price, or None if unknown; without this, spreads are ignored."""
+    quote_of: Callable[[str], Quote | None] = lambda symbol: None
+    """The newest quote of a stock, or None if unknown."""
 
 
 class Entries:
@@ -111,13 +112,14 @@ class Entries:
             held=self._positions.held,
             losses=losses or Losses(),
         )
+        quotes = Quotes(self._policy.quote_of, required=self._policy.entry.MAX_SPREAD_PCT > 0.0)
         for signal in signals:
             candidate = Candidate(signal.symbol, signal.price, signal.confidence)
             refusal = (
                 self._account_refusal(account)
                 or first_refusal(self._policy.rules, candidate, context)
                 or _other_order_refusal(signal.symbol, others)
-                or self._spread_refusal(signal.symbol)
+                or self._spread_refusal(signal.symbol, quotes)
             )
             if refusal is not None:
                 self._journal.event(
@@ -128,7 +130,7 @@ class Entries:
                     rule=refusal[0],
                     reason=refusal[1],
                 )
-            elif self._buy(self._pending_entry(signal, context, instant)):
+            elif self._buy(self._pending_entry(signal, context, instant, quotes.of(signal.symbol))):
                 cost = cost_to_buy(context.equity, signal.price, self._policy.entry)
                 context = replace(
                     context, buying_power=context.buying_power - cost, held=context.held | {signal.symbol}
@@ -144,17 +146,20 @@ class Entries:
             return "journal", self._journal.fault
         return None
 
-    def _spread_refusal(self, symbol: str) -> Refusal | None:
-        if self._policy.spread_of is None:
+    def _spread_refusal(self, symbol: str, quotes: Quotes) -> Refusal | None:
+        widest = self._policy.entry.MAX_SPREAD_PCT
+        if not widest:
             return None
-        spread = self._policy.spread_of(symbol)
-        if spread is None:
+        quote = quotes.of(symbol)
+        if quote is None:
             return "spread", f"the spread of {symbol} is not known"
-        if spread > self._policy.entry.MAX_SPREAD_PCT:
-            return "spread", f"the spread of {symbol} is {spread:.2%}, over {self._policy.entry.MAX_SPREAD_PCT:.2%}"
+        if quote.spread > widest:
+            return "spread", f"the spread of {symbol} is {quote.spread:.2%}, over {widest:.2%}"
         return None
 
-    def _pending_entry(self, signal: Signal, context: EntryContext, instant: datetime) -> PendingEntry:
+    def _pending_entry(
+        self, signal: Signal, context: EntryContext, instant: datetime, quote: Quote | None
+    ) -> PendingEntry:
         exits = self._policy.exits
         stop, target = levels(signal.price, exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
         local = instant.astimezone(NEW_YORK)
@@ -169,6 +174,8 @@ class Entries:
             model=signal.model,
             decision_time=context.now,
             decision_price=signal.price,
+            decision_bid=None if quote is None else quote.bid,
+            decision_ask=None if quote is None else quote.ask,
         )
 
     def _buy(self, entry: PendingEntry) -> bool:

@@ -43,6 +43,9 @@ class PendingEntry:
     model: str
     decision_time: datetime
     decision_price: float
+    decision_bid: float | None = None
+    decision_ask: float | None = None
+    """The quote at the decision; None if it is not known."""
 
     def as_intent(self) -> dict[str, object]:
         """The fields of the `entry_intent` event, from which a restarted trader recovers the entry."""
@@ -66,6 +69,8 @@ class PendingEntry:
             model=str(record["model"]),
             decision_time=datetime.fromisoformat(record["decision_time"]),
             decision_price=float(record["decision_price"]),
+            decision_bid=record.get("decision_bid"),  # absent in the audit of earlier versions
+            decision_ask=record.get("decision_ask"),
         )
 
 
@@ -170,6 +175,12 @@ class EntryOrders:
             stop_order_id=legs.get("stop"),
             target_order_id=legs.get("target"),
             sell_order_ids=[leg.id for leg in order.legs],
+            decision_bid=entry.decision_bid,
+            decision_ask=entry.decision_ask,
+            label=self._exits.LABEL,
+            label_target=self._exits.LABEL_TARGET_PCT,
+            label_stop=self._exits.STOP_LOSS_PCT,
+            label_within_minutes=self._exits.LABEL_WITHIN_MINUTES,
         )
         self._records.log.add(trade)
         self._records.save()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
 from alpaca.common.exceptions import APIError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from alpaca.data.historical import StockHistoricalDataClient
 
     from trading.base.clock import Clock
+    from trading.broker.client import Clients
     from trading.features.session_bars import SessionBars
     from trading.records.journal import Journal
 
@@ -43,6 +45,9 @@ DATA_ERRORS: Final = (
 
 Fetch = Callable[[SessionBars, datetime], None]
 """Brings the bars of the session up to an instant."""
+
+QUOTE_SECONDS: Final = 1.0
+"""Real time for a quote that no entry depends on."""
 
 FETCH_SECONDS: Final = 30.0
 """Real time for all pages of a minute, so that the same minute can still sell."""
@@ -70,15 +75,60 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
     bars.take(reply, now)
 
 
-def spread_of(client: StockHistoricalDataClient, symbol: str, feed: str) -> float | None:
-    """Bid-ask spread of a stock as a fraction of its mid price; None if there is no valid latest quote."""
+class Quote(NamedTuple):
+    """The newest bid and ask of a stock, dollars."""
+
+    bid: float
+    ask: float
+
+    @property
+    def mid(self) -> float:
+        """Halfway between bid and ask, dollars."""
+        return (self.bid + self.ask) / 2.0
+
+    @property
+    def spread(self) -> float:
+        """Ask minus bid, as a fraction of the mid price."""
+        return (self.ask - self.bid) / self.mid
+
+
+def latest_quote(clients: Clients, feed: str, symbol: str, seconds: float | None = None) -> Quote | None:
+    """The newest quote of a stock; None if there is no valid one.
+
+    Args:
+        seconds: real time within which it must come, and only if the rate limit has room: None waits as for bars.
+    """
     request = StockLatestQuoteRequest(symbol_or_symbols=symbol, feed=DataFeed(feed))
     try:
-        reply: Any = market_data(lambda: client.get_stock_latest_quote(request))  # raw JSON
-        bid, ask = float(reply[symbol]["bp"]), float(reply[symbol]["ap"])
-    except (UserError, KeyError, TypeError, ValueError):
+        with clients.data_transport.at_most(seconds):
+            reply: Any = market_data(lambda: clients.data.get_stock_latest_quote(request))  # raw JSON
+        quote = Quote(float(reply[symbol]["bp"]), float(reply[symbol]["ap"]))
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):
         return None
-    return (ask - bid) / ((ask + bid) / 2.0) if 0.0 < bid <= ask else None
+    return quote if 0.0 < quote.bid <= quote.ask < math.inf else None
+
+
+class Quotes:
+    """The quotes of one minute's candidates, each requested at most once.
+
+    Args:
+        quote_of: as `EntryPolicy.quote_of`.
+        required: a stock without a quote is not bought.  Otherwise quotes only serve the record, and none is requested
+            after a first one that failed, so that a data host in trouble does not hold up the entries.
+    """
+
+    def __init__(self, quote_of: Callable[[str], Quote | None], *, required: bool) -> None:
+        self._quote_of = quote_of
+        self._required = required
+        self._known: dict[str, Quote | None] = {}
+        self._failed = False
+
+    def of(self, symbol: str) -> Quote | None:
+        """The quote of a stock; None if unknown."""
+        if symbol not in self._known and (self._required or not self._failed):
+            self._known[symbol] = self._quote_of(symbol)
+            self._failed = self._known[symbol] is None
+        return self._known.get(symbol)
 
 
 class LiveFeed:

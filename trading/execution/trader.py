@@ -19,6 +19,7 @@ from trading.execution.snapshot import DayResult, Snapshot
 from trading.features.session_bars import SessionBars, Windows
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
+from trading.rules.trade_answers import minute_of_entry, note
 
 if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
@@ -223,6 +224,7 @@ class Trader:
             self._last_report = ""
             self._minute(session, instant)
         self.positions.reconcile_until_clear(instant + MINUTE)
+        self._note_answers()
         self._take_snapshot()
 
     def _stopped(self) -> bool:
@@ -284,6 +286,21 @@ class Trader:
             return losses
         return replace(losses, pnl=account.equity - account.last_equity)
 
+    def _note_answers(self) -> None:
+        """Note which trades of the session reached the label's target first, held or sold, as far as the bars go."""
+        if (day := self.day) is None or (shown_to := day.bars.newest_end) is None:
+            return
+        flatten_at = day.session.flatten_at(self._flatten_minutes)
+        for trade in self._log.of_day(day.session.date):
+            seen = (
+                trade.exit_time is None or trade.exit_time <= shown_to
+            )  # else the bar of the sale's minute may follow
+            if trade.reached_target_first is None and seen:
+                bars = day.bars.since(trade.symbol, minute_of_entry(trade))
+                if note(trade, bars.open, bars.high, bars.low, bars.start, flatten_at):
+                    self._log.mark_changed(trade)
+                    self.positions.save()
+
     def _take_snapshot(self) -> None:
         now = self._clock.now()
         self.snapshot = Snapshot.of(
@@ -343,6 +360,7 @@ class Trader:
         for trade in self.positions.open:
             qty = self.positions.shares_left(trade)
             self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note="sold at 4 AM, or at the next open")
+        self._note_answers()
         result = DayResult.of(self._log.of_day(session.date))
         self._journal.event(
             "day_closed",

@@ -224,6 +224,16 @@ class SessionBars:
             return None
         return float(self._values[3, newest, row])
 
+    def since(self, symbol: str, instant: datetime) -> Bars:
+        """The bars of a symbol that start at `instant` or later; none if it is not in this session's universe."""
+        row = self._row.get(symbol)
+        if row is None:
+            return Bars.empty()
+        count = int(self._count[row])
+        start = to_ns(self.session.open) + MINUTE_NS * self._minute[:count, row]
+        first = int(np.searchsorted(start, to_ns(instant)))
+        return Bars(start[first:], *(column[first:count, row] for column in self._values))
+
 
 def to_reply(bars: Bars) -> list[dict[str, Any]]:
     """Bars in the form in which the broker sends them, for `SessionBars.take`."""

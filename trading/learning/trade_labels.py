@@ -8,12 +8,16 @@ import numpy as np
 
 from trading.base.errors import DataError
 from trading.dataset.manifest import SymbolRecord
-from trading.market.bars import MINUTE_NS, Bars, to_ns
-from trading.rules.labels import profit_labels, target_first
+from trading.market.bars import Bars
+from trading.rules.labels import UNKNOWN, profit_labels
+from trading.rules.trade_answers import answer, minute_of_entry, note
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from trading.base.arrays import Floats, Ints
     from trading.dataset.dataset import Dataset
-    from trading.records.trade_log import Trade
+    from trading.records.trade_log import Trade, TradeLog
     from trading.rules.labels import LabelRules
 
 
@@ -33,21 +37,38 @@ class TradeLabels:
 
     def outcome(self, trade: Trade) -> float:
         """Outcome of a closed trade in per cent of its entry price, after the cost that every row is charged."""
-        assert trade.exit_price is not None, "the trade is open"
-        outcome = np.array([100.0 * (float(trade.exit_price / trade.entry_price) - 1.0)])
-        return float(self._rules.after_cost(outcome, np.array([float(trade.entry_price)]))[0])
+        return outcome_after_cost(trade, self._rules)
 
     def label(self, trade: Trade) -> int:
         """1, 0, or `UNKNOWN` if the bars of the trade do not tell."""
         if self._rules.label == "profit":
             return int(profit_labels(np.array([self.outcome(trade)]), self._rules.label_min_profit)[0])
+        reached = answer(trade, *self._since_entry(trade), self._rules).reached
+        return UNKNOWN if reached is None else int(reached)
+
+    def settle(self, log: TradeLog, since: date) -> int:
+        """Note in the log what `data/` tells about the targets of trades entered on `since` or later.
+
+        These bars are checked, and later ones show which of them are wrong prints; so this answer takes the place of
+        one that was found minute by minute.  The numbers are those in force at the entry of each trade.
+
+        Returns:
+            Number of trades that have changed.
+
+        Raises:
+            OSError: the log cannot be written.
+        """
+        changed = [trade for trade in log.trades if trade.day >= since and note(trade, *self._since_entry(trade))]
+        for trade in changed:
+            log.mark_changed(trade)
+        log.save()
+        return len(changed)
+
+    def _since_entry(self, trade: Trade) -> tuple[Floats, Floats, Floats, Ints, datetime]:
+        """Open, high, low and start of the bars from a trade's entry to the close, and when positions are sold."""
         session = self._dataset.calendar.session(trade.day)
-        entered = to_ns(trade.entry_time) // MINUTE_NS * MINUTE_NS
-        bars = self._bars_of(trade.symbol)
-        bars = bars.take(slice(*np.searchsorted(bars.start, [entered, to_ns(session.close)]).tolist()))
-        flatten_at = to_ns(session.flatten_at(self._rules.flatten_minutes))
-        paid = float(trade.entry_price)
-        return target_first(bars.open, bars.high, bars.low, bars.start, flatten_at, paid, self._rules)
+        bars = self._bars_of(trade.symbol).between(minute_of_entry(trade), session.close)
+        return bars.open, bars.high, bars.low, bars.start, session.flatten_at(self._rules.flatten_minutes)
 
     def _bars_of(self, symbol: str) -> Bars:
         if symbol not in self._bars:
@@ -57,3 +78,10 @@ class TradeLabels:
             except DataError:  # the training reads the rows of this stock and says so
                 self._bars[symbol] = Bars.empty()
         return self._bars[symbol]
+
+
+def outcome_after_cost(trade: Trade, rules: LabelRules) -> float:
+    """Outcome of a closed trade in per cent of its entry price, after the cost that every row is charged."""
+    assert trade.exit_price is not None, "the trade is open, or was closed without a price"
+    outcome = np.array([100.0 * (float(trade.exit_price / trade.entry_price) - 1.0)])
+    return float(rules.after_cost(outcome, np.array([float(trade.entry_price)]))[0])

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from trading.base.arrays import Floats, Ints, Mask
+from trading.base.clock import from_ns as from_ns
+from trading.base.clock import to_ns as to_ns
 from trading.base.files import write_bytes
 from trading.market import csv_files
 from trading.market.csv_files import INSTANT, NUMBER, SYMBOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from trading.base.calendar import Session
 
 SECOND_NS: Final = 1_000_000_000
 MINUTE_NS: Final = 60 * SECOND_NS
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRICES: Final = ("open", "high", "low", "close")
 COLUMNS: Final = ("start", *PRICES, "volume")
@@ -34,22 +35,6 @@ HEADER: Final = (",".join(FILE_COLUMNS) + "\n").encode()
 
 SPIKE: Final = 0.5
 """A price more than this fraction above or below both neighbouring closes is a wrong print."""
-
-
-def to_ns(instant: datetime) -> int:
-    """Nanoseconds since 1970-01-01 UTC of an aware instant.
-
-    Raises:
-        ValueError: `instant` has no time zone.
-    """
-    if instant.tzinfo is None:
-        raise ValueError(f"instant={instant!r}: an instant needs a time zone")
-    return (instant - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def from_ns(ns: int) -> datetime:
-    """The aware instant (UTC) of nanoseconds since 1970-01-01 UTC, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=int(ns) // 1000)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -39,6 +39,9 @@ class Trade:
     win_probability: float | None = None
     decision_time: datetime | None = None
     decision_price: float | None = None
+    decision_bid: float | None = None
+    decision_ask: float | None = None
+    """The quote at the decision; None if it is not known."""
     model: str = ""
     market: str = ""
     client_order_id: str = ""
@@ -53,6 +56,16 @@ class Trade:
     """Shares sold so far."""
     sold_amount: Decimal = Decimal(0)
     """Dollars received for them."""
+    label: str = ""
+    """The question that the model answered (LABEL); empty in logs of before version 0.3."""
+    label_target: float | None = None
+    label_stop: float | None = None
+    label_within_minutes: int | None = None
+    """LABEL_TARGET_PCT, STOP_LOSS_PCT and LABEL_WITHIN_MINUTES at the entry, with which the next two are found."""
+    reached_target_first: bool | None = None
+    """Whether the price gained `label_target` before it lost `label_stop`; None while it is not decided."""
+    target_first_time: datetime | None = None
+    """Start of the minute, or time of the fill, that decided it."""
 
     @property
     def is_open(self) -> bool:
@@ -106,6 +119,14 @@ class Trade:
             "sell_order_ids": self.sell_order_ids,
             "sold_qty": self.sold_qty,
             "sold_amount": float(self.sold_amount),
+            "decision_bid": self.decision_bid,
+            "decision_ask": self.decision_ask,
+            "label": self.label,
+            "label_target": self.label_target,
+            "label_stop": self.label_stop,
+            "label_within_minutes": self.label_within_minutes,
+            "reached_target_first": self.reached_target_first,
+            "target_first_time": None if self.target_first_time is None else new_york_time(self.target_first_time),
         }
 
     @staticmethod
@@ -137,9 +158,32 @@ class Trade:
             target_order_id=record["target_order_id"],
             exit_intent=record["exit_intent"],
             sell_order_ids=list(record["sell_order_ids"]),
-            sold_qty=int(record.get("sold_qty", 0)),  # absent in logs of earlier versions
+            sold_qty=int(record.get("sold_qty", 0)),  # absent in logs of earlier versions, like all that follow
             sold_amount=_decimal(record.get("sold_amount", 0)),
+            decision_bid=_optional(record, "decision_bid", float),
+            decision_ask=_optional(record, "decision_ask", float),
+            label=_optional(record, "label", str) or "",
+            label_target=_optional(record, "label_target", float),
+            label_stop=_optional(record, "label_stop", float),
+            label_within_minutes=_optional(record, "label_within_minutes", int),
+            reached_target_first=_optional(record, "reached_target_first", bool),
+            target_first_time=None if (at := _optional(record, "target_first_time", str)) is None else _instant(at),
         )
+
+
+T = TypeVar("T")
+
+
+def _optional(record: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    """A field that may be missing or null.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    value = record.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name}: {value!r}")
+    return value
 
 
 def _decimal(number: float) -> Decimal:

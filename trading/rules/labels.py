@@ -136,8 +136,15 @@ def target_first(
         flatten_at: instant (ns) from which the position would be sold at the next open.
         paid: price paid for the position, dollars.
     """
+    return decided(open_, high, low, start, flatten_at, paid, rules)[0]
+
+
+def decided(
+    open_: Floats, high: Floats, low: Floats, start: Ints, flatten_at: int, paid: float, rules: LabelRules
+) -> tuple[int, int]:
+    """(answer, instant): as `target_first`, and the start (ns) of the bar that decides it; 0 while none does."""
     if not len(start):
-        return UNKNOWN
+        return UNKNOWN, 0
     until = flatten_at
     if rules.label_within_minutes:
         until = min(until, int(start[0]) + rules.label_within_minutes * _MINUTE_NS)
@@ -145,8 +152,8 @@ def target_first(
     stop, target = levels(paid, rules.stop_loss, rules.label_target)
     k = int(first_touch(*extremes(open_, high, low), 0, end, stop, target))
     if k < end:
-        return int(exit_in_bar(open_[k], high[k], low[k], stop, target)[0] == _TAKE_PROFIT)
-    return 0 if end < len(start) else UNKNOWN
+        return int(exit_in_bar(open_[k], high[k], low[k], stop, target)[0] == _TAKE_PROFIT), int(start[k])
+    return (0, int(start[end])) if end < len(start) else (UNKNOWN, 0)
 
 
 @compiled()
