@@ -29,6 +29,10 @@ from tests.app.whole_day import (
     until,
     write_bars,
 )
+from trading.dataset.dataset import Dataset
+from trading.learning.trade_labels import TradeLabels
+from trading.records.trade_log import TradeLog
+from trading.reports.live import DIRECTION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +105,32 @@ def test_trades_have_the_fields_and_units_of_the_specification(replayed: Place) 
         assert one["pnl_amount"] == pytest.approx((one["exit_price"] - one["entry_price"]) * one["qty"], abs=1e-9)
         assert -1e-9 < one["stop_loss"] - 0.98 * one["entry_price"] < 0.01
         assert -1e-9 < one["take_profit"] - 1.04 * one["entry_price"] < 0.01
+
+
+def test_every_trade_says_whether_its_target_came_first_and_teaches_the_same(replayed: Place) -> None:
+    dataset = Dataset(replayed.data)
+    labels = TradeLabels(dataset, dataset.manifest.rules)
+    trades = TradeLog(replayed.logs).trades
+    assert {one.reached_target_first for one in trades} == {True, False}
+    assert [one.reached_target_first for one in trades] == [bool(labels.label(one)) for one in trades]
+    assert all(one.target_first_time is not None and one.decision_ask is not None for one in trades)
+    assert all(one.reached_target_first for one in trades if one.exit_reason == "TAKE_PROFIT")
+    # The minutes had found the same: the evening had nothing to correct.
+    assert {event["trades_changed"] for event in replayed.audit() if event["event"] == "targets_settled"} == {0}
+
+
+def test_the_end_of_a_day_says_apart_what_comes_true_what_earns_and_what_is_paid(replayed: Place) -> None:
+    for day in (FRIDAY, MONDAY):
+        lines = [e["line"] for e in replayed.audit() if e["event"] == "live_figures" and e["time"][:10] == str(day)]
+        assert [line.split(" (")[0].split(":")[0] for line in lines] == [
+            "Does it come true", "Does it earn", "Cost of a round trip",
+        ]  # fmt: skip
+    newest = max(replayed.models.glob("metrics_*.json"))
+    live = json.loads(newest.read_text())["live"]
+    assert live["all_models"]["comes_true"][-1]["trades"] == len(replayed.trades())
+    assert live["in_service"]["earns"][-1]["trades"] == len(
+        [t for t in replayed.trades() if t["model"] == live["model"]]
+    )
 
 
 def test_the_logs_alone_explain_every_trade(replayed: Place) -> None:
@@ -247,6 +277,7 @@ def test_the_output_in_a_pipe_is_plain_and_ends_with_a_summary(uninterrupted: tu
     place, output = uninterrupted
     lines = output.splitlines()
     assert "a generated market, not real prices" in lines[0] and "no network" in lines[0]
+    assert lines[1] == DIRECTION
     assert lines[-1].startswith("The market is generated")
     trades = place.trades()
     won = sum(one["pnl_amount"] > 0 for one in trades)

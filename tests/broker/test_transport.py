@@ -512,3 +512,47 @@ def test_trading_has_its_own_limit_and_the_data_clients_share_one() -> None:
     assert clock.now() == before
     clients.data.get("/stocks/bars/latest?symbols=AAA")
     assert clock.now() == before + timedelta(minutes=1)
+
+
+# -- requests that nothing depends on ----------------------------------------------------------------------------------
+
+
+def test_a_request_that_nothing_depends_on_does_not_wait_for_the_rate_limit() -> None:
+    clients, wire, clock = wired(per_minute=10)
+    for _ in range(10):
+        clients.data.get("/stocks/bars/latest?symbols=AAA")
+    before, sent = clock.now(), len(wire.sent)
+    with pytest.raises(requests.Timeout), clients.data_transport.at_most(1.0):
+        clients.data.get("/stocks/quotes/latest?symbols=AAA")
+    assert (clock.now(), len(wire.sent)) == (before, sent)
+    clock.sleep_until(before + timedelta(minutes=1))
+    with clients.data_transport.at_most(1.0):
+        clients.data.get("/stocks/quotes/latest?symbols=AAA")
+    assert len(wire.sent) == sent + 1
+
+
+class Timed(BaseAdapter):
+    """Records the time that each request is given, and fails it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **_: Any) -> requests.Response:
+        self.given.append(args[1].total)
+        raise requests.ConnectionError("reset", request=request)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_request_that_nothing_depends_on_has_its_own_time_and_the_next_one_the_usual() -> None:
+    inner, clock = Timed(), SimulatedClock(START)
+    clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), clock, inner)
+    with pytest.raises(requests.ConnectionError), clients.data_transport.at_most(1.0):
+        clients.data.get("/stocks/quotes/latest?symbols=AAA")
+    assert max(inner.given) <= 1.0 and clock.now() - START <= timedelta(seconds=1)
+    inner.given.clear()
+    with pytest.raises(requests.ConnectionError):
+        clients.data.get("/stocks/bars/latest?symbols=AAA")
+    assert inner.given[0] == 15.0

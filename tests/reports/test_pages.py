@@ -15,15 +15,18 @@ import pytest
 
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from tests.learning.test_live_figures import trade as live_trade
 from trading.app.retrain import retrain
 from trading.backtest.compare import compare
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split
 from trading.backtest.simulated_trades import SimulatedTrade, evolution
 from trading.backtest.walk_forward import Variant, Walk, walk
-from trading.base.market_folders import MarketId
+from trading.base.market_folders import MarketId, claim
 from trading.models.checks import library_versions
+from trading.records.trade_log import TradeLog
 from trading.reports.comparison import comparison_page
+from trading.reports.live import DIRECTION
 from trading.reports.page import Page
 from trading.reports.page import html as page_html
 from trading.reports.walk_forward import walk_page
@@ -258,6 +261,31 @@ def test_screen_and_page_of_a_training_show_the_same_figures(
     assert listed[3:8] == [screen[name][0] for name in ("ROC-AUC", "log loss")] + [
         screen[name][0] for name in (f"signals at {level}", f"precision at {level}", "outcome per signal after cost")
     ]
+
+
+def test_the_report_shows_apart_what_comes_true_and_what_earns(data: Path, tmp_path: Path) -> None:
+    market = MarketId("bars-x", "recorded bars of x")
+    claim(tmp_path / "logs", market)
+    log = TradeLog(tmp_path / "logs")
+    for n in range(8):
+        log.add(live_trade(0.67, n < 6, "9.90", market="bars-x", decision_bid=9.99, decision_ask=10.0))
+    log.add(live_trade(0.67, False, "10.40", market="another"))
+    log.save()
+    chosen = settings(LOGS_DIR=tmp_path / "logs", HISTORY_DAYS=4)
+    model, _ = retrain(data, tmp_path / "models", chosen, evening(SESSIONS[-1]))
+    live = model.metrics["live"]
+    assert live["all_models"]["comes_true"][0]["came_true"] == 6 and live["all_models"]["comes_true"][0]["trades"] == 8
+    content = (tmp_path / "models" / f"report_{model.timestamp}.html").read_bytes()
+    check_whole(content)
+    text = content.decode()
+    true, earns, cost = (
+        text.index(f"<h2>Live: {name}") for name in ("does it come true?", "does it earn?", "the cost")
+    )
+    assert true < earns < cost
+    assert "75.0%" in text[true:earns] and "-1.10%" not in text[true:earns]
+    assert "-1.10%" in text[earns:cost] and "75.0%" not in text[earns:cost]
+    assert DIRECTION in text[earns:cost]
+    assert "+0.100%" in text[cost:]
 
 
 def test_a_report_that_cannot_be_written_does_not_prevent_the_model(data: Path, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from trading.base.market_folders import MarketId, claim, lock, market_of
 from trading.dataset.dataset import Dataset
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import LearningSettings
+from trading.learning.live_figures import LIVE_DAYS, LiveFigures, live_figures
 from trading.learning.past_trades import past_trades, with_past_trades
 from trading.learning.trade_labels import TradeLabels
 from trading.learning.train import Progress, train
 from trading.models.admin import begin_training, end_training, killed_training, prune, serving
 from trading.models.store import LoadedModel, ModelStore
 from trading.models.trust import UntrustedError
+from trading.records.trade_log import newest_trades
 from trading.reports.training import TrainingReport
 from trading.rules.labels import LabelRules
 
@@ -123,7 +125,8 @@ def retrain_locked(
         page = TrainingReport(learning)
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
         trained = train(rows, learning, champion, progress, **watch)
-        trained = replace(trained, about={**trained.about, "past_trades": report})
+        live = live_of_logs(settings, market, None if champion is None else champion.timestamp)
+        trained = replace(trained, about={**trained.about, "past_trades": report, "live": live})
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
             _write_report(page, store.folder, model, say)
@@ -131,6 +134,19 @@ def retrain_locked(
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
     return model, trained.decision
+
+
+def live_of_logs(settings: Settings, market: MarketId, model: str | None) -> LiveFigures:
+    """The figures of the newest trades in the logs folder; of none if it belongs to another market.
+
+    Args:
+        model: timestamp of the model in service when the trades were made.
+    """
+    logs = settings.folders.LOGS_DIR
+    owner = market_of(logs) if logs.is_dir() else None
+    trades = newest_trades(logs, LIVE_DAYS) if owner is not None and owner.slug == market.slug else []
+    own = [trade for trade in trades if trade.market == market.slug]
+    return live_figures(own, LabelRules.of(settings.exits), model)
 
 
 def _write_report(page: TrainingReport, folder: Path, model: LoadedModel, say: Say) -> None:

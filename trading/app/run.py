@@ -22,15 +22,18 @@ from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
+from trading.learning.live_figures import live_figures
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
+from trading.reports.live import DIRECTION, live_lines
 from trading.reports.page import GENERATED
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
+from trading.rules.labels import LabelRules
 from trading.schedule.scheduler import Callbacks, MarketScheduler, ScheduleEvent
 from trading.schedule.timetable import Times
 
@@ -100,12 +103,13 @@ class Run:
     def go(self) -> int:
         """Prepare, trade and report; returns the exit code."""
         self.console.say(f"Trading on {self.venue.market.description}; {self.venue.description}")
+        self.console.say(DIRECTION)
         for note in self.venue.notes:
             self.console.say(f"note: {note}")
         self.journal.event(
             "started",
             market=self.venue.market.description,
-            notes=list(self.venue.notes),
+            notes=[DIRECTION, *self.venue.notes],
             settings=_public(self.settings),
         )
         account = self._first_account()
@@ -227,7 +231,7 @@ class Run:
                 tick=trader.tick,
                 retrain=partial(self._retrain, trader),
                 opened=trader.opened,
-                closed=trader.closed,
+                closed=partial(self._closed, trader),
             ),
             Times(s.schedule.REBALANCE_TIME, s.schedule.RETRAIN_TIME, s.schedule.TICK_SECOND),
             marks=s.folders.LOGS_DIR / MARKS_FILE,
@@ -240,6 +244,15 @@ class Run:
         self.learning.follow_choice()
         trader.predictor = self.learning.predictor
         return trader.rebalance(session)
+
+    def _closed(self, trader: Trader, session: Session) -> None:
+        """After the close: sum up the day, and say what the newest trades tell about the model."""
+        trader.closed(session)
+        live = live_figures(
+            self.log.trades, LabelRules.of(self.settings.exits), self.learning.predictor.model.timestamp
+        )
+        for line in live_lines(live):
+            self.journal.event("live_figures", line=line)
 
     def _retrain(self, trader: Trader, session: Session) -> bool:
         """20:00: retrain, trade with the model that is then in service, and prune data and logs."""

@@ -49,6 +49,8 @@ class Signal(Protocol):
     @property
     def bar_time(self) -> datetime: ...
     @property
+    def stale(self) -> bool: ...
+    @property
     def meets_threshold(self) -> bool: ...
     @property
     def model(self) -> str: ...
@@ -58,6 +60,15 @@ class Signal(Protocol):
 def signals_of(predictions: Iterable[Signal]) -> list[Signal]:
     """The predictions that reach the threshold, the most confident first."""
     return sorted((p for p in predictions if p.meets_threshold), key=lambda p: (-p.confidence, p.symbol))
+
+
+def best_and_too_old(predictions: Sequence[Signal], threshold: float) -> dict[str, object]:
+    """For the audit of a minute: the most confident prediction, and stocks whose signal comes from too old a bar."""
+    if not predictions:
+        return {}
+    best = max(predictions, key=lambda p: (p.confidence, p.symbol))
+    too_old = [p.symbol for p in predictions if p.stale and p.confidence >= threshold]
+    return {"best": best.symbol, "best_confidence": best.confidence, **({"too_old": too_old} if too_old else {})}
 
 
 @dataclass(frozen=True)

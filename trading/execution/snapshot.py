@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
     from trading.records.trade_log import Trade
 
@@ -46,6 +47,58 @@ class DayResult:
             trades=len(closed),
             won=sum(1 for trade in closed if (trade.pnl_amount or 0) > 0),
             realised=sum((trade.pnl_amount or Decimal(0) for trade in closed), Decimal(0)),
+        )
+
+
+@dataclass(frozen=True)
+class NoTrade:
+    """Why a day had no trade, from its audit, so that a restart during the day forgets nothing.
+
+    Attributes:
+        stocks: in the universe.
+        best: symbol of the most confident prediction, its confidence, and the time.
+        refused: what refused -> how many stocks; "threshold" for those that never reached MIN_CONFIDENCE.
+    """
+
+    stocks: int
+    predictions: int
+    best: tuple[str, float, str] | None
+    refused: Mapping[str, int]
+
+    @classmethod
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> NoTrade:
+        """The reasons in the audit events of a day."""
+        stocks, predictions = 0, 0
+        best: tuple[str, float, str] | None = None
+        by_rule: dict[str, set[str]] = {}
+        for event in events:
+            name = event.get("event")
+            if name == "day_started":
+                stocks = int(event["stocks"])
+            elif name == "minute":
+                predictions += int(event["predictions"])
+                if event.get("too_old"):
+                    by_rule.setdefault("bar_age", set()).update(event["too_old"])
+                if "best" in event and (best is None or event["best_confidence"] > best[1]):
+                    best = (event["best"], event["best_confidence"], event["time"][11:16])
+            elif name == "not_bought":
+                by_rule.setdefault(event["rule"], set()).add(event.get("symbol", "every stock"))
+            elif name in ("entry_refused", "entry_not_filled", "entry_never_arrived"):
+                by_rule.setdefault(name, set()).add(event["symbol"])
+        reached = set().union(*by_rule.values())
+        refused = {rule: len(symbols) for rule, symbols in sorted(by_rule.items())}
+        below = stocks - len(reached) if "every stock" not in reached else 0
+        return cls(stocks, predictions, best, {"threshold": below, **refused} if below > 0 else refused)
+
+    def in_words(self, threshold: float) -> str:
+        """One line: the best confidence, the threshold, and how many stocks were refused by what."""
+        if self.best is None:
+            return f"no prediction was made for any of {self.stocks} stocks"
+        symbol, confidence, at = self.best
+        refused = ", ".join(f"{count} by {rule}" for rule, count in self.refused.items()) or "none"
+        return (
+            f"best confidence {confidence:.3f} ({symbol} at {at}), threshold {threshold:g}; "
+            f"{self.predictions:,} predictions of {self.stocks} stocks; stocks refused: {refused}"
         )
 
 

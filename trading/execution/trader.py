@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from trading.base.clock import NEW_YORK, Clock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
-from trading.execution.entries import Entries, EntryPolicy, Signal, signals_of
+from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
 from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
-from trading.execution.snapshot import DayResult, Snapshot
+from trading.execution.snapshot import DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
+from trading.rules.entry import ConfidenceRule
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
 from trading.rules.trade_answers import minute_of_entry, note
@@ -85,6 +86,7 @@ class Trader:
         self._calendar = calendar
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self._data = policy.data
+        self._threshold = next((rule.minimum for rule in policy.rules if isinstance(rule, ConfidenceRule)), 1.0)
         self.predictor = predictor
         self._feed = LiveFeed(fetch, journal, clock)
         self._universe = universe
@@ -258,7 +260,8 @@ class Trader:
             else:
                 reason = "its newest bar was decided on before"
                 self._journal.event("not_bought", symbol=one.symbol, rule="same_bar", reason=reason)
-        self._journal.event("minute", predictions=len(predictions), signals=len(signals), **_best(predictions))
+        seen = best_and_too_old(predictions, self._threshold)
+        self._journal.event("minute", predictions=len(predictions), signals=len(signals), **seen)
         try:
             self.account = self._broker.account()  # without signals too, because the console shows the equity
         except Unclear as error:
@@ -374,6 +377,9 @@ class Trader:
             bars_refused=self.day.bars.refused if self.day is not None else 0,
         )
         self._take_snapshot()
+        if not self._log.of_day(session.date):
+            why = NoTrade.of(self._journal.events_of(session.date))
+            self._journal.event("no_trade", **asdict(why), threshold=self._threshold, why=why.in_words(self._threshold))
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """Every open trade with the orders that rest under it, for the report of a stopped trader.
@@ -384,14 +390,6 @@ class Trader:
         if not self._controls.stop:
             self.positions.reconcile()
         return [(trade, self.positions.resting(trade)) for trade in self.positions.open]
-
-
-def _best(predictions: Sequence[Signal]) -> dict[str, object]:
-    """The most confident prediction of a minute, for the audit."""
-    if not predictions:
-        return {}
-    best = max(predictions, key=lambda p: (p.confidence, p.symbol))
-    return {"best": best.symbol, "best_confidence": best.confidence}
 
 
 def _is_about_stock(refusal: str, symbol: str) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from config import ModelKind
     from trading.base.arrays import Days, Floats, Mask
     from trading.dataset.dataset import Rows
+    from trading.learning.live_figures import LiveFigures
     from trading.learning.past_trades import PastTradesReport
 
 Progress = Callable[[str, int, int], None]
@@ -63,6 +64,7 @@ class TrainingRecord(TypedDict):
     figures: Evaluation
     settings: dict[str, object]
     past_trades: NotRequired[PastTradesReport]
+    live: NotRequired[LiveFigures]
 
 
 @dataclass(frozen=True)

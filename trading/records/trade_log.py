@@ -6,6 +6,7 @@ trader recovers its positions from it.  A trade is filed under the New York day 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -250,6 +251,15 @@ class TradeLog:
             content = to_json([trade.as_json() for trade in self._days[day]], orjson.OPT_INDENT_2)
             write_bytes(self._folder / f"trades_{day}.json", content)
             self._unwritten.discard(day)
+
+
+def newest_trades(folder: Path, files: int) -> list[Trade]:
+    """The trades of the newest `files` trade files, in the order of entry; a file that is no trade log is skipped."""
+    found: list[Trade] = []
+    for path in sorted(folder.glob("trades_*.json"))[-files:]:
+        with contextlib.suppress(DataError):
+            found += _read(path)
+    return found
 
 
 def _day_of(path: Path) -> date:

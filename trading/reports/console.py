@@ -34,6 +34,8 @@ LINES: Final[dict[str, str]] = {
     "unprotected": "{qty} {symbol} have no resting order: {remedy}",
     "external_position": "{qty} {symbol} held that this system did not buy: left alone",
     "day_closed": "day closed: {trades} trades, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
+    "live_figures": "{line}",
+    "no_trade": "no trade today: {why}",
     "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
     "model_trained": "model {model} trained: {figures}; {reason}",
     "retrain_failed": "retrain failed, the old model stays in service: {reason}",

@@ -13,6 +13,7 @@ from trading.base.files import write_bytes
 from trading.features.sets import COLUMNS
 from trading.models.metrics_file import recorded_setting
 from trading.reports import charts
+from trading.reports.live import live_sections
 from trading.reports.page import (
     GENERATED,
     Page,
@@ -115,6 +116,7 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
         found: `trading.backtest.figures.figures` of the test part.
     """
     decision, sessions, pooled = metrics["decision"], metrics["sessions"], found["pooled"]
+    live = live_sections(metrics["live"]) if "live" in metrics else []
     serves = "In service" if decision["in_service"] else "Not in service"
     lines = [f"{serves}: {decision['reason']}.", *verdict(found)]
     if metrics["figures"]["calibrated"] is None:
@@ -131,7 +133,7 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
         ),
         verdict=lines,
         tiles=_tiles(metrics, pooled),
-        sections=[_promotion(decision), *figure_sections(found)],
+        sections=[_promotion(decision), *live, *figure_sections(found)],
         footer=[
             f"Model {metrics['timestamp']}; "
             + ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())

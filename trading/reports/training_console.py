@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from trading.learning.session_statistics import mean_of_sessions
+from trading.reports.live import live_lines
 from trading.reports.page import GENERATED, NONE, Section, count, level, per_cent, plain, say, share, show_table
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def report(model: LoadedModel, models_dir: Path, console: Console) -> None:
     show_table(_sessions(figures), console)
     say(console, _threshold_line(figures))
     say(console, _skill_line(figures))
+    for line in live_lines(metrics["live"]) if "live" in metrics else ():
+        say(console, line)
     if metrics["market"]["generated"]:
         say(console, GENERATED)
     decision = metrics["decision"]

@@ -1,0 +1,124 @@
+"""The figures of real trades in words and tables: does a prediction come true, and, apart from it, does it earn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trading.reports.page import NONE, Section, interval, per_cent, share
+
+if TYPE_CHECKING:
+    from trading.learning.live_figures import ComesTrue, Costs, Earns, LiveFigures, OfTrades
+    from trading.learning.session_statistics import Estimate
+
+DIRECTION: Final = (
+    "The model tells which stocks move, not which way: no way of choosing stocks was shown to earn its cost."
+)
+"""Said at the start of every run, and wherever live figures stand."""
+
+APART: Final = "A prediction that comes true is no profit."
+
+
+def live_lines(live: LiveFigures) -> list[str]:
+    """Whether predictions came true, what the trades earned, and what was paid: a line each, never one for two."""
+    found = live["all_models"]
+    lines = []
+    if found["comes_true"]:
+        said = "; ".join(f"{_said(one)}, came true {_truth(one)}" for one in found["comes_true"])
+        lines.append(f"Does it come true ({live['question']}): {said}")
+    if found["earns"]:
+        earned = "; ".join(
+            f"{_said(one)}, {one['trades']} trades, {_mean(one['outcome_pct'])}" for one in found["earns"]
+        )
+        lines.append(f"Does it earn (another question; mean outcome after cost): {earned}")
+    if live["costs"] is not None:
+        lines.append(_cost_line(live["costs"]))
+    return lines
+
+
+def live_sections(live: LiveFigures) -> list[Section]:
+    """The same as tables of a page, for all models and for the one in service."""
+    span = f"{live['first']} to {live['last']}" if live["first"] else "no trade yet"
+    groups: list[tuple[str, OfTrades]] = [("all models", live["all_models"])]
+    if live["in_service"] is not None:
+        groups.append((f"model {live['model']}", live["in_service"]))
+    left = [
+        f"{count} {why}"
+        for count, why in (
+            (live["undecided"], "not decided yet"),
+            (live["other_label"], "asked with other label settings, or by an earlier version"),
+        )
+        if count
+    ]
+    sections = [
+        Section(
+            "Live: does it come true?",
+            f"Real trades, {span}. The question is whether {live['question']}, from the price really paid. {APART} The "
+            "interval takes each trade as independent; trades of one day are not, so it is too narrow.",
+            head=("said", "of", "trades", "said, mean", "came true", "share", "95% interval"),
+            rows=[
+                [_band(one), name, str(one["trades"]), share(one["said"]), str(one["came_true"]), share(one["share"]),
+                 f"{share(one['low'])} to {share(one['high'])}"]
+                for name, group in groups
+                for one in group["comes_true"]
+            ],
+            note=f"Not counted: {'; '.join(left)}." if left else "",
+        ),
+        Section(
+            "Live: does it earn?",
+            f"Closed trades of the same days, mean outcome after cost. This does not follow from the table above. "
+            f"{DIRECTION} The interval is over sessions.",
+            head=("said", "of", "trades", "sessions", "outcome", "95% interval"),
+            rows=[
+                [_band(one), name, str(one["trades"]), str(one["outcome_pct"]["sessions"]),
+                 per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True)]
+                for name, group in groups
+                for one in group["earns"]
+            ],
+        ),
+    ]  # fmt: skip
+    return [*sections, _costs(live["costs"])]
+
+
+def _costs(costs: Costs | None) -> Section:
+    title = "Live: the cost, assumed and paid"
+    if costs is None:
+        return Section(title, "No trade has a quote at its decision yet.")
+    rows = (
+        ("assumed by labels and outcomes", costs["assumed_pct"]),
+        ("paid: twice the distance of the fill from the middle of the quote", costs["paid_pct"]),
+        ("quoted: ask minus bid at the decision", costs["quoted_pct"]),
+    )
+    return Section(
+        title,
+        f"Of a round trip, in per cent of the price; {costs['trades']} trades with a quote at the decision. What was "
+        "paid holds the move of the price between decision and fill too.",
+        head=("", "mean", "95% interval"),
+        rows=[[name, per_cent(figure["value"], 3), interval(figure, 3, sign=True)] for name, figure in rows],
+    )
+
+
+def _cost_line(costs: Costs) -> str:
+    assumed, paid, quoted = (costs[name]["value"] for name in ("assumed_pct", "paid_pct", "quoted_pct"))
+    return (
+        f"Cost of a round trip: assumed {per_cent(assumed, 3)}, paid {per_cent(paid, 3)} (twice the fill's distance "
+        "from the middle of the quote at the decision, the price's move until the fill included), "
+        f"quoted spread {per_cent(quoted, 3)}; {costs['trades']} trades"
+    )
+
+
+def _band(one: ComesTrue | Earns) -> str:
+    low, high = one["band"]
+    return "all" if (low, high) == (0.0, 1.0) else f"{low:.2f}-{high:.2f}"
+
+
+def _said(one: ComesTrue | Earns) -> str:
+    return "all" if _band(one) == "all" else f"said {_band(one)}"
+
+
+def _truth(one: ComesTrue) -> str:
+    return f"{one['share']:.0%} of {one['trades']} ({one['low']:.0%} to {one['high']:.0%})"
+
+
+def _mean(figure: Estimate) -> str:
+    words = interval(figure, 2, sign=True)
+    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words})")
