@@ -99,6 +99,9 @@ def test_the_model_in_service_is_shown_by_itself() -> None:
     found = live_figures([trade(), trade(reached=False, model="20180322_200000")], RULES, "20180323_200000")
     assert found["in_service"] is not None
     assert [found[group]["comes_true"][-1]["share"] for group in ("all_models", "in_service")] == [0.5, 1.0]
+    lines = live_lines(found)
+    assert lines[0].endswith("; of model 20180323_200000 alone, 100% of 1 (3% to 100%)")
+    assert lines[1].endswith("; of model 20180323_200000 alone, +0.10%")
     of = {row[1] for row in live_sections(found)[0].rows}
     assert of == {"all models", "model 20180323_200000"}
 

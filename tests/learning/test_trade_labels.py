@@ -14,7 +14,7 @@ from tests.app.test_ml_trainer import SESSIONS, fill
 from tests.settings import label_rules
 from trading.base.clock import from_ns
 from trading.dataset.dataset import Dataset
-from trading.learning.trade_labels import TradeLabels, outcome_after_cost
+from trading.learning.trade_labels import CORRECTED_FOR, UNDECIDED_FOR, TradeLabels, outcome_after_cost
 from trading.records.trade_log import Trade, TradeLog
 from trading.rules.labels import LabelRules
 
@@ -82,12 +82,23 @@ def test_checked_bars_take_the_place_of_what_a_wrong_print_said(data: Path, tmp_
     assert labels.settle(log, FIRST.date) == 1 and wrong.reached_target_first == bool(labels.label(one))
 
 
-def test_what_the_bars_do_not_tell_and_what_is_older_stays(data: Path, tmp_path: Path) -> None:
+def test_what_the_bars_do_not_tell_stays(data: Path, tmp_path: Path) -> None:
     unknown = replace(trades(data)[0], symbol="GONE")
     known = replace(unknown, reached_target_first=True, target_first_time=unknown.entry_time, client_order_id="known")
     log = logged(tmp_path, unknown, known, *trades(data, SECOND))
     assert TradeLabels(Dataset(data), RULES).settle(log, SECOND.date) == len(trades(data, SECOND))
     assert [one.reached_target_first for one in log.of_day(FIRST.date)] == [None, True]
+
+
+def test_an_undecided_trade_is_asked_about_for_longer_than_a_decided_one_is_corrected(
+    data: Path, tmp_path: Path
+) -> None:
+    one, labels = trades(data)[0], TradeLabels(Dataset(data), RULES)
+    wrong = replace(one, reached_target_first=not labels.label(one), target_first_time=one.entry_time)
+    log = logged(tmp_path, one, wrong)
+    assert labels.settle(log, FIRST.date + UNDECIDED_FOR + timedelta(days=1)) == 0
+    assert labels.settle(log, FIRST.date + CORRECTED_FOR + timedelta(days=1)) == 1
+    assert one.reached_target_first == bool(labels.label(one)) != wrong.reached_target_first
 
 
 def test_the_numbers_of_the_entry_decide_not_the_settings_of_the_evening(data: Path, tmp_path: Path) -> None:

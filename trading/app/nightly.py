@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trading.app.retrain import model_in_service, retrain
 from trading.base.errors import ModelError, UserError, as_started
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
     from trading.reports.console import Output
-
-
-SETTLED: Final = timedelta(days=7)
-"""Days back for which an evening settles trades; an evening may have failed, and bars may come late."""
 
 
 class NightlyLearning:
@@ -206,7 +201,7 @@ class NightlyLearning:
         labels = TradeLabels(
             Dataset(self._settings.folders.DATA_DIR, self._calendar), LabelRules.of(self._settings.exits)
         )
-        changed = labels.settle(self.log, session.date - SETTLED)
+        changed = labels.settle(self.log, session.date)
         self._journal.event("targets_settled", session=str(session.date), trades_changed=changed)
 
     def _train(self, champion: LoadedModel | None) -> LoadedModel:

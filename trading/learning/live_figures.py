@@ -179,7 +179,7 @@ def _over_sessions(values: Floats, trades: Sequence[Trade], inside: Mask | None 
 
 
 def _costs(trades: Sequence[Trade], rules: LabelRules) -> Costs | None:
-    quoted = [trade for trade in trades if trade.decision_bid is not None and trade.decision_ask is not None]
+    quoted = [trade for trade in trades if trade.decision_bid and trade.decision_ask]
     if not quoted:
         return None
     bid, ask = (np.array([getattr(trade, name) for trade in quoted]) for name in ("decision_bid", "decision_ask"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from trading.dataset.dataset import Dataset
     from trading.records.trade_log import Trade, TradeLog
     from trading.rules.labels import LabelRules
+
+
+CORRECTED_FOR: Final = timedelta(days=7)
+"""Age of a trade up to which the evening corrects the answer of the minutes; an evening may have failed."""
+
+UNDECIDED_FOR: Final = timedelta(days=60)
+"""Age up to which the evening asks again about a trade that is not decided: its bars may come late."""
 
 
 class TradeLabels:
@@ -46,8 +54,8 @@ class TradeLabels:
         reached = answer(trade, *self._since_entry(trade), self._rules).reached
         return UNKNOWN if reached is None else int(reached)
 
-    def settle(self, log: TradeLog, since: date) -> int:
-        """Note in the log what `data/` tells about the targets of trades entered on `since` or later.
+    def settle(self, log: TradeLog, evening: date) -> int:
+        """Note in the log what `data/` tells about the targets of the newest trades, as of an evening.
 
         These bars are checked, and later ones show which of them are wrong prints; so this answer takes the place of
         one that was found minute by minute.  The numbers are those in force at the entry of each trade.
@@ -58,9 +66,12 @@ class TradeLabels:
         Raises:
             OSError: the log cannot be written.
         """
-        changed = [trade for trade in log.trades if trade.day >= since and note(trade, *self._since_entry(trade))]
-        for trade in changed:
-            log.mark_changed(trade)
+        changed = []
+        for trade in log.trades:
+            longest = UNDECIDED_FOR if trade.reached_target_first is None else CORRECTED_FOR
+            if evening - trade.day <= longest and note(trade, *self._since_entry(trade)):
+                changed.append(trade)
+                log.mark_changed(trade)
         log.save()
         return len(changed)
 

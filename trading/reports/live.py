@@ -20,15 +20,19 @@ APART: Final = "A prediction that comes true is no profit."
 
 def live_lines(live: LiveFigures) -> list[str]:
     """Whether predictions came true, what the trades earned, and what was paid: a line each, never one for two."""
-    found = live["all_models"]
+    found, own = live["all_models"], live["in_service"]
     lines = []
     if found["comes_true"]:
         said = "; ".join(f"{_said(one)}, came true {_truth(one)}" for one in found["comes_true"])
+        if own is not None and own["comes_true"]:
+            said += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
         lines.append(f"Does it come true ({live['question']}): {said}")
     if found["earns"]:
         earned = "; ".join(
             f"{_said(one)}, {one['trades']} trades, {_mean(one['outcome_pct'])}" for one in found["earns"]
         )
+        if own is not None and own["earns"]:
+            earned += f"; of model {live['model']} alone, {_mean(own['earns'][-1]['outcome_pct'])}"
         lines.append(f"Does it earn (another question; mean outcome after cost): {earned}")
     if live["costs"] is not None:
         lines.append(_cost_line(live["costs"]))
@@ -121,4 +125,4 @@ def _truth(one: ComesTrue) -> str:
 
 def _mean(figure: Estimate) -> str:
     words = interval(figure, 2, sign=True)
-    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words})")
+    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words}%)")
