@@ -42,7 +42,9 @@ DAY = date(2025, 3, 7)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("relative-day")
     write_bars(root / "bars", date(2025, 3, 3), DAY, stocks=8)
-    found = Place.make(root / "run", FEATURE_SET="relative", LABEL_MIN_PROFIT=0.003, TRAINING_REPORT="false")
+    found = Place.make(
+        root / "run", FEATURE_SET="relative", LABEL="profit", LABEL_MIN_PROFIT=0.003, TRAINING_REPORT="false"
+    )
     assert trade(found, "--bars", root / "bars", "--start", DAY) == 0
     return found
 
@@ -70,7 +72,7 @@ def test_the_retrain_learns_from_the_trades_of_the_day(place: Place) -> None:
     metrics = json.loads((place.models / f"metrics_{trained['model']}.json").read_text())
     assert (metrics["feature_set"], metrics["settings"]["LABEL_MIN_PROFIT"]) == ("relative", 0.003)
     rows = Dataset(place.data).load()
-    assert np.array_equal(rows.label, rows.outcome > 100.0 * (0.001 + 0.003))
+    assert np.array_equal(rows.label, rows.outcome > 100.0 * 0.003)  # outcomes are after cost
 
 
 def test_the_pipeline_audit_has_no_finding(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
