@@ -89,7 +89,7 @@ def test_a_confidence_that_answered_another_question_is_not_mixed_in(other: dict
 
 def test_with_the_label_profit_a_trade_comes_true_if_it_earns() -> None:
     rules = LabelRules.of(ExitSettings(LABEL="profit"))
-    asked = {"label": "profit"}
+    asked: dict[str, Any] = {"label": "profit"}
     trades = [trade(sold="10.02", reached=None, **asked), trade(sold="10.005", **asked), trade(sold=None, **asked)]
     found = live_figures(trades, rules, None)
     assert (found["all_models"]["comes_true"][-1]["came_true"], found["undecided"]) == (1, 1)
@@ -107,7 +107,7 @@ def test_the_model_in_service_is_shown_by_itself() -> None:
 
 
 def test_the_cost_assumed_against_the_cost_paid() -> None:
-    quote = {"decision_bid": 9.98, "decision_ask": 10.0}
+    quote: dict[str, Any] = {"decision_bid": 9.98, "decision_ask": 10.0}
     found = live_figures([trade(**quote), trade(), trade(label="", **quote)], RULES, None)["costs"]
     assert found is not None and found["trades"] == 2
     assert found["assumed_pct"]["value"] == pytest.approx(0.1)

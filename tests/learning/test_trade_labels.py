@@ -116,7 +116,7 @@ def test_a_stop_that_the_bars_do_not_show_teaches_a_no(data: Path, tmp_path: Pat
         one for one in log.trades
         if one.reached_target_first and one.target_first_time - one.entry_time > timedelta(minutes=3)
     )  # fmt: skip
-    sale = {"exit_price": winner.entry_price * Decimal("0.97"), "exit_reason": "STOP_LOSS"}
+    sale: dict[str, Any] = {"exit_price": winner.entry_price * Decimal("0.97"), "exit_reason": "STOP_LOSS"}
     assert labels.label(replace(winner, exit_time=winner.entry_time + timedelta(minutes=2), **sale)) == 0
     assert labels.label(replace(winner, exit_time=winner.target_first_time + timedelta(minutes=2), **sale)) == 1
 
