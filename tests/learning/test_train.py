@@ -443,8 +443,14 @@ def test_a_recipe_whose_signals_earn_less_is_rejected_despite_its_log_loss() -> 
 )
 def test_what_cannot_be_compared_goes_into_service_and_says_why(settings: LearningSettings, why: str) -> None:
     rows = made_up_rows(sessions=10 if settings.training.TEST_SIZE == 0.5 else 5)
-    decision = decided(in_service(rows, TESTED), rows, settings)
+    decision = decided(in_service(rows.take(rows.session < rows.session.max()), TESTED), rows, settings)
     assert decision.in_service and why in decision.reason and not decision.judged_on
+
+
+def test_other_settings_that_cannot_be_compared_replace_no_model_of_the_same_evening() -> None:
+    rows = made_up_rows(sessions=5)
+    decision = decided(in_service(rows), rows, FEW_TREES.changed(FOREST_MAX_DEPTH=1))
+    assert not decision.in_service and "stays in service" in decision.reason
 
 
 def test_a_model_of_an_older_version_is_not_compared() -> None:

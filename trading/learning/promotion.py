@@ -143,8 +143,11 @@ def judge(
     older = _recipe(champion, settings)
     if older is None or len(days) < JUDGED_SESSIONS:
         why = f"{len(days)} test session(s), {JUDGED_SESSIONS} are needed" if older else "its settings are unreadable"
-        reason = f"{at} was trained with other settings ({names}) but is not compared: {why}; the new model serves"
-        return Decision(True, reason, at)
+        newer = champion.trained_through < session_date(rows.session.max())
+        which = "the new model, which knows more sessions, goes into service" if newer else f"{at} stays in service"
+        return Decision(
+            newer, f"{at} was trained with other settings ({names}) but is not compared: {why}; {which}", at
+        )
     fitted = training & rows_to_fit(rows, older.training.TRAIN_EVERY_NTH_ROW)
     model = fit(rows.X[fitted], rows.label[fitted], older.training, weights_of(rows, fitted))
     return _compared(probabilities(*model, rows.X[testing]), p, rows.take(testing), at, names, tuple(days), settings)
