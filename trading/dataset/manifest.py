@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "dataset.json"
 FORMAT: Final = 1
+WINDOW: Final = "minutes"
+"""What a window of features holds: the last minutes, or in earlier versions the last bars."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Manifest:
     Attributes:
         source, feed: the origin of the bars.
         stop_loss, take_profit, round_trip_cost, flatten_minutes, label_min_profit: as in `LabelRules`.
-        lookback: bars of a feature window.
+        lookback: length of a feature window; window: of what.
         features: the features' names, in order.
         rebuilding: all rows are being made again; after a kill, the files may hold rows of two sets of rules.
         symbols: symbol -> record of its files.
@@ -100,6 +102,7 @@ class Manifest:
     symbols: dict[str, SymbolRecord] = field(default_factory=dict)
     format: int = FORMAT
     label_min_profit: float = 0.0
+    window: str = "bars"
 
     @property
     def rules(self) -> LabelRules:
@@ -119,7 +122,8 @@ class Manifest:
 
     def made_with(self, rules: LabelRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows in the folder are what `rules` and this version of the features make."""
-        same_features = (self.lookback, self.features) == (LOOKBACK_BARS, COLUMNS[feature_set])
+        known = (self.lookback, self.window, self.features)
+        same_features = known == (LOOKBACK_BARS, WINDOW, COLUMNS[feature_set])
         return self.rules == rules and same_features and not self.rebuilding
 
 
@@ -144,6 +148,7 @@ def new_manifest(
         rebuilding=rebuilding,
         symbols=dict(sorted(symbols.items())),
         label_min_profit=rules.label_min_profit,
+        window=WINDOW,
     )
 
 
