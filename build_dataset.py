@@ -3,7 +3,7 @@
 
     python build_dataset.py                              from Alpaca, with keys in .env
     python build_dataset.py --source yfinance            from Yahoo: no keys, at most 30 days
-    python build_dataset.py --bars DIR                   from recorded bars: DIR/SYMBOL.csv or SYMBOL.csv.gz
+    python build_dataset.py --bars DIR                   from recorded bars: DIR/SYMBOL.csv, .csv.gz or .parquet
     python build_dataset.py --symbols AMD,F --days 10
 
 It picks the stocks of the day (the most active by volume that are tradable and cost $1 to $20), fetches the 1-minute
@@ -19,6 +19,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from bar_files.options import add_arguments
 from trading.app import cli
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def parser() -> cli.Parser:
         help="source of the bars (default: alpaca, or bars with --bars)",
     )
     found.add_argument("--bars", type=cli.folder, metavar="DIR", help="folder of recorded bars")
+    add_arguments(found)
     found.add_argument("--days", type=cli.positive, metavar="N", help="trading days of history (default: HISTORY_DAYS)")
     found.add_argument(
         "--top", type=cli.positive, metavar="N", help="most active stocks to pick from (default: TOP_STOCKS)"

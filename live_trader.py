@@ -23,6 +23,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from bar_files.options import add_arguments
 from trading.app import cli
 
 if TYPE_CHECKING:
@@ -46,8 +47,12 @@ def parser() -> cli.Parser:
         help="where to trade (default: alpaca if keys are set, else embedded)",
     )
     found.add_argument(
-        "--bars", type=cli.folder, metavar="DIR", help="replay the bars DIR/SYMBOL.csv or SYMBOL.csv.gz (embedded only)"
+        "--bars",
+        type=cli.folder,
+        metavar="DIR",
+        help="replay the bars DIR/SYMBOL.csv, .csv.gz or .parquet (embedded only)",
     )
+    add_arguments(found)
     found.add_argument(
         "--start", type=cli.day, metavar="D", help="first session to trade, such as 2018-03-26 (embedded only)"
     )

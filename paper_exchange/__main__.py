@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 from importlib import metadata
 from pathlib import Path
 
+from bar_files.options import add_arguments
+
 PROBABILITIES = {
     "partial-fills": "probability that a fill is partial; 0.1 on Alpaca's paper exchange",
     "late-bars": "probability that a bar is shown up to 90 s late",
@@ -34,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     found.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, loopback only)")
     source = found.add_mutually_exclusive_group()
-    source.add_argument("--bars", metavar="DIR", help="folder of SYMBOL.csv or SYMBOL.csv.gz with 1-minute bars")
+    source.add_argument(
+        "--bars", metavar="DIR", help="folder of SYMBOL.csv, SYMBOL.csv.gz or SYMBOL.parquet, 1-minute bars"
+    )
+    add_arguments(found)
     source.add_argument("--seed", type=int, help="seed of a generated market (default: 1)")
     found.add_argument(
         "--symbols",
@@ -120,7 +125,7 @@ def check(options: argparse.Namespace) -> None:
     if not (cash.is_finite() and cash >= 0):
         raise ValueError(f"--cash {options.cash}: give dollars, such as 100000")
     if options.bars and not Path(options.bars).is_dir():
-        raise ValueError(f"--bars {options.bars}: no such folder; give one that holds SYMBOL.csv or SYMBOL.csv.gz")
+        raise ValueError(f"--bars {options.bars}: no such folder; give one that holds SYMBOL.csv files")
 
 
 if __name__ == "__main__":

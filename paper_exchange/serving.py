@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from bar_files.options import reading_of
 from paper_exchange.account.store import stored_instant
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
@@ -142,8 +143,9 @@ def _plan(text: str | None) -> FaultPlan | None:
 def _market(options: argparse.Namespace) -> Market:
     if options.bars and options.symbols:
         raise ValueError("--symbols: only for a generated market; leave out --bars")
+    reading = reading_of(options)
     if options.bars:
-        return RecordedMarket(Path(options.bars))
+        return RecordedMarket(Path(options.bars), reading)
     seed = 1 if options.seed is None else options.seed
     return NamedMarket(_symbols(options.symbols), seed) if options.symbols else GeneratedMarket(seed=seed)
 

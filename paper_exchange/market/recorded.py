@@ -3,15 +3,12 @@
     market = RecordedMarket(Path("bars/us-2018"))
     market.session_bars("AMD", date(2018, 3, 26)).close
 
-A folder holds one `SYMBOL.csv` or `SYMBOL.csv.gz` per stock, with the header
-`symbol,timestamp,open,high,low,close,volume`; the timestamp is the start of the bar, in ISO 8601 with its UTC offset.
-A file that cannot be parsed raises `MarketDataError`.  An implausible bar is dropped and counted in
-`RecordedMarket.dropped`; nothing is repaired.
+A folder holds one file per stock, in one of the forms that `bar_files` reads.  A file that cannot be used raises
+`BarFileError`.  An implausible bar is dropped and counted in `RecordedMarket.dropped`; nothing is repaired.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,28 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
+from bar_files.columns import NUMBERS
+from bar_files.errors import BarFileError
+from bar_files.folder import files_of, read_file
+from bar_files.options import AS_WRITTEN, Reading
 from paper_exchange.base.calendar import SessionTimes, session_times
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.interface import BarColumns, Listing
 from paper_exchange.market.summary import Summary, summarise
-
-COLUMN_TYPES = {
-    "symbol": pa.dictionary(pa.int32(), pa.string()),
-    "timestamp": pa.timestamp("ns", "UTC"),
-    "open": pa.float64(),
-    "high": pa.float64(),
-    "low": pa.float64(),
-    "close": pa.float64(),
-    "volume": pa.float64(),
-}
-NUMBERS = ("open", "high", "low", "close", "volume")
-HEADER = ",".join(COLUMN_TYPES)
-SUFFIXES = (".csv.gz", ".csv")
 
 # Bars outside these years are dropped, so that a wrong timestamp does not build a calendar of centuries.
 EARLIEST, LATEST = date(1990, 1, 1), date(2100, 1, 1)
@@ -49,10 +34,6 @@ EARLIEST, LATEST = date(1990, 1, 1), date(2100, 1, 1)
 MAX_VOLUME = 2.0**53
 
 Columns = dict[str, NDArray[Any]]  # int64 starts, float64 numbers
-
-
-class MarketDataError(ValueError):
-    """A file or folder of bars that cannot be used; the message is one line with the file, the field and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +47,28 @@ class _SymbolBars:
 class RecordedMarket:
     """A `Market` of recorded bars, read completely on construction and immutable afterwards.
 
+    Args:
+        directory: the folder.
+        reading: how the time stamps are to be read.
+
     Attributes:
         dropped: The number of dropped bars by reason; empty if none.
 
     Raises:
-        MarketDataError: `directory` or one of its files cannot be used.
+        BarFileError: `directory` or one of its files cannot be used.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reading: Reading = AS_WRITTEN) -> None:
         directory = Path(directory)
-        files = _bar_files(directory)
-        raw = {symbol: _read_columns(path, symbol) for symbol, path in files.items()}
+        files = files_of(directory)
+        raw = {symbol: vars(read_file(path, reading)) for symbol, path in files.items()}
         self._sessions = _sessions_of(raw)
         dropped: Counter[str] = Counter()
         self._symbols: dict[str, _SymbolBars] = {}
         for symbol, path in files.items():
             bars, reasons = _usable_bars(raw.pop(symbol), self._sessions)
             if not len(bars):
-                raise MarketDataError(f"{path}: no usable bars ({_counted(reasons)}); repair or remove the file")
+                raise BarFileError(f"{path}: no usable bars ({_counted(reasons)}); repair or remove the file")
             dropped.update(reasons)
             self._symbols[symbol] = _SymbolBars(bars, _session_edges(bars, self._sessions))
         self.dropped: dict[str, int] = dict(dropped)
@@ -134,84 +119,6 @@ class RecordedMarket:
     def summary(self, symbol: str, session: date) -> Summary | None:
         """The bars of one symbol in one session, aggregated; None if there are none."""
         return summarise(self.session_bars(symbol, session))
-
-
-def _bar_files(directory: Path) -> dict[str, Path]:
-    """The files by symbol, sorted."""
-    if not directory.is_dir():
-        raise MarketDataError(
-            f"{directory}: no such folder; give a folder that holds SYMBOL.csv or SYMBOL.csv.gz files"
-        )
-    files: dict[str, Path] = {}
-    for path in sorted(directory.iterdir()):
-        suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is None or path.name.startswith("."):
-            continue
-        symbol = path.name.removesuffix(suffix)
-        if symbol in files:
-            raise MarketDataError(f"{path}: {files[symbol].name} holds the same symbol; remove one of them")
-        files[symbol] = path
-    if not files:
-        raise MarketDataError(f"{directory}: no bar files; put SYMBOL.csv or SYMBOL.csv.gz files with bars there")
-    return files
-
-
-def _read_columns(path: Path, symbol: str) -> Columns:
-    """The columns of one file as arrays of equal length: `start` in nanoseconds (int64), the numbers as float64."""
-    # pyarrow names the row of a bad value only with one thread; a file takes about 5 ms.
-    try:
-        table = pacsv.read_csv(
-            path,
-            read_options=pacsv.ReadOptions(use_threads=False),
-            convert_options=pacsv.ConvertOptions(column_types=COLUMN_TYPES),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError) as error:
-        raise MarketDataError(f"{path}: {_explain(path, str(error))}") from error
-    missing = [name for name in COLUMN_TYPES if table.column_names.count(name) != 1]
-    if missing:
-        raise MarketDataError(f"{path}: column {missing[0]!r} is missing or duplicated; the header must be {HEADER}")
-    if not table.num_rows:
-        raise MarketDataError(f"{path}: holds a header but no bars; remove the file or download its bars")
-    _check_symbol(path, symbol, table)
-    nulls = table["timestamp"].null_count
-    if nulls:
-        raise MarketDataError(f"{path}: timestamp is empty in {nulls} row(s); write ISO 8601 like 2018-02-16T14:30:00Z")
-    columns: Columns = {name: table[name].to_numpy() for name in NUMBERS}
-    columns["start"] = table["timestamp"].to_numpy().astype("datetime64[ns]").astype(np.int64)
-    return columns
-
-
-def _check_symbol(path: Path, symbol: str, table: pa.Table) -> None:
-    found = pc.unique(table["symbol"].cast(pa.string())).to_pylist()
-    wrong = [value for value in found if value != symbol]
-    if wrong:
-        raise MarketDataError(
-            f"{path}: symbol is {wrong[0]!r}, not {symbol!r}; a file holds only the symbol of its name"
-        )
-
-
-def _explain(path: Path, message: str) -> str:
-    """pyarrow's error as one line that names the field, the value and the remedy."""
-    message = " ".join(message.split())
-    if "Empty CSV" in message:
-        return f"is empty; remove it, or give it the header {HEADER} and bars"
-    bad = re.match(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to \S+(?: tz=UTC\])?:? ?(.*)", message)
-    if bad is None:
-        return f"cannot be read ({message}); remove it or download its bars again"
-    column, row, problem = int(bad[1]), bad[2], bad[3]
-    names = _header(path)
-    field = names[column] if column < len(names) else f"column {column + 1}"
-    quoted = re.search(r"'(.*?)'", problem)
-    value = quoted[1] if quoted else problem
-    want = "ISO 8601 with its offset, like 2018-02-16T14:30:00Z" if field == "timestamp" else "a plain number"
-    return f"row {row or '?'}: {field} is {value!r}; write {want}"
-
-
-def _header(path: Path) -> list[str]:
-    """The column names of a file whose values could not be parsed."""
-    with pa.input_stream(str(path)) as stream:
-        first: bytes = stream.read(4096).split(b"\n")[0]
-    return first.decode("utf-8", "replace").strip().replace('"', "").split(",")
 
 
 def _sessions_of(raw: dict[str, Columns]) -> SessionTimes:

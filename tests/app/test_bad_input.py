@@ -223,7 +223,7 @@ def test_dates_outside_the_calendar(capsys: pytest.CaptureFixture[str], tmp_path
             return market_scheduler.main()
 
     env = f"--env-file={os.devnull}"
-    refused(capsys, main, ["--date=2300-01-01", env], tmp_path, "2300-01-01", "2010-01-04")
+    refused(capsys, main, ["--date=2300-01-01", env], tmp_path, "2300-01-01", "1990-01-02")
     refused(capsys, main, ["--date=2025-02-30", env], tmp_path, "2025-02-30", "write it as")
 
 

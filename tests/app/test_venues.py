@@ -46,8 +46,8 @@ def settings(root: Path, **values: Any) -> Settings:
 
 
 def chosen(root: Path, options: dict[str, Any] | None = None, **values: Any) -> AlpacaVenue | EmbeddedVenue:
-    given = {"broker": None, "bars": None, "start": None, "sessions": None} | (options or {})
-    return choose_venue(argparse.Namespace(**given), settings(root, **values), CALENDAR)
+    given = {"broker": None, "bars": None, "start": None, "sessions": None, "timezone": None, "bar_end": False}
+    return choose_venue(argparse.Namespace(**given | (options or {})), settings(root, **values), CALENDAR)
 
 
 def opened(root: Path, options: dict[str, Any] | None = None, **values: Any) -> OpenVenue:

@@ -16,7 +16,7 @@ import pytest
 import trading
 
 CHECKOUT = Path(__file__).parents[2]
-PARTS = ("trading", "paper_exchange", "pyproject.toml", "requirements.txt", "README.md")
+PARTS = ("trading", "paper_exchange", "bar_files", "pyproject.toml", "requirements.txt", "README.md")
 COMMANDS = ("build-dataset", "ml-trainer", "ml-predictor", "market-scheduler", "live-trader")
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.app.whole_day import Place, trade, write_bars
 from tests.settings import label_rules
+from trading.audit.data import DataFolder
+from trading.base.arrays import Floats
 from trading.base.calendar import new_york_calendar
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.calibration import win_probability
@@ -55,23 +57,30 @@ def bits(numbers: list) -> bytes:
     return np.array(numbers, dtype=np.float64).tobytes()
 
 
+def vectors(place: Place, lines: list[dict]) -> list[Floats]:
+    """The features of the bar of each prediction; a bar whose trade would enter late has some, but no row."""
+    data = DataFolder(Dataset(place.data))
+    return [data.vectors(symbol)[start] for symbol, start in map(key_of, lines)]
+
+
 def test_features_of_every_prediction_are_those_of_the_dataset_to_the_bit(place: Place, rows: Rows) -> None:
     lines = place.predictions()
     where = place_of(rows)
     assert len(lines) > 3000
-    for line in lines:
-        assert bits(line["features"]) == rows.X[where[key_of(line)]].tobytes(), line
+    for line, vector in zip(lines, vectors(place, lines), strict=True):
+        assert bits(line["features"]) == vector.tobytes(), line
+        row = where.get(key_of(line))
+        assert row is None or rows.X[row].tobytes() == vector.tobytes()
         assert bits([line["price"]]) == bits([line["features"][3]])
 
 
-def test_probabilities_are_those_of_the_model_that_the_line_names_to_the_bit(place: Place, rows: Rows) -> None:
+def test_probabilities_are_those_of_the_model_that_the_line_names_to_the_bit(place: Place) -> None:
     """One batch over the whole day, through the scaler and the model as they were published."""
     lines = place.predictions()
-    where = place_of(rows)
     for name in {line["model"] for line in lines}:
         model = ModelStore(place.models).load(name)
         mine = [line for line in lines if line["model"] == name]
-        own = probabilities(model.scaler, model.model, rows.X[[where[key_of(line)] for line in mine]])
+        own = probabilities(model.scaler, model.model, np.array(vectors(place, mine)))
         assert bits([line["model_probability"] for line in mine]) == own.tobytes()
         calibrated = win_probability(own, model.calibration)
         assert bits([line["win_probability"] for line in mine]) == calibrated.tobytes()

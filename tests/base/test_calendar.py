@@ -15,7 +15,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 
 CALENDAR = new_york_calendar()
-DAYS = st.dates(date(2010, 2, 1), date(2026, 1, 1))
+DAYS = st.dates(date(1990, 3, 1), date(2026, 1, 1))
 
 
 def ny(text: str) -> datetime:
@@ -79,7 +79,7 @@ def test_preceding_and_following_are_the_nearest_sessions(day: date) -> None:
 @given(DAYS, st.integers(0, 24 * 60 * 60 - 1), st.integers(1, 30))
 def test_last_completed_sessions_have_closed_and_are_contiguous(day: date, second: int, count: int) -> None:
     now = datetime.combine(day, time(), tzinfo=UTC) + timedelta(seconds=second)
-    if day < date(2010, 6, 1):
+    if day < date(1990, 6, 1):
         return
     found = CALENDAR.last_completed(now, count)
     assert len(found) == count
@@ -108,7 +108,7 @@ def test_current_or_next_and_last_completed_change_at_the_close(now: str, curren
     [
         ("2018-03-30", "2018-03-30 is an exchange holiday; the next session is 2018-04-02"),
         ("2018-03-31", "2018-03-31 is a weekend day; the next session is 2018-04-02"),
-        ("1990-01-02", "1990-01-02 is outside the exchange calendar, which covers 2010-01-04 to "),
+        ("1989-12-29", "1989-12-29 is outside the exchange calendar, which covers 1990-01-02 to "),
         ("2999-01-02", "2999-01-02 is outside the exchange calendar"),
     ],
 )
@@ -118,11 +118,11 @@ def test_day_without_session_is_explained(day: str, message: str) -> None:
 
 
 def test_neighbours_beyond_the_calendar_are_refused() -> None:
-    first = CALENDAR.between(date(2010, 1, 1), date(2010, 1, 10))[0]
-    with pytest.raises(UserError, match="no session before 2010-01-04: the exchange calendar covers 2010-01-04 to"):
+    first = CALENDAR.between(date(1990, 1, 1), date(1990, 1, 10))[0]
+    with pytest.raises(UserError, match="no session before 1990-01-02: the exchange calendar covers 1990-01-02 to"):
         CALENDAR.preceding(first.date)
     last = max(s.date for s in CALENDAR.between(date(2026, 1, 1), date(2100, 1, 1)))
-    with pytest.raises(UserError, match=f"no session after {last}: the exchange calendar covers 2010-01-04 to {last}"):
+    with pytest.raises(UserError, match=f"no session after {last}: the exchange calendar covers 1990-01-02 to {last}"):
         CALENDAR.following(last)
     with pytest.raises(UserError, match="is outside the exchange calendar"):
         CALENDAR.session(last + timedelta(days=1))
@@ -130,7 +130,7 @@ def test_neighbours_beyond_the_calendar_are_refused() -> None:
 
 def test_consecutive_days_must_lie_within_the_calendar() -> None:
     assert CALENDAR.days(date(2018, 2, 27), 3) == [date(2018, 2, 27), date(2018, 2, 28), date(2018, 3, 1)]
-    for first, count in ((date(2009, 12, 31), 1), (date(2018, 1, 1), 10**12), (date.max, 1)):
+    for first, count in ((date(1989, 12, 31), 1), (date(2018, 1, 1), 10**12), (date.max, 1)):
         with pytest.raises(UserError, match="the exchange calendar covers only"):
             CALENDAR.days(first, count)
 

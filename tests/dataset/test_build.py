@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from requests.adapters import BaseAdapter
 
@@ -26,7 +28,7 @@ from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import plan
 from trading.market.alpaca import AlpacaSource
-from trading.market.bars import read_bars_file, write_bars_file
+from trading.market.bars import read_bars_file, to_ns, write_bars_file
 from trading.market.recorded import FolderSource
 from trading.market.source import SourceError
 from trading.market.yahoo import YahooSource, windows
@@ -153,6 +155,44 @@ def test_the_bars_of_a_data_folder_can_be_replayed(recorded: Path, tmp_path: Pat
         tmp_path / "two",
     )
     assert without_names(tmp_path / "two") == without_names(tmp_path / "one")
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.5, 1.5])
+def test_a_split_stock_is_fetched_anew_and_a_fallen_one_is_not(factor: float, tmp_path: Path) -> None:
+    """Between two evenings AAA is split; BBB opens at half its price for other reasons."""
+    days = {"before": SESSIONS[:4], "after": SESSIONS}
+    for name, sessions in days.items():
+        (tmp_path / name).mkdir()
+        for symbol, seed in (("AAA", 1), ("BBB", 2)):
+            bars = bars_of(sessions, seed)
+            scale = np.where(bars.start >= to_ns(SESSIONS[4].open), 0.5, 1.0) if symbol == "BBB" else np.ones(len(bars))
+            if symbol == "AAA" and name == "after":
+                scale = scale * factor
+            prices = {field: getattr(bars, field) * scale for field in ("open", "high", "low", "close")}
+            write_bars_file(tmp_path / name / f"{symbol}.csv", symbol, replace(bars, **prices))
+    data = tmp_path / "data"
+    asked = []
+    for name, now in (("before", evening(3)), ("after", evening(4))):
+        source, recorder, _ = on_exchange(tmp_path / name, now)
+        report = build(
+            source,
+            SETTINGS.data,
+            LabelRules.of(SETTINGS.exits),
+            "document",
+            now,
+            CALENDAR,
+            data,
+            symbols=["AAA", "BBB"],
+        )
+        asked.append([query["symbols"] for query in recorder.bars()])
+    until = SESSIONS[4].close
+    for symbol in ("AAA", "BBB"):
+        whole = read_bars_file(tmp_path / "after" / f"{symbol}.csv").between(SESSIONS[0].open, until)
+        assert read_bars_file(data / "bars" / f"{symbol}.csv").equals(whole)
+    assert [note.split(":")[0] for note in report.notes] == ["AAA"]
+    assert f"adjusted by {factor:.4g}" in report.notes[0]
+    assert asked[1].count("BBB") == 1  # its last session, looked at again
+    assert len(Dataset(data, CALENDAR).load()) == report.rows
 
 
 def test_only_completed_sessions_are_fetched(recorded: Path, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from trading.dataset.manifest import read_manifest
 from trading.dataset.rows import SymbolRows, rows_of
 from trading.dataset.symbol_files import Fetched
 from trading.features.document import FEATURES, features
-from trading.market.bars import Bars, check_bars, read_bars_file, to_ns
+from trading.features.minute_grid import on_minutes
+from trading.market.bars import MINUTE_NS, Bars, check_bars, read_bars_file, to_ns
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -65,10 +66,11 @@ def test_a_row_needs_a_whole_window_and_a_known_outcome(sessions: list[Session])
         flatten = to_ns(session.flatten_at(RULES.flatten_minutes))
         for i in range(len(day)):
             start = int(day.start[i])
-            entered = i + 1 < len(day) and day.start[i + 1] < flatten
-            assert (start in seen) == (i >= 19 and entered and day.start[-1] >= flatten), (session.date, i)
+            entered = i + 1 < len(day) and day.start[i + 1] < min(flatten, start + 6 * MINUTE_NS)
+            whole = start - day.start[0] >= 19 * MINUTE_NS
+            assert (start in seen) == (whole and entered and day.start[-1] >= flatten), (session.date, i)
             if start in seen and i % 40 == 0:
-                window = day.take(slice(i - 19, i + 1))
+                window = on_minutes(day.take(slice(0, i + 1)), np.zeros(i + 1, np.int64))[0].take(slice(-20, None))
                 alone = features(window.open, window.high, window.low, window.close, window.volume)
                 assert rows.X[seen[start]].tobytes() == alone.tobytes()
     assert set(rows.label.tolist()) == {0, 1}

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bar_files.columns import HEADER
+from bar_files.errors import BarFileError
 from paper_exchange.market.interface import Listing
-from paper_exchange.market.recorded import HEADER, MarketDataError, RecordedMarket
+from paper_exchange.market.recorded import RecordedMarket
 
 US_2018 = Path(__file__).parents[3] / "shared" / "bars" / "us-2018"
 OPEN = datetime(2018, 3, 26, 13, 30, tzinfo=UTC)  # a Monday, in daylight saving time
@@ -177,7 +179,7 @@ def test_kept_bars_are_valid_and_dropped_ones_are_counted(tmp_path: Path, rows: 
 )
 def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, text: str, words: list[str]) -> None:
     (tmp_path / "A.csv").write_text(text)
-    with pytest.raises(MarketDataError) as caught:
+    with pytest.raises(BarFileError) as caught:
         RecordedMarket(tmp_path)
     line = str(caught.value)
     assert "\n" not in line
@@ -186,20 +188,20 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, text: s
 
 
 def test_damaged_duplicate_missing_and_empty_inputs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MarketDataError, match="no bar files"):
+    with pytest.raises(BarFileError, match="no bar files"):
         RecordedMarket(tmp_path)
-    with pytest.raises(MarketDataError, match="nowhere: no such folder"):
+    with pytest.raises(BarFileError, match="nowhere: no such folder"):
         RecordedMarket(tmp_path / "nowhere")
     archive = tmp_path / "A.csv.gz"
     archive.write_bytes(b"this is no archive")
-    with pytest.raises(MarketDataError, match=r"A\.csv\.gz: cannot be read"):
+    with pytest.raises(BarFileError, match=r"A\.csv\.gz: cannot be read"):
         RecordedMarket(tmp_path)
     whole = gzip.compress(f"{HEADER}\n{row('A', OPEN)}\n".encode() * 50)
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MarketDataError, match=r"A\.csv\.gz: "):
+    with pytest.raises(BarFileError, match=r"A\.csv\.gz: "):
         RecordedMarket(tmp_path)
     write(tmp_path, "A", row("A", OPEN))
-    with pytest.raises(MarketDataError, match="remove one"):
+    with pytest.raises(BarFileError, match="remove one"):
         RecordedMarket(tmp_path)
 
 

@@ -14,6 +14,7 @@ from tests.dataset.data_world import session_bars
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, ny
 from trading.base.calendar import new_york_calendar
 from trading.features.document import LOOKBACK_BARS, features
+from trading.features.minute_grid import on_minutes
 from trading.features.session_bars import OVERLAP, SessionBars
 from trading.market.bars import MINUTE_NS, Bars, from_ns, to_ns
 
@@ -164,11 +165,12 @@ def test_windows_and_features_match_history_for_any_order_and_repetition(
         bars.take(reply, now)
     found = bars.windows()
     over = {name: one.take(one.start + MINUTE_NS <= to_ns(now)) for name, one in history.items()}
-    assert found.symbols == tuple(name for name, one in over.items() if len(one) >= LOOKBACK_BARS)
+    filled = {name: on_minutes(one, np.zeros(len(one), np.int64))[0] for name, one in over.items()}
+    assert found.symbols == tuple(name for name, one in filled.items() if len(one) >= LOOKBACK_BARS)
     assert bars.revised == 0 == bars.refused
     live = features(*found.ohlcv)[0] if len(found) else np.empty((0, 11))
     for place, name in enumerate(found.symbols):
-        one = over[name].take(slice(-LOOKBACK_BARS, None))
+        one = filled[name].take(slice(-LOOKBACK_BARS, None))
         columns = (one.open, one.high, one.low, one.close, one.volume)
         assert found.start[place] == one.start[-1]
         for mine, column in zip(found.ohlcv[:, :, place], columns, strict=True):

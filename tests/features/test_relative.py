@@ -17,6 +17,7 @@ from tests.settings import label_rules
 from trading.base.arrays import Floats
 from trading.dataset.rows import rows_of, sessions_around
 from trading.features.document import CHUNK, LOOKBACK_BARS, features
+from trading.features.minute_grid import on_minutes
 from trading.features.relative import (
     BUCKET_MINUTES,
     BUCKETS,
@@ -41,8 +42,8 @@ LONG = CALENDAR.between(date(2018, 3, 1), date(2018, 3, 20))
 def vectors(bars: Bars) -> dict[int, Floats]:
     """Start of the bar -> its relative features, computed as for training."""
     sessions = sessions_around(bars.start, CALENDAR)
-    X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), "relative")
-    return {int(start): X[i] for i, start in enumerate(bars.start[LOOKBACK_BARS - 1 :]) if usable[i]}
+    X, row = of_history(bars, sessions, session_numbers(bars.start, sessions), "relative")
+    return {int(start): X[i] for start, i in zip(bars.start, row, strict=True) if i >= 0}
 
 
 def live(stocks: dict[str, Bars], session: Session, minute: int) -> dict[str, tuple[int, Floats]]:
@@ -59,6 +60,9 @@ def live(stocks: dict[str, Bars], session: Session, minute: int) -> dict[str, tu
 
 def slow(bars: Bars, session: Session, start: int) -> dict[str, float] | None:
     """One vector in plain Python, from the module's documentation; None if the bar has none."""
+    if start not in bars.start:
+        return None
+    bars = on_minutes(bars, session_numbers(bars.start, sessions_around(bars.start, CALENDAR)))[0]
     of_day = [i for i in range(len(bars)) if to_ns(session.open) <= bars.start[i] <= start]
     if len(of_day) < LOOKBACK_BARS or bars.start[of_day[-1]] != start:
         return None
@@ -159,7 +163,8 @@ def test_live_vectors_are_bit_identical_to_history(seed: int, thin: float, minut
     for name, bars in stocks.items():
         shown = bars.between(session.open, session.open + timedelta(minutes=minute))
         alone = live({name: bars}, session, minute)
-        assert (name in together) == (len(shown) >= LOOKBACK_BARS) == (name in alone)
+        whole = len(shown) > 0 and shown.start[-1] - shown.start[0] >= (LOOKBACK_BARS - 1) * MINUTE_NS
+        assert (name in together) == whole == (name in alone)
         if name in together:
             start, vector = together[name]
             assert start == shown.start[-1]

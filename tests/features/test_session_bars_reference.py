@@ -53,10 +53,13 @@ class Reference:
     def windows(self) -> list[tuple[str, int, list[list[float]]]]:
         found = []
         for symbol, known in self.bars.items():
-            newest = sorted(known)[-LOOKBACK_BARS:]
-            if len(newest) == LOOKBACK_BARS:
-                start = to_ns(SESSION.open + timedelta(minutes=newest[-1]))
-                found.append((symbol, start, [known[minute] for minute in newest]))
+            if not known or max(known) - min(known) < LOOKBACK_BARS - 1:
+                continue
+            window, newest = [], max(known)
+            for minute in range(newest - LOOKBACK_BARS + 1, newest + 1):
+                close = known[max(m for m in known if m <= minute)][3]
+                window.append(known.get(minute, [close, close, close, close, 0]))
+            found.append((symbol, to_ns(SESSION.open + timedelta(minutes=newest)), window))
         return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from config import Settings, load_settings
+from trading.app.venues import reading_from
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
@@ -35,8 +36,9 @@ def choose_source(options: argparse.Namespace, settings: Settings, calendar: Mar
     name = options.source or ("bars" if options.bars else "alpaca")
     if (name == "bars") != (options.bars is not None):
         raise UserError("--source bars and --bars DIR belong together: DIR holds SYMBOL.csv or SYMBOL.csv.gz files")
+    reading = reading_from(options)
     if name == "bars":
-        recorded = FolderSource(options.bars, calendar)
+        recorded = FolderSource(options.bars, calendar, reading)
         return recorded, recorded.newest  # the newest recorded session counts as just closed
     if name == "yfinance":
         return YahooSource(lambda line: print(line, file=sys.stderr)), datetime.now(UTC)

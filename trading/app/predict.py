@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         _print_table(predictions, model, now, settings, market.description)
     missing = set(bars.symbols) - {prediction.symbol for prediction in predictions}
     if missing:
-        reason = "fewer than 20 bars in the session"
+        reason = "fewer than 20 minutes since its first bar of the session"
         if settings.training.FEATURE_SET == "relative":
             reason += ", or no bars in data/ of the session before it"
         print(f"no prediction, {reason}: {', '.join(sorted(missing))}", file=sys.stderr)

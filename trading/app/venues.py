@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from bar_files.errors import BarFileError
+from bar_files.options import AS_WRITTEN, Reading, reading_of
 from paper_exchange import PaperExchange, WsgiAdapter
 from paper_exchange.account.store import StateError, stored_instant
 from paper_exchange.market.generated import GeneratedMarket
-from paper_exchange.market.recorded import MarketDataError, RecordedMarket
+from paper_exchange.market.recorded import RecordedMarket
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
@@ -85,7 +87,7 @@ def choose_venue(
         if replay:
             raise UserError("--bars and --start replay the past on the embedded exchange: leave --broker alpaca out")
         return AlpacaVenue(settings, options.sessions)
-    return EmbeddedVenue(settings, calendar, options.bars, options.start, options.sessions)
+    return EmbeddedVenue(settings, calendar, options.bars, options.start, options.sessions, reading_from(options))
 
 
 class AlpacaVenue:
@@ -122,13 +124,14 @@ class EmbeddedVenue:
         bars: Path | None,
         start: date | None,
         sessions: int | None,
+        reading: Reading = AS_WRITTEN,
     ) -> None:
         self._settings = settings
         self._calendar = calendar
         self._sessions = sessions or 1
         self._is_replay = bars is not None or start is not None
         if bars is not None:
-            self._market, self.market, self._notes = _recorded(bars)
+            self._market, self.market, self._notes = _recorded(bars, reading)
         else:
             self._market, self.market, self._notes = *_generated(settings), ()
         self._first = self._first_session(start)
@@ -194,6 +197,11 @@ class EmbeddedVenue:
             index = len(sessions) - self._sessions if self._is_replay else self._settings.data.HISTORY_DAYS
         else:
             index = self._index_of(start, sessions)
+        if len(sessions) <= MIN_HISTORY:
+            raise UserError(
+                f"--bars: {self._market.description}: a replay needs at least {MIN_HISTORY + 1} sessions of bars, "
+                f"{MIN_HISTORY} of history and one to trade"
+            )
         if index < MIN_HISTORY:
             raise UserError(
                 f"--start {sessions[max(index, 0)].date}: the bars begin on {first}, and a model needs at least "
@@ -216,10 +224,22 @@ class EmbeddedVenue:
         return sessions.index(self._calendar.session(start))
 
 
-def _recorded(folder: Path) -> tuple[Market, MarketId, tuple[str, ...]]:
+def reading_from(options: argparse.Namespace) -> Reading:
+    """How a command line says that the files of `--bars` are to be read.
+
+    Raises:
+        UserError: there is no such time zone, or the options stand without `--bars`.
+    """
     try:
-        market, identity = RecordedMarket(folder), FolderSource(folder).market
-    except MarketDataError as error:
+        return reading_of(options)
+    except BarFileError as error:
+        raise UserError(str(error)) from None
+
+
+def _recorded(folder: Path, reading: Reading) -> tuple[Market, MarketId, tuple[str, ...]]:
+    try:
+        market, identity = RecordedMarket(folder, reading), FolderSource(folder, reading=reading).market
+    except BarFileError as error:
         raise UserError(f"--bars: {error}") from None
     omitted = ", ".join(f"{count:,} {reason}" for reason, count in market.dropped.items())
     return market, identity, (f"implausible bars left out: {omitted}",) if omitted else ()

@@ -65,9 +65,9 @@ class DataFolder:
         if symbol not in self._vectors:
             bars = self.bars(symbol)
             sessions = sessions_around(bars.start, self.calendar)
-            X, usable = of_history(bars, sessions, session_numbers(bars.start, sessions), self.feature_set)
-            starts = bars.start[LOOKBACK_BARS - 1 :].tolist()
-            self._vectors[symbol] = {start: X[i] for i, start in enumerate(starts) if usable[i]}
+            X, row = of_history(bars, sessions, session_numbers(bars.start, sessions), self.feature_set)
+            pairs = zip(bars.start.tolist(), row.tolist(), strict=True)
+            self._vectors[symbol] = {start: X[i] for start, i in pairs if i >= 0}
         return self._vectors[symbol]
 
     def close(self, symbol: str, start: int) -> float:
@@ -149,7 +149,7 @@ def _label_session(check: Check, data: DataFolder, symbol: str, session: Session
         i = found.pop(start, None)
         where = f"{symbol} {moment(start)}"
         if expected is None or expected.label is None:
-            check.expect(i is None, f"{where}: it has a row, but its outcome or label is unknown")
+            check.expect(i is None, f"{where}: it has a row, but its outcome or label is unknown or its entry late")
         elif not data.has_features(symbol, session, start):
             check.expect(i is None, f"{where}: it has a row, but no bars of the session before")
         elif i is None:
@@ -162,12 +162,22 @@ def _label_session(check: Check, data: DataFolder, symbol: str, session: Session
             stored = f"outcome {rows.outcome[i]:.4f}%, label {rows.label[i]}"
             check.expect(good, f"{where}: {stored}; the reference gives {expected.outcome:.4f}%, {label}")
     for start in found:
-        check.expect(False, f"{symbol} {moment(start)}: it has a row, but fewer than 20 bars in its session")
+        check.expect(False, f"{symbol} {moment(start)}: it has a row, but fewer than 20 minutes in its session")
 
 
 def _reference(data: DataFolder, symbol: str, session: Session) -> dict[int, SlowOutcome | None]:
-    """Start of each bar of one session with a whole window -> its outcome by the reference."""
+    """Start of each bar of one session with a whole window -> its outcome by the reference; None: it has no row.
+
+    A bar has a row if its window begins no earlier than the first bar, and the next bar starts within five minutes.
+    """
     rules, bars = data.rules, data.of_session(symbol, session)
     flatten_at = to_ns(session.flatten_at(rules.flatten_minutes))
     listed = slow_bars(bars.start.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist())
-    return {listed[i].start: slow_outcome(listed, i, flatten_at, rules) for i in range(LOOKBACK_BARS - 1, len(listed))}
+    found: dict[int, SlowOutcome | None] = {}
+    for i, bar in enumerate(listed):
+        if bar.start - listed[0].start < (LOOKBACK_BARS - 1) * MINUTE_NS:
+            continue
+        late = i + 1 == len(listed) or listed[i + 1].start - bar.start > 5 * MINUTE_NS
+        outcome = slow_outcome(listed, i, flatten_at, rules)
+        found[bar.start] = None if late else outcome
+    return found

@@ -34,7 +34,7 @@ def at(day: date, clock_time: time) -> datetime:
     return datetime.combine(day, clock_time, tzinfo=NEW_YORK).astimezone(UTC)
 
 
-FIRST_DAY: Final = date(2010, 1, 1)
+FIRST_DAY: Final = date(1990, 1, 1)
 
 LAST_DAY: Final = date(2250, 1, 1)
 """The calendar is never extended beyond this day; pandas, which computes it, ends in 2262."""

@@ -26,7 +26,7 @@ from trading.dataset.symbol_files import Fetched, SymbolFiles
 from trading.market.bars import Bars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -164,6 +164,19 @@ class Dataset:
         """
         return self._files(symbol).read_bars(record)
 
+    def last_close(self, symbol: str, *, before: Session) -> float | None:
+        """The newest stored close of a symbol, in dollars; None without bars, or if they are not before a session."""
+        manifest = read_manifest(self.folder)
+        record = manifest.symbols.get(symbol) if manifest else None
+        if record is None or not record.bars or record.sessions[-1] >= before.date.isoformat():
+            return None
+        return self._files(symbol).last_close(record)
+
+    def history(self, symbol: str) -> tuple[Bars, list[Session]]:
+        """The stored bars of a symbol, and the sessions that have bars."""
+        bars = self.recorded_bars(symbol, self.manifest.symbols[symbol])
+        return bars, [self.calendar.session(day.item()) for day in np.unique(days_of(bars.start))]
+
     def missing(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, list[Session]]:
         """The sessions that have not been fetched, by symbol; all of them if the symbol's bars file is gone."""
         manifest = read_manifest(self.folder)
@@ -189,6 +202,7 @@ class Dataset:
         feed: str,
         feature_set: FeatureSet = "document",
         progress: Callable[[int, int], None] | None = None,
+        anew: Collection[str] = (),
     ) -> Manifest:
         """Add fetched bars and their rows; make all rows again from the bars on disk if they are stale.
 
@@ -201,6 +215,7 @@ class Dataset:
             source, feed: the origin of the bars, for the manifest.
             feature_set: the columns of the rows.
             progress: called with the number of symbols done and the number of all.
+            anew: symbols whose stored bars are dropped before.
 
         Raises:
             DataError: a file of the folder is malformed.
@@ -208,7 +223,7 @@ class Dataset:
         """
         self._remove_temporary_files()
         old = read_manifest(self.folder)
-        records = dict(old.symbols) if old else {}
+        records = {symbol: one for symbol, one in old.symbols.items() if symbol not in anew} if old else {}
         stale = old is not None and not old.made_with(rules, feature_set)
 
         def manifest(*, rebuilding: bool) -> Manifest:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from trading.dataset.symbol_files import Fetched
 from trading.market.bars import Bars, check_bars, session_numbers
 from trading.market.source import SourceError
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 240
 """Stocks times sessions that are fetched before they are written; a kill loses at most so much."""
+
+
+JUMP: Final = 1.15
+"""Ratio of the first new open and the last stored close, either way, from which on a split is looked for."""
+
+SAME_SCALE: Final = 0.01
+"""Fetched again, a session has the same prices within this fraction, unless the stock was split."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,16 @@ def fetch_missing(
             # The most active stocks are requested first: if they have no bars, the source is not working.
             raise SourceError(f"{source.market.description}: no bars at all; {_last(source.notes)}")
         shown = rows_progress(progress) if dataset.is_stale(rules, feature_set) else None
-        dataset.update(fetched, rules, source=source.name, feed=source.feed, feature_set=feature_set, progress=shown)
+        anew = _after_splits(source, dataset, fetched, run)
+        dataset.update(
+            {**fetched, **anew},
+            rules,
+            source=source.name,
+            feed=source.feed,
+            feature_set=feature_set,
+            progress=shown,
+            anew=set(anew),
+        )
         done += len(requested) * len(run)
         if progress is not None:
             progress("bars", done, total)
@@ -113,6 +131,38 @@ def _checked(
             answered = [run[i] for i in sorted(set(session_numbers(bars.start, run).tolist()))]
         fetched[symbol] = Fetched(bars, [session.date for session in answered], left_out)
     return fetched
+
+
+def _after_splits(
+    source: Source, dataset: Dataset, fetched: Mapping[str, Fetched], run: Sequence[Session]
+) -> dict[str, Fetched]:
+    """The whole history, fetched again, of the stocks that were split after their stored bars were fetched.
+
+    A source adjusts history for the splits until now, so stored bars are on another scale after one.  A jump from the
+    last stored close is no proof: the newest stored session is fetched again, and held against what is stored.
+    """
+    found = {}
+    for symbol, one in fetched.items():
+        last = dataset.last_close(symbol, before=run[0]) if len(one.bars) else None
+        if last is None or max(one.bars.open[0] / last, last / one.bars.open[0]) < JUMP:
+            continue
+        stored, sessions = dataset.history(symbol)
+        session = sessions[-1]
+        again, _ = check_bars(source.bars([symbol], [session]).get(symbol, Bars.empty()), [session])
+        old = stored.between(session.open, session.close)
+        common = np.intersect1d(old.start, again.start)
+        if not len(common):
+            continue
+        is_common = np.isin(again.start, common)
+        ratio = float(np.median(again.close[is_common] / old.close[np.isin(old.start, common)]))
+        if abs(ratio - 1.0) < SAME_SCALE:
+            continue
+        whole = dataset.calendar.between(sessions[0].date, run[-1].date)
+        found[symbol] = _checked(source, source.bars([symbol], whole), [symbol], whole)[symbol]
+        source.notes.append(
+            f"{symbol}: its prices were adjusted by {ratio:.4g} for a split; all its bars were fetched again"
+        )
+    return found
 
 
 def rows_progress(progress: Report | None) -> Callable[[int, int], None] | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "dataset.json"
 FORMAT: Final = 1
+WINDOW: Final = "minutes"
+"""What a window of features holds: the last minutes, or in earlier versions the last bars."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Manifest:
     Attributes:
         source, feed: the origin of the bars.
         stop_loss ... label_within_minutes: as in `LabelRules`; the defaults are those of before version 0.3.
-        lookback: bars of a feature window.
+        lookback: length of a feature window; window: of what.
         features: the features' names, in order.
         rebuilding: all rows are being made again; after a kill, the files may hold rows of two sets of rules.
         symbols: symbol -> record of its files.
@@ -72,6 +74,7 @@ class Manifest:
     label: str = "profit"
     label_target: float = 0.0
     label_within_minutes: int = 0
+    window: str = "bars"
 
     @property
     def rules(self) -> LabelRules:
@@ -95,7 +98,8 @@ class Manifest:
 
     def made_with(self, rules: LabelRules, feature_set: FeatureSet = "document") -> bool:
         """Whether the rows in the folder are what `rules` and this version of the features make."""
-        same_features = (self.lookback, self.features) == (LOOKBACK_BARS, COLUMNS[feature_set])
+        known = (self.lookback, self.window, self.features)
+        same_features = known == (LOOKBACK_BARS, WINDOW, COLUMNS[feature_set])
         return self.rules == rules and same_features and not self.rebuilding
 
 
@@ -116,6 +120,7 @@ def new_manifest(
         rebuilding=rebuilding,
         symbols=dict(sorted(symbols.items())),
         **asdict(rules),
+        window=WINDOW,
     )
 
 

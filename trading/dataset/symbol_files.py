@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,6 +89,15 @@ class SymbolFiles:
         if len(bars) == record.bars:
             return bars
         return bars.take(np.isin(days_of(bars.start), _dates(record.sessions)))
+
+    def last_close(self, record: SymbolRecord) -> float | None:
+        """The close of the last recorded bar, dollars; None if the file is not as recorded."""
+        if not record.bars or _size(self.bars_path) != record.bars_bytes:
+            return None
+        with self.bars_path.open("rb") as file:
+            file.seek(-min(record.bars_bytes, 400), os.SEEK_END)
+            line = file.read().splitlines()[-1]
+        return float(line.split(b",")[list(bar_files.FILE_COLUMNS).index("close")])
 
     def read_rows(self, record: SymbolRecord, manifest: Manifest) -> SymbolRows:
         """The recorded rows.

@@ -1,4 +1,4 @@
-"""The bars of the current session, fetched every minute, and the last 20 bars of all symbols as one array."""
+"""The bars of the current session, fetched every minute, and the last 20 minutes of all symbols as one array."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ FIELDS: Final = ("o", "h", "l", "c", "v")
 
 @dataclass(frozen=True)
 class Windows:
-    """The newest `LOOKBACK_BARS` bars of every symbol with at least that many in this session.
+    """The `LOOKBACK_BARS` minutes up to the newest bar of every symbol whose first bar of the session is in or before.
 
     Attributes:
         symbols: m names.
-        ohlcv: open, high, low, close, volume; float64 of shape (5, 20, m), oldest bar first.
+        ohlcv: open, high, low, close, volume; float64 of shape (5, 20, m), oldest minute first; a minute without a bar
+            is filled as on the minute grid (`trading.features.minute_grid`).
         start: start of each symbol's newest bar, nanoseconds since 1970-01-01 UTC, int64 of shape (m,).
         state: the session at the end of those bars, for the relative features; None without volume profiles.
     """
@@ -188,20 +189,41 @@ class SessionBars:
         self._count[row] += 1
 
     def windows(self) -> Windows:
-        """The newest 20 bars of every symbol that has 20 and, if profiles were given, a usual volume for each."""
-        rows = np.flatnonzero(self._count >= LOOKBACK_BARS)
+        """The 20 minutes up to each symbol's newest bar, if it had a bar by then and, with profiles, a usual volume."""
+        old = self._minute[np.maximum(self._count - 1, 0), np.arange(len(self.symbols))] - self._minute[0]
+        rows = np.flatnonzero((self._count > 0) & (old >= LOOKBACK_BARS - 1))
         newest = self._count[rows] - 1
-        lags = newest + np.arange(1 - LOOKBACK_BARS, 1)[:, None]  # (20, m)
+        minute = self._minute[newest, rows] + np.arange(1 - LOOKBACK_BARS, 1)[:, None]  # (20, m)
         state = None
         if self._profile is not None:
-            usual = self._profile[self._minute[lags, rows] // BUCKET_MINUTES, rows]
+            usual = self._profile[minute // BUCKET_MINUTES, rows]
             known = np.isfinite(usual).all(axis=0)
-            rows, newest, lags = rows[known], newest[known], lags[:, known]
+            rows, newest, minute = rows[known], newest[known], minute[:, known]
             state = self._state(rows, newest, usual[:, known])
-        minutes, stocks = self._minute.shape
-        ohlcv = np.take(self._values.reshape(len(FIELDS), minutes * stocks), lags * stocks + rows, axis=1)
-        symbols = self.symbols if len(rows) == stocks else tuple(self.symbols[row] for row in rows)
-        return Windows(symbols, ohlcv, to_ns(self.session.open) + MINUTE_NS * self._minute[newest, rows], state)
+        symbols = self.symbols if len(rows) == len(self.symbols) else tuple(self.symbols[row] for row in rows)
+        start = to_ns(self.session.open) + MINUTE_NS * self._minute[newest, rows]
+        return Windows(symbols, self._filled(rows, newest, minute), start, state)
+
+    def _filled(self, rows: Ints, newest: Ints, minute: Ints) -> Floats:
+        """The bars of these minutes (20, m) of the symbols with the indices `rows`, filled as on the minute grid."""
+        stocks = len(self.symbols)
+        values = self._values.reshape(len(FIELDS), -1)
+        place = newest + np.arange(1 - LOOKBACK_BARS, 1)[:, None]
+        if ((place[0] >= 0) & (self._place[minute[0], rows] == place[0])).all():  # no minute is missing
+            ohlcv: Floats = np.take(values, place * stocks + rows, axis=1)
+            return ohlcv
+        place = np.take(self._place, minute * stocks + rows).astype(np.int64)
+        missing = place < 0
+        first = place[missing.argmin(axis=0), np.arange(len(rows))]  # the newest bar is in every window
+        place[0] = np.where(missing[0], first - 1, place[0])
+        np.maximum.accumulate(place, axis=0, out=place)
+        place *= stocks
+        place += rows
+        ohlcv = np.take(values, place, axis=1)
+        for i in range(3):
+            np.copyto(ohlcv[i], ohlcv[3], where=missing)
+        np.copyto(ohlcv[4], 0.0, where=missing)
+        return ohlcv
 
     def _state(self, rows: Ints, newest: Ints, usual_volume: Floats) -> SessionState:
         """The session of the symbols with the indices `rows` at the end of their newest bars."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.base.arrays import Floats, Ints, Mask
+from trading.base.arrays import Floats, Ints
 from trading.base.errors import DataError
 from trading.features import document
-from trading.features.document import FEATURES, window_is_whole
+from trading.features.document import FEATURES, LOOKBACK_BARS, window_is_whole
+from trading.features.minute_grid import on_minutes
 from trading.features.relative import (
     PROFILE_SESSIONS,
     RELATIVE_FEATURES,
@@ -55,8 +56,8 @@ def checked_name(columns: Iterable[str], where: object) -> FeatureSet:
     return name
 
 
-def of_history(bars: Bars, sessions: Sequence[Session], group: Ints, feature_set: FeatureSet) -> tuple[Floats, Mask]:
-    """Feature vectors of every bar with at least 19 bars before it, and which of them are usable.
+def of_history(bars: Bars, sessions: Sequence[Session], group: Ints, feature_set: FeatureSet) -> tuple[Floats, Ints]:
+    """Feature vectors of every bar that ends a window: 20 minutes of its session, filled as on the minute grid.
 
     Args:
         bars: n checked bars of one symbol.
@@ -65,19 +66,24 @@ def of_history(bars: Bars, sessions: Sequence[Session], group: Ints, feature_set
         feature_set: the columns to compute.
 
     Returns:
-        (X, usable): float64 (max(0, n - 19), columns); bool (max(0, n - 19),): the window lies within one session and,
-        for relative features, the stock has a volume profile.
+        (X, row): float64 (m, columns), and the row of each bar, int64 (n,): -1 where its session's first bar is less
+        than 19 minutes older or, for relative features, where the stock has no volume profile.
     """
-    ohlcv = (bars.open, bars.high, bars.low, bars.close, bars.volume)
-    whole = window_is_whole(group)
+    filled, filled_group, place = on_minutes(bars, group)
+    ohlcv = (filled.open, filled.high, filled.low, filled.close, filled.volume)
+    usable = window_is_whole(filled_group)
     if feature_set == "document":
-        return document.features(*ohlcv), whole
-    if not len(whole):
-        return np.empty((0, len(RELATIVE_FEATURES))), whole
-    minute, lengths = _minutes(bars, sessions, group)
-    state = session_state(bars.open, bars.high, bars.low, bars.volume, minute, group, lengths)
-    X = relative_features(*ohlcv, state=state)
-    return X, whole & np.isfinite(X[:, -1])
+        X = document.features(*ohlcv)
+    elif not len(usable):
+        X = np.empty((0, len(RELATIVE_FEATURES)))
+    else:
+        minute, lengths = _minutes(filled, sessions, filled_group)
+        state = session_state(filled.open, filled.high, filled.low, filled.volume, minute, filled_group, lengths)
+        X = relative_features(*ohlcv, state=state)
+        usable &= np.isfinite(X[:, -1])
+    row = place - (LOOKBACK_BARS - 1)
+    usable = np.append(usable, False)  # also the last entry, which -1 stands for
+    return X, np.where(usable[np.maximum(row, -1)], row, -1)
 
 
 def of_windows(windows: Windows, feature_set: FeatureSet) -> Floats:

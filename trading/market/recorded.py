@@ -1,4 +1,4 @@
-"""The source of recorded bars: a folder of `SYMBOL.csv` or `SYMBOL.csv.gz` files, like `data/bars/` or `--bars DIR`."""
+"""The source of recorded bars: a folder of files of one stock each, like `data/bars/` or `--bars DIR`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from bar_files.errors import BarFileError
+from bar_files.folder import files_of, read_file
+from bar_files.options import AS_WRITTEN, Reading
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
-from trading.market.bars import Bars, check_bars, from_ns, read_bars_file, to_ns
-from trading.market.csv_files import symbol_of
+from trading.market.bars import Bars, check_bars, from_ns, to_ns
 from trading.market.source import Pick, Universe, named_universe, shortened
 from trading.market.universe import PastUniverses, evenings
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 class FolderSource:
     """A source that reads a folder of recorded bars, each file once.
 
+    Args:
+        folder: the folder.
+        calendar: the exchange's sessions; by default New York's.
+        reading: how the time stamps are to be read.
+
     Raises:
         DataError: the folder is missing, holds no bar file, or holds two files of one symbol.
     """
@@ -36,19 +43,24 @@ class FolderSource:
     feed = "recorded"
     exhaustive = True
 
-    def __init__(self, folder: Path, calendar: MarketCalendar | None = None) -> None:
+    def __init__(self, folder: Path, calendar: MarketCalendar | None = None, reading: Reading = AS_WRITTEN) -> None:
         self.folder = folder
         self.notes: list[str] = []
         self.ahead = 0
         self._calendar = calendar or new_york_calendar()
-        self._files = bar_files(folder)
+        self._reading = reading
+        try:
+            self._files = files_of(folder)
+        except BarFileError as error:
+            raise DataError(str(error)) from None
         self._read: dict[str, Bars] = {}
 
     @cached_property
     def market(self) -> MarketId:
-        """The market, identified by the folder's name and by the names and sizes of its files."""
+        """The market, identified by the folder's name, the names and sizes of its files, and how they are read."""
         name = self.folder.resolve().name
         listing = "".join(sorted(f"{path.name}:{path.stat().st_size}\n" for path in self._files.values()))
+        listing += self._reading.options
         digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
         return MarketId(f"bars-{slug}-{digest}", f"recorded bars of {name}")
@@ -105,7 +117,10 @@ class FolderSource:
 
     def _bars(self, symbol: str) -> Bars:
         if symbol not in self._read:
-            self._read[symbol] = read_bars_file(self._files[symbol])
+            try:
+                self._read[symbol] = Bars(**vars(read_file(self._files[symbol], self._reading)))
+            except BarFileError as error:
+                raise DataError(str(error)) from None
         return self._read[symbol]
 
     def _newest_completed(self, now: datetime) -> Session:
@@ -122,27 +137,6 @@ class FolderSource:
         """The stock as it was after a session; nothing without a usable bar."""
         bars, _ = check_bars(_within(self._bars(symbol), session, session), [session])
         return evenings(symbol, bars)
-
-
-def bar_files(folder: Path) -> dict[str, Path]:
-    """Symbol -> file of a folder of bars, sorted by symbol.
-
-    Raises:
-        DataError: the folder is missing, holds no bar file, or holds two files of one symbol.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --bars takes a folder that holds SYMBOL.csv or SYMBOL.csv.gz files")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        symbol = symbol_of(path)
-        if symbol is None:
-            continue
-        if symbol in files:
-            raise DataError(f"{path}: {files[symbol].name} holds the same symbol; remove one of the two")
-        files[symbol] = path
-    if not files:
-        raise DataError(f"{folder}: no bar files; put SYMBOL.csv or SYMBOL.csv.gz files with bars there")
-    return files
 
 
 def _within(bars: Bars, first: Session, last: Session) -> Bars:

@@ -1,4 +1,4 @@
-"""Stage 3: the probability that buying a stock now wins, from its last 20 bars."""
+"""Stage 3: the probability that buying a stock now wins, from its last 20 minutes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,170 @@
+"""Reading of bar files in CSV: the columns of any order, other separators, and one-line messages for damaged files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+from numpy.typing import NDArray
+
+from bar_files import stamps
+from bar_files.columns import HEADER, NUMBERS, Columns, missing_column, places
+from bar_files.errors import BarFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEPARATORS: Final = ",;\t|"
+NO_BARS: Final = "holds a header but no bars; remove the file or download its bars"
+INSTANT: Final = pa.timestamp("ns", "UTC")
+
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+")
+
+
+def read_text(path: Path, symbol: str, zone: str | None, *, bar_end: bool) -> Columns:
+    """The bars of a `.csv` or `.csv.gz` file with a header.
+
+    Raises:
+        BarFileError: the file is missing, empty or damaged, lacks a column, holds an unreadable value, or holds
+            another symbol.
+    """
+    header, separator = _header(path)
+    found = places(header)
+    problem = missing_column(found)
+    if problem is not None and not set(found) & {"timestamp", *NUMBERS}:
+        problem = f"line 1 is no header ({','.join(header)[:60]!r}); the header must be {HEADER}"
+    if problem is not None:
+        raise BarFileError(f"{path}: {problem}")
+    strings = {name: pa.string() for names in found.values() for name in names}
+    fast = strings | {found[name][0]: pa.float64() for name in NUMBERS}
+    if zone is None and len(found["timestamp"]) == 1:
+        fast[found["timestamp"][0]] = INSTANT
+    try:
+        table = _table(path, separator, fast)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            raise BarFileError(f"{path}: {NO_BARS}") from None
+        try:
+            table = _table(path, separator, strings)
+        except pa.ArrowInvalid:
+            raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+    if not table.num_rows:
+        raise BarFileError(f"{path}: {NO_BARS}")
+    try:
+        check_symbol(table[found["symbol"][0]] if "symbol" in found else None, symbol)
+        instants = _instants([table[name].combine_chunks() for name in found["timestamp"]], zone)
+        numbers = [_numbers(table[found[name][0]].combine_chunks(), name, separator) for name in NUMBERS]
+    except BarFileError as error:
+        raise BarFileError(f"{path}: {error}") from None
+    return Columns(stamps.starts_of(instants, bar_end=bar_end), *numbers)
+
+
+def _table(path: Path, separator: str, types: dict[str, pa.DataType]) -> pa.Table:
+    try:
+        return pacsv.read_csv(
+            str(path),
+            read_options=pacsv.ReadOptions(use_threads=False),
+            parse_options=pacsv.ParseOptions(delimiter=separator),
+            convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
+        )
+    except (pa.ArrowKeyError, OSError, EOFError) as error:
+        raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    """The names of the columns, and the separator."""
+    try:
+        with pa.input_stream(str(path)) as stream:
+            beginning: bytes = stream.read(8192)
+    except FileNotFoundError:
+        raise BarFileError(f"{path}: no such file; download its bars again") from None
+    except (OSError, EOFError, pa.ArrowInvalid) as error:
+        raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+    beginning = beginning.removeprefix(b"\xef\xbb\xbf")
+    if not beginning.strip():
+        raise BarFileError(f"{path}: is empty; remove it, or give it the header {HEADER} and bars")
+    line = re.split(rb"\r\n|\n|\r", beginning)[0]
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise BarFileError(f"{path}: cannot be read (it is not text in UTF-8); save it as CSV in UTF-8")
+    separator = max(SEPARATORS, key=text.count)
+    return next(csv.reader([text], delimiter=separator)), separator
+
+
+def check_symbol(column: pa.ChunkedArray | None, symbol: str) -> None:
+    """Refuse a file with a line of another symbol than the one in its name; a file without the column is taken for it.
+
+    Raises:
+        BarFileError: the message does not name the file.
+    """
+    if column is None:
+        return
+    found = pc.unique(column.cast(pa.string())).to_pylist()
+    wrong = [value for value in found if value != symbol]
+    if wrong:
+        raise BarFileError(f"symbol is {wrong[0]!r}, not {symbol!r}; a file holds only the symbol of its name")
+
+
+def _instants(parts: list[pa.Array], zone: str | None) -> NDArray[np.int64]:
+    nulls = max(part.null_count for part in parts)
+    empty = nulls or (pa.types.is_string(parts[0].type) and pc.any(pc.equal(parts[0], "")).as_py())
+    if empty:
+        rows = nulls or int(pc.sum(pc.equal(parts[0], "")).as_py())
+        raise BarFileError(f"timestamp is empty in {rows} row(s); write {stamps.WANTED}")
+    if parts[0].type == INSTANT:
+        instants: NDArray[np.int64] = parts[0].cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return instants
+    return stamps.of_text(pc.binary_join_element_wise(*parts, " ") if len(parts) > 1 else parts[0], zone)
+
+
+def _numbers(column: pa.Array, name: str, separator: str) -> NDArray[np.float64]:
+    """A column of numbers; empty ones are NaN, separators of thousands and decimal commas are understood."""
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        try:
+            column = pc.replace_with_mask(column, pc.equal(column, ""), pa.scalar("nan")).cast(pa.float64())
+        except pa.ArrowInvalid:
+            values = column.to_pylist()
+            decimal = separator != "," and _has_decimal_commas(values)
+            grouped = separator == "," or (not decimal and _has_groups(values))
+            return np.array(
+                [_number(value, row, name, decimal, grouped) for row, value in enumerate(values, 2)], dtype=np.float64
+            )
+    numbers: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _number(value: str, row: int, name: str, decimal: bool, grouped: bool) -> float:
+    plain = value.removeprefix("$")
+    if decimal and _DECIMAL_COMMA.fullmatch(plain):
+        plain = plain.replace(",", ".")
+    elif grouped and _GROUPED.fullmatch(plain):
+        plain = plain.replace(",", "")
+    try:
+        return float(plain) if plain else np.nan
+    except ValueError:
+        raise BarFileError(f"row {row}: {name} is {value!r}; write a plain number, such as 12.34") from None
+
+
+def _has_decimal_commas(column: list[str]) -> bool:
+    """Whether a comma is certainly a decimal comma: 12,5 and never 1,234,567 or 1,234.5."""
+    certain = any(_DECIMAL_COMMA.fullmatch(value) and not _GROUPED.fullmatch(value) for value in column)
+    return certain and not _has_groups(column)
+
+
+def _has_groups(column: list[str]) -> bool:
+    """Whether a comma certainly separates thousands."""
+    return any(_GROUPED.fullmatch(value) and (value.count(",") > 1 or "." in value) for value in column)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
