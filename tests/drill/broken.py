@@ -12,8 +12,8 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import EntryOrders
-from trading.execution.exit_orders import ExitOrders
+from trading.execution.orders.entry_orders import EntryOrders
+from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog

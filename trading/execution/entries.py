@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import INTENT, PendingEntry
-from trading.execution.order_cache import order_name
+from trading.execution.orders.entry_orders import INTENT, PendingEntry
+from trading.execution.orders.order_cache import order_name
 from trading.rules.entry import (
     Candidate,
     EntryContext,

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, Order
-from trading.execution.entry_orders import EntryOrders, PendingEntry
-from trading.execution.exit_orders import ExitOrders
-from trading.execution.order_cache import BROKER_LAG, OrderCache, Records
-from trading.execution.protection import Protection
+from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
+from trading.execution.orders.exit_orders import ExitOrders
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
+from trading.execution.orders.protection import Protection
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:

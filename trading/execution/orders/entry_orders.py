@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.order_cache import GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache, Records
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 

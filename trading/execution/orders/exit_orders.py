@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import fill_of
-from trading.execution.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
-from trading.execution.protection import Protection
+from trading.execution.orders.entry_orders import fill_of
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
+from trading.execution.orders.protection import Protection
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:

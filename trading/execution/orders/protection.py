@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trading.broker.client import Broker, OrderRefused
 from trading.broker.messages import OURS, Order
-from trading.execution.order_cache import OrderCache, Records, intent_of
+from trading.execution.orders.order_cache import OrderCache, Records, intent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
