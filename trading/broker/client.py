@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import requests
 from alpaca.common.enums import Sort
@@ -47,13 +49,19 @@ from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, allow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date, datetime
+    from datetime import date
     from decimal import Decimal
 
     from requests.adapters import BaseAdapter
 
     from config import BrokerSettings
     from trading.base.clock import Clock
+
+PAGE: Final = 500
+"""Orders of one page, the most that Alpaca sends."""
+
+MAX_PAGES: Final = 20
+"""Pages that are read at most."""
 
 NOT_FOUND = 40410000
 """Alpaca's error code for an order or a position that does not exist."""
@@ -162,9 +170,20 @@ class Broker:
         return _parsed(Account.read, _read(self._client.get_account))
 
     def positions(self) -> dict[str, Position]:
-        """All positions by symbol.  Raises as `account`."""
-        replies = _list(_read(self._client.get_all_positions))
-        return {position.symbol: position for position in (_parsed(Position.read, reply) for reply in replies)}
+        """All positions by symbol.  Raises as `account`.
+
+        A position that cannot be parsed is left out, as an order is in `orders`, if its symbol at least is readable.
+        """
+        found = {}
+        for reply in _list(_read(self._client.get_all_positions)):
+            try:
+                position = Position.read(reply)
+            except MalformedReply as error:
+                if not isinstance(reply, dict) or not reply.get("symbol"):
+                    raise Unclear(str(error)) from error
+            else:
+                found[position.symbol] = position
+        return found
 
     def position(self, symbol: str) -> Position | None:
         """The position in one stock; None if the broker says that there is none.  Raises as `account`."""
@@ -176,23 +195,31 @@ class Broker:
             raise Unclear(str(refusal)) from refusal
 
     def orders(self, *, after: datetime | None = None, open_only: bool = False) -> list[Order]:
-        """At most 500 orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
+        """Orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
 
-        An order that cannot be parsed, such as another program's fractional one, is left out, so that it does not hide
-        the others.  Whoever needs it asks for it by id or name and gets the error.
+        They are read in pages, the newest first; of more than `MAX_PAGES` pages the oldest orders are left out.  An
+        order that cannot be parsed, such as another program's fractional one, is left out too, so that it does not
+        hide the others.  Whoever needs it asks for it by id or name and gets the error.
         """
-        query = GetOrdersRequest(
-            status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
-            after=after,
-            limit=500,
-            direction=Sort.ASC,
-            nested=True,
-        )
-        found = []
-        for reply in _list(_read(lambda: self._client.get_orders(query))):
-            with contextlib.suppress(MalformedReply):
-                found.append(Order.read(reply))
-        return found
+        status = QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL
+        found: dict[str, Order] = {}
+        until: datetime | None = None
+        for _ in range(MAX_PAGES):
+            query = GetOrdersRequest(
+                status=status, after=after, until=until, limit=PAGE, direction=Sort.DESC, nested=True
+            )
+            replies = _list(_read(partial(self._client.get_orders, query)))
+            page = []
+            for reply in replies:
+                with contextlib.suppress(MalformedReply):
+                    page.append(Order.read(reply))
+            known = len(found)
+            found |= {order.id: order for order in page if order.id not in found}
+            oldest = min((order.created_at for order in page if order.created_at is not None), default=None)
+            if len(replies) < PAGE or oldest is None or len(found) == known:
+                break
+            until = oldest + timedelta(microseconds=1)  # orders of one instant may be spread over two pages
+        return list(reversed(found.values()))
 
     def order(self, order_id: str) -> Order | None:
         """One order with its legs; None if the broker has none with this id.  Raises as `account`."""

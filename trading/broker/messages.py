@@ -93,7 +93,7 @@ class Position:
 
     symbol: str
     qty: Decimal
-    avg_entry_price: Decimal
+    avg_entry_price: Decimal | None
     current_price: Decimal | None
 
     @staticmethod
@@ -105,13 +105,10 @@ class Position:
         """
         try:
             fields = json_object(reply)
-            price = _dollars(fields["avg_entry_price"])
-            if price is None:
-                raise ValueError("avg_entry_price is null")
             return Position(
                 symbol=str(fields["symbol"]),
                 qty=_number(fields["qty"]),
-                avg_entry_price=price,
+                avg_entry_price=_dollars(fields.get("avg_entry_price")),
                 current_price=_dollars(fields.get("current_price")),
             )
         except UNREADABLE as error:
