@@ -15,6 +15,7 @@ from trading.base.clock import NEW_YORK, Clock
 from trading.base.errors import BrokerError, UserError
 from trading.broker.client import Broker, Unclear
 from trading.execution.entries import Entries, EntryPolicy, Signal, signals_of
+from trading.execution.orders.ownership import instance_of
 from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, Snapshot
@@ -82,7 +83,14 @@ class Trader:
         universe: Callable[[Session], list[str]],
         controls: ControlFiles,
         bars_of: Callable[[Session, Sequence[str]], SessionBars] = SessionBars,
+        instance: str | None = None,
     ) -> None:
+        """Build a trader without sending anything.
+
+        Args:
+            instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
+                else can reach.
+        """
         self._broker = broker
         self._log = log
         self._journal = journal
@@ -97,7 +105,9 @@ class Trader:
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
-        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
+        if instance is None:
+            instance = instance_of(journal.folder)
+        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market, instance)
         self._preconditions = Preconditions(broker, journal, clock)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
         self.day: Day | None = None
