@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import waitress.server
+from alpaca.trading.client import TradingClient
+from alpaca.trading.requests import LimitOrderRequest
 
 import build_dataset
 import live_trader
@@ -25,6 +27,7 @@ from paper_exchange import PaperExchange
 from paper_exchange.market.generated import GeneratedMarket
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from trading.app import cli
+from trading.base.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -341,6 +344,25 @@ def test_wrong_keys(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not list(place.logs.glob("trades_*"))
     everything = said.out + said.err + "".join(map(str, content(tmp_path / "logs").values()))
     assert "another-secret" not in everything
+
+
+def test_an_account_that_another_trader_trades(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = TradingClient("key", "secret", paper=True, url_override=address)
+    symbol, name = GeneratedMarket(1, 12).listings[0].symbol, "mlt-t99-20250303-XYZ-1000-entry"
+    person.submit_order(
+        LimitOrderRequest(symbol=symbol, qty=1, side="buy", time_in_force="day", limit_price=0.5, client_order_id=name)
+    )
+    monkeypatch.setattr(SystemClock, "now", lambda self: datetime(2025, 3, 3, 15, 0, 40, tzinfo=UTC))
+    place = Place(tmp_path)
+    settings_for(place, address, "secret")
+    with clean_environment():
+        assert cli.run(lambda: live_trader.main(place.arguments())) == 2
+    assert one_line(error := capsys.readouterr().err), error
+    assert f"trader t99 sent {name} at 2025-03-03 10:00:00 New York" in error and "after 10:02:00" in error
+    assert not list(place.data.glob("*.csv")) and not list(place.models.glob("*.pkl"))
+    assert [order.client_order_id for order in person.get_orders()] == [name]  # type: ignore[union-attr]
 
 
 def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from trading.app.nightly import Learning
 from trading.app.signals import Stops
 from trading.app.worlds import World, check_folder, choose
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
 from trading.broker.client import Broker, Unclear
 from trading.dataset.build import pick_universe, write_universe
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
@@ -79,6 +82,8 @@ class Run:
         self.source: Source = AlpacaSource(world.clients, settings.data.DATA_FEED, world.market)
         self.log = TradeLog(settings.folders.LOGS_DIR)
         self.journal: Journal = Journal(settings.folders.LOGS_DIR, world.clock, self.view.event)
+        # Nobody else can reach an embedded account, so its order names need no instance.
+        self.instance = "" if world.clock.simulated else instance_of(settings.folders.LOGS_DIR)
         self.stops = Stops()
         self.since = world.clock.now()
         self.learning = Learning(world, settings, calendar, self.source, console, self.journal, self.stops)
@@ -95,6 +100,7 @@ class Run:
             settings=_public(self.settings),
         )
         before = self._first_answer()
+        self._check_alone()
         model = self.learning.model()
         self._pass_the_evening()
         trader = self._trader(model)
@@ -103,6 +109,7 @@ class Run:
         with self.stops:
             self.stops.divert(scheduler.stop)
             trader.recover()
+            self._refuse(trader.positions.other_trader)
             self._follow(scheduler, trader)
         self._farewell(trader, before)
         return self._verdict(scheduler)
@@ -125,6 +132,27 @@ class Run:
                 f"the broker gives no answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
                 "and run again"
             ) from None
+
+    def _check_alone(self) -> None:
+        """See that no other trader trades the account, before data and model are made.
+
+        Raises:
+            UserError: one does.
+        """
+        now = self.world.clock.now()
+        with contextlib.suppress(Unclear):  # asked again when the positions are recovered
+            orders = self.broker.orders(after=now - ACTIVE_WITHIN)
+            self._refuse(active_other(orders, self.instance, now))
+
+    def _refuse(self, other: OtherTrader | None) -> None:
+        if other is None:
+            return
+        self.journal.event("another_trader", instance=other.instance, last_order=other.at, note="the run ends")
+        again = (other.at + ACTIVE_WITHIN).astimezone(NEW_YORK)
+        raise UserError(
+            f"{other}, so it trades this account: stop it, or give this one an account of its own; if it no longer "
+            f"runs, start again after {again:%H:%M:%S} and its positions are recovered"
+        )
 
     def _verdict(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that is over.
@@ -173,6 +201,7 @@ class Run:
             universe=self._universe,
             bars_of=self.learning.session_bars,
             controls=ControlFiles(s.folders.CONTROL_DIR),
+            instance=self.instance,
         )
 
     def _universe(self, session: Session) -> list[str]:
