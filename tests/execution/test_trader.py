@@ -71,7 +71,7 @@ def test_the_legs_of_an_entry_are_replaced_at_the_levels_of_its_fill(tmp_path: P
         "decision_time": "2018-03-26T10:31:02-04:00",
         "decision_price": 10.0,
         "model": "20180323_200000",
-        "client_order_id": "mlt-20180326-AAA-1031-entry",
+        "client_order_id": "mlt-test-20180326-AAA-1031-entry",
     }
     assert {name: record[name] for name in expected} == expected
     here.minutes("10:33", "10:36")

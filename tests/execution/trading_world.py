@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from paper_exchange.base.wire import Shares
 
 CALENDAR = new_york_calendar()
+INSTANCE = "test"
+"""Id of the trader on a world's first logs folder; one on another folder has the id of that folder."""
 KEY, SECRET = "PKTESTKEY0123456789", "s3cr3tS3CR3Ts3cr3t"
 
 
@@ -203,7 +205,7 @@ class TradingWorld:
         prices: Mapping[str, float] | None = None,
         **options: Any,
     ) -> None:
-        self.folder = folder
+        self.folder = self.first_folder = folder
         self.clock = SimulatedClock(at)
         self.market = HandMade(bars)
         self.exchange = PaperExchange(self.market, self.clock.now, **options)
@@ -241,6 +243,7 @@ class TradingWorld:
             fetch=partial(fetch, self.clients.data, feed="iex"),
             universe=lambda session: self.universe(session),
             controls=ControlFiles(self.controls),
+            instance=INSTANCE if self.folder == self.first_folder else None,
         )
 
     def restart(self) -> None:

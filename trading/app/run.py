@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,12 +13,14 @@ from trading.app.nightly import NightlyLearning
 from trading.app.signals import SignalHandler
 from trading.app.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
+from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.market.alpaca import AlpacaSource
@@ -85,6 +88,8 @@ class Run:
         self.source: Source = AlpacaSource(venue.clients, settings.data.DATA_FEED, venue.market)
         self.log = TradeLog(settings.folders.LOGS_DIR)
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
+        # Nobody else can reach an embedded account, so its order names need no instance.
+        self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.learning = NightlyLearning(venue, settings, calendar, self.source, console, self.journal, self.signals)
@@ -101,6 +106,7 @@ class Run:
             settings=_public(self.settings),
         )
         account = self._first_account()
+        self._check_alone()
         self.learning.prepare()
         self._skip_first_evening()
         trader = self._trader()
@@ -109,6 +115,7 @@ class Run:
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
+            self._refuse(trader.positions.other_trader)
             ended = self._follow(scheduler, trader)
         self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
@@ -138,6 +145,27 @@ class Run:
                 f"the broker does not answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
                 "and run again"
             ) from None
+
+    def _check_alone(self) -> None:
+        """See that no other trader trades the account, before data and model are made.
+
+        Raises:
+            UserError: one does.
+        """
+        now = self.venue.clock.now()
+        with contextlib.suppress(Unclear):  # asked again when the positions are recovered
+            orders = self.broker.orders(after=now - ACTIVE_WITHIN)
+            self._refuse(active_other(orders, self.instance, now))
+
+    def _refuse(self, other: OtherTrader | None) -> None:
+        if other is None:
+            return
+        self.journal.event("another_trader", instance=other.instance, last_order=other.at, note="the run ends")
+        again = (other.at + ACTIVE_WITHIN).astimezone(NEW_YORK)
+        raise UserError(
+            f"{other}, so it trades this account: stop it, or give this one an account of its own; if it no longer "
+            f"runs, start again after {again:%H:%M:%S} and its positions are recovered"
+        )
 
     def _logged_open(self) -> list[str]:
         """What the trade log holds, for a broker that gives no answer."""
@@ -192,6 +220,7 @@ class Run:
             universe=self._universe,
             bars_of=self.learning.session_bars,
             controls=ControlFiles(s.folders.CONTROL_DIR),
+            instance=self.instance,
         )
 
     def _universe(self, session: Session) -> list[str]:

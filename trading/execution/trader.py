@@ -13,6 +13,7 @@ from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.entries import Entries, EntryPolicy, Signal, signals_of
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
+from trading.execution.orders.ownership import instance_of
 from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, Snapshot
@@ -75,7 +76,14 @@ class Trader:
         universe: Callable[[Session], list[str]],
         controls: ControlFiles,
         bars_of: Callable[[Session, Sequence[str]], SessionBars] = SessionBars,
+        instance: str | None = None,
     ) -> None:
+        """Build a trader without sending anything.
+
+        Args:
+            instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
+                else can reach.
+        """
         self._broker = broker
         self._log = log
         self._journal = journal
@@ -93,7 +101,9 @@ class Trader:
         self._last_report = ""
         self._decided: dict[str, datetime] = {}
         """Symbol -> start of the newest bar on which a signal was decided."""
-        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
+        if instance is None:
+            instance = instance_of(journal.folder)
+        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market, instance)
         self._preconditions = Preconditions(broker, journal, clock)
         self._entries = Entries(broker, self.positions, journal, clock, policy)
         self.day: Day | None = None
