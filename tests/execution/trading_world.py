@@ -19,7 +19,7 @@ from config import BrokerSettings, Settings
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
-from trading.base.clock import NEW_YORK, SimulatedClock
+from trading.base.clock import NEW_YORK, Clock, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, spread_of
@@ -207,6 +207,8 @@ class TradingWorld:
     ) -> None:
         self.folder = self.first_folder = folder
         self.clock = SimulatedClock(at)
+        self.machine: Clock = self.clock
+        """The trader's clock; `clock` is the exchange's."""
         self.market = HandMade(bars)
         self.exchange = PaperExchange(self.market, self.clock.now, **options)
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
@@ -220,16 +222,18 @@ class TradingWorld:
 
     def start(self) -> None:
         """Build a trader on the logs folder, as `live_trader.py` does."""
-        self.clients: Clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire)
+        self.clients: Clients = connect(
+            BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.machine, self.wire
+        )
         self.broker = Broker(self.clients)
         self.log = TradeLog(self.folder)
-        self.journal = Journal(self.folder, self.clock)
+        self.journal = Journal(self.folder, self.machine)
         settings = Settings.of(MAX_SPREAD_PCT=self.widest_spread)
         self.trader = Trader(
             self.broker,
             self.log,
             self.journal,
-            self.clock,
+            self.machine,
             CALENDAR,
             EntryPolicy(
                 (*document_rules(settings.prediction, settings.data, settings.entry), *self.guards),

@@ -235,9 +235,11 @@ class Run:
 
     def _scheduler(self, trader: Trader) -> MarketScheduler:
         s = self.settings
+        calendar = self.calendar.copy()
+        trader.preconditions.on_announced = calendar.announce
         return MarketScheduler(
-            self.venue.clock,
-            self.calendar,
+            trader.clock,
+            calendar,
             Callbacks(
                 rebalance=partial(self._rebalance, trader),
                 tick=trader.tick,
@@ -248,6 +250,7 @@ class Run:
             Times(s.schedule.REBALANCE_TIME, s.schedule.RETRAIN_TIME, s.schedule.TICK_SECOND),
             marks=s.folders.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
+            check_clock=trader.preconditions.compare_clocks,
             stop_after=self.venue.sessions,
         )
 

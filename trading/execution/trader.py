@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
-from trading.base.clock import NEW_YORK, Clock
+from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.entries import Entries, EntryPolicy, Signal, signals_of
@@ -87,12 +87,14 @@ class Trader:
         self._broker = broker
         self._log = log
         self._journal = journal
-        self._clock = clock
+        self.preconditions = Preconditions(broker, journal, clock)
+        self.clock = CorrectedClock(clock, self.preconditions.correction)
+        """The broker's time, as far as it is known."""
         self._calendar = calendar
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self._data = policy.data
         self.predictor = predictor
-        self._feed = LiveFeed(fetch, journal, clock)
+        self._feed = LiveFeed(fetch, journal, self.clock)
         self._universe = universe
         self._controls = controls
         self._bars_of = bars_of
@@ -103,9 +105,8 @@ class Trader:
         """Symbol -> start of the newest bar on which a signal was decided."""
         if instance is None:
             instance = instance_of(journal.folder)
-        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market, instance)
-        self._preconditions = Preconditions(broker, journal, clock)
-        self._entries = Entries(broker, self.positions, journal, clock, policy)
+        self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance)
+        self._entries = Entries(broker, self.positions, journal, self.clock, policy)
         self.day: Day | None = None
         self.account: Account | None = None
         self.snapshot: Snapshot | None = None
@@ -130,8 +131,8 @@ class Trader:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        self.positions.reconcile_until_clear(self._clock.now() + MINUTE)
-        now = self._clock.now()
+        self.positions.reconcile_until_clear(self.clock.now() + MINUTE)
+        now = self.clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._flatten_minutes) <= now < session.close:
             self._flatten()  # the next minute may be the last
@@ -152,7 +153,7 @@ class Trader:
         for trade in sorted(self._carried_over(session), key=self._urgency):
             if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
                 continue  # an earlier attempt sent its exit
-            if self._clock.now() < session.open:
+            if self.clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
                 self.positions.close(trade, "REBALANCE", limit)
@@ -176,7 +177,7 @@ class Trader:
         """
         symbols = self._universe(session)
         self.account = self._broker.account()
-        self._preconditions.start_session(session)
+        self.preconditions.start_session(session)
         self.day = Day(session, self._bars_of(session, symbols))
         self._log.start_day(session.date)
         self.positions.save()
@@ -216,7 +217,9 @@ class Trader:
         if self._stopped():
             self._take_snapshot()
             return
-        self.positions.try_reconcile()
+        readable = self.positions.try_reconcile()
+        if readable and not self._is_time_to_flatten(session, instant):
+            self.preconditions.check(session)
         if self._controls.flatten:
             self._flatten_and_end()
         else:
@@ -234,7 +237,7 @@ class Trader:
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._close_carried_over(session)
-        if instant >= session.flatten_at(self._flatten_minutes):
+        if self._is_time_to_flatten(session, instant):
             self._flatten()  # before any request for bars, because few minutes are left
             if self.day is not None:
                 self._feed.refresh(self.day.bars)
@@ -245,8 +248,18 @@ class Trader:
             if fresh:
                 self._decide(day, instant)
 
+    def _is_time_to_flatten(self, session: Session, instant: datetime) -> bool:
+        """Whether positions must be closed now, by the broker's time and by its close if that is earlier."""
+        session = self.preconditions.as_announced(session)
+        return instant + self._lag(instant) >= session.flatten_at(self._flatten_minutes)
+
+    def _lag(self, instant: datetime) -> timedelta:
+        """How far the broker's time is ahead of `instant`, which the scheduler may have corrected already."""
+        correction = self.preconditions.correction()
+        return correction if abs(instant - self.clock.now()) > abs(correction) / 2 else timedelta(0)
+
     def _decide(self, day: Day, instant: datetime) -> None:
-        predictions = self.predictor.predict(day.bars.windows(), self._clock.now())
+        predictions = self.predictor.predict(day.bars.windows(), self.clock.now())
         self._journal.predictions([prediction.as_json() for prediction in predictions])
         signals = []
         for one in signals_of(predictions):
@@ -264,7 +277,7 @@ class Trader:
         if not signals:
             return
         self._decided.update((one.symbol, one.bar_time) for one in signals)
-        if refusal := self._preconditions.refusal():
+        if refusal := self.preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
         try:
@@ -284,7 +297,7 @@ class Trader:
         return replace(losses, pnl=account.equity - account.last_equity)
 
     def _take_snapshot(self) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         self.snapshot = Snapshot.of(
             now,
             equity=None if self.account is None else self.account.equity,
@@ -303,7 +316,7 @@ class Trader:
             self._close_all(reason)
             if not self.positions.discrepancies:
                 return
-            self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
+            self.clock.hold_until(self.clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
 
     def _close_all(self, reason: str) -> None:

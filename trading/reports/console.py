@@ -44,6 +44,7 @@ LINES: Final[dict[str, str]] = {
     "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
     "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
     "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
+    "calendars_agree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
     "position_recovered": "recovered: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
     "job_failed": "{job} of {session} failed; it is tried again at {again}",
