@@ -38,7 +38,7 @@ FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=5)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
 
-STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
+STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
 
 MINUTE: Final = timedelta(minutes=1)

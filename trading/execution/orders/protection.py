@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from trading.records.trade_log import Trade
 
-STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
-"""Order types that sell when the price falls."""
+STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop", "market"})
+"""Order types that sell when the price falls; a broker may replace a stop that is hit by a market order."""
 
 
 class Protection:
