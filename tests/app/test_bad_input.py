@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from alpaca.trading.client import TradingClient
+from alpaca.trading.requests import LimitOrderRequest
 
 import build_dataset
 import live_trader
@@ -23,6 +25,7 @@ from paper_exchange.market.generated import GeneratedMarket
 from paper_exchange.streams.server import Server
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from trading.app import cli
+from trading.base.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -338,6 +341,26 @@ def test_wrong_keys(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not list(place.logs.glob("trades_*"))
     everything = said.out + said.err + "".join(map(str, content(tmp_path / "logs").values()))
     assert "another-secret" not in everything
+
+
+def test_an_account_that_another_trader_trades(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = TradingClient("key", "secret", paper=True, url_override=address)
+    symbol = GeneratedMarket(1, 12).listings[0].symbol
+    name = f"mlt-t99-20250303-{symbol}-1000-entry"
+    person.submit_order(
+        LimitOrderRequest(symbol=symbol, qty=1, side="buy", time_in_force="day", limit_price=0.5, client_order_id=name)
+    )
+    monkeypatch.setattr(SystemClock, "now", lambda self: datetime(2025, 3, 3, 15, 0, 40, tzinfo=UTC))
+    place = Place(tmp_path)
+    settings_for(place, address, "secret")
+    with clean_environment():
+        assert cli.run(lambda: live_trader.main(place.arguments())) == 2
+    assert one_line(error := capsys.readouterr().err), error
+    assert f"trader t99 sent {name} at 2025-03-03 10:00:00 New York" in error and "after 10:02:00" in error
+    assert not list(place.data.glob("*.csv")) and not list(place.models.glob("*.pkl"))
+    assert [order.client_order_id for order in person.get_orders()] == [name]  # type: ignore[union-attr]
 
 
 def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

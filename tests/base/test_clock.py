@@ -120,3 +120,21 @@ def test_an_interrupt_bounds_a_wait_that_protects_shares(monkeypatch: pytest.Mon
     clock.interrupt()
     again = clock.time_left()
     assert again is not None and again <= left  # a second interrupt gives no new time
+
+
+def test_a_sleep_ends_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SetBack(SystemClock):
+        offset = timedelta(0)
+
+        def now(self) -> datetime:
+            return super().now() + self.offset
+
+    monkeypatch.setattr("trading.base.clock.LONGEST_NAP", timedelta(seconds=0.05))
+    clock = SetBack()
+    ends = clock.now() + timedelta(seconds=30)
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(clock.sleep_until(ends)))
+    thread.start()
+    clock.offset = timedelta(hours=-1)
+    thread.join(timeout=10)
+    assert answers == [True] and clock.now() < ends

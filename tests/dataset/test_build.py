@@ -595,7 +595,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "too many stocks": (["--bars", "{bars}", "--top", "501"], "TOP_STOCKS=501"),
     "a folder of somebody else": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs"], "holds files but no market.json"),
     "a file for a folder": (["--bars", "{bars}", "--data-dir", "{tmp}/theirs/letter"], "choose another folder"),
-    "a bad bar file": (["--bars", "{tmp}/bad"], "line 2: open is 'ten'"),
+    "a bad bar file": (["--bars", "{tmp}/bad"], "row 2: open is 'ten'"),
 }
 
 

@@ -12,8 +12,8 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import EntryOrders
-from trading.execution.exit_orders import ExitOrders
+from trading.execution.orders.entry_orders import EntryOrders
+from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
@@ -82,7 +82,7 @@ def log_not_saved() -> None:
 
 def legs_not_cancelled() -> None:
     """An exit is sent while its stop and target rest."""
-    ExitOrders._cancel_legs = lambda self, trade, reason: None  # type: ignore[method-assign]
+    ExitOrders.cancel_legs = lambda self, trade, reason: None  # type: ignore[method-assign]
 
 
 def no_new_stop() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.enums import OrderSide, TimeInForce
-from alpaca.trading.requests import LimitOrderRequest
+from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_reconciliation import by_hand, holding, world
@@ -56,6 +58,80 @@ def test_an_order_that_outlives_the_sale_is_cancelled_before_the_trade_ends(tmp_
     here.wire.faults = []
     here.tick("10:42")
     assert here.trade().exit_reason == "TAKE_PROFIT"
+
+
+@pytest.mark.parametrize("replaced", ["target", "stop"])
+def test_a_leg_that_the_broker_replaced_by_a_market_order_ends_the_trade_at_its_fill(
+    tmp_path: Path, replaced: str
+) -> None:
+    here = holding(tmp_path, ("10:33", 9.79, 9.79, 9.79, 9.79))
+    trade, person = here.trade(), by_hand(here)
+    person.cancel_orders()
+    here.at("10:33:01")
+    sale: Any = person.submit_order(MarketOrderRequest(symbol="AAA", qty=5, side="sell", time_in_force="day"))
+    legs = {"target": trade.target_order_id, "stop": trade.stop_order_id}
+
+    def change(body: Any) -> Any:
+        if isinstance(body, list):
+            return [change(one) for one in body]
+        if body.get("legs"):
+            body = body | {"legs": change(body["legs"])}
+        if body["id"] != legs[replaced]:
+            return body
+        return body | {"status": "replaced", "replaced_by": str(sale.id), "replaced_at": body["updated_at"]}
+
+    here.wire.faults = [Fault("GET /v2/orders", edited(change), times=None)]
+    sent = here.wire.count("POST|PATCH|DELETE")
+    here.tick("10:33", "10:34")
+    assert here.wire.count("POST|PATCH|DELETE") == sent and not here.trader.positions.discrepancies
+    assert (trade.is_open, trade.exit_price, trade.sold_qty) == (False, Decimal("9.79"), 5)
+    here.check_books()
+
+
+def test_a_target_that_is_shown_as_replaced_by_its_stop_ends_the_trade_as_stopped(tmp_path: Path) -> None:
+    here = holding(tmp_path, ("10:33", 9.75, 9.75, 9.75, 9.75))
+    trade = here.trade()
+
+    def change(body: Any) -> Any:
+        if isinstance(body, list):
+            return [change(one) for one in body]
+        if body.get("legs"):
+            body = body | {"legs": change(body["legs"])}
+        if body["id"] != trade.target_order_id:
+            return body
+        return body | {"status": "replaced", "replaced_by": trade.stop_order_id, "replaced_at": body["updated_at"]}
+
+    here.at("10:33:01")
+    here.wire.faults = [Fault("GET /v2/orders", edited(change), times=None)]
+    here.tick("10:34", "10:35")
+    assert (trade.is_open, trade.exit_reason, here.held()) == (False, "STOP_LOSS", 0)
+    here.check_books()
+
+
+def test_a_sale_of_shares_that_somebody_sold_unseen_opens_no_short(tmp_path: Path) -> None:
+    """On a margin account, positions and orders are shown as they were before the sale."""
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: flat("09:30", "15:59")}}, ny(MONDAY, "10:30"), margin=True)
+    here.script.signals = {"10:31": {"AAA": 0.8}}
+    here.trader.recover()
+    here.tick("10:31", "10:32")
+    person = by_hand(here)
+    person.cancel_orders()
+    stale = [
+        Fault("GET /v2/positions$", page(200, json.dumps(here.clients.trading.get_all_positions())), times=None),
+        Fault(
+            "GET /v2/positions/AAA", page(200, json.dumps(here.clients.trading.get_open_position("AAA"))), times=None
+        ),
+    ]
+    person.submit_order(MarketOrderRequest(symbol="AAA", qty=5, side="sell", time_in_force="day"))
+    here.at("10:33:01")
+    assert here.held() == 0
+    hidden = edited(lambda rows: [row for row in rows if row["side"] == "buy"])
+    here.wire.faults = [*stale, Fault("GET /v2/orders[?]", hidden, times=None)]
+    here.tick("10:34", "15:55")
+    assert here.wire.count("POST") > 1 and here.held() == 0 and not here.open_orders()
+    here.wire.faults = []
+    here.minutes("15:56", "15:58")
+    assert here.held() == 0 and not here.trade().is_open
 
 
 @pytest.mark.parametrize("price", [0.01, 5.0, 50.0])
@@ -124,7 +200,7 @@ def test_an_order_of_somebody_else_in_the_way_keeps_the_legs_and_is_named(tmp_pa
     order = LimitOrderRequest(symbol="AAA", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, limit_price=5.0)
     made: Any = by_hand(here).submit_order(order)
     here.wire.faults = [
-        Fault("GET /v2/orders", edited(lambda rows: [row for row in rows if row["id"] != str(made.id)]))
+        Fault("GET /v2/orders.*open", edited(lambda rows: [row for row in rows if row["id"] != str(made.id)]))
     ]
     here.tick("10:31", "10:32")  # bought, because the order was not listed yet
     here.tick("15:55")

@@ -13,6 +13,7 @@ from alpaca.trading.requests import MarketOrderRequest
 from paper_exchange import PaperExchange, WsgiAdapter, mount
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import (
+    INSTANCE,
     Fault,
     Killed,
     TradingWorld,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = flat("09:30", "15:59")
-ENTRY = "mlt-20180326-AAA-1031-entry"
+ENTRY = f"{OURS}{INSTANCE}-20180326-AAA-1031-entry"
 
 
 def world(folder: Path, *changed: Row, tuesday: list[Row] | None = None, signals: Any = None) -> TradingWorld:
@@ -334,7 +335,7 @@ def test_an_exit_that_never_arrived_is_sent_again_under_its_name(tmp_path: Path)
     here.wire.faults = []
     here.tick("15:56")
     names = [body["client_order_id"] for body in here.wire.bodies if body and "exit" in body["client_order_id"]]
-    assert set(names) == {"mlt-20180326-AAA-1555-exit"} and len(names) >= 2
+    assert set(names) == {f"{OURS}{INSTANCE}-20180326-AAA-1555-exit"} and len(names) >= 2
     here.tick("15:57")
     assert (here.held(), exits(here)) == (0, 1)
     here.check_books()
@@ -510,7 +511,8 @@ def test_positions_that_are_unlisted_for_minutes_are_not_written_off(tmp_path: P
     here = holding(tmp_path)
     here.wire.faults = [Fault("GET /v2/positions$", page(200, "[]"), times=None)]
     here.minutes("10:33", "10:39")
-    assert here.trade().is_open and here.trader.positions.discrepancies
+    assert here.trade().is_open and here.trader.positions.discrepancies == []
+    assert [event["symbol"] for event in here.events("stock_disputed")] == ["AAA"]
     here.wire.faults = []
     here.minutes("10:40", "10:42")
     assert here.trader.positions.discrepancies == [] and here.held() == 5

@@ -19,7 +19,7 @@ from config import BrokerSettings, Settings
 from paper_exchange import PaperExchange, WsgiAdapter
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
-from trading.base.clock import NEW_YORK, SimulatedClock
+from trading.base.clock import NEW_YORK, Clock, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from paper_exchange.base.wire import Shares
 
 CALENDAR = new_york_calendar()
+INSTANCE = "test"
+"""Id of the trader on a world's first logs folder; one on another folder has the id of that folder."""
 KEY, SECRET = "PKTESTKEY0123456789", "s3cr3tS3CR3Ts3cr3t"
 
 
@@ -203,8 +205,10 @@ class TradingWorld:
         prices: Mapping[str, float] | None = None,
         **options: Any,
     ) -> None:
-        self.folder = folder
+        self.folder = self.first_folder = folder
         self.clock = SimulatedClock(at)
+        self.machine: Clock = self.clock
+        """The trader's clock; `clock` is the exchange's."""
         self.market = HandMade(bars)
         self.exchange = PaperExchange(self.market, self.clock.now, **options)
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
@@ -218,16 +222,18 @@ class TradingWorld:
 
     def start(self) -> None:
         """Build a trader on the logs folder, as `live_trader.py` does."""
-        self.clients: Clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire)
+        self.clients: Clients = connect(
+            BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.machine, self.wire
+        )
         self.broker = Broker(self.clients)
         self.log = TradeLog(self.folder)
-        self.journal = Journal(self.folder, self.clock)
+        self.journal = Journal(self.folder, self.machine)
         settings = Settings.of(MAX_SPREAD_PCT=self.widest_spread)
         self.trader = Trader(
             self.broker,
             self.log,
             self.journal,
-            self.clock,
+            self.machine,
             CALENDAR,
             EntryPolicy(
                 (*document_rules(settings.prediction, settings.data, settings.entry), *self.guards),
@@ -241,6 +247,7 @@ class TradingWorld:
             fetch=partial(fetch, self.clients.data, feed="iex"),
             universe=lambda session: self.universe(session),
             controls=ControlFiles(self.controls),
+            instance=INSTANCE if self.folder == self.first_folder else None,
         )
 
     def restart(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
+from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.learning.live_figures import live_figures
@@ -95,6 +97,8 @@ class Run:
         self.source: Source = AlpacaSource(venue.clients, settings.data.DATA_FEED, venue.market)
         self.log = TradeLog(settings.folders.LOGS_DIR)
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
+        # Nobody else can reach an embedded account, so its order names need no instance.
+        self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.learning = NightlyLearning(venue, settings, calendar, self.source, console, self.journal, self.signals)
@@ -113,6 +117,7 @@ class Run:
             settings=_public(self.settings),
         )
         account = self._first_account()
+        self._check_alone()
         self.learning.prepare()
         self._skip_first_evening()
         trader = self._trader()
@@ -121,6 +126,7 @@ class Run:
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
+            self._refuse(trader.positions.other_trader)
             ended = self._follow(scheduler, trader)
         self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
@@ -150,6 +156,27 @@ class Run:
                 f"the broker does not answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
                 "and run again"
             ) from None
+
+    def _check_alone(self) -> None:
+        """See that no other trader trades the account, before data and model are made.
+
+        Raises:
+            UserError: one does.
+        """
+        now = self.venue.clock.now()
+        with contextlib.suppress(Unclear):  # asked again when the positions are recovered
+            orders = self.broker.orders(after=now - ACTIVE_WITHIN)
+            self._refuse(active_other(orders, self.instance, now))
+
+    def _refuse(self, other: OtherTrader | None) -> None:
+        if other is None:
+            return
+        self.journal.event("another_trader", instance=other.instance, last_order=other.at, note="the run ends")
+        again = (other.at + ACTIVE_WITHIN).astimezone(NEW_YORK)
+        raise UserError(
+            f"{other}, so it trades this account: stop it, or give this one an account of its own; if it no longer "
+            f"runs, start again after {again:%H:%M:%S} and its positions are recovered"
+        )
 
     def _logged_open(self) -> list[str]:
         """What the trade log holds, for a broker that gives no answer."""
@@ -207,6 +234,7 @@ class Run:
             universe=self._universe,
             bars_of=self.learning.session_bars,
             controls=ControlFiles(s.folders.CONTROL_DIR),
+            instance=self.instance,
         )
 
     def _universe(self, session: Session) -> list[str]:
@@ -223,9 +251,11 @@ class Run:
 
     def _scheduler(self, trader: Trader) -> MarketScheduler:
         s = self.settings
+        calendar = self.calendar.copy()
+        trader.preconditions.on_announced = calendar.announce
         return MarketScheduler(
-            self.venue.clock,
-            self.calendar,
+            trader.clock,
+            calendar,
             Callbacks(
                 rebalance=partial(self._rebalance, trader),
                 tick=trader.tick,
@@ -236,6 +266,7 @@ class Run:
             Times(s.schedule.REBALANCE_TIME, s.schedule.RETRAIN_TIME, s.schedule.TICK_SECOND),
             marks=s.folders.LOGS_DIR / MARKS_FILE,
             on_event=self._scheduled,
+            check_clock=trader.preconditions.compare_clocks,
             stop_after=self.venue.sessions,
         )
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -14,6 +17,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_NAP = timedelta(seconds=5)
 """Longest single wait, so that a suspended machine or a stepped system clock is noticed within this time."""
 
+
+STEP_BACK = timedelta(seconds=1)
+"""A clock that goes back further than this was set, not slewed."""
 
 HOLD_AFTER_STOP = timedelta(seconds=4)
 """How long waits that protect shares go on after `interrupt`."""
@@ -51,7 +57,7 @@ class Clock(Protocol):
         """The current instant, in UTC."""
 
     def sleep_until(self, instant: datetime) -> bool:
-        """Wait until `instant`; return False if `interrupt` ended the wait early."""
+        """Wait until `instant`, or until the clock is set back; return False if `interrupt` ended the wait early."""
 
     def hold_until(self, instant: datetime) -> bool:
         """Wait until `instant`, but not beyond `HOLD_AFTER_STOP` after `interrupt`; return False if that ended it."""
@@ -76,9 +82,12 @@ class SystemClock:
         return datetime.now(UTC)
 
     def sleep_until(self, instant: datetime) -> bool:
+        before, since = self.now(), time.monotonic()
         while (left := instant - self.now()) > timedelta(0):
             if self._stopped.wait(min(left, LONGEST_NAP).total_seconds()):
                 return False
+            if self.now() - before < timedelta(seconds=time.monotonic() - since) - STEP_BACK:
+                break  # it was set back: the caller decides by the new time
         return not self._stopped.is_set()
 
     def hold_until(self, instant: datetime) -> bool:
@@ -133,3 +142,32 @@ class SimulatedClock:
 
     def time_left(self) -> timedelta | None:
         return None  # its waits take no time
+
+
+class CorrectedClock:
+    """A clock with a correction that may change, for what must follow the broker's time.
+
+    Args:
+        clock: the machine's clock.
+        correction: what to add to it now.
+    """
+
+    def __init__(self, clock: Clock, correction: Callable[[], timedelta]) -> None:
+        self.simulated = clock.simulated
+        self._clock = clock
+        self._correction = correction
+
+    def now(self) -> datetime:
+        return self._clock.now() + self._correction()
+
+    def sleep_until(self, instant: datetime) -> bool:
+        return self._clock.sleep_until(instant - self._correction())
+
+    def hold_until(self, instant: datetime) -> bool:
+        return self._clock.hold_until(instant - self._correction())
+
+    def interrupt(self) -> None:
+        self._clock.interrupt()
+
+    def time_left(self) -> timedelta | None:
+        return self._clock.time_left()

@@ -18,7 +18,7 @@ from alpaca.common.exceptions import APIError
 from alpaca.data.historical import StockHistoricalDataClient
 from alpaca.data.historical.screener import ScreenerClient
 from alpaca.trading.client import TradingClient
-from alpaca.trading.enums import OrderClass, OrderSide, QueryOrderStatus, TimeInForce
+from alpaca.trading.enums import OrderClass, OrderSide, PositionIntent, QueryOrderStatus, TimeInForce
 from alpaca.trading.requests import (
     GetCalendarRequest,
     GetOrderByIdRequest,
@@ -133,8 +133,7 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
     trading = TradingClient(key, secret, paper=True, raw_data=True, url_override=origin)
     data = StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_origin)
     screener = ScreenerClient(key, secret, raw_data=True, url_override=data_origin)
-    # Alpaca limits trading and market data separately.  Trading has the shorter timeout: while it waits, shares may
-    # have no stop, and an order whose answer is late is looked up anyway.
+    # Alpaca limits the two separately.  Trading has the shorter timeout: while it waits, shares may have no stop.
     connect_timeout, read_timeout = settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS
     trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
     timeouts = Timeouts(connect_timeout, settings.TRADING_TIMEOUT_SECONDS)
@@ -267,12 +266,13 @@ class Broker:
         )
 
     def sell(self, symbol: str, qty: int, client_order_id: str) -> Order:
-        """Sell at market, good for the day.  Raises as `buy`."""
+        """Sell at market, good for the day; refused, like every sale, if it would open a short.  Raises as `buy`."""
         return self._submit(
             MarketOrderRequest(
                 symbol=symbol,
                 qty=qty,
                 side=OrderSide.SELL,
+                position_intent=PositionIntent.SELL_TO_CLOSE,
                 time_in_force=TimeInForce.DAY,
                 client_order_id=client_order_id,
             )
@@ -285,6 +285,7 @@ class Broker:
                 symbol=symbol,
                 qty=qty,
                 side=OrderSide.SELL,
+                position_intent=PositionIntent.SELL_TO_CLOSE,
                 time_in_force=TimeInForce.DAY,
                 limit_price=float(price),
                 extended_hours=True,
@@ -299,6 +300,7 @@ class Broker:
                 symbol=symbol,
                 qty=qty,
                 side=OrderSide.SELL,
+                position_intent=PositionIntent.SELL_TO_CLOSE,
                 time_in_force=TimeInForce.DAY,
                 stop_price=float(stop),
                 client_order_id=client_order_id,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -26,6 +27,11 @@ WORKING: Final = frozenset(
 
 OURS: Final = "mlt-"
 """Prefix of the client_order_id of every order that this system sends."""
+
+OUR_NAME: Final = re.compile(
+    rf"{OURS}(?:(?P<instance>[a-z][a-z0-9]*)-)?\d{{8}}-(?P<symbol>.+)-\d{{4}}-(?P<intent>[a-z]+)\d*"
+)
+"""The client_order_id that this system gives: it names the trader, the stock and the purpose."""
 
 
 class MalformedReply(Exception):

@@ -91,19 +91,24 @@ class RateLimit:
 
     def wait(self) -> None:
         """Block until one more request may be sent."""
+        self._follow_clock()
         while len(self._sent) >= self._per_minute:
-            now = self._clock.now()
-            # `min`, because a clock that was set back must not cause hours of waiting.
-            free_at = min(self._sent[0], now) + timedelta(minutes=1)
-            if free_at > now:
+            free_at = self._sent[0] + timedelta(minutes=1)
+            if free_at > self._clock.now():
                 self._clock.sleep_until(free_at)
             self._sent.popleft()
+        self._follow_clock()
         self._sent.append(self._clock.now())
 
     @property
     def has_room(self) -> bool:
         """Whether a request may be sent without waiting."""
         return len(self._sent) < self._per_minute or self._sent[0] <= self._clock.now() - timedelta(minutes=1)
+
+    def _follow_clock(self) -> None:
+        """Move the past requests with a clock that was set back, which must not cause waits of more than a minute."""
+        if self._sent and (back := self._sent[-1] - self._clock.now()) > timedelta(0):
+            self._sent = deque(instant - back for instant in self._sent)
 
 
 class RefusingAdapter(BaseAdapter):

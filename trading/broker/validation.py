@@ -7,7 +7,6 @@ the last price that is beyond doubt.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -31,6 +30,7 @@ from trading.broker.fields import (
     text_of,
 )
 from trading.broker.messages import (
+    OUR_NAME,
     OURS,
     TERMINAL,
     WORKING,
@@ -49,9 +49,6 @@ ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "repla
 
 AGREE: Final = Decimal("0.01")
 """Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
-
-OUR_NAME: Final = re.compile(rf"{OURS}(?:.*-)?\d{{8}}-(?P<symbol>.+)-\d{{4}}-(?P<intent>[a-z]+)\d*")
-"""The client_order_id that this system gives: it names the stock and the purpose."""
 
 if TYPE_CHECKING:
     from alpaca.trading.requests import OrderRequest
@@ -272,7 +269,9 @@ def _check(order: Order, ended: set[str]) -> None:
 
 
 def _check_fills(order: Order, prices: KnownPrices) -> None:
-    """Refuse an average price that the order's own levels, or the stock's last price, rule out.
+    """Refuse an average price that both the order's own levels and the stock's last price rule out.
+
+    One of them may be of before a split.
 
     Raises:
         MalformedReply: there is one.
@@ -283,9 +282,9 @@ def _check_fills(order: Order, prices: KnownPrices) -> None:
         if price is None:
             continue
         known = prices.of(one.symbol, one.filled_at)
-        reference = next((level for level in ([known] if known else own) if not near(price, level)), None)
-        if reference is not None:
-            raise MalformedReply(f"order reply not understood: filled at {price}, far from {reference}")
+        references = [levels for levels in ([known] if known else [], own) if levels]
+        if references and not any(all(near(price, level) for level in levels) for levels in references):
+            raise MalformedReply(f"order reply not understood: filled at {price}, far from {references[0][0]}")
         if limit is not None and (price > limit * (1 + AGREE) if one.side == "buy" else price < limit * (1 - AGREE)):
             raise MalformedReply(f"order reply not understood: {one.side} filled at {price}, beyond its limit {limit}")
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.entry_orders import INTENT, PendingEntry
 from trading.execution.live_feed import Quote, Quotes
-from trading.execution.order_cache import order_name
+from trading.execution.orders.entry_orders import INTENT, PendingEntry
+from trading.execution.orders.order_cache import order_name
 from trading.rules.entry import (
     Candidate,
     EntryContext,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from config import DataSettings, EntrySettings, ExitSettings
     from trading.base.calendar import Session
+    from trading.base.clock import Clock
     from trading.broker.messages import Account
     from trading.execution.reconciliation import PositionManager
     from trading.records.journal import Journal
@@ -148,9 +148,11 @@ class Entries:
                 )
 
     def _account_refusal(self, account: Account) -> Refusal | None:
-        """What forbids every entry: a blocked account, a discrepancy, an audit that cannot be written."""
+        """What forbids every entry: a blocked account, another trader, a discrepancy, an unwritable audit."""
         if account.blocked is not None:
             return "account", f"the account is blocked: {account.blocked}"
+        if not self._positions.is_ours or self._positions.other_trader is not None:
+            return "one_trader", f"another trader: {self._positions.other_trader or 'not known yet'}"
         if self._positions.discrepancies:
             return "discrepancy", f"not established: {self._positions.discrepancies[0]}"
         if self._journal.fault is not None:
@@ -173,11 +175,10 @@ class Entries:
     ) -> PendingEntry:
         exits = self._policy.exits
         stop, target = levels(signal.price, exits.STOP_LOSS_PCT, exits.TAKE_PROFIT_PCT)
-        local = instant.astimezone(NEW_YORK)
         return PendingEntry(
             symbol=signal.symbol,
             qty=shares_to_buy(context.equity, signal.price, self._policy.entry),
-            client_order_id=order_name(f"{local:%Y%m%d}", signal.symbol, f"{local:%H%M}", "entry"),
+            client_order_id=order_name(self._positions.cache.instance, instant, signal.symbol, "entry"),
             stop=quantised(stop),
             target=quantised(target),
             confidence=signal.confidence,

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import OURS, Order
-from trading.execution.entry_orders import EntryOrders, PendingEntry
-from trading.execution.exit_orders import ExitOrders
-from trading.execution.order_cache import BROKER_LAG, OrderCache, Records
-from trading.execution.protection import Protection
+from trading.broker.messages import Order
+from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
+from trading.execution.orders.exit_orders import ExitOrders
+from trading.execution.orders.holdings import Holdings, plain
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
+from trading.execution.orders.ownership import OtherTrader, Ownership
+from trading.execution.orders.protection import Protection
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
@@ -41,18 +43,26 @@ class PositionManager:
     """Holds the open trades and pending entries of one account, reconciles them, and closes positions."""
 
     def __init__(
-        self, broker: Broker, log: TradeLog, journal: Journal, clock: Clock, exits: ExitSettings, market: str
+        self,
+        broker: Broker,
+        log: TradeLog,
+        journal: Journal,
+        clock: Clock,
+        exits: ExitSettings,
+        market: str,
+        instance: str,
     ) -> None:
         self._broker = broker
         self._log = log
         self._journal = journal
         self._clock = clock
-        self._records = Records(log, journal)
-        self.cache = OrderCache(broker, clock)
+        self._records = Records(log, journal, clock)
+        self.cache = OrderCache(broker, clock, instance)
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
         self._protection = Protection(broker, self.cache, self._records)
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
-        self._external: set[str] = set()
+        self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
+        self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits)
 
     # State
 
@@ -68,20 +78,30 @@ class PositionManager:
 
     @property
     def held(self) -> frozenset[str]:
-        """Symbols that are held, being bought or being sold, including external positions."""
+        """Symbols that are held, being bought or sold, or disputed, including external positions."""
         ours = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
-        return frozenset(ours | set(self.cache.positions) | self.cache.unreadable)
+        return frozenset(ours | set(self.cache.positions) | self.cache.unreadable | set(self._records.disputed))
 
     @property
     def discrepancies(self) -> list[str]:
         """What could not be established since the last reconciliation; while there is any, there are no entries."""
         return self._records.discrepancies
 
+    @property
+    def other_trader(self) -> OtherTrader | None:
+        """Another trader of this account, because of which nothing is bought; None if there is none."""
+        return self._ownership.other
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the account is ours; until then nothing is sent (see `Ownership`)."""
+        return self._ownership.is_ours
+
     def shares_left(self, trade: Trade) -> int:
         """Shares of an open trade that no known order has sold; all its shares if the broker does not answer."""
         try:
             return self._protection.shares_left(trade)
-        except (Unclear, BrokerError):
+        except Exception:  # noqa: BLE001 - a report, which must name every open trade
             return trade.qty
 
     def resting(self, trade: Trade) -> list[Order]:
@@ -106,27 +126,44 @@ class PositionManager:
     def reconcile(self) -> None:
         """Bring entries, fills and exits up to date with the broker's orders and positions.
 
+        The first one recovers the trades that the log lacks.  While another trader is active it changes nothing.
+
         Raises:
             Unclear: these cannot be read; nothing has changed except `discrepancies`.
         """
-        entries = (*self.pending.values(), *self._entries.given_up.values())
-        since = [entry.decision_time for entry in entries]
-        since += [trade.decision_time or trade.entry_time for trade in self.open]
         try:
-            self.cache.read(min(since, default=None))
+            self._ownership.take()
+            self.cache.read(self._oldest_needed())
         except Unclear as error:
             self._records.discrepancies = [str(error)]
             raise
+        self._records.start_round()
+        if not self._ownership.is_ours:
+            return
+        self._ownership.watch()
+        self._ownership.recover()
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
-        self._records.discrepancies = [str(one) for one in self.cache.refused if one.concerns(before)]
-        for refused in self._records.discrepancies:
-            self._journal.event("reply_refused", reason=refused)
+        for refused in (one for one in self.cache.refused if one.concerns(before)):
+            self._records.doubt(refused.symbol or "", str(refused))
+            self._journal.event("reply_refused", reason=str(refused))
         self._entries.settle()
         for trade in sorted(self.open, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
-            self._records.contain(f"the position in {trade.symbol}", partial(self._exits.update, trade))
+            self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
         self._check_positions(before)
         self.save()
+
+    def _oldest_needed(self) -> datetime | None:
+        """Since when orders are read: for our entries and trades, and for orders of another trader."""
+        since = [entry.decision_time for entry in (*self.pending.values(), *self._entries.given_up.values())]
+        since += [trade.decision_time or trade.entry_time for trade in self.open]
+        return min([*since, self._ownership.watched or self._clock.now()])
+
+    def _update(self, trade: Trade) -> None:
+        self._protection.adopt(trade)
+        self._records.contain(f"the shares of {trade.symbol}", partial(self._holdings.settle, trade), trade.symbol)
+        if trade.is_open:
+            self._exits.update(trade)
 
     def try_reconcile(self) -> bool:
         """As `reconcile`; if the broker cannot be read, record a discrepancy and return False."""
@@ -157,30 +194,28 @@ class PositionManager:
                 return  # the program is stopping: this was the last look
 
     def _check_positions(self, before: set[str]) -> None:
-        ours = {trade.symbol: trade for trade in self.open}
+        """Report positions that are not ours, once; one that was written off and is shown again is reopened."""
+        ours = {trade.symbol for trade in self.open}
+        before |= self._ownership.unread
         # A position that was ours may have been sold since the positions were read, and is shown for a while after.
         before |= {trade.symbol for trade in self._log.trades if self._just_sold(trade)}
         for symbol, position in self.cache.positions.items():
-            if symbol not in ours and symbol not in before and symbol not in self._external:
-                self._external.add(symbol)
-                qty = _whole(position.qty)
-                self._journal.event("external_position", symbol=symbol, qty=qty, note="not ours: left alone")
-        for trade in ours.values():
-            if trade.exit_intent is None and self._clock.now() - trade.entry_time > BROKER_LAG:
-                self._records.contain(f"the shares of {trade.symbol}", partial(self._check_shares, trade))
+            if symbol in ours | before or self._holdings.returned(position) or symbol in self._holdings.external:
+                continue
+            self._holdings.external.add(symbol)
+            other = self._ownership.bought_by_other(symbol)
+            note = "not ours: left alone" if other is None else f"left alone: {other}"
+            self._journal.event("external_position", symbol=symbol, qty=plain(position.qty), note=note)
 
     def _just_sold(self, trade: Trade) -> bool:
         return trade.exit_time is not None and self._clock.now() - trade.exit_time <= BROKER_LAG
 
-    def _check_shares(self, trade: Trade) -> None:
-        held, logged = self.cache.held(trade.symbol), self._protection.shares_left(trade)
-        if held < logged:
-            self.discrepancies.append(f"{trade.symbol}: the log holds {logged}, the broker {held}")
-            self._journal.event("positions_disagree", symbol=trade.symbol, logged=logged, held=_whole(held))
-
     def cancel_orphan_orders(self) -> None:
         """Cancel open orders with our name that belong to no known trade or entry; an unclear answer is logged."""
-        known = {trade.exit_intent for trade in self.open} | set(self.pending)
+        if not self._ownership.is_ours:
+            return
+        known = {trade.exit_intent for trade in self.open} | (set(self.pending) - self._ownership.recovered)
+        unsettled = {entry.symbol for entry in self.pending.values()}  # their shares may be under a stop of ours
         ids = {order_id for trade in self.open for order_id in trade.sell_order_ids}
         try:
             orders = self._broker.orders(open_only=True)
@@ -188,10 +223,13 @@ class PositionManager:
             self._journal.event("broker_unclear", reason=str(error), note="orphan orders are left for now")
             return
         for order in orders:
-            ours = order.client_order_id.startswith(OURS) and order.client_order_id not in known
+            if order.symbol in self._ownership.unread or (order.side == "sell" and order.symbol in unsettled):
+                continue
+            ours = self._ownership.is_name_ours(order.client_order_id) and order.client_order_id not in known
             # A filled entry may be listed as the parent of the legs of an open trade.
             if ours and not any(one.id in ids for one in order.with_legs()):
-                self._records.contain(f"the orphan order of {order.symbol}", partial(self._cancel_orphan, order))
+                what = f"the orphan order of {order.symbol}"
+                self._records.contain(what, partial(self._cancel_orphan, order), order.symbol)
 
     def _cancel_orphan(self, order: Order) -> None:
         accepted = self._broker.cancel(order.id)
@@ -212,7 +250,7 @@ class PositionManager:
             Unclear: the open orders cannot be read.
         """
         orders = self._broker.orders(open_only=True)
-        return frozenset(order.symbol for order in orders if not order.client_order_id.startswith(OURS))
+        return frozenset(order.symbol for order in orders if self.cache.is_of_others(order))
 
     def cancel_runaway_entries(self, price_of: PriceOf, lowest: float, highest: float) -> None:
         """Cancel pending entries whose price has left their own levels or the price band (dollars)."""
@@ -220,7 +258,8 @@ class PositionManager:
 
     def cancel_entries(self, reason: str) -> None:
         """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
-        self._entries.cancel(reason)
+        if self._ownership.is_ours:
+            self._entries.cancel(reason)
 
     def software_stop(self, price_of: PriceOf) -> None:
         """Close positions whose price is beyond a level although no leg has filled.
@@ -231,7 +270,8 @@ class PositionManager:
             price_of: the newest price since an instant; a price from before the entry must not close the position.
         """
         for trade in self.open:
-            self._records.contain(f"the price of {trade.symbol}", partial(self._check_price, trade, price_of))
+            what = f"the price of {trade.symbol}"
+            self._records.contain(what, partial(self._check_price, trade, price_of), trade.symbol)
 
     def _check_price(self, trade: Trade, price_of: PriceOf) -> None:
         price = price_of(trade.symbol, trade.entry_time)
@@ -251,12 +291,13 @@ class PositionManager:
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
-        self._exits.close(trade, reason, limit)
+        if not self._ownership.is_ours:
+            return
+        settle = partial(self._holdings.settle, trade, at_once=True)
+        self._records.contain(f"the shares of {trade.symbol}", settle, trade.symbol)
+        if trade.is_open:
+            self._exits.close(trade, reason, limit)
 
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""
         self._records.save()
-
-
-def _whole(qty: Decimal) -> int | Decimal:
-    return int(qty) if qty == int(qty) else qty

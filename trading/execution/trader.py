@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
-from trading.base.clock import NEW_YORK, Clock
+from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
+from trading.execution.orders.ownership import instance_of
 from trading.execution.preconditions import ControlFiles, Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, NoTrade, Snapshot
@@ -39,7 +40,7 @@ FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=5)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
 
-STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side")
+STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
 
 MINUTE: Final = timedelta(minutes=1)
@@ -78,17 +79,26 @@ class Trader:
         universe: Callable[[Session], list[str]],
         controls: ControlFiles,
         bars_of: Callable[[Session, Sequence[str]], SessionBars] = SessionBars,
+        instance: str | None = None,
     ) -> None:
+        """Build a trader without sending anything.
+
+        Args:
+            instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
+                else can reach.
+        """
         self._broker = broker
         self._log = log
         self._journal = journal
-        self._clock = clock
+        self.preconditions = Preconditions(broker, journal, clock)
+        self.clock = CorrectedClock(clock, self.preconditions.correction)
+        """The broker's time, as far as it is known."""
         self._calendar = calendar
         self._flatten_minutes = policy.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self._data = policy.data
         self._threshold = next((rule.minimum for rule in policy.rules if isinstance(rule, ConfidenceRule)), 1.0)
         self.predictor = predictor
-        self._feed = LiveFeed(fetch, journal, clock)
+        self._feed = LiveFeed(fetch, journal, self.clock)
         self._universe = universe
         self._controls = controls
         self._bars_of = bars_of
@@ -97,9 +107,10 @@ class Trader:
         self._last_report = ""
         self._decided: dict[str, datetime] = {}
         """Symbol -> start of the newest bar on which a signal was decided."""
-        self.positions = PositionManager(broker, log, journal, clock, policy.exits, market)
-        self._preconditions = Preconditions(broker, journal, clock)
-        self._entries = Entries(broker, self.positions, journal, clock, policy)
+        if instance is None:
+            instance = instance_of(journal.folder)
+        self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance)
+        self._entries = Entries(broker, self.positions, journal, self.clock, policy)
         self.day: Day | None = None
         self.account: Account | None = None
         self.snapshot: Snapshot | None = None
@@ -124,8 +135,8 @@ class Trader:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        self.positions.reconcile_until_clear(self._clock.now() + MINUTE)
-        now = self._clock.now()
+        self.positions.reconcile_until_clear(self.clock.now() + MINUTE)
+        now = self.clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._flatten_minutes) <= now < session.close:
             self._flatten()  # the next minute may be the last
@@ -146,7 +157,7 @@ class Trader:
         for trade in sorted(self._carried_over(session), key=self._urgency):
             if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
                 continue  # an earlier attempt sent its exit
-            if self._clock.now() < session.open:
+            if self.clock.now() < session.open:
                 price = self.positions.last_price(trade)
                 limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
                 self.positions.close(trade, "REBALANCE", limit)
@@ -170,7 +181,7 @@ class Trader:
         """
         symbols = self._universe(session)
         self.account = self._broker.account()
-        self._preconditions.start_session(session)
+        self.preconditions.start_session(session)
         also = self._held_beside(symbols)
         self.day = Day(session, self._bars_of(session, [*symbols, *also]), frozenset(also))
         self._log.start_day(session.date)
@@ -219,7 +230,9 @@ class Trader:
         if self._stopped():
             self._take_snapshot()
             return
-        self.positions.try_reconcile()
+        readable = self.positions.try_reconcile()
+        if readable and not self._is_time_to_flatten(session, instant):
+            self.preconditions.check(session)
         if self._controls.flatten:
             self._flatten_and_end()
         else:
@@ -238,7 +251,7 @@ class Trader:
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._close_carried_over(session)
-        if instant >= session.flatten_at(self._flatten_minutes):
+        if self._is_time_to_flatten(session, instant):
             self._flatten()  # before any request for bars, because few minutes are left
             if self.day is not None:
                 self._feed.refresh(self.day.bars)
@@ -249,8 +262,18 @@ class Trader:
             if fresh:
                 self._decide(day, instant)
 
+    def _is_time_to_flatten(self, session: Session, instant: datetime) -> bool:
+        """Whether positions must be closed now, by the broker's time and by its close if that is earlier."""
+        session = self.preconditions.as_announced(session)
+        return instant + self._lag(instant) >= session.flatten_at(self._flatten_minutes)
+
+    def _lag(self, instant: datetime) -> timedelta:
+        """How far the broker's time is ahead of `instant`, which the scheduler may have corrected already."""
+        correction = self.preconditions.correction()
+        return correction if abs(instant - self.clock.now()) > abs(correction) / 2 else timedelta(0)
+
     def _decide(self, day: Day, instant: datetime) -> None:
-        known = self.predictor.predict(day.bars.windows(), self._clock.now())
+        known = self.predictor.predict(day.bars.windows(), self.clock.now())
         predictions = [one for one in known if one.symbol not in day.held_only]
         self._journal.predictions([prediction.as_json() for prediction in predictions])
         signals = []
@@ -270,7 +293,7 @@ class Trader:
         if not signals:
             return
         self._decided.update((one.symbol, one.bar_time) for one in signals)
-        if refusal := self._preconditions.refusal():
+        if refusal := self.preconditions.refusal():
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
         try:
@@ -305,7 +328,7 @@ class Trader:
                     self.positions.save()
 
     def _take_snapshot(self) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         self.snapshot = Snapshot.of(
             now,
             equity=None if self.account is None else self.account.equity,
@@ -324,7 +347,7 @@ class Trader:
             self._close_all(reason)
             if not self.positions.discrepancies:
                 return
-            self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
+            self.clock.hold_until(self.clock.now() + FLATTEN_PAUSE)
             self.positions.try_reconcile()
 
     def _close_all(self, reason: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.broker.messages import Order
-    from trading.execution.entry_orders import PendingEntry
+    from trading.execution.orders.entry_orders import PendingEntry
     from trading.execution.snapshot import Snapshot
     from trading.records.trade_log import Trade, TradeLog
 
@@ -46,6 +46,7 @@ LINES: Final[dict[str, str]] = {
     "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
     "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
     "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
+    "calendars_agree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
     "position_recovered": "recovered: {qty} {symbol}, stop {stop}",
     "callback_failed": "{callback} failed: {error}",
     "job_failed": "{job} of {session} failed; it is tried again at {again}",
@@ -55,6 +56,15 @@ LINES: Final[dict[str, str]] = {
     "position_gone": "{qty} {symbol}: {note}",
     "oversold": "OVERSOLD: {sold} {symbol} were sold, {held} were held",
     "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; no entries until they agree",
+    "quantity_changed": "{symbol}: {old_qty} shares at {old_price} are {new_qty} at {new_price} now ({note})",
+    "external_shares": "{symbol}: {qty} shares beside our {ours}: {note}",
+    "symbol_changed": "{old} is {symbol} now: its {qty} shares are still ours",
+    "position_returned": "{symbol}: the broker shows {held} shares again that were written off",
+    "stock_disputed": "{symbol} is not clear for minutes ({reason}): {note}",
+    "step_failed": "{what} failed: {reason}",
+    "another_trader": "ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}",
+    "taken_over": "the positions of trader {instance}, last order {last_order}, are recovered; {note}",
+    "recovered_from_broker": "recovered from the broker's orders: {qty} {symbol} at {price}",
     "exit_refused": "the exit of {symbol} was refused: {reason}",
     "stop_refused": "the stop of {symbol} was refused: {reason}",
     "stopped_by_file": "{note}",

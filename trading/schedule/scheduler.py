@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from trading.base.clock import NEW_YORK, Clock
+from trading.base.clock import NEW_YORK, STEP_BACK, Clock
 from trading.base.errors import UserError
 from trading.base.files import write_json
 from trading.schedule.clocked_schedule import scheduler_on
@@ -31,8 +31,8 @@ LATE = timedelta(minutes=1)
 LONGEST_SLEEP = timedelta(hours=1)
 """The clock is read at least this often, because it may be corrected during a sleep."""
 
-STEP_BACK = timedelta(seconds=1)
-"""A clock that goes back further than this was set, not slewed."""
+JUMP = timedelta(seconds=30)
+"""A sleep that ends later than this after its end means that the clock was set or the machine suspended."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ class MarketScheduler:
         marks: JSON file of the jobs done, so that a restart repeats nothing and makes up for missed jobs; None to keep
             no record (a replay).
         on_event: receives each event for the audit.
+        check_clock: called before every job and when the clock has jumped; it may correct `clock`.
         stop_after: end after the retrain of this many sessions; those planned before `run` do not count.
 
     Attributes:
@@ -131,6 +132,7 @@ class MarketScheduler:
         *,
         marks: Path | None = None,
         on_event: Callable[[ScheduleEvent], None] = lambda event: None,
+        check_clock: Callable[[], None] = lambda: None,
         stop_after: int | None = None,
     ) -> None:
         self._clock = clock
@@ -139,6 +141,7 @@ class MarketScheduler:
         self._times = times
         self._marks_file = marks
         self._on_event = on_event
+        self._ask_for_time = check_clock
         self._stop_after = stop_after
         self._stopping = threading.Event()
         self._known = read_marks(marks)
@@ -177,9 +180,16 @@ class MarketScheduler:
         while not self._stopping.is_set():
             self._check_clock()
             self._scheduler.run_pending()
-            if not self._stopping.is_set() and not self._clock.sleep_until(self._next_wake()):
+            if not self._stopping.is_set() and not self._sleep():
                 break  # the clock was interrupted, so the program is ending
         self._emit("scheduler_stopped", ticks=self.ticks, ticks_skipped=self.ticks_skipped, failures=self.failures)
+
+    def _sleep(self) -> bool:
+        wake = self._next_wake()
+        slept = self._clock.sleep_until(wake)
+        if slept and self._clock.now() - wake > JUMP:
+            self._ask_for_time()
+        return slept
 
     def _run_and_keep_failure(self) -> None:
         try:
@@ -211,6 +221,8 @@ class MarketScheduler:
         plan.every().minute.at(f":{self._times.tick_second:02d}").do(self._minute)
 
     def _check_clock(self) -> None:
+        if self._clock.now() < self._latest - STEP_BACK:
+            self._ask_for_time()
         now = self._clock.now()
         if now < self._latest - STEP_BACK:
             self._emit("clock_set_back", seconds=round((self._latest - now).total_seconds()))
@@ -237,6 +249,8 @@ class MarketScheduler:
 
     def _run_due(self) -> None:
         """Run every job that is due, once each."""
+        if self._due(self._clock.now()) is not None:
+            self._ask_for_time()
         while not self._stopping.is_set() and (found := self._due(self._clock.now())) is not None:
             done = self._run(found)
             if not done and self._stopping.is_set():

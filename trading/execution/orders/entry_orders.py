@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.order_cache import GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache, Records
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
@@ -31,7 +31,10 @@ LATEST_ARRIVAL: Final = timedelta(hours=12)
 
 @dataclass
 class PendingEntry:
-    """An entry that is decided and not settled: its order is sent, or may be.  Prices are dollars."""
+    """An entry that is decided and not settled: its order is sent, or may be.  Prices are dollars.
+
+    One that is recovered from the broker's orders has no prediction: confidence 0, and None for what is optional.
+    """
 
     symbol: str
     qty: int
@@ -39,10 +42,10 @@ class PendingEntry:
     stop: Decimal
     target: Decimal
     confidence: float
-    win_probability: float
+    win_probability: float | None
     model: str
     decision_time: datetime
-    decision_price: float
+    decision_price: float | None
     decision_bid: float | None = None
     decision_ask: float | None = None
     """The quote at the decision; None if it is not known."""
@@ -123,7 +126,7 @@ class EntryOrders:
                 self.pending[name] = self.given_up.pop(name)
                 self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
         for entry in list(self.pending.values()):
-            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry))
+            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
 
     def _settle(self, entry: PendingEntry) -> None:
         order = self._cache.order_named(entry.client_order_id)
@@ -202,13 +205,15 @@ class EntryOrders:
             inside = price is None or (entry.stop < price < entry.target and lowest <= price <= highest)
             if not inside:
                 what = f"cancelling the entry of {entry.symbol}"
-                self._records.contain(what, partial(self._cancel, entry.client_order_id, "PRICE_LEFT_LEVELS"))
+                self._records.contain(
+                    what, partial(self._cancel, entry.client_order_id, "PRICE_LEFT_LEVELS"), entry.symbol
+                )
 
     def cancel(self, reason: str) -> None:
         """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
         for entry in list(self.pending.values()):
             what = f"cancelling the entry of {entry.symbol}"
-            self._records.contain(what, partial(self._cancel, entry.client_order_id, reason))
+            self._records.contain(what, partial(self._cancel, entry.client_order_id, reason), entry.symbol)
 
     def _cancel(self, name: str, reason: str) -> None:
         order = self._cache.order_named(name)

@@ -12,10 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OURS
-from trading.execution.entry_orders import fill_of
-from trading.execution.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
-from trading.execution.protection import Protection
+from trading.execution.orders.entry_orders import fill_of
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, intent_of
+from trading.execution.orders.protection import Protection
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
@@ -41,18 +40,15 @@ class ExitOrders:
         self._journal = records.journal
         self._clock = clock
         self._protection = protection
-        self._missing_since: dict[str, datetime] = {}
-        """By the client_order_id of trades whose shares the broker does not show."""
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
 
     def update(self, trade: Trade) -> None:
-        """Bring one trade up to date with the broker's orders and positions.
+        """Bring one trade, whose sell orders are adopted, up to date with the broker's orders and positions.
 
         Raises:
             Unclear: one of its orders cannot be read.
         """
-        self._protection.adopt(trade)
         self._find_exit(trade)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         self._note_sold(trade, sells)
@@ -63,7 +59,6 @@ class ExitOrders:
             if self._cache.order_named(trade.exit_intent) is None:
                 self._close(trade, trade.exit_reason or "", None)  # it never arrived: send it again under its name
         elif self._protection.stopped_shares(trade) >= left:
-            self._missing_since.pop(trade.client_order_id, None)
             self._protection.align_legs(trade)
         else:
             self._protect(trade, left)
@@ -93,36 +88,16 @@ class ExitOrders:
         A resting target is no protection, and holds the shares that the stop needs: it is cancelled first.
         """
         if any(not order.is_final for order in self._protection.orders(trade)):
-            self._cancel_legs(trade, "NO_STOP")
+            self.cancel_legs(trade, "NO_STOP")
             left = self._protection.shares_left(trade)
             if left <= 0:
                 return  # the target sold them meanwhile; the next reconciliation ends the trade
         if self._clock.now() - trade.entry_time > BROKER_LAG:
-            left = min(left, int(self._cache.held(trade.symbol)))
+            left = min(left, int(self._protection.held(trade)))
         if left <= 0:
-            self._write_off(trade)
-            return
-        self._missing_since.pop(trade.client_order_id, None)
+            return  # a discrepancy, which `Holdings` settles
         if not self._protection.place_stop(trade, left):
             self._close(trade, "NO_STOP", None)
-
-    def _write_off(self, trade: Trade) -> None:
-        """End a trade without a price once the broker has shown neither position nor order nor sale for long enough.
-
-        An account that was reset leaves such trades; they must not block entries forever.
-        """
-        now = self._clock.now()
-        since = self._missing_since.setdefault(trade.client_order_id, now)
-        if now - since < GIVE_UP_AFTER or self._broker.position(trade.symbol) is not None:
-            return
-        self._end(trade, now, "NOT_AT_BROKER")
-        self._journal.event(
-            "position_gone",
-            symbol=trade.symbol,
-            qty=trade.qty,
-            client_order_id=trade.client_order_id,
-            note="the broker shows neither the position nor a sale of it: closed without a price",
-        )
 
     # Sold
 
@@ -159,7 +134,7 @@ class ExitOrders:
         shares, value = _total(filled)
         last = max(filled, key=lambda order: fill_of(order)[1])
         trade.exit_price = fill_of(last)[0] if len(filled) == 1 else (value / shares).quantize(PRICE_STEP)
-        self._end(trade, fill_of(last)[1], _exit_reason(trade, last))
+        self.end(trade, fill_of(last)[1], _exit_reason(trade, last))
         self._journal.event(
             "sold",
             symbol=trade.symbol,
@@ -171,12 +146,12 @@ class ExitOrders:
             order_id=last.id,
         )
         if shares > trade.qty:
-            self._records.discrepancies.append(f"{shares} {trade.symbol} were sold, {trade.qty} were held")
+            self._records.doubt(trade.symbol, f"{shares} {trade.symbol} were sold, {trade.qty} were held")
             self._journal.event("oversold", symbol=trade.symbol, held=trade.qty, sold=shares)
 
-    def _end(self, trade: Trade, instant: datetime, reason: str) -> None:
+    def end(self, trade: Trade, instant: datetime, reason: str) -> None:
+        """End a trade."""
         trade.exit_time, trade.exit_reason, trade.exit_intent = instant, reason, None
-        self._missing_since.pop(trade.client_order_id, None)
         self._records.log.mark_changed(trade)
 
     # Closing
@@ -188,14 +163,14 @@ class ExitOrders:
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
         """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
         self._refused.pop(trade.client_order_id, None)  # an old refusal says nothing about this attempt
-        self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit))
+        self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit), trade.symbol)
         self._records.save()
 
     def _close(self, trade: Trade, reason: str, limit: Decimal | None) -> None:
         self._find_exit(trade)
         if self._protection.resting(trade):
             self._check_sellable(trade)
-        self._cancel_legs(trade, reason)
+        self.cancel_legs(trade, reason)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
             self._finish(trade, sells)
@@ -228,10 +203,10 @@ class ExitOrders:
         if position is None or position.qty < 1:
             raise Unclear("the broker holds no share of it: its stop and target stay")
         for order in self._broker.orders(open_only=True):
-            if order.symbol == trade.symbol and order.side == "buy" and not order.client_order_id.startswith(OURS):
+            if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
                 raise Unclear(f"buy order {order.id} of somebody else is in the way: its stop and target stay")
 
-    def _cancel_legs(self, trade: Trade, reason: str) -> None:
+    def cancel_legs(self, trade: Trade, reason: str) -> None:
         """Cancel every order that rests under the trade.
 
         Raises:
@@ -255,7 +230,7 @@ class ExitOrders:
             trade.exit_intent = trade.exit_reason = None
             self._refused[trade.client_order_id] = str(refusal)
             self._records.log.mark_changed(trade)
-            self._records.discrepancies.append(f"the exit of {trade.symbol} was refused: {refusal}")
+            self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {refusal}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=str(refusal))
             self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
             return

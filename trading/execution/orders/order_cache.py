@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OURS, Order, Orders, Position, Refused
+from trading.broker.messages import OUR_NAME, OURS, Order, Orders, Position, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,9 +37,21 @@ BROKER_LAG: Final = timedelta(seconds=30)
 """How long orders and positions may disagree after a fill; about 10 seconds have been seen."""
 
 
-def order_name(day: str, symbol: str, minute: str, intent: str) -> str:
-    """The client_order_id of a decision.  It is derived from the decision, so the same decision has the same id."""
-    return f"{OURS}{day}-{symbol}-{minute}-{intent}"
+def order_name(instance: str, instant: datetime, symbol: str, intent: str) -> str:
+    """The client_order_id of a decision.  It is derived from the decision, so the same decision has the same id.
+
+    Args:
+        instance: the id of the trader that decides; empty where nobody else can reach the account.
+        instant: the minute of the decision.
+    """
+    local = instant.astimezone(NEW_YORK)
+    return f"{OURS}{instance and f'{instance}-'}{local:%Y%m%d}-{symbol}-{local:%H%M}-{intent}"
+
+
+def instance_in(name: str) -> str:
+    """The instance that a client_order_id of ours carries; empty for the names of earlier versions, which have none."""
+    found = OUR_NAME.fullmatch(name)
+    return (found["instance"] or "") if found else ""
 
 
 def intent_of(order: Order) -> str:
@@ -50,9 +64,11 @@ def intent_of(order: Order) -> str:
 class OrderCache:
     """The broker's positions as of the last `read`, and its orders by id and client_order_id, fetched on demand."""
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(self, broker: Broker, clock: Clock, instance: str) -> None:
         self._broker = broker
         self._clock = clock
+        self.instance = instance
+        """The id of this trader, which the names of its orders carry."""
         self.positions: dict[str, Position] = {}
         self.refused: tuple[Refused, ...] = ()
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
@@ -102,6 +118,11 @@ class OrderCache:
         """The order with a client_order_id if it is cached; the broker is not asked."""
         return self._by_name.get(name)
 
+    def is_of_others(self, order: Order) -> bool:
+        """Whether an order bears neither our name nor one of an earlier version; legs bear names of the broker."""
+        name = order.client_order_id
+        return not name.startswith(OURS) or instance_in(name) not in ("", self.instance)
+
     @property
     def unreadable(self) -> frozenset[str]:
         """Stocks whose position the last `read` refused: how many shares are held is not known."""
@@ -119,19 +140,22 @@ class OrderCache:
             position = self._broker.position(symbol)
         return Decimal(0) if position is None else position.qty
 
-    def sell_orders(self, symbol: str, since: datetime) -> list[Order]:
-        """The cached sell orders of a stock created at `since` or later, oldest first."""
+    def all_orders(self) -> list[Order]:
+        """The cached orders, legs included."""
+        return list(self._by_id.values())
+
+    def orders_of(self, symbol: str, side: str, since: datetime) -> list[Order]:
+        """The cached buy or sell orders of a stock created at `since` or later, oldest first."""
         found = [
             order
             for order in self._by_id.values()
-            if order.symbol == symbol and order.side == "sell" and order.created_at and order.created_at >= since
+            if order.symbol == symbol and order.side == side and order.created_at and order.created_at >= since
         ]
         return sorted(found, key=lambda order: str(order.created_at))
 
     def unused_name(self, symbol: str, intent: str) -> str:
         """A client_order_id for an order sent now, numbered if this minute already has one."""
-        local = self._clock.now().astimezone(NEW_YORK)
-        name = base = order_name(f"{local:%Y%m%d}", symbol, f"{local:%H%M}", intent)
+        name = base = order_name(self.instance, self._clock.now(), symbol, intent)
         number = 1
         while name in self._by_name:
             number += 1
@@ -201,24 +225,51 @@ class OrderCache:
 class Records:
     """The trade log, the audit, and the discrepancies.  A disk that cannot be written does not end the day."""
 
-    def __init__(self, log: TradeLog, journal: Journal) -> None:
+    def __init__(self, log: TradeLog, journal: Journal, clock: Clock) -> None:
         self.log = log
         self.journal = journal
+        self._clock = clock
         self.discrepancies: list[str] = []
         """What could not be established since the last reconciliation; while there is any, there are no entries."""
+        self.disputed: dict[str, str] = {}
+        """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
+        self._since: dict[str, datetime] = {}
+        self._doubted: set[str] = set()
 
-    def contain(self, what: str, step: Callable[[], None]) -> None:
+    def start_round(self) -> None:
+        """Begin a reconciliation: forget the discrepancies, and the stocks about which the last one had none."""
+        self.discrepancies = []
+        self._since = {symbol: since for symbol, since in self._since.items() if symbol in self._doubted}
+        self.disputed = {symbol: reason for symbol, reason in self.disputed.items() if symbol in self._doubted}
+        self._doubted = set()
+
+    def doubt(self, symbol: str, reason: str) -> None:
+        """Record a discrepancy of one stock.
+
+        It prevents every entry until it has lasted for `GIVE_UP_AFTER`, and then the entries in its stock alone.
+        """
+        self._doubted.add(symbol)
+        lasted = self._clock.now() - self._since.setdefault(symbol, self._clock.now())
+        if not symbol or lasted < GIVE_UP_AFTER:
+            self.discrepancies.append(reason)
+            return
+        if symbol not in self.disputed:
+            note = "this stock is not bought until it is settled; the others are"
+            self.journal.event("stock_disputed", symbol=symbol, reason=reason, note=note)
+        self.disputed[symbol] = reason
+
+    def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> None:
         """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on."""
         try:
             step()
         except Unclear as error:
-            self.discrepancies.append(f"{what}: {error}")
+            self.doubt(symbol, f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
         except Exception as error:  # a defect: the shares of the other stocks still have to be protected and sold
             log.exception("%s failed", what)
-            reason = f"{type(error).__name__}: {error}"[:300]
-            self.discrepancies.append(f"{what}: {reason}")
-            self.journal.event("step_failed", what=what, reason=reason)
+            reason = traceback.format_exception_only(error)[-1].strip()[:300]  # its own text may raise too
+            self.doubt(symbol, f"{what}: {reason}")
+            self.journal.event("step_failed", what=what, reason=reason, where=_place_of(error))
 
     def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         """Record a cancellation request; `accepted` is None if it got no answer."""
@@ -228,6 +279,13 @@ class Records:
         """Write the trade log; a failed write is a discrepancy, and the next save tries again."""
         try:
             self.log.save()
-        except OSError as error:
-            self.discrepancies.append(f"the trade log cannot be written: {error.strerror}")
-            self.journal.event("trade_log_unwritten", reason=str(error.strerror))
+        except (OSError, TypeError, ValueError, ArithmeticError) as error:  # the disk, or a value that JSON lacks
+            reason = str(error.strerror if isinstance(error, OSError) else error)
+            self.discrepancies.append(f"the trade log cannot be written: {reason}")
+            self.journal.event("trade_log_unwritten", reason=reason)
+
+
+def _place_of(error: Exception) -> str:
+    """The function and line that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else ""

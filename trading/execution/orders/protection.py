@@ -6,17 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OURS, Order
-from trading.execution.order_cache import OrderCache, Records, intent_of
+from trading.broker.messages import OUR_NAME, OURS, Order
+from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from decimal import Decimal
 
     from trading.records.trade_log import Trade
 
-STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
-"""Order types that sell when the price falls."""
+STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop", "market"})
+"""Order types that sell when the price falls; a broker may replace a stop that is hit by a market order."""
 
 
 class Protection:
@@ -37,8 +38,10 @@ class Protection:
             Unclear: one cannot be read, or is shown as an order of another stock.
         """
         found = [self._cache.order(order_id) for order_id in trade.sell_order_ids]
+        named = OUR_NAME.fullmatch(trade.client_order_id)
+        symbols = {trade.symbol, named["symbol"] if named else trade.symbol}  # before and after a change of the symbol
         for order in found:
-            if order is not None and (order.symbol, order.side) != (trade.symbol, "sell"):
+            if order is not None and (order.symbol not in symbols or order.side != "sell"):
                 raise Unclear(f"order {order.id} is shown as one that {order.side}s {order.symbol}")
         return [order for order in found if order is not None]
 
@@ -55,6 +58,11 @@ class Protection:
     def shares_left(self, trade: Trade) -> int:
         """Shares that no known order has sold.  Raises as `orders`."""
         return trade.qty - sum(order.filled_qty for order in self.orders(trade))
+
+    def held(self, trade: Trade) -> Decimal:
+        """Shares that the broker holds for the trade: those of its stock without the ones of other open trades."""
+        others = (one for one in self._records.log.open_trades if one.symbol == trade.symbol and one is not trade)
+        return self._cache.held(trade.symbol) - sum(self.shares_left(one) for one in others)
 
     def add(self, trade: Trade, orders: Iterable[Order]) -> None:
         """Note orders that can sell shares of the trade."""
@@ -83,18 +91,34 @@ class Protection:
                 raise Unclear(f"order {order.id} is said to be replaced by {replacement.id}, which is another order")
             self.add(trade, () if replacement is None else (replacement,))
         unassigned = self._unassigned(trade)
-        self.add(trade, [order for order in unassigned if order.client_order_id.startswith(OURS)])
-        if trade.exit_intent is None and self._cache.held(trade.symbol) < self.shares_left(trade):
+        theirs = self._other_buyers(trade)
+        named = [order for order in unassigned if order.client_order_id.startswith(OURS)]
+        self.add(trade, [order for order in named if instance_in(order.client_order_id) not in theirs])
+        if trade.exit_intent is None and self.held(trade) < self.shares_left(trade):
             self.add(trade, [order for order in unassigned if order.filled_qty])
 
     def _unassigned(self, trade: Trade) -> list[Order]:
-        """Sell orders of the stock since the trade began that belong to no trade."""
-        sells = self._cache.sell_orders(trade.symbol, trade.decision_time or trade.entry_time)
+        """Sell orders of the stock, from the start of the trade to that of the next one, that belong to no trade."""
+        begun = _begun(trade)
+        sells = self._cache.orders_of(trade.symbol, "sell", begun)
         if all(order.id in trade.sell_order_ids for order in sells):
             return []
         same = [one for one in self._records.log.trades if one.symbol == trade.symbol]
         assigned = {order_id for one in same for order_id in one.sell_order_ids}
-        return [order for order in sells if order.id not in assigned]
+        following = min((_begun(one) for one in same if _begun(one) > begun), default=None)
+        return [
+            order
+            for order in sells
+            if order.id not in assigned
+            and (following is None or order.created_at is None or order.created_at < following)
+        ]
+
+    def _other_buyers(self, trade: Trade) -> set[str]:
+        """Other traders that have bought the stock since the trade began: they sell shares of their own."""
+        buys = self._cache.orders_of(trade.symbol, "buy", _begun(trade))
+        names = {order.client_order_id for order in buys if order.client_order_id.startswith(OURS)}
+        theirs = {instance_in(name) for name in names if not self._records.log.has_entry(name)}
+        return theirs - {self._cache.instance}
 
     # Legs and stops
 
@@ -139,8 +163,12 @@ class Protection:
         try:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
-            self._records.discrepancies.append(f"{trade.symbol} has no stop: {refusal}")
+            self._records.doubt(trade.symbol, f"{trade.symbol} has no stop: {refusal}")
             self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
             return False
         self.add(trade, (order,))
         return True
+
+
+def _begun(trade: Trade) -> datetime:
+    return trade.decision_time or trade.entry_time

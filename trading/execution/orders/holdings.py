@@ -1,0 +1,274 @@
+"""The shares of open trades compared with the broker's positions: splits, renamed stocks, surplus, missing shares.
+
+A difference ends as follows, and is audited with the old and the new quantity:
+
+- A split (the value stays, the price differs, no order rests): the trade takes the new quantity and price at once.
+- A renamed stock (same quantity and average price under a symbol that nobody bought): the trade takes the new symbol.
+- More shares than logged: those that somebody else bought are left alone; the others join the trade after
+  `GIVE_UP_AFTER`, or at its exit, once the broker takes a stop for them.
+- Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`.
+- A fraction of a share cannot rest under a stop: whole shares are protected and sold, the fraction is left.
+
+Every change needs two replies that agree, the list of positions and the single position.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from trading.broker.client import Broker, Unclear
+from trading.broker.messages import OURS, Position
+from trading.execution.orders.exit_orders import PRICE_STEP, ExitOrders
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, instance_in
+from trading.execution.orders.protection import Protection
+from trading.rules.exits import levels, quantised
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from config import ExitSettings
+    from trading.base.clock import Clock
+    from trading.records.trade_log import Trade
+
+SPLIT_PRICE_CHANGE: Final = Decimal("0.1")
+"""Smallest change of the average price, as a fraction, that is taken for a split."""
+
+SAME_VALUE: Final = Decimal("0.01")
+"""Largest difference between two values of a position, as a fraction, that counts as none."""
+
+SAME_PRICE: Final = Decimal("0.0001")
+"""Largest difference between two average prices, as a fraction, that counts as none."""
+
+
+class Holdings:
+    """Settles differences between the trade log and the broker's positions."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        cache: OrderCache,
+        records: Records,
+        clock: Clock,
+        protection: Protection,
+        exits: ExitOrders,
+        settings: ExitSettings,
+    ) -> None:
+        self._broker = broker
+        self._cache = cache
+        self._records = records
+        self._journal = records.journal
+        self._clock = clock
+        self._protection = protection
+        self._exits = exits
+        self._settings = settings
+        self._since: dict[str, tuple[Decimal, datetime]] = {}
+        """By client_order_id of a trade: the quantity at the broker that differs from the log, and since when."""
+        self.external: set[str] = set()
+        """Symbols of positions that are not ours."""
+        self._reported: dict[str, Decimal] = {}
+        """By client_order_id of a trade: the surplus that was reported as not ours."""
+
+    def settle(self, trade: Trade, *, at_once: bool = False) -> None:
+        """Compare the shares of an open trade with the broker's position, and settle a difference.
+
+        Args:
+            trade: its sell orders are adopted.
+            at_once: let a surplus join without waiting, because the trade is about to be closed.
+
+        Raises:
+            Unclear: the broker's replies contradict each other, or one of them cannot be read.
+        """
+        if trade.exit_intent is not None or self._clock.now() - trade.entry_time <= BROKER_LAG:
+            return  # orders and positions may disagree for a while
+        left, held = self._protection.shares_left(trade), self._protection.held(trade)
+        if left <= 0 or held == left:
+            self._since.pop(trade.client_order_id, None)
+            return
+        position = self._cache.positions.get(trade.symbol)
+        if position is None and self._rename(trade, left):
+            return
+        if position is not None and self._is_split(trade, left, position):
+            self._split(trade, left, position)
+            return
+        surplus = held - left
+        if surplus > 0:
+            surplus = self._without_others(trade, surplus)
+            if surplus < 1:
+                self._since.pop(trade.client_order_id, None)
+                return
+        self._records.doubt(trade.symbol, f"{trade.symbol}: the log holds {left}, the broker {plain(held)}")
+        counted, since = self._since.get(trade.client_order_id, (held, self._clock.now()))
+        if counted != held or trade.client_order_id not in self._since:
+            since = self._clock.now()
+            self._since[trade.client_order_id] = (held, since)
+            self._journal.event("positions_disagree", symbol=trade.symbol, logged=left, held=plain(held))
+        if not (at_once and surplus > 0) and self._clock.now() - since < GIVE_UP_AFTER:
+            return
+        self._confirm(trade.symbol, position)
+        if surplus > 0:
+            self._join(trade, left, int(surplus), position)
+        else:
+            self._write_off(trade, left, held)
+
+    def _confirm(self, symbol: str, listed: Position | None) -> None:
+        """See that the single position has the quantity of the listed one.
+
+        Raises:
+            Unclear: it has another one, so neither is believed.
+        """
+        single = self._broker.position(symbol)
+        one, other = Decimal(0) if single is None else single.qty, Decimal(0) if listed is None else listed.qty
+        if one != other:
+            raise Unclear(f"the broker lists {plain(other)} shares, and {plain(one)} when asked for the stock alone")
+
+    # More
+
+    def _without_others(self, trade: Trade, surplus: Decimal) -> Decimal:
+        """The surplus without the shares that orders of somebody else bought, which are reported once."""
+        own = {"", self._cache.instance, instance_in(trade.client_order_id)}
+        bought = sum(
+            order.filled_qty
+            for order in self._cache.orders_of(trade.symbol, "buy", trade.decision_time or trade.entry_time)
+            if not (order.client_order_id.startswith(OURS) and instance_in(order.client_order_id) in own)
+        )
+        external = min(surplus, Decimal(bought)) if surplus - bought >= 1 else surplus
+        if external > 0 and self._reported.get(trade.client_order_id) != external:
+            self._reported[trade.client_order_id] = external
+            note = "a fraction, or bought by somebody else: left alone"
+            self._journal.event("external_shares", symbol=trade.symbol, qty=plain(external), ours=trade.qty, note=note)
+        return surplus - external
+
+    def _join(self, trade: Trade, left: int, surplus: int, position: Position | None) -> None:
+        """Add shares that nobody is known to have bought to the trade, at the broker's average price.
+
+        A stop for them comes first: the broker refuses it if they are not there.
+        """
+        if not self._protection.place_stop(trade, surplus):
+            return
+        average = None if position is None else position.avg_entry_price
+        cost = trade.entry_price * trade.qty + (average or trade.entry_price) * surplus
+        price = (cost / (trade.qty + surplus)).quantize(PRICE_STEP)
+        self._change(trade, left, left + surplus, price, price, "more shares than logged: they join the trade")
+
+    # Split, renamed
+
+    def _is_split(self, trade: Trade, left: int, position: Position) -> bool:
+        """Whether a position has the value of the trade at another price; cash may stand for a fraction.
+
+        Day orders do not outlive the night of a split, so a trade under which one rests has not been split.
+        """
+        average, price = position.avg_entry_price, trade.entry_price
+        if average is None or average <= 0 or position.qty <= 0 or abs(average / price - 1) < SPLIT_PRICE_CHANGE:
+            return False
+        lost, tolerance = price * left - average * position.qty, SAME_VALUE * price * left
+        return -tolerance <= lost < average + tolerance and not self._protection.resting(trade)
+
+    def _split(self, trade: Trade, left: int, position: Position) -> None:
+        self._confirm(trade.symbol, position)
+        whole = int(position.qty)
+        if whole < 1 or position.avg_entry_price is None:
+            self._write_off(trade, left, position.qty)
+            return
+        qty = trade.qty - left + whole
+        price = (trade.entry_price * trade.qty / qty).quantize(PRICE_STEP)  # the dollars paid stay the same
+        note = f"split: {left} shares are {plain(position.qty)} now"
+        self._change(trade, left, whole, price, position.avg_entry_price, note)
+
+    def _change(self, trade: Trade, left: int, now_left: int, price: Decimal, level_price: Decimal, note: str) -> None:
+        """Give a trade another number of shares; `update` places a stop where none rests."""
+        old, old_price = trade.qty, trade.entry_price
+        stop, target = levels(float(level_price), self._settings.STOP_LOSS_PCT, self._settings.TAKE_PROFIT_PCT)
+        trade.qty, trade.entry_price = trade.qty - left + now_left, price
+        trade.stop_loss, trade.take_profit = quantised(stop), quantised(target)
+        self._since.pop(trade.client_order_id, None)
+        self._records.log.mark_changed(trade)
+        self._journal.event(
+            "quantity_changed",
+            symbol=trade.symbol,
+            old_qty=old,
+            new_qty=trade.qty,
+            old_price=old_price,
+            new_price=price,
+            stop=trade.stop_loss,
+            target=trade.take_profit,
+            client_order_id=trade.client_order_id,
+            note=note,
+        )
+
+    def _rename(self, trade: Trade, left: int) -> bool:
+        """Give a trade the new symbol of its stock, if exactly one unknown position has its quantity and price."""
+        begun = trade.decision_time or trade.entry_time
+        known = {one.symbol for one in self._records.log.open_trades}
+        found = [
+            position
+            for symbol, position in self._cache.positions.items()
+            if symbol not in known | self.external
+            and position.qty == left
+            and _same_price(position, trade.entry_price)
+            and not self._cache.orders_of(symbol, "buy", begun)
+        ]
+        if len(found) != 1 or self._protection.resting(trade):
+            return False
+        self._confirm(trade.symbol, None)
+        self._confirm(found[0].symbol, found[0])
+        old, trade.symbol = trade.symbol, found[0].symbol
+        self._records.log.mark_changed(trade)
+        self._journal.event(
+            "symbol_changed", old=old, symbol=trade.symbol, qty=left, client_order_id=trade.client_order_id
+        )
+        return True
+
+    # Fewer
+
+    def _write_off(self, trade: Trade, left: int, held: Decimal) -> None:
+        """Take the shares that the broker does not hold out of a trade; without any, end it without a price.
+
+        An account that was reset leaves such trades; they must not block entries forever.
+        """
+        whole = max(0, int(held))
+        self._exits.cancel_legs(trade, "POSITION_GONE")  # which also shows whether one of them has sold the shares
+        if self._protection.shares_left(trade) != left:
+            return
+        self._since.pop(trade.client_order_id, None)
+        if whole:
+            self._change(trade, left, whole, trade.entry_price, trade.entry_price, "fewer shares than logged")
+            return
+        sold = trade.qty - left
+        self._journal.event(
+            "position_gone",
+            symbol=trade.symbol,
+            qty=left,
+            old_qty=trade.qty,
+            new_qty=sold,
+            held=plain(held),
+            client_order_id=trade.client_order_id,
+            note="the broker shows neither the shares nor a sale of them: written off",
+        )
+        if sold:
+            trade.qty = sold
+            self._records.log.mark_changed(trade)  # `update` ends it at the price of what was sold
+        else:
+            self._exits.end(trade, self._clock.now(), "NOT_AT_BROKER")
+
+    def returned(self, position: Position) -> Trade | None:
+        """The trade that was written off and whose shares are shown again, reopened; None if there is none."""
+        for trade in reversed(self._records.log.trades):
+            gone = trade.symbol == position.symbol and trade.exit_reason == "NOT_AT_BROKER" and not trade.is_open
+            if gone and position.qty >= 1 and _same_price(position, trade.entry_price):
+                trade.exit_time = trade.exit_reason = None
+                self.external.discard(trade.symbol)
+                self._records.log.mark_changed(trade)
+                self._journal.event("position_returned", symbol=trade.symbol, qty=trade.qty, held=plain(position.qty))
+                return trade
+        return None
+
+
+def _same_price(position: Position, price: Decimal) -> bool:
+    average = position.avg_entry_price
+    return average is not None and abs(average - price) <= SAME_PRICE * price
+
+
+def plain(qty: Decimal) -> int | Decimal:
+    """A quantity as an int if it is whole."""
+    return int(qty) if qty == int(qty) else qty
