@@ -100,7 +100,7 @@ def test_the_command_trains_reports_and_publishes(
     said = capsys.readouterr().out
     for expected in ("accuracy", "precision", "recall", "ROC-AUC", "always no", "signals at 65%", "calibrated"):
         assert expected in said
-    assert "No evidence of skill" in said  # a random walk: there is nothing to learn
+    assert "No evidence of skill: the best tenth" in said  # a random walk: there is nothing to learn
     assert "about profit they prove nothing" in said
     assert "In service: first model" in said
     model = ModelStore(models).newest()

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trading.backtest.verdict import skill_line
+from trading.backtest.workers import ALONE, Workers
+from trading.backtest.yardstick.control_cache import ControlCache
+from trading.backtest.yardstick.controls import Source, controls
 from trading.base.errors import ModelError, UserError
 from trading.base.market_folders import MarketId, claim, lock, market_of
 from trading.dataset.dataset import Dataset
@@ -107,8 +111,13 @@ def retrain_locked(
     champion: FittedModel | None,
     progress: Progress,
     say: Say,
+    at: Workers = ALONE,
 ) -> tuple[LoadedModel, Decision]:
-    """As `retrain`, in a folder that is locked (`trainer_at_work`)."""
+    """As `retrain`, in a folder that is locked (`trainer_at_work`).
+
+    Args:
+        at: the workers of the controls, which are run when the model has been published.
+    """
     if line := killed_training(store, market):
         say(line)
     begin_training(store.folder, now)
@@ -125,18 +134,50 @@ def retrain_locked(
         trained = replace(trained, about={**trained.about, "past_trades": report})
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
-            _write_report(page, store.folder, model, say)
+            _judge_and_report(page, store.folder, model, dataset, settings, at, progress, say)
     finally:
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
     return model, trained.decision
 
 
-def _write_report(page: TrainingReport, folder: Path, model: LoadedModel, say: Say) -> None:
+def _judge_and_report(
+    page: TrainingReport,
+    folder: Path,
+    model: LoadedModel,
+    dataset: Dataset,
+    settings: Settings,
+    at: Workers,
+    progress: Progress,
+    say: Say,
+) -> None:
+    """Repeat the test part on the controls, say what may be claimed, and write the page; also if that is stopped."""
+    found = page.figures()
     try:
-        page.write(folder, model.metrics)
-    except OSError as error:  # the new model is published already
-        say(f"the training report could not be written: {error}")
+        if _controls_due(settings, dataset, model):
+            source = Source(dataset, dataset.all_bars())
+            cache = ControlCache(folder)
+            (judged,) = controls([page.evaluation], source, settings.training.CONTROLS, cache, at=at, progress=progress)
+            found = page.figures(judged, source.bars)
+            say(skill_line(found["skill"]))
+    except UserError as error:
+        say(f"the controls could not be run: {error}")
+    finally:
+        try:
+            page.write(folder, model.metrics, found)
+        except OSError as error:  # the new model is published already
+            say(f"the training report could not be written: {error}")
+
+
+def _controls_due(settings: Settings, dataset: Dataset, model: LoadedModel) -> bool:
+    """Whether this evening's report has controls (EVENING_CONTROLS)."""
+    when = settings.training.EVENING_CONTROLS
+    if not settings.training.CONTROLS or when == "never":
+        return False
+    if when == "daily":
+        return True
+    newest = model.trained_through
+    return dataset.calendar.following(newest).date.isocalendar()[:2] != newest.isocalendar()[:2]
 
 
 def _prune(

@@ -199,8 +199,9 @@ class Run:
         started = any(event["event"] == "day_started" for event in self.journal.events_of(session.date))
         universe = read_universe(self.settings.folders.DATA_DIR, session.date) if started else None
         if universe is None:
-            universe = pick_universe(self.source, self.settings.data, self.venue.clock.now(), None)
-            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed)
+            now = self.venue.clock.now()
+            universe = pick_universe(self.source, self.settings.data, now, None)
+            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now)
         self.learning.universe = universe
         return universe.symbols
 
