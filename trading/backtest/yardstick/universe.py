@@ -48,11 +48,7 @@ class Universes:
                 self._evenings.setdefault(day, []).append(pick)
 
     def universe_before(self, day: date) -> frozenset[str]:
-        """The stocks of `day` as known the evening before; none where no stock has a bar in the session before.
-
-        Raises:
-            DataError: `day` is no session.
-        """
+        """The stocks of the session `day` as known the evening before; none where no stock has a bar in that before."""
         stored = read_universe(self._folder, day)
         if stored is not None and stored.picked_at is not None and stored.picked_at < self._calendar.session(day).open:
             return frozenset(stored.symbols)
