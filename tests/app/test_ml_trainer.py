@@ -30,7 +30,7 @@ from trading.models.store import ModelStore
 PROJECT = Path(__file__).resolve().parents[2]
 SESSIONS = new_york_calendar().between(date(2018, 3, 19), date(2018, 3, 28))
 MARKET = MarketId("generated-1", "a generated market", generated=True)
-QUICK = {"N_ESTIMATORS": 12, "FOREST_MIN_SAMPLES_LEAF": 20, "TRAIN_EVERY_NTH_ROW": 2}
+QUICK = {"N_ESTIMATORS": 12, "FOREST_MIN_SAMPLES_LEAF": 20, "TRAIN_EVERY_NTH_ROW": 2, "CONTROLS": 1}
 
 
 def evening(session: Session) -> datetime:

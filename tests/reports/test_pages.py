@@ -239,3 +239,34 @@ def test_reports_are_removed_with_their_models(data: Path, tmp_path: Path) -> No
     models = {path.stem.removeprefix("metrics_") for path in tmp_path.glob("metrics_*.json")}
     assert {path.stem.removeprefix("report_") for path in tmp_path.glob("report_*.html")} == models
     assert len(models) < 4
+
+
+@pytest.mark.parametrize(
+    ("when", "session", "copies"),
+    [("daily", -1, 2), ("weekly", 4, 2), ("weekly", -1, 0), ("never", 4, 0)],  # the fifth session is a Friday
+)
+def test_the_evening_has_controls_when_it_should(
+    data: Path, tmp_path: Path, when: str, session: int, copies: int
+) -> None:
+    said: list[str] = []
+    chosen = settings(CONTROLS=2, EVENING_CONTROLS=when)
+    model, _ = retrain(data, tmp_path, chosen, evening(SESSIONS[session]), say=said.append)
+    text = (tmp_path / f"report_{model.timestamp}.html").read_text()
+    assert len(list((tmp_path / "controls").glob("*.json"))) == copies
+    assert (f"{copies} copies of the bars" in text) is bool(copies)
+    assert ("No skill is claimed without controls" in text) is (copies == 0)
+    assert [line for line in said if "skill" in line or "chose better" in line] == said[: bool(copies)]
+
+
+def test_a_training_that_is_stopped_in_its_controls_has_its_model_and_a_page_without_a_claim(
+    data: Path, tmp_path: Path
+) -> None:
+    def stop(what: str, done: int, of: int) -> None:
+        if "controls" in what and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(data, tmp_path, settings(CONTROLS=3), evening(SESSIONS[-1]), progress=stop)
+    (page,) = tmp_path.glob("report_*.html")
+    assert "No skill is claimed without controls" in page.read_text()
+    assert list(tmp_path.glob("metrics_*.json"))

@@ -48,6 +48,7 @@ def retrain(
     champion: FittedModel | None = None,
     progress: Progress = lambda what, done, of: None,
     say: Say = lambda line: None,
+    with_controls: bool = True,
 ) -> tuple[LoadedModel, Decision]:
     """Train on the data known at `now`, judge the model against `champion`, and publish it with `now` as TIMESTAMP.
 
@@ -55,7 +56,8 @@ def retrain(
         now: aware instant; sessions that closed later are ignored.
         champion: the model in service; None if there is none.
         say: gets a line when another market's models were put aside, when an earlier training was killed, and when
-            old models were removed.
+            old models were removed, and what may be claimed of the model.
+        with_controls: whether the report may have controls (EVENING_CONTROLS).
 
     Returns:
         (model, decision): the published model, read back through every check of the store.  If
@@ -66,7 +68,9 @@ def retrain(
         OSError: the models cannot be written.  After any error, the existing models are unchanged.
     """
     with trainer_at_work(data_dir, models_dir, settings, say) as (store, market):
-        return retrain_locked(store, market, data_dir, settings, now, champion, progress, say)
+        return retrain_locked(
+            store, market, data_dir, settings, now, champion, progress, say, with_controls=with_controls
+        )
 
 
 @contextmanager
@@ -112,6 +116,8 @@ def retrain_locked(
     progress: Progress,
     say: Say,
     at: Workers = ALONE,
+    *,
+    with_controls: bool = True,
 ) -> tuple[LoadedModel, Decision]:
     """As `retrain`, in a folder that is locked (`trainer_at_work`).
 
@@ -134,7 +140,8 @@ def retrain_locked(
         trained = replace(trained, about={**trained.about, "past_trades": report})
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
-            _judge_and_report(page, store.folder, model, dataset, settings, at, progress, say)
+            copies = _copies(settings, dataset, model) if with_controls else 0
+            _judge_and_report(page, store.folder, model, dataset, copies, at, progress, say)
     finally:
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
@@ -146,18 +153,18 @@ def _judge_and_report(
     folder: Path,
     model: LoadedModel,
     dataset: Dataset,
-    settings: Settings,
+    copies: int,
     at: Workers,
     progress: Progress,
     say: Say,
 ) -> None:
-    """Repeat the test part on the controls, say what may be claimed, and write the page; also if that is stopped."""
+    """Repeat the test part on so many controls, say what may be claimed, and write the page, even if it is stopped."""
     found = page.figures()
     try:
-        if _controls_due(settings, dataset, model):
+        if copies:
             source = Source(dataset, dataset.all_bars())
             cache = ControlCache(folder)
-            (judged,) = controls([page.evaluation], source, settings.training.CONTROLS, cache, at=at, progress=progress)
+            (judged,) = controls([page.evaluation], source, copies, cache, at=at, progress=progress)
             found = page.figures(judged, source.bars)
             say(skill_line(found["skill"]))
     except UserError as error:
@@ -169,15 +176,14 @@ def _judge_and_report(
             say(f"the training report could not be written: {error}")
 
 
-def _controls_due(settings: Settings, dataset: Dataset, model: LoadedModel) -> bool:
-    """Whether this evening's report has controls (EVENING_CONTROLS)."""
-    when = settings.training.EVENING_CONTROLS
-    if not settings.training.CONTROLS or when == "never":
-        return False
-    if when == "daily":
-        return True
-    newest = model.trained_through
-    return dataset.calendar.following(newest).date.isocalendar()[:2] != newest.isocalendar()[:2]
+def _copies(settings: Settings, dataset: Dataset, model: LoadedModel) -> int:
+    """The number of controls of this evening (CONTROLS, EVENING_CONTROLS)."""
+    training, newest = settings.training, model.trained_through
+    if training.EVENING_CONTROLS == "daily":
+        return training.CONTROLS
+    following = dataset.calendar.following(newest).date
+    ends_the_week = following.isocalendar()[:2] != newest.isocalendar()[:2]
+    return training.CONTROLS if training.EVENING_CONTROLS == "weekly" and ends_the_week else 0
 
 
 def _prune(
