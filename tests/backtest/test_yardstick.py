@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from config import Settings
 from tests.app.test_ml_trainer import MARKET, QUICK, SESSIONS, evening, fill, random_walk
 from tests.learning.learning_rows import known, made_up_rows
 from tests.settings import label_rules, learning_settings
+from trading.app.retrain import retrain
+from trading.audit.command import audit
 from trading.backtest.compare import Comparison, Difference, _corrected, verdicts
 from trading.backtest.figures import figures
 from trading.backtest.verdict import skill_line, verdict
@@ -31,6 +34,7 @@ from trading.backtest.yardstick.variants_tried import NAME, record_variants
 from trading.base.calendar import new_york_calendar
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset, Rows
+from trading.dataset.rows import header, read_rows_file, rows_lines
 from trading.dataset.symbol_files import Fetched
 from trading.learning.same_minute import against_minute, auc_within_minute, best_tenth, sessions_needed
 from trading.learning.session_statistics import holm, mean_of_sessions, p_value
@@ -309,6 +313,31 @@ class Ahead(Dataset):
 
     def rows_of(self, *arguments: Any, **options: Any) -> Rows:
         return shifted(super().rows_of(*arguments, **options))
+
+
+def test_rows_on_disk_that_look_ahead_lie_outside_the_controls_and_the_audit_names_them(
+    wide: Source, tmp_path: Path
+) -> None:
+    """A training on features of the next bar: its page shows them outside the controls, `--audit` says where."""
+    data = tmp_path / "data"
+    shutil.copytree(wide.dataset.folder, data)
+    dataset = Dataset(data)
+    dataset.update({}, label_rules(LABEL_WITHIN_MINUTES=2), source="bars", feed="recorded")
+    for symbol in dataset.symbols:
+        rows = read_rows_file(dataset.rows_path(symbol))
+        next_bar = np.minimum(np.arange(len(rows)) + 1, len(rows) - 1)
+        ahead = replace(rows, X=rows.X[next_bar])
+        dataset.rows_path(symbol).write_bytes(header("document") + rows_lines(symbol, ahead))
+    values = {**QUICK, "MODEL_KIND": "gradient_boosting", "N_ESTIMATORS": 40, "TEST_SIZE": 0.5, "CONTROLS": 3}
+    values |= {"LABEL_WITHIN_MINUTES": 2}
+    folders = {"DATA_DIR": data, "MODELS_DIR": tmp_path / "models", "LOGS_DIR": tmp_path / "logs"}
+    settings = Settings.of(**values, **folders)
+    said: list[str] = []
+    retrain(data, tmp_path / "models", settings, evening(SESSIONS[-1]), say=said.append)
+    assert "It chose better" in said[0] and "--audit" in said[0]
+    (found,) = audit(settings.folders, TREES, only=["files"])
+    assert found.findings == len(dataset.symbols)
+    assert "AAA.csv: differs from the rows that its bars make" in found.told[0]
 
 
 # The universe of each date

@@ -243,7 +243,7 @@ def test_reports_are_removed_with_their_models(data: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("when", "session", "copies"),
-    [("daily", -1, 2), ("weekly", 4, 2), ("weekly", -1, 0), ("never", 4, 0)],  # the fifth session is a Friday
+    [("daily", -1, 2), ("weekly", 4, 2), ("weekly", -1, 0), ("never", -1, 0)],  # the fifth session is a Friday
 )
 def test_the_evening_has_controls_when_it_should(
     data: Path, tmp_path: Path, when: str, session: int, copies: int

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trading.backtest.yardstick.skill import BEST_TENTH, SIGNALS, Skill, measure_of
+from trading.backtest.yardstick.skill import BEST_TENTH, Skill, measure_of
 from trading.learning.session_statistics import Estimate, above, below
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trading.backtest.figures import PooledBaseRate, PooledScores, WalkFigures
-    from trading.learning.same_minute import Needed
+    from trading.learning.same_minute import MinuteFigures, Needed
 
 
 def verdict(found: WalkFigures) -> list[str]:
@@ -22,7 +22,7 @@ def verdict(found: WalkFigures) -> list[str]:
         skill_line(found["skill"]),
         _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"], found["question"]),
         _signal_line(model, pooled["base_rate"], found["threshold"], found["skill"]),
-        power_line(found["skill"]),
+        _power_line(model["against_minute"]),
     ]
 
 
@@ -55,12 +55,10 @@ def skill_line(skill: Skill) -> str:
     return f"No evidence of skill: {words}, {why[tenth['outside']]} ({spread})."
 
 
-def power_line(skill: Skill) -> str:
+def _power_line(minute: MinuteFigures) -> str:
     """After how many sessions an edge would show."""
-    return (
-        f"An edge over the same minute would show with 80% power: in the best tenth {_needed(skill['needs'])}; in the "
-        f"signals {_needed(skill['signals_need'])}."
-    )
+    tenth, signals = _needed(minute["best_tenth_needs"]), _needed(minute["signals_need"])
+    return f"An edge over the same minute shows with 80% power: in the best tenth {tenth}; in the signals {signals}."
 
 
 def _needed(needs: Sequence[Needed]) -> str:
@@ -97,7 +95,7 @@ def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float, sk
         f"Of its {_counted(model['signals'], 'signal', 'signals')} at {threshold:.0%} (in "
         f"{_counted(model['sessions_with_signals'], 'session', 'sessions')}) {came_true:.1%} came true, of all rows "
         f"{base['won']['value']:.1%}. What they earned is another figure: {outcome['value']:+.2f}% each after cost, "
-        f"buying every row {base['outcome_pct']['value']:+.2f}%{_against(skill)}."
+        f"buying every row {base['outcome_pct']['value']:+.2f}%{_against(model['against_minute']['signals'])}."
     )
     if outcome["low"] is None:
         return f"{words} One session with signals is too few to judge."
@@ -114,8 +112,7 @@ def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float, sk
     return f"{words} The interval over sessions, {interval}, includes zero: no evidence of profit."
 
 
-def _against(skill: Skill) -> str:
-    real = measure_of(skill, SIGNALS)["real"]
+def _against(real: Estimate) -> str:
     if real["value"] is None:
         return ""
     interval = "" if real["low"] is None else f" ({real['low']:+.2f}% to {real['high']:+.2f}%)"

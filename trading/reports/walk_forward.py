@@ -73,7 +73,7 @@ def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
     show_table(_evolution_section(found["evolution"]), console)
     show_table(controls_section(found["skill"]), console)
     trades = found["trades_against_minute"]
-    show_table(minute_section(found["pooled"], found["skill"], found["threshold"], trades), console)
+    show_table(minute_section(found["pooled"], found["threshold"], trades), console)
     random = found["random_split"]
     lines = [
         *verdict(found),
@@ -95,7 +95,7 @@ def figure_sections(found: WalkFigures, trades: Estimate | None = None) -> list[
     """
     return [
         controls_section(found["skill"]),
-        minute_section(found["pooled"], found["skill"], found["threshold"], trades),
+        minute_section(found["pooled"], found["threshold"], trades),
         _pooled_section(found["pooled"], found["threshold"]),
         *_plots(found),
         _sessions_section(found),

@@ -67,7 +67,7 @@ def _row(one: JudgedMeasure) -> list[str]:
     ]
 
 
-def minute_section(pooled: Pooled, skill: Skill, threshold: float, trades: Estimate | None = None) -> Section:
+def minute_section(pooled: Pooled, threshold: float, trades: Estimate | None = None) -> Section:
     """Outcomes per signal and trade, raw and against the same minute, and how many sessions are still missing.
 
     Args:

@@ -15,12 +15,10 @@ import numpy as np
 
 from trading.learning.metrics import ranking
 from trading.learning.same_minute import (
-    Needed,
     against_minute,
     auc_within_minute,
     best_tenth,
     mean_over,
-    sessions_needed,
 )
 from trading.learning.session_statistics import Estimate, above, mean_of_sessions
 
@@ -72,7 +70,6 @@ class Skill(TypedDict):
         signals_claimed: the signals show it too.
         look_ahead: most of the controls show skill themselves, which is impossible without a look-ahead.
         measures: every figure beside the controls.
-        needs, signals_need: sessions until an edge would show, of the best tenth and of the signals.
     """
 
     controls: int
@@ -80,8 +77,6 @@ class Skill(TypedDict):
     signals_claimed: bool
     look_ahead: bool
     measures: list[JudgedMeasure]
-    needs: list[Needed]
-    signals_need: list[Needed]
 
 
 def measures(walked: Walk, cost: Floats, min_confidence: float) -> Measures:
@@ -133,8 +128,6 @@ def judged(real: Measures, controls: Sequence[Measures]) -> Skill:
         "signals_claimed": claimed(BEST_TENTH) and claimed(SIGNALS) and not look_ahead,
         "look_ahead": look_ahead,
         "measures": list(table.values()),
-        "needs": sessions_needed(real[BEST_TENTH]),
-        "signals_need": sessions_needed(real[SIGNALS]),
     }
 
 
