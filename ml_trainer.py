@@ -18,8 +18,9 @@ figures at MIN_CONFIDENCE, the threshold of trading.  The published model is the
 
 It is promoted, that is put into service, unless the settings of the training have changed since the model in service
 and the new ones are worse on the test sessions beyond the 95% interval; metrics_*.json holds the decision and its
-reason.  A second training on the same sessions with the same settings changes nothing.  A model that --rollback or --use chose stays until the next promotion.  The
-newest KEEP_MODELS models are kept, and always the model in service and the one before it.
+reason.  A second training on the same sessions with the same settings changes nothing.  A model that --rollback or
+--use chose stays until the next promotion.  The newest KEEP_MODELS models are kept, and always the model in service and
+the one before it.
 """
 
 from __future__ import annotations

@@ -116,6 +116,6 @@ def test_a_minute_has_its_coin_whatever_else_is_flipped() -> None:
 
 def test_a_move_too_large_to_be_turned_stays_as_it_is() -> None:
     start = to_ns(SESSIONS[0].open) + MINUTE_NS * np.arange(60)
-    close = (1.0 + 1.5 * LARGEST) ** np.arange(60)
+    close = np.cumprod(np.full(60, 1.0 + 1.5 * LARGEST))
     one = Bars(start, close, close, close, close, np.ones(60))
     assert flipped({"A": one}, 1)["A"].equals(one)

@@ -180,6 +180,7 @@ def some(source: Source, evaluation: Evaluation) -> Measures:
         (0.30, [0.02, -0.03, 0.01], True),
         (0.30, [0.02, 0.31, 0.01], False),  # one copy has as much
         (0.04, [0.02, -0.03, 0.01], False),  # the interval includes zero
+        (0.06, [0.02, -0.03, 0.01], False),  # the 95% interval excludes zero, the 99% interval includes it
         (-0.30, [0.02, -0.03, 0.01], False),
         (0.30, [], False),
         (0.60, [0.30, 0.28, 0.01], False),  # most copies know the future
@@ -253,7 +254,7 @@ def test_a_damaged_file_is_made_again_and_another_input_has_another_file(
         path.write_bytes(damage)
         assert controls([one], source, 1, cache) == [first]
         assert path.read_bytes() == whole
-    other = source.bars | {"AAA": source.bars["AAA"].take(slice(0, -30))}
+    other = {**source.bars, "AAA": source.bars["AAA"].take(slice(0, -30))}
     controls([one], replace(source, bars=other), 1, cache)
     controls([replace(one, settings=TREES.changed(N_ESTIMATORS=13))], source, 1, cache)
     controls([replace(one, settings=TREES.changed(KEEP_MODELS=7, CONTROLS=9))], source, 1, cache)

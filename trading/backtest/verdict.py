@@ -52,7 +52,9 @@ def skill_line(skill: Skill) -> str:
             "profit, and a look-ahead would show in the same way: ml_trainer.py --audit tells them apart."
         )
     why = {"above": "above the controls", "below": "below the controls", None: "inside the spread of the controls"}
-    return f"No evidence of skill: {words}, {why[tenth['outside']]} ({spread})."
+    near = above(real, 0.0) and tenth["outside"] == "above"
+    almost = " A claim needs the 99% interval to exclude zero." if near else ""
+    return f"No evidence of skill: {words}, {why[tenth['outside']]} ({spread}).{almost}"
 
 
 def _power_line(minute: MinuteFigures) -> str:

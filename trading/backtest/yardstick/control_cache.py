@@ -29,7 +29,7 @@ FORMAT: Final = 1
 
 _WITHOUT_EFFECT: Final = (
     *("CONTROLS", "EVENING_CONTROLS", "TRAINING_REPORT", "KEEP_MODELS", "PAST_TRADE_WEIGHT"),
-    *("PROMOTION_TOLERANCE", "PROMOTION_OUTCOME_TOLERANCE", "CONFIDENCE", "MAX_BAR_AGE_SECONDS"),
+    *("CONFIDENCE", "MAX_BAR_AGE_SECONDS"),
 )
 """Settings of a training that change no figure of a control."""
 
