@@ -43,7 +43,7 @@ def controls_section(skill: Skill) -> Section:
         "by a coin, the same for all stocks: volatility, volume and hours stay, direction cannot be known. A figure "
         "inside the spread of the copies is what a market shows in which there is nothing to learn about direction. "
         "Skill is claimed only where the best tenth of each minute lies above all copies and its 99% interval above "
-        "zero. It is measured before cost, because cost depends on the price alone and leaving out dear stocks needs no "
+        "zero. It is measured before cost, because cost depends on the price alone: leaving out dear stocks needs no "
         "skill.",
         charts.controls([one for one in skill["measures"] if one["real"]["value"] is not None]),
         ("", "real", "interval", "copies", "real lies"),
