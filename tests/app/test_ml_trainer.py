@@ -158,7 +158,8 @@ def test_later_sessions_do_not_change_the_published_files(data: Path, tmp_path: 
     contents = []
     for folder, models in ((data, "one"), (data, "one"), (data, "two"), (short, "three")):
         retrain(folder, tmp_path / models, settings(), evening(SESSIONS[4]))
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / models).iterdir()})
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / models).rglob("*") if path.is_file()})
+        assert any(path.parent.name == "controls" for path in (tmp_path / models).rglob("*.json"))
     assert contents[0] == contents[1] == contents[2] == contents[3]
 
 
@@ -179,7 +180,7 @@ def test_the_models_of_another_market_are_moved_away_and_back(data: Path, models
     real = tmp_path / "real"
     fill(real, SESSIONS, MarketId("bars-x", "recorded bars of x"))
     for folder in (data, real, data):
-        retrain(folder, models, settings(), evening(SESSIONS[-1]), say=said.append)
+        retrain(folder, models, settings(CONTROLS=0), evening(SESSIONS[-1]), say=said.append)
         slug = json.loads((models / "market.json").read_text())["slug"]
         assert ModelStore(models).newest().metrics["market"]["slug"] == slug
     assert [line.split(":")[0] for line in said] == [

@@ -146,7 +146,7 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
 
 def _source(request: Request) -> Source:
     dataset = Dataset(request.data_dir)
-    return Source(dataset, dataset.all_bars())
+    return Source(dataset, dataset.all_bars(until=request.now))
 
 
 def _rows(request: Request, source: Source, variant: Variant) -> Rows:

@@ -162,7 +162,8 @@ def _judge_and_report(
     found = page.figures()
     try:
         if copies:
-            source = Source(dataset, dataset.all_bars())
+            until = dataset.calendar.session(model.trained_through).close
+            source = Source(dataset, dataset.all_bars(until=until))
             cache = ControlCache(folder)
             (judged,) = controls([page.evaluation], source, copies, cache, at=at, progress=progress)
             found = page.figures(judged, source.bars)

@@ -23,7 +23,7 @@ from trading.base.errors import DataError
 from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, days_of, rows_of
 from trading.dataset.symbol_files import Fetched, SymbolFiles
-from trading.market.bars import MINUTE_NS, Bars
+from trading.market.bars import MINUTE_NS, Bars, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,16 +157,24 @@ class Dataset:
         """
         return self.rows_of(self.all_bars(), rules, feature_set, until=until)
 
-    def all_bars(self) -> dict[str, Bars]:
+    def all_bars(self, *, until: datetime | None = None) -> dict[str, Bars]:
         """The recorded bars of every symbol that has some, sorted by symbol.
+
+        Args:
+            until: leave out the bars that start at this instant or later.
 
         Raises:
             DataError: there is no dataset, or a file of it is missing or malformed.
         """
         records = self.manifest.symbols
         names = sorted(symbol for symbol, record in records.items() if record.bars)
+
+        def bars_of(name: str) -> Bars:
+            bars = self.recorded_bars(name, records[name])
+            return bars if until is None else bars.take(slice(0, int(np.searchsorted(bars.start, to_ns(until)))))
+
         with ThreadPoolExecutor(READERS) as pool:
-            return dict(zip(names, pool.map(lambda name: self.recorded_bars(name, records[name]), names), strict=True))
+            return dict(zip(names, pool.map(bars_of, names), strict=True))
 
     def rows_of(
         self, bars: Mapping[str, Bars], rules: LabelRules, feature_set: FeatureSet, *, until: datetime | None = None
