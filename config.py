@@ -128,6 +128,10 @@ class TrainingSettings(Section):
     BOOSTING_MIN_SAMPLES_LEAF: Count = 100
     TRAINING_REPORT: bool = True
     """Whether every training writes models/report_TIMESTAMP.html."""
+    CONTROLS: Annotated[int, Field(ge=0, le=100)] = 5
+    """Coin-flipped copies of the bars on which every judgement is repeated; 0: none, and no skill is ever claimed."""
+    EVENING_CONTROLS: Literal["daily", "weekly", "never"] = "daily"
+    """Evenings whose training report has controls; weekly: those of the last session of a week."""
     KEEP_MODELS: Annotated[int, Field(ge=2, le=100_000)] = 30
     """Number of models to keep; the one in service and the target of --rollback are never removed."""
     PAST_TRADE_WEIGHT: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0

@@ -30,7 +30,7 @@ from trading.models.store import ModelStore
 PROJECT = Path(__file__).resolve().parents[2]
 SESSIONS = new_york_calendar().between(date(2018, 3, 19), date(2018, 3, 28))
 MARKET = MarketId("generated-1", "a generated market", generated=True)
-QUICK = {"N_ESTIMATORS": 12, "FOREST_MIN_SAMPLES_LEAF": 20, "TRAIN_EVERY_NTH_ROW": 2}
+QUICK = {"N_ESTIMATORS": 12, "FOREST_MIN_SAMPLES_LEAF": 20, "TRAIN_EVERY_NTH_ROW": 2, "CONTROLS": 1}
 
 
 def evening(session: Session) -> datetime:
@@ -100,7 +100,7 @@ def test_the_command_trains_reports_and_publishes(
     said = capsys.readouterr().out
     for expected in ("accuracy", "precision", "recall", "ROC-AUC", "always no", "signals at 65%", "calibrated"):
         assert expected in said
-    assert "No evidence of skill" in said  # a random walk: there is nothing to learn
+    assert "No evidence of skill: the best tenth" in said  # a random walk: there is nothing to learn
     assert "about profit they prove nothing" in said
     assert "In service: first model" in said
     model = ModelStore(models).newest()
@@ -158,7 +158,8 @@ def test_later_sessions_do_not_change_the_published_files(data: Path, tmp_path: 
     contents = []
     for folder, models in ((data, "one"), (data, "one"), (data, "two"), (short, "three")):
         retrain(folder, tmp_path / models, settings(), evening(SESSIONS[4]))
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / models).iterdir()})
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / models).rglob("*") if path.is_file()})
+        assert any(path.parent.name == "controls" for path in (tmp_path / models).rglob("*.json"))
     assert contents[0] == contents[1] == contents[2] == contents[3]
 
 
@@ -179,7 +180,7 @@ def test_the_models_of_another_market_are_moved_away_and_back(data: Path, models
     real = tmp_path / "real"
     fill(real, SESSIONS, MarketId("bars-x", "recorded bars of x"))
     for folder in (data, real, data):
-        retrain(folder, models, settings(), evening(SESSIONS[-1]), say=said.append)
+        retrain(folder, models, settings(CONTROLS=0), evening(SESSIONS[-1]), say=said.append)
         slug = json.loads((models / "market.json").read_text())["slug"]
         assert ModelStore(models).newest().metrics["market"]["slug"] == slug
     assert [line.split(":")[0] for line in said] == [

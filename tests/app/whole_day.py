@@ -36,6 +36,7 @@ CALENDAR = new_york_calendar()
 QUICK = {
     "HISTORY_DAYS": 4,
     "N_ESTIMATORS": 20,
+    "EVENING_CONTROLS": "never",
     "TRAIN_EVERY_NTH_ROW": 3,
     "FOREST_MIN_SAMPLES_LEAF": 20,
     "MIN_CONFIDENCE": 0.55,

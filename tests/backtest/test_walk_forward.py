@@ -24,6 +24,7 @@ from trading.backtest.simulated_trades import (
     evolution,
     simulated_trades,
     trade_figures,
+    trades_against_minute,
 )
 from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, walk
@@ -175,7 +176,7 @@ def test_importance_finds_the_only_predictive_feature(plain_walk: Walk) -> None:
 
 def test_the_verdict_claims_no_skill_where_there_is_none() -> None:
     found = figures(walked(made_up_rows(sessions=8, strength=0.0)), min_confidence=0.65)
-    assert verdict(found)[0].startswith("No evidence")
+    assert verdict(found)[0].startswith("No skill is claimed without controls")
     interval = found["pooled"]["model"]["roc_auc"]
     assert covers(interval, 0.5)
 
@@ -248,12 +249,15 @@ def test_a_comparison_is_paired_and_has_the_right_sign() -> None:
     found = [figures(one, min_confidence=0.65) for one in (good, noise)]
     worse = compare([good, noise], found, min_confidence=0.65)[0].differences
     better = compare([noise, good], found[::-1], min_confidence=0.65)[0].differences
-    assert worse["ROC-AUC"].verdict == worse["log loss"].verdict == "worse"
-    assert better["ROC-AUC"].verdict == better["log loss"].verdict == "better"
-    days = [[day["model"]["roc_auc"] for day in one["by_session"]] for one in found]
-    assert worse["ROC-AUC"].estimate["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
+    assert worse["ROC-AUC within the minute"].verdict == worse["log loss"].verdict == "worse"
+    assert better["ROC-AUC within the minute"].verdict == better["log loss"].verdict == "better"
+    within = [known(one["pooled"]["model"]["roc_auc_within_minute"]["value"]) for one in found]
+    assert worse["ROC-AUC within the minute"].estimate["value"] == pytest.approx(within[1] - within[0])
+    days = [[day["model"]["log_loss"] for day in one["by_session"]] for one in found]
+    assert worse["log loss"].estimate["value"] == pytest.approx(np.mean(np.array(days[1]) - np.array(days[0])))
     same = compare([good, good], [found[0], found[0]], min_confidence=0.65)[0].differences
-    assert same["ROC-AUC"].estimate["value"] == 0.0 and "no difference" in same["ROC-AUC"].verdict
+    ranked = same["ROC-AUC within the minute"]
+    assert ranked.estimate["value"] == 0.0 and "no difference" in ranked.verdict
 
 
 def test_log_losses_of_different_labels_are_not_comparable() -> None:
@@ -265,7 +269,7 @@ def test_log_losses_of_different_labels_are_not_comparable() -> None:
     (entry,) = compare([usual, higher], found, min_confidence=0.65)
     loss = entry.differences["log loss"]
     assert loss.verdict == "not comparable"
-    assert entry.differences["ROC-AUC"].verdict == "not comparable"
+    assert entry.differences["ROC-AUC within the minute"].verdict == "not comparable"
     assert entry.differences["outcome per signal, %"].verdict != "not comparable"
 
 
@@ -336,10 +340,12 @@ def test_simulated_trades_are_those_of_a_minute_by_minute_account(market: Path) 
 
 
 def test_trade_figures_by_hand() -> None:
-    trades = [SimulatedTrade(0, "A", 5, 10.0, 3.9, 1.95), SimulatedTrade(0, "B", 5, 20.0, -2.1, -2.1)]
+    trades = [SimulatedTrade(0, "A", 5, 10.0, 3.9, 1.0, 1.95), SimulatedTrade(0, "B", 5, 20.0, -2.1, 0.5, -2.1)]
     found = trade_figures(trades, Decimal(100_000), 2)
     assert found["win_rate"] == 0.5
     assert found["outcome_per_trade_pct"] == pytest.approx(0.9)
+    assert found["against_minute_pct"] == pytest.approx(0.75)
+    assert trades_against_minute([*trades, SimulatedTrade(1, "A", 5, 10.0, 1.0, 0.0, 0.5)], 2)["value"] == 0.5
     assert found["return_on_account_pct"] == pytest.approx(-0.00015)
     assert found["return_on_account_per_day_pct"] == pytest.approx(-0.000075)
     assert found["return_on_money_traded_pct"] == pytest.approx(-0.1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from tests.learning.learning_rows import FEW_TREES, KINDS, known, made_up_rows
+from tests.learning.learning_rows import FEW_TREES, KINDS, covers, known, made_up_rows
 from trading.base.errors import DataError
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
@@ -202,11 +202,11 @@ def test_out_of_sample_probabilities_do_not_depend_on_their_own_session() -> Non
 def test_a_planted_pattern_is_found_and_noise_is_not() -> None:
     found = train(made_up_rows(sessions=15), FEW_TREES).about["figures"]
     assert known(found["roc_auc"]) > 0.7
-    assert found["shows_skill"]
+    assert known(found["against_minute"]["best_tenth"]["low"]) > 0.0
     assert known(found["log_loss"]) < known(found["always_no"]["log_loss"])
     noise = train(made_up_rows(sessions=15, strength=0.0), FEW_TREES).about["figures"]
     assert abs(known(noise["roc_auc"]) - 0.5) < 0.05
-    assert not noise["shows_skill"]
+    assert covers(noise["against_minute"]["best_tenth"], 0.0)
 
 
 def test_what_is_published_is_the_model_of_all_rows() -> None:
@@ -238,7 +238,7 @@ def test_figures_are_plain_numbers_or_null(threshold: float) -> None:
     assert finite(about)
     assert about["figures"]["roc_auc"] is None
     assert about["figures"]["roc_auc_interval_over_sessions"] is None
-    assert not about["figures"]["shows_skill"]
+    assert about["figures"]["roc_auc_within_minute"]["value"] is None
 
 
 # Figures
@@ -270,7 +270,7 @@ def test_always_no_uses_the_base_rate_of_the_training_part() -> None:
     y = np.array([1, 0, 0, 0], dtype=np.int8)
     session = np.array([1, 1, 2, 2])
     p = np.array([0.4, 0.3, 0.2, 0.1])
-    figures = evaluate(p, None, y, np.zeros(4), session, base_rate=0.5, min_confidence=0.65)
+    figures = evaluate(p, None, y, np.zeros(4), session, np.arange(4), base_rate=0.5, min_confidence=0.65)
     assert figures["always_no"]["accuracy"] == 0.75
     assert figures["always_no"]["log_loss"] == pytest.approx(math.log(2))
     assert figures["always_no"]["brier"] == 0.25

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError
 from trading.market.source import Pick, Universe, newest_universe, read_universe, write_universe
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MONDAY, TUESDAY = date(2018, 3, 26), date(2018, 3, 27)
+PICKED = datetime(2018, 3, 26, 4, 0, tzinfo=NEW_YORK)
 
 
 def universe(day: date, *symbols: str) -> Universe:
@@ -22,9 +25,20 @@ def universe(day: date, *symbols: str) -> Universe:
 
 def test_both_readers_return_what_was_written(tmp_path: Path) -> None:
     for day, symbols in ((TUESDAY, ("BBB", "AAA")), (MONDAY, ("CCC",))):
-        write_universe(tmp_path, universe(day, *symbols), "iex")
+        write_universe(tmp_path, universe(day, *symbols), "iex", PICKED)
+    assert read_universe(tmp_path, MONDAY) == replace(universe(MONDAY, "CCC"), picked_at=PICKED)
+    newest = replace(universe(TUESDAY, "BBB", "AAA"), picked_at=PICKED)
+    assert read_universe(tmp_path, TUESDAY) == newest_universe(tmp_path) == newest
+
+
+def test_a_file_without_the_instant_is_read_and_one_with_a_naive_instant_is_damaged(tmp_path: Path) -> None:
+    write_universe(tmp_path, universe(MONDAY, "CCC"), "iex", PICKED)
+    path = tmp_path / f"universe_{MONDAY}.json"
+    whole = path.read_text()
+    path.write_text(whole.replace("picked_at", "earlier"))
     assert read_universe(tmp_path, MONDAY) == universe(MONDAY, "CCC")
-    assert read_universe(tmp_path, TUESDAY) == newest_universe(tmp_path) == universe(TUESDAY, "BBB", "AAA")
+    path.write_text(whole.replace("-04:00", ""))
+    assert read_universe(tmp_path, MONDAY) is None
 
 
 def test_missing_file_is_reported(tmp_path: Path) -> None:

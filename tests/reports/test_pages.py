@@ -20,8 +20,9 @@ from trading.app.retrain import retrain
 from trading.backtest.compare import compare
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split
-from trading.backtest.simulated_trades import SimulatedTrade, evolution
+from trading.backtest.simulated_trades import SimulatedTrade, evolution, trades_against_minute
 from trading.backtest.walk_forward import Variant, Walk, walk
+from trading.backtest.yardstick.skill import measures
 from trading.base.market_folders import MarketId, claim
 from trading.models.checks import library_versions
 from trading.records.trade_log import TradeLog
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from trading.models.metrics_file import MarketRecord
 
 SECTIONS = (
+    "Real bars beside coin-flipped copies",
+    "Against the same minute",
     "All sessions",
     "Reliability",
     "ROC and precision-recall",
@@ -58,9 +61,10 @@ def walked() -> Walk:
 
 
 def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "recorded bars") -> Page:
-    found = figures(walked, min_confidence=min_confidence)
+    controls = [measures(replace(walked, p=walked.p[::-1].copy()), np.zeros(len(walked.p)), min_confidence)] * 2
+    found = figures(walked, min_confidence=min_confidence, controls=controls)
     market: MarketRecord = {"slug": "x", "description": description, "generated": True}
-    trades = [SimulatedTrade(0, "S0", 5, 10.0, 3.9, 1.95)]
+    trades = [SimulatedTrade(0, "S0", 5, 10.0, 3.9, 1.0, 1.95)]
     return walk_page(
         {
             **found,
@@ -71,6 +75,8 @@ def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "reco
             "versions": library_versions(),
             "evolution": evolution(walked, walked.p, trades, Decimal(100_000)),
             "trades_on": "model",
+            "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
+            "variants_tried": 3,
             "random_split": random_split(ROWS, TREES),
         }
     )
@@ -109,7 +115,7 @@ def check_whole(content: bytes) -> int:
 def test_a_walk_forward_page_has_its_sections_and_needs_nothing_else(walked: Walk) -> None:
     content = page_html(page_of(walked))
     text = content.decode()
-    assert check_whole(content) == 5
+    assert check_whole(content) == 6
     positions = [text.index(f"<h2>{name}") for name in SECTIONS]
     assert positions == sorted(positions)
     assert text.index("verdict") < positions[0], "the verdict comes first"
@@ -139,12 +145,12 @@ def test_a_page_without_some_figures_can_be_made(walked: Walk, case: str) -> Non
             **{name: getattr(walked, name)[:1] for name in ("sessions", "known_sessions", "known_rows", "base_rate")},
             **{
                 name: getattr(walked, name)[first]
-                for name in ("group", "symbol", "p", "calibrated", "label", "outcome")
+                for name in ("group", "symbol", "start", "p", "calibrated", "label", "outcome")
             },
             sample=walked.sample[inside],
             permuted=walked.permuted[:, inside],
         )
-    assert check_whole(page_html(page_of(walked, 0.999 if case == "no signal" else 0.65))) == 5
+    assert check_whole(page_html(page_of(walked, 0.999 if case == "no signal" else 0.65))) == 6
 
 
 def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
@@ -161,14 +167,19 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
         "left_out": {},
         "variants": found,
         "differences": [one.as_json() for one in comparisons],
+        "verdicts": 12,
+        "variants_tried": 7,
     }
     content = page_html(comparison_page(stored, comparisons))
-    assert check_whole(content) == 5
+    assert check_whole(content) == 7
     for expected in (
         "Side by side",
         "Gradient boosting, +0.5% first, against random forest, +0.5% first",
         "difference to random forest",
         "worse",
+        "12 verdicts",
+        "7 variants",
+        "No skill is claimed without controls",
     ):
         assert expected in content.decode()
 
@@ -194,7 +205,7 @@ def test_every_retrain_writes_its_report_and_a_replay_the_same(data: Path, tmp_p
     assert contents[0] == contents[1]
     text = contents[0].decode()
     assert check_whole(contents[0]) >= 5
-    for name in ("New model against the model in service", *SECTIONS[:7]):
+    for name in ("New model against the model in service", *SECTIONS[:9]):
         assert f"<h2>{name}" in text
     assert model.metrics["decision"]["reason"].split(";")[0] in text
     assert champion is not None and champion.timestamp in text
@@ -305,3 +316,34 @@ def test_reports_are_removed_with_their_models(data: Path, tmp_path: Path) -> No
     models = {path.stem.removeprefix("metrics_") for path in tmp_path.glob("metrics_*.json")}
     assert {path.stem.removeprefix("report_") for path in tmp_path.glob("report_*.html")} == models
     assert len(models) < 4
+
+
+@pytest.mark.parametrize(
+    ("when", "session", "copies"),
+    [("daily", -1, 2), ("weekly", 4, 2), ("weekly", -1, 0), ("never", -1, 0)],  # the fifth session is a Friday
+)
+def test_the_evening_has_controls_when_it_should(
+    data: Path, tmp_path: Path, when: str, session: int, copies: int
+) -> None:
+    said: list[str] = []
+    chosen = settings(CONTROLS=2, EVENING_CONTROLS=when)
+    model, _ = retrain(data, tmp_path, chosen, evening(SESSIONS[session]), say=said.append)
+    text = (tmp_path / f"report_{model.timestamp}.html").read_text()
+    assert len(list((tmp_path / "controls").glob("*.json"))) == copies
+    assert (f"{copies} copies of the bars" in text) is bool(copies)
+    assert ("No skill is claimed without controls" in text) is (copies == 0)
+    assert [line for line in said if "skill" in line or "chose better" in line] == said[: bool(copies)]
+
+
+def test_a_training_that_is_stopped_in_its_controls_has_its_model_and_a_page_without_a_claim(
+    data: Path, tmp_path: Path
+) -> None:
+    def stop(what: str, done: int, of: int) -> None:
+        if "controls" in what and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(data, tmp_path, settings(CONTROLS=3), evening(SESSIONS[-1]), progress=stop)
+    (page,) = tmp_path.glob("report_*.html")
+    assert "No skill is claimed without controls" in page.read_text()
+    assert list(tmp_path.glob("metrics_*.json"))

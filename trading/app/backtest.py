@@ -8,18 +8,28 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trading.app.retrain import learning_settings, trainer_at_work
-from trading.backtest.compare import Comparison, compare, in_common, variants
+from trading.backtest.compare import Comparison, compare, in_common, variants, verdicts
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split
 from trading.backtest.results import ComparisonResult, RunRecord, WalkForwardResult
-from trading.backtest.simulated_trades import AccountRules, by_session, evolution, simulated_trades
+from trading.backtest.simulated_trades import (
+    AccountRules,
+    SimulatedTrade,
+    by_session,
+    evolution,
+    simulated_trades,
+    trades_against_minute,
+)
 from trading.backtest.walk_forward import Progress, Variant, Walk, walk
 from trading.backtest.workers import Backend, workers
+from trading.backtest.yardstick.control_cache import ControlCache
+from trading.backtest.yardstick.controls import Evaluation, Source, controls, entry_costs
+from trading.backtest.yardstick.universe import Universes, scored_rows
+from trading.backtest.yardstick.variants_tried import record_variants
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.files import write_bytes, write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset, Rows
-from trading.market.bars import read_bars_file
 from trading.models.checks import library_versions
 from trading.models.metrics_file import market_record
 from trading.reports.comparison import comparison_page, show_comparison
@@ -51,6 +61,7 @@ class Request:
     Attributes:
         variants: a walk-forward uses the first; a comparison compares the others with it.
         window: HISTORY_DAYS.
+        copies: coin-flipped copies of the bars for the controls (CONTROLS).
         calibrated: whether trades are bought on the calibrated probability (CONFIDENCE).
         backend, scheduler: as in `trading.backtest.workers.workers`.
     """
@@ -61,6 +72,7 @@ class Request:
     learning: LearningSettings
     variants: Sequence[Variant]
     window: int
+    copies: int
     account: AccountRules
     calibrated: bool
     now: datetime
@@ -78,15 +90,14 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
         DataError, UserError: as `trading.backtest.walk_forward.walk` and `trading.backtest.workers.workers`.
         OSError: the files cannot be written.
     """
-    dataset = Dataset(request.data_dir)
     progress("loading the data", 0, 0)
     variant = request.variants[0]
-    rows = _rows(request, dataset, variant)
-    walked = _walks(request, [variant], {variant: rows}, progress)[0]
-    all_figures = _figures(request, walked)
+    source = _source(request)
+    rows = _rows(request, source, variant)
+    (walked,), (all_figures,) = _judged(request, source, {variant: rows}, progress)
     progress("simulating trades", 0, 0)
     trades_on: Probability = "calibrated" if request.calibrated else "model"
-    weeks = _add_trades(all_figures, walked.probability(trades_on), request, walked, rows, dataset)
+    trades, weeks = _add_trades(all_figures, walked.probability(trades_on), request, walked, rows, source)
     progress("splitting at random", 0, 0)
     newest = rows.take(rows.session >= rows.sessions[-request.window :][0])
     found: WalkForwardResult = {
@@ -94,7 +105,9 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
         **all_figures,
         "evolution": weeks,
         "trades_on": trades_on,
+        "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
         "random_split": random_split(newest, walked.settings),
+        "variants_tried": record_variants(request.models_dir, [walked], "--walk-forward", request.now),
     }
     return found, _write(request, "walk_forward", found, walk_page(found))
 
@@ -111,11 +124,10 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
         DataError, UserError, OSError: as `walk_forward_command`.
     """
     progress("loading the data", 0, 0)
-    dataset = Dataset(request.data_dir)
-    rows, lost = in_common(_rows_of_variants(request, dataset))
+    source = _source(request)
+    rows, lost = in_common(_rows_of_variants(request, source))
     left_out = {variant.feature_set: lost[variant] for variant in reversed(request.variants)}
-    walks = _walks(request, request.variants, rows, progress)
-    all_figures = [_figures(request, walked) for walked in walks]
+    walks, all_figures = _judged(request, source, rows, progress)
     comparisons = compare(
         walks,
         all_figures,
@@ -126,39 +138,57 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
         "left_out": {str(name): lost for name, lost in left_out.items()},
         "variants": all_figures,
         "differences": [one.as_json() for one in comparisons],
+        "verdicts": verdicts(comparisons),
+        "variants_tried": record_variants(request.models_dir, walks, "--compare", request.now),
     }
     return found, comparisons, _write(request, "comparison", found, comparison_page(found, comparisons))
 
 
-def _rows(request: Request, dataset: Dataset, variant: Variant) -> Rows:
+def _source(request: Request) -> Source:
+    dataset = Dataset(request.data_dir)
+    return Source(dataset, dataset.all_bars(until=request.now))
+
+
+def _rows(request: Request, source: Source, variant: Variant) -> Rows:
     """Rows of a variant, made of `data/bars/` whatever features and labels `data/` holds."""
     rules = LabelRules.of(variant.applied(request.learning).exits)
-    return dataset.make(rules, variant.feature_set, until=request.now)
+    return source.dataset.rows_of(source.bars, rules, variant.feature_set, until=request.now)
 
 
-def _rows_of_variants(request: Request, dataset: Dataset) -> dict[Variant, Rows]:
+def _rows_of_variants(request: Request, source: Source) -> dict[Variant, Rows]:
     """Rows of every variant; variants that differ in their kind of model share them."""
     made: dict[tuple[object, ...], Rows] = {}
     found = {}
     for variant in request.variants:
         key = (variant.feature_set, *variant.same_label)
         if key not in made:
-            made[key] = _rows(request, dataset, variant)
+            made[key] = _rows(request, source, variant)
         found[variant] = made[key]
     return found
 
 
-def _walks(
-    request: Request, variants: Sequence[Variant], rows: Mapping[Variant, Rows], progress: Progress
-) -> list[Walk]:
+def _judged(
+    request: Request, source: Source, rows: Mapping[Variant, Rows], progress: Progress
+) -> tuple[list[Walk], list[WalkFigures]]:
+    """Walk every variant of `rows` forward, on the real bars and on the copies; the figures with their controls."""
+    universes = Universes(request.data_dir, source.bars, source.dataset.calendar, request.account.data)
+    evaluations = [
+        Evaluation(variant, of_one, scored_rows(of_one, universes), request.learning, request.window)
+        for variant, of_one in rows.items()
+    ]
     with workers(request.backend, request.scheduler) as at:
-        return [
-            walk(rows[one], one, request.learning, window=request.window, at=at, progress=progress) for one in variants
+        walks = [
+            walk(
+                one.rows, one.variant, one.settings, window=request.window, at=at, progress=progress, scored=one.scored
+            )
+            for one in evaluations
         ]
-
-
-def _figures(request: Request, walked: Walk) -> WalkFigures:
-    return figures(walked, min_confidence=request.account.prediction.MIN_CONFIDENCE)
+        cache = ControlCache(request.models_dir)
+        found = controls(evaluations, source, request.copies, cache, at=at, progress=progress)
+    threshold = request.account.prediction.MIN_CONFIDENCE
+    costs = [entry_costs(one, rows[one.variant].symbols, source.bars) for one in walks]
+    judged = zip(walks, found, costs, strict=True)
+    return walks, [figures(one, min_confidence=threshold, controls=which, cost=cost) for one, which, cost in judged]
 
 
 def _record(request: Request) -> RunRecord:
@@ -179,21 +209,21 @@ def _write(request: Request, name: str, found: Mapping[str, Any], page: Page) ->
 
 
 def _add_trades(
-    found: WalkFigures, p: Floats, request: Request, walked: Walk, rows: Rows, dataset: Dataset
-) -> list[WeekFigures]:
-    """Simulate the trades on `p`, add their figures to every session of `found`, and return those of every week."""
+    found: WalkFigures, p: Floats, request: Request, walked: Walk, rows: Rows, source: Source
+) -> tuple[list[SimulatedTrade], list[WeekFigures]]:
+    """Simulate the trades on `p` and add their figures to every session of `found`; the trades, and every week's."""
     equity = request.account.equity
     trades = simulated_trades(
         walked,
         p,
         rows.symbols,
-        lambda symbol: read_bars_file(dataset.bars_path(symbol)),
-        dataset.calendar,
+        source.bars.__getitem__,
+        source.dataset.calendar,
         request.account,
     )
     for day, of_day in zip(found["by_session"], by_session(trades, equity, len(walked.sessions)), strict=True):
         day["trades"] = of_day
-    return evolution(walked, p, trades, equity)
+    return trades, evolution(walked, p, trades, equity)
 
 
 def walk_forward(options: argparse.Namespace, settings: Settings, console: Console) -> int:
@@ -226,6 +256,7 @@ def _request(options: argparse.Namespace, settings: Settings, market: MarketId, 
         learning=learning,
         variants=variants(Variant.of(learning)),
         window=settings.data.HISTORY_DAYS,
+        copies=settings.training.CONTROLS,
         account=AccountRules(
             equity=Decimal(repr(settings.exchange.PAPER_CASH)),
             prediction=settings.prediction,

@@ -80,7 +80,7 @@ class NightlyLearning:
                 self._console.say(f"{str(error).removesuffix(as_started(f'; {REMEDY}'))}: training one now")
             champion = model_in_service(self._settings, market, now)  # may have other features; the decision says so
         self._build()
-        return self._train(champion)
+        return self._train(champion, with_controls=False)  # the first session may be about to open
 
     def _store(self) -> ModelStore:
         return ModelStore(self._settings.folders.MODELS_DIR, self._settings.training.FEATURE_SET)
@@ -204,7 +204,7 @@ class NightlyLearning:
         changed = labels.settle(self.log, session.date)
         self._journal.event("targets_settled", session=str(session.date), trades_changed=changed)
 
-    def _train(self, champion: LoadedModel | None) -> LoadedModel:
+    def _train(self, champion: LoadedModel | None, *, with_controls: bool = True) -> LoadedModel:
         with progress_bars(self._console) as progress:
             model, decision = retrain(
                 self._settings.folders.DATA_DIR,
@@ -214,6 +214,7 @@ class NightlyLearning:
                 champion=champion,
                 progress=self._interruptible(lambda what, done, of: progress(f"training: {what}", done, of)),
                 say=self._trainer_says,
+                with_controls=with_controls,
             )
         self._journal.event(
             "model_trained",

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trading.backtest.verdict import skill_line
+from trading.backtest.workers import ALONE, Workers
+from trading.backtest.yardstick.control_cache import ControlCache
+from trading.backtest.yardstick.controls import Source, controls
 from trading.base.errors import ModelError, UserError
 from trading.base.market_folders import MarketId, claim, lock, market_of
 from trading.dataset.dataset import Dataset
@@ -47,6 +51,7 @@ def retrain(
     champion: FittedModel | None = None,
     progress: Progress = lambda what, done, of: None,
     say: Say = lambda line: None,
+    with_controls: bool = True,
 ) -> tuple[LoadedModel, Decision]:
     """Train on the data known at `now`, judge the model against `champion`, and publish it with `now` as TIMESTAMP.
 
@@ -54,7 +59,8 @@ def retrain(
         now: aware instant; sessions that closed later are ignored.
         champion: the model in service; None if there is none.
         say: gets a line when another market's models were put aside, when an earlier training was killed, and when
-            old models were removed.
+            old models were removed, and what may be claimed of the model.
+        with_controls: whether the report may have controls (EVENING_CONTROLS).
 
     Returns:
         (model, decision): the published model, read back through every check of the store.  If
@@ -65,7 +71,9 @@ def retrain(
         OSError: the models cannot be written.  After any error, the existing models are unchanged.
     """
     with trainer_at_work(data_dir, models_dir, settings, say) as (store, market):
-        return retrain_locked(store, market, data_dir, settings, now, champion, progress, say)
+        return retrain_locked(
+            store, market, data_dir, settings, now, champion, progress, say, with_controls=with_controls
+        )
 
 
 @contextmanager
@@ -110,8 +118,15 @@ def retrain_locked(
     champion: FittedModel | None,
     progress: Progress,
     say: Say,
+    at: Workers = ALONE,
+    *,
+    with_controls: bool = True,
 ) -> tuple[LoadedModel, Decision]:
-    """As `retrain`, in a folder that is locked (`trainer_at_work`)."""
+    """As `retrain`, in a folder that is locked (`trainer_at_work`).
+
+    Args:
+        at: the workers of the controls, which are run when the model has been published.
+    """
     if line := killed_training(store, market):
         say(line)
     begin_training(store.folder, now)
@@ -129,7 +144,8 @@ def retrain_locked(
         trained = replace(trained, about={**trained.about, "past_trades": report, "live": live})
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
-            _write_report(page, store.folder, model, say)
+            copies = _copies(settings, dataset, model) if with_controls else 0
+            _judge_and_report(page, store.folder, model, dataset, copies, at, progress, say)
     finally:
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
@@ -149,11 +165,43 @@ def live_of_logs(settings: Settings, market: MarketId, model: str | None) -> Liv
     return live_figures(own, LabelRules.of(settings.exits), model)
 
 
-def _write_report(page: TrainingReport, folder: Path, model: LoadedModel, say: Say) -> None:
+def _judge_and_report(
+    page: TrainingReport,
+    folder: Path,
+    model: LoadedModel,
+    dataset: Dataset,
+    copies: int,
+    at: Workers,
+    progress: Progress,
+    say: Say,
+) -> None:
+    """Repeat the test part on so many controls, say what may be claimed, and write the page, even if it is stopped."""
+    found = page.figures()
     try:
-        page.write(folder, model.metrics)
-    except OSError as error:  # the new model is published already
-        say(f"the training report could not be written: {error}")
+        if copies:
+            until = dataset.calendar.session(model.trained_through).close
+            source = Source(dataset, dataset.all_bars(until=until))
+            cache = ControlCache(folder)
+            (judged,) = controls([page.evaluation], source, copies, cache, at=at, progress=progress)
+            found = page.figures(judged, source.bars)
+            say(skill_line(found["skill"]))
+    except UserError as error:
+        say(f"the controls could not be run: {error}")
+    finally:
+        try:
+            page.write(folder, model.metrics, found)
+        except OSError as error:  # the new model is published already
+            say(f"the training report could not be written: {error}")
+
+
+def _copies(settings: Settings, dataset: Dataset, model: LoadedModel) -> int:
+    """The number of controls of this evening (CONTROLS, EVENING_CONTROLS)."""
+    training, newest = settings.training, model.trained_through
+    if training.EVENING_CONTROLS == "daily":
+        return training.CONTROLS
+    following = dataset.calendar.following(newest).date
+    ends_the_week = following.isocalendar()[:2] != newest.isocalendar()[:2]
+    return training.CONTROLS if training.EVENING_CONTROLS == "weekly" and ends_the_week else 0
 
 
 def _prune(

@@ -242,8 +242,9 @@ class Run:
         started = any(event["event"] == "day_started" for event in self.journal.events_of(session.date))
         universe = read_universe(self.settings.folders.DATA_DIR, session.date) if started else None
         if universe is None:
-            universe = pick_universe(self.source, self.settings.data, self.venue.clock.now(), None)
-            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed)
+            now = self.venue.clock.now()
+            universe = pick_universe(self.source, self.settings.data, now, None)
+            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now)
             notes = list(self.source.notes)
             self.journal.event("universe_chosen", chosen=universe.chosen, refused=dict(universe.refused), notes=notes)
         self.learning.universe = universe

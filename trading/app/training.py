@@ -89,7 +89,7 @@ def _train_and_report(settings: Settings, console: Console, backend: Backend, sc
         champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
         show = partial(_show, progress)
         with _failure_names_the_model(champion), workers(backend, scheduler) as at, at.spread():
-            model, _ = retrain_locked(store, market, settings.folders.DATA_DIR, settings, now, champion, show, say)
+            model, _ = retrain_locked(store, market, settings.folders.DATA_DIR, settings, now, champion, show, say, at)
     report(model, settings.folders.MODELS_DIR, console)
     return 0
 

@@ -6,12 +6,14 @@ cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
+from trading.backtest.yardstick.skill import Measures, Skill, judged, measures
 from trading.learning.metrics import Band, Ranking, at_threshold, bands, ranking, session_date
+from trading.learning.same_minute import MinuteFigures, against_minute, auc_within_minute, minute_figures
 from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, number, pooled_mean, sums
 from trading.rules.costs import cost_in_words
 from trading.rules.labels import LabelRules
@@ -50,6 +52,7 @@ class SessionScores(Ranking):
     signals_won: int
     precision: float | None
     outcome_per_signal_pct: float | None
+    against_minute_pct: float | None
 
 
 class BaseRateScores(Ranking):
@@ -91,6 +94,8 @@ class PooledScores(TypedDict):
     sessions_with_signals: int
     precision: Estimate
     outcome_per_signal_pct: Estimate
+    against_minute: MinuteFigures
+    roc_auc_within_minute: Estimate
 
 
 class PooledBaseRate(TypedDict):
@@ -151,19 +156,26 @@ class WalkFigures(TypedDict):
     curves: ByProbability[Curves | None]
     importance: list[Importance]
     by_session: list[ScoredSession]
+    skill: Skill
 
 
 def _both(make: Callable[[Probability], T]) -> ByProbability[T]:
     return {"model": make("model"), "calibrated": make("calibrated")}
 
 
-def figures(walked: Walk, *, min_confidence: float) -> WalkFigures:
+def figures(
+    walked: Walk, *, min_confidence: float, controls: Sequence[Measures] = (), cost: Floats | None = None
+) -> WalkFigures:
     """Every figure of a walk-forward.
 
     Args:
         min_confidence: a row with at least this probability is a signal.
+        controls: the figures of the same walk on coin-flipped bars; without them no skill is claimed.
+        cost: cost of a round trip of each row (`trading.backtest.yardstick.controls.entry_costs`); None: unknown, so
+            that the figures against the minute before cost are those after cost.
     """
-    by_session = [_session(walked, i, min_confidence) for i in range(len(walked.sessions))]
+    against = against_minute(walked.outcome, walked.start)
+    by_session = [_session(walked, against, i, min_confidence) for i in range(len(walked.sessions))]
     return {
         "variant": walked.variant.name,
         "kind": walked.variant.kind,
@@ -182,17 +194,18 @@ def figures(walked: Walk, *, min_confidence: float) -> WalkFigures:
         "curves": _both(lambda name: _curves(walked.probability(name), walked.label)),
         "importance": _importance(walked),
         "by_session": by_session,
+        "skill": judged(measures(walked, np.zeros(len(walked.p)) if cost is None else cost, min_confidence), controls),
     }
 
 
-def _session(walked: Walk, i: int, min_confidence: float) -> ScoredSession:
+def _session(walked: Walk, against: Floats, i: int, min_confidence: float) -> ScoredSession:
     inside = walked.group == i
     y, outcome = walked.label[inside], walked.outcome[inside]
     constant = ranking(np.full(len(y), walked.base_rate[i]), y)
 
     def scores(name: Probability) -> SessionScores:
         p = walked.probability(name)[inside]
-        found = at_threshold(p, y, outcome, min_confidence)
+        found = at_threshold(p, y, outcome, min_confidence, against[inside])
         return {
             **ranking(p, y),
             "accuracy": number(np.mean((p >= 0.5) == (y == 1))),
@@ -200,6 +213,7 @@ def _session(walked: Walk, i: int, min_confidence: float) -> ScoredSession:
             "signals_won": found["won"],
             "precision": found["precision"],
             "outcome_per_signal_pct": found["mean_outcome_after_cost_pct"],
+            "against_minute_pct": found["mean_outcome_against_minute_pct"],
         }
 
     return {
@@ -244,6 +258,8 @@ def _pooled(walked: Walk, name: Probability, by_session: list[ScoredSession], mi
         "sessions_with_signals": len(np.unique(walked.group[signal])),
         "precision": _share_won(walked, signal),
         "outcome_per_signal_pct": mean_outcome(walked, signal),
+        "against_minute": minute_figures(p, walked.outcome, walked.start, walked.group, min_confidence),
+        "roc_auc_within_minute": auc_within_minute(p, walked.label, walked.start, walked.group, len(walked.sessions)),
     }
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import numpy as np
 
 from trading.learning.metrics import session_date
+from trading.learning.same_minute import against_minute
+from trading.learning.session_statistics import Estimate, pooled_mean, sums
 from trading.market.bars import Bars, to_ns
 from trading.rules.entry import shares_to_buy
 from trading.rules.exits import Exit, exit_in_bar, levels
@@ -56,13 +58,19 @@ class AccountRules:
 
 @dataclass(frozen=True)
 class SimulatedTrade:
-    """One simulated trade; prices in dollars, `outcome` in per cent after cost, `pnl` in dollars after cost."""
+    """One simulated trade: prices in dollars, `pnl` in dollars after cost.
+
+    Attributes:
+        outcome: per cent of the entry price, after cost.
+        against: the outcome minus the mean outcome of all scored stocks in the minute of the decision.
+    """
 
     session: int
     symbol: str
     shares: int
     price: float
     outcome: float
+    against: float
     pnl: float
 
 
@@ -72,6 +80,7 @@ class TradeFigures(TypedDict):
     trades: int
     win_rate: float | None
     outcome_per_trade_pct: float | None
+    against_minute_pct: float | None
     pnl: float
     return_on_account_pct: float
     return_on_account_per_day_pct: float
@@ -118,6 +127,7 @@ def simulated_trades(
         to_ns(calendar.session(session_date(day)).flatten_at(exits.FLATTEN_MINUTES_BEFORE_CLOSE))
         for day in walked.sessions
     ]
+    against = against_minute(walked.outcome, walked.start)
     held: dict[int, int] = {}
     found: list[SimulatedTrade] = []
     for row in signals.tolist():
@@ -134,7 +144,8 @@ def simulated_trades(
         held[number] = _exit_start(known, decided + 1, flatten[day], exits)
         outcome = float(walked.outcome[row])
         entry = float(known.open[decided + 1])
-        found.append(SimulatedTrade(day, symbols[number], shares, entry, outcome, shares * entry * outcome / 100.0))
+        pnl = shares * entry * outcome / 100.0
+        found.append(SimulatedTrade(day, symbols[number], shares, entry, outcome, float(against[row]), pnl))
     return found
 
 
@@ -185,6 +196,7 @@ def trade_figures(trades: list[SimulatedTrade], equity: Decimal, sessions: int) 
         "trades": n,
         "win_rate": sum(trade.outcome > 0.0 for trade in trades) / n if n else None,
         "outcome_per_trade_pct": sum(trade.outcome for trade in trades) / n if n else None,
+        "against_minute_pct": sum(trade.against for trade in trades) / n if n else None,
         "pnl": pnl,
         "return_on_account_pct": 100.0 * pnl / float(equity),
         "return_on_account_per_day_pct": 100.0 * pnl / float(equity) / sessions,
@@ -195,3 +207,10 @@ def trade_figures(trades: list[SimulatedTrade], equity: Decimal, sessions: int) 
 def by_session(trades: list[SimulatedTrade], equity: Decimal, sessions: int) -> list[TradeFigures]:
     """The same for each session."""
     return [trade_figures([trade for trade in trades if trade.session == i], equity, 1) for i in range(sessions)]
+
+
+def trades_against_minute(trades: list[SimulatedTrade], sessions: int) -> Estimate:
+    """Mean outcome of the trades against the minutes of their decisions, with its interval over sessions."""
+    session = np.array([trade.session for trade in trades], dtype=np.int64)
+    against = np.array([trade.against for trade in trades])
+    return pooled_mean(sums(against, session, sessions), sums(np.ones(len(trades)), session, sessions))

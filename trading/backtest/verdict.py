@@ -1,13 +1,17 @@
-"""The figures of a walk-forward in plain sentences."""
+"""The figures of a walk-forward in plain sentences; `trading.backtest.yardstick.skill` decides what is claimed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trading.backtest.yardstick.skill import BEST_TENTH, Skill, measure_of
 from trading.learning.session_statistics import Estimate, above, below
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trading.backtest.figures import PooledBaseRate, PooledScores, WalkFigures
+    from trading.learning.same_minute import MinuteFigures, Needed
 
 
 def verdict(found: WalkFigures) -> list[str]:
@@ -15,30 +19,67 @@ def verdict(found: WalkFigures) -> list[str]:
     pooled = found["pooled"]
     model, calibrated = pooled["model"], pooled["calibrated"]
     return [
-        _ranking_line(model["roc_auc"]),
-        _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"]),
-        _signal_line(model, pooled["base_rate"], found["threshold"]),
+        skill_line(found["skill"]),
+        _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"], found["question"]),
+        _signal_line(model, pooled["base_rate"], found["threshold"], found["skill"]),
+        _power_line(model["against_minute"]),
     ]
 
 
-def _ranking_line(auc: Estimate) -> str:
-    if auc["low"] is None:
-        return "Too few sessions to tell skill from luck."
-    words = f"ROC-AUC {auc['value']:.3f}, 95% interval over {auc['sessions']} sessions {auc['low']:.3f} to "
-    words += f"{auc['high']:.3f}; 0.5 is chance"
-    if above(auc, 0.5):
-        return f"It ranked stocks better than chance ({words}). That is no promise of profit."
-    if below(auc, 0.5):
-        return f"It ranked stocks worse than chance ({words})."
-    return f"No evidence that it ranks stocks better than chance ({words})."
+def skill_line(skill: Skill) -> str:
+    """Whether skill is claimed, and why or why not."""
+    tenth = measure_of(skill, BEST_TENTH)
+    real = tenth["real"]
+    if skill["look_ahead"]:
+        return (
+            "The controls themselves show skill, although direction is random in them: the evaluation looks ahead, and "
+            "no figure of it can be trusted. Run python ml_trainer.py --audit."
+        )
+    if real["value"] is None or real["low"] is None:
+        return "No evidence of skill: too few sessions to tell skill from luck."
+    words = (
+        f"the best tenth of each minute had {real['value']:+.2f}% against all stocks of that minute, 95% interval over "
+        f"{real['sessions']} sessions {real['low']:+.2f}% to {real['high']:+.2f}%"
+    )
+    known = [value for value in tenth["controls"] if value is not None]
+    if not known:
+        return f"No skill is claimed without controls: {words}."
+    spread = f"on {_counted(len(known), 'coin-flipped copy', 'coin-flipped copies')} of the bars it had "
+    spread += f"{min(known):+.2f}% to {max(known):+.2f}%"
+    if skill["claimed"]:
+        return (
+            f"It chose better than the same minute: {words}, outside the controls ({spread}). That is no promise of "
+            "profit, and a look-ahead would show in the same way: ml_trainer.py --audit tells them apart."
+        )
+    why = {"above": "above the controls", "below": "below the controls", None: "inside the spread of the controls"}
+    near = above(real, 0.0) and tenth["outside"] == "above"
+    almost = " A claim needs the 99% interval to exclude zero." if near else ""
+    return f"No evidence of skill: {words}, {why[tenth['outside']]} ({spread}).{almost}"
 
 
-def _probability_line(raw: Estimate, calibrated: Estimate) -> str:
+def _power_line(minute: MinuteFigures) -> str:
+    """After how many sessions an edge would show."""
+    tenth, signals = _needed(minute["best_tenth_needs"]), _needed(minute["signals_need"])
+    return f"An edge over the same minute shows with 80% power: in the best tenth {tenth}; in the signals {signals}."
+
+
+def _needed(needs: Sequence[Needed]) -> str:
+    parts = []
+    for one in needs:
+        if one["sessions"] is None or one["missing"] is None:
+            return "unknown, for there are too few sessions with any"
+        missing = f"{one['missing']:,} more" if one["missing"] else "these are enough"
+        parts.append(f"{100.0 * one['edge_pct']:.0f} bp after {one['sessions']:,} sessions ({missing})")
+    return ", ".join(parts)
+
+
+def _probability_line(raw: Estimate, calibrated: Estimate, question: str) -> str:
     if raw["low"] is None:
         return "Too few sessions to judge its probabilities."
     return (
-        f"Its probabilities were {_against_base(raw)} always predicting the base rate of the history (log loss "
-        f"{raw['value']:+.4f}); calibrated, {_against_base(calibrated)} it ({calibrated['value']:+.4f})."
+        f"Its probabilities that {question} were {_against_base(raw)} always predicting the base rate of the history "
+        f"(log loss {raw['value']:+.4f}); calibrated, {_against_base(calibrated)} it ({calibrated['value']:+.4f}). "
+        "That says which stocks move, not that buying them earns."
     )
 
 
@@ -48,25 +89,37 @@ def _against_base(difference: Estimate) -> str:
     return "worse than" if above(difference, 0.0) else "not distinguishable from"
 
 
-def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float) -> str:
+def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float, skill: Skill) -> str:
     if not model["signals"]:
         return f"No row reached {100 * threshold:g}%: nothing would have been bought."
-    outcome, won = model["outcome_per_signal_pct"], model["precision"]["value"]
+    outcome, came_true = model["outcome_per_signal_pct"], model["precision"]["value"]
     words = (
-        f"Its {_counted(model['signals'], 'signal')} at {100 * threshold:g}% (in "
-        f"{_counted(model['sessions_with_signals'], 'session')}) won "
-        f"{won:.1%} and earned {outcome['value']:+.2f}% each after cost; buying every row won "
-        f"{base['won']['value']:.1%} and earned {base['outcome_pct']['value']:+.2f}%."
+        f"Of its {_counted(model['signals'], 'signal', 'signals')} at {100 * threshold:g}% (in "
+        f"{_counted(model['sessions_with_signals'], 'session', 'sessions')}) {came_true:.1%} came true, of all rows "
+        f"{base['won']['value']:.1%}. What they earned is another figure: {outcome['value']:+.2f}% each after cost, "
+        f"buying every row {base['outcome_pct']['value']:+.2f}%{_against(model['against_minute']['signals'])}."
     )
     if outcome["low"] is None:
         return f"{words} One session with signals is too few to judge."
     interval = f"{outcome['low']:+.2f}% to {outcome['high']:+.2f}%"
-    if above(outcome, 0.0):
-        return f"{words} The interval over sessions, {interval}, lies above zero."
     if below(outcome, 0.0):
         return f"{words} The interval over sessions, {interval}, lies below zero: a loss."
+    if above(outcome, 0.0) and skill["signals_claimed"]:
+        return f"{words} The interval over sessions, {interval}, lies above zero."
+    if above(outcome, 0.0):
+        return (
+            f"{words} The interval over sessions, {interval}, lies above zero, but the signals are not shown to be "
+            "better than their minute: no evidence of profit."
+        )
     return f"{words} The interval over sessions, {interval}, includes zero: no evidence of profit."
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+def _against(real: Estimate) -> str:
+    if real["value"] is None:
+        return ""
+    interval = "" if real["low"] is None else f" ({real['low']:+.2f}% to {real['high']:+.2f}%)"
+    return f", against their minute {real['value']:+.2f}%{interval}"
+
+
+def _counted(n: int, one: str, several: str) -> str:
+    return f"{n:,} {one if n == 1 else several}"

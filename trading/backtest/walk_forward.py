@@ -20,7 +20,7 @@ from trading.backtest.workers import ALONE, Workers
 from trading.base.errors import DataError
 from trading.features.sets import COLUMNS
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import Classifier, LearningSettings, Scaler, probabilities
+from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
 from trading.learning.rows import thin
 from trading.learning.train import train
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from config import FeatureSet, LabelKind, ModelKind
     from trading.backtest.figures import Probability
-    from trading.base.arrays import Days, Floats, Ints, Labels
+    from trading.base.arrays import Days, Floats, Ints, Labels, Mask
     from trading.dataset.dataset import Rows
 
 LEAST_SESSIONS: Final = 5
@@ -193,6 +193,8 @@ def walk(
     least: int = LEAST_SESSIONS,
     at: Workers = ALONE,
     progress: Progress = lambda what, done, of: None,
+    scored: Mask | None = None,
+    lean: bool = False,
 ) -> Walk:
     """Score every session that has at least `least` sessions before it, each with a model of its own.
 
@@ -203,24 +205,35 @@ def walk(
         window: maximum sessions of a history (HISTORY_DAYS).
         at: the workers; the results do not depend on them.
         progress: called with the current step, the number of sessions done, and the number of sessions.
+        scored: the rows that are scored, bool (n,); None: all.  Every row trains the models of later sessions.
+        lean: only the model's own probability is made, by the same fit; `calibrated` repeats it, and nothing is
+            permuted.
 
     Raises:
-        DataError: no session has so many before it, or a history has one label only.
+        DataError: no session has so many before it or rows to score, or a history has one label only.
         UserError: as `Workers.map`.
     """
     settings = variant.applied(settings)
     plans = _plans(rows.session, window, least)
-    names, groups = importance_groups(COLUMNS[variant.feature_set])
+    inside = [np.arange(plan.begin, plan.end) for plan in plans]
+    if scored is not None:
+        inside = [which[scored[which]] for which in inside]
+        plans = [plan for plan, which in zip(plans, inside, strict=True) if len(which)]
+        inside = [which for which in inside if len(which)]
+    if not plans:
+        raise DataError("no stock of the data was in the universe of a session that could be scored")
+    names, groups = ((), ()) if lean else importance_groups(COLUMNS[variant.feature_set])
     seed = settings.training.SEED
-    samples = [importance_sample(plan.end - plan.begin, seed) for plan in plans]
+    samples = [importance_sample(len(which), seed, 0 if lean else PERMUTED_ROWS) for which in inside]
 
     def fold(i: int) -> Fold:
-        return _fold(rows, settings, plans[i], samples[i], groups, seed + i)
+        return _fold(rows, settings, plans[i], inside[i], samples[i], groups, seed + i)
 
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
-    results = at.map(score, len(plans), fold, lambda done: progress(what, done, len(plans)))
-    tested = slice(plans[0].begin, plans[-1].end)
+    results = at.map(score_lean if lean else score, len(plans), fold, lambda done: progress(what, done, len(plans)))
+    tested = np.concatenate(inside)
+    first = np.cumsum([0, *map(len, inside)])
     return Walk(
         variant=variant,
         settings=settings,
@@ -229,7 +242,7 @@ def walk(
         known_sessions=np.array([plan.known_sessions for plan in plans], dtype=np.int64),
         known_rows=np.array([plan.begin - plan.first for plan in plans], dtype=np.int64),
         base_rate=np.array([np.mean(rows.label[plan.first : plan.begin]) for plan in plans]),
-        group=np.repeat(np.arange(len(plans)), [plan.end - plan.begin for plan in plans]),
+        group=np.repeat(np.arange(len(plans)), [len(which) for which in inside]),
         symbol=rows.symbol[tested],
         start=rows.start[tested],
         p=np.concatenate([one.p for one in results]),
@@ -237,7 +250,7 @@ def walk(
         label=rows.label[tested],
         outcome=rows.outcome[tested],
         importance_of=names,
-        sample=np.concatenate([plan.begin - tested.start + s for plan, s in zip(plans, samples, strict=True)]),
+        sample=np.concatenate([i + s for i, s in zip(first, samples, strict=False)]),
         permuted=np.concatenate([one.permuted for one in results], axis=1),
     )
 
@@ -246,6 +259,7 @@ def _fold(
     rows: Rows,
     settings: LearningSettings,
     plan: _Plan,
+    scored: Ints,
     sample: Ints,
     groups: tuple[tuple[int, ...], ...],
     seed: int,
@@ -253,7 +267,7 @@ def _fold(
     known = rows.take(slice(plan.first, plan.begin))
     known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
     thinned = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # already thinned, so that fewer rows are sent to the worker
-    return Fold(known, thinned, rows.X[plan.begin : plan.end], sample, groups, seed)
+    return Fold(known, thinned, rows.X[scored], sample, groups, seed)
 
 
 def score(fold: Fold) -> FoldResult:
@@ -265,6 +279,16 @@ def score(fold: Fold) -> FoldResult:
         p = probabilities(trained.scaler, trained.model, fold.unseen)
         shuffled = permuted(trained.scaler, trained.model, fold.unseen[fold.sample], fold.groups, fold.seed)
     return FoldResult(p, win_probability(p, trained.calibration), shuffled)
+
+
+def score_lean(fold: Fold) -> FoldResult:
+    """As `score`, the probabilities alone."""
+    from threadpoolctl import threadpool_limits
+
+    known = fold.known
+    with threadpool_limits(1):
+        p = probabilities(*fit(known.X, known.label, fold.settings.training), fold.unseen)
+    return FoldResult(p, p, np.empty((0, 0)))
 
 
 def permuted(scaler: Scaler, model: Classifier, X: Floats, groups: tuple[tuple[int, ...], ...], seed: int) -> Floats:

@@ -120,7 +120,7 @@ def build(
             shown = rows_progress(progress)
             dataset.update({}, rules, source=source.name, feed=source.feed, feature_set=features, progress=shown)
         if universe is None:
-            write_universe(folder, picked, source.feed)
+            write_universe(folder, picked, source.feed, now)
         return _report(dataset, source, picked, sessions, result, rebuilt, moved_away)
     finally:
         held.release()

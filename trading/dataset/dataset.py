@@ -23,7 +23,7 @@ from trading.base.errors import DataError
 from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, days_of, rows_of
 from trading.dataset.symbol_files import Fetched, SymbolFiles
-from trading.market.bars import Bars
+from trading.market.bars import MINUTE_NS, Bars, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -68,6 +68,16 @@ class Rows:
     def sessions(self) -> Days:
         """The sessions that have rows, oldest first, datetime64[D]."""
         return np.unique(self.session)
+
+    def keys(self, number: Mapping[str, int]) -> Ints:
+        """A number for each row that is unique to its stock and minute.
+
+        Args:
+            number: symbol -> its number; the same for all rows that are compared.
+        """
+        numbers = np.array([number[symbol] for symbol in self.symbols], dtype=np.int64)
+        keys: Ints = (numbers[self.symbol] << 32) + self.start // MINUTE_NS
+        return keys
 
     def take(self, which: slice | NDArray[Any]) -> Rows:
         """The rows that a slice, a mask or an array of positions selects; `symbols` is unchanged."""
@@ -145,15 +155,37 @@ class Dataset:
         Raises:
             DataError: as `load`.
         """
+        return self.rows_of(self.all_bars(), rules, feature_set, until=until)
+
+    def all_bars(self, *, until: datetime | None = None) -> dict[str, Bars]:
+        """The recorded bars of every symbol that has some, sorted by symbol.
+
+        Args:
+            until: leave out the bars that start at this instant or later.
+
+        Raises:
+            DataError: there is no dataset, or a file of it is missing or malformed.
+        """
         records = self.manifest.symbols
         names = sorted(symbol for symbol, record in records.items() if record.bars)
 
-        def rows_of_symbol(name: str) -> SymbolRows:
-            return rows_of(self.recorded_bars(name, records[name]), self.calendar, rules, feature_set)
+        def bars_of(name: str) -> Bars:
+            bars = self.recorded_bars(name, records[name])
+            return bars if until is None else bars.take(slice(0, int(np.searchsorted(bars.start, to_ns(until)))))
 
         with ThreadPoolExecutor(READERS) as pool:
-            parts = list(pool.map(rows_of_symbol, names))
-        found = {name: part for name, part in zip(names, parts, strict=True) if len(part)}
+            return dict(zip(names, pool.map(bars_of, names), strict=True))
+
+    def rows_of(
+        self, bars: Mapping[str, Bars], rules: LabelRules, feature_set: FeatureSet, *, until: datetime | None = None
+    ) -> Rows:
+        """All rows of these bars, such as those of `all_bars`.
+
+        Raises:
+            DataError: no row is left.
+        """
+        parts = {symbol: rows_of(bars[symbol], self.calendar, rules, feature_set) for symbol in sorted(bars)}
+        found = {symbol: part for symbol, part in parts.items() if len(part)}
         return self._combined(tuple(found), list(found.values()), until, None)
 
     def recorded_bars(self, symbol: str, record: SymbolRecord) -> Bars:

@@ -7,16 +7,17 @@ never 0 or NaN in its place.  Outcomes are per cent of the entry price, after co
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
-from trading.learning.session_statistics import above, mean_of_sessions, number
+from trading.learning.same_minute import MinuteFigures, against_minute, auc_within_minute, minute_figures
+from trading.learning.session_statistics import Estimate, mean_of_sessions, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trading.base.arrays import Days, Floats, Labels, Mask
+    from trading.base.arrays import Days, Floats, Ints, Labels, Mask
 
 
 class Ranking(TypedDict):
@@ -37,6 +38,7 @@ class AtThreshold(TypedDict):
     precision: float | None
     recall: float | None
     mean_outcome_after_cost_pct: float | None
+    mean_outcome_against_minute_pct: NotRequired[float | None]
 
 
 class AlwaysNo(TypedDict):
@@ -81,7 +83,8 @@ class Evaluation(ProbabilityFigures):
     rows: int
     base_rate: float | None
     roc_auc_interval_over_sessions: list[float] | None
-    shows_skill: bool
+    roc_auc_within_minute: Estimate
+    against_minute: MinuteFigures
     mean_outcome_of_all_rows_after_cost_pct: float | None
     always_no: AlwaysNo
     calibrated: ProbabilityFigures | None
@@ -104,16 +107,17 @@ def ranking(p: Floats, y: Labels) -> Ranking:
     }
 
 
-def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float) -> AtThreshold:
+def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, against: Floats | None = None) -> AtThreshold:
     """The result of buying at `p >= threshold`.
 
     Args:
         p, y, outcome: probabilities, labels and outcomes (per cent, after cost), shape (n,).
         threshold: a row with at least this probability is a signal.
+        against: outcomes against the same minute, shape (n,), where all rows of the minutes are known.
     """
     signal = p >= threshold
     signals, won = int(np.sum(signal)), int(np.sum(y[signal]))
-    return {
+    found: AtThreshold = {
         "threshold": threshold,
         "signals": signals,
         "won": won,
@@ -122,6 +126,9 @@ def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float) -> AtT
         "recall": _ratio(won, int(np.sum(y))),
         "mean_outcome_after_cost_pct": number(np.mean(outcome[signal])) if signals else None,
     }
+    if against is not None:
+        found["mean_outcome_against_minute_pct"] = number(np.mean(against[signal])) if signals else None
+    return found
 
 
 def always_no(y: Labels, base_rate: float) -> AlwaysNo:
@@ -168,6 +175,7 @@ def evaluate(
     y: Labels,
     outcome: Floats,
     session: Days,
+    start: Ints,
     *,
     base_rate: float,
     min_confidence: float,
@@ -177,37 +185,50 @@ def evaluate(
     Args:
         p: probabilities of the test rows, shape (n,), from a model that was fitted without them.
         calibrated: the same after a calibration that was fitted without them; None where there is none.
-        y, outcome, session: of the test rows, shape (n,).
+        y, outcome, session, start: of the test rows, shape (n,).
         base_rate: share of label 1 among the training rows: what a model without features would predict.
         min_confidence: the threshold that trading uses.
     """
-    by_session = [_of_session(p, y, outcome, session, one, min_confidence) for one in np.unique(session)]
+    against = against_minute(outcome, start)
+    sessions, group = np.unique(session, return_inverse=True)
+    by_session = [_of_session(p, y, outcome, against, session, one, min_confidence) for one in sessions]
     interval = mean_of_sessions([figures["roc_auc"] for figures in by_session])
     low, high = interval["low"], interval["high"]
     return {
         "rows": len(y),
         "base_rate": number(np.mean(y)),
-        **_of_probability(p, y, outcome, min_confidence),
+        **_of_probability(p, y, outcome, against, min_confidence),
         "roc_auc_interval_over_sessions": None if low is None or high is None else [low, high],
-        "shows_skill": above(interval, 0.5),
+        "roc_auc_within_minute": auc_within_minute(p, y, start, group, len(sessions)),
+        "against_minute": minute_figures(p, outcome, start, group, min_confidence),
         "mean_outcome_of_all_rows_after_cost_pct": number(np.mean(outcome)),
         "always_no": always_no(y, base_rate),
-        "calibrated": None if calibrated is None else _of_probability(calibrated, y, outcome, min_confidence),
+        "calibrated": (
+            None if calibrated is None else _of_probability(calibrated, y, outcome, against, min_confidence)
+        ),
         "by_session": by_session,
     }
 
 
-def _of_probability(p: Floats, y: Labels, outcome: Floats, min_confidence: float) -> ProbabilityFigures:
+def _of_probability(
+    p: Floats, y: Labels, outcome: Floats, against: Floats, min_confidence: float
+) -> ProbabilityFigures:
     return {
         **ranking(p, y),
-        "at_half": at_threshold(p, y, outcome, 0.5),
-        "at_min_confidence": at_threshold(p, y, outcome, min_confidence),
+        "at_half": at_threshold(p, y, outcome, 0.5, against),
+        "at_min_confidence": at_threshold(p, y, outcome, min_confidence, against),
         "reliability": reliability(p, y),
     }
 
 
 def _of_session(
-    p: Floats, y: Labels, outcome: Floats, session: Days, one: np.datetime64, min_confidence: float
+    p: Floats,
+    y: Labels,
+    outcome: Floats,
+    against: Floats,
+    session: Days,
+    one: np.datetime64,
+    min_confidence: float,
 ) -> SessionFigures:
     inside = session == one
     return {
@@ -215,5 +236,5 @@ def _of_session(
         "rows": int(np.sum(inside)),
         "base_rate": number(np.mean(y[inside])),
         **ranking(p[inside], y[inside]),
-        "at_min_confidence": at_threshold(p[inside], y[inside], outcome[inside], min_confidence),
+        "at_min_confidence": at_threshold(p[inside], y[inside], outcome[inside], min_confidence, against[inside]),
     }

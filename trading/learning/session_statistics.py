@@ -108,6 +108,33 @@ def sums(values: NDArray[Any], group: Ints, sessions: int) -> Floats:
     return np.bincount(group, weights=values, minlength=sessions).astype(np.float64)
 
 
+def p_value(figure: Estimate) -> float | None:
+    """Two-sided p-value of the hypothesis that the figure is 0, from its interval; None without an interval."""
+    from scipy.stats import t
+
+    value, high, sessions = figure["value"], figure["high"], figure["sessions"]
+    if value is None or high is None:
+        return None
+    error = (high - value) / _t(sessions)
+    if error == 0.0:
+        return 1.0 if value == 0.0 else 0.0
+    return float(2.0 * t.sf(abs(value) / error, sessions - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number (Holm, "A simple sequentially rejective multiple test procedure", 1979).
+
+    Rejecting every hypothesis whose corrected value is at most 0.05 rejects a true one, of all of them, with a
+    probability of at most 0.05.
+    """
+    n, largest = len(p_values), 0.0
+    corrected = [0.0] * n
+    for rank, i in enumerate(sorted(range(n), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (n - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
+
+
 def above(figure: Estimate, level: float) -> bool:
     """Whether the whole interval lies above `level`."""
     return figure["low"] is not None and figure["low"] > level

@@ -211,6 +211,7 @@ def _evaluation(tested: Tested, settings: LearningSettings) -> Evaluation:
         rows.label[testing],
         rows.outcome[testing],
         rows.session[testing],
+        rows.start[testing],
         base_rate=float(np.mean(rows.label[tested.training])),
         min_confidence=settings.prediction.MIN_CONFIDENCE,
     )

@@ -48,12 +48,14 @@ class Universe:
         chosen: one line on how they were picked.
         picks: the stocks, the most active first.
         refused: reason -> number of stocks that a filter refused.
+        picked_at: when a universe of a file was picked; None: not known.
     """
 
     date: date
     chosen: str
     picks: tuple[Pick, ...]
     refused: Mapping[str, int] = field(default_factory=dict)
+    picked_at: datetime | None = None
 
     @property
     def symbols(self) -> list[str]:
@@ -70,13 +72,14 @@ class Universe:
         }
 
 
-def write_universe(folder: Path, universe: Universe, feed: str) -> None:
-    """Write the stocks of a day to `universe_YYYY-MM-DD.json`.
+def write_universe(folder: Path, universe: Universe, feed: str, now: datetime) -> None:
+    """Write the stocks of a day, picked at `now`, to `universe_YYYY-MM-DD.json`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    write_json(_path(folder, universe.date), universe.to_json() | {"feed": feed})
+    picked_at = now.astimezone(NEW_YORK).isoformat(timespec="seconds")
+    write_json(_path(folder, universe.date), universe.to_json() | {"feed": feed, "picked_at": picked_at})
 
 
 def read_universe(folder: Path, day: date) -> Universe | None:
@@ -111,7 +114,10 @@ def _read(path: Path) -> Universe:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         picks = tuple(Pick(str(pick["symbol"]), pick["volume"], pick["price"]) for pick in record["symbols"])
-        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"])
+        picked_at = datetime.fromisoformat(record["picked_at"]) if "picked_at" in record else None  # before 0.3: none
+        if picked_at is not None and picked_at.tzinfo is None:
+            raise ValueError("picked_at has no time zone")
+        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"], picked_at)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error}); run python build_dataset.py again") from None
 

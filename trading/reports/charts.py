@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
     from trading.backtest.figures import ByProbability, Curves, Importance, OutcomeBand, Probability, ScoredSession
+    from trading.backtest.yardstick.skill import JudgedMeasure
     from trading.learning.session_statistics import Estimate
 
 COLOURS: Final = {"model": "#1f5fa8", "calibrated": "#c96a12", "base": "#8a8f98"}
@@ -90,7 +91,7 @@ def _drawn(bands: Sequence[OutcomeBand]) -> list[OutcomeBand]:
 
 
 def reliability(tables: ByProbability[list[OutcomeBand]], threshold: float) -> str:
-    """Share of winners in each band of probability, with its interval over sessions, and the rows of each band."""
+    """Share that came true in each band of probability, with its interval over sessions, and the rows of each band."""
     drawing = Drawing(width=8.6, height=5.2, rows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     top, bottom = drawing.axes[:, 0]
     top.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="as often as predicted")
@@ -119,12 +120,12 @@ def reliability(tables: ByProbability[list[OutcomeBand]], threshold: float) -> s
         )
     for axes in (top, bottom):
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share won")
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that came true")
     top.annotate(
         f"threshold {100 * threshold:g}%", (threshold, 0.02), xytext=(8, 0), textcoords="offset points", fontsize=9
     )
     bottom.set_yscale("log")
-    bottom.set(xlabel="predicted probability of a win", ylabel="rows")
+    bottom.set(xlabel="predicted probability that the label comes true", ylabel="rows")
     for axis in (top.xaxis, top.yaxis, bottom.xaxis):
         _percent(axis)
     top.legend(loc="upper left")
@@ -136,7 +137,7 @@ def curves(found: ByProbability[Curves | None], base_rate: float) -> str:
     drawing = Drawing(columns=2, height=3.9)
     roc, pr = drawing.axes[0]
     roc.plot([0, 1], [0, 1], color=COLOURS["base"], lw=1, ls="--", label="chance")
-    pr.axhline(base_rate, color=COLOURS["base"], lw=1, ls="--", label=f"chance: {base_rate:.1%} of all rows win")
+    pr.axhline(base_rate, color=COLOURS["base"], lw=1, ls="--", label=f"chance: {base_rate:.1%} of all rows come true")
     highest = base_rate
     for name in PROBABILITIES:
         curve = found[name]
@@ -170,7 +171,7 @@ def outcome_by_confidence(tables: ByProbability[list[OutcomeBand]], threshold: f
         axes.errorbar(x, values, yerr=_errors(outcome), fmt="none", ecolor="#333", elinewidth=1, capsize=2.5)
         axes.axhline(0, color="#444", lw=0.9)
         axes.axvline(threshold, color="#444", lw=0.8, ls=":")
-        axes.set(title=NAMES[name], xlabel="predicted probability of a win", xlim=(0, 1))
+        axes.set(title=NAMES[name], xlabel="predicted probability", xlim=(0, 1))
         _percent(axes.xaxis)
     drawing.axes[0][0].set_ylabel("mean outcome after cost, %")
     _limit(drawing.axes[0][0], [band["outcome_pct"] for name in PROBABILITIES for band in _drawn(tables[name])])
@@ -217,7 +218,7 @@ def by_session(days: Sequence[ScoredSession], threshold: float) -> str:
     ranked = [(i, day["model"]["roc_auc"]) for i, day in enumerate(days) if day["model"]["roc_auc"] is not None]
     auc.plot([i for i, _ in ranked], [value for _, value in ranked], marker="o", ms=4, lw=1.2, color=COLOURS["model"])
     auc.axhline(0.5, color=COLOURS["base"], lw=1, ls="--")
-    auc.set(title="ROC-AUC (above 0.5 is better than chance)")
+    auc.set(title="ROC-AUC within the session (no measure of skill: it follows the level of the day's prices)")
     loss.axhline(0, color=COLOURS["base"], lw=1, ls="--")
     loss.set(title="Log loss minus that of the base rate of the history (below 0 is better)")
     loss.legend(loc="best", fontsize=8.5)
@@ -277,3 +278,39 @@ def points(entries: Sequence[tuple[str, float]], xlabel: str = "log loss (lower 
     axes.margins(x=0.4, y=0.5)
     axes.set(xlabel=xlabel)
     return drawing.uri()
+
+
+def controls(measures: Sequence[JudgedMeasure]) -> str:
+    """Each measure on an axis of its own: the real figure with its interval, and the figures of the controls."""
+    drawing = Drawing(rows=len(measures), width=7.2, height=0.78 * len(measures) + 0.5)
+    for axes, one in zip(drawing.axes[:, 0], measures, strict=True):
+        known = [value for value in one["controls"] if value is not None]
+        if known:
+            axes.plot([min(known), max(known)], [0, 0], color=COLOURS["base"], lw=7, alpha=0.3, solid_capstyle="round")
+            axes.plot(known, [0] * len(known), "o", ms=6, color=COLOURS["base"], label="coin-flipped copies")
+        real = [one["real"]]
+        axes.errorbar(
+            _values(real),
+            [0],
+            xerr=_errors(real),
+            fmt="D",
+            ms=7,
+            color=COLOURS["model"],
+            elinewidth=1.2,
+            capsize=3,
+            label="real bars, with 95% interval",
+        )
+        chance = 0.5 if one["name"].startswith("ROC-AUC") else 0.0
+        if one["name"] != "signals":
+            axes.axvline(chance, color="#444", lw=0.9, ls="--")
+        axes.set(yticks=[], ylim=(-1, 1), title=one["name"])
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.12)
+    drawing.figure.legend(*_legend(drawing.axes[:, 0]), loc="outside lower left", ncols=2, fontsize=9)
+    return drawing.uri()
+
+
+def _legend(axes: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    """Handles and labels of all axes, each label once."""
+    found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    return list(found.values()), list(found)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from trading.backtest.compare import MEASURES, Comparison, Difference, Measure
+from trading.backtest.verdict import skill_line
+from trading.backtest.yardstick.skill import BEST_TENTH, WHY_NOT_BY_SESSION, measure_of
 from trading.reports import charts
 from trading.reports.page import (
     GENERATED,
@@ -20,6 +23,7 @@ from trading.reports.page import (
     share,
     show_table,
 )
+from trading.reports.yardstick import controls_section, tried_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from trading.backtest.figures import WalkFigures
     from trading.backtest.results import ComparisonResult
 
-DIFFERENCE_HEAD: Final = ("difference", "95% interval", "")
+DIFFERENCE_HEAD: Final = ("difference", "95% interval", "p, corrected", "")
 
 
 def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) -> Page:
@@ -38,6 +42,7 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
     variants = found["variants"]
     days = variants[0]["by_session"]
     lines = [_summary(one) for one in comparisons] or ["There was no other variant to compare."]
+    lines += [*(_skill(one) for one in variants), *_corrections(found)]
     if found["market"]["generated"]:
         lines.insert(0, GENERATED)
     return Page(
@@ -47,10 +52,18 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
         f"one observation. Intervals are 95%, over sessions. {_left_out(found)}",
         verdict=lines,
         tiles=[
-            Tile(one["variant"].replace("_", " "), plain(one["pooled"]["model"]["roc_auc"]["value"]), "ROC-AUC")
+            Tile(
+                one["variant"].replace("_", " "),
+                per_cent(measure_of(one["skill"], BEST_TENTH)["real"]["value"], 3),
+                "best tenth against its minute, before cost",
+            )
             for one in variants
         ],
-        sections=[_variants_section(variants), *(_difference_section(m, comparisons) for m in MEASURES if comparisons)],
+        sections=[
+            _variants_section(variants),
+            *(_controls(one) for one in variants),
+            *(_difference_section(m, comparisons) for m in MEASURES if comparisons),
+        ],
         footer=[f"Made {found['at']}. All figures are in the JSON file of the same name."],
     )
 
@@ -65,7 +78,9 @@ def show_comparison(found: ComparisonResult, comparisons: Sequence[Comparison], 
     ]
     title = f"Differences to {found['variants'][0]['variant']}, by session"
     show_table(Section(title, head=("", "measure", *DIFFERENCE_HEAD), rows=rows), console)
-    lines = [line for line in (*map(_summary, comparisons), _left_out(found)) if line]
+    said = (*map(_summary, comparisons), _left_out(found), *(_skill(one) for one in found["variants"]))
+    lines = [line for line in said if line]
+    lines += _corrections(found)
     if found["market"]["generated"]:
         lines.append(GENERATED)
     for line in (*lines, f"Report: {page} (figures: {page.with_suffix('.json').name})"):
@@ -91,37 +106,73 @@ def _summary(one: Comparison) -> str:
         if measures:
             parts.append(f"{verdict} in {', '.join(measures)}")
     if not parts:
-        return f"{name}: no difference to {against} beyond the interval."
+        return f"{name}: no difference to {against} is shown."
     return f"{name}, against {against}: {'; '.join(parts)}."
+
+
+def _skill(one: WalkFigures) -> str:
+    return f"{one['variant'].replace('_', ' ').capitalize()}: {skill_line(one['skill'])}"
+
+
+def _corrections(found: ComparisonResult) -> list[str]:
+    """How many verdicts there are, and how many variants were tried."""
+    return [
+        f"The page holds {found['verdicts']} verdicts. They are corrected for their number (Holm): of all of them "
+        "together, one wrong one is expected in at most one comparison of twenty.",
+        tried_line(found["variants_tried"]),
+    ]
+
+
+def _controls(one: WalkFigures) -> Section:
+    section = controls_section(one["skill"])
+    return replace(section, title=f"{one['variant'].replace('_', ' ').capitalize()}: {section.title.lower()}")
 
 
 def _variants_section(variants: Sequence[WalkFigures]) -> Section:
     rows = []
     for one in variants:
         model, calibrated = one["pooled"]["model"], one["pooled"]["calibrated"]
-        outcome = model["outcome_per_signal_pct"]
+        outcome, minute = model["outcome_per_signal_pct"], model["against_minute"]
         rows.append(
             [
                 one["variant"],
-                f"{plain(model['roc_auc']['value'])} ({interval(model['roc_auc'])})",
+                f"{plain(model['roc_auc_within_minute']['value'])} ({interval(model['roc_auc_within_minute'])})",
+                plain(model["pooled_roc_auc"]),
+                plain(model["roc_auc"]["value"]),
                 plain(model["log_loss_against_base"]["value"], 4, sign=True),
                 plain(calibrated["log_loss_against_base"]["value"], 4, sign=True),
                 count(model["signals"]),
                 share(model["precision"]["value"]),
                 f"{per_cent(outcome['value'])} ({interval(outcome, 2, sign=True)})",
+                f"{per_cent(minute['signals']['value'])} ({interval(minute['signals'], 2, sign=True)})",
+                f"{per_cent(minute['best_tenth']['value'], 3)} ({interval(minute['best_tenth'], 3, sign=True)})",
             ]
         )
     return Section(
         "Side by side",
-        "Log loss is shown against always predicting the base rate of the history: below 0 is better.",
-        head=("", "ROC-AUC", "log loss - base", "calibrated", "signals", "won", "outcome per signal"),
+        "Log loss is shown against always predicting the base rate of the history: below 0 is better. “Came true” is "
+        "the label of the variant; what signals earned is another figure, after cost, raw and against the same minute.",
+        head=(
+            "",
+            "ROC-AUC within the minute",
+            "pooled",
+            "by session",
+            "log loss - base",
+            "calibrated",
+            "signals",
+            "came true",
+            "earned per signal",
+            "signals against their minute",
+            "best tenth against its minute",
+        ),
         rows=rows,
+        note=WHY_NOT_BY_SESSION,
     )
 
 
 def _cells(one: Difference) -> list[str]:
     estimate = one.estimate
-    return [plain(estimate["value"], 4, sign=True), interval(estimate, 4, sign=True), one.verdict]
+    return [plain(estimate["value"], 4, sign=True), interval(estimate, 4, sign=True), plain(one.p), one.verdict]
 
 
 def _difference_section(measure: Measure, comparisons: Sequence[Comparison]) -> Section:

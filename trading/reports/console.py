@@ -185,11 +185,12 @@ def _line(record: dict[str, Any]) -> str | None:
 def _figures(figures: dict[str, Any]) -> str:
     """What the model showed on sessions that it had not seen."""
     minimum, days = figures["at_min_confidence"], len(figures["by_session"])
-    ranked = "-" if figures["roc_auc"] is None else f"{figures['roc_auc']:.3f}"
-    won = f"{minimum['won']:,} of {minimum['signals']:,} signals at {100 * minimum['threshold']:g}% won"
+    tenth = figures["against_minute"]["best_tenth"]["value"]
+    better = "-" if tenth is None else f"{tenth:+.2f}%"
+    true = f"{minimum['won']:,} of {minimum['signals']:,} signals at {100 * minimum['threshold']:g}% came true"
     return (
-        f"on the rows of the newest {days} session{'s' if days != 1 else ''} ROC-AUC {ranked} (0.5 is chance), "
-        f"{won if minimum['signals'] else 'no signal'}, {figures['base_rate']:.1%} of all rows won"
+        f"on the newest {days} session{'s' if days != 1 else ''} the best tenth had {better} against its minute, "
+        f"{true if minimum['signals'] else 'no signal'}, of all rows {figures['base_rate']:.1%}"
     )
 
 

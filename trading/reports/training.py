@@ -9,6 +9,7 @@ import numpy as np
 from trading.backtest.figures import figures
 from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, importance_groups, importance_sample, permuted
+from trading.backtest.yardstick.controls import Evaluation, entry_costs
 from trading.base.files import write_bytes
 from trading.features.sets import COLUMNS
 from trading.models.metrics_file import recorded_setting
@@ -21,21 +22,23 @@ from trading.reports.page import (
     Tile,
     count,
     html,
-    interval,
     level,
     per_cent,
     plain,
     sentence,
     share,
 )
-from trading.reports.walk_forward import figure_sections
+from trading.reports.walk_forward import figure_sections, skill_tile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from trading.backtest.figures import Pooled, WalkFigures
+    from trading.backtest.figures import WalkFigures
+    from trading.backtest.yardstick.skill import Measures
     from trading.learning.fitting import LearningSettings
     from trading.learning.train import Tested
+    from trading.market.bars import Bars
     from trading.models.metrics_file import DecisionRecord, ModelMetrics
 
 SAMPLED: Final = 600
@@ -52,22 +55,44 @@ class TrainingReport:
     def __init__(self, settings: LearningSettings) -> None:
         self._settings = settings
         self._walk: Walk | None = None
+        self._tested: Tested | None = None
 
     def observe(self, tested: Tested) -> None:
         """Keep the data of the test part that the report shows."""
         from threadpoolctl import threadpool_limits
 
+        self._tested = tested
         with threadpool_limits(1):
             self._walk = _as_walk(tested, self._settings)
 
-    def write(self, folder: Path, metrics: ModelMetrics) -> Path:
+    @property
+    def evaluation(self) -> Evaluation:
+        """The test part as an evaluation that controls can repeat."""
+        assert self._tested is not None, "nothing was tested"
+        rows, testing = self._tested.rows, self._tested.testing
+        return Evaluation(Variant.of(self._settings), rows, testing, self._settings, None)
+
+    def figures(self, controls: Sequence[Measures] = (), bars: Mapping[str, Bars] | None = None) -> WalkFigures:
+        """All figures of the test part.
+
+        Args:
+            controls: the figures of the same test part on coin-flipped bars.
+            bars: the real bars; needed with controls.
+        """
+        assert self._walk is not None and self._tested is not None, "nothing was tested"
+        cost = None if bars is None else entry_costs(self._walk, self._tested.rows.symbols, bars)
+        threshold = self._settings.prediction.MIN_CONFIDENCE
+        return figures(self._walk, min_confidence=threshold, controls=controls, cost=cost)
+
+    def write(self, folder: Path, metrics: ModelMetrics, found: WalkFigures) -> Path:
         """Write `report_TIMESTAMP.html` for the model that `metrics` describes; the same training gives the same bytes.
+
+        Args:
+            found: as `figures` returns them.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        assert self._walk is not None, "nothing was tested"
-        found = figures(self._walk, min_confidence=self._settings.prediction.MIN_CONFIDENCE)
         path = folder / f"report_{metrics['timestamp']}.html"
         for left in folder.glob(".report_*.tmp"):  # left by a killed run
             left.unlink(missing_ok=True)
@@ -115,7 +140,7 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
         metrics: of the published model.
         found: `trading.backtest.figures.figures` of the test part.
     """
-    decision, sessions, pooled = metrics["decision"], metrics["sessions"], found["pooled"]
+    decision, sessions = metrics["decision"], metrics["sessions"]
     live = live_sections(metrics["live"]) if "live" in metrics else []
     serves = "In service" if decision["in_service"] else "Not in service"
     lines = [f"{serves}: {decision['reason']}.", *verdict(found)]
@@ -128,11 +153,11 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
         what=(
             f"{sentence(metrics['market']['description'])}. Trained on {len(sessions['train'])} sessions until "
             f"{sessions['train'][-1]} and tested on the {len(sessions['test'])} after them, {found['rows']:,} rows "
-            f"that it had not seen; then fitted on all sessions as model {metrics['timestamp']}. Outcomes are after "
-            f"{found['cost']} of cost; intervals are 95%, over sessions."
+            f"that it had not seen; then fitted on all sessions as model {metrics['timestamp']}. The label: "
+            f"{found['question']}. Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
-        tiles=_tiles(metrics, pooled),
+        tiles=_tiles(metrics, found),
         sections=[_promotion(decision), *live, *figure_sections(found)],
         footer=[
             f"Model {metrics['timestamp']}; "
@@ -142,25 +167,22 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
     )
 
 
-def _tiles(metrics: ModelMetrics, pooled: Pooled) -> list[Tile]:
-    model, base = pooled["model"], pooled["base_rate"]
+def _tiles(metrics: ModelMetrics, found: WalkFigures) -> list[Tile]:
+    model, base = found["pooled"]["model"], found["pooled"]["base_rate"]
     threshold = recorded_setting(metrics, "MIN_CONFIDENCE")
     return [
-        Tile(
-            "ROC-AUC, mean of the sessions",
-            plain(model["roc_auc"]["value"]),
-            f"{interval(model['roc_auc'])}; chance 0.5",
-        ),
+        skill_tile(found["skill"]),
         Tile("Accuracy", share(model["accuracy"]), f"always no: {share(base['accuracy_of_always_no'])}"),
         Tile(
-            f"Won at {level(threshold)}",
+            f"Came true at {level(threshold)}",
             share(model["precision"]["value"]),
             f"{model['signals']:,} signals; all rows {share(base['won']['value'])}",
         ),
         Tile(
             "Outcome per signal",
             per_cent(model["outcome_per_signal_pct"]["value"]),
-            f"all rows {per_cent(base['outcome_pct']['value'])}",
+            f"all rows {per_cent(base['outcome_pct']['value'])}; "
+            f"against the minute {per_cent(model['against_minute']['signals']['value'])}",
         ),
         Tile("Training rows", f"{metrics['rows']['all']:,}", f"{metrics['rows']['fitted']:,} of them fitted"),
     ]

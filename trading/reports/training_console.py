@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from trading.learning.session_statistics import mean_of_sessions
 from trading.reports.live import live_lines
-from trading.reports.page import GENERATED, NONE, Section, count, level, per_cent, plain, say, share, show_table
+from trading.reports.page import (
+    GENERATED,
+    NONE,
+    Section,
+    count,
+    interval,
+    level,
+    per_cent,
+    plain,
+    say,
+    share,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +44,7 @@ def report(model: LoadedModel, models_dir: Path, console: Console) -> None:
     show_table(_scores(metrics), console)
     show_table(_sessions(figures), console)
     say(console, _threshold_line(figures))
-    say(console, _skill_line(figures))
+    say(console, _minute_line(figures))
     for line in live_lines(metrics["live"]) if "live" in metrics else ():
         say(console, line)
     if metrics["market"]["generated"]:
@@ -60,7 +71,11 @@ def _scores(metrics: ModelMetrics) -> Section:
     def half(name: Literal["accuracy", "precision", "recall"]) -> Value:
         return lambda figures: figures["at_half"][name]
 
-    def minimum(name: Literal["accuracy", "precision", "recall", "mean_outcome_after_cost_pct"]) -> Value:
+    def minimum(
+        name: Literal[
+            "accuracy", "precision", "recall", "mean_outcome_after_cost_pct", "mean_outcome_against_minute_pct"
+        ],
+    ) -> Value:
         return lambda figures: figures["at_min_confidence"][name]
 
     signals = [count(figures["at_min_confidence"]["signals"]) if figures else NONE for figures in (model, calibrated)]
@@ -71,14 +86,16 @@ def _scores(metrics: ModelMetrics) -> Section:
             row("accuracy", half("accuracy"), share, share(no["accuracy"])),
             row("precision", half("precision"), share),
             row("recall", half("recall"), share, "0.0%"),
-            row("ROC-AUC", lambda figures: figures["roc_auc"], plain, "0.500"),
+            row("ROC-AUC, pooled", lambda figures: figures["roc_auc"], score, "0.500"),
+            ["ROC-AUC within the minute", score(model["roc_auc_within_minute"]["value"]), NONE, "0.500"],
             row("log loss", lambda figures: figures["log_loss"], score, score(no["log_loss"])),
             row("Brier score", lambda figures: figures["brier"], score, score(no["brier"])),
             [f"signals at {threshold}", *signals, "0"],
             row(f"accuracy at {threshold}", minimum("accuracy"), share, ""),
             row(f"precision at {threshold}", minimum("precision"), share),
             row(f"recall at {threshold}", minimum("recall"), share, "0.0%"),
-            row("outcome per signal after cost", minimum("mean_outcome_after_cost_pct"), per_cent),
+            row("earned per signal, after cost", minimum("mean_outcome_after_cost_pct"), per_cent),
+            row("the same against its minute", minimum("mean_outcome_against_minute_pct"), per_cent),
         ],
     )
 
@@ -97,9 +114,10 @@ def _sessions(figures: Evaluation) -> Section:
                 count(minimum["signals"]),
                 share(minimum["precision"]),
                 per_cent(minimum["mean_outcome_after_cost_pct"]),
+                per_cent(minimum["mean_outcome_against_minute_pct"]),
             ]
         )
-    head = ("session", "rows", "won", "ROC-AUC", "log loss", "signals", "won", "each")
+    head = ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "true", "earned", "minute")
     return Section("By session", head=head, rows=rows)
 
 
@@ -108,19 +126,16 @@ def _threshold_line(figures: Evaluation) -> str:
     if not minimum["signals"]:
         return f"No row reached {level(minimum['threshold'])}: with this model nothing would have been bought."
     return (
-        f"At {level(minimum['threshold'])} the model won {minimum['won']:,} of {minimum['signals']:,} signals "
-        f"({share(minimum['precision'])}), {per_cent(minimum['mean_outcome_after_cost_pct'])} each after cost; buying "
-        f"every row would have won {share(figures['base_rate'])}, "
-        f"{per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])} each."
+        f"At {level(minimum['threshold'])} {minimum['won']:,} of {minimum['signals']:,} signals came true "
+        f"({share(minimum['precision'])}), of all rows {share(figures['base_rate'])}. What they earned is another "
+        f"figure: {per_cent(minimum['mean_outcome_after_cost_pct'])} each after cost; buying every row "
+        f"{per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])}."
     )
 
 
-def _skill_line(figures: Evaluation) -> str:
-    interval = figures["roc_auc_interval_over_sessions"]
-    if interval is None:
-        return "No evidence of skill: one test session is too few to tell skill from luck."
-    mean = mean_of_sessions([day["roc_auc"] for day in figures["by_session"]])["value"]
-    words = f"ROC-AUC, mean of the sessions, {plain(mean)}, 95% interval {interval[0]:.3f} to {interval[1]:.3f}"
-    if not figures["shows_skill"]:
-        return f"No evidence of skill: {words}, and 0.5 is chance."
-    return f"It ranked better than chance on these sessions ({words}). That is no promise of profit."
+def _minute_line(figures: Evaluation) -> str:
+    tenth = figures["against_minute"]["best_tenth"]
+    words = f"Against all stocks of the same minute, the best tenth had {per_cent(tenth['value'], 3)} after cost"
+    if tenth["low"] is not None:
+        words += f" (95% interval over {tenth['sessions']} sessions: {interval(tenth, 3, sign=True)})"
+    return f"{words}. Skill is claimed only beside controls, on the page of the training."

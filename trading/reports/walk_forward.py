@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trading.backtest.verdict import verdict
+from trading.backtest.yardstick.skill import BEST_TENTH, measure_of
 from trading.reports import charts
 from trading.reports.page import (
     GENERATED,
@@ -22,6 +23,7 @@ from trading.reports.page import (
     share,
     show_table,
 )
+from trading.reports.yardstick import controls_section, minute_section, tried_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from trading.backtest.random_split import RandomSplitFigures
     from trading.backtest.results import WalkForwardResult
     from trading.backtest.simulated_trades import WeekFigures
+    from trading.backtest.yardstick.skill import Skill
     from trading.learning.session_statistics import Estimate
 
 Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
@@ -40,7 +43,7 @@ Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
 def walk_page(found: WalkForwardResult) -> Page:
     """The page of a walk-forward."""
     days = found["by_session"]
-    lines = verdict(found)
+    lines = [*verdict(found), tried_line(found["variants_tried"])]
     if found["market"]["generated"]:
         lines.insert(0, GENERATED)
     return Page(
@@ -49,12 +52,13 @@ def walk_page(found: WalkForwardResult) -> Page:
             f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
             f"{days[-1]['session']} ({len(days)}) was scored by a model trained on at most the "
             f"{found['window']} sessions before it: {found['rows']:,} rows, none of them seen in training. "
-            f"Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
+            f"A stock is scored on the sessions for which it could have been picked the evening before. The label: "
+            f"{found['question']}. Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
-        tiles=_tiles(found["pooled"], found["threshold"]),
+        tiles=_tiles(found),
         sections=[
-            *figure_sections(found),
+            *figure_sections(found, found["trades_against_minute"]),
             _evolution_section(found["evolution"]),
             _random_split_section(found["random_split"], found),
         ],
@@ -70,9 +74,13 @@ def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
     """Print the tables and the verdict."""
     show_table(_sessions_section(found), console)
     show_table(_evolution_section(found["evolution"]), console)
+    show_table(controls_section(found["skill"]), console)
+    trades = found["trades_against_minute"]
+    show_table(minute_section(found["pooled"], found["threshold"], trades), console)
     random = found["random_split"]
     lines = [
         *verdict(found),
+        tried_line(found["variants_tried"]),
         f"A random split would have claimed ROC-AUC {plain(random['roc_auc'])} and accuracy "
         f"{share(random['accuracy'])}: it tests on neighbours of the rows that it was trained on.",
     ]
@@ -82,16 +90,38 @@ def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
         say(console, line)
 
 
-def figure_sections(found: WalkFigures) -> list[Section]:
-    """Tables and plots of the figures of a walk-forward or of a training."""
-    table = _pooled_section(found["pooled"], found["threshold"])
-    return [table, *_plots(found), _sessions_section(found)]
+def figure_sections(found: WalkFigures, trades: Estimate | None = None) -> list[Section]:
+    """Tables and plots of the figures of a walk-forward or of a training.
+
+    Args:
+        trades: of a walk-forward, the outcome of its simulated trades against the minute.
+    """
+    return [
+        controls_section(found["skill"]),
+        minute_section(found["pooled"], found["threshold"], trades),
+        _pooled_section(found["pooled"], found["threshold"]),
+        *_plots(found),
+        _sessions_section(found),
+    ]
 
 
-def _tiles(pooled: Pooled, threshold: float) -> list[Tile]:
+def skill_tile(skill: Skill) -> Tile:
+    """The figure that skill is claimed on."""
+    tenth = measure_of(skill, BEST_TENTH)
+    known = [value for value in tenth["controls"] if value is not None]
+    spread = f"; copies {min(known):+.3f} to {max(known):+.3f}" if known else "; no controls"
+    return Tile(
+        "Best tenth against its minute",
+        per_cent(tenth["real"]["value"], 3),
+        f"{interval(tenth['real'], 3, sign=True)}{spread}",
+    )
+
+
+def _tiles(found: WalkFigures) -> list[Tile]:
+    pooled, threshold = found["pooled"], found["threshold"]
     model, calibrated, base = pooled["model"], pooled["calibrated"], pooled["base_rate"]
     return [
-        Tile("ROC-AUC", plain(model["roc_auc"]["value"]), f"{interval(model['roc_auc'])}; chance 0.5"),
+        skill_tile(found["skill"]),
         Tile(
             "Log loss against the base rate",
             plain(model["log_loss_against_base"]["value"], 4, sign=True),
@@ -103,7 +133,7 @@ def _tiles(pooled: Pooled, threshold: float) -> list[Tile]:
             interval(calibrated["log_loss_against_base"], 4, sign=True),
         ),
         Tile(
-            f"Won at {level(threshold)}",
+            f"Came true at {level(threshold)}",
             share(model["precision"]["value"]),
             f"{model['signals']:,} signals; {interval(model['precision'], 1, unit='%')}; "
             f"all rows {share(base['won']['value'])}",
@@ -112,7 +142,8 @@ def _tiles(pooled: Pooled, threshold: float) -> list[Tile]:
             "Outcome per signal",
             per_cent(model["outcome_per_signal_pct"]["value"]),
             f"{interval(model['outcome_per_signal_pct'], 2, sign=True)}; "
-            f"all rows {per_cent(base['outcome_pct']['value'])}",
+            f"all rows {per_cent(base['outcome_pct']['value'])}; "
+            f"against the minute {per_cent(model['against_minute']['signals']['value'])}",
         ),
     ]
 
@@ -142,12 +173,20 @@ def _pooled_section(pooled: Pooled, threshold: float) -> Section:
     outcome: Final = "outcome_per_signal_pct"
     return Section(
         title="All sessions",
-        text="Scores are means over sessions, unless they are of all rows together. The base rate is the share of "
-        "winners in the history before each session; for signals the last column is the result of buying every row.",
+        text="Scores are means over sessions, those within the minute over pairs of stocks. The base rate is the share "
+        "of rows that came true in the history before each session; for signals the last column is the result of "
+        "buying every row. Whether a signal comes true and what it earns are different figures.",
         head=("", "model", "interval", "calibrated", "interval", "base rate"),
         rows=[
-            row("ROC-AUC", model["roc_auc"], calibrated["roc_auc"], "0.5", 3),
-            together("ROC-AUC", "pooled_roc_auc", 3, "0.5"),
+            row(
+                "ROC-AUC within the minute",
+                model["roc_auc_within_minute"],
+                calibrated["roc_auc_within_minute"],
+                "0.5",
+                3,
+            ),
+            ["ROC-AUC pooled", plain(model["pooled_roc_auc"]), "", plain(calibrated["pooled_roc_auc"]), "", "0.5"],
+            row("ROC-AUC by session", model["roc_auc"], calibrated["roc_auc"], "above 0.5 without skill", 3),
             row("log loss", model["log_loss"], calibrated["log_loss"], plain(base["log_loss"]["value"], 4)),
             together("log loss", "pooled_log_loss", 4, plain(base["pooled_log_loss"], 4)),
             row("Brier score", model["brier"], calibrated["brier"], plain(base["brier"]["value"], 4)),
@@ -157,9 +196,9 @@ def _pooled_section(pooled: Pooled, threshold: float) -> Section:
                 f"{share(base['accuracy_of_always_no'])} (always no)",
             ],
             [f"signals at {level(threshold)}", count(model["signals"]), "", count(calibrated["signals"]), "", NONE],
-            signals("share won", model["precision"], calibrated["precision"], base["won"], share, decimals=1, unit="%"),
+            signals("came true", model["precision"], calibrated["precision"], base["won"], share, decimals=1, unit="%"),
             signals(
-                "outcome each, %",
+                "earned each, %",
                 model[outcome],
                 calibrated[outcome],
                 base["outcome_pct"],
@@ -175,9 +214,9 @@ def _plots(found: WalkFigures) -> list[Section]:
     threshold, base = found["threshold"], found["pooled"]["base_rate"]["won"]["value"]
     return [
         Section(
-            "Reliability: does “60%” win six times in ten?",
-            "Share of winners in each band of 5%, with its interval over sessions; on the dashed line it equals the "
-            f"predicted probability. Bands of fewer than {charts.MIN_ROWS} rows are not drawn in the upper plot.",
+            "Reliability: does “60%” come true six times in ten?",
+            "Share that came true in each band of 5%, with its interval over sessions; on the dashed line it equals "
+            f"the predicted probability. Bands of fewer than {charts.MIN_ROWS} rows are not drawn in the upper plot.",
             charts.reliability(found["reliability"], threshold),
         ),
         Section(
@@ -194,7 +233,8 @@ def _plots(found: WalkFigures) -> list[Section]:
         ),
         Section(
             "Feature importance",
-            "Permutation importance on sessions that the model had not seen, with the interval over sessions. "
+            "Permutation importance on sessions that the model had not seen, with the interval over sessions: what the "
+            "ranking rests on, skilful or not. "
             "Prices are nearly redundant, so the model can replace one by the others: “prices together” "
             "permutes all of them at once. Below zero, the model was better without the feature.",
             charts.importance(found["importance"]),
@@ -213,6 +253,7 @@ def _evolution_section(weeks: list[WeekFigures]) -> Section:
             week["claim"]["win_rate"],
             count(week["trades"]),
             per_cent(week["outcome_per_trade_pct"]),
+            per_cent(week["against_minute_pct"]),
             per_cent(week["return_on_account_per_day_pct"], 4),
             per_cent(week["return_on_account_pct"], 4),
             week["claim"]["return"],
@@ -232,6 +273,7 @@ def _evolution_section(weeks: list[WeekFigures]) -> Section:
             "expected",
             "trades",
             "per trade",
+            "against the minute",
             "account per day",
             "account per week",
             "expected",
@@ -255,9 +297,9 @@ def _random_split_section(random: RandomSplitFigures, found: WalkFigures) -> Sec
             ["accuracy", share(random["accuracy"]), share(model["accuracy"]), "75-80%"],
             ["precision", share(random["precision"]), share(model["precision_at_half"]), "75-85%"],
             ["recall", share(random["recall"]), share(model["recall_at_half"]), "60-70%"],
-            ["ROC-AUC", plain(random["roc_auc"]), plain(model["roc_auc"]["value"]), "85%+"],
+            ["ROC-AUC pooled", plain(random["roc_auc"]), plain(model["pooled_roc_auc"]), "85%+"],
             [
-                f"won at {level(found['threshold'])}",
+                f"came true at {level(found['threshold'])}",
                 share(random["precision_at_threshold"]),
                 share(model["precision"]["value"]),
                 NONE,
@@ -283,27 +325,32 @@ def _sessions_section(found: WalkFigures) -> Section:
                 count(model["signals"]),
                 share(model["precision"]),
                 per_cent(model["outcome_per_signal_pct"]),
+                per_cent(model["against_minute_pct"]),
                 NONE if trades is None else count(trades["trades"]),
                 NONE if trades is None else per_cent(trades["outcome_per_trade_pct"]),
+                NONE if trades is None else per_cent(trades["against_minute_pct"]),
             ]
         )
     return Section(
         title="Every session",
-        text="“Known” is the share of winners in the history before the session, “won” that of the session itself.",
+        text="“Known” is the share that came true in the history before the session, “true” that of the session "
+        "itself; “earned” is the mean outcome after cost, “minute” the same against the stocks of the same minute.",
         head=(
             "session",
             "rows",
-            "won",
+            "true",
             "known",
             "ROC-AUC",
             "log loss",
             "calibrated",
             "base rate",
             "signals",
-            "won",
-            "each",
+            "true",
+            "earned",
+            "minute",
             "trades",
-            "each",
+            "earned",
+            "minute",
         ),
         rows=rows,
     )

@@ -1,0 +1,1 @@
+"""The yardstick: controls on coin-flipped bars, the rule for claiming skill, and the universe that is scored."""

@@ -1,0 +1,65 @@
+"""The variants that were ever walked forward on the user's sessions, in `models/variants_tried.jsonl`.
+
+Whoever tries twenty variants finds one that looks good by chance; a page says how many there were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from trading.backtest.yardstick.control_cache import settings_of_a_result
+from trading.base.clock import NEW_YORK
+from trading.base.files import LineLog, read_lines
+from trading.learning.metrics import session_date
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from trading.backtest.walk_forward import Walk
+
+NAME: Final = "variants_tried.jsonl"
+
+
+def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: datetime) -> int:
+    """Add the variants of these walks, and count the different ones that were ever tried on any of their sessions.
+
+    Variants that differ in any setting of the training are different ones.  A line that cannot be read is not counted.
+
+    Args:
+        walks: of the same sessions.
+        command: "--walk-forward" or "--compare".
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = models_dir / NAME
+    new = [_entry(walked, command, now) for walked in walks]
+    known = list(read_lines(path))
+    log = LineLog(path)
+    try:
+        log.append(new, sync=True)
+    finally:
+        log.close()
+    days = set(new[0]["sessions"])
+    tried = {entry["settings"] for entry in new}
+    for entry in known:
+        sessions, settings = (entry.get("sessions"), entry.get("settings")) if isinstance(entry, dict) else (None, None)
+        if isinstance(sessions, list) and isinstance(settings, str) and days.intersection(map(str, sessions)):
+            tried.add(settings)
+    return len(tried)
+
+
+def _entry(walked: Walk, command: str, now: datetime) -> dict[str, Any]:
+    values = {**settings_of_a_result(walked.settings), "HISTORY_DAYS": walked.window}
+    return {
+        "at": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
+        "command": command,
+        "variant": walked.variant.name,
+        "settings": hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16],
+        "sessions": [session_date(day).isoformat() for day in walked.sessions],
+    }
