@@ -43,7 +43,7 @@ def _t(sessions: int) -> float:
     return float(t.ppf(0.5 + INTERVAL / 2.0, sessions - 1))
 
 
-def _jackknife(value: float, left_out: Floats) -> Estimate:
+def jackknife(value: float, left_out: Floats) -> Estimate:
     """`value` with the interval given by its values with each session left out in turn."""
     n = len(left_out)
     if n < 2 or not np.isfinite(left_out).all():
@@ -65,7 +65,7 @@ def pooled_mean(total: Floats, count: Floats) -> Estimate:
     if not len(count):
         return {"value": None, "low": None, "high": None, "sessions": 0}
     left = np.divide(total.sum() - total, count.sum() - count, out=np.full(len(count), np.nan), where=len(count) > 1)
-    return _jackknife(float(total.sum() / count.sum()), left)
+    return jackknife(float(total.sum() / count.sum()), left)
 
 
 def pooled_difference(total: Floats, count: Floats, other_total: Floats, other_count: Floats) -> Estimate:
@@ -82,7 +82,7 @@ def pooled_difference(total: Floats, count: Floats, other_total: Floats, other_c
     rest = [array.sum() - array for array in sums]
     with np.errstate(divide="ignore", invalid="ignore"):  # one session holds all signals: no interval
         left = rest[0] / rest[1] - rest[2] / rest[3]
-    return _jackknife(float(whole), left)
+    return jackknife(float(whole), left)
 
 
 def mean_of_sessions(values: Sequence[float | None]) -> Estimate:

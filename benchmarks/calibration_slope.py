@@ -1,0 +1,89 @@
+"""Slope of the calibration on sessions that the model has not seen: `python -m benchmarks.calibration_slope --data data/`.
+
+A logistic regression of the label on the log-odds of `win_probability`: 1 is right, below 1 is overconfident, above 1
+is too timid.  Every session is scored by the model and the calibration of the evening before; the 95% interval is the
+jackknife over sessions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.special import expit, logit
+
+from config import ModelKind
+from tests.settings import learning_settings
+from trading.backtest.walk_forward import Variant, Walk, walk
+from trading.backtest.workers import workers
+from trading.base.arrays import Floats
+from trading.dataset.dataset import Dataset
+from trading.learning.calibration import EDGE
+from trading.learning.session_statistics import Estimate, jackknife
+from trading.rules.labels import LabelRules
+
+KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")
+BINS: Final = 400
+"""Values of the log-odds that are told apart: one regression then takes milliseconds."""
+
+
+def slope(p: Floats, y: Floats, group: np.ndarray, sessions: int) -> Estimate:
+    """The slope with its interval over sessions."""
+    x = logit(np.clip(p, EDGE, 1.0 - EDGE))
+    edges = np.quantile(x, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
+    cell = np.searchsorted(edges, x)
+    place = group * BINS + cell
+    count = np.bincount(place, minlength=sessions * BINS).reshape(sessions, BINS).astype(float)
+    won = np.bincount(place, weights=y, minlength=sessions * BINS).reshape(sessions, BINS)
+    total = np.bincount(cell, weights=x, minlength=BINS)
+    middle = total / np.maximum(np.bincount(cell, minlength=BINS), 1)
+    left_out = [_fitted(middle, won.sum(0) - won[i], count.sum(0) - count[i]) for i in range(sessions)]
+    return jackknife(_fitted(middle, won.sum(0), count.sum(0)), np.array(left_out))
+
+
+def _fitted(x: Floats, won: Floats, count: Floats) -> float:
+    """Slope of a logistic regression with an intercept, by Newton's method."""
+    a, b = 1.0, 0.0
+    for _ in range(50):
+        p = expit(a * x + b)
+        weight = count * p * (1.0 - p)
+        gradient = np.array([np.sum((won - count * p) * x), np.sum(won - count * p)])
+        curvature = np.array([[np.sum(weight * x * x), np.sum(weight * x)], [np.sum(weight * x), np.sum(weight)]])
+        step = np.linalg.solve(curvature, gradient)
+        a, b = a + step[0], b + step[1]
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(a)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that build_dataset.py has filled")
+    options = parser.parse_args(arguments)
+    dataset = Dataset(options.data)
+    table = Table("model, label", "sessions", "own probability", "win_probability")
+    with workers("joblib", None) as at:
+        for kind in KINDS:
+            for label in (("target_first", 0.005), ("profit", 0.0)):
+                variant = Variant(kind, "document", *label)
+                settings = variant.applied(learning_settings())
+                rows = dataset.make(LabelRules.of(settings.exits), "document")
+                table.add_row(variant.name, *_cells(walk(rows, variant, settings, window=30, at=at)))
+    Console(width=120).print(table)
+    return 0
+
+
+def _cells(walked: Walk) -> list[str]:
+    n = len(walked.sessions)
+    found = [slope(p, walked.label.astype(float), walked.group, n) for p in (walked.p, walked.calibrated)]
+    return [str(n), *(f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})" for one in found)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
