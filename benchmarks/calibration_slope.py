@@ -1,4 +1,6 @@
-"""Slope of the calibration on sessions that the model has not seen: `python -m benchmarks.calibration_slope --data data/`.
+"""Slope of the calibration on sessions that the model has not seen.
+
+    python -m benchmarks.calibration_slope --data data/        (some minutes on two cores)
 
 A logistic regression of the label on the log-odds of `win_probability`: 1 is right, below 1 is overconfident, above 1
 is too timid.  Every session is scored by the model and the calibration of the evening before; the 95% interval is the
