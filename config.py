@@ -6,8 +6,6 @@ the command line, each overriding the one before; everywhere a setting has its p
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import os
 import re
 from datetime import time
@@ -16,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from trading.base.env_file import misspelt, read_env_file
+from trading.base.env_file import meant, misspelt, read_env_file
 from trading.base.errors import UserError
+from trading.base.folders import overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -336,7 +335,7 @@ def load_settings(
     from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=env_file == ENV_FILE).items() if v != ""}
     for name in from_file:
         if name not in FIELDS:
-            raise UserError(_unknown(name, env_file))
+            raise UserError(f"{env_file}: {name} is not a setting; {meant(name, FIELDS)}")
     if wrong := misspelt((k for k, v in environment.items() if v != ""), FIELDS):
         raise UserError(
             f"the environment: {wrong[0]} is not a setting; did you mean {wrong[1]}? Correct it, or unset it if it "
@@ -355,12 +354,6 @@ def load_settings(
         raise UserError(_invalid(error, sources)) from None
     _check_together(settings, sources)
     return settings
-
-
-def _unknown(name: str, env_file: Path) -> str:
-    close = difflib.get_close_matches(name.upper(), FIELDS, n=1)
-    hint = f"did you mean {close[0]}?" if close else "see docs/settings.md"
-    return f"{env_file}: {name} is not a setting; {hint}"
 
 
 def _invalid(error: ValidationError, sources: Mapping[str, str]) -> str:
@@ -403,14 +396,8 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         if not broker.APCA_API_KEY_ID:
             there, missing = missing, there
         raise UserError(f"{sources[there]}: {there} is set but {missing} is not: set both, or neither")
-    _check_folders(settings.folders, sources)
-
-
-def _check_folders(folders: FolderSettings, sources: Mapping[str, str]) -> None:
-    """Data, models and logs are renamed, locked and pruned each as a whole, so none may be or hold another."""
-    places = {name: Path(os.path.realpath(getattr(folders, name))) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
-    for (name, one), (other, two) in itertools.combinations(places.items(), 2):
-        if one.is_relative_to(two) or two.is_relative_to(one):
-            source = sources.get(other) or sources.get(name, "settings")
-            what = "are the same folder" if one == two else "lie one in the other"
-            raise UserError(f"{source}: {name}={one} and {other}={two} {what}; give each a folder of its own")
+    folders = {name: getattr(settings.folders, name) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
+    if found := overlapping(folders):  # each is renamed, locked and pruned as a whole
+        name, other, what = found
+        source = sources.get(other) or sources.get(name, "settings")
+        raise UserError(f"{source}: {what}; give each a folder of its own")

@@ -68,3 +68,9 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | 
             if setting not in names and (alike or sorted(name) == sorted(setting)):
                 return name, setting
     return None
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """A hint on an unknown name: the known one that is most like it, or where all are listed."""
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"did you mean {close[0]}?" if close else "see docs/settings.md"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
+from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
 from trading.execution.orders.ownership import instance_of
@@ -21,7 +22,6 @@ from trading.features.session_bars import SessionBars, Windows
 from trading.rules.entry import ConfidenceRule
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
-from trading.rules.trade_answers import minute_of_entry, note
 
 if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
@@ -50,15 +50,6 @@ class Predictor(Protocol):
     """The model in service.  `trading.models`, which implements it, lies above this package."""
 
     def predict(self, windows: Windows, now: datetime) -> Sequence[Signal]: ...
-
-
-@dataclass(frozen=True)
-class Day:
-    """The state of one session: its bars, and the stocks that are followed only because they are held."""
-
-    session: Session
-    bars: SessionBars
-    held_only: frozenset[str]
 
 
 class Trader:
@@ -313,19 +304,13 @@ class Trader:
         return replace(losses, pnl=account.equity - account.last_equity)
 
     def _note_answers(self) -> None:
-        """Note which trades of the session reached the label's target first, held or sold, as far as the bars go."""
-        if (day := self.day) is None or (shown_to := day.bars.newest_end) is None:
+        """Note which trades of the session reached the label's target first, held or sold."""
+        if self.day is None:
             return
-        flatten_at = day.session.flatten_at(self._flatten_minutes)
-        for trade in self._log.of_day(day.session.date):
-            seen = (
-                trade.exit_time is None or trade.exit_time <= shown_to
-            )  # else the bar of the sale's minute may follow
-            if trade.reached_target_first is None and seen:
-                bars = day.bars.since(trade.symbol, minute_of_entry(trade))
-                if note(trade, bars.open, bars.high, bars.low, bars.start, flatten_at):
-                    self._log.mark_changed(trade)
-                    self.positions.save()
+        flatten_at = self.day.session.flatten_at(self._flatten_minutes)
+        for trade in self.day.answered(self._log.of_day(self.day.session.date), flatten_at):
+            self._log.mark_changed(trade)
+            self.positions.save()
 
     def _take_snapshot(self) -> None:
         now = self.clock.now()
