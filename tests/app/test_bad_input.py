@@ -367,7 +367,7 @@ def test_wrong_keys_when_building_the_dataset(address: str, tmp_path: Path, caps
     place = Place(tmp_path)
     settings_for(place, address, "another-secret")
     arguments = [f"--data-dir={place.data}", f"--env-file={tmp_path / 'settings.env'}"]
-    refused(capsys, build_dataset.main, arguments, tmp_path, "refuses the keys (403)")
+    refused(capsys, build_dataset.main, arguments, tmp_path, "refuses the keys (401)")
 
 
 def test_an_address_without_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,7 @@ def test_a_misspelt_name_in_the_environment_is_named(name: str, meant: str, tmp_
 @pytest.mark.parametrize(
     "name",
     [
-        *("PATH", "HOME", "LOG_DIR", "MODEL_DIR", "DATA_DIRS", "XDG_DATA_DIRS", "SPEED", "SEEDS", "DATA_SEED", "LABEL"),
+        *("PATH", "HOME", "LOG_DIR", "MODEL_DIR", "DATA_DIRS", "XDG_DATA_DIRS", "SPEED", "SEEDS", "DATA_SEED"),
         *("min_confidnece", "Min_Confidnece", "APCA_API_DATA_URL", "APCA_API_STREAM_URL", "PYTHONPATH", "MARKET"),
     ],
 )

@@ -310,7 +310,7 @@ def test_the_next_run_trades_the_next_day_even_with_a_closed_output(
     assert process.stdout is not None
     process.stdout.close()  # as `python live_trader.py | head` does
     assert process.wait(timeout=100) == 0
-    assert not any("model" in line or "bars" in line for line in first)  # nothing is built again
+    assert not any("trained:" in line or "bars:" in line for line in first)  # nothing is built again
     logged = place.logged("trades")
     assert [path[7:17] for path in logged] == ["2025-01-07", "2025-01-08"]
     assert before.items() <= logged.items()

@@ -91,13 +91,21 @@ class SymbolFiles:
         return bars.take(np.isin(days_of(bars.start), _dates(record.sessions)))
 
     def last_close(self, record: SymbolRecord) -> float | None:
-        """The close of the last recorded bar, dollars; None if the file is not as recorded."""
+        """The close of the last recorded bar, dollars; None if the file is not as recorded.
+
+        Raises:
+            DataError: its last line is not a bar.
+        """
         if not record.bars or _size(self.bars_path) != record.bars_bytes:
             return None
         with self.bars_path.open("rb") as file:
             file.seek(-min(record.bars_bytes, 400), os.SEEK_END)
             line = file.read().splitlines()[-1]
-        return float(line.split(b",")[list(bar_files.FILE_COLUMNS).index("close")])
+        try:
+            return float(line.split(b",")[list(bar_files.FILE_COLUMNS).index("close")])
+        except (IndexError, ValueError):
+            hint = "delete it and run python build_dataset.py, which fetches it again"
+            raise DataError(f"{self.bars_path}: its last line is not a bar; {hint}") from None
 
     def read_rows(self, record: SymbolRecord, manifest: Manifest) -> SymbolRows:
         """The recorded rows.
