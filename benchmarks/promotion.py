@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with workers("joblib", None) as at:
 
         def scored(changed: LearningSettings) -> np.ndarray:
-            return losses(walk(rows, Variant.of(changed), changed, window=20, least=LEAST, at=at))
+            return losses(walk(rows, Variant.of(changed), changed, window=20, least=LEAST, at=at, lean=True))
 
         old = scored(settings)
         for name, values in RECIPES.items():
