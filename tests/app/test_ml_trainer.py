@@ -17,9 +17,10 @@ import ml_trainer
 from config import Settings, load_settings
 from tests.settings import label_rules
 from trading.app import cli
-from trading.app.retrain import retrain
+from trading.app.retrain import model_store, retrain
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK
+from trading.base.errors import ModelError
 from trading.base.market_folders import MarketId, claim, lock
 from trading.dataset.dataset import Dataset
 from trading.dataset.symbol_files import Fetched
@@ -119,6 +120,14 @@ def test_a_second_training_on_the_same_evening_is_not_promoted(
     assert "Not in service" in capsys.readouterr().out
     assert ModelStore(models).newest().timestamp == first.timestamp
     assert ModelStore(models).newest(in_service_only=False).kind == "gradient_boosting"
+
+
+def test_a_model_that_was_trained_for_another_label_does_not_serve(data: Path, models: Path) -> None:
+    retrain(data, models, settings(), evening(SESSIONS[-1]))
+    assert model_store(settings(LABEL_MIN_PROFIT=0.01), models).newest()
+    for other in ({"LABEL": "profit"}, {"LABEL_TARGET_PCT": 0.01}, {"LABEL_WITHIN_MINUTES": 60}):
+        with pytest.raises(ModelError, match="for another LABEL"):
+            model_store(settings(**other), models).newest()
 
 
 def test_help_does_not_wait_for_scikit_learn() -> None:

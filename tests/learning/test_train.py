@@ -438,7 +438,7 @@ def test_a_recipe_whose_signals_earn_less_is_rejected_despite_its_log_loss() -> 
     [
         (FEW_TREES.changed(FOREST_MAX_DEPTH=1), "1 test session(s), 5 are needed"),
         (TESTED.changed(LABEL_TARGET_PCT=0.01), "answers another question (LABEL_TARGET_PCT)"),
-        (TESTED.changed(LABEL="profit"), "answers another question (LABEL)"),
+        (TESTED.changed(LABEL="profit"), "answers another question (LABEL,"),
     ],
 )
 def test_what_cannot_be_compared_goes_into_service_and_says_why(settings: LearningSettings, why: str) -> None:
@@ -451,6 +451,19 @@ def test_other_settings_that_cannot_be_compared_replace_no_model_of_the_same_eve
     rows = made_up_rows(sessions=5)
     decision = decided(in_service(rows), rows, FEW_TREES.changed(FOREST_MAX_DEPTH=1))
     assert not decision.in_service and "stays in service" in decision.reason
+
+
+def test_a_number_that_the_label_does_not_use_is_no_change() -> None:
+    rows = made_up_rows(sessions=10)
+    champion = in_service(rows.take(rows.session < rows.session.max()), TESTED)
+    assert "same settings" in decided(champion, rows, TESTED.changed(LABEL_MIN_PROFIT=0.01)).reason
+
+
+def test_another_length_of_history_is_a_change_that_cannot_be_compared() -> None:
+    rows = made_up_rows(sessions=10)
+    champion = in_service(rows.take(rows.session < rows.session.max()), TESTED)
+    decision = decided(champion, rows, TESTED.changed(HISTORY_DAYS=5))
+    assert decision.in_service and "(HISTORY_DAYS) but is not compared: another length of history" in decision.reason
 
 
 def test_a_model_of_an_older_version_is_not_compared() -> None:

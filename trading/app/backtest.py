@@ -107,7 +107,9 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
         "trades_on": trades_on,
         "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
         "random_split": random_split(newest, walked.settings),
-        "variants_tried": record_variants(request.models_dir, [walked], "--walk-forward", request.now),
+        "variants_tried": record_variants(
+            request.models_dir, [walked], "--walk-forward", request.now, request.account.data
+        ),
     }
     return found, _write(request, "walk_forward", found, walk_page(found))
 
@@ -139,7 +141,7 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
         "variants": all_figures,
         "differences": [one.as_json() for one in comparisons],
         "verdicts": verdicts(comparisons),
-        "variants_tried": record_variants(request.models_dir, walks, "--compare", request.now),
+        "variants_tried": record_variants(request.models_dir, walks, "--compare", request.now, request.account.data),
     }
     return found, comparisons, _write(request, "comparison", found, comparison_page(found, comparisons))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trading.app.retrain import model_in_service, retrain
+from trading.app.retrain import model_in_service, model_store, retrain
 from trading.base.errors import ModelError, UserError, as_started
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
@@ -83,7 +83,7 @@ class NightlyLearning:
         return self._train(champion, with_controls=False)  # the first session may be about to open
 
     def _store(self) -> ModelStore:
-        return ModelStore(self._settings.folders.MODELS_DIR, self._settings.training.FEATURE_SET)
+        return model_store(self._settings)
 
     def session_bars(self, session: Session, symbols: Sequence[str]) -> SessionBars:
         """An empty store for the bars of a session, with volume profiles if the features need them.

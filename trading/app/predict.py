@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from config import Settings, load_settings
+from trading.app.retrain import model_store
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.base.errors import DataError, UserError
@@ -23,7 +24,7 @@ from trading.features.session_bars import SessionBars, to_reply
 from trading.market.bars import MINUTE_NS, from_ns, read_bars_file
 from trading.market.source import newest_universe, shortened
 from trading.models.predictor import Prediction, Predictor
-from trading.models.store import LoadedModel, ModelStore
+from trading.models.store import LoadedModel
 from trading.records.journal import Journal, new_york_time
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     )
     keys = settings.broker.credentials
     dataset = Dataset(settings.folders.DATA_DIR)
-    store = ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET)
+    store = model_store(settings)
     model = store.newest(market=None if keys else market_of(dataset.folder), warn=_warn)
     market = MarketId(**model.metrics["market"])
     if keys:

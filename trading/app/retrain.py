@@ -25,7 +25,7 @@ from trading.models.store import LoadedModel, ModelStore
 from trading.models.trust import UntrustedError
 from trading.records.trade_log import newest_trades
 from trading.reports.training import TrainingReport
-from trading.rules.labels import LabelRules
+from trading.rules.labels import LabelRules, question_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +39,13 @@ Say = Callable[[str], None]
 
 def learning_settings(settings: Settings) -> LearningSettings:
     """The sections of the settings that a training uses."""
-    return LearningSettings(settings.training, settings.exits, settings.prediction)
+    return LearningSettings(settings.training, settings.exits, settings.prediction, settings.data.HISTORY_DAYS)
+
+
+def model_store(settings: Settings, folder: Path | None = None) -> ModelStore:
+    """The store of the models that can serve with FEATURE_SET and LABEL; by default that of MODELS_DIR."""
+    question = question_of(settings.exits.model_dump(mode="json"))
+    return ModelStore(folder or settings.folders.MODELS_DIR, settings.training.FEATURE_SET, question)
 
 
 def retrain(
@@ -102,7 +108,7 @@ def trainer_at_work(
     try:
         if line := claim(models_dir, market):
             say(line)
-        store = ModelStore(models_dir, settings.training.FEATURE_SET)
+        store = model_store(settings, models_dir)
         store.prepare()
         yield store, market
     finally:
@@ -224,6 +230,6 @@ def model_in_service(
     """The model that a new model of `now` is judged against; of other features if there is none of FEATURE_SET."""
     folder = settings.folders.MODELS_DIR
     try:
-        return ModelStore(folder, settings.training.FEATURE_SET).newest(now=now, market=market, warn=warn)
+        return model_store(settings).newest(now=now, market=market, warn=warn)
     except ModelError:
         return serving(ModelStore(folder), market, now)  # no warnings: they would repeat those of above

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings, load_settings
 from trading.app.backtest import walk_forward
-from trading.app.retrain import learning_settings, model_in_service, retrain_locked, trainer_at_work
+from trading.app.retrain import learning_settings, model_in_service, model_store, retrain_locked, trainer_at_work
 from trading.audit.command import run_audit
 from trading.backtest.workers import Backend, workers
 from trading.base.clock import SystemClock
@@ -18,7 +18,7 @@ from trading.base.errors import UserError
 from trading.base.market_folders import lock, market_of
 from trading.base.progress import progress_bars, standard_output
 from trading.models.admin import killed_training, rollback, use
-from trading.models.store import LoadedModel, ModelStore
+from trading.models.store import LoadedModel
 from trading.reports.model_list import list_models
 from trading.reports.training_console import report
 
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 def _administer(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """--list, --rollback, --use."""
     store, market = (
-        ModelStore(settings.folders.MODELS_DIR, settings.training.FEATURE_SET),
+        model_store(settings),
         market_of(settings.folders.MODELS_DIR),
     )
     if options.list:

@@ -45,11 +45,12 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """The sections of the settings that a training uses."""
+    """The sections of the settings that a training uses, and HISTORY_DAYS."""
 
     training: TrainingSettings
     exits: ExitSettings
     prediction: PredictionSettings
+    history_days: int
 
     def changed(self, **values: object) -> LearningSettings:
         """A copy with other values, given by the settings' own names and validated like the originals.
@@ -60,17 +61,19 @@ class LearningSettings:
         training = self.training.changed(**_taken(values, self.training))
         exits = self.exits.changed(**_taken(values, self.exits))
         prediction = self.prediction.changed(**_taken(values, self.prediction))
+        history_days = int(str(values.pop("HISTORY_DAYS", self.history_days)))
         if values:
             raise ValueError(f"not a setting of a training: {', '.join(values)}")
-        return LearningSettings(training, exits, prediction)
+        return LearningSettings(training, exits, prediction, history_days)
 
     def by_name(self) -> dict[str, object]:
         """Every value by its setting's name, ready for JSON."""
-        return {
+        sections = {
             name: value
             for section in (self.training, self.exits, self.prediction)
             for name, value in section.model_dump(mode="json").items()
         }
+        return {"HISTORY_DAYS": self.history_days, **sections}
 
 
 def _taken(values: dict[str, object], section: Any) -> dict[str, object]:

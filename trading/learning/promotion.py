@@ -29,6 +29,7 @@ from trading.learning.session_statistics import (
     pooled_mean,
     sums,
 )
+from trading.rules.labels import question_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -40,17 +41,16 @@ JUDGED_SESSIONS: Final = 5
 """Minimum sessions on which two recipes are compared."""
 
 RECIPE: Final = (
-    "FEATURE_SET", "MODEL_KIND", "N_ESTIMATORS", "TRAIN_EVERY_NTH_ROW", "PAST_TRADE_WEIGHT",
+    "HISTORY_DAYS", "FEATURE_SET", "MODEL_KIND", "N_ESTIMATORS", "TRAIN_EVERY_NTH_ROW", "PAST_TRADE_WEIGHT",
     "FOREST_MIN_SAMPLES_LEAF", "FOREST_MAX_SAMPLES", "FOREST_MAX_FEATURES", "FOREST_MAX_DEPTH",
     "BOOSTING_LEARNING_RATE", "BOOSTING_MAX_LEAF_NODES", "BOOSTING_MIN_SAMPLES_LEAF",
 )  # fmt: skip
 """Settings that decide how a model is fitted; two models with the same ones are of the same recipe."""
 
-QUESTION: Final = (
-    "LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "STOP_LOSS_PCT", "TAKE_PROFIT_PCT",
-    "ROUND_TRIP_COST", "SPREAD_TICKS", "FLATTEN_MINUTES_BEFORE_CLOSE",
+LEVELS_AND_COST: Final = (
+    "STOP_LOSS_PCT", "TAKE_PROFIT_PCT", "ROUND_TRIP_COST", "SPREAD_TICKS", "FLATTEN_MINUTES_BEFORE_CLOSE",
 )  # fmt: skip
-"""Settings that decide what a label means; models with other ones predict other events."""
+"""Settings that decide with the question of the label what it means; models with other ones predict other events."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def judge(
             at,
         )
     current = settings.by_name()
-    if _differing(champion.settings, current, QUESTION):
-        names = ", ".join(_differing(champion.settings, current, QUESTION))
+    if others := _other_question(champion.settings, current):
+        names = ", ".join(others)
         reason = f"{at} answers another question ({names}): not compared, and the new model goes into service"
         return Decision(True, reason, at)
     changed = _differing(champion.settings, current, RECIPE)
@@ -141,8 +141,9 @@ def judge(
     names = ", ".join(changed)
     days = [session_date(day).isoformat() for day in np.unique(rows.session[testing])]
     older = _recipe(champion, settings)
-    if older is None or len(days) < JUDGED_SESSIONS:
+    if older is None or len(days) < JUDGED_SESSIONS or "HISTORY_DAYS" in changed:
         why = f"{len(days)} test session(s), {JUDGED_SESSIONS} are needed" if older else "its settings are unreadable"
+        why = "another length of history" if "HISTORY_DAYS" in changed else why
         newer = champion.trained_through < session_date(rows.session.max())
         which = "the new model, which knows more sessions, goes into service" if newer else f"{at} stays in service"
         return Decision(
@@ -156,6 +157,13 @@ def judge(
 def _differing(recorded: Mapping[str, object], current: Mapping[str, object], names: tuple[str, ...]) -> list[str]:
     """The names whose recorded value is missing or another one."""
     return [name for name in names if name not in recorded or recorded[name] != current[name]]
+
+
+def _other_question(recorded: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
+    """The settings by which the label of a model means something else than that of the current settings."""
+    old, new = question_of(recorded), question_of(current)
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    return changed + _differing(recorded, current, LEVELS_AND_COST)
 
 
 def _recipe(champion: FittedModel, settings: LearningSettings) -> LearningSettings | None:

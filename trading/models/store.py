@@ -36,8 +36,10 @@ from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
 from trading.models.metrics_file import PARTS, FileEntry, ModelMetrics, checked_metrics, metrics_of
 from trading.models.trust import OTHERS_MAY_WRITE, refuse_untrusted
+from trading.rules.labels import question_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from config import FeatureSet
@@ -100,11 +102,15 @@ class ModelStore:
     Args:
         folder: `models/`.
         feature_set: models trained on other features are refused; None: none is refused for that.
+        question: models whose label asks something else (`question_of`) are refused; None: none is refused for that.
     """
 
-    def __init__(self, folder: Path, feature_set: FeatureSet | None = None) -> None:
+    def __init__(
+        self, folder: Path, feature_set: FeatureSet | None = None, question: Mapping[str, object] | None = None
+    ) -> None:
         self.folder = folder
         self.feature_set = feature_set
+        self.question = question
 
     def prepare(self) -> None:
         """Make the folder and check that models can be published in it; call this before a training, not after it.
@@ -286,7 +292,7 @@ class ModelStore:
                 chosen = choice is not None and at == choice.timestamp
                 if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
                     continue
-                if other := self._other_features(at):
+                if other := self._other_purpose(at):
                     others += 1
                     if others == 1:  # one warning is enough
                         warn(f"{other}; refused, an older model is used if there is one")
@@ -300,7 +306,7 @@ class ModelStore:
     def _why_none(self, refused: int, others: int) -> str:
         """Why no model is in service, given how many were refused and how many were trained on other features."""
         if others and not refused:
-            return f"its {others} model(s) were trained on other features than FEATURE_SET={self.feature_set}"
+            return f"its {others} model(s) were trained on other features or for another LABEL than the settings have"
         return f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
 
     def metrics(self, at: str) -> ModelMetrics:
@@ -333,7 +339,7 @@ class ModelStore:
         feature_set = name_of(metrics["features"])
         if feature_set is None:
             raise ModelError(f"{path}: its features are not those of this version of the system")
-        if other := self._other_features(at):
+        if other := self._other_purpose(at):
             raise ModelError(other)
         columns = COLUMNS[feature_set]
         # The bytes that are unpickled are those that were checked, and all three are checked before any is unpickled.
@@ -357,12 +363,16 @@ class ModelStore:
             trained_through=date.fromisoformat(metrics["trained_through"]),
         )
 
-    def _other_features(self, at: str) -> str | None:
-        """Why a model cannot serve with FEATURE_SET; None if it can, or if its features are unknown."""
-        found = name_of(self.metrics(at)["features"])
-        if self.feature_set is None or found in (None, self.feature_set):
+    def _other_purpose(self, at: str) -> str | None:
+        """Why a model cannot serve with FEATURE_SET and LABEL; None if it can, or if its features are unknown."""
+        metrics = self.metrics(at)
+        found = name_of(metrics["features"])
+        if self.feature_set is not None and found not in (None, self.feature_set):
+            return f"{self.folder}: {at} was trained on FEATURE_SET={found}, the setting is {self.feature_set}"
+        if self.question is None or (own := question_of(metrics["settings"])) == self.question:
             return None
-        return f"{self.folder}: {at} was trained on FEATURE_SET={found}, the setting is {self.feature_set}"
+        said, asked = (", ".join(f"{name}={value}" for name, value in one.items()) for one in (own, self.question))
+        return f"{self.folder}: {at} was trained for {said}, the settings are {asked}"
 
     def _checked_bytes(self, entry: FileEntry) -> bytes:
         path = self.folder / entry["name"]

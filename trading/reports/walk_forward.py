@@ -52,7 +52,8 @@ def walk_page(found: WalkForwardResult) -> Page:
             f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
             f"{days[-1]['session']} ({len(days)}) was scored by a model trained on at most the "
             f"{found['window']} sessions before it: {found['rows']:,} rows, none of them seen in training. "
-            f"A stock is scored on the sessions for which it could have been picked the evening before. The label: "
+            f"Of the stocks in the data, one is scored on the sessions for which it could have been picked the evening "
+            f"before. The label: "
             f"{found['question']}. Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,

@@ -17,6 +17,8 @@ from trading.rules.costs import round_trip_cost_pct, tick
 from trading.rules.exits import Exit, exit_in_bar, extremes, first_touch, levels, outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config import ExitSettings, LabelKind
 
 KINDS: Final[tuple[LabelKind, ...]] = ("target_first", "profit")
@@ -87,6 +89,16 @@ class LabelRules:
             return f"the trade earns {least} after cost"
         within = f"within {self.label_within_minutes} minutes" if self.label_within_minutes else "in the session"
         return f"the price gains {100.0 * self.label_target:g}% before it loses {100.0 * self.stop_loss:g}%, {within}"
+
+
+def question_of(settings: Mapping[str, object]) -> dict[str, object]:
+    """What a label asks, from settings by name: LABEL, and the numbers that this kind of label uses.
+
+    Models of before version 0.3, whose record has no LABEL, were asked for a profit.
+    """
+    kind = settings.get("LABEL", "profit")
+    names = ("LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES") if kind == "target_first" else ("LABEL_MIN_PROFIT",)
+    return {"LABEL": kind, **{name: settings.get(name, 0.0) for name in names}}
 
 
 def outcomes_and_labels(

@@ -20,25 +20,28 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from config import DataSettings
     from trading.backtest.walk_forward import Walk
 
 NAME: Final = "variants_tried.jsonl"
 
 
-def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: datetime) -> int:
+def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: datetime, data: DataSettings) -> int:
     """Add the variants of these walks, and count the different ones that were ever tried on any of their sessions.
 
-    Variants that differ in any setting of the training are different ones.  A line that cannot be read is not counted.
+    Variants that differ in any setting of the training or of the universe are different ones.  A line that cannot be
+    read is not counted.
 
     Args:
         walks: of the same sessions.
         command: "--walk-forward" or "--compare".
+        data: the settings of the universe, which decides what is scored.
 
     Raises:
         OSError: the file cannot be written.
     """
     path = models_dir / NAME
-    new = [_entry(walked, command, now) for walked in walks]
+    new = [_entry(walked, command, now, data) for walked in walks]
     known = list(read_lines(path))
     log = LineLog(path)
     try:
@@ -54,8 +57,9 @@ def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: 
     return len(tried)
 
 
-def _entry(walked: Walk, command: str, now: datetime) -> dict[str, Any]:
-    values = {**settings_of_a_result(walked.settings), "HISTORY_DAYS": walked.window}
+def _entry(walked: Walk, command: str, now: datetime, data: DataSettings) -> dict[str, Any]:
+    universe = data.model_dump(mode="json", include={"TOP_STOCKS", "MIN_PRICE", "MAX_PRICE", "EXCLUDED_KINDS"})
+    values = {**settings_of_a_result(walked.settings), **universe, "HISTORY_DAYS": walked.window}
     return {
         "at": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
         "command": command,
