@@ -391,6 +391,12 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             f"{exits.ROUND_TRIP_COST:g} it is not below TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}, so no trade "
             "could win; it is a fraction, 0.002 for 0.2 per cent"
         )
+    if exits.LABEL == "target_first" and exits.LABEL_TARGET_PCT > exits.TAKE_PROFIT_PCT:
+        source = sources.get("LABEL_TARGET_PCT") or sources.get("TAKE_PROFIT_PCT", "settings")
+        raise UserError(
+            f"{source}: LABEL_TARGET_PCT={exits.LABEL_TARGET_PCT:g} is above TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}: "
+            "a position is sold before it gains so much; it is a fraction, 0.005 for 0.5 per cent"
+        )
     if bool(broker.APCA_API_KEY_ID) != bool(broker.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
         if not broker.APCA_API_KEY_ID:

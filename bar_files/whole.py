@@ -43,6 +43,9 @@ FEW: Final = 20
 CLOCK_FEW: Final = 60
 """A season of a file with fewer bars is not judged by its times."""
 
+DENSE, SHIFT, SHIFTED = 200, 20, 3
+"""Bars of a session that is judged by its hours, minutes that it lies off, and how many such sessions are no chance."""
+
 EARLIEST, LATEST = 1990, 2100
 """Years that the exchange calendar covers."""
 
@@ -63,6 +66,7 @@ def complaint(columns: Columns, reading: Reading, read: Callable[[Reading], Colu
         _two_stocks(columns) if len(starts) < len(columns) else None,
         _other_clock(columns, reading, read),
         _other_end(starts, reading),
+        _shifted(starts),
     ):
         if problem is not None:
             return problem
@@ -241,6 +245,24 @@ def _other_end(starts: Ints, reading: Reading) -> str | None:
     if reading.bar_end and _starts_as_ends(starts):
         return "its bars look labelled by their start (the first at 09:30, the last at 15:59): leave --bar-end out"
     return None
+
+
+def _shifted(starts: Ints) -> str | None:
+    """Dense sessions that begin and end by the same time before or after the regular session: a clock that is off."""
+    local = starts // MINUTE + offsets_at(starts, NEW_YORK) // MINUTE
+    first, count = _days(local)
+    if not len(first):
+        return None
+    opened, closed = local[first] % 1440 - OPEN, local[first + count - 1] % 1440 - (CLOSE - 1)
+    moved = (count >= DENSE) & (np.abs(opened) >= SHIFT) & (np.abs(opened - closed) <= SHIFT // 2)
+    if np.count_nonzero(moved) < SHIFTED:
+        return None
+    by, day = int(np.median(opened[moved])), int(starts[first[moved][0]]) // SECOND
+    return (
+        f"the bars of {np.count_nonzero(moved)} of its {len(first)} sessions, the first on "
+        f"{datetime.fromtimestamp(day, UTC):%Y-%m-%d}, lie {abs(by)} minutes {'after' if by > 0 else 'before'} the "
+        "regular session: correct their times, or name their clock with --timezone"
+    )
 
 
 def _ends(start: Ints) -> bool:

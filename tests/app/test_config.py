@@ -91,6 +91,8 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
         ("FEATURE_SET", "both", "'document' or 'relative'"),
         ("LABEL_MIN_PROFIT", "-0.001", "greater than or equal to 0"),
         ("LABEL_MIN_PROFIT", "nan", "less than 1"),
+        ("LABEL_TARGET_PCT", "0.05", "above TAKE_PROFIT_PCT=0.04"),
+        ("LABEL", "target", "input should be"),
         ("LABEL_MIN_PROFIT", "0.2", "not below TAKE_PROFIT_PCT=0.04, so no trade could win"),
         ("DATA_FEED", "otc", "'iex'"),
         ("REBALANCE_TIME", "4", "write it as 04:00"),

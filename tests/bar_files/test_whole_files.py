@@ -221,6 +221,15 @@ def test_starts_are_not_ends(tmp_path: Path) -> None:
 # Bars of another length, of several stocks, of another time
 
 
+@pytest.mark.parametrize("minutes", [-90, -60, -30, 30, 60, 120])
+@pytest.mark.parametrize("since", [0, 6])
+def test_sessions_at_other_hours_are_refused(tmp_path: Path, minutes: int, since: int) -> None:
+    """A clock that is off all the time, or from the change to daylight saving time on."""
+    bars, first = bars_of(*ACROSS), ACROSS[since]
+    moved = [replace(bar, start=bar.start + timedelta(minutes=minutes * (bar.local.date() >= first))) for bar in bars]
+    refused(write(tmp_path / "AAA.csv", [line(bar) for bar in moved]))
+
+
 @pytest.mark.parametrize("minutes", [2, 3, 5, 10, 15, 30])
 def test_longer_bars_are_refused(tmp_path: Path, minutes: int) -> None:
     bars = bars_of(*WINTER, every=minutes)
