@@ -394,8 +394,8 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if exits.LABEL == "target_first" and exits.LABEL_TARGET_PCT > exits.TAKE_PROFIT_PCT:
         source = sources.get("LABEL_TARGET_PCT") or sources.get("TAKE_PROFIT_PCT", "settings")
         raise UserError(
-            f"{source}: LABEL_TARGET_PCT={exits.LABEL_TARGET_PCT:g} is above TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}: "
-            "a position is sold before it gains so much; it is a fraction, 0.005 for 0.5 per cent"
+            f"{source}: LABEL_TARGET_PCT={exits.LABEL_TARGET_PCT:g}: it is above TAKE_PROFIT_PCT="
+            f"{exits.TAKE_PROFIT_PCT:g}, at which a position is sold; it is a fraction, 0.005 for 0.5 per cent"
         )
     if bool(broker.APCA_API_KEY_ID) != bool(broker.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
