@@ -32,7 +32,7 @@ from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
 from trading.reports.live import DIRECTION, live_lines
-from trading.reports.page import GENERATED
+from trading.reports.page import GENERATED, counted
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.rules.labels import LabelRules
@@ -281,7 +281,10 @@ class Run:
         """After the close: sum up the day, and say what the newest trades tell about the model."""
         trader.closed(session)
         live = live_figures(
-            self.log.trades, LabelRules.of(self.settings.exits), self.learning.predictor.model.timestamp
+            self.log.trades,
+            LabelRules.of(self.settings.exits),
+            self.learning.predictor.model.timestamp,
+            without_spread=self.venue.market.embedded,
         )
         for line in live_lines(live):
             self.journal.event("live_figures", line=line)
@@ -348,6 +351,9 @@ class Run:
                 self.console.say(line)
         if self.venue.market.generated:
             self.console.say(GENERATED)
+        elif self.venue.is_replay:
+            sessions = counted(self.venue.sessions or 1, "session")
+            self.console.say(f"{sessions} of recorded bars, filled without a spread: about profit they prove nothing.")
 
 
 def _public(settings: Settings) -> dict[str, object]:
