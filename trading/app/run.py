@@ -101,6 +101,7 @@ class Run:
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
+        self.closed = 0  # sessions
         self.learning = NightlyLearning(venue, settings, calendar, self.source, console, self.journal, self.signals)
         self.learning.log = self.log
 
@@ -280,6 +281,7 @@ class Run:
     def _closed(self, trader: Trader, session: Session) -> None:
         """After the close: sum up the day, and say what the newest trades tell about the model."""
         trader.closed(session)
+        self.closed += 1
         live = live_figures(
             self.log.trades,
             LabelRules.of(self.settings.exits),
@@ -351,8 +353,8 @@ class Run:
                 self.console.say(line)
         if self.venue.market.generated:
             self.console.say(GENERATED)
-        elif self.venue.is_replay:
-            sessions = counted(self.venue.sessions or 1, "session")
+        elif self.venue.is_replay and self.closed:
+            sessions = counted(self.closed, "session")
             self.console.say(f"{sessions} of recorded bars, filled without a spread: about profit they prove nothing.")
 
 

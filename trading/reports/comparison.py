@@ -65,7 +65,7 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
         ],
         sections=[
             _variants_section(variants),
-            *(_controls(one) for one in variants),
+            *(_controls(one) for one in variants if one["skill"]["controls"]),
             *(_difference_section(m, comparisons) for m in MEASURES if comparisons),
         ],
         footer=[f"Made {found['at']}. All figures are in the JSON file of the same name."],

@@ -120,8 +120,8 @@ def _sessions(figures: Evaluation) -> Section:
             ]
         )
     head = (
-        *("session", "rows", "rows: came true", "ROC-AUC", "log loss"),
-        *("signals", "signals: came true", "signals: earned", "signals: against minute"),
+        *("session", "rows", "rows came true", "ROC-AUC", "log loss"),
+        *("signals", "signals came true", "signals earned", "signals vs minute"),
     )
     return Section("By session", head=head, rows=rows)
 

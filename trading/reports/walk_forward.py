@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trading.backtest.verdict import verdict
-from trading.backtest.yardstick.skill import BEST_TENTH, measure_of
+from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, measure_of
+from trading.learning.session_statistics import interval_at
 from trading.reports import charts
 from trading.reports.page import (
     GENERATED,
@@ -111,10 +112,11 @@ def skill_tile(skill: Skill) -> Tile:
     tenth = measure_of(skill, BEST_TENTH)
     known = [value for value in tenth["controls"] if value is not None]
     spread = f"; copies {min(known):+.3f} to {max(known):+.3f}" if known else "; no controls"
+    wide = interval(interval_at(tenth["real"], 1.0 - SIGNIFICANT), 3, sign=True)
     return Tile(
         f"Best tenth against its minute{', before cost' if known else ''}",
         per_cent(tenth["real"]["value"], 3),
-        f"{interval(tenth['real'], 3, sign=True)}{spread}",
+        f"{1.0 - SIGNIFICANT:.0%} interval {wide}{spread}",
     )
 
 
@@ -340,24 +342,24 @@ def _sessions_section(found: WalkFigures) -> Section:
     return Section(
         title="Every session",
         text="Figures of all rows, of the signals and of the simulated trades. “Came true before” is the share of rows "
-        "in the history before the session; “earned” is the mean outcome after cost, “against minute” the same against "
+        "in the history before the session; “earned” is the mean outcome after cost, “vs minute” the same against "
         "the stocks of the same minute.",
         head=(
             "session",
             "rows",
-            "rows: came true",
+            "rows came true",
             "came true before",
             "ROC-AUC",
             "log loss",
             "calibrated",
             "base rate",
             "signals",
-            "signals: came true",
-            "signals: earned",
-            "signals: against minute",
+            "signals came true",
+            "signals earned",
+            "signals vs minute",
             "trades",
-            "trades: earned",
-            "trades: against minute",
+            "trades earned",
+            "trades vs minute",
         ),
         rows=rows,
     )
