@@ -5,6 +5,8 @@ The trade log is compared with the account of the exchange, read from its state 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -70,7 +72,10 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Friday and Monday, traded from scratch."""
     place = Place.make(tmp_path_factory.mktemp("replayed"), MAX_OPEN_POSITIONS=MOST)
-    assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    assert said.getvalue().splitlines()[-1].startswith("2 sessions of recorded bars, filled without a spread")
     return place
 
 
