@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Stage 3: predict, from the last 20 bars of each stock, the probability that buying it now wins.
+"""Stage 3: predict, from the last 20 minutes of each stock, the probability that the label comes true.
+
+With the default LABEL, that is that the price gains 0.5% before it loses 2%.  It is not the probability of a profit.
 
     python ml_predictor.py                       every stock of the newest universe
     python ml_predictor.py --symbols AMD,F       these stocks

@@ -8,7 +8,7 @@
     python ml_trainer.py --use 20180326_200000        put this model into service
     python ml_trainer.py --audit                      check data, models and logs for look-ahead and other errors
     python ml_trainer.py --walk-forward               score every session with a model trained the evening before
-    python ml_trainer.py --compare                    walk every kind of model, features and label forward
+    python ml_trainer.py --compare                    compare ten variants of model, features and label
 
 The newest HISTORY_DAYS sessions of data/ are split by session: the oldest 80% train a model, the newest 20% test it.
 The report shows accuracy, precision, recall and ROC-AUC beside the score of a model that always says no, and the same
@@ -64,7 +64,7 @@ def parser() -> cli.Parser:
     action.add_argument(
         "--walk-forward", action="store_true", help="score every session with a model trained the evening before"
     )
-    action.add_argument("--compare", action="store_true", help="compare all combinations of model and features")
+    action.add_argument("--compare", action="store_true", help="compare ten variants of model, features and label")
     found.add_argument("--why", default="", metavar="TEXT", help="reason to record with --rollback or --use")
     return found
 

@@ -103,7 +103,9 @@ def test_the_command_trains_reports_and_publishes(
         assert expected in said
     assert "No evidence of skill: the best tenth" in said  # a random walk: there is nothing to learn
     assert "about profit they prove nothing" in said
-    assert "In service: first model" in said
+    assert "In service: not compared, because no model trained before this day" in said
+    *_, page, skill = said.splitlines()
+    assert page.startswith("Report: ") and skill.startswith("No evidence of skill")
     model = ModelStore(models).newest()
     assert f"model_random_forest_{model.timestamp}.pkl" in said
     assert model.metrics["settings"]["SEED"] == 9
@@ -233,7 +235,12 @@ def test_labels_made_with_other_exit_settings(
     data: Path, models: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env_file.write_text("STOP_LOSS_PCT=0.03\n")
-    refused(capsys, command(data, models, env_file), "other exit settings", "run python build_dataset.py")
+    refused(
+        capsys,
+        command(data, models, env_file),
+        "labels were made with STOP_LOSS_PCT=0.02;",
+        "run python build_dataset.py",
+    )
     assert not models.exists()
 
 
@@ -271,7 +278,7 @@ def test_a_damaged_model_in_service_is_named_and_replaced(
     assert command(data, models, env_file) == 0
     shown = capsys.readouterr()
     assert f"warning: {path}: damaged" in shown.err
-    assert "In service: first model" in shown.out
+    assert "no model trained before this day was in service" in shown.out
     assert ModelStore(models).newest().timestamp != model.timestamp
 
 

@@ -181,6 +181,26 @@ def test_the_verdict_claims_no_skill_where_there_is_none() -> None:
     assert covers(interval, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "probabilities", "edge"),
+    [
+        (4, "too few to tell", "Too few sessions"),
+        (8, "that does not say that buying them earns", "Too few sessions"),
+        (16, "that does not say that buying them earns", "An edge over the same minute shows"),
+    ],
+)
+def test_the_verdict_says_only_what_so_many_sessions_can_show(sessions: int, probabilities: str, edge: str) -> None:
+    found = figures(walked(made_up_rows(sessions=sessions + 2)), min_confidence=0.65)
+    lines = verdict(found)
+    assert f"“{found['question']}”" in lines[1] and probabilities in lines[1]
+    assert lines[3].startswith(edge)
+
+
+def test_the_verdict_does_not_say_that_a_model_without_skill_knows_which_stocks_move() -> None:
+    found = figures(walked(made_up_rows(sessions=12, strength=0.0)), min_confidence=0.65)
+    assert verdict(found)[1].endswith("So it is not shown that the model knows even which stocks move.")
+
+
 def test_figures_hold_no_nan_even_where_there_is_no_signal_or_one_class(plain_walk: Walk) -> None:
     one_class = replace(plain_walk, label=np.zeros_like(plain_walk.label), p=np.full_like(plain_walk.p, 0.2))
     for case in (plain_walk, one_class):

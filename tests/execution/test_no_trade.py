@@ -33,8 +33,8 @@ def test_the_best_confidence_and_the_threshold(tmp_path: Path) -> None:
     here = world(tmp_path, {"10:31": {"AAA": 0.4, "BBB": 0.512}, "10:32": {"AAA": 0.5}})
     here.minutes("10:31", "10:33")
     assert why(here)["why"] == (
-        "best confidence 0.512 (BBB at 10:31), threshold 0.65; 3 predictions of 3 "
-        "stocks; stocks refused: 3 by threshold"
+        "the best confidence was 0.512 (BBB at 10:31), the threshold is 0.65. 3 stocks were considered; all 3 stayed "
+        "below the threshold."
     )
 
 
@@ -44,7 +44,10 @@ def test_each_rule_counts_the_stocks_that_it_refused(tmp_path: Path) -> None:
     here.minutes("10:31", "10:33")
     found = why(here)
     assert found["refused"] == {"threshold": 1, "entry_refused": 1, "price": 1}
-    assert found["why"].startswith("best confidence 0.900 (AAA at 10:32), threshold 0.65; ")
+    assert found["why"] == (
+        "the best confidence was 0.900 (AAA at 10:32), the threshold is 0.65. 3 stocks were considered; 1 stayed below "
+        "the threshold, 1 refused by entry_refused, 1 refused by price."
+    )
 
 
 def test_a_restart_during_the_day_forgets_nothing(tmp_path: Path) -> None:

@@ -116,15 +116,36 @@ def test_the_cost_assumed_against_the_cost_paid() -> None:
     cheap = trade(entry_price=Decimal("2.00"), decision_bid=1.99, decision_ask=2.0)
     costs = live_figures([cheap], RULES, None)["costs"]
     assert costs is not None and costs["assumed_pct"]["value"] == pytest.approx(0.5)  # a tick
-    assert "assumed +0.500%" in live_lines(live_figures([cheap], RULES, None))[-1]
+    assert "assumed 0.500%, measured" in live_lines(live_figures([cheap], RULES, None))[-1]
+    embedded = live_figures([cheap], RULES, None, without_spread=True)
+    line = live_lines(embedded)[-1]
+    assert line.endswith("assumed 0.500%. This exchange fills without a spread, so nothing can be compared.")
+    assert [row[0] for row in live_sections(embedded)[-1].rows] == ["assumed by labels and outcomes"]
 
 
 def test_without_trades_nothing_is_claimed() -> None:
     found = live_figures([], RULES, "20180323_200000")
     assert live_lines(found) == [] and found["costs"] is None and found["first"] is None
-    sections = live_sections(found)
-    assert [section.rows for section in sections] == [[], [], ()]
-    assert DIRECTION in sections[1].text
+    (section,) = live_sections(found)
+    assert (section.head, section.rows) == ((), ()) and DIRECTION in section.text
+
+
+@pytest.mark.parametrize(
+    ("sold", "words"),
+    [
+        (["10.10"], "1 trade on 1 day had +0.90% each after the assumed cost. One day gives no interval: no evidence"),
+        (
+            ["10.10", "10.11", "10.12"],
+            "on 3 days had +1.00% (+0.75% to +1.25%) each after the assumed cost. The interval",
+        ),
+        (["10.10", "10.11", "10.12"], "The interval lies above zero."),
+        (["9.90", "9.89", "9.88"], "The interval lies below zero: a loss."),
+        (["9.90", "10.40", "9.95"], "The interval includes zero: no evidence of profit."),
+    ],
+)
+def test_what_was_earned_says_what_its_interval_shows(sold: list[str], words: str) -> None:
+    trades = [trade(sold=price, entry_time=OPEN + timedelta(days=n)) for n, price in enumerate(sold)]
+    assert words in live_lines(live_figures(trades, RULES, None))[1]
 
 
 @given(

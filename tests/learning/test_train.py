@@ -368,7 +368,7 @@ TESTED = FEW_TREES.changed(TEST_SIZE=0.5)
 def test_the_first_model_goes_into_service() -> None:
     decision = decided(None, made_up_rows(sessions=3))
     assert decision.in_service
-    assert "first model" in decision.reason
+    assert "no model trained before this day was in service" in decision.reason
     assert decision.challenger_log_loss is None
 
 
@@ -387,7 +387,7 @@ def test_a_new_session_is_learnt_whatever_its_luck() -> None:
     for old, new in ((shuffled, rows), (rows, shuffled)):
         decision = decided(in_service(old.take(old.session < old.session.max())), new)
         assert decision.in_service and not decision.judged_on
-        assert "nothing to judge" in decision.reason
+        assert "same settings, and the sessions through" in decision.reason
 
 
 def test_a_change_of_settings_is_compared_on_the_test_sessions() -> None:

@@ -260,7 +260,7 @@ def test_the_commands(folders: list[str], tmp_path: Path, capsys: pytest.Capture
     assert re.search(rf"\* +│ +{SESSIONS[4].date:%Y%m%d}_200000", said)
     assert re.search(rf"< +│ +{SESSIONS[3].date:%Y%m%d}_200000", said)
     assert "it lost" in said
-    assert "nothing to judge" in said
+    assert "same settings, and the sessions through" in said
     assert run(*folders, "--use", f"{SESSIONS[5].date:%Y%m%d}_200000") == 0
     assert ModelStore(tmp_path / "models").newest().timestamp == f"{SESSIONS[5].date:%Y%m%d}_200000"
     assert run(*folders, "--use", "yesterday") == 2

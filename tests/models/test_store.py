@@ -98,7 +98,7 @@ def test_the_metrics_describe_the_model(store: ModelStore, trained: TrainedModel
     assert metrics["trained_through"] == "2018-03-04"
     assert metrics["market"] == {"slug": "bars-test", "description": "recorded bars of test", "generated": False}
     assert metrics["decision"]["in_service"] is True
-    assert metrics["decision"]["reason"].startswith("first model")
+    assert metrics["decision"]["reason"].startswith("not compared, because no model trained before this day")
     assert metrics["rows"]["all"] == len(ROWS.label)
     assert metrics["sessions"]["train"] == ["2018-03-01", "2018-03-02", "2018-03-03"]
     assert metrics["sessions"]["test"] == ["2018-03-04"]

@@ -112,3 +112,27 @@ def test_a_run_without_trades_says_where_to_read_why(tmp_path: Path) -> None:
     out = io.StringIO()
     summary(TradeLog(tmp_path), NINE, Output(file=out, width=100))
     assert "Nothing was bought" in out.getvalue() and "audit" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("signals", "words"),
+    [
+        (
+            3144,
+            "newest 2 sessions: 3,144 signals at 65%, 67.2% came true (all rows 49.2%). What they earned is another "
+            "figure: -0.51% each after cost (all rows -0.54%, against their minute +0.03%). Not compared.",
+        ),
+        (0, "newest 2 sessions: no signal at 65%; of all rows 49.2% came true. Not compared."),
+    ],
+)
+def test_a_new_model_says_apart_what_came_true_and_what_it_earned(signals: int, words: str) -> None:
+    shown, out = view()
+    at = {"threshold": 0.65, "signals": signals, "precision": 0.672, "mean_outcome_after_cost_pct": -0.51}
+    figures = {
+        "at_min_confidence": at | {"mean_outcome_against_minute_pct": 0.03},
+        "by_session": [{}, {}],
+        "base_rate": 0.492,
+        "mean_outcome_of_all_rows_after_cost_pct": -0.54,
+    }
+    shown.event(record("model_trained", model="T", figures=figures, reason="not compared"))
+    assert out.getvalue() == f"2025-03-07 09:59:02  model T trained; {words}\n"

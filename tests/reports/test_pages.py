@@ -247,31 +247,30 @@ def test_screen_and_page_of_a_training_show_the_same_figures(
     (tmp_path / "env").write_text("".join(f"{k}={v}\n" for k, v in {**QUICK, "MIN_CONFIDENCE": threshold}.items()))
     options = [f"--data-dir={data}", f"--models-dir={tmp_path / 'models'}", f"--env-file={tmp_path / 'env'}"]
     assert run(*options) == 0
-    said = capsys.readouterr().out
-    screen = console_rows(said)
+    screen = console_rows(capsys.readouterr().out)
     (path,) = (tmp_path / "models").glob("report_*.html")
     text = path.read_text()
     page = page_rows(text)
-    for name in ("ROC-AUC", "log loss", "Brier score"):
+    for name in ("log loss", "Brier score"):
         assert screen[name][:2] == page[f"{name}, all rows together"][::2][:2]
+    assert [float(cell) for cell in page["ROC-AUC pooled"][::2][:2]] == pytest.approx(
+        [float(cell) for cell in screen["ROC-AUC, pooled"][:2]], abs=6e-4
+    )
     assert screen["log loss"][2] == page["log loss, all rows together"][4]
     level = f"{100 * threshold:g}%"
     assert screen["accuracy"][:2] == page["accuracy"][::2][:2]
     assert screen[f"signals at {level}"][:2] == page[f"signals at {level}"][::2][:2]
-    assert screen[f"precision at {level}"][:2] == page["share won"][::2][:2]
-    assert screen["outcome per signal after cost"][:2] == page["outcome each, %"][::2][:2]
+    assert screen[f"precision at {level}"][:2] == page["came true"][::2][:2]
+    assert screen["earned per signal, after cost"][:2] == page["earned each, %"][::2][:2]
     days = [name for name in page if re.fullmatch(r"\d{4}-\d\d-\d\d", name)]
     assert days
-    for day in days:  # rows, won, ROC-AUC, log loss, signals, won, each
-        assert screen[day] == [page[day][i] for i in (0, 1, 3, 4, 7, 8, 9)]
-    mean = page["ROC-AUC"]
-    if mean[1] != "-":
-        assert f"ROC-AUC, mean of the sessions, {mean[0]}, 95% interval {mean[1]}" in said
+    for day in days:  # rows, came true, ROC-AUC, log loss; signals, came true, earned, against minute
+        assert screen[day] == [page[day][i] for i in (0, 1, 3, 4, 7, 8, 9, 10)]
     assert run(*options, "--list") == 0
     listed = next(cells for cells in console_rows(capsys.readouterr().out).values() if "forest" in cells)
-    assert listed[3:8] == [screen[name][0] for name in ("ROC-AUC", "log loss")] + [
-        screen[name][0] for name in (f"signals at {level}", f"precision at {level}", "outcome per signal after cost")
-    ]
+    assert float(listed[3]) == pytest.approx(float(screen["ROC-AUC, pooled"][0]), abs=6e-4)
+    names = ("log loss", f"signals at {level}", f"precision at {level}", "earned per signal, after cost")
+    assert listed[4:8] == [screen[name][0] for name in names]
 
 
 def test_the_report_shows_apart_what_comes_true_and_what_earns(data: Path, tmp_path: Path) -> None:

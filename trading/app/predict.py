@@ -26,6 +26,7 @@ from trading.market.source import newest_universe, shortened
 from trading.models.predictor import Prediction, Predictor
 from trading.models.store import LoadedModel
 from trading.records.journal import Journal, new_york_time
+from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse
@@ -126,13 +127,22 @@ def _from_data(dataset: Dataset, symbols: list[str] | None, feature_set: Feature
     return bars, now
 
 
+def _question(model: LoadedModel, settings: Settings) -> str:
+    """What the model predicts; a model without a recorded LABEL was trained before there was a choice: `profit`."""
+    recorded = {"LABEL": "profit", "LABEL_MIN_PROFIT": 0.0, **model.metrics["settings"]}
+    names = type(settings.exits).model_fields
+    return LabelRules.of(settings.exits.model_copy(update={n: v for n, v in recorded.items() if n in names})).question
+
+
 def _print_table(
     predictions: list[Prediction], model: LoadedModel, now: datetime, settings: Settings, market: str
 ) -> None:
     table = Table(
-        title=f"Predictions as of {new_york_time(now)}, model {model.timestamp} ({model.kind})", caption=market
+        title=f"Predictions as of {new_york_time(now)}, model {model.timestamp} ({model.kind})\n"
+        f"question: {_question(model, settings)}",
+        caption=market,
     )
-    for name in ("symbol", "price", "confidence", "win probability", "recommendation", "bar"):
+    for name in ("symbol", "price", "confidence", "calibrated", "recommendation", "bar"):
         table.add_column(name, justify="left" if name == "symbol" else "right")
     for p in sorted(predictions, key=lambda p: (-p.confidence, p.symbol)):
         cells = (f"{p.price:.4g}", f"{p.confidence:.4f}", f"{p.win_probability:.4f}")
@@ -142,7 +152,9 @@ def _print_table(
         )
     standard_output().print(table)
     minimum = settings.prediction.MIN_CONFIDENCE
+    signals = len(signals_of(predictions))
+    reach = "reaches" if signals == 1 else "reach"
     print(
-        f"{len(signals_of(predictions))} of {len(predictions)} reach MIN_CONFIDENCE={minimum:g}, and only these say "
-        "BUY here; in --json and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
+        f"{signals} of {len(predictions)} {reach} MIN_CONFIDENCE={minimum:g}, and only these say BUY here; in --json "
+        "and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
     )

@@ -95,8 +95,8 @@ def trainer_at_work(
         UserError: no data, its rows are of other rules or features, or another trainer is running.
     """
     manifest = Dataset(data_dir).manifest
-    if not bars_only and manifest.rules != LabelRules.of(settings.exits):
-        raise UserError(f"{data_dir}: its labels were made with other exit settings; run python build_dataset.py")
+    if not bars_only and (other := manifest.rules.differing(LabelRules.of(settings.exits))):
+        raise UserError(f"{data_dir}: its labels were made with {other}; run python build_dataset.py")
     if not bars_only and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
         raise UserError(
             f"{data_dir}: its rows are not of FEATURE_SET={settings.training.FEATURE_SET}; run python build_dataset.py"
@@ -151,6 +151,8 @@ def retrain_locked(
         model = store.publish(trained, now=now, market=market)
         if settings.training.TRAINING_REPORT:
             copies = _copies(settings, dataset, model) if with_controls else 0
+            if not with_controls and settings.training.CONTROLS and settings.training.EVENING_CONTROLS == "daily":
+                say("No skill is claimed: the first training has no controls; the next evening has.")
             _judge_and_report(page, store.folder, model, dataset, copies, at, progress, say)
     finally:
         end_training(store.folder)
@@ -168,7 +170,7 @@ def live_of_logs(settings: Settings, market: MarketId, model: str | None) -> Liv
     owner = market_of(logs) if logs.is_dir() else None
     trades = newest_trades(logs, LIVE_DAYS) if owner is not None and owner.slug == market.slug else []
     own = [trade for trade in trades if trade.market == market.slug]
-    return live_figures(own, LabelRules.of(settings.exits), model)
+    return live_figures(own, LabelRules.of(settings.exits), model, without_spread=market.embedded)
 
 
 def _judge_and_report(

@@ -32,7 +32,7 @@ from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
 from trading.reports.live import DIRECTION, live_lines
-from trading.reports.page import GENERATED
+from trading.reports.page import GENERATED, counted
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.rules.labels import LabelRules
@@ -101,6 +101,7 @@ class Run:
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
+        self.closed = 0  # sessions
         self.learning = NightlyLearning(venue, settings, calendar, self.source, console, self.journal, self.signals)
         self.learning.log = self.log
 
@@ -280,8 +281,12 @@ class Run:
     def _closed(self, trader: Trader, session: Session) -> None:
         """After the close: sum up the day, and say what the newest trades tell about the model."""
         trader.closed(session)
+        self.closed += 1
         live = live_figures(
-            self.log.trades, LabelRules.of(self.settings.exits), self.learning.predictor.model.timestamp
+            self.log.trades,
+            LabelRules.of(self.settings.exits),
+            self.learning.predictor.model.timestamp,
+            without_spread=self.venue.market.embedded,
         )
         for line in live_lines(live):
             self.journal.event("live_figures", line=line)
@@ -348,6 +353,9 @@ class Run:
                 self.console.say(line)
         if self.venue.market.generated:
             self.console.say(GENERATED)
+        elif self.venue.is_replay and self.closed:
+            sessions = counted(self.closed, "session")
+            self.console.say(f"{sessions} of recorded bars, filled without a spread: about profit they prove nothing.")
 
 
 def _public(settings: Settings) -> dict[str, object]:

@@ -82,6 +82,7 @@ def _warn(line: str) -> None:
 def _train_and_report(settings: Settings, console: Console, backend: Backend, scheduler: str | None) -> int:
     now = SystemClock().now()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    last: list[str] = []  # said after the figures, so that what may be claimed stands at the end
     with (
         trainer_at_work(settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings, say) as (store, market),
         progress_bars(console) as progress,
@@ -89,8 +90,17 @@ def _train_and_report(settings: Settings, console: Console, backend: Backend, sc
         champion = model_in_service(settings, market, now - timedelta(seconds=1), _warn)
         show = partial(_show, progress)
         with _failure_names_the_model(champion), workers(backend, scheduler) as at, at.spread():
-            model, _ = retrain_locked(store, market, settings.folders.DATA_DIR, settings, now, champion, show, say, at)
+            try:
+                folder = settings.folders.DATA_DIR
+                model, _ = retrain_locked(store, market, folder, settings, now, champion, show, last.append, at)
+            except BaseException:
+                for line in last:
+                    say(line)
+                raise
     report(model, settings.folders.MODELS_DIR, console)
+    page = settings.folders.MODELS_DIR / f"report_{model.timestamp}.html"
+    for line in (*([f"Report: {page}"] if page.exists() else []), *last):
+        say(line)
     return 0
 
 

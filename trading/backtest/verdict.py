@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from trading.backtest.yardstick.skill import BEST_TENTH, Skill, measure_of
-from trading.learning.session_statistics import Estimate, above, below
+from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, Skill, measure_of
+from trading.learning.same_minute import ENOUGH_TO_PLAN
+from trading.learning.session_statistics import Estimate, above, below, interval_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trading.backtest.figures import PooledBaseRate, PooledScores, WalkFigures
     from trading.learning.same_minute import MinuteFigures, Needed
+
+ENOUGH_TO_TELL: Final = 5
+"""Fewest sessions on which probabilities are called better or worse than the base rate."""
 
 
 def verdict(found: WalkFigures) -> list[str]:
@@ -20,7 +24,7 @@ def verdict(found: WalkFigures) -> list[str]:
     model, calibrated = pooled["model"], pooled["calibrated"]
     return [
         skill_line(found["skill"]),
-        _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"], found["question"]),
+        _probability_line(model["log_loss_against_base"], calibrated["log_loss_against_base"], found),
         _signal_line(model, pooled["base_rate"], found["threshold"], found["skill"]),
         _power_line(model["against_minute"]),
     ]
@@ -37,13 +41,14 @@ def skill_line(skill: Skill) -> str:
         )
     if real["value"] is None or real["low"] is None:
         return "No evidence of skill: too few sessions to tell skill from luck."
-    words = (
-        f"the best tenth of each minute had {real['value']:+.2f}% against all stocks of that minute, 95% interval over "
-        f"{real['sessions']} sessions {real['low']:+.2f}% to {real['high']:+.2f}%"
-    )
     known = [value for value in tenth["controls"] if value is not None]
     if not known:
-        return f"No skill is claimed without controls: {words}."
+        return "No skill is claimed without controls (CONTROLS, EVENING_CONTROLS)."
+    wide = interval_at(real, 1.0 - SIGNIFICANT)
+    words = (
+        f"the best tenth of each minute had {real['value']:+.2f}% before cost against all stocks of that minute, "
+        f"{1.0 - SIGNIFICANT:.0%} interval over {real['sessions']} sessions {wide['low']:+.2f}% to {wide['high']:+.2f}%"
+    )
     spread = f"on {_counted(len(known), 'coin-flipped copy', 'coin-flipped copies')} of the bars it had "
     spread += f"{min(known):+.2f}% to {max(known):+.2f}%"
     if skill["claimed"]:
@@ -51,15 +56,22 @@ def skill_line(skill: Skill) -> str:
             f"It chose better than the same minute: {words}, outside the controls ({spread}). That is no promise of "
             "profit, and a look-ahead would show in the same way: ml_trainer.py --audit tells them apart."
         )
-    why = {"above": "above the controls", "below": "below the controls", None: "inside the spread of the controls"}
-    near = above(real, 0.0) and tenth["outside"] == "above"
-    almost = " A claim needs the 99% interval to exclude zero." if near else ""
-    return f"No evidence of skill: {words}, {why[tenth['outside']]} ({spread}).{almost}"
+    copies = {1: "the only copy", 2: "both copies"}.get(len(known), f"all {len(known)} copies")
+    why = {
+        "above": f"it lies above {copies}, but the interval includes zero",
+        "below": f"it lies below {copies}",
+        None: "it lies inside the spread of the copies",
+    }
+    return f"No evidence of skill: {words}; {why[tenth['outside']]} ({spread})."
 
 
 def _power_line(minute: MinuteFigures) -> str:
     """After how many sessions an edge would show."""
-    tenth, signals = _needed(minute["best_tenth_needs"]), _needed(minute["signals_need"])
+    sessions = minute["best_tenth"]["sessions"]
+    if sessions < ENOUGH_TO_PLAN:
+        return f"Too few sessions ({sessions}) to say when an edge would show."
+    few = minute["signals"]["sessions"] < ENOUGH_TO_PLAN
+    tenth, signals = _needed(minute["best_tenth_needs"]), _needed([] if few else minute["signals_need"])
     return f"An edge over the same minute shows with 80% power: in the best tenth {tenth}; in the signals {signals}."
 
 
@@ -67,20 +79,28 @@ def _needed(needs: Sequence[Needed]) -> str:
     parts = []
     for one in needs:
         if one["sessions"] is None or one["missing"] is None:
-            return "unknown, for there are too few sessions with any"
+            continue
         missing = f"{one['missing']:,} more" if one["missing"] else "these are enough"
         parts.append(f"{100.0 * one['edge_pct']:.0f} bp after {one['sessions']:,} sessions ({missing})")
-    return ", ".join(parts)
+    return ", ".join(parts) or "unknown, because too few sessions have any"
 
 
-def _probability_line(raw: Estimate, calibrated: Estimate, question: str) -> str:
-    if raw["low"] is None:
-        return "Too few sessions to judge its probabilities."
+def _probability_line(raw: Estimate, calibrated: Estimate, found: WalkFigures) -> str:
+    words = f"Its probabilities of “{found['question']}”"
+    if raw["low"] is None or raw["sessions"] < ENOUGH_TO_TELL:
+        return f"{words} were compared with the base rate of the history on {_few(raw['sessions'])}."
+    knows = "which stocks move" if found["label"] == "target_first" else "when that comes true"
+    so = f"So it is not shown that the model knows {'even ' if found['label'] == 'target_first' else ''}{knows}."
+    if below(calibrated, 0.0):
+        so = f"So it knows in part {knows}; that does not say that buying them earns."
     return (
-        f"Its probabilities that {question} were {_against_base(raw)} always predicting the base rate of the history "
-        f"(log loss {raw['value']:+.4f}); calibrated, {_against_base(calibrated)} it ({calibrated['value']:+.4f}). "
-        "That says which stocks move, not that buying them earns."
+        f"{words} were {_against_base(raw)} always predicting the base rate of the history "
+        f"(log loss {raw['value']:+.4f}); calibrated, {_against_base(calibrated)} it ({calibrated['value']:+.4f}). {so}"
     )
+
+
+def _few(sessions: int) -> str:
+    return f"{_counted(sessions, 'session', 'sessions')}: too few to tell"
 
 
 def _against_base(difference: Estimate) -> str:

@@ -95,10 +95,13 @@ class NoTrade:
         if self.best is None:
             return f"no prediction was made for any of {self.stocks} stocks"
         symbol, confidence, at = self.best
-        refused = ", ".join(f"{count} by {rule}" for rule, count in self.refused.items()) or "none"
+        below = self.refused.get("threshold", 0)
+        parts = [f"{'all ' if below == self.stocks else ''}{below} stayed below the threshold"] if below else []
+        parts += [f"{count} refused by {rule}" for rule, count in self.refused.items() if rule != "threshold"]
+        stocks = "1 stock was" if self.stocks == 1 else f"{self.stocks} stocks were"
         return (
-            f"best confidence {confidence:.3f} ({symbol} at {at}), threshold {threshold:g}; "
-            f"{self.predictions:,} predictions of {self.stocks} stocks; stocks refused: {refused}"
+            f"the best confidence was {confidence:.3f} ({symbol} at {at}), the threshold is {threshold:g}. "
+            f"{stocks} considered; {', '.join(parts) or 'none was refused'}."
         )
 
 

@@ -121,7 +121,7 @@ def judge(
         DataError: the older sessions have one label only.
     """
     if champion is None:
-        return Decision(True, "first model: no model is in service to compare it with")
+        return Decision(True, "not compared, because no model trained before this day was in service")
     at = champion.timestamp
     if champion.features != COLUMNS[settings.training.FEATURE_SET]:
         return Decision(
@@ -181,10 +181,7 @@ def _same_recipe(champion: FittedModel, newest: date) -> Decision:
             f"the newest session {newest}: there is nothing new to learn, and it stays in service"
         )
         return Decision(False, reason, champion.timestamp)
-    reason = (
-        f"same settings as {champion.timestamp}, with the sessions through {newest}: nothing to judge, because a "
-        "rejection by a few sessions is right no more often than a coin"
-    )
+    reason = f"not compared with {champion.timestamp}: same settings, and the sessions through {newest} are new"
     return Decision(True, reason, champion.timestamp)
 
 

@@ -23,6 +23,9 @@ EDGES_PCT: Final = (0.10, 0.05)
 POWER: Final = 0.80
 """Probability with which an edge of that size would show."""
 
+ENOUGH_TO_PLAN: Final = 10
+"""Fewest sessions whose spread says when an edge would show."""
+
 
 class Needed(TypedDict):
     """How many sessions an edge needs to show, and how many of them are still missing; None: the spread is unknown."""

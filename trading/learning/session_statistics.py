@@ -135,6 +135,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def interval_at(figure: Estimate, probability: float) -> Estimate:
+    """The figure with its interval of another probability (0.99) instead of `INTERVAL`."""
+    from scipy.stats import t
+
+    value, high, sessions = figure["value"], figure["high"], figure["sessions"]
+    if value is None or high is None:
+        return figure
+    half = (high - value) / _t(sessions) * float(t.ppf(0.5 + probability / 2.0, sessions - 1))
+    return {"value": value, "low": value - half, "high": value + half, "sessions": sessions}
+
+
 def above(figure: Estimate, level: float) -> bool:
     """Whether the whole interval lies above `level`."""
     return figure["low"] is not None and figure["low"] > level

@@ -1,4 +1,4 @@
-"""Stage 3: the probability that buying a stock now wins, from its last 20 minutes."""
+"""Stage 3: the probability that the label of a stock comes true, from its last 20 minutes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
     """The model's prediction for one stock.  The first seven fields are the document's; prices in dollars.
 
     Attributes:
-        signal: 1 if a win is more likely than not.
+        signal: 1 if the label is more likely to come true than not.
         confidence: the model's own probability or the calibrated one, as CONFIDENCE selects.
         meets_threshold: whether the confidence reaches MIN_CONFIDENCE.
         timestamp, bar_time: instant of the prediction, start of the newest bar; timezone-aware.

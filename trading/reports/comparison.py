@@ -11,6 +11,7 @@ from trading.backtest.yardstick.skill import BEST_TENTH, WHY_NOT_BY_SESSION, mea
 from trading.reports import charts
 from trading.reports.page import (
     GENERATED,
+    NONE,
     Page,
     Section,
     Tile,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from trading.backtest.figures import WalkFigures
     from trading.backtest.results import ComparisonResult
 
+SCREEN_HEAD: Final = ("", "best tenth against its minute, after cost", "signals", "came true", "earned per signal")
+"""Columns of the table of variants that fit on a terminal; the page has the others."""
+
 DIFFERENCE_HEAD: Final = ("difference", "95% interval", "p, corrected", "")
 
 
@@ -55,13 +59,13 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
             Tile(
                 one["variant"].replace("_", " "),
                 per_cent(measure_of(one["skill"], BEST_TENTH)["real"]["value"], 3),
-                "best tenth against its minute, before cost",
+                "best tenth against its minute, before cost; the table has it after cost",
             )
             for one in variants
         ],
         sections=[
             _variants_section(variants),
-            *(_controls(one) for one in variants),
+            *(_controls(one) for one in variants if one["skill"]["controls"]),
             *(_difference_section(m, comparisons) for m in MEASURES if comparisons),
         ],
         footer=[f"Made {found['at']}. All figures are in the JSON file of the same name."],
@@ -70,7 +74,10 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
 
 def show_comparison(found: ComparisonResult, comparisons: Sequence[Comparison], page: Path, console: Console) -> None:
     """Print the table of the variants and the paired differences."""
-    show_table(_variants_section(found["variants"]), console)
+    whole = _variants_section(found["variants"])
+    kept = [whole.head.index(name) for name in SCREEN_HEAD]
+    rows = [[row[i] for i in kept] for row in whole.rows]
+    show_table(replace(whole, head=SCREEN_HEAD, rows=rows), console)
     rows = [
         [one.variant, measure.name, *_cells(one.differences[measure.name])]
         for one in comparisons
@@ -136,7 +143,8 @@ def _variants_section(variants: Sequence[WalkFigures]) -> Section:
         rows.append(
             [
                 one["variant"],
-                f"{plain(model['roc_auc_within_minute']['value'])} ({interval(model['roc_auc_within_minute'])})",
+                f"{plain(model['roc_auc_within_minute']['value'])} "
+                f" ({interval(model['roc_auc_within_minute'], fraction=True)})",
                 plain(model["pooled_roc_auc"]),
                 plain(model["roc_auc"]["value"]),
                 plain(model["log_loss_against_base"]["value"], 4, sign=True),
@@ -162,8 +170,8 @@ def _variants_section(variants: Sequence[WalkFigures]) -> Section:
             "signals",
             "came true",
             "earned per signal",
-            "signals against their minute",
-            "best tenth against its minute",
+            "signals against their minute, after cost",
+            "best tenth against its minute, after cost",
         ),
         rows=rows,
         note=WHY_NOT_BY_SESSION,
@@ -171,6 +179,8 @@ def _variants_section(variants: Sequence[WalkFigures]) -> Section:
 
 
 def _cells(one: Difference) -> list[str]:
+    if one.verdict == "not comparable":
+        return [NONE, NONE, NONE, one.verdict]
     estimate = one.estimate
     return [plain(estimate["value"], 4, sign=True), interval(estimate, 4, sign=True), plain(one.p), one.verdict]
 

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trading.base.clock import NEW_YORK
+from trading.reports.page import counted, sentence
+from trading.reports.training_console import signals_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,11 +35,11 @@ LINES: Final[dict[str, str]] = {
     "not_flat": "NOT FLAT: {qty} {symbol} still held after the close; {note}",
     "unprotected": "{qty} {symbol} have no resting order: {remedy}",
     "external_position": "{qty} {symbol} held that this system did not buy: left alone",
-    "day_closed": "day closed: {trades} trades, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
+    "day_closed": "day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
     "live_figures": "{line}",
     "no_trade": "no trade today: {why}",
     "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
-    "model_trained": "model {model} trained: {figures}; {reason}",
+    "model_trained": "model {model} trained; {figures} {reason}.",
     "retrain_failed": "retrain failed, the old model stays in service: {reason}",
     "retrain_interrupted": "retrain interrupted: {note}",
     "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
@@ -159,7 +161,7 @@ def _status(snapshot: Snapshot) -> str:
     equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f}"
     return (
         f"{len(snapshot.rows)} open ({_signed(open_pnl)}), {snapshot.in_flight} in flight, "
-        f"{snapshot.trades} trades closed today ({snapshot.won} won, {_signed(snapshot.realised)}){equity}"
+        f"{counted(snapshot.trades, 'trade')} closed today ({snapshot.won} won, {_signed(snapshot.realised)}){equity}"
     )
 
 
@@ -176,22 +178,12 @@ def _line(record: dict[str, Any]) -> str | None:
         if "pnl_amount" in shown:
             shown["pnl_amount"] = _signed(shown["pnl_amount"])
         if "figures" in shown:
-            shown["figures"] = _figures(shown["figures"])
+            shown["figures"], shown["reason"] = signals_in_words(shown["figures"]), sentence(shown["reason"])
+        if record["event"] == "day_closed":
+            shown["trades"] = counted(shown["trades"], "trade")
         return template.format(**shown)
     except (KeyError, ValueError, TypeError):
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
-
-
-def _figures(figures: dict[str, Any]) -> str:
-    """What the model showed on sessions that it had not seen."""
-    minimum, days = figures["at_min_confidence"], len(figures["by_session"])
-    tenth = figures["against_minute"]["best_tenth"]["value"]
-    better = "-" if tenth is None else f"{tenth:+.2f}%"
-    true = f"{minimum['won']:,} of {minimum['signals']:,} signals at {100 * minimum['threshold']:g}% came true"
-    return (
-        f"on the newest {days} session{'s' if days != 1 else ''} the best tenth had {better} against its minute, "
-        f"{true if minimum['signals'] else 'no signal'}, of all rows {figures['base_rate']:.1%}"
-    )
 
 
 def price(dollars: float | Decimal) -> str:
@@ -217,7 +209,7 @@ def summary(log: TradeLog, since: datetime, console: Output) -> None:
         console.print(table)
     if not trades:
         console.say(
-            "Nothing was bought: the audit has the best prediction of every minute, and each rule that said no."
+            "Nothing was bought: the audit has the best prediction of every minute, and each rule that refused."
         )
 
 

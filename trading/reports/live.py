@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from trading.reports.page import NONE, Section, interval, per_cent, share
+from trading.learning.session_statistics import above, below
+from trading.reports.page import NONE, Section, counted, interval, per_cent, plain, share
 
 if TYPE_CHECKING:
     from trading.learning.live_figures import ComesTrue, Costs, Earns, LiveFigures, OfTrades
     from trading.learning.session_statistics import Estimate
 
 DIRECTION: Final = (
-    "The model tells which stocks move, not which way: no way of choosing stocks was shown to earn its cost."
+    "A confidence can at best tell which stocks move, not which way. On real bars no way of choosing stocks was shown "
+    "to earn its cost."
 )
 """Said at the start of every run, and wherever live figures stand."""
 
 APART: Final = "A prediction that comes true is no profit."
+NOT_COMPARED: Final = "This exchange fills without a spread, so nothing can be compared."
 
 
 def live_lines(live: LiveFigures) -> list[str]:
@@ -28,20 +32,22 @@ def live_lines(live: LiveFigures) -> list[str]:
             said += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
         lines.append(f"Does it come true ({live['question']}): {said}")
     if found["earns"]:
+        *parts, whole = found["earns"]
         earned = "; ".join(
-            f"{_said(one)}, {one['trades']} trades, {_mean(one['outcome_pct'])}" for one in found["earns"]
+            f"{_said(one)}, {counted(one['trades'], 'trade')} {_mean(one['outcome_pct'])}" for one in parts
         )
         if own is not None and own["earns"]:
             earned += f"; of model {live['model']} alone, {_mean(own['earns'][-1]['outcome_pct'])}"
-        lines.append(f"Does it earn (another question; mean outcome after cost): {earned}")
+        lines.append(f"Does it earn? {_earned(whole)} By confidence: {earned}")
     if live["costs"] is not None:
-        lines.append(_cost_line(live["costs"]))
+        lines.append(_cost_line(live["costs"], without_spread=live["without_spread"]))
     return lines
 
 
 def live_sections(live: LiveFigures) -> list[Section]:
     """The same as tables of a page, for all models and for the one in service."""
-    span = f"{live['first']} to {live['last']}" if live["first"] else "no trade yet"
+    if not live["first"]:
+        return [Section("Live: trades of this account", f"There is none yet. {DIRECTION}")]
     groups: list[tuple[str, OfTrades]] = [("all models", live["all_models"])]
     if live["in_service"] is not None:
         groups.append((f"model {live['model']}", live["in_service"]))
@@ -56,8 +62,9 @@ def live_sections(live: LiveFigures) -> list[Section]:
     sections = [
         Section(
             "Live: does it come true?",
-            f"Real trades, {span}. The question is whether {live['question']}, from the price really paid. {APART} The "
-            "interval takes each trade as independent; trades of one day are not, so it is too narrow.",
+            f"Trades of this account, {live['first']} to {live['last']}. The question is whether {live['question']}, "
+            f"from the price really paid. {APART} The interval takes each trade as independent; trades of one day are "
+            "not, so it is too narrow.",
             head=("said", "of", "trades", "said, mean", "came true", "share", "95% interval"),
             rows=[
                 [_band(one), name, str(one["trades"]), share(one["said"]), str(one["came_true"]), share(one["share"]),
@@ -80,33 +87,51 @@ def live_sections(live: LiveFigures) -> list[Section]:
             ],
         ),
     ]  # fmt: skip
-    return [*sections, _costs(live["costs"])]
+    return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live)]
 
 
-def _costs(costs: Costs | None) -> Section:
-    title = "Live: the cost, assumed and paid"
+def _costs(live: LiveFigures) -> Section:
+    title, costs = "Live: the cost of a round trip", live["costs"]
     if costs is None:
         return Section(title, "No trade has a quote at its decision yet.")
-    rows = (
-        ("assumed by labels and outcomes", costs["assumed_pct"]),
-        ("paid: twice the distance of the fill from the middle of the quote", costs["paid_pct"]),
-        ("quoted: ask minus bid at the decision", costs["quoted_pct"]),
-    )
+    trades = f"In per cent of the price; {counted(costs['trades'], 'trade')} with a quote at the decision."
+    rows = [("assumed by labels and outcomes", costs["assumed_pct"])]
+    if not live["without_spread"]:
+        rows += [
+            ("measured: twice the distance of the fill from the middle of the quote", costs["paid_pct"]),
+            ("quoted: ask minus bid at the decision", costs["quoted_pct"]),
+        ]
     return Section(
         title,
-        f"Of a round trip, in per cent of the price; {costs['trades']} trades with a quote at the decision. What was "
-        "paid holds the move of the price between decision and fill too.",
+        f"{trades} {NOT_COMPARED}"
+        if live["without_spread"]
+        else f"{trades} What was measured holds the spread, and the price's move until the fill.",
         head=("", "mean", "95% interval"),
         rows=[[name, per_cent(figure["value"], 3), interval(figure, 3, sign=True)] for name, figure in rows],
     )
 
 
-def _cost_line(costs: Costs) -> str:
-    assumed, paid, quoted = (costs[name]["value"] for name in ("assumed_pct", "paid_pct", "quoted_pct"))
+def _earned(whole: Earns) -> str:
+    """All trades together, and what the interval over sessions says."""
+    figure = whole["outcome_pct"]
+    days = counted(figure["sessions"], "day")
+    words = f"{counted(whole['trades'], 'trade')} on {days} had {_mean(figure)} each after the assumed cost."
+    if figure["low"] is None:
+        return f"{words} One day gives no interval: no evidence of profit."
+    if below(figure, 0.0):
+        return f"{words} The interval lies below zero: a loss."
+    if above(figure, 0.0):
+        return f"{words} The interval lies above zero."
+    return f"{words} The interval includes zero: no evidence of profit."
+
+
+def _cost_line(costs: Costs, *, without_spread: bool) -> str:
+    assumed, paid, quoted = (f"{plain(costs[name]['value'], 3)}%" for name in ("assumed_pct", "paid_pct", "quoted_pct"))
+    if without_spread:
+        return f"Cost of a round trip: assumed {assumed}. {NOT_COMPARED}"
     return (
-        f"Cost of a round trip: assumed {per_cent(assumed, 3)}, paid {per_cent(paid, 3)} (twice the fill's distance "
-        "from the middle of the quote at the decision, the price's move until the fill included), "
-        f"quoted spread {per_cent(quoted, 3)}; {costs['trades']} trades"
+        f"Cost of a round trip: assumed {assumed}, measured {paid} (spread, and the price's move until the fill), "
+        f"quoted spread {quoted}; {counted(costs['trades'], 'trade')}"
     )
 
 
@@ -125,4 +150,4 @@ def _truth(one: ComesTrue) -> str:
 
 def _mean(figure: Estimate) -> str:
     words = interval(figure, 2, sign=True)
-    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words}%)")
+    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words.replace(' to', '% to')}%)")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trading.models.metrics_file import ModelMetrics
     from trading.models.store import LoadedModel, ModelStore, Warn
 
-HEAD: Final = ("", "model", "kind", "through", "AUC", "log loss", "signals", "won", "each")
+HEAD: Final = ("", "model", "kind", "through", "AUC", "log loss", "signals", "came true", "earned each")
 KINDS: Final = {"random_forest": "forest", "gradient_boosting": "boosting"}
 
 
@@ -45,7 +45,8 @@ def list_models(store: ModelStore, market: MarketId | None, console: Console, wa
         decisions.append(f"{at}  {'promoted' if decision['in_service'] else 'not promoted'}: {decision['reason']}")
     show_table(Section("Models", head=HEAD, rows=rows), console)
     for line in (
-        "Figures are of the test sessions, all rows together; each: mean outcome per signal after cost.",
+        "Figures are of the test sessions, all rows together; earned each: mean outcome per signal after cost.",
+        "Came true is the label, not a profit.",
         *_service_lines(store, current, earlier),
         "Decisions when they were trained:",
         *decisions,

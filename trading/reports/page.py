@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TEMPLATE: Final = Path(__file__).parent / "templates" / "report.html"
 NONE: Final = "-"
+KEY_WIDTH: Final = 24
+"""Longest entry of a first column that is never wrapped on a terminal."""
 
 GENERATED: Final = "The market is generated: these figures show that the system works; about profit they prove nothing."
 
@@ -68,7 +70,8 @@ def show_table(section: Section, console: Console) -> None:
     table = Table(title=section.title, title_justify="left")
     for i, name in enumerate(section.head):
         numbers = all(row[i][:1] in "+-0123456789" for row in section.rows)
-        table.add_column(name, justify="right" if i and numbers else "left", no_wrap=not i)
+        short = not i and all(len(row[0]) <= KEY_WIDTH for row in section.rows)
+        table.add_column(name, justify="right" if i and numbers else "left", no_wrap=short)
     for row in section.rows:
         table.add_row(*row)
     console.print(table)
@@ -77,6 +80,11 @@ def show_table(section: Section, console: Console) -> None:
 def say(console: Console, line: str) -> None:
     """Print a line as it is: neither wrapped nor coloured."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def counted(n: int, one: str) -> str:
+    """`1 trade`, `2 trades`."""
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
 
 
 def sentence(text: str) -> str:
@@ -109,9 +117,16 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "") -> str:
-    """`low to high`, or a dash without an interval."""
-    if figure["low"] is None:
+def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "", fraction: bool = False) -> str:
+    """`low to high`, or a dash without an interval.
+
+    Args:
+        fraction: the figure cannot leave 0 to 1, so neither may its interval; so too with the unit "%".
+    """
+    low, high = figure["low"], figure["high"]
+    if low is None or high is None:
         return NONE
+    if fraction or unit == "%":
+        low, high = max(0.0, low), min(1.0, high)
     style = f"{'+' if sign else ''}.{decimals}{unit or 'f'}"
-    return f"{figure['low']:{style}} to {figure['high']:{style}}"
+    return f"{low:{style}} to {high:{style}}"

@@ -193,7 +193,7 @@ def _promotion(decision: DecisionRecord) -> Section:
     title = "New model against the model in service"
     new_loss, old_loss = decision.get("challenger_log_loss"), decision.get("champion_log_loss")
     if new_loss is None or old_loss is None:
-        return Section(title, f"Not compared: {decision['reason']}.")
+        return Section(title, f"{sentence(decision['reason'])}.")
     old = f"in service: {decision.get('champion')}"
     new_signals, new_outcome = decision.get("challenger_signals"), decision.get("challenger_outcome_pct")
     old_signals, old_outcome = decision.get("champion_signals"), decision.get("champion_outcome_pct")

@@ -10,11 +10,13 @@ from trading.reports.page import (
     NONE,
     Section,
     count,
+    counted,
     interval,
     level,
     per_cent,
     plain,
     say,
+    sentence,
     share,
     show_table,
 )
@@ -43,7 +45,7 @@ def report(model: LoadedModel, models_dir: Path, console: Console) -> None:
     )
     show_table(_scores(metrics), console)
     show_table(_sessions(figures), console)
-    say(console, _threshold_line(figures))
+    say(console, sentence(signals_in_words(figures)))
     say(console, _minute_line(figures))
     for line in live_lines(metrics["live"]) if "live" in metrics else ():
         say(console, line)
@@ -117,19 +119,25 @@ def _sessions(figures: Evaluation) -> Section:
                 per_cent(minimum["mean_outcome_against_minute_pct"]),
             ]
         )
-    head = ("session", "rows", "label 1", "ROC-AUC", "log loss", "signals", "true", "earned", "minute")
+    head = (
+        *("session", "rows", "rows came true", "ROC-AUC", "log loss"),
+        *("signals", "signals came true", "signals earned", "signals vs minute"),
+    )
     return Section("By session", head=head, rows=rows)
 
 
-def _threshold_line(figures: Evaluation) -> str:
+def signals_in_words(figures: Evaluation) -> str:
+    """How many signals came true, and, apart from that, what they earned; on the newest sessions."""
     minimum = figures["at_min_confidence"]
+    words = f"newest {counted(len(figures['by_session']), 'session')}: "
+    threshold, base = level(minimum["threshold"]), share(figures["base_rate"])
     if not minimum["signals"]:
-        return f"No row reached {level(minimum['threshold'])}: with this model nothing would have been bought."
+        return f"{words}no signal at {threshold}; of all rows {base} came true."
     return (
-        f"At {level(minimum['threshold'])} {minimum['won']:,} of {minimum['signals']:,} signals came true "
-        f"({share(minimum['precision'])}), of all rows {share(figures['base_rate'])}. What they earned is another "
-        f"figure: {per_cent(minimum['mean_outcome_after_cost_pct'])} each after cost; buying every row "
-        f"{per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])}."
+        f"{words}{counted(minimum['signals'], 'signal')} at {threshold}, {share(minimum['precision'])} came true (all "
+        f"rows {base}). What they earned is another figure: {per_cent(minimum['mean_outcome_after_cost_pct'])} each "
+        f"after cost (all rows {per_cent(figures['mean_outcome_of_all_rows_after_cost_pct'])}, against their minute "
+        f"{per_cent(minimum.get('mean_outcome_against_minute_pct'))})."
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trading.backtest.verdict import verdict
-from trading.backtest.yardstick.skill import BEST_TENTH, measure_of
+from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, measure_of
+from trading.learning.session_statistics import interval_at
 from trading.reports import charts
 from trading.reports.page import (
     GENERATED,
@@ -75,7 +76,8 @@ def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
     """Print the tables and the verdict."""
     show_table(_sessions_section(found), console)
     show_table(_evolution_section(found["evolution"]), console)
-    show_table(controls_section(found["skill"]), console)
+    if found["skill"]["controls"]:
+        show_table(controls_section(found["skill"]), console)
     trades = found["trades_against_minute"]
     show_table(minute_section(found["pooled"], found["threshold"], trades), console)
     random = found["random_split"]
@@ -111,10 +113,11 @@ def skill_tile(skill: Skill) -> Tile:
     tenth = measure_of(skill, BEST_TENTH)
     known = [value for value in tenth["controls"] if value is not None]
     spread = f"; copies {min(known):+.3f} to {max(known):+.3f}" if known else "; no controls"
+    wide = interval(interval_at(tenth["real"], 1.0 - SIGNIFICANT), 3, sign=True)
     return Tile(
-        "Best tenth against its minute",
+        f"Best tenth against its minute{', before cost' if known else ''}",
         per_cent(tenth["real"]["value"], 3),
-        f"{interval(tenth['real'], 3, sign=True)}{spread}",
+        f"{1.0 - SIGNIFICANT:.0%} interval {wide}{spread}",
     )
 
 
@@ -153,7 +156,12 @@ def _pooled_section(pooled: Pooled, threshold: float) -> Section:
     model, calibrated, base = pooled["model"], pooled["calibrated"], pooled["base_rate"]
 
     def row(name: str, one: Estimate, other: Estimate, last: str, decimals: int = 4) -> list[str]:
-        cells = (cell for part in (one, other) for cell in (plain(part["value"], decimals), interval(part, decimals)))
+        fraction = name.startswith("ROC-AUC")
+        cells = (
+            cell
+            for part in (one, other)
+            for cell in (plain(part["value"], decimals), interval(part, decimals, fraction=fraction))
+        )
         return [name, *cells, last]
 
     def together(name: str, key: Together, decimals: int, last: str) -> list[str]:
@@ -263,26 +271,26 @@ def _evolution_section(weeks: list[WeekFigures]) -> Section:
     ]
     return Section(
         title="Performance evolution, measured",
-        text="The document's table, week by week, with the measured figures beside the expected ones. A trade is what "
-        "the account would have bought on these signals under the entry rules (one position per stock, a limited "
-        "number of positions and shares), closed by the exit rules, after cost.",
+        text="The document's table, week by week, with the measured figures beside what the document claims. A trade "
+        "is what the account would have bought on these signals under the entry rules (one position per stock, a "
+        "limited number of positions and shares), closed by the exit rules, after cost.",
         head=(
             "week",
             "accuracy (always no)",
-            "expected",
+            "document claims",
             "win rate",
-            "expected",
+            "document claims",
             "trades",
             "per trade",
             "against the minute",
             "account per day",
             "account per week",
-            "expected",
+            "document claims",
         ),
         rows=rows,
         note="At most 5 shares of at most $20 can move an account of $100,000 by hundredths of a per cent, so “per "
-        "trade” is the more telling figure. The models of these weeks are independent of each other; each is trained "
-        "on more sessions than the one before, until the window is full.",
+        "trade” is the more telling figure. Each evening's model is fitted anew, on mostly the same sessions as the "
+        "one before.",
     )
 
 
@@ -334,24 +342,25 @@ def _sessions_section(found: WalkFigures) -> Section:
         )
     return Section(
         title="Every session",
-        text="“Known” is the share that came true in the history before the session, “true” that of the session "
-        "itself; “earned” is the mean outcome after cost, “minute” the same against the stocks of the same minute.",
+        text="Figures of all rows, of the signals and of the simulated trades. “Came true before” is the share of rows "
+        "in the history before the session; “earned” is the mean outcome after cost, “vs minute” the same against "
+        "the stocks of the same minute.",
         head=(
             "session",
             "rows",
-            "true",
-            "known",
+            "rows came true",
+            "came true before",
             "ROC-AUC",
             "log loss",
             "calibrated",
             "base rate",
             "signals",
-            "true",
-            "earned",
-            "minute",
+            "signals came true",
+            "signals earned",
+            "signals vs minute",
             "trades",
-            "earned",
-            "minute",
+            "trades earned",
+            "trades vs minute",
         ),
         rows=rows,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trading.backtest.yardstick.skill import WHY_NOT_BY_SESSION, MeasureName
-from trading.learning.same_minute import sessions_needed
+from trading.learning.same_minute import ENOUGH_TO_PLAN, sessions_needed
 from trading.reports import charts
 from trading.reports.page import NONE, Section, count, interval, level, per_cent, plain
 
@@ -29,22 +29,20 @@ _DECIMALS: Final[dict[MeasureName, int]] = {
 
 def controls_section(skill: Skill) -> Section:
     """The real figures beside those of the controls."""
-    title = "Real bars beside coin-flipped copies"
     if not skill["controls"]:
         return Section(
-            title,
-            "No controls were run (CONTROLS, EVENING_CONTROLS), so no skill is claimed, whatever the figures.",
-            head=("", "real", "interval"),
-            rows=[_row(one)[:3] for one in skill["measures"]],
+            "No controls",
+            "No coin-flipped copies of the bars were run (CONTROLS, EVENING_CONTROLS), so no skill is claimed, "
+            "whatever the figures.",
         )
     return Section(
-        title,
+        "Real bars beside coin-flipped copies",
         f"The same evaluation on {skill['controls']} copies of the bars on which every minute's move is turned round "
         "by a coin, the same for all stocks: volatility, volume and hours stay, direction cannot be known. A figure "
         "inside the spread of the copies is what a market shows in which there is nothing to learn about direction. "
         "Skill is claimed only where the best tenth of each minute lies above all copies and its 99% interval above "
-        "zero. It is measured before cost, because cost depends on the price alone: leaving out dear stocks needs no "
-        "skill.",
+        "zero. It is measured before cost, because cost depends on the price alone: leaving out low-priced "
+        "stocks, where a tick costs most, needs no skill.",
         charts.controls([one for one in skill["measures"] if one["real"]["value"] is not None]),
         ("", "real", "interval", "copies", "real lies"),
         [_row(one) for one in skill["measures"]],
@@ -61,7 +59,7 @@ def _row(one: JudgedMeasure) -> list[str]:
     return [
         one["name"],
         plain(one["real"]["value"], decimals, sign),
-        interval(one["real"], decimals, sign),
+        interval(one["real"], decimals, sign, fraction=one["name"].startswith("ROC-AUC")),
         spread,
         one["outside"] or inside,
     ]
@@ -83,7 +81,7 @@ def minute_section(pooled: Pooled, threshold: float, trades: Estimate | None = N
             per_cent(against["value"], 3),
             interval(against, 3, sign=True),
             count(against["sessions"]),
-            *(_needed(one) for one in needs),
+            *(_needed(one) if against["sessions"] >= ENOUGH_TO_PLAN else NONE for one in needs),
         ]
 
     minute = model["against_minute"]
@@ -104,7 +102,8 @@ def minute_section(pooled: Pooled, threshold: float, trades: Estimate | None = N
         "The outcome of a stock minus the mean outcome of all scored stocks in that minute, after cost: what choosing "
         "this stock was worth, without the day's luck. The last columns say after how many sessions an edge of 10 or 5 "
         "basis points would show in 80 of 100 cases, from the spread between sessions so far, and how many are still "
-        f"missing. Buying every row had {per_cent(base['value'])} each.",
+        f"missing; with fewer than {ENOUGH_TO_PLAN} sessions they cannot say. Buying every row had "
+        f"{per_cent(base['value'])} each.",
         head=("", "raw", "against the minute", "interval", "sessions", "10 bp after (missing)", "5 bp after (missing)"),
         rows=rows,
     )
@@ -119,6 +118,6 @@ def tried_line(variants: int) -> str:
     if variants == 1:
         return "This is the first variant that was walked forward on these sessions (models/variants_tried.jsonl)."
     return (
-        f"{variants:,} variants were walked forward on these sessions so far (models/variants_tried.jsonl); of twenty "
-        "without any skill, one is expected to look significant."
+        f"{variants:,} variants were walked forward on these sessions so far (models/variants_tried.jsonl); the more "
+        "are tried, the likelier that one looks good by luck."
     )

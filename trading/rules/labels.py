@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
     from config import ExitSettings, LabelKind
 
+SETTING_OF: Final = {
+    "label": "LABEL", "label_target": "LABEL_TARGET_PCT", "label_within_minutes": "LABEL_WITHIN_MINUTES",
+    "label_min_profit": "LABEL_MIN_PROFIT", "stop_loss": "STOP_LOSS_PCT", "take_profit": "TAKE_PROFIT_PCT",
+    "round_trip_cost": "ROUND_TRIP_COST", "spread_ticks": "SPREAD_TICKS",
+    "flatten_minutes": "FLATTEN_MINUTES_BEFORE_CLOSE",
+}  # fmt: skip
+"""Field of `LabelRules` -> the setting it comes from."""
+
 KINDS: Final[tuple[LabelKind, ...]] = ("target_first", "profit")
 
 UNKNOWN: Final = -1
@@ -72,6 +80,16 @@ class LabelRules:
             label_target=exits.LABEL_TARGET_PCT if by_target else 0.0,
             label_within_minutes=exits.LABEL_WITHIN_MINUTES if by_target else 0,
         )
+
+    def differing(self, now: LabelRules) -> str:
+        """The settings whose value differs from that of `now`, as `NAME=value of these rules`; empty if none does.
+
+        With another LABEL only that is named, because its other numbers follow from it.
+        """
+        names = [name for name in SETTING_OF if getattr(self, name) != getattr(now, name)]
+        if "label" in names:
+            names = ["label"]
+        return ", ".join(f"{SETTING_OF[name]}={getattr(self, name)}" for name in names)
 
     def after_cost(self, outcome: Floats, entry: Floats) -> Floats:
         """Outcomes in per cent of the entry prices (dollars), after the cost of a round trip; shape (n,)."""
