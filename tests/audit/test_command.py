@@ -21,6 +21,7 @@ from trading.audit.check import Check
 from trading.audit.command import NAMES, REPORT, audit, run_audit
 from trading.audit.reference_labels import slow_bars, slow_outcome
 from trading.base.clock import SimulatedClock
+from trading.base.files import compress_lines, packed_path
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset
 from trading.dataset.rows import SymbolRows, header, read_rows_file, rows_lines
@@ -197,6 +198,18 @@ def test_an_outcome_of_the_next_session_is_found(folders: Settings, tmp_path: Pa
 def test_an_unknown_outcome_with_a_label_is_found(folders: Settings, tmp_path: Path) -> None:
     told = findings(planted(folders, tmp_path, unknown_as_lost), "labels")["labels"]
     assert any("it has a row, but its outcome or label is unknown" in one for one in told)
+
+
+def test_damaged_compressed_predictions_are_found(folders: Settings, tmp_path: Path) -> None:
+    path = next(folders.folders.LOGS_DIR.glob("predictions_*.jsonl"))
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    compress_lines(copy)
+    packed = packed_path(copy)
+    assert findings(folders.changed(LOGS_DIR=tmp_path), "history") == {"history": []}
+    packed.write_bytes(packed.read_bytes()[:-500])
+    (told,) = findings(folders.changed(LOGS_DIR=tmp_path), "history").values()
+    assert len(told) == 1 and f"{packed.name}: it is damaged" in told[0]
 
 
 def test_predictions_of_another_model_are_found(folders: Settings, tmp_path: Path) -> None:

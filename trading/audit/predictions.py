@@ -11,7 +11,7 @@ import numpy as np
 
 from trading.audit.check import Check, Step, moment
 from trading.base.errors import ModelError
-from trading.base.files import line_files, read_lines
+from trading.base.files import is_damaged, line_files, packed_path, read_lines
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, to_ns
@@ -89,6 +89,8 @@ def _by_model(path: Path, check: Check) -> dict[str, list[dict[str, Any]]]:
     for line in read_lines(path, broken=broken.append):
         found[str(line.get("model"))].append(line)
     check.leave_out("its line is not readable", len(broken))
+    if is_damaged(packed_path(path)):
+        check.find(f"{packed_path(path)}: it is damaged; the predictions after the damage are lost")
     return found
 
 

@@ -215,6 +215,19 @@ def _lines_of(path: Path) -> Iterator[bytes]:
             yield from file
 
 
+def is_damaged(packed: Path) -> bool:
+    """Whether a compressed file ends early or is not what was written; a missing one is not damaged."""
+    try:
+        with gzip.open(packed, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except FileNotFoundError:
+        return False
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return True
+    return False
+
+
 def packed_path(path: Path) -> Path:
     """The compressed form of a `.jsonl` file."""
     return path.with_name(f"{path.name}.gz")

@@ -19,6 +19,7 @@ DIRECTION: Final = (
 """Said at the start of every run, and wherever live figures stand."""
 
 APART: Final = "A prediction that comes true is no profit."
+EASIER: Final = "no spread is paid here, so this is easier than for the rows that were learnt from"
 NOT_COMPARED: Final = "This exchange fills without a spread, so nothing can be compared."
 
 
@@ -30,7 +31,8 @@ def live_lines(live: LiveFigures) -> list[str]:
         said = "; ".join(f"{_said(one)}, came true {_truth(one)}" for one in found["comes_true"])
         if own is not None and own["comes_true"]:
             said += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
-        lines.append(f"Does it come true ({live['question']}): {said}")
+        easier = f"; {EASIER}" if live["without_spread"] else ""
+        lines.append(f"Does it come true ({live['question']}{easier}): {said}")
     if found["earns"]:
         *parts, whole = found["earns"]
         earned = "; ".join(
@@ -63,7 +65,8 @@ def live_sections(live: LiveFigures) -> list[Section]:
         Section(
             "Live: does it come true?",
             f"Trades of this account, {live['first']} to {live['last']}. The question is whether {live['question']}, "
-            f"from the price really paid. {APART} The interval takes each trade as independent; trades of one day are "
+            f"from the price really paid{'; ' + EASIER if live['without_spread'] else ''}. {APART} The interval takes "
+            "each trade as independent; trades of one day are "
             "not, so it is too narrow.",
             head=("said", "of", "trades", "said, mean", "came true", "share", "95% interval"),
             rows=[
