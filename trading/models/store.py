@@ -286,7 +286,7 @@ class ModelStore:
         last = stamp(now) if now is not None else "9"
         choice = self.choice(warn) if in_service_only else None
         known = [at for at in self.timestamps() if at <= last]
-        refused = others = 0
+        refused = others = of_features = 0
         for at in serving_order(known, choice):
             try:
                 chosen = choice is not None and at == choice.timestamp
@@ -294,6 +294,7 @@ class ModelStore:
                     continue
                 if other := self._other_purpose(at):
                     others += 1
+                    of_features += "FEATURE_SET" in other
                     if others == 1:  # one warning is enough
                         warn(f"{other}; refused, an older model is used if there is one")
                     continue
@@ -301,12 +302,13 @@ class ModelStore:
             except ModelError as error:
                 refused += 1
                 warn(f"{error}; refused, an older model is used if there is one")
-        raise ModelError(f"{self.folder}: {self._why_none(refused, others)}; {REMEDY}")
+        raise ModelError(f"{self.folder}: {self._why_none(refused, others, of_features)}; {REMEDY}")
 
-    def _why_none(self, refused: int, others: int) -> str:
-        """Why no model is in service, given how many were refused and how many were trained on other features."""
+    def _why_none(self, refused: int, others: int, of_features: int) -> str:
+        """Why no model is in service: how many were refused, how many serve another purpose, by features or by label."""
         if others and not refused:
-            return f"its {others} model(s) were trained on other features or for another LABEL than the settings have"
+            what = f"on other features than FEATURE_SET={self.feature_set}"
+            return f"its {others} model(s) were trained {what if of_features == others else 'for another LABEL'}"
         return f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
 
     def metrics(self, at: str) -> ModelMetrics:
