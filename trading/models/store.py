@@ -305,7 +305,7 @@ class ModelStore:
         raise ModelError(f"{self.folder}: {self._why_none(refused, others, of_features)}; {REMEDY}")
 
     def _why_none(self, refused: int, others: int, of_features: int) -> str:
-        """Why no model is in service: how many were refused, how many serve another purpose, by features or by label."""
+        """Why no model serves: how many were refused, how many have another purpose, by features or by label."""
         if others and not refused:
             what = f"on other features than FEATURE_SET={self.feature_set}"
             return f"its {others} model(s) were trained {what if of_features == others else 'for another LABEL'}"
