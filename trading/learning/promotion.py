@@ -1,9 +1,10 @@
 """Promotion: whether a new model replaces the model in service.
 
 A model that is fitted again with the same settings is not judged: it is the same recipe with one more session, and
-rejecting it by its luck on a session or five was measured to be a coin (`benchmarks/promotion.py`).  If the settings
-have changed, the two recipes are fitted on the same older sessions and compared on the newest ones, paired by session:
-the new one is rejected only if it is worse beyond the 95% interval.
+rejecting it by its luck on one session was measured to be right no more often than a coin (docs/figures.md; other
+rules can be tried with `benchmarks/promotion.py`).  If the settings have changed, the two recipes are fitted on the
+same older sessions and compared on the newest ones, paired by session: the new one is rejected only if it is worse
+beyond the 95% interval.
 """
 
 from __future__ import annotations
