@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.special import expit, logit
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 
 from config import ModelKind
 from tests.settings import learning_settings
@@ -49,18 +50,11 @@ def slope(p: Floats, y: Floats, group: np.ndarray, sessions: int) -> Estimate:
 
 
 def _fitted(x: Floats, won: Floats, count: Floats) -> float:
-    """Slope of a logistic regression with an intercept, by Newton's method."""
-    a, b = 1.0, 0.0
-    for _ in range(50):
-        p = expit(a * x + b)
-        weight = count * p * (1.0 - p)
-        gradient = np.array([np.sum((won - count * p) * x), np.sum(won - count * p)])
-        curvature = np.array([[np.sum(weight * x * x), np.sum(weight * x)], [np.sum(weight * x), np.sum(weight)]])
-        step = np.linalg.solve(curvature, gradient)
-        a, b = a + step[0], b + step[1]
-        if np.abs(step).max() < 1e-10:
-            break
-    return float(a)
+    """Slope of a logistic regression with an intercept."""
+    y = np.repeat([1, 0], len(x))
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    model.fit(np.concatenate([x, x])[:, None], y, sample_weight=np.concatenate([won, count - won]))
+    return float(model.coef_[0, 0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

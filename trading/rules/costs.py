@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats
 
 
+TICK: Final = 0.01
+SMALL_TICK: Final = 0.0001
+"""Steps of the exchange's price grid at $1 and over, and below; dollars."""
+
+
 @compiled()
 def tick(price: float) -> float:
-    """Step of the exchange's price grid at `price`, dollars: a cent at $1 and over, a hundredth of a cent below."""
-    return 0.01 if price >= 1.0 else 0.0001
+    """Step of the exchange's price grid at `price`, dollars."""
+    return TICK if price >= 1.0 else SMALL_TICK
 
 
 def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:
@@ -32,7 +37,7 @@ def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: flo
     Returns:
         float64 of shape (n,).
     """
-    ticks = np.where(entry >= 1.0, 0.01, 0.0001)
+    ticks = np.where(entry >= 1.0, TICK, SMALL_TICK)
     return 100.0 * np.maximum(round_trip_cost, spread_ticks * ticks / entry)
 
 
