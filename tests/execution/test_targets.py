@@ -57,6 +57,17 @@ def test_a_stop_before_the_gain(tmp_path: Path) -> None:
     assert noted(tmp_path) == (False, "10:50")
 
 
+def test_a_question_that_cannot_be_asked_ends_no_minute(tmp_path: Path) -> None:
+    here = world(tmp_path, GAIN)
+    here.minutes("10:31", "10:40")
+    (trade,) = here.trader.positions.open
+    trade.label_target = "half a per cent"  # type: ignore[assignment]
+    before = here.trader.snapshot
+    here.minutes("10:41", "11:05")
+    assert trade.reached_target_first is None
+    assert here.trader.snapshot is not before, "the minute went on to its end"
+
+
 def test_the_numbers_in_force_at_the_entry_are_written_down(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.minutes("10:31", "10:35")

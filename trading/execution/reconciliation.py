@@ -123,6 +123,10 @@ class PositionManager:
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         self._entries.recover(events)
 
+    def contain(self, what: str, step: Callable[[], None], symbol: str) -> None:
+        """As `Records.contain`, for a step of the minute that is not one of this class."""
+        self._records.contain(what, step, symbol)
+
     def reconcile(self) -> None:
         """Bring entries, fills and exits up to date with the broker's orders and positions.
 

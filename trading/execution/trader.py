@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from trading.base.clock import NEW_YORK, Clock, CorrectedClock
@@ -307,8 +308,11 @@ class Trader:
         """Note which trades of the session reached the label's target first, held or sold."""
         if self.day is None:
             return
-        flatten_at = self.day.session.flatten_at(self._flatten_minutes)
-        for trade in self.day.answered(self._log.of_day(self.day.session.date), flatten_at):
+        for trade in self._log.of_day(self.day.session.date):
+            self.positions.contain("label's target", partial(self._note_answer, self.day, trade), trade.symbol)
+
+    def _note_answer(self, day: Day, trade: Trade) -> None:
+        if day.note_answer(trade, day.session.flatten_at(self._flatten_minutes)):
             self._log.mark_changed(trade)
             self.positions.save()
 
