@@ -73,6 +73,20 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--fractionable", action="store_true", help="accept fractional and notional orders (default: whole shares only)"
     )
+    found.add_argument(
+        "--spread-ticks",
+        metavar="N",
+        type=int,
+        default=1,
+        help="ticks between bid and ask in the core session, wider outside it (default: 1; 0: one price)",
+    )
+    found.add_argument(
+        "--spread-of-range",
+        metavar="SHARE",
+        type=float,
+        default=0.0,
+        help="spread as a share of the range of the latest bar, if that is more (default: 0)",
+    )
     for name, what in PROBABILITIES.items():
         found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
     found.add_argument(

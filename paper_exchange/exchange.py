@@ -12,6 +12,7 @@ from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import to_ns
 from paper_exchange.market.published import PublishedTape
+from paper_exchange.market.quotes import Spread
 from paper_exchange.market.tape import Halt, Tape
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class PaperExchange(Gateway):
         halts: Which stocks do not trade when.
         late_bars: The probability that market data shows a bar up to 90 s late.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
+        spread_ticks: Ticks between bid and ask in the core session; 0 has one price on both sides, at all hours.
+        spread_of_range: If that is more, this share of the range of the latest finished bar.
         margin: Open a margin account that may sell short.
         fractionable: Make every stock tradable in fractions of a share, and allow the account that.
 
     Raises:
         StateError: the state file cannot be used.
-        ValueError: a probability is out of range.
+        ValueError: a probability or a spread is out of range.
     """
 
     def __init__(
@@ -63,15 +66,19 @@ class PaperExchange(Gateway):
         halts: Sequence[Halt] = (),
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
+        spread_ticks: int = 1,
+        spread_of_range: float = 0.0,
         margin: bool = False,
         fractionable: bool = False,
     ) -> None:
         self.description = market.description
         self._store = Store(state_path) if state_path else None
-        tape = published = Tape(market, xnys(), halts)
+        spread, seed = Spread(spread_ticks, spread_of_range), behaviour.seed if behaviour else 0
+        tape = published = Tape(market, xnys(), halts, spread=spread, seed=seed)
         if late_bars or revised_bars:
-            seed = behaviour.seed if behaviour else 0
-            published = PublishedTape(market, xnys(), halts, late=late_bars, revised=revised_bars, seed=seed)
+            published = PublishedTape(
+                market, xnys(), halts, spread=spread, late=late_bars, revised=revised_bars, seed=seed
+            )
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})

@@ -95,6 +95,8 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
         behaviour=behaviour,
         late_bars=options.late_bars,
         revised_bars=options.revised_bars,
+        spread_ticks=options.spread_ticks,
+        spread_of_range=options.spread_of_range,
         margin=options.margin,
         fractionable=options.fractionable,
     )

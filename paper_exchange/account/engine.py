@@ -1,7 +1,7 @@
-"""The engine: advances the account from bar to bar and fills, expires and activates orders.
+"""The engine: advances the account through time and fills, expires and activates orders.
 
-The engine is lazy: nothing happens between requests, and every request first processes all minutes that have passed.
-A bar is processed once, when it is over, and its effects carry the instant of its end.
+The engine is lazy: nothing happens between requests, and every request first processes the time that has passed, once.
+What happens carries its own instant, whenever it is processed.
 """
 
 from __future__ import annotations
@@ -175,12 +175,13 @@ class Engine:
         self.events.deliver()
 
     def _step(self, now: int) -> None:
-        """Advance to the next event that is not a bar (a close, an activation, an expiry), at most to `now`."""
+        """Advance to the next event that is not a trade (a close, an activation, an expiry), at most to `now`."""
         session = self.calendar.closing_after(self.processed)
         until = min(now, session.close)
         until = self.registry.next_due(self.processed, until) or until
-        if self.registry.open and until // MINUTE > self.processed // MINUTE:
-            self._execution.match_between(session, self.processed, until)
+        while (at := self._execution.advance(self.processed, until)) is not None:
+            self.processed = at
+            until = self.registry.next_due(at, until) or until
         self.processed = until
         for order in self.registry.due(until):
             self.lifecycle.apply_due(order, until)

@@ -30,6 +30,7 @@ class OrderRegistry:
         self.orders: dict[str, Order] = {}
         self.open: dict[str, Order] = {}
         self.changed: dict[str, Order] = {}
+        self._touched: dict[str, Order] = {}
         self._by_client: dict[str, str] = {}
         self._legs: dict[str, list[str]] = {}
         self._open_in: dict[tuple[str, str], dict[str, Order]] = {}  # by stock and side, in order of arrival
@@ -59,7 +60,7 @@ class OrderRegistry:
 
     def mark_changed(self, order: Order) -> None:
         """Note that an order changed: the next save stores it, totals follow, a closed one leaves the open ones."""
-        self.changed[order.id] = order
+        self.changed[order.id] = self._touched[order.id] = order
         place = self._open_in.setdefault((order.symbol, order.side), {})
         if order.is_open:
             self.open[order.id] = place[order.id] = order
@@ -73,6 +74,13 @@ class OrderRegistry:
         self._count(order)
         if order.waits_for:
             self._count(self.orders[order.waits_for])
+
+    def take_touched(self) -> list[Order]:
+        """The orders that changed since the last call, in order of arrival."""
+        if not self._touched:
+            return []
+        touched, self._touched = self._touched, {}
+        return sorted(touched.values(), key=lambda one: one.sequence)
 
     def move_leg(self, leg: Order, parent: str) -> None:
         """Move a leg to another parent (its own was replaced)."""
@@ -99,16 +107,6 @@ class OrderRegistry:
         """The open orders of an order's group: its head and the legs."""
         head = self.orders[order.group]
         return [one for one in (head, *self.legs(head)) if one.is_open]
-
-    def symbols(self, live_before: int) -> list[str]:
-        """Stocks with an open order that can trade before an instant, sorted."""
-        return sorted(
-            {
-                symbol
-                for (symbol, _), found in self._open_in.items()
-                if any(order.live_from < live_before for order in found.values())
-            }
-        )
 
     def open_on(self, symbol: str, side: str) -> list[Order]:
         """Open orders of one stock and side in order of arrival."""

@@ -83,8 +83,8 @@ def _checked_replacement(engine: Engine, order: Order, body: JsonObject, now: in
 
 def _replacement(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order:
     new = Order(**(vars(order) | terms))
-    if new.extended_hours and new.time_in_force != "day":
-        raise rule_violation("extended hours order must be DAY limit orders")
+    if new.extended_hours and new.time_in_force not in ("day", "gtc"):
+        raise rule_violation("extended hours order must be DAY or GTC limit orders")
     new.replaces, new.replaced_by = order.id, None
     new.created_at = new.submitted_at = new.updated_at = now
     if new.filled_qty:

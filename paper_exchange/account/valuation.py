@@ -31,7 +31,7 @@ class Valuation:
         self._registry = registry
 
     def price(self, symbol: str, instant: int) -> Decimal:
-        """The price of a held share: the close of the latest finished bar, else the average cost."""
+        """The price of a held share: the market's at that instant, else the average cost."""
         found = self._tape.last_price(symbol, instant)
         return self._ledger.holdings[symbol].average if found is None else found
 

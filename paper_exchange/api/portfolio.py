@@ -129,7 +129,7 @@ def _windows(engine: Engine, span: Span, now: int) -> list[tuple[Session, int, i
     for session in _sessions(engine, span):
         begin, end = (session.pre_open, session.after_close) if span.extended else (session.open, session.close)
         labels = range(begin, min(end, span.end, now), span.step)
-        found += [(session, at, min(at + span.step, now)) for at in labels if at + span.step > span.start]
+        found += [(session, at, min(at + span.step, end, now)) for at in labels if at + span.step > span.start]
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paper_exchange.base.calendar import Calendar, Session
+    from paper_exchange.market.quotes import Spread
 
 MAX_DELAY = 90  # seconds
 REVISED_AFTER = 30 * 10**9  # Alpaca sends updated bars half a minute after the minute
@@ -51,11 +52,12 @@ class PublishedTape(Tape):
         calendar: Calendar,
         halts: Sequence[Halt] = (),
         *,
+        spread: Spread | None = None,
         late: float = 0.0,
         revised: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(market, calendar, halts)
+        super().__init__(market, calendar, halts, spread=spread, seed=seed)
         for name, value in (("late_bars", late), ("revised_bars", revised)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is not a probability; give a number from 0 to 1")

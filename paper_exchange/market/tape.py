@@ -1,4 +1,4 @@
-"""A market's bars, revealed only once their minute is over."""
+"""A market's bars, revealed only once their minute is over, and its prices, revealed when they are reached."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paper_exchange.base.wire import MINUTE, price_of, to_ns
-from paper_exchange.market.interface import Bar, BarColumns, Listing, Market
+from paper_exchange.base.wire import MINUTE, to_ns
+from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.market.path import dollars
+from paper_exchange.market.quotes import Spread
+from paper_exchange.market.stretches import Stretches
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from paper_exchange.base.calendar import Calendar, Session
+    from paper_exchange.market.quotes import Stretch
 
 CACHED_SESSIONS = 2048  # of one symbol each, about 20 kB
 LOOK_BACK = 30  # sessions searched for a last price before a stock counts as never traded
+NO_BARS = BarColumns(*(np.empty(0, dtype) for dtype in ("int64", *["float64"] * 4, "int64")))
 
 
 @dataclass(frozen=True)
@@ -64,22 +69,41 @@ class Halt:
 
 
 class Tape:
-    """Reads a market through a cache, and never beyond the instant it is given; thread-safe."""
+    """Reads a market through a cache, and never beyond the instant it is given; thread-safe.
+
+    `spread` and `seed` make its quotes and its prices outside the core session; tapes of one exchange share both.
+    """
 
     settles_in = 0  # ns after which the last version of a bar is published
 
-    def __init__(self, market: Market, calendar: Calendar, halts: Sequence[Halt] = ()) -> None:
+    def __init__(
+        self,
+        market: Market,
+        calendar: Calendar,
+        halts: Sequence[Halt] = (),
+        *,
+        spread: Spread | None = None,
+        seed: int = 0,
+    ) -> None:
         self.market = market
         self._halts = tuple(halts)
         self.calendar = calendar
         self.listings: dict[str, Listing] = {listing.symbol: listing for listing in market.listings}
-        self._prices: dict[str, tuple[int, Decimal | None]] = {}  # minute and price by symbol: the latest answer
+        self._stretches = Stretches(self, spread or Spread(), seed)
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
         self._lock = threading.Lock()  # of the cache; never held while the market makes bars
 
     def halted(self, symbol: str, instant: int) -> bool:
         """Whether trading of a stock is halted at an instant."""
         return any(one.symbol == symbol and one.covers(instant) for one in self._halts)
+
+    def halted_between(self, symbol: str, start: int, end: int) -> bool:
+        """Whether a halt of a stock overlaps [start, end)."""
+        return any(one.symbol == symbol and to_ns(one.start) < end and to_ns(one.end) > start for one in self._halts)
+
+    def covers(self, session: Session) -> bool:
+        """Whether the market has a session."""
+        return self.market.first_session <= session.day <= self.market.last_session
 
     def session_bars(self, symbol: str, session: Session) -> BarColumns:
         """All bars of a listed symbol in a session, future ones included: for tapes and matching only."""
@@ -116,11 +140,9 @@ class Tape:
         starts = self.session_bars(symbol, session).start + MINUTE
         return [("b", start - MINUTE) for start in starts[(starts > after) & (starts <= until)].tolist()]
 
-    def bars_ended(self, symbol: str, session: Session, after: int, until: int) -> list[Bar]:
-        """Bars of the session that ended in (after, until], oldest first."""
-        bars = self.session_bars(symbol, session)
-        first, last = self.count_ended(bars, after), self.count_ended(bars, until)
-        return [_bar(bars, index) for index in range(first, last)]
+    def bars_if_any(self, symbol: str, session: Session) -> BarColumns:
+        """All bars of a listed symbol in a session; none in one that the market does not have."""
+        return self.session_bars(symbol, session) if self.covers(session) else NO_BARS
 
     def recent_sessions(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
         """Sessions that have opened by an instant and that the market covers, latest first."""
@@ -129,32 +151,26 @@ class Tape:
         low, high = self.market.first_session, self.market.last_session
         return [session for session in reversed(wanted) if low <= session.day <= high]
 
-    def last(self, symbol: str, instant: int) -> tuple[BarColumns, int] | None:
-        """The latest bar that is over, as (columns, index); None for a stock that has not traded yet."""
-        for session in self.recent_sessions(instant):
-            bars = self.session_bars(symbol, session)
-            count = self.count_ended(bars, instant)
-            if count:
-                return bars, count - 1
-        return None
+    def stretch(self, symbol: str, instant: int) -> Stretch:
+        """The prices of a listed stock around an instant, future ones included: for quotes and matching only."""
+        return self._stretches.at(symbol, instant)
 
     def last_price(self, symbol: str, instant: int) -> Decimal | None:
-        """Close of the latest bar that is over, in dollars."""
-        minute, price = self._prices.get(symbol, (-1, None))
-        if minute != instant // MINUTE:
-            price = self._last_price(symbol, instant)
-            self._prices[symbol] = instant // MINUTE, price  # bars end on full minutes
-        return price
+        """The price of a stock at an instant, in dollars; None for one that has not traded yet."""
+        found = self.stretch(symbol, instant)
+        return dollars(found.price(instant)) if found.moves else None
 
-    def _last_price(self, symbol: str, instant: int) -> Decimal | None:
-        for session in self.recent_sessions(instant):
-            whole = self._whole(symbol, session, instant)
-            if whole is not None:
-                return price_of(whole.close)
-            bars = self.session_bars(symbol, session)
-            count = self.count_ended(bars, instant)
-            if count:
-                return price_of(bars.close[count - 1])
+    def close_before(self, symbol: str, index: int) -> float | None:
+        """The close of a stock's last bar before the session with that index; None if it has not traded lately."""
+        for session in self.calendar.sessions[max(0, index - LOOK_BACK) : index][::-1]:
+            if not self.covers(session):
+                continue
+            if not any(halt.symbol == symbol for halt in self._halts):
+                whole = self.market.summary(symbol, session.day)
+                if whole is not None:
+                    return whole.close
+            elif len(bars := self.session_bars(symbol, session)):
+                return float(bars.close[-1])
         return None
 
     def summary(self, symbol: str, session: Session, instant: int) -> Summary | None:
@@ -172,13 +188,3 @@ class Tape:
         """The session's bars that are published, aggregated; None if there are none."""
         found = self.summary(symbol, session, instant)
         return None if found is None else DayBar.of(found, session.pre_open - 4 * 60 * MINUTE)
-
-
-def _bar(bars: BarColumns, index: int) -> Bar:
-    return Bar(
-        start=int(bars.start[index]),
-        open=price_of(bars.open[index]),
-        high=price_of(bars.high[index]),
-        low=price_of(bars.low[index]),
-        close=price_of(bars.close[index]),
-    )

@@ -142,13 +142,11 @@ def _bar(tape: Tape, symbol: str, now: int) -> JsonObject | None:
 
 
 def _trade(tape: Tape, symbol: str, now: int) -> JsonObject | None:
-    found = tape.last(symbol, now) if symbol in tape.listings else None
-    return ticks.trade_of(tape, symbol, *found) if found else None
+    return ticks.latest_trade(tape, symbol, now) if symbol in tape.listings else None
 
 
 def _quote(tape: Tape, symbol: str, now: int) -> JsonObject | None:
-    found = tape.last(symbol, now) if symbol in tape.listings else None
-    return ticks.quote_of(tape, symbol, *found) if found else None
+    return ticks.latest_quote(tape, symbol, now) if symbol in tape.listings else None
 
 
 def _snapshot(tape: Tape, symbol: str, now: int) -> JsonObject | None:

@@ -1,19 +1,22 @@
-"""Trades, quotes and auctions derived from bars: one trade and one quote per minute, at its close."""
+"""Trades, quotes and auctions: a quote whenever the price changes, and four trades in a minute with a bar."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from paper_exchange.base.wire import MINUTE, JsonObject, price_of, rfc3339
-from paper_exchange.market_data.pages import PageRequest, Row, between
+from paper_exchange.base.wire import MINUTE, JsonObject, rfc3339
+from paper_exchange.market.path import SECOND, dollars
+from paper_exchange.market.quotes import Quote, Trade, count_until
+from paper_exchange.market_data.pages import PageRequest, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from paper_exchange.base.calendar import Session
-    from paper_exchange.market.interface import BarColumns
+    from paper_exchange.market.quotes import Stretch
     from paper_exchange.market.tape import Tape
+
+T = TypeVar("T", Quote, Trade)
 
 TAPES = {"NASDAQ": "C", "NYSE": "A"}
 VENUES = {"NASDAQ": "Q", "NYSE": "N"}
@@ -24,35 +27,56 @@ CONDITIONS = {
 }
 
 
-def trade_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObject:
-    """A bar's close as a trade of 100 shares in the last nanosecond of its minute."""
-    start = int(bars.start[index])
+def trade_json(tape: Tape, symbol: str, trade: Trade) -> JsonObject:
+    """A trade as Alpaca's JSON object."""
     return {
-        "t": rfc3339(start + MINUTE - 1),
+        "t": rfc3339(trade.at),
         "x": "V",
-        "p": float(bars.close[index]),
-        "s": 100,
-        "c": ["@"],
-        "i": start // MINUTE,
+        "p": float(dollars(trade.price)),
+        "s": trade.size,
+        "c": ["@", "T"] if trade.extended else ["@"],
+        "i": trade.at // SECOND,
         "z": tape_of(tape, symbol),
     }
 
 
-def quote_of(tape: Tape, symbol: str, bars: BarColumns, index: int) -> JsonObject:
-    """A quote one tick wide: the bid is the bar's close, the ask one tick above it."""
-    close = price_of(bars.close[index])
-    tick = Decimal("0.01") if close >= 1 else Decimal("0.0001")
+def quote_json(tape: Tape, symbol: str, quote: Quote) -> JsonObject:
+    """A quote as Alpaca's JSON object."""
     return {
-        "t": rfc3339(int(bars.start[index]) + MINUTE - 1),
+        "t": rfc3339(quote.at),
         "ax": "V",
-        "ap": float(close + tick),
-        "as": 100,
+        "ap": float(dollars(quote.ask)),
+        "as": quote.size,
         "bx": "V",
-        "bp": float(close),
-        "bs": 100,
+        "bp": float(dollars(quote.bid)),
+        "bs": quote.size,
         "c": ["R"],
         "z": tape_of(tape, symbol),
     }
+
+
+def latest_trade(tape: Tape, symbol: str, now: int) -> JsonObject | None:
+    """The last trade by `now`; None for a stock that has not traded yet."""
+    found = _latest(tape, symbol, now, lambda stretch: stretch.prints)
+    return None if found is None else trade_json(tape, symbol, found)
+
+
+def latest_quote(tape: Tape, symbol: str, now: int) -> JsonObject | None:
+    """The quote in force at `now`; None for a stock that has not traded yet."""
+    found = _latest(tape, symbol, now, lambda stretch: stretch.quotes)
+    return None if found is None else quote_json(tape, symbol, found)
+
+
+def _latest(tape: Tape, symbol: str, now: int, rows_of: Callable[[Stretch], Sequence[T]]) -> T | None:
+    instant = now
+    while True:
+        stretch = tape.stretch(symbol, instant)
+        if not stretch.moves:
+            return None
+        rows = rows_of(stretch)
+        if count := count_until(rows, now):
+            return rows[count - 1]
+        instant = stretch.start - 1
 
 
 def tape_of(tape: Tape, symbol: str) -> str:
@@ -62,25 +86,41 @@ def tape_of(tape: Tape, symbol: str) -> str:
 
 def trades(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
     """A session's trades, as a `pages.RowSource`."""
-    return _ticks(tape, symbol, session, request, trade_of)
+    start, end = _span(session, request)
+    return [(row.at, trade_json(tape, symbol, row)) for row in trades_between(tape, symbol, start, end)]
 
 
 def quotes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
     """A session's quotes, as a `pages.RowSource`."""
-    return _ticks(tape, symbol, session, request, quote_of)
+    start, end = _span(session, request)
+    return [(row.at, quote_json(tape, symbol, row)) for row in quotes_between(tape, symbol, start, end)]
 
 
-def _ticks(
-    tape: Tape,
-    symbol: str,
-    session: Session,
-    request: PageRequest,
-    make: Callable[[Tape, str, BarColumns, int], JsonObject],
-) -> list[Row]:
-    bars = tape.session_bars(symbol, session)
-    offset = MINUTE - 1
-    low, high = between(bars, request.start - offset, min(request.end, request.now - 1) - offset)
-    return [(int(bars.start[index]) + offset, make(tape, symbol, bars, index)) for index in range(low, high)]
+def _span(session: Session, request: PageRequest) -> tuple[int, int]:
+    """The instants that a request wants of a session: after the first, up to the second."""
+    first, last = max(session.pre_open, request.start), min(session.after_close - 1, request.end, request.now)
+    return first - 1, last
+
+
+def trades_between(tape: Tape, symbol: str, after: int, until: int) -> Iterator[Trade]:
+    """The trades in (after, until], oldest first."""
+    for stretch in _stretches(tape, symbol, after, until):
+        yield from stretch.prints[count_until(stretch.prints, after) : count_until(stretch.prints, until)]
+
+
+def quotes_between(tape: Tape, symbol: str, after: int, until: int) -> Iterator[Quote]:
+    """The quotes that begin in (after, until], oldest first."""
+    for stretch in _stretches(tape, symbol, after, until):
+        yield from stretch.quotes[count_until(stretch.quotes, after) : count_until(stretch.quotes, until)]
+
+
+def _stretches(tape: Tape, symbol: str, after: int, until: int) -> Iterator[Stretch]:
+    instant = after + 1
+    while instant <= until:
+        stretch = tape.stretch(symbol, instant)
+        if stretch.moves:
+            yield stretch
+        instant = stretch.end
 
 
 def auctions(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:

@@ -1,4 +1,4 @@
-"""When an order can trade: its first bar and its expiry, by time in force."""
+"""When an order can trade: its first instant and its expiry, by time in force."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 GTC_DAYS, AGED_AT = 90, time(16, 15)
 HOUR = 60 * MINUTE
+AT_ONCE = 10**9  # ns within which an ioc or fok order trades or ends
 AUCTION_CUTOFF = {"opg": 2 * MINUTE, "cls": 10 * MINUTE}  # before the open at 9:30, before the close at 16:00
 
 
 def lifetime(calendar: Calendar, time_in_force: str, extended: bool, now: int) -> tuple[int, int]:
-    """The start of the first bar that an order sent now can trade in, and the instant at which it expires.
+    """An instant from which on an order sent now can trade, and the one at which it expires (ns since the epoch).
 
     During its session an order can trade from the minute in progress; otherwise it waits for the next open.
 
@@ -30,7 +31,7 @@ def lifetime(calendar: Calendar, time_in_force: str, extended: bool, now: int) -
     begin, end = (session.pre_open, session.after_close) if extended else (session.open, session.close)
     live_from = begin if now < begin else now // MINUTE * MINUTE
     if time_in_force in ("ioc", "fok"):
-        return live_from, live_from + MINUTE
+        return live_from, max(live_from, now) + AT_ONCE
     return live_from, end if time_in_force == "day" else _ninety_days(now)
 
 

@@ -25,7 +25,7 @@ FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canc
 
 @dataclass(frozen=True)
 class Fill:
-    """One execution.  `at` is when it became known, `bar` the start of the bar it traded in (ns since the epoch).
+    """One execution.  `at` is its instant, `bar` the start of its minute (ns since the epoch).
 
     `cumulative` and `leaves` are the order's filled and unfilled shares afterwards.
     """
@@ -50,7 +50,7 @@ class Order:
         role: simple, entry, target or stop.
         parent: The order that a leg belongs to.
         awake: Whether a leg is active: its entry has filled completely.
-        live_from: The earliest start of a bar that the order can trade in.
+        live_from: An instant before which it cannot trade.
         expires_at: The instant at which it expires.
         reserve: Dollars per share that an opening order reserves of the buying power.
         pending_until: When a pending_* status takes effect.

@@ -56,8 +56,8 @@ def check_draft(draft: Draft) -> None:
     """Check the draft by itself: extended hours, and the legs of its class."""
     if draft.type == "trailing_stop":
         check_trailing(draft)
-    if draft.extended_hours and (draft.type != "limit" or draft.time_in_force != "day"):
-        raise rule_violation("extended hours order must be DAY limit orders")
+    if draft.extended_hours and (draft.type != "limit" or draft.time_in_force not in ("day", "gtc")):
+        raise rule_violation("extended hours order must be DAY or GTC limit orders")
     if draft.time_in_force in ("opg", "cls") and draft.type not in ("market", "limit"):
         raise rule_violation(f"{draft.time_in_force} orders must be market or limit orders")
     given = (draft.target is not None) + (draft.stop is not None)

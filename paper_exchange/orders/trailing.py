@@ -1,18 +1,13 @@
 """Trailing stops: a stop that follows the best price at a distance in dollars or per cent.  Pure functions.
 
-A bar does not record the order of its prices, so the stop stays constant within a bar and the mark moves at its end.
-One exception is certain: a bar that closes beyond the stop of its own best price has crossed that stop, and fills at
-the close, the only price known to have come afterwards.
+The mark moves at the corners of the price's path (its open, low, high and close); between two of them the price moves
+one way, so that the stop is where it would be if the mark followed every tick.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from paper_exchange.market.interface import Bar
 
 TICK, SMALL_TICK = Decimal("0.01"), Decimal("0.0001")
 
@@ -32,11 +27,6 @@ class Trail:
         tick = TICK if exact >= 1 else SMALL_TICK
         return (exact / tick).to_integral_value(ROUND_CEILING if self.buy else ROUND_FLOOR) * tick
 
-    def next_mark(self, mark: Decimal, bar: Bar, whole: bool) -> Decimal:
-        """The mark after a bar; if the order arrived during it (not `whole`), only its close counts."""
-        best = (bar.low if self.buy else bar.high) if whole else bar.close
-        return min(mark, best) if self.buy else max(mark, best)
-
-    def retraced(self, mark: Decimal, bar: Bar) -> bool:
-        """Whether a bar that sets this mark closes beyond the mark's stop."""
-        return bar.close >= self.stop(mark) if self.buy else bar.close <= self.stop(mark)
+    def next_mark(self, mark: Decimal, price: Decimal) -> Decimal:
+        """The mark once the market is at a price."""
+        return min(mark, price) if self.buy else max(mark, price)

@@ -112,10 +112,12 @@ class Hub:
     async def _tick(self) -> None:
         now = await asyncio.to_thread(self._exchange.advance)
         last = now if self._sent_until is None else self._sent_until
-        symbols: set[str] = set().union(*(one.symbols for one in self._readers.values() if one.feed != TEST_FEED))
+        clients = [one for one in self._readers.values() if one.feed != TEST_FEED]
+        symbols: set[str] = set().union(*(one.symbols for one in clients))
+        ticking: set[str] = set().union(*(one.ticking for one in clients))
         self._unsent.clear()
         if symbols and now > last:
-            look = partial(messages_between, symbols=symbols, after=last, until=now)
+            look = partial(messages_between, symbols=symbols, ticking=ticking, after=last, until=now)
             for message in await asyncio.to_thread(self._exchange.read_tape, look):
                 self._take_data(message)
             self._send_data(self._unsent, test=False)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
-from paper_exchange.base.wire import JsonObject, parse_instant
+from paper_exchange.base.wire import MINUTE, JsonObject, parse_instant
 from paper_exchange.market_data import ticks
 from paper_exchange.market_data.pages import day_json, to_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from paper_exchange.base.calendar import Session
     from paper_exchange.market.tape import Tape
 
@@ -72,6 +74,11 @@ class DataClient:
         """All subscribed symbols of any channel; `*` means all."""
         return set().union(*self._wanted.values())
 
+    @property
+    def ticking(self) -> set[str]:
+        """The symbols whose trades or quotes are subscribed; `*` means all."""
+        return self._wanted["trades"] | self._wanted["quotes"]
+
     def wants(self, message: JsonObject) -> bool:
         """Whether the client subscribes to a message's channel and symbol."""
         channel = next(name for name, kind in CHANNELS.items() if kind == message["T"])
@@ -96,31 +103,36 @@ class DataClient:
         return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
 
 
-def messages_between(tape: Tape, symbols: set[str], after: int, until: int) -> list[JsonObject]:
-    """Messages about what the tape publishes in (after, until] for some symbols (`*`: all), oldest first."""
-    names = tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
+def messages_between(tape: Tape, symbols: set[str], ticking: set[str], after: int, until: int) -> list[JsonObject]:
+    """Messages about (after, until], oldest first: bars of `symbols`, trades and quotes of `ticking` (`*`: all)."""
+    found = [item for symbol in _listed(tape, ticking) for item in _ticks(tape, symbol, after, until)]
     calendar = tape.calendar
     first, last = calendar.opened_by(after).index, calendar.opened_by(until).index
-    found: list[tuple[int, JsonObject]] = []
     for session in calendar.sessions[first : last + 1]:
-        if not tape.market.first_session <= session.day <= tape.market.last_session:
+        if not tape.covers(session):
             continue
-        for name in names:
+        for name in _listed(tape, symbols):
             for kind, start in tape.published_between(name, session, after, until):
-                found += [(start, message) for message in _messages(tape, name, session, kind, start, until)]
+                found += [(start + MINUTE, message) for message in _bars(tape, name, session, kind, start, until)]
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
 
-def _messages(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
+def _listed(tape: Tape, symbols: set[str]) -> Iterable[str]:
+    return tape.listings if "*" in symbols else [name for name in tape.listings if name in symbols]
+
+
+def _ticks(tape: Tape, symbol: str, after: int, until: int) -> Iterator[tuple[int, JsonObject]]:
+    for quote in ticks.quotes_between(tape, symbol, after, until):
+        yield quote.at, {"T": "q", "S": symbol} | ticks.quote_json(tape, symbol, quote)
+    for trade in ticks.trades_between(tape, symbol, after, until):
+        yield trade.at, {"T": "t", "S": symbol} | ticks.trade_json(tape, symbol, trade)
+
+
+def _bars(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
     bars = tape.published(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
     if kind == "u":
         return [row]
     day = tape.day_bar(symbol, session, now)
-    return [
-        {"T": "t", "S": symbol} | ticks.trade_of(tape, symbol, bars, index),
-        {"T": "q", "S": symbol} | ticks.quote_of(tape, symbol, bars, index),
-        row,
-        *([{"T": "d", "S": symbol} | day_json(day)] if day else []),
-    ]
+    return [row, *([{"T": "d", "S": symbol} | day_json(day)] if day else [])]

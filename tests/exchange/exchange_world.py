@@ -78,11 +78,12 @@ class HandMade:
 
 
 class Venue:
-    """An exchange with its clock and its clients."""
+    """An exchange with its clock and its clients; without a spread, so that prices are those of the bars."""
 
     def __init__(self, market: Any, at: datetime, state: Path | None = None, **options: Any) -> None:
         self.time = at
         self.market = market
+        options = {"spread_ticks": 0} | options
         self.exchange = PaperExchange(market, lambda: self.time, state_path=state, **options)
         self.trading = self.client(TradingClient, paper=True)
         self.raw = self.client(TradingClient, paper=True, raw_data=True)

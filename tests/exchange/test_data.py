@@ -148,13 +148,13 @@ def test_bad_queries_are_400(here: Venue, query: dict, message: str) -> None:
     assert "code" not in caught.value.response.json()
 
 
-def test_latest_prices_come_from_the_latest_finished_bar(here: Venue) -> None:
+def test_the_latest_price_stands_while_nothing_trades(here: Venue) -> None:
     names = ["AAA", "BBB", "CCC", "ZZZ"]
     trades = here.data.get_stock_latest_trade(StockLatestTradeRequest(symbol_or_symbols=names))
     assert {name: trade.price for name, trade in trades.items()} == {"AAA": 10.1, "BBB": 5.1, "CCC": 0.6}
     quotes = here.data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=names, feed=DataFeed.IEX))
-    assert (quotes["AAA"].bid_price, quotes["AAA"].ask_price) == (10.1, 10.11)
-    assert (quotes["CCC"].bid_price, quotes["CCC"].ask_price) == (0.6, 0.6001)
+    assert (quotes["AAA"].bid_price, quotes["AAA"].ask_price) == (10.1, 10.1)
+    assert (quotes["CCC"].bid_price, quotes["CCC"].ask_price) == (0.6, 0.6)
     assert all(trade.timestamp < here.time for trade in trades.values())
 
 

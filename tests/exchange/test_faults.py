@@ -122,12 +122,12 @@ def test_a_delayed_request_is_executed_after_its_sender_gave_up() -> None:
 def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too() -> None:
     world = Venue(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
     assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
-    world.time = ny(MONDAY, "10:32:02")
+    world.time = ny(MONDAY, "10:31:05")
     assert world.exchange.snapshot().positions["AAA"].qty == 5
     assert world.ask("GET", "/v2/positions").json() == []
     order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
     assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
-    world.time = ny(MONDAY, "10:32:11")
+    world.time = ny(MONDAY, "10:31:13")
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
     assert world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]["status"] == "filled"
 
@@ -138,7 +138,7 @@ def test_a_stale_reply_still_shows_a_sold_position() -> None:
     world.time = ny(MONDAY, "10:32:30")
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
     world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
-    world.time = ny(MONDAY, "10:33:02")
+    world.time = ny(MONDAY, "10:32:35")
     assert world.exchange.snapshot().positions == {}
     assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
 
@@ -309,7 +309,7 @@ def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> 
         clock[0] = ny(MONDAY, "15:40:00")
         if rule is gap:
             assert [(fill.side, str(fill.price)) for fill in exchange.snapshot().fills] == [
-                ("buy", "10.0"),
+                ("buy", "10.01"),  # the ask
                 ("sell", "8.0"),
             ]
         else:

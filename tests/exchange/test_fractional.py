@@ -74,7 +74,7 @@ def test_the_remainder_of_a_notional_order_stays_in_cash() -> None:
 def test_a_notional_limit_order() -> None:
     here = parts(("10:31", *FLAT), ("10:32", 9.5, 9.5, 9.5, 9.5))
     order = here.trading.submit_order(dollars(19, limit_price=9.5))
-    here.at("10:32")
+    here.at("10:31:59")
     assert here.trading.get_order_by_id(order.id).status == "new"
     here.at("10:33")
     assert here.trading.get_order_by_id(order.id).filled_qty == "2"
@@ -83,7 +83,7 @@ def test_a_notional_limit_order() -> None:
 def test_a_notional_sale_never_exceeds_its_reserved_shares() -> None:
     here = parts()
     here.trading.submit_order(market(qty=1.5))
-    here.at("10:32:00")
+    here.at("10:31:59.9")
     order = here.trading.submit_order(dollars(15, "sell"))  # 1.5 shares at 10; at 9 it would take 1.67
     assert here.trading.get_open_position("AAA").qty_available == "0"
     here.at("10:33")

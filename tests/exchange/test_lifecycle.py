@@ -205,10 +205,10 @@ def test_an_order_is_pending_until_it_reaches_the_exchange() -> None:
 
 
 def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
-    here = venue(behaviour=SLOW)
+    here = venue([("10:31", 10.0, 10.0, 9.8, 9.8), ("10:32", *FLAT)], behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
-    other = here.trading.submit_order(limit(10.0))
-    here.at("10:31:58")
+    other = here.trading.submit_order(limit(9.9))  # reached at 10:31:17.5
+    here.at("10:31:16")
     for one in (sent, other):
         here.trading.cancel_order_by_id(one.id)
         assert here.trading.get_order_by_id(one.id).status == "pending_cancel"
@@ -219,18 +219,18 @@ def test_an_order_can_fill_while_its_cancel_is_pending() -> None:
 
 
 def test_a_pending_replacement_takes_effect_or_comes_too_late() -> None:
-    here = venue(behaviour=SLOW)
+    here = venue([("10:31", 10.0, 10.0, 9.8, 9.8), ("10:32", *FLAT)], behaviour=SLOW)
     sent = here.trading.submit_order(limit(9.0))
-    other = here.trading.submit_order(limit(10.0))
+    other = here.trading.submit_order(limit(9.9))  # reached at 10:31:17.5
     assert refusal(here.trading.replace_order_by_id, sent.id, ReplaceOrderRequest(limit_price=9.1))[0] == 422
-    here.at("10:31:58")
+    here.at("10:31:16")
     change = ReplaceOrderRequest(limit_price=9.1)
     new, late = (here.trading.replace_order_by_id(one.id, change) for one in (sent, other))
     assert (new.status, late.status) == ("pending_new", "pending_new")
     assert here.trading.get_order_by_id(sent.id).status == "pending_replace"
     assert refusal(here.trading.cancel_order_by_id, sent.id)[0] == 422
-    # The larger of the two amounts is reserved: 5 x 9.1 and 5 x 10.
-    assert here.trading.get_account().buying_power == "99904.5"
+    # The larger of the two amounts is reserved: 5 x 9.1 and 5 x 9.9.
+    assert here.trading.get_account().buying_power == "99905"
     here.at("10:32:01")
     assert [here.trading.get_order_by_id(one.id).status for one in (sent, new)] == ["replaced", "new"]
     assert [here.trading.get_order_by_id(one.id).status for one in (other, late)] == ["filled", "rejected"]
@@ -411,7 +411,7 @@ def test_events_of_a_bracket() -> None:
     ]
     fill = found[1].data()
     assert (fill["price"], fill["qty"], fill["position_qty"], fill["order"]["status"]) == ("10", "5", "5", "filled")
-    assert fill["timestamp"] == "2018-03-26T14:32:00Z"
+    assert fill["timestamp"].startswith("2018-03-26T14:31:02.")
     assert found[3].data()["position_qty"] == "0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal as D
 
 import pytest
@@ -18,17 +19,17 @@ from tests.exchange.order_requests import FLAT, bracket, held, limit, market, ne
 # -- fills -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_market_order_fills_at_the_current_bars_open_when_the_bar_is_over() -> None:
+def test_a_market_order_fills_within_a_second_and_the_position_is_there() -> None:
     here = venue(("10:31", 10.1, 10.3, 10.0, 10.2))
     order = here.trading.submit_order(market())
     assert order.status == "new"
-    here.at("10:31:59.999999")
-    assert here.trading.get_order_by_id(order.id).status == "new"
     assert here.trading.get_all_positions() == []
+    here.at("10:31:03")
+    assert here.trading.get_open_position("AAA").current_price == "10.1"
     here.at("10:32")
     filled = here.trading.get_order_by_id(order.id)
     assert (filled.status, filled.filled_avg_price, filled.filled_qty) == ("filled", "10.1", "5")
-    assert filled.filled_at == ny(MONDAY, "10:32")
+    assert timedelta(milliseconds=9) <= filled.filled_at - ny(MONDAY, "10:31:02") <= timedelta(milliseconds=250)
     position = here.trading.get_open_position("AAA")
     assert (position.qty, position.avg_entry_price, position.current_price) == ("5", "10.1", "10.2")
     assert (position.unrealized_pl, position.market_value, position.cost_basis) == ("0.5", "51", "50.5")
@@ -36,13 +37,21 @@ def test_a_market_order_fills_at_the_current_bars_open_when_the_bar_is_over() ->
     assert here.trading.get_account().equity == "100000.5"
 
 
-def test_a_minute_without_a_bar_waits_for_the_next_bar() -> None:
+def test_in_a_minute_without_a_bar_the_last_close_stands() -> None:
     here = venue(("10:34", 10.5, 10.6, 10.4, 10.5))
     order = here.trading.submit_order(market())
-    here.at("10:34:59")
+    here.at("10:31:03")
+    assert here.trading.get_order_by_id(order.id).filled_avg_price == "10"
+
+
+def test_a_stock_that_trades_no_more_in_the_session_fills_nothing() -> None:
+    here = venue(("10:31", *FLAT))
+    here.at("10:32:02")
+    order = here.trading.submit_order(market())
+    here.at("15:59:59")
     assert here.trading.get_order_by_id(order.id).status == "new"
-    here.at("10:35")
-    assert here.trading.get_order_by_id(order.id).filled_avg_price == "10.5"
+    here.at("16:00")
+    assert here.trading.get_order_by_id(order.id).status == "expired"
 
 
 def test_an_order_never_trades_in_an_earlier_bar() -> None:
@@ -138,7 +147,7 @@ def test_one_leg_trades_and_cancels_the_other(bar: tuple, statuses: list[str], p
     ],
 )
 def test_legs_are_live_for_the_rest_of_the_entrys_bar(bar: tuple, price: str) -> None:
-    here = venue(("10:31", *bar))
+    here = venue(("10:31", *bar), at="10:30:59.9")  # the order arrives when the bar begins
     order = here.trading.submit_order(bracket())
     here.at("10:32")
     after = nested(here, order)
@@ -147,9 +156,9 @@ def test_legs_are_live_for_the_rest_of_the_entrys_bar(bar: tuple, price: str) ->
     assert here.trading.get_all_positions() == []
 
 
-@pytest.mark.parametrize(("close", "statuses"), [(9.9, ["new", "held"]), (10.25, ["filled", "canceled"])])
-def test_a_high_before_a_limit_entry_does_not_fill_the_target(close: float, statuses: list[str]) -> None:
-    here = venue(("10:31", 10.3, 10.5, 9.9, close))
+@pytest.mark.parametrize(("high", "statuses"), [(10.15, ["new", "held"]), (10.5, ["filled", "canceled"])])
+def test_the_high_comes_after_a_limit_entry_on_the_way_to_the_low(high: float, statuses: list[str]) -> None:
+    here = venue(("10:31", 10.1, high, 9.9, 10.0))
     order = here.trading.submit_order(bracket(limit, 9.95, target=10.2))
     here.at("10:32")
     after = nested(here, order)

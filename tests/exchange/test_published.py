@@ -58,19 +58,32 @@ def test_a_month_aggregates_its_days() -> None:
     assert [(bar["t"], bar["v"], bar["o"], bar["c"]) for bar in got] == [("2018-03-01T05:00:00Z", 430_000, 10.0, 11.1)]
 
 
-def test_trades_and_quotes_come_once_per_finished_minute() -> None:
+def test_the_trades_of_a_minute_are_its_open_low_high_and_close() -> None:
     here = venue("10:10:30")
     query = {"symbols": "AAA,BBB", "start": "2018-03-26T14:08:00Z", "feed": "iex"}
-    trades = here.raw_data.get("/stocks/trades", query)
-    assert [trade["t"] for trade in trades["trades"]["AAA"]] == [
-        f"2018-03-26T14:{minute:02d}:59.999999999Z" for minute in (8, 9)
-    ]
+    trades = here.raw_data.get("/stocks/trades", query)["trades"]["AAA"]
+    prices = [(trade["t"][17:], trade["p"]) for trade in trades]
+    minute = [("00Z", 11.0), ("25Z", 10.9), ("42Z", 11.2), ("59Z", 11.1)]
+    assert prices == minute + minute + minute[:2]  # at 10:10:30 the high has not happened
+    assert sum(trade["s"] for trade in trades[:4]) == 1000
     latest = here.raw_data.get("/stocks/trades/latest", {"symbols": "AAA"})["trades"]["AAA"]
-    assert latest == trades["trades"]["AAA"][-1]
-    quotes = here.raw_data.get("/stocks/AAA/quotes", query | {"limit": 1})
-    assert (quotes["symbol"], len(quotes["quotes"]), quotes["quotes"][0]["bp"]) == ("AAA", 1, 11.1)
-    rest = here.raw_data.get("/stocks/AAA/quotes", query | {"page_token": quotes["next_page_token"]})
-    assert (len(rest["quotes"]), rest["next_page_token"]) == (1, None)
+    assert latest == trades[-1]
+
+
+def test_a_quote_begins_whenever_the_price_changes() -> None:
+    here = venue("10:10:30", spread_ticks=2)
+    query = {"start": "2018-03-26T14:09:00Z", "end": "2018-03-26T14:09:59.999Z", "feed": "iex"}
+    whole = here.raw_data.get("/stocks/AAA/quotes", query)["quotes"]
+    assert [quote["bp"] for quote in whole[:11]] == [round(11 - cents / 100, 2) for cents in range(11)]
+    assert len(whole) == 1 + 10 + 30 + 10
+    assert all(quote["ap"] == round(quote["bp"] + 0.02, 2) for quote in whole)
+    first = here.raw_data.get("/stocks/AAA/quotes", query | {"limit": 20})
+    rest = here.raw_data.get("/stocks/AAA/quotes", query | {"page_token": first["next_page_token"]})
+    assert first["quotes"] + rest["quotes"] == whole
+    now = here.raw_data.get("/stocks/AAA/quotes", query | {"end": "2018-03-26T15:00:00Z"})["quotes"]
+    latest = here.raw_data.get("/stocks/quotes/latest", {"symbols": "AAA"})["quotes"]["AAA"]
+    assert latest == now[-1]
+    assert "14:10:25" < latest["t"][11:] <= "14:10:30"
 
 
 def test_auctions_movers_and_codes() -> None:

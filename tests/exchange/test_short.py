@@ -107,7 +107,7 @@ def test_a_short_sale_reserves_three_per_cent_above_the_price_or_its_limit() -> 
 
 
 def test_an_order_that_is_too_expensive_at_the_fill_is_rejected() -> None:
-    here = venue(("10:31", 12.0, 12.0, 12.0, 12.0), margin=True)
+    here = venue(("10:31", 12.0, 12.0, 12.0, 12.0), at="10:30:59.9", margin=True)
     order = here.trading.submit_order(market("sell", 19000))
     here.at("10:32")
     assert here.trading.get_order_by_id(order.id).status == "rejected"

@@ -104,7 +104,8 @@ def test_trade_updates_reach_the_real_client(folder: Path) -> None:
             wait_for(lambda: "canceled" in [one.event for one in seen])
         mine = [one for one in seen if one.order.id == order.id]
         assert [one.event for one in mine] == ["new", "fill"]
-        assert (mine[1].price, mine[1].qty, mine[1].position_qty) == (10.0, 3.0, 3.0)
+        assert (mine[1].qty, mine[1].position_qty) == (3.0, 3.0)
+        assert 9.9 <= mine[1].price <= 10.11
         assert mine[1].execution_id is not None
         assert [one.event for one in seen if one.order.id == rest.id] == ["new", "canceled"]
 
@@ -121,7 +122,7 @@ def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
         stream.subscribe_trades(note, "*")
         stream.subscribe_quotes(note, "AAA", "ZZZ")
         with streaming(stream):
-            wait_for(lambda: len(seen) >= 9)
+            wait_for(lambda: sum(hasattr(item, "vwap") for item in seen) >= 3)
         bars = [item for item in seen if hasattr(item, "vwap")]
         stamps = [bar.timestamp for bar in bars]
         assert stamps[0] >= ny(MONDAY, "10:31")
@@ -244,10 +245,10 @@ def test_a_foreign_bot_trades_by_changing_one_url(folder: Path) -> None:
         assert done.returncode == 0, done.stderr
         said = done.stdout.splitlines()
         assert said[0] == "$100000 is available as buying power."
-        assert said[1] == "7 shares of AAA for 70"
+        assert re.fullmatch(r"7 shares of AAA for (69\.[3-9]|70\.)?\d*", said[1])
         assert said[2] == "['held', 'new']"
         assert re.fullmatch(r"closed; \d+ orders are over", said[3])
-        assert server.trading.get_account().cash == "100000"
+        assert abs(float(server.trading.get_account().cash) - 100_000) < 2
 
 
 def test_a_killed_exchange_resumes_where_it_stopped(folder: Path, tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_killed_exchange_resumes_where_it_stopped(folder: Path, tmp_path: Path
         assert server.trading.get_clock().timestamp >= before
         assert server.trading.get_order_by_id(rest.id).status == "new"
         assert server.trading.get_open_position("AAA").qty == "3"
-        assert server.trading.get_account().cash == "99970"
+        assert abs(float(server.trading.get_account().cash) - 99_970) < 1
         with pytest.raises(APIError, match="client_order_id must be unique"):
             server.trading.submit_order(
                 MarketOrderRequest(symbol="AAA", qty=3, side="buy", time_in_force="day", client_order_id="mine")

@@ -1,0 +1,126 @@
+"""The path of a price within a minute, derived from the minute's bar.  Pure functions.
+
+A bar records four prices and not when they traded.  The path is one that it allows: the price stands at the open for 10
+seconds, moves in a straight line to the low (second 25), to the high (second 42) and to the close (second 59), and
+stands there until the minute is over.  The low always comes before the high, which is the worse order for a long
+position: a bar that spans a stop and a target reaches the stop first.
+
+Prices are whole millionths of a dollar, so that the arithmetic is exact.  Between the prices of the bar the path takes
+only prices of the grid (a cent, or $0.0001 below $1): each at the instant at which the line reaches it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from paper_exchange.base.wire import MINUTE, price_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from paper_exchange.market.interface import Bar
+
+SECOND = 10**9
+CORNERS = (10 * SECOND, 25 * SECOND, 42 * SECOND, 59 * SECOND)
+"""When the path leaves the open, reaches the low, the high and the close; after the start of the minute."""
+
+DOLLAR = 1_000_000
+TICK, SMALL_TICK = 10_000, 100  # steps of the price grid at $1 and over, and below
+
+
+class Move(NamedTuple):
+    """The price moves in a straight line from `first` to `last` (millionths of a dollar) in [start, end) (ns)."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def millionths(price: float | Decimal) -> int:
+    """A price in millionths of a dollar, rounded to one."""
+    return round(price * DOLLAR)
+
+
+def dollars(price: int) -> Decimal:
+    """A price in dollars."""
+    return price_of(price / DOLLAR)
+
+
+def tick_at(price: int) -> int:
+    """The step of the price grid at a price."""
+    return TICK if price >= DOLLAR else SMALL_TICK
+
+
+def moves_of(start: int, opened: int, low: int, high: int, close: int) -> tuple[Move, ...]:
+    """The path of the bar that starts at `start` (ns)."""
+    edges = (start, *(start + corner for corner in CORNERS), start + MINUTE)
+    prices = (opened, opened, low, high, close, close)
+    return tuple(Move(edges[i], edges[i + 1], prices[i], prices[i + 1]) for i in range(5))
+
+
+def price_at(move: Move, instant: int) -> int:
+    """The price at an instant of a move."""
+    start, end, first, last = move
+    if first == last or instant <= start:
+        return first
+    span = end - start
+    exact = first * span + (last - first) * (instant - start)  # times `span`
+    if last > first:
+        return max(first, _grid_below(exact // span))
+    return min(first, _grid_above(-(-exact // span)))
+
+
+def reached(move: Move, level: int, *, rising: bool, after: int) -> int | None:
+    """The first instant of a move, not before `after`, at which the price is at `level` or beyond; None if never.
+
+    Beyond is above if `rising`, else below.
+    """
+    since = max(after, move.start)
+    if since >= move.end:
+        return None
+    price = price_at(move, since)
+    if price >= level if rising else price <= level:
+        return since
+    goal = _grid_above(level) if rising else _grid_below(level)
+    way = move.last - move.first
+    if (way <= 0 or goal > move.last) if rising else (way >= 0 or goal < move.last):
+        return None
+    found = move.start - (move.first - goal) * (move.end - move.start) // way  # rounded up
+    return found if found < move.end else None
+
+
+def first_reached(bar: Bar, level: Decimal, *, rising: bool) -> int | None:
+    """The instant (ns since the epoch) at which a bar's price is first at `level` or beyond; None if never."""
+    prices = (millionths(price) for price in (bar.open, bar.low, bar.high, bar.close))
+    goal = millionths(level)
+    found = (reached(move, goal, rising=rising, after=bar.start) for move in moves_of(bar.start, *prices))
+    return next((instant for instant in found if instant is not None), None)
+
+
+def changes(moves: tuple[Move, ...]) -> list[tuple[int, int]]:
+    """The instants at which the price changes, and the new prices; the first instant of the path comes first."""
+    found: list[tuple[int, int]] = []
+    for move in moves:
+        price = move.first
+        if not found or found[-1][1] != price:
+            found.append((move.start, price))
+        rising = move.last > move.first
+        while price != move.last:
+            step = _grid_above(price + 1) if rising else _grid_below(price - 1)
+            at = reached(move, step, rising=rising, after=move.start)
+            if at is None:
+                break
+            price = step
+            found.append((at, price))
+    return found
+
+
+def _grid_below(price: int) -> int:
+    tick = tick_at(price)
+    return price // tick * tick
+
+
+def _grid_above(price: int) -> int:
+    tick = tick_at(price)
+    return -(-price // tick) * tick
