@@ -37,11 +37,11 @@ class PaperExchange(Gateway):
         keys: The key id and secret to accept; None accepts any that are not empty.
         rate_limit: Requests per key and minute of the exchange's clock; None sets no limit.
         account: The seed of the account's id, and so of every order id.
-        behaviour: Partial fills and latency.
+        behaviour: Partial fills, pending requests, lagging positions; by default none of them.
         halts: Which stocks do not trade when.
         late_bars: The probability that market data shows a bar up to 90 s late.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
-        margin: Open a margin account that may sell short.
+        margin: Open a margin account that may sell short, as Alpaca's paper accounts; else a cash account.
         fractionable: Make every stock tradable in fractions of a share, and allow the account that.
 
     Raises:
@@ -63,8 +63,8 @@ class PaperExchange(Gateway):
         halts: Sequence[Halt] = (),
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
-        margin: bool = False,
-        fractionable: bool = False,
+        margin: bool = True,
+        fractionable: bool = True,
     ) -> None:
         self.description = market.description
         self._store = Store(state_path) if state_path else None

@@ -113,7 +113,10 @@ class Execution:
             return
         order = live[found[0]]
         self._note_trigger(order, found[1], bar)
-        if found[1].price is None or not self._fill(order, found[1].price, bar):
+        if found[1].price is None:
+            return
+        order = pair[found[0]] = self._lifecycle.fires(order, bar.start + MINUTE)
+        if not self._fill(order, found[1].price, bar):
             return
         if order.is_open:
             for other in (leg for leg in pair.values() if leg is not order):

@@ -78,12 +78,13 @@ class HandMade:
 
 
 class Venue:
-    """An exchange with its clock and its clients."""
+    """An exchange with its clock and its clients; a cash account without fractions unless the options say otherwise."""
 
     def __init__(self, market: Any, at: datetime, state: Path | None = None, **options: Any) -> None:
         self.time = at
         self.market = market
-        self.exchange = PaperExchange(market, lambda: self.time, state_path=state, **options)
+        account = {"margin": False, "fractionable": False}
+        self.exchange = PaperExchange(market, lambda: self.time, state_path=state, **(account | options))
         self.trading = self.client(TradingClient, paper=True)
         self.raw = self.client(TradingClient, paper=True, raw_data=True)
         self.data = self.client(StockHistoricalDataClient)

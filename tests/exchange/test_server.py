@@ -88,9 +88,9 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         server.wait(timeout=20)
 
 
-def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> None:
+def test_the_default_account_is_alpacas_paper_account(folder: Path, tmp_path: Path) -> None:
     port, state = free_port(), tmp_path / "state.sqlite"
-    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--margin", "--fractionable")
+    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02")
     try:
         client: Any = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
         assert client.get_account().shorting_enabled is True
