@@ -57,6 +57,16 @@ def test_a_cancel_is_pending_for_a_drawn_time_which_is_the_same_for_a_group() ->
     assert here.trading.submit_order(market("sell", 10)).status == "new"
 
 
+def test_a_replacement_is_pending_for_a_drawn_time() -> None:
+    here = venue(*CALM_MINUTES, behaviour=only(pending_replace=Chance(1.0, 20.0, 5.0)))
+    sent = here.trading.submit_order(limit(9.0))
+    new = here.trading.replace_order_by_id(sent.id, ReplaceOrderRequest(limit_price=9.1))
+    here.later(4.9)
+    assert statuses(here, sent, new) == ["pending_replace", "pending_new"]
+    here.later(15.2)
+    assert statuses(here, sent, new) == ["replaced", "new"]
+
+
 @pytest.mark.parametrize("extended", [False, True])
 def test_a_cancel_outside_the_session_is_pending_until_the_open_and_then_comes_first(extended: bool) -> None:
     opening = [("09:30", *FLAT), ("09:31", *FLAT)]

@@ -79,11 +79,11 @@ def streaming(stream: Any) -> Iterator[None]:
         thread.join(timeout=PATIENCE)
 
 
-START = ("--start", "2018-03-26T10:31:02")
+START = ("--start", "2018-03-26T10:31:02", "--behaviour", "calm")
 
 
 def test_trade_updates_reach_the_real_client(folder: Path) -> None:
-    with running(folder, *START, "--speed", "60") as server:
+    with running(folder, *START, "--speed", "60", "--behaviour", "calm,pending_new=1:0.1") as server:
         stream = TradingStream("key", "secret", url_override=f"{server.streams}/stream")
         seen: list[Any] = []
 
@@ -103,10 +103,10 @@ def test_trade_updates_reach_the_real_client(folder: Path) -> None:
             server.trading.cancel_order_by_id(rest.id)
             wait_for(lambda: "canceled" in [one.event for one in seen])
         mine = [one for one in seen if one.order.id == order.id]
-        assert [one.event for one in mine] == ["new", "fill"]
-        assert (mine[1].price, mine[1].qty, mine[1].position_qty) == (10.0, 3.0, 3.0)
-        assert mine[1].execution_id is not None
-        assert [one.event for one in seen if one.order.id == rest.id] == ["new", "canceled"]
+        assert [one.event for one in mine] == ["pending_new", "new", "fill"]
+        assert (mine[2].price, mine[2].qty, mine[2].position_qty) == (10.0, 3.0, 3.0)
+        assert None not in (mine[1].execution_id, mine[2].execution_id)
+        assert [one.event for one in seen if one.order.id == rest.id] == ["pending_new", "new", "canceled"]
 
 
 def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_foreign_bot_trades_by_changing_one_url(folder: Path) -> None:
         done = subprocess.run(bot, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         said = done.stdout.splitlines()
-        assert said[0] == "$100000 is available as buying power."
+        assert said[0] == "$200000 is available as buying power."
         assert said[1] == "7 shares of AAA for 70"
         assert said[2] == "['held', 'new']"
         assert re.fullmatch(r"closed; \d+ orders are over", said[3])
