@@ -230,6 +230,8 @@ class ExchangeSettings(Section):
     MARKET_STOCKS: Annotated[int, Field(ge=40, le=500)] = 60
     LEARNABILITY: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Strength of the predictable part of the generated market; 0 is a pure random walk."""
+    EXCHANGE_BEHAVIOUR: Literal["calm", "mild", "drill"] = "mild"
+    """How real the exchange's orders behave: pending requests, partial fills, late positions; calm has none of it."""
 
 
 class FolderSettings(Section):

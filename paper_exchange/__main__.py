@@ -11,7 +11,6 @@ from pathlib import Path
 from bar_files.options import add_arguments
 
 PROBABILITIES = {
-    "partial-fills": "probability that a fill is partial; 0.1 on Alpaca's paper exchange",
     "late-bars": "probability that a bar is shown up to 90 s late",
     "revised-bars": "probability that a bar is shown wrong at first and corrected later",
 }
@@ -68,10 +67,22 @@ def parser() -> argparse.ArgumentParser:
         help="a second port for REST and streams (default: --port has both)",
     )
     found.add_argument(
-        "--margin", action="store_true", help="open a 2x margin account that may sell short (default: a cash account)"
+        "--margin",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="open a 2x margin account that may sell short, or a cash account",
     )
     found.add_argument(
-        "--fractionable", action="store_true", help="accept fractional and notional orders (default: whole shares only)"
+        "--fractionable",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="accept fractional and notional orders, or whole shares only",
+    )
+    found.add_argument(
+        "--behaviour",
+        metavar="TABLE",
+        default="mild",
+        help="calm, mild or drill, and rows in place of the preset's: mild,position_lag=0.5:8 (default: mild)",
     )
     found.add_argument(
         "--spread-ticks",
@@ -90,11 +101,16 @@ def parser() -> argparse.ArgumentParser:
     for name, what in PROBABILITIES.items():
         found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
     found.add_argument(
+        "--partial-fills",
+        metavar="P",
+        type=float,
+        help="probability that a fill is partial (default: that of --behaviour)",
+    )
+    found.add_argument(
         "--latency",
         metavar="SECONDS",
         type=float,
-        default=0.0,
-        help="seconds for which an order, a cancel or a replacement stays pending, at most 60 (default: 0)",
+        help="seconds for which every order, cancel and replacement stays pending (default: as --behaviour draws)",
     )
     found.add_argument(
         "--chance-seed", metavar="N", type=int, default=0, help="seed of these random events (default: 0)"

@@ -38,13 +38,13 @@ class PaperExchange(Gateway):
         keys: The key id and secret to accept; None accepts any that are not empty.
         rate_limit: Requests per key and minute of the exchange's clock; None sets no limit.
         account: The seed of the account's id, and so of every order id.
-        behaviour: Partial fills and latency.
+        behaviour: Partial fills, pending requests, lagging positions; by default none of them.
         halts: Which stocks do not trade when.
         late_bars: The probability that market data shows a bar up to 90 s late.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
         spread_ticks: Ticks between bid and ask in the core session; 0 has one price on both sides, at all hours.
         spread_of_range: If that is more, this share of the range of the latest finished bar.
-        margin: Open a margin account that may sell short.
+        margin: Open a margin account that may sell short, as Alpaca's paper accounts; else a cash account.
         fractionable: Make every stock tradable in fractions of a share, and allow the account that.
 
     Raises:
@@ -68,8 +68,8 @@ class PaperExchange(Gateway):
         revised_bars: float = 0.0,
         spread_ticks: int = 1,
         spread_of_range: float = 0.0,
-        margin: bool = False,
-        fractionable: bool = False,
+        margin: bool = True,
+        fractionable: bool = True,
     ) -> None:
         self.description = market.description
         self._store = Store(state_path) if state_path else None

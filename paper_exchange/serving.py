@@ -23,7 +23,7 @@ from paper_exchange.market.generated import GeneratedMarket
 from paper_exchange.market.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.market_data.query import symbols_of
-from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.behaviour import Behaviour, table_of
 from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
 def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[PaperExchange, ScaledClock, datetime]:
     """The exchange, its clock, and the instant at which the clock starts."""
     market = _market(options)
-    random_events = {"partial_fills": options.partial_fills, "latency": options.latency, "seed": options.chance_seed}
-    behaviour = Behaviour(**random_events) if plan is None else FaultyBehaviour(plan=plan, **random_events)
+    behaviour = _behaviour(options, plan)
     state_path = Path(options.state) if options.state else None
     start = _start(options.start, market, stored_instant(state_path) if state_path else None)
     # A generated session needs all sessions before it: without this the first request would wait for them.
@@ -101,6 +100,15 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
         fractionable=options.fractionable,
     )
     return exchange, clock, start
+
+
+def _behaviour(options: argparse.Namespace, plan: FaultPlan | None) -> Behaviour:
+    try:
+        table = table_of(options.behaviour)
+    except ValueError as error:
+        raise ValueError(f"--behaviour {options.behaviour}: {error}") from None
+    given = options.partial_fills, options.latency, options.chance_seed, table
+    return Behaviour(*given) if plan is None else FaultyBehaviour(*given, plan=plan)
 
 
 def _keys() -> tuple[str, str]:

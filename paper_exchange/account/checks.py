@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from paper_exchange.base.wire import (
     FORBIDDEN,
@@ -85,8 +88,43 @@ def reserve_per_share(
     return Decimal(0) if base is None else (base * MARKET_BUFFER).quantize(Decimal("0.0001"))
 
 
-def check_trading(engine: Engine) -> None:
-    """403 if the user has suspended trading in the account's configurations."""
+@dataclass(frozen=True)
+class AccountState:
+    """What `/v2/account` says of the account: its status, whether it may place orders, whether all is prohibited."""
+
+    status: str = "ACTIVE"
+    trading_blocked: bool = False
+    account_blocked: bool = False
+
+
+STATES: Final[Mapping[str, AccountState]] = MappingProxyType(
+    {
+        "": AccountState(),
+        "paper_only": AccountState("PAPER_ONLY"),
+        "account_limited": AccountState("LIMITED"),
+        "trading_blocked": AccountState(trading_blocked=True),
+        "account_blocked": AccountState(trading_blocked=True, account_blocked=True),
+    }
+)
+"""States of an account by the names of the fault plan; statuses are those of Alpaca's description."""
+
+
+def account_state(engine: Engine, now: int) -> AccountState:
+    """The state of the account at an instant."""
+    return STATES[engine.behaviour.account_state(now)]
+
+
+def check_account_state(engine: Engine, now: int, placing: bool) -> None:
+    """403 if the account may not place orders; a blocked one may not cancel any either (not `placing`)."""
+    state = account_state(engine, now)
+    refused = state.trading_blocked or state.status == "LIMITED" if placing else state.account_blocked
+    if refused:
+        raise ApiError(403, "account is not authorized to trade", FORBIDDEN)
+
+
+def check_trading(engine: Engine, now: int) -> None:
+    """403 if the account may not place orders, or its user has suspended trading in the configurations."""
+    check_account_state(engine, now, placing=True)
     if engine.configurations["suspend_trade"]:
         raise ApiError(403, "new orders are rejected by user request", FORBIDDEN)
 

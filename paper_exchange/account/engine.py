@@ -70,7 +70,7 @@ class Engine:
         self.valuation = Valuation(tape, self.ledger, self.registry)
         self.behaviour = behaviour or Behaviour()
         self.events = Events()
-        self.lifecycle = Lifecycle(self.registry, self.events)
+        self.lifecycle = Lifecycle(self.registry, self.events, self.behaviour, self.next_ids)
         self._execution = Execution(
             tape, self.valuation, self.ledger, self.registry, self.lifecycle, self.behaviour, self.account_id
         )

@@ -70,6 +70,7 @@ class Execution:
     def _trade(self, order: Order, stretch: Stretch, at: int) -> None:
         """Fill an order, and bring its legs or the other order of its pair up to date."""
         price = dollars(fill_price(order, stretch, at))
+        order = self._lifecycle.fires(order, at)
         if not self._fill(order, price, stretch, at):
             return
         if order.role in ("target", "stop"):

@@ -6,17 +6,19 @@ the positions` holds exactly at all times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.wire import Shares, magnitude, shares
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date, datetime
 
     from paper_exchange.orders.order import Fill, Order
 
+SHOWN_LATE = 600 * 10**9  # ns; how long the position before a fill is remembered
 COST_PLACES = Decimal("0.0001")
 FINE_PLACES = Decimal("0.000000000001")  # for positions with fractional shares
 
@@ -50,6 +52,8 @@ class Ledger:
     fills: list[Fill] = field(default_factory=list)
     equity_at_close: dict[date, Decimal] = field(default_factory=dict)
     margin: bool = False
+    _before: list[tuple[Fill, Holding | None]] = field(default_factory=list, repr=False, compare=False)
+    """The latest fills, each with the position before it; not stored."""
 
     def qty(self, symbol: str) -> Shares:
         """Shares held; negative for a short position."""
@@ -64,12 +68,34 @@ class Ledger:
         """
         signed = fill.qty if fill.side == "buy" else -fill.qty
         held = self.qty(fill.symbol)
+        holding = self.holdings.get(fill.symbol)
+        before = None if holding is None else replace(holding)
         if (held < 0 < signed) or (signed < 0 < held):
             self._close(fill, signed)
         else:
             self._open(fill, signed)
         self.cash -= signed * fill.price
         self.fills.append(fill)
+        if self._before and fill.at - self._before[0][0].at > SHOWN_LATE:
+            self._before = [(one, was) for one, was in self._before if fill.at - one.at <= SHOWN_LATE]
+        self._before.append((fill, before))
+
+    def shown(self, is_hidden: Callable[[Fill], bool], since: int) -> dict[str, Holding]:
+        """The positions as if hidden fills, and later ones of the same stock, had not happened yet.
+
+        Args:
+            is_hidden: Whether a fill does not show yet; it is asked about fills after `since` (ns since the epoch).
+            since: At most `SHOWN_LATE` ago.
+        """
+        found = dict(self.holdings)
+        for fill, before in reversed(self._before):
+            if fill.at <= since:
+                break
+            if is_hidden(fill):
+                found.pop(fill.symbol, None)
+                if before is not None:
+                    found[fill.symbol] = before
+        return found
 
     def _open(self, fill: Fill, signed: Shares) -> None:
         if not self.margin and signed < 0:

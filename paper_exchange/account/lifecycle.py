@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paper_exchange.account.registry import OrderRegistry
     from paper_exchange.base.wire import Shares
+    from paper_exchange.orders.behaviour import Behaviour
     from paper_exchange.orders.events import Events
     from paper_exchange.orders.order import Order
 
@@ -14,11 +18,22 @@ ENDS = {"day": "expired"}  # by time in force; all others end as canceled
 
 
 class Lifecycle:
-    """Changes the status of a registry's orders and publishes events.  Independent of prices."""
+    """Changes the status of a registry's orders and publishes events.  Independent of prices.
 
-    def __init__(self, registry: OrderRegistry, events: Events) -> None:
+    `next_ids` gives the sequence number, id and client_order_id of the next order.
+    """
+
+    def __init__(
+        self,
+        registry: OrderRegistry,
+        events: Events,
+        behaviour: Behaviour,
+        next_ids: Callable[[], tuple[int, str, str]],
+    ) -> None:
         self.registry = registry
         self.events = events
+        self._behaviour = behaviour
+        self._next_ids = next_ids
 
     def finish(self, order: Order, status: str, at: int) -> None:
         """Move to a terminal status; a replacement that still waits for this order ends with it."""
@@ -47,6 +62,32 @@ class Lifecycle:
             self._drop_replacement(order, at)
             if order.is_open:
                 order.status, order.pending_until = "partially_filled", None
+        if order.role == "stop" and not order.is_open and self._behaviour.occurs("target_replaced", order.sequence):
+            self._end_target_as_replaced(order, at)
+        elif order.role == "target" and order.is_open and self._behaviour.occurs("legs_abandoned", order.sequence):
+            for leg in self.registry.group(order):
+                leg.abandoned = True
+                self.registry.mark_changed(leg)
+
+    def fires(self, leg: Order, at: int) -> Order:
+        """The order that fills when a leg fires: the leg, or the market order that replaces a stop at that moment."""
+        whole = leg.role == "stop" and leg.type == "stop" and not leg.filled_qty and not leg.pending_until
+        if not whole or not self._behaviour.occurs("stop_replaced", leg.sequence):
+            return leg
+        sequence, order_id, client_id = self._next_ids()
+        new = replace(leg, sequence=sequence, id=order_id, client_order_id=client_id, replaces=leg.id, status="new")
+        new.type, new.stop_price, new.triggered = "market", None, True
+        new.created_at = new.submitted_at = at
+        self.registry.add(new)
+        self.replace(leg, new, at)
+        return new
+
+    def _end_target_as_replaced(self, stop: Order, at: int) -> None:
+        """End the target of a filled stop as replaced by it, as a paper account was seen to (alpaca-py issue 198)."""
+        for leg in self.registry.group(stop):
+            if leg.role == "target":
+                leg.replaced_by = stop.id
+                self.finish(leg, "replaced", at)
 
     def end_group(self, order: Order, status: str, at: int) -> list[Order]:
         """End every open order of a group; returns the orders it ended."""

@@ -6,6 +6,7 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.checks import (
+    check_account_state,
     check_buying_power,
     check_client_id,
     check_other_openings,
@@ -46,7 +47,7 @@ def submit(engine: Engine, body: object, now: int) -> Order:
         ApiError: 422 for the request itself; 403 for wash trades and insufficient buying power or shares.
     """
     draft = draft_of(body)
-    check_trading(engine)
+    check_trading(engine, now)
     listing = check_asset(draft, engine.tape.listings.get(draft.symbol))
     if engine.tape.halted(draft.symbol, now):
         raise rule_violation(f'asset "{draft.symbol}" is not tradable')
@@ -57,9 +58,13 @@ def submit(engine: Engine, body: object, now: int) -> Order:
     check_fractional(draft, listing, engine.configurations["fractional_trading"] or not opening)
     price = engine.tape.last_price(draft.symbol, now)
     check_levels(draft, price)
-    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + engine.behaviour.delay_ns)
+    delay = engine.behaviour.delay("pending_new", engine.sequence + 1)
+    times = lifetime(engine.calendar, draft.time_in_force, draft.extended_hours, now + delay)
     check_wash_trade(engine, draft)
     head = _new_order(engine, draft, intent, price, times, now)
+    if delay:
+        head.status, head.pending_until = "pending_new", now + delay
+        head.live_from = max(head.live_from, now + delay)
     _check_account(engine, head, draft, now)
     return _add(engine, head, draft, now)
 
@@ -83,7 +88,6 @@ def _new_order(
     """The order of a draft, without ids."""
     live_from, expires_at = times
     stop = _stop_of(draft, price)
-    delay = engine.behaviour.delay_ns
     reserve = Decimal(0)
     if intent.endswith("open"):
         reserve = reserve_per_share(draft.type, draft.limit_price, stop, price, draft.side == "buy")
@@ -102,8 +106,7 @@ def _new_order(
         submitted_at=now,
         live_from=live_from,
         expires_at=expires_at,
-        status="pending_new" if delay else "new" if live_from <= now else "accepted",
-        pending_until=now + delay if delay else None,
+        status="new" if live_from <= now else "accepted",
         order_class=draft.order_class,
         role={"": "simple", "oco": "target"}.get(draft.order_class, "entry"),
         limit_price=draft.limit_price,
@@ -129,10 +132,10 @@ def _stop_of(draft: Draft, price: Decimal | None) -> Decimal | None:
 
 
 def _qty_of(draft: Draft, price: Decimal | None) -> Shares:
-    """The initial number of shares: for a notional order an estimate at the limit or the market price."""
+    """The initial number of shares: for a notional order an estimate at its limit, its stop or the market price."""
     if draft.notional is None:
         return draft.qty
-    at = draft.limit_price or price
+    at = draft.limit_price or draft.stop_price or price
     if at is None:
         raise rule_violation(f'asset "{draft.symbol}" has no market price: give qty, not notional')
     return shares((draft.notional / at).quantize(SMALLEST_PART, ROUND_FLOOR))
@@ -192,30 +195,45 @@ def find(engine: Engine, order_id: str) -> Order:
 
 
 def cancel(engine: Engine, order: Order, now: int) -> None:
-    """Cancel an order and its group; with latency it is in pending_cancel first.
+    """Cancel an order and its group, which may be in pending_cancel first.
 
     Raises:
-        ApiError: 422 / 42210000 if it is closed, or pending a cancel or a replacement.
+        ApiError: 422 / 42210000 if it is closed, or pending a cancel or a replacement; 403 if the account is blocked.
     """
+    check_account_state(engine, now, placing=False)
     if not order.is_open:
         raise rule_violation(f'order is already in "{order.status}" state')
     if order.waits_for or order.status in ("pending_cancel", "pending_replace"):
         raise rule_violation(f'unable to cancel order, order is in "{order.status}" state')
-    if not engine.behaviour.delay_ns:
+    until = _cancelled_at(engine, order, now)
+    if until <= now:
         engine.lifecycle.end_group(order, "canceled", now)
         return
-    order.status, order.updated_at, order.pending_until = "pending_cancel", now, now + engine.behaviour.delay_ns
+    order.status, order.updated_at, order.pending_until = "pending_cancel", now, until
     engine.registry.mark_changed(order)
     engine.events.publish("pending_cancel", order, now)
 
 
+def _cancelled_at(engine: Engine, order: Order, now: int) -> int:
+    """When a cancel takes effect: at the next open if the order's session is not open, else after the drawn delay.
+
+    All orders of a group have the same draw.
+    """
+    sequence = engine.registry.orders[order.group].sequence
+    session = engine.calendar.extended_after(now) if order.extended_hours else engine.calendar.closing_after(now)
+    begin = session.pre_open if order.extended_hours else session.open
+    if now < begin and engine.behaviour.occurs("cancel_until_open", sequence):
+        return begin
+    return now + engine.behaviour.delay("pending_cancel", sequence)
+
+
 def cancel_all(engine: Engine, now: int, at_once: bool = False) -> list[tuple[str, int]]:
-    """Cancel all open orders; returns (order id, HTTP status) of each.  `at_once` skips the latency."""
+    """Cancel all open orders; returns (order id, HTTP status) of each.  `at_once` lets no cancel be pending."""
     done: list[tuple[str, int]] = []
     for order in list(engine.registry.open.values()):
         if not order.is_open:
             continue  # ended with an earlier order of its group
-        if at_once or not engine.behaviour.delay_ns:
+        if at_once or _cancelled_at(engine, order, now) <= now:
             engine.lifecycle.finish(order, "canceled", now)
             done.append((order.id, 200))
             continue

@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.checks import (
+    check_account_state,
     check_buying_power,
     check_client_id,
     check_replaceable,
     check_shares,
     reserve_per_share,
 )
-from paper_exchange.base.wire import MINUTE, JsonObject, bad_parameter, number, rule_violation
+from paper_exchange.base.wire import JsonObject, bad_parameter, number, rule_violation
 from paper_exchange.orders.lifetime import lifetime
 from paper_exchange.orders.order import Order
 from paper_exchange.orders.validation import client_id_of, price_on_tick, shares_of, time_in_force_of, trail_of
@@ -31,21 +32,24 @@ def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order
     """
     if not isinstance(body, dict):
         raise bad_parameter("request body format is invalid")
+    check_account_state(engine, now, placing=True)
     check_replaceable(order)
+    delay = engine.behaviour.delay("pending_replace", order.sequence)
     new = _checked_replacement(engine, order, body, now)
+    new.live_from = max(now + delay if delay else 0, order.live_from)
     if order.opening:
         check_buying_power(engine, new.reserved_amount, now, without=order.id)
     elif order.awake:
         check_shares(engine, order.symbol, new.qty, without=order.group)
     new.sequence, new.id, generated = engine.next_ids()
     new.client_order_id = client_id_of(body.get("client_order_id")) or generated
-    if not engine.behaviour.delay_ns:
+    if not delay:
         engine.registry.add(new)
         engine.lifecycle.replace(order, new, now)
         return new
     new.status, new.waits_for, order.successor = "pending_new", order.id, new.id
     engine.registry.add(new)
-    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + engine.behaviour.delay_ns
+    order.status, order.updated_at, order.pending_until = "pending_replace", now, now + delay
     engine.registry.mark_changed(order)
     engine.events.publish("pending_replace", order, now)
     return new
@@ -85,14 +89,13 @@ def _replacement(engine: Engine, order: Order, terms: JsonObject, now: int) -> O
     new = Order(**(vars(order) | terms))
     if new.extended_hours and new.time_in_force not in ("day", "gtc"):
         raise rule_violation("extended hours order must be DAY or GTC limit orders")
-    new.replaces, new.replaced_by = order.id, None
+    new.replaces, new.replaced_by, new.abandoned = order.id, None, False
     new.created_at = new.submitted_at = new.updated_at = now
     if new.filled_qty:
         new.filled_qty, new.filled_value = 0, Decimal(0)
         new.status = "new"
     if new.time_in_force != order.time_in_force or (order.parent is None and new.time_in_force in ("day", "gtc")):
         new.live_from, new.expires_at = lifetime(engine.calendar, new.time_in_force, new.extended_hours, now)
-    new.live_from = max((now + engine.behaviour.delay_ns) // MINUTE * MINUTE, order.live_from)
     new.set_mark(order.hwm)
     if (new.stop_price or 1) <= 0:
         raise rule_violation("trail must be less than the market price", market_price=number(order.hwm))

@@ -20,6 +20,8 @@ from paper_exchange.orders.validation import changed_configurations
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
 
+POSITION_LAG = "paper_exchange.position_lag"  # seconds, in the environment of a request
+
 
 def trading_routes(engine: Engine) -> Blueprint:
     """All trading routes over one engine."""
@@ -158,12 +160,13 @@ def _position_routes(routes: Blueprint, engine: Engine) -> None:
     @routes.get("/v2/positions")
     @with_now
     def positions(now: int) -> Response:
-        return reply([views.position(engine, one, now) for one in engine.ledger.holdings.values()])
+        shown = views.shown_positions(engine, now, _lag())
+        return reply([views.position(engine, one, now) for one in shown.values()])
 
     @routes.get("/v2/positions/<symbol>")
     @with_now
     def position(now: int, symbol: str) -> Response:
-        holding = engine.ledger.holdings.get(_symbol(engine, symbol))
+        holding = views.shown_positions(engine, now, _lag()).get(_symbol(engine, symbol))
         if holding is None:
             raise not_found("position does not exist")
         return reply(views.position(engine, holding, now))
@@ -189,6 +192,11 @@ def _closed(engine: Engine, symbol: str, now: int) -> JsonObject:
     except ApiError as error:
         return {"symbol": symbol, "status": error.status, "body": error.body}
     return {"symbol": symbol, "status": 200, "body": to_wire(order)}
+
+
+def _lag() -> float:
+    """Seconds by which a fault plan lets positions lag in this request."""
+    return float(request.environ.get(POSITION_LAG, 0.0))
 
 
 def request_body() -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from paper_exchange.account.checks import account_state
 from paper_exchange.base.calendar import day_of
 from paper_exchange.base.wire import JsonObject, from_ns, magnitude, number, price_of, rfc3339
 
@@ -19,7 +20,7 @@ CENTS = 2
 
 def account(engine: Engine, now: int) -> JsonObject:
     """The body of `/v2/account`."""
-    ledger = engine.ledger
+    ledger, state = engine.ledger, account_state(engine, now)
     equity = engine.valuation.equity(now)
     power = engine.valuation.buying_power(now)
     multiplier = engine.valuation.multiplier(now)
@@ -50,16 +51,16 @@ def account(engine: Engine, now: int) -> JsonObject:
     return {
         "id": engine.account_id,
         "account_number": "PA" + engine.account_id.replace("-", "")[:10].upper(),
-        "status": "ACTIVE",
+        "status": state.status,
         "crypto_status": "INACTIVE",
         "currency": "USD",
         "created_at": rfc3339(engine.created_at),
         "balance_asof": _last_day(engine, now),
         "multiplier": str(multiplier),
         "shorting_enabled": engine.may_short and multiplier > 1,
-        "trading_blocked": False,
+        "trading_blocked": state.trading_blocked,
         "transfers_blocked": False,
-        "account_blocked": False,
+        "account_blocked": state.account_blocked,
         "trade_suspended_by_user": engine.configurations["suspend_trade"],
         "options_approved_level": 0,
         "options_trading_level": 0,
@@ -73,6 +74,22 @@ def _last_day(engine: Engine, now: int) -> str:
     return max((session.day for session in sessions if session.day < today), default=today).isoformat()
 
 
+def shown_positions(engine: Engine, now: int, lag: float = 0.0) -> dict[str, Holding]:
+    """The positions that GET shows, by symbol: some fills are shown late (`position_lag`), or all by `lag` seconds.
+
+    The books have every fill at once, and orders are checked against the books.
+    """
+    hidden, longest = round(lag * 10**9), engine.behaviour.longest_lag
+
+    def is_hidden(fill: Fill) -> bool:
+        sequence = engine.registry.orders[fill.order_id].sequence
+        return now < fill.at + hidden or not engine.behaviour.is_shown(fill, sequence, now)
+
+    if not max(hidden, longest):
+        return engine.ledger.holdings
+    return engine.ledger.shown(is_hidden, now - max(hidden, longest))
+
+
 def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
     """One entry of `/v2/positions`; the price is the close of the latest finished bar."""
     price = engine.valuation.price(holding.symbol, now)
@@ -81,7 +98,7 @@ def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
     gain = value - holding.cost
     today = holding.overnight * (price - before) + (holding.qty - holding.overnight) * (price - holding.average)
     basis = magnitude(holding.overnight) * before + magnitude(holding.qty - holding.overnight) * holding.average
-    held = engine.registry.held_qty(holding.symbol)
+    free = max(magnitude(holding.qty) - engine.registry.held_qty(holding.symbol), Decimal(0))
     listing = engine.tape.listings[holding.symbol]
     return {
         "asset_id": engine.asset_id(holding.symbol),
@@ -90,7 +107,7 @@ def position(engine: Engine, holding: Holding, now: int) -> JsonObject:
         "asset_class": "us_equity",
         "asset_marginable": engine.ledger.margin,
         "qty": number(holding.qty),
-        "qty_available": number(holding.qty - held if holding.qty > 0 else holding.qty + held),
+        "qty_available": number(free if holding.qty > 0 else -free),
         "avg_entry_price": number(holding.average, 6),
         "side": "long" if holding.qty > 0 else "short",
         "market_value": number(value, 6),

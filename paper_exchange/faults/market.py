@@ -88,6 +88,9 @@ class FaultyBehaviour(Behaviour):
         self._begun.add(sequence)
         return min(qty, 1)
 
+    def account_state(self, instant: int) -> str:
+        return self.plan.account_state(from_ns(instant).astimezone(NEW_YORK))
+
 
 def _instant(session: date, clock: str) -> int:
     return to_ns(datetime.combine(session, time.fromisoformat(clock), NEW_YORK))

@@ -5,8 +5,8 @@
 
 A rule for requests applies to every request that `on` matches (a regular expression over
 "METHOD /path?query body"), between `start` and `until` on the exchange's New York clock, at most `most` times; the
-first rule that is drawn wins.  Rules for the market apply to every stock in every session.  The n-th draw of a rule
-is the same in every run with the same seed.  `faults.server` executes the plan.
+first rule that is drawn wins.  Rules for the market apply to every stock in every session, rules for the account to
+every session.  The n-th draw of a rule is the same in every run with the same seed.  `faults.server` executes the plan.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import time
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ MARKET: Final[dict[str, str]] = {
 }
 """Faults of the market: `rate` is the share of stocks (for `stuck`: of orders) affected in a session."""
 
+ACCOUNT: Final[dict[str, str]] = {
+    "paper_only": "the account's status is PAPER_ONLY; it trades all the same",
+    "account_limited": "the account's status is LIMITED, and new orders are refused",
+    "trading_blocked": "`trading_blocked`: new orders are refused",
+    "account_blocked": "`account_blocked`: new orders, replacements and cancels are refused",
+}
+"""States of the account: `rate` is the share of sessions affected, from `start` to `until`, or for `seconds` from a
+random moment between them."""
+
 STREAM: Final[dict[str, str]] = {
     "event_twice": "a stream's message comes twice",
     "event_late": "a message comes after its successor",
@@ -88,7 +97,7 @@ class Rule:
     size: float = -0.10
 
     def __post_init__(self) -> None:
-        known = [*BEFORE, *AFTER, *MARKET, *STREAM]
+        known = [*BEFORE, *AFTER, *MARKET, *ACCOUNT, *STREAM]
         if self.fault not in known:
             raise PlanError(f"fault={self.fault!r}: unknown; choose from {', '.join(known)}")
         if not 0.0 <= self.rate <= 1.0:
@@ -118,6 +127,17 @@ def _clock_time(text: str | None, what: str) -> time | None:
         return None if text is None else time.fromisoformat(text)
     except (ValueError, TypeError):
         raise PlanError(f"{what}={text!r}: write a New York time as 15:30") from None
+
+
+def _in_window(rule: Rule, chance: random.Random, at: datetime) -> bool:
+    """Whether an instant lies in the rule's drawn window; without `seconds` that is all of its times."""
+    if rule.seconds is None:
+        return True
+    start = _clock_time(rule.start, "start") or time(0)
+    until = _clock_time(rule.until, "until") or time(23, 59, 59)
+    first, last = (datetime.combine(at.date(), one, at.tzinfo) for one in (start, until))
+    begin = first + max(timedelta(0), last - first - timedelta(seconds=rule.seconds)) * chance.random()
+    return begin <= at < begin + timedelta(seconds=rule.seconds)
 
 
 class FaultPlan:
@@ -183,6 +203,15 @@ class FaultPlan:
             rule.fault == "stuck" and rule.covers(at) and self.random(number, f"order {sequence}").random() < rule.rate
             for number, rule in enumerate(self.rules)
         )
+
+    def account_state(self, at: datetime) -> str:
+        """The fault of the account at a New York instant; empty if there is none.  The first rule wins."""
+        for number, rule in enumerate(self.rules):
+            if rule.fault in ACCOUNT and rule.covers(at.time()):
+                chance = self.random(number, f"account {at.date()}")
+                if chance.random() < rule.rate and _in_window(rule, chance, at):
+                    return rule.fault
+        return ""
 
     def random(self, number: int, question: int | str) -> random.Random:
         """The random stream of one draw of one rule."""
@@ -286,6 +315,11 @@ def storm(seed: int, rate: float = 0.10) -> FaultPlan:
         *(Rule(fault, rate / 3) for fault in ("event_twice", "event_late", "event_lost")),
         Rule("silent", rate / 10),
         Rule("dropped", rate / 10),
+        Rule("paper_only", 0.5, start="09:35", until="15:00", seconds=600.0),
+        *(
+            Rule(fault, 0.3, start="09:35", until="15:50", seconds=45.0)
+            for fault in ("account_limited", "trading_blocked", "account_blocked")
+        ),
     ]
     return FaultPlan(seed, rules)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from paper_exchange.api.clock import clock_v2, clock_v3
 from paper_exchange.base.calendar import xnys
-from paper_exchange.base.wire import JsonObject, Shares, number, shares, to_ns
+from paper_exchange.base.wire import JsonObject, to_ns
 
 if TYPE_CHECKING:
-    from paper_exchange.orders.order import Fill, Order
+    from paper_exchange.orders.order import Order
 
 UNKNOWN_STATUS = "pending_something"
 
@@ -58,23 +58,6 @@ def stale_orders(body: Any, orders: Iterable[Order], since: int) -> Any:
         return shown | {"status": "new", "filled_qty": "0", "filled_avg_price": None, "filled_at": None}
 
     return each_order(body, change)
-
-
-def stale_positions(body: Any, fills: Iterable[Fill], since: int, seen: Mapping[str, JsonObject]) -> Any:
-    """The positions before the fills after `since`; `seen` holds the last rows that were sent."""
-    if not isinstance(body, list):
-        return body
-    rows = {row["symbol"]: row for row in body}
-    moved: dict[str, Shares] = {}
-    for fill in fills:
-        if fill.at > since:
-            moved[fill.symbol] = moved.get(fill.symbol, 0) + (fill.qty if fill.side == "buy" else -fill.qty)
-    for symbol, change in moved.items():
-        before = shares(rows[symbol]["qty"] if symbol in rows else 0) - change
-        row = rows.pop(symbol, None) or seen.get(symbol)
-        if before and row is not None:
-            rows[symbol] = {**row, "qty": number(before), "qty_available": number(before)}
-    return list(rows.values())
 
 
 def without_new_bars(body: Any, since: datetime) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
 
 from paper_exchange.base.wire import JsonObject, Shares, number, rfc3339
 from paper_exchange.orders.order import Fill, Order, to_wire
@@ -65,8 +66,10 @@ class Events:
         position_qty: Shares = 0,
         execution_id: str | None = None,
     ) -> None:
-        """Note an event of an order; `deliver` sends it."""
+        """Note an event of an order; `deliver` sends it.  `new` has an execution id too, as in Alpaca's stream."""
         if self._listeners:
+            if event == "new":
+                execution_id = str(uuid5(UUID(order.id), event))
             self._undelivered.append(TradeEvent(event, at, to_wire(order), fill, execution_id, position_qty))
 
     def deliver(self) -> None:

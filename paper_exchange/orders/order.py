@@ -59,6 +59,7 @@ class Order:
         filled_before: Shares filled by the orders that this one replaced.
         intent: Whether it opens or closes a position; empty means that a buy opens and a sell closes.
         notional: Dollars of an order without a number of shares; `qty` is an estimate until the fill.
+        abandoned: Whether it rests although the exchange no longer executes it (`legs_abandoned`).
         hwm: The high-water mark of a trailing stop (of a buy: the low-water mark), which `stop_price` follows.
     """
 
@@ -104,6 +105,7 @@ class Order:
     trail_price: Decimal | None = None
     trail_percent: Decimal | None = None
     hwm: Decimal | None = None
+    abandoned: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -113,7 +115,7 @@ class Order:
     @property
     def is_live(self) -> bool:
         """Whether it is working at the exchange and can trade, within its hours."""
-        return self.awake and self.waits_for is None and self.status in WORKING
+        return self.awake and self.waits_for is None and self.status in WORKING and not self.abandoned
 
     @property
     def buy(self) -> bool:

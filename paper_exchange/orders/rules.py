@@ -110,8 +110,8 @@ def check_fractional(draft: Draft, listing: Listing, allowed: bool) -> None:
         raise bad_parameter("qty must be integer" if draft.notional is None else "qty is required")
     if draft.time_in_force != "day":
         raise rule_violation("fractional orders must be DAY orders")
-    if draft.type not in ("market", "limit"):
-        raise rule_violation("fractional orders must be market or limit orders")
+    if draft.type == "trailing_stop":
+        raise rule_violation("fractional orders must be market, limit, stop or stop_limit orders")
     if draft.order_class:
         raise rule_violation("fractional orders must be simple orders")
     if draft.notional is not None and draft.notional < MIN_NOTIONAL:

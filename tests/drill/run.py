@@ -131,7 +131,7 @@ class Drill:
         """Let the trader make data and a model on an exchange without faults."""
         evening = datetime.combine(TRAINED_ON, datetime.min.time(), NEW_YORK) + timedelta(hours=20, minutes=30)
         self.base.mkdir(parents=True)
-        calm = Hostile(0, FaultPlan(0, []), 0, (), evening + timedelta(hours=1), None)
+        calm = Hostile(0, FaultPlan(0, []), 0, (), evening + timedelta(hours=1), None, "calm")
         begun = time.monotonic()
         self._live(self.base, calm, evening, evening + timedelta(minutes=5), random.Random(0))
         if not list((self.base / "models").glob("metrics_*.json")):
@@ -157,8 +157,6 @@ class Drill:
             KILL_RATES,
             session.close - timedelta(minutes=5),
             external,
-            0.15,
-            chance.choice((0.0, 0.0, 1.0)),
         )
         start = session.open - timedelta(minutes=10)
         if minutes:

@@ -31,6 +31,7 @@ from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, kind_of
 from paper_exchange.faults.server import FaultyApp, request_line, reset
+from paper_exchange.orders.behaviour import PRESETS
 from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def states_of(orders: Iterable[Order]) -> list[str]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """The faults and kills of one run; `parts` and `latency` are those of the exchange's `Behaviour`."""
+    """The faults and kills of one run; `behaviour` names a preset of the exchange."""
 
     seed: int
     plan: FaultPlan
@@ -214,14 +215,13 @@ class Hostile:
     kill_rates: tuple[tuple[str, float], ...]
     flatten_at: datetime
     external: str | None
-    parts: float = 0.0
-    latency: float = 0.0
+    behaviour: str = "drill"
 
 
 def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: Path, port: int) -> None:
     """Run the exchange on a socket until SIGTERM; writes its books (`exchange.sqlite`) and `hostile.json`."""
     faulty = FaultyMarket(market, hostile.plan)
-    behaviour = FaultyBehaviour(hostile.parts, hostile.latency, hostile.seed, hostile.plan)
+    behaviour = FaultyBehaviour(seed=hostile.seed, table=PRESETS[hostile.behaviour], plan=hostile.plan)
     books = folder / "exchange.sqlite"
     exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour)
     if hostile.external:

@@ -78,13 +78,13 @@ class HandMade:
 
 
 class Venue:
-    """An exchange with its clock and its clients; without a spread, so that prices are those of the bars."""
+    """An exchange with its clock and its clients: a cash account without fractions, no spread, so that prices are those of bars."""
 
     def __init__(self, market: Any, at: datetime, state: Path | None = None, **options: Any) -> None:
         self.time = at
         self.market = market
-        options = {"spread_ticks": 0} | options
-        self.exchange = PaperExchange(market, lambda: self.time, state_path=state, **options)
+        usual = {"margin": False, "fractionable": False, "spread_ticks": 0}
+        self.exchange = PaperExchange(market, lambda: self.time, state_path=state, **(usual | options))
         self.trading = self.client(TradingClient, paper=True)
         self.raw = self.client(TradingClient, paper=True, raw_data=True)
         self.data = self.client(StockHistoricalDataClient)

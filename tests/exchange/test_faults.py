@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time as wall
 from contextlib import contextmanager
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,21 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
+from paper_exchange.account.ledger import Ledger
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket, gapped, halted
-from paper_exchange.faults.plan import AFTER, BEFORE, MARKET, STREAM, FaultPlan, PlanError, Rule, kind_of, storm
-from paper_exchange.faults.replies import stale_positions, with_null, with_unknown_status, without_new_bars
+from paper_exchange.faults.plan import (
+    ACCOUNT,
+    AFTER,
+    BEFORE,
+    MARKET,
+    STREAM,
+    FaultPlan,
+    PlanError,
+    Rule,
+    kind_of,
+    storm,
+)
+from paper_exchange.faults.replies import with_null, with_unknown_status, without_new_bars
 from paper_exchange.faults.server import FaultyAdapter, FaultyApp
 from paper_exchange.faults.streams import FaultyStream
 from paper_exchange.orders.order import Fill
@@ -46,7 +58,8 @@ class Venue:
     def __init__(self, *rules: Rule) -> None:
         self.time = ny(MONDAY, "10:31:02")
         self.plan = FaultPlan(1, rules)
-        self.exchange = PaperExchange(HandMade({"AAA": {MONDAY: ROWS}}), lambda: self.time)
+        behaviour = FaultyBehaviour(plan=self.plan)
+        self.exchange = PaperExchange(HandMade({"AAA": {MONDAY: ROWS}}), lambda: self.time, behaviour=behaviour)
         self.waits: list[float] = []
         self.app = FaultyApp(self.exchange, self.plan, lambda: self.time, self.waits.append)
 
@@ -144,18 +157,23 @@ def test_a_stale_reply_still_shows_a_sold_position() -> None:
 
 
 def test_stale_positions_handle_short_and_fractional_positions() -> None:
-    def fill(side: str, qty: Shares) -> Fill:
-        return Fill(1, "o", "AAA", side, qty, Decimal(10), at=9, bar=0)
+    """Each fill of the last seconds is undone, the first one of each stock first; an older one is not."""
 
-    def before(qty: str, *fills: Fill) -> list[str]:
-        seen = {"AAA": {"symbol": "AAA", "qty": "1"}}
-        rows = [{"symbol": "AAA", "qty": qty}] if qty != "0" else []
-        return [row["qty"] for row in stale_positions(rows, fills, 5, seen)]
+    def fill(sequence: int, side: str, qty: Shares, at: int) -> Fill:
+        return Fill(sequence, "o", "AAA", side, qty, Decimal(10), at=at, bar=0)
 
-    assert before("-5", fill("sell", 5)) == []
-    assert before("-2", fill("buy", 3)) == ["-5"]
-    assert before("0", fill("buy", 5)) == ["-5"]
-    assert before("1.5", fill("buy", Decimal("0.25"))) == ["1.25"]
+    def before(*fills: Fill) -> Shares:
+        ledger = Ledger(Decimal(1000), Decimal(1000), margin=True)
+        for one in fills:
+            ledger.apply(one)
+        shown = ledger.shown(lambda one: one.at > 5, since=5)
+        return shown["AAA"].qty if "AAA" in shown else 0
+
+    assert before(fill(1, "sell", 5, 9)) == 0
+    assert before(fill(1, "sell", 5, 4), fill(2, "buy", 3, 9)) == -5
+    assert before(fill(1, "sell", 5, 4), fill(2, "buy", 5, 9)) == -5
+    assert before(fill(1, "buy", Decimal("1.25"), 4), fill(2, "buy", Decimal("0.25"), 9)) == Decimal("1.25")
+    assert before(fill(1, "buy", 3, 6), fill(2, "sell", 3, 7), fill(3, "buy", 1, 8)) == 0
 
 
 def test_null_replaces_lists() -> None:
@@ -281,6 +299,8 @@ DOCUMENTED = {
     "a stream that goes silent": ["silent", "event_lost", "dropped"],
     "data that stops": ["data_stops"],
     "a wrong clock": ["wrong_clock"],
+    "PAPER_ONLY": ["paper_only"],
+    "the account is restricted or blocked": ["account_limited", "trading_blocked", "account_blocked"],
 }
 
 
@@ -291,9 +311,51 @@ def test_the_seeded_storm_draws_every_documented_fault() -> None:
     drawn |= {rule.fault for _ in range(500) if (rule := plan.draw_event("fill AAA", time(11)))}
     drawn |= {rule.fault for number in range(100) for rule, _ in plan.market_faults(f"S{number}", "2018-03-26")}
     drawn |= {"stuck" for number in range(100) if plan.stuck(number, time(11))}
+    moments = (ny(MONDAY, "09:35") + timedelta(days=day, seconds=20 * n) for day in range(9) for n in range(1120))
+    drawn |= {plan.account_state(moment) for moment in moments} - {""}
     for words, faults in DOCUMENTED.items():
         assert drawn >= set(faults), words
-    assert drawn == {fault for faults in DOCUMENTED.values() for fault in faults} == {*BEFORE, *AFTER, *MARKET, *STREAM}
+    known = {*BEFORE, *AFTER, *MARKET, *ACCOUNT, *STREAM}
+    assert drawn == {fault for faults in DOCUMENTED.values() for fault in faults} == known
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "answers"),
+    [
+        ("paper_only", {"status": "PAPER_ONLY", "trading_blocked": False}, [200, 204]),
+        ("account_limited", {"status": "LIMITED", "account_blocked": False}, [403, 204]),
+        ("trading_blocked", {"status": "ACTIVE", "trading_blocked": True}, [403, 204]),
+        ("account_blocked", {"account_blocked": True, "trading_blocked": True}, [403, 403]),
+    ],
+)
+def test_the_account_is_restricted_for_a_while(fault: str, said: dict, answers: list[int]) -> None:
+    """Orders and cancels are refused as long as the account says so; what rests trades on."""
+    world = Venue(Rule(fault, start="10:33", until="10:35"))
+    resting = world.ask("POST", "/v2/orders", json=BUY | {"type": "limit", "limit_price": 9.0}).json()
+    world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "two"})
+    for clock, state, wanted in (("10:32:59", {"status": "ACTIVE"}, [200]), ("10:33:10", said, answers)):
+        world.time = ny(MONDAY, clock)
+        account = world.ask("GET", "/v2/account").json()
+        assert {name: account[name] for name in state} == state
+        done = [world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": clock})]
+        done += [world.ask("DELETE", f"/v2/orders/{resting['id']}")] if len(wanted) > 1 else []
+        assert [one.status_code for one in done] == wanted
+    refused = [one.json()["message"] for one in done if one.status_code == 403]
+    assert set(refused) <= {"account is not authorized to trade"}
+    change = world.ask("PATCH", f"/v2/orders/{resting['id']}", json={"limit_price": 9.1})
+    assert change.status_code == (422 if answers == [200, 204] else 403)
+    world.time = ny(MONDAY, "10:35:00")
+    assert world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "after"}).status_code == 200
+    assert world.ask("GET", "/v2/account").json()["status"] == "ACTIVE"
+
+
+def test_a_state_of_the_account_lasts_for_its_seconds_from_a_drawn_moment() -> None:
+    plan = FaultPlan(5, [Rule("trading_blocked", start="10:00", until="11:00", seconds=90)])
+    at = [ny(MONDAY, "09:59") + timedelta(seconds=one) for one in range(62 * 60)]
+    found = [one for one in at if plan.account_state(one)]
+    assert len(found) == 90 and found[-1] - found[0] == timedelta(seconds=89)
+    next_day = [one for one in at if plan.account_state(one + timedelta(days=1))]
+    assert len(next_day) == 90 and next_day != found
 
 
 def test_a_stop_is_gapped_through_and_a_position_is_held_through_the_close() -> None:

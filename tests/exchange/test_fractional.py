@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.enums import TimeInForce
-from alpaca.trading.requests import ClosePositionRequest, LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
+from alpaca.trading.requests import (
+    ClosePositionRequest,
+    LimitOrderRequest,
+    MarketOrderRequest,
+    ReplaceOrderRequest,
+    StopLimitOrderRequest,
+    TrailingStopOrderRequest,
+)
 
 from paper_exchange import Behaviour
 from tests.exchange.order_requests import FLAT, limit, market, refusal, stop, venue
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.exchange.exchange_world import Venue
 
+BODY = {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day"}
+TRAILING = TrailingStopOrderRequest(symbol="AAA", qty=0.5, side="buy", trail_price=0.5, time_in_force="day")
 ROWS = (("10:31", *FLAT), ("10:32", 9.0, 9.0, 9.0, 9.0), ("10:33", 9.0, 9.0, 9.0, 9.0))
 
 
@@ -146,12 +155,32 @@ def test_quantities_of_fractional_and_notional_orders_cannot_be_replaced() -> No
     assert got[1]["message"] == "notional orders cannot be replaced"
 
 
+def test_fractional_and_notional_stops_trade_at_their_stop() -> None:
+    here = parts(("10:31", *FLAT), ("10:32", *FLAT), ("10:33", 10.0, 10.0, 9.4, 9.5), ("10:34", 9.5, 10.6, 9.5, 10.5))
+    here.trading.submit_order(market(qty=1.5))
+    here.at("10:32:10")
+    loss = here.trading.submit_order(stop(9.6, "sell", 0.7))
+    limited = here.trading.submit_order(
+        StopLimitOrderRequest(symbol="AAA", qty=0.3, side="sell", stop_price=9.6, limit_price=9.5, time_in_force="day")
+    )
+    assert here.trading.get_open_position("AAA").qty_available == "0.5"
+    here.at("10:33:10")
+    assert here.trading.get_order_by_id(loss.id).status == "new"
+    here.at("10:34")
+    for order, qty in ((loss, "0.7"), (limited, "0.3")):
+        done = here.trading.get_order_by_id(order.id)
+        assert (done.status, done.filled_qty, done.filled_avg_price) == ("filled", qty, "9.6")
+    entry = here.raw.post("/orders", BODY | {"type": "stop", "notional": "21", "stop_price": "10.5"})
+    here.at("10:35")
+    assert here.trading.get_order_by_id(entry["id"]).filled_qty == "2"
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "message"),
     [
         (market(qty=0.5, tif="gtc"), 422, "fractional orders must be DAY orders"),
         (dollars(5, tif="gtc"), 422, "fractional orders must be DAY orders"),
-        (stop(9.0, "buy", 0.5), 422, "fractional orders must be market or limit orders"),
+        (TRAILING, 422, "fractional orders must be market, limit, stop or stop_limit orders"),
         (market(qty=1.0000000001), 422, "has more than 9 decimals"),
         (dollars(0.5), 403, "cost basis must be >= minimal amount of order 1"),
         (dollars(100001), 403, "insufficient buying power"),
@@ -161,9 +190,6 @@ def test_quantities_of_fractional_and_notional_orders_cannot_be_replaced() -> No
 def test_refusals(request_: Any, status: int, message: str) -> None:
     got = refusal(parts().trading.submit_order, request_)
     assert got[0] == status and message in got[1]["message"]
-
-
-BODY = {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         order = client.submit_order(
             LimitOrderRequest(symbol="AAA", qty=1, side="buy", limit_price=9.0, time_in_force="gtc")
         )
-        assert client.get_account().buying_power == "4991"
+        assert client.get_account().buying_power == "9991"  # of a margin account
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=20) == 0
@@ -88,9 +89,9 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         server.wait(timeout=20)
 
 
-def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> None:
+def test_the_default_account_is_alpacas_paper_account(folder: Path, tmp_path: Path) -> None:
     port, state = free_port(), tmp_path / "state.sqlite"
-    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02", "--margin", "--fractionable")
+    server = serve(folder, port, state, "--start", "2018-03-26T10:31:02")
     try:
         client: Any = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
         assert client.get_account().shorting_enabled is True
@@ -98,6 +99,8 @@ def test_options_enable_margin_and_fractions(folder: Path, tmp_path: Path) -> No
         short = LimitOrderRequest(symbol="AAA", qty=1, side="sell", limit_price=12.0, time_in_force="day")
         assert client.submit_order(short).position_intent == "sell_to_open"
         client.cancel_orders()
+        while client.get_orders():  # a cancel may be pending
+            time.sleep(0.05)
         half = LimitOrderRequest(symbol="AAA", qty=0.5, side="buy", limit_price=9.0, time_in_force="day")
         assert client.submit_order(half).qty == "0.5"
     finally:

@@ -79,11 +79,11 @@ def streaming(stream: Any) -> Iterator[None]:
         thread.join(timeout=PATIENCE)
 
 
-START = ("--start", "2018-03-26T10:31:02")
+START = ("--start", "2018-03-26T10:31:02", "--behaviour", "calm")
 
 
 def test_trade_updates_reach_the_real_client(folder: Path) -> None:
-    with running(folder, *START, "--speed", "60") as server:
+    with running(folder, *START, "--speed", "60", "--behaviour", "calm,pending_new=1:0.1") as server:
         stream = TradingStream("key", "secret", url_override=f"{server.streams}/stream")
         seen: list[Any] = []
 

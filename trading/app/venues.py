@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from bar_files.errors import BarFileError
 from bar_files.options import AS_WRITTEN, Reading, reading_of
-from paper_exchange import PaperExchange, WsgiAdapter
+from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.account.store import StateError, stored_instant
 from paper_exchange.market.generated import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
+from paper_exchange.orders.behaviour import PRESETS
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
@@ -161,6 +162,9 @@ class EmbeddedVenue:
                 clock.now,
                 cash=Decimal(str(self._settings.exchange.PAPER_CASH)),
                 state_path=logs / STATE_FILE,
+                behaviour=Behaviour(
+                    seed=self._settings.training.SEED, table=PRESETS[self._settings.exchange.EXCHANGE_BEHAVIOUR]
+                ),
             )
         except StateError as error:
             raise UserError(f"{error}; or move {logs} away to begin with a new account") from None

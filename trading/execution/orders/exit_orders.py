@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.entry_orders import fill_of
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, intent_of
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
 from trading.execution.orders.protection import Protection
 from trading.rules.exits import Exit
 
@@ -42,6 +42,8 @@ class ExitOrders:
         self._protection = protection
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
+        self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
+        """By client_order_id of a trade: the exit that waits for pending cancels, as time, reason and limit."""
 
     def update(self, trade: Trade) -> None:
         """Bring one trade, whose sell orders are adopted, up to date with the broker's orders and positions.
@@ -60,8 +62,20 @@ class ExitOrders:
                 self._close(trade, trade.exit_reason or "", None)  # it never arrived: send it again under its name
         elif self._protection.stopped_shares(trade) >= left:
             self._protection.align_legs(trade)
+        elif wanted := self._waiting_exit(trade):
+            self._close(trade, *wanted)
         else:
             self._protect(trade, left)
+
+    def _waiting_exit(self, trade: Trade) -> tuple[str, Decimal | None] | None:
+        """Reason and limit of an exit whose legs were still pending their cancel a moment ago.
+
+        A new stop in their place would have to be cancelled again, and with slow cancels nothing would ever be sold.
+        """
+        wanted = self._wanted.get(trade.client_order_id)
+        if wanted is None or self._clock.now() - wanted[0] > GIVE_UP_AFTER:
+            return None
+        return wanted[1:]
 
     def _find_exit(self, trade: Trade) -> None:
         """Look up the exit that was sent; it stays intended until it is found and final."""
@@ -134,7 +148,7 @@ class ExitOrders:
         shares, value = _total(filled)
         last = max(filled, key=lambda order: fill_of(order)[1])
         trade.exit_price = fill_of(last)[0] if len(filled) == 1 else (value / shares).quantize(PRICE_STEP)
-        self.end(trade, fill_of(last)[1], _exit_reason(trade, last))
+        self.end(trade, fill_of(last)[1], _exit_reason(trade, last, sells))
         self._journal.event(
             "sold",
             symbol=trade.symbol,
@@ -170,7 +184,9 @@ class ExitOrders:
         self._find_exit(trade)
         if self._protection.resting(trade):
             self._check_sellable(trade)
+        self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
         self.cancel_legs(trade, reason)
+        del self._wanted[trade.client_order_id]
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
             self._finish(trade, sells)
@@ -245,10 +261,14 @@ def _total(filled: list[Order]) -> tuple[int, Decimal]:
     return sum(order.filled_qty for order in filled), value
 
 
-def _exit_reason(trade: Trade, last: Order) -> str:
-    """Why a trade ended, by the order that sold its last shares."""
+def _exit_reason(trade: Trade, last: Order, sells: list[Order]) -> str:
+    """Why a trade ended, by the order that sold its last shares.
+
+    A market order in the place of one of our legs is a stop that fired: a target fills as the limit order that it is.
+    """
     if intent_of(last) == "exit":
         return trade.exit_reason or "EXIT"
-    if last.type.startswith("stop"):
+    in_place = last.type == "market" and any(last.id == one.replaced_by for one in sells if one.id != last.id)
+    if last.type.startswith("stop") or in_place:
         return Exit.STOP_LOSS.name
     return Exit.TAKE_PROFIT.name if last.type == "limit" else "SOLD_BY_OTHERS"

@@ -79,8 +79,8 @@ class Holdings:
         Raises:
             Unclear: the broker's replies contradict each other, or one of them cannot be read.
         """
-        if trade.exit_intent is not None or self._clock.now() - trade.entry_time <= BROKER_LAG:
-            return  # orders and positions may disagree for a while
+        if trade.exit_intent is not None or self._clock.now() - self._last_fill(trade) <= BROKER_LAG:
+            return  # positions may lag a fill
         left, held = self._protection.shares_left(trade), self._protection.held(trade)
         if left <= 0 or held == left:
             self._since.pop(trade.client_order_id, None)
@@ -110,6 +110,11 @@ class Holdings:
             self._join(trade, left, int(surplus), position)
         else:
             self._write_off(trade, left, held)
+
+    def _last_fill(self, trade: Trade) -> datetime:
+        """When shares of a trade were last bought or sold."""
+        sold = (order.filled_at for order in self._protection.orders(trade) if order.filled_qty)
+        return max([trade.entry_time, *(at for at in sold if at is not None)])
 
     def _confirm(self, symbol: str, listed: Position | None) -> None:
         """See that the single position has the quantity of the listed one.

@@ -86,6 +86,8 @@ class Protection:
         for order_id in trade.sell_order_ids:  # grows during the loop: a replacement may have been replaced too
             order = self._cache.order(order_id)
             replaced_by = None if order is None else order.replaced_by
+            if replaced_by in trade.sell_order_ids:
+                continue  # known already; a target may be shown as replaced by the stop that fired
             replacement = None if replaced_by is None else self._cache.order(replaced_by)
             if order is not None and replacement is not None and not replacement.may_replace(order):
                 raise Unclear(f"order {order.id} is said to be replaced by {replacement.id}, which is another order")
