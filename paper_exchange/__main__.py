@@ -12,9 +12,11 @@ from bar_files.options import add_arguments
 
 PROBABILITIES = {
     "partial-fills": "probability that a fill is partial; 0.1 on Alpaca's paper exchange",
-    "late-bars": "probability that a bar is shown up to 90 s late",
+    "late-bars": "probability that a bar is shown up to 90 s later still",
     "revised-bars": "probability that a bar is shown wrong at first and corrected later",
+    "updated-bars": "probability that a bar is completed half a minute after it is shown",
 }
+DEFAULT_PROBABILITIES = {"updated-bars": 0.02}
 
 
 def _version() -> str:
@@ -74,7 +76,21 @@ def parser() -> argparse.ArgumentParser:
         "--fractionable", action="store_true", help="accept fractional and notional orders (default: whole shares only)"
     )
     for name, what in PROBABILITIES.items():
-        found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
+        default = DEFAULT_PROBABILITIES.get(name, 0.0)
+        found.add_argument(f"--{name}", metavar="P", type=float, default=default, help=f"{what} (default: {default:g})")
+    found.add_argument(
+        "--bar-delay",
+        metavar="SECONDS",
+        type=float,
+        default=3.0,
+        help="a bar is shown 1 s to so many seconds after its minute, at most 60; 0: at once (default: 3)",
+    )
+    found.add_argument(
+        "--coverage",
+        choices=("whole", "iex"),
+        default="whole",
+        help="what the feed iex shows: all bars, or those of a venue with 2.5%% of the volume (default: whole)",
+    )
     found.add_argument(
         "--latency",
         metavar="SECONDS",

@@ -11,7 +11,8 @@ from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import to_ns
-from paper_exchange.market.published import PublishedTape
+from paper_exchange.market.coverage import COVERAGES, ThinnedMarket
+from paper_exchange.market.published import Publication, PublishedTape
 from paper_exchange.market.tape import Halt, Tape
 
 if TYPE_CHECKING:
@@ -39,14 +40,17 @@ class PaperExchange(Gateway):
         account: The seed of the account's id, and so of every order id.
         behaviour: Partial fills and latency.
         halts: Which stocks do not trade when.
-        late_bars: The probability that market data shows a bar up to 90 s late.
+        bar_delay: Market data shows a bar 1 s to so many seconds after its minute (`market.published.Publication`).
+        updated_bars: The probability that a bar is completed half a minute later.
+        late_bars: The probability that market data shows a bar up to 90 s later still.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
+        coverage: What the feed `iex` shows: the "whole" market, or the bars of a venue like "iex".
         margin: Open a margin account that may sell short.
         fractionable: Make every stock tradable in fractions of a share, and allow the account that.
 
     Raises:
         StateError: the state file cannot be used.
-        ValueError: a probability is out of range.
+        ValueError: a delay, a probability or the coverage is out of range.
     """
 
     def __init__(
@@ -61,17 +65,25 @@ class PaperExchange(Gateway):
         account: str = "paper",
         behaviour: Behaviour | None = None,
         halts: Sequence[Halt] = (),
+        bar_delay: float = 0.0,
+        updated_bars: float = 0.0,
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
+        coverage: str = "whole",
         margin: bool = False,
         fractionable: bool = False,
     ) -> None:
         self.description = market.description
+        seed = behaviour.seed if behaviour else 0
+        publication = Publication(bar_delay, updated_bars, late_bars, revised_bars, seed)
+        if coverage not in COVERAGES:
+            raise ValueError(f"coverage={coverage!r}: choose one of {', '.join(COVERAGES)}")
         self._store = Store(state_path) if state_path else None
         tape = published = Tape(market, xnys(), halts)
-        if late_bars or revised_bars:
-            seed = behaviour.seed if behaviour else 0
-            published = PublishedTape(market, xnys(), halts, late=late_bars, revised=revised_bars, seed=seed)
+        if not publication.is_immediate or coverage == "iex":
+            published = PublishedTape(market, xnys(), halts, publication)
+        if coverage == "iex":
+            published.iex = PublishedTape(ThinnedMarket(market, seed), xnys(), halts, publication)
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})

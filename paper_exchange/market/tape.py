@@ -76,6 +76,7 @@ class Tape:
         self._prices: dict[str, tuple[int, Decimal | None]] = {}  # minute and price by symbol: the latest answer
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
         self._lock = threading.Lock()  # of the cache; never held while the market makes bars
+        self.iex: Tape = self  # what the feed `iex` shows, if that is less than the whole market
 
     def halted(self, symbol: str, instant: int) -> bool:
         """Whether trading of a stock is halted at an instant."""

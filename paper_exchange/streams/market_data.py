@@ -106,18 +106,18 @@ def messages_between(tape: Tape, symbols: set[str], after: int, until: int) -> l
         if not tape.market.first_session <= session.day <= tape.market.last_session:
             continue
         for name in names:
-            for kind, start in tape.published_between(name, session, after, until):
+            for kind, start in tape.iex.published_between(name, session, after, until):
                 found += [(start, message) for message in _messages(tape, name, session, kind, start, until)]
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
 
 def _messages(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
-    bars = tape.published(symbol, session, now)
+    bars = tape.iex.published(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
     if kind == "u":
         return [row]
-    day = tape.day_bar(symbol, session, now)
+    day = tape.iex.day_bar(symbol, session, now)
     return [
         {"T": "t", "S": symbol} | ticks.trade_of(tape, symbol, bars, index),
         {"T": "q", "S": symbol} | ticks.quote_of(tape, symbol, bars, index),
