@@ -230,6 +230,12 @@ class ExchangeSettings(Section):
     MARKET_STOCKS: Annotated[int, Field(ge=40, le=500)] = 60
     LEARNABILITY: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Strength of the predictable part of the generated market; 0 is a pure random walk."""
+    BAR_DELAY_SECONDS: Annotated[float, Field(ge=0.0, le=60.0)] = 3.0
+    """Market data shows a bar 1 s to so many seconds after its minute; 0: at once."""
+    UPDATED_BARS: Annotated[float, Field(ge=0.0, le=1.0)] = 0.02
+    """Fraction of the bars whose volume and close are completed half a minute after they are shown."""
+    MARKET_COVERAGE: Literal["whole", "iex"] = "whole"
+    """What the feed `iex` shows: every bar, or the bars of a venue with 2.5 % of the volume, as IEX."""
 
 
 class FolderSettings(Section):
