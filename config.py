@@ -232,6 +232,12 @@ class ExchangeSettings(Section):
     """Strength of the predictable part of the generated market; 0 is a pure random walk."""
     EXCHANGE_BEHAVIOUR: Literal["calm", "mild", "drill"] = "mild"
     """How real the exchange's orders behave: pending requests, partial fills, late positions; calm has none of it."""
+    BAR_DELAY_SECONDS: Annotated[float, Field(ge=0.0, le=60.0)] = 3.0
+    """Market data shows a bar 1 s to so many seconds after its minute; 0: at once."""
+    UPDATED_BARS: Annotated[float, Field(ge=0.0, le=1.0)] = 0.02
+    """Fraction of the bars whose volume and close are completed half a minute after they are shown."""
+    MARKET_COVERAGE: Literal["whole", "iex"] = "whole"
+    """What the feed `iex` shows: every bar, or the bars of a venue with 2.5 % of the volume, as IEX."""
 
 
 class FolderSettings(Section):

@@ -11,9 +11,11 @@ from pathlib import Path
 from bar_files.options import add_arguments
 
 PROBABILITIES = {
-    "late-bars": "probability that a bar is shown up to 90 s late",
+    "late-bars": "probability that a bar is shown up to 90 s later still",
     "revised-bars": "probability that a bar is shown wrong at first and corrected later",
+    "updated-bars": "probability that a bar is completed half a minute after it is shown",
 }
+DEFAULT_PROBABILITIES = {"updated-bars": 0.02}
 
 
 def _version() -> str:
@@ -99,7 +101,21 @@ def parser() -> argparse.ArgumentParser:
         help="spread as a share of the range of the latest bar, if that is more (default: 0)",
     )
     for name, what in PROBABILITIES.items():
-        found.add_argument(f"--{name}", metavar="P", type=float, default=0.0, help=f"{what} (default: 0)")
+        default = DEFAULT_PROBABILITIES.get(name, 0.0)
+        found.add_argument(f"--{name}", metavar="P", type=float, default=default, help=f"{what} (default: {default:g})")
+    found.add_argument(
+        "--bar-delay",
+        metavar="SECONDS",
+        type=float,
+        default=3.0,
+        help="a bar is shown 1 s to so many seconds after its minute, at most 60; 0: at once (default: 3)",
+    )
+    found.add_argument(
+        "--coverage",
+        choices=("whole", "iex"),
+        default="whole",
+        help="what the feed iex shows: all bars, or those of a venue with 2.5%% of the volume (default: whole)",
+    )
     found.add_argument(
         "--partial-fills",
         metavar="P",

@@ -11,7 +11,8 @@ from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import to_ns
-from paper_exchange.market.published import PublishedTape
+from paper_exchange.market.coverage import COVERAGES, ThinnedMarket
+from paper_exchange.market.published import Publication, PublishedTape
 from paper_exchange.market.quotes import Spread
 from paper_exchange.market.tape import Halt, Tape
 
@@ -40,8 +41,11 @@ class PaperExchange(Gateway):
         account: The seed of the account's id, and so of every order id.
         behaviour: Partial fills, pending requests, lagging positions; by default none of them.
         halts: Which stocks do not trade when.
-        late_bars: The probability that market data shows a bar up to 90 s late.
+        bar_delay: Market data shows a bar 1 s to so many seconds after its minute (`market.published.Publication`).
+        updated_bars: The probability that a bar is completed half a minute later.
+        late_bars: The probability that market data shows a bar up to 90 s later still.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
+        coverage: What the feed `iex` shows: the "whole" market, or the bars of a venue like "iex".
         spread_ticks: Ticks between bid and ask in the core session; 0 has one price on both sides, at all hours.
         spread_of_range: If that is more, this share of the range of the latest finished bar.
         margin: Open a margin account that may sell short, as Alpaca's paper accounts; else a cash account.
@@ -49,7 +53,7 @@ class PaperExchange(Gateway):
 
     Raises:
         StateError: the state file cannot be used.
-        ValueError: a probability or a spread is out of range.
+        ValueError: a delay, a probability, a spread or the coverage is out of range.
     """
 
     def __init__(
@@ -64,20 +68,29 @@ class PaperExchange(Gateway):
         account: str = "paper",
         behaviour: Behaviour | None = None,
         halts: Sequence[Halt] = (),
+        bar_delay: float = 0.0,
+        updated_bars: float = 0.0,
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
+        coverage: str = "whole",
         spread_ticks: int = 1,
         spread_of_range: float = 0.0,
         margin: bool = True,
         fractionable: bool = True,
     ) -> None:
         self.description = market.description
+        seed = behaviour.seed if behaviour else 0
+        publication = Publication(bar_delay, updated_bars, late_bars, revised_bars, seed)
+        if coverage not in COVERAGES:
+            raise ValueError(f"coverage={coverage!r}: choose one of {', '.join(COVERAGES)}")
         self._store = Store(state_path) if state_path else None
-        spread, seed = Spread(spread_ticks, spread_of_range), behaviour.seed if behaviour else 0
+        spread = Spread(spread_ticks, spread_of_range)
         tape = published = Tape(market, xnys(), halts, spread=spread, seed=seed)
-        if late_bars or revised_bars:
-            published = PublishedTape(
-                market, xnys(), halts, spread=spread, late=late_bars, revised=revised_bars, seed=seed
+        if not publication.is_immediate or coverage == "iex":
+            published = PublishedTape(market, xnys(), halts, publication, spread=spread, seed=seed)
+        if coverage == "iex":
+            published.iex = PublishedTape(
+                ThinnedMarket(market, seed), xnys(), halts, publication, spread=spread, seed=seed
             )
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}

@@ -92,10 +92,13 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
         keys=_keys() if options.require_keys else None,
         rate_limit=options.rate_limit,
         behaviour=behaviour,
+        bar_delay=options.bar_delay,
+        updated_bars=options.updated_bars,
         late_bars=options.late_bars,
         revised_bars=options.revised_bars,
         spread_ticks=options.spread_ticks,
         spread_of_range=options.spread_of_range,
+        coverage=options.coverage,
         margin=options.margin,
         fractionable=options.fractionable,
     )

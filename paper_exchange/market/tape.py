@@ -92,6 +92,7 @@ class Tape:
         self._stretches = Stretches(self, spread or Spread(), seed)
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
         self._lock = threading.Lock()  # of the cache; never held while the market makes bars
+        self.iex: Tape = self  # what the feed `iex` shows, if that is less than the whole market
 
     def halted(self, symbol: str, instant: int) -> bool:
         """Whether trading of a stock is halted at an instant."""

@@ -39,14 +39,14 @@ def _page_routes(routes: Blueprint, tape: Tape) -> None:
     @with_now
     def many(now: int, what: str) -> Response:
         query = page_request(request.args, symbols_of(request.args.get("symbols")), now, bars=what == "bars")
-        found, token = page(tape, query, ROW_SOURCES[what])
+        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what])
         return reply({what: found, "next_page_token": token} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes, auctions):what>")
     @with_now
     def one(now: int, symbol: str, what: str) -> Response:
         query = page_request(request.args, _one(symbol), now, bars=what == "bars")
-        found, token = page(tape, query, ROW_SOURCES[what])
+        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what])
         return reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token} | _currency())
 
 
@@ -57,14 +57,15 @@ def _latest_routes(routes: Blueprint, tape: Tape) -> None:
     @with_now
     def latest(now: int, what: str) -> Response:
         check_latest(request.args)
-        found = {name: makers[what](tape, name, now) for name in symbols_of(request.args.get("symbols"))}
+        of_feed = _of_feed(tape, what, "iex")
+        found = {name: makers[what](of_feed, name, now) for name in symbols_of(request.args.get("symbols"))}
         return reply({what: {name: one for name, one in found.items() if one is not None}} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes):what>/latest")
     @with_now
     def latest_of_one(now: int, symbol: str, what: str) -> Response:
         check_latest(request.args)
-        found = makers[what](tape, _one(symbol)[0], now)
+        found = makers[what](_of_feed(tape, what, "iex"), _one(symbol)[0], now)
         if found is None:
             raise ApiError(404, f"no {what[:-1]} found for {symbol}")
         return reply({"symbol": symbol, what[:-1]: found} | _currency())
@@ -119,6 +120,11 @@ def _code_routes(routes: Blueprint) -> None:
         return reply(ticks.CONDITIONS[ticktype])
 
 
+def _of_feed(tape: Tape, what: str, default: str) -> Tape:
+    """The tape of the requested feed, of which coverage thins the bars only."""
+    return tape.iex if what == "bars" and (request.args.get("feed") or default) == "iex" else tape
+
+
 def _one(symbol: str) -> list[str]:
     names = symbols_of(symbol)
     if names != [symbol]:
@@ -150,10 +156,11 @@ def _quote(tape: Tape, symbol: str, now: int) -> JsonObject | None:
 
 
 def _snapshot(tape: Tape, symbol: str, now: int) -> JsonObject | None:
-    bar = _bar(tape, symbol, now)
+    bars = _of_feed(tape, "bars", "iex")
+    bar = _bar(bars, symbol, now)
     if bar is None:
         return None
-    days = [found for session in tape.recent_sessions(now, 5) if (found := tape.day_bar(symbol, session, now))]
+    days = [found for session in bars.recent_sessions(now, 5) if (found := bars.day_bar(symbol, session, now))]
     body = {
         "latestTrade": _trade(tape, symbol, now),
         "latestQuote": _quote(tape, symbol, now),

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import threading
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,34 @@ def test_without_keys_the_venue_is_the_generated_market_after_its_history(tmp_pa
 def test_each_seed_and_learnability_is_a_market_of_its_own(tmp_path: Path) -> None:
     slugs = [chosen(tmp_path, **values).market.slug for values in ({}, {"SEED": 2}, {"LEARNABILITY": 0.0})]
     assert len(set(slugs)) == 3
+
+
+def newest_minutes(venue: OpenVenue, instant: datetime) -> set[str]:
+    """The starts of the newest bars of all stocks at an instant."""
+    venue.clock.sleep_until(instant)
+    symbols = [asset["symbol"] for asset in venue.clients.trading.get("/assets", {"status": "active"})]
+    found: Any = venue.clients.data.get("/stocks/bars/latest", {"symbols": ",".join(symbols)})
+    return {bar["t"][11:16] for bar in found["bars"].values()}
+
+
+def test_the_embedded_exchange_shows_bars_seconds_late_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    minute = datetime(2025, 1, 7, 15, 31, tzinfo=UTC)
+    for name, delay, early in (("alpaca", {}, False), ("at-once", {"BAR_DELAY_SECONDS": 0}, True)):
+        venue = opened(tmp_path / name, None, **{"HISTORY_DAYS": 3, **delay})
+        assert ("15:30" in newest_minutes(venue, minute + timedelta(seconds=0.9))) is early
+        assert "15:30" in newest_minutes(venue, minute + timedelta(seconds=3))
+        venue.close()
+
+
+def test_with_the_coverage_of_iex_the_market_is_another_one_with_fewer_bars(bars: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"bars": bars, "start": date(2025, 3, 10)}
+    iex: dict[str, Any] = {"MARKET_COVERAGE": "iex", "BAR_DELAY_SECONDS": 0}
+    whole, thin = opened(tmp_path / "whole", options, BAR_DELAY_SECONDS=0), opened(tmp_path / "iex", options, **iex)
+    assert thin.market.slug == f"{whole.market.slug}-as-iex" and "IEX" in thin.market.description
+    minute = datetime(2025, 3, 10, 14, 31, 1, tzinfo=UTC)
+    assert min(newest_minutes(thin, minute)) < min(newest_minutes(whole, minute))
+    whole.close()
+    thin.close()
 
 
 def test_with_keys_the_venue_is_alpaca_without_a_limit_of_sessions(tmp_path: Path) -> None:

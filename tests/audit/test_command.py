@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,6 +139,26 @@ def test_what_could_not_be_compared_is_counted_with_its_reason(folders: Settings
         for r in check.left_out
     ]
     assert {"its stock is not in data/", "its session is not in data/"} <= set(reasons)
+
+
+@pytest.mark.parametrize(("minutes_later", "findings", "left_out"), [(None, 1, 0), (-1, 1, 0), (1, 0, 1)])
+def test_a_prediction_may_differ_if_a_bar_of_it_changed_after_it(
+    folders: Settings, tmp_path: Path, minutes_later: int | None, findings: int, left_out: int
+) -> None:
+    logs = tmp_path / "logs"
+    shutil.copytree(folders.folders.LOGS_DIR, logs)
+    (path,) = logs.glob("predictions_*")
+    first, *others = [json.loads(line) for line in path.read_text().splitlines()]
+    first["features"][3] += 0.01  # the close of a bar that was completed later
+    path.write_text("".join(json.dumps(line) + "\n" for line in (first, *others)))
+    if minutes_later is not None:
+        at = datetime.fromisoformat(first["timestamp"]) + timedelta(minutes=minutes_later)
+        journal = Journal(logs, SimulatedClock(at))
+        journal.event("bars_changed", bars=[[first["symbol"], first["bar_time"]]])
+        journal.close()
+    found = folders.changed(LOGS_DIR=logs)
+    (check,) = audit(found.folders, learning_settings(found), only=["history"])
+    assert (check.findings, sum(check.left_out.values())) == (findings, left_out)
 
 
 # Planted defects

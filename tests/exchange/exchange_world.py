@@ -78,7 +78,10 @@ class HandMade:
 
 
 class Venue:
-    """An exchange with its clock and its clients: a cash account without fractions, no spread, so that prices are those of bars."""
+    """An exchange with its clock and its clients.
+
+    By default a cash account without fractions, and no spread, so that prices are those of the bars.
+    """
 
     def __init__(self, market: Any, at: datetime, state: Path | None = None, **options: Any) -> None:
         self.time = at

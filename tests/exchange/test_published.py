@@ -107,7 +107,7 @@ def test_late_bars_arrive_within_ninety_seconds() -> None:
     over = {f"2018-03-26T14:{minute:02d}:00Z": (minute - 9) * 60 for minute in range(10, 13)}
     late = {stamp: seen[stamp] - at for stamp, at in over.items()}
     assert all(0 <= delay <= 95 for delay in late.values())
-    assert len(set(seen)) >= 9
+    assert len(set(seen)) >= 8  # the newest of the nine may come after the last look
     assert any(delay > 0 for delay in late.values())
     # Orders trade on what happened, not on what was published.
     assert here.trading.get_clock()

@@ -19,7 +19,9 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import LimitOrderRequest
 
 from paper_exchange.__main__ import main
+from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
+from paper_exchange.base.wire import to_ns
 from tests.exchange.exchange_world import MONDAY, ny
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +131,46 @@ def test_a_generated_market_has_real_symbols_and_todays_date() -> None:
     finally:
         server.kill()
         server.wait(timeout=20)
+
+
+def test_a_bot_that_knows_only_the_documentation_trades_spy_on_a_market_of_this_week() -> None:
+    calendar = xnys()
+    newest = calendar.opened_by(to_ns(datetime.now(UTC) - timedelta(days=1))).day
+    port = free_port()
+    options = ["--port", str(port), "--symbols", "SPY,AAPL", "--start", f"{newest}T10:31:02", "--speed", "60"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "paper_exchange", *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until_it_listens(server)
+        bot = [sys.executable, str(ROOT / "tests/exchange/stranger_bot.py"), f"http://127.0.0.1:{port}"]
+        done = subprocess.run(bot, capture_output=True, text=True, timeout=200, check=False)
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+    assert done.returncode == 0, done.stderr
+    fills = [line for line in done.stdout.splitlines() if line.startswith("update: fill")]
+    assert fills == ["update: fill buy SPY", "update: fill sell SPY"]
+    assert "position: 2 SPY" in done.stdout and "flat: 0 positions" in done.stdout
+
+
+def test_a_bar_is_shown_a_second_after_its_minute_unless_bar_delay_is_0(folder: Path) -> None:
+    found = []
+    for options in ([], ["--bar-delay", "0"]):
+        port = free_port()
+        start = ["--start", "2018-03-26T10:31:00.5", "--speed", "0.001", "--port", str(port), "--bars", str(folder)]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "paper_exchange", *start, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            wait_until_it_listens(server)
+            data: Any = StockHistoricalDataClient("key", "secret", url_override=f"http://127.0.0.1:{port}")
+            latest = data.get_stock_latest_bar(StockLatestBarRequest(symbol_or_symbols="AAA"))["AAA"]
+            found.append(latest.timestamp.minute)
+        finally:
+            server.kill()
+            server.wait(timeout=20)
+    assert found == [29, 30]
 
 
 @pytest.mark.parametrize(

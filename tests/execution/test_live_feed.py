@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.exchange.exchange_world import MONDAY, ny
-from tests.execution.test_reconciliation import bought, world
-from tests.execution.trading_world import Fault, TradingWorld, edited
+from tests.execution.test_reconciliation import DAY, bought, world
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +65,50 @@ def test_a_bar_decides_once(tmp_path: Path) -> None:
     here.script.bar_time = ny(MONDAY, "10:33")
     here.tick("10:34")
     assert [event["rule"] for event in here.events("not_bought")] == ["same_bar", "same_bar", "not_owned"]
+
+
+def test_a_minute_is_decided_once_the_bars_of_all_stocks_are_there(tmp_path: Path) -> None:
+    stocks = {f"S{number:02d}": {MONDAY: DAY} for number in range(20)}
+    here = TradingWorld(tmp_path, stocks, ny(MONDAY, "10:30"), bar_delay=3.0, updated_bars=0.3)
+    here.trader.recover()
+    for minute in ("10:31", "10:32", "10:33", "10:34"):
+        here.tick(minute)
+        assert here.trader.day is not None
+        current = [here.trader.day.bars.last_close(symbol, ny(MONDAY, minute)) for symbol in stocks]
+        assert current == [10.0] * len(stocks)
+        assert ny(MONDAY, f"{minute}:03") <= here.script.asked[-1] <= ny(MONDAY, f"{minute}:05")
+    waited = [(event["bars_after_seconds"], event["bars_missing"]) for event in here.events("minute")]
+    assert len(waited) == 4 and set(waited) <= {(3.0, 0), (5.0, 0)}
+    changed = [(event["time"], start) for event in here.events("bars_changed") for _, start in event["bars"]]
+    assert changed
+    late = [datetime.fromisoformat(at) - datetime.fromisoformat(start) for at, start in changed]
+    assert {timedelta(seconds=90) < one < timedelta(minutes=3) for one in late} == {True}
+
+
+def test_a_stock_without_a_bar_holds_the_minute_up_once_and_for_three_seconds(tmp_path: Path) -> None:
+    bars = {"AAA": {MONDAY: DAY}, "BBB": {MONDAY: flat("09:30", "10:31")}}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"))
+    here.trader.recover()
+    here.tick("10:31", "10:32", "10:33", "10:34")
+    waited = [(event["bars_after_seconds"], event["bars_missing"]) for event in here.events("minute")]
+    assert waited == [(2.0, 0), (2.0, 0), (3.0, 1), (2.0, 0)]
+
+
+def test_a_feed_that_recovers_within_a_minute_leaves_no_hole(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.tick("10:31")
+    here.wire.faults = [Fault(BARS, edited(lambda body: body | {"bars": {}}), times=25)]
+    here.minutes("10:32", "10:40")
+    assert here.trader.day is not None
+    assert len(here.trader.day.bars.since("AAA", ny(MONDAY, "10:25"))) == 15
+
+
+def test_the_last_minute_of_the_session_is_known_when_the_day_is_summed_up(tmp_path: Path) -> None:
+    day = flat("09:30", "15:59")
+    here = TradingWorld(tmp_path, {name: {MONDAY: day} for name in "ABCDEFGH"}, ny(MONDAY, "15:50"), bar_delay=3.0)
+    here.trader.recover()
+    here.minutes("15:51", "15:59")
+    here.close_day()
+    assert here.trader.day is not None
+    closes = [here.trader.day.bars.last_close(name, ny(MONDAY, "16:00")) for name in "ABCDEFGH"]
+    assert closes == [10.0] * 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -135,6 +135,8 @@ class EmbeddedVenue:
             self._market, self.market, self._notes = _recorded(bars, reading)
         else:
             self._market, self.market, self._notes = *_generated(settings), ()
+        if settings.exchange.MARKET_COVERAGE == "iex" and settings.data.DATA_FEED == "iex":
+            self.market = as_iex(self.market)
         self._first = self._first_session(start)
         self.again = (
             f"The same command starts this replay again with its first session, {self._first.date}, and a new account; "
@@ -165,6 +167,9 @@ class EmbeddedVenue:
                 behaviour=Behaviour(
                     seed=self._settings.training.SEED, table=PRESETS[self._settings.exchange.EXCHANGE_BEHAVIOUR]
                 ),
+                bar_delay=self._settings.exchange.BAR_DELAY_SECONDS,
+                updated_bars=self._settings.exchange.UPDATED_BARS,
+                coverage=self._settings.exchange.MARKET_COVERAGE,
             )
         except StateError as error:
             raise UserError(f"{error}; or move {logs} away to begin with a new account") from None
@@ -255,6 +260,11 @@ def _generated(settings: Settings) -> tuple[Market, MarketId]:
     )
     slug = f"generated-{settings.training.SEED}-{settings.exchange.MARKET_STOCKS}-{settings.exchange.LEARNABILITY:g}"
     return market, MarketId(slug, market.description, generated=True)
+
+
+def as_iex(market: MarketId) -> MarketId:
+    """A market of which the feed shows only what IEX prints: its data and models are of their own."""
+    return replace(market, slug=f"{market.slug}-as-iex", description=f"{market.description}, with the bars of IEX only")
 
 
 def check_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections import defaultdict
 from datetime import datetime
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from trading.audit.data import DataFolder
     from trading.base.arrays import Floats
     from trading.models.store import LoadedModel, ModelStore
+
+
+SESSION_NS = 12 * 60 * MINUTE_NS
+"""Longer than a session, shorter than from one to the next."""
+
+
+NEWEST_NS = 3 * MINUTE_NS
+"""Bars that ended longer ago are taken as final."""
 
 
 class LoggedSettings:
@@ -46,6 +55,35 @@ class LoggedSettings:
         return {**self._current, **(self._starts[i - 1][1] if i else {})}
 
 
+class ChangedBars:
+    """The bars that came late, or again with other values, from the `bars_changed` events of the audit logs.
+
+    A trader that is started again does not know which of the newest bars have changed since its end.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._changes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._ends: list[int] = []
+        for path in line_files(logs, "audit"):
+            last = 0
+            for event in read_lines(path):
+                with contextlib.suppress(KeyError, TypeError, ValueError):  # a line that somebody has changed
+                    at = to_ns(datetime.fromisoformat(event["time"]))
+                    if event["event"] == "started":
+                        self._ends.append(last)
+                    last = at
+                    if event["event"] == "bars_changed":
+                        for symbol, start in event["bars"]:
+                            self._changes[symbol].append((to_ns(datetime.fromisoformat(start)), at))
+
+    def after(self, logged: Logged) -> bool:
+        """Whether a bar of its session that a prediction was made of changed after it, or may have."""
+        now = to_ns(logged.now)
+        changes = self._changes.get(logged.symbol, ())
+        changed = any(at > now and 0 <= logged.start - start < SESSION_NS for start, at in changes)
+        return changed or any(0 <= end - now < NEWEST_NS for end in self._ends)
+
+
 class Logged(NamedTuple):
     """A logged prediction: its fields, symbol, start of its bar (ns), and its instant."""
 
@@ -68,6 +106,7 @@ def history(data: DataFolder, store: ModelStore, logs: Path, settings: LoggedSet
     """Compare every logged prediction with the training path and the model that it names, to the bit."""
     check = Check("parity", "logged predictions: features, probabilities and signals made again from data/, to the bit")
     models: dict[str, LoadedModel | str] = {}
+    changed = ChangedBars(logs)
     for path in line_files(logs, "predictions"):
         step()
         for name, lines in _by_model(path, check).items():
@@ -77,7 +116,7 @@ def history(data: DataFolder, store: ModelStore, logs: Path, settings: LoggedSet
             if isinstance(model, str):
                 check.leave_out(model, len(lines))
             else:
-                _compare_lines(check, data, model, lines, settings)
+                _compare_lines(check, data, model, lines, settings, changed)
     if not check.compared and not check.left_out:
         check.leave_out("no prediction was logged yet")
     return check
@@ -108,7 +147,12 @@ def _loaded(store: ModelStore, name: str, data: DataFolder) -> LoadedModel | str
 
 
 def _compare_lines(
-    check: Check, data: DataFolder, model: LoadedModel, lines: list[dict[str, Any]], settings: LoggedSettings
+    check: Check,
+    data: DataFolder,
+    model: LoadedModel,
+    lines: list[dict[str, Any]],
+    settings: LoggedSettings,
+    changed: ChangedBars,
 ) -> None:
     known: list[Logged] = []
     X: list[Floats] = []
@@ -133,6 +177,9 @@ def _compare_lines(
     for i, one in enumerate(known):
         expected = Expected(X[i], data.close(one.symbol, one.start), float(own[i]), float(calibrated[i]))
         wrong = _differing_fields(one, expected, settings.at(one.now))
+        if wrong and changed.after(one):
+            check.leave_out("a bar of it came late, or was completed, after the prediction")
+            continue
         check.expect(
             not wrong, f"{one.symbol} {moment(one.start)}: {', '.join(wrong)} differ from those of data/ and the model"
         )

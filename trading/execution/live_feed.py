@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 REFETCH_SECONDS: Final = (3, 5, 8)
-"""Seconds of the minute at which bars are fetched again while the minute that just ended has none: Alpaca's minute bars
-appear 1 to 3 s after their minute."""
+"""Seconds of the minute at which bars are fetched again while bars of the minute that just ended are missing: Alpaca's
+minute bars appear 1 to 3 s after their minute."""
 
 LATE_FEED: Final = timedelta(minutes=2)
 """A feed whose newest bar, of all stocks, is this far behind is reported."""
@@ -131,6 +131,18 @@ class Quotes:
         return self._known.get(symbol)
 
 
+class BarLag(NamedTuple):
+    """How late the bars of a minute were.
+
+    Attributes:
+        bars_after_seconds: from the end of the minute to the last request for its bars.
+        bars_missing: stocks with a bar of the minute before, but none of this one.
+    """
+
+    bars_after_seconds: float
+    bars_missing: int
+
+
 class LiveFeed:
     """Brings the bars of the session up to the minute that just ended, and reports a feed that stays behind."""
 
@@ -139,6 +151,8 @@ class LiveFeed:
         self._journal = journal
         self._clock = clock
         self._is_late = False
+        self.lag = BarLag(0.0, 0)
+        """Of the newest minute."""
 
     def refresh(self, bars: SessionBars) -> bool:
         """Fetch bars once; False if there was no usable reply, which is reported."""
@@ -147,31 +161,49 @@ class LiveFeed:
         except DATA_ERRORS as error:
             self._journal.event("no_bars", reason=f"{type(error).__name__}: {error}"[:300])
             return False
+        self._report_changes(bars)
         return True
 
-    def refresh_until_current(self, bars: SessionBars, instant: datetime) -> bool:
-        """Fetch bars, again for some seconds until the minute that just ended is there.
+    def refresh_until_current(self, bars: SessionBars, instant: datetime, *, once: bool = False) -> bool:
+        """Fetch bars, again for some seconds while bars of the minute that just ended are missing.
+
+        A stock is expected to have one if it has one of the minute before.  Once the minute's first bars are there, a
+        request that brings none ends the wait, because stocks trade that do not trade every minute.
 
         Args:
             instant: the minute of the tick, at which the newest bar should have ended.
+            once: fetch once only, because something else is urgent.
 
         Returns:
             Whether any reply was usable.
         """
         fetched = self.refresh(bars)
-        for second in REFETCH_SECONDS:
+        asked = self._clock.now()
+        is_arriving = True
+        for second in () if once else REFETCH_SECONDS:
             again = instant + timedelta(seconds=second)
-            if not fetched or _lag(bars, instant) <= timedelta(0):
+            has_begun = _lag(bars, instant) <= timedelta(0)
+            if not fetched or (has_begun and not (is_arriving and bars.awaited(instant))):
                 break
             if self._clock.now() < again:
                 self._clock.sleep_until(again)
+                before = bars.count
                 fetched = self.refresh(bars) or fetched
+                asked = self._clock.now()
+                is_arriving = bars.count > before
+        self.lag = BarLag(round((asked - instant).total_seconds(), 3), bars.awaited(instant))
         late = _lag(bars, instant) >= LATE_FEED
         if late != self._is_late:
             self._is_late = late
             newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
             self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
         return fetched
+
+    def _report_changes(self, bars: SessionBars) -> None:
+        if bars.changed:
+            changed = [[symbol, new_york_time(start)] for symbol, start in bars.changed]
+            bars.changed.clear()
+            self._journal.event("bars_changed", bars=changed)
 
 
 def _lag(bars: SessionBars, instant: datetime) -> timedelta:

@@ -246,7 +246,7 @@ class Trader:
         if self._is_time_to_flatten(session, instant):
             self._flatten()  # before any request for bars, because few minutes are left
             if self.day is not None:
-                self._feed.refresh(self.day.bars)
+                self._feed.refresh_until_current(self.day.bars, instant, once=bool(self.positions.open))
         elif (day := self._day_of(session)) is not None:
             fresh = self._feed.refresh_until_current(day.bars, instant)
             self.positions.software_stop(day.bars.last_close)
@@ -276,7 +276,8 @@ class Trader:
                 reason = "its newest bar was decided on before"
                 self._journal.event("not_bought", symbol=one.symbol, rule="same_bar", reason=reason)
         seen = best_and_too_old(predictions, self._threshold)
-        self._journal.event("minute", predictions=len(predictions), signals=len(signals), **seen)
+        lag = self._feed.lag._asdict()
+        self._journal.event("minute", predictions=len(predictions), signals=len(signals), **lag, **seen)
         try:
             self.account = self._broker.account()  # without signals too, because the console shows the equity
         except Unclear as error:

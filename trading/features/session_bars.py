@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OVERLAP: Final = timedelta(minutes=5)
 """Time span that is fetched again every minute, because bars can be late or revised."""
 
+REPEATED: Final = timedelta(minutes=1)
+"""Time span before the current minute that is requested again within it: the bar that has just ended."""
+
 FROZEN_AFTER: Final = timedelta(minutes=2)
 """A feed that has shown no bar of any stock for this long is frozen: there may be bars that it has not shown yet."""
 
@@ -79,6 +82,8 @@ class SessionBars:
         self._count = np.zeros(stocks, dtype=np.int64)
         self._highest, self._lowest = np.full(stocks, -np.inf), np.full(stocks, np.inf)
         self._fetched_to: datetime | None = None
+        self.changed: list[tuple[str, datetime]] = []
+        """Symbol and start of every bar that was sent again with other values, or after a newer bar of its stock."""
         self.revised = 0
         """Number of bars that were sent again with other values."""
         self.refused = 0
@@ -103,13 +108,18 @@ class SessionBars:
     def next_request(self, now: datetime) -> tuple[datetime, datetime]:
         """First and last instant to request bars for: first the whole session, then the new part and `OVERLAP`.
 
-        If the feed was frozen, the new part begins at its newest bar, so that it leaves no hole when it recovers.
+        A second request within a minute covers `REPEATED` only.  If the feed was frozen, the new part begins at its
+        newest bar, so that it leaves no hole when it recovers.
         """
         first = self.session.open
         if self._fetched_to is not None:
             known_to = first if self.newest_end is None else self.newest_end
             frozen = self._fetched_to - known_to > FROZEN_AFTER
-            first = max(first, (known_to if frozen else self._fetched_to) - OVERLAP)
+            this_minute = min(now.replace(second=0, microsecond=0), self.session.close)
+            if self._fetched_to >= this_minute and not frozen:
+                first = max(first, this_minute - REPEATED)
+            else:
+                first = max(first, (known_to if frozen else self._fetched_to) - OVERLAP)
         return first, min(now, self.session.close - timedelta(seconds=1))
 
     def take(self, reply: Mapping[str, Any] | None, now: datetime) -> None:
@@ -152,6 +162,7 @@ class SessionBars:
         at = (slice(None), place[known], row[known])
         revised = (self._values[at] != values[:, known]).any(axis=0)
         self.revised += int(np.count_nonzero(revised))
+        self._note_changed(row[known][revised], minute[known][revised])
         self._values[at] = values[:, known]
         for stock in np.unique(row[known][revised]):
             of_stock = self._values[:, : self._count[stock], stock]
@@ -163,9 +174,28 @@ class SessionBars:
         np.minimum.at(self._lowest, row, values[2])
         newest = np.where(self._count[row] > 0, self._minute[self._count[row] - 1, row], -1)
         late = minute < newest
+        self._note_changed(row[late], minute[late])
         for i in np.flatnonzero(late):
             self._insert(int(row[i]), int(minute[i]), values[:, i])
         self._append(row[~late], minute[~late], values[:, ~late])
+
+    def _note_changed(self, row: Ints, minute: Ints) -> None:
+        opened = self.session.open
+        self.changed += [
+            (self.symbols[stock], opened + timedelta(minutes=start))
+            for stock, start in zip(row.tolist(), minute.tolist(), strict=True)
+        ]
+
+    def awaited(self, instant: datetime) -> int:
+        """The number of stocks that have a bar of the minute before the one that ended at `instant`, but none of it."""
+        minute = (instant - self.session.open) // timedelta(minutes=1) - 1
+        newest = self._minute[np.maximum(self._count - 1, 0), np.arange(len(self.symbols))]
+        return int(np.count_nonzero((self._count > 0) & (newest == minute - 1)))
+
+    @property
+    def count(self) -> int:
+        """The number of bars."""
+        return int(self._count.sum())
 
     def _append(self, row: Ints, minute: Ints, values: Floats) -> None:
         """Add bars that are newer than all bars of their symbol, adjacent and sorted."""
