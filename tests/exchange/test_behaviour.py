@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import GetOrdersRequest, ReplaceOrderRequest
 
 from paper_exchange import Behaviour
@@ -156,7 +157,7 @@ def test_the_target_ends_replaced_when_the_stop_fills() -> None:
     assert statuses(here, target, loss) == ["replaced", "filled"]
     assert here.trading.get_order_by_id(target.id).replaced_by == loss.id
     assert [one.event for one in found] == ["fill", "replaced"]
-    assert here.trading.get_orders(GetOrdersRequest(status="open")) == []
+    assert here.trading.get_orders(GetOrdersRequest(status=QueryOrderStatus.OPEN)) == []
 
 
 def test_neither_leg_fires_again_after_a_partly_filled_target() -> None:
@@ -165,7 +166,7 @@ def test_neither_leg_fires_again_after_a_partly_filled_target() -> None:
     bars = [*CALM_MINUTES[:9], ("10:40", *UP), ("10:41", *UP), ("10:42", *DOWN), *late]
 
     def run(**more: Chance) -> tuple[Venue, Any]:
-        here = venue(*bars, behaviour=only(partial_fill=Chance(1.0, 1.0), **more))
+        here = venue(*bars, behaviour=Behaviour(table={"partial_fill": Chance(1.0, 1.0), **more}))
         entry = here.trading.submit_order(bracket(qty=9))
         here.at("10:45")
         return here, nested(here, entry).legs

@@ -44,7 +44,8 @@ def test_a_position_that_lags_a_partly_filled_target_is_no_discrepancy(tmp_path:
     here = holding(tmp_path, UP, plan=ONE_SHARE, position_lag=Chance(1.0, 15.0))
     here.tick("10:33", "10:34")
     assert (here.held(), here.trade().sold_qty) == (4, 1)
-    assert here.clients.trading.get_open_position("AAA")["qty"] == "5"
+    shown: Any = here.clients.trading.get_open_position("AAA")
+    assert shown["qty"] == "5"
     here.trader.positions.close(here.trade(), "END_OF_DAY")  # the moment at which a surplus would join at once
     here.tick("10:35", "10:36")
     assert not here.events("positions_disagree", "stop_refused", "quantity_changed")
@@ -146,4 +147,18 @@ def test_a_day_ends_flat_with_the_exchanges_own_figures(tmp_path: Path, preset: 
     assert not [one for one in state.orders if one.is_open and one.awake]
     assert not here.events("step_failed", "oversold", "external_position", "quantity_changed", "stop_refused")
     assert {trade.exit_reason for trade in here.log.trades} <= {"STOP_LOSS", "TAKE_PROFIT", "END_OF_DAY"}
+    here.check_books()
+
+
+def test_slow_cancels_of_many_positions_are_pending_together(tmp_path: Path) -> None:
+    names = [f"S{number}" for number in range(8)]
+    behaviour = Behaviour(table={"pending_cancel": Chance(1.0, 9.0)})
+    bars = {name: {MONDAY: DAY} for name in names}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(names, 0.8)}, behaviour=behaviour)
+    here.trader.recover()
+    here.tick("10:31", "10:32", "15:55")
+    sent = [event["time"] for event in here.events("exit_sent")]
+    assert len(sent) == 8 and sent[-1] < ny(MONDAY, "15:55:30").isoformat()  # one after the other takes 72 seconds
+    here.tick("15:56", "15:57")
+    assert not here.trader.positions.open
     here.check_books()

@@ -302,6 +302,12 @@ class PositionManager:
         if trade.is_open:
             self._exits.close(trade, reason, limit)
 
+    def cancel_ahead(self, reason: str) -> None:
+        """Once an exit is accepted, request the cancellation of all other legs: a cancel may be pending for long."""
+        if self._ownership.is_ours and any(trade.exit_intent is not None for trade in self.open):
+            for trade in self.open:
+                self._exits.cancel_ahead(trade, reason)
+
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""
         self._records.save()

@@ -348,6 +348,7 @@ class Trader:
         for trade in sorted(self.positions.open, key=lambda one: self.positions.exit_refusal(one) is None):
             if trade.exit_intent is None:
                 self.positions.close(trade, reason)
+                self.positions.cancel_ahead(reason)
             refusal = self.positions.exit_refusal(trade)
             if refusal is not None and not _is_about_stock(refusal, trade.symbol):
                 return

@@ -180,9 +180,21 @@ class ExitOrders:
         self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit), trade.symbol)
         self._records.save()
 
+    def cancel_ahead(self, trade: Trade, reason: str) -> None:
+        """Request the cancellation of a trade's legs without waiting, so that those of several trades pend together."""
+        what = f"the exit of {trade.symbol}"
+        self._records.contain(what, lambda: self._cancel_ahead(trade, reason), trade.symbol)
+
+    def _cancel_ahead(self, trade: Trade, reason: str) -> None:
+        resting = self._protection.resting(trade)
+        if trade.exit_intent is None and resting and self._waiting_exit(trade) is None:
+            self._check_sellable(trade)
+            self._wanted[trade.client_order_id] = (self._clock.now(), reason, None)
+            self._cache.request_cancel(resting, partial(self._records.note_cancel, reason))
+
     def _close(self, trade: Trade, reason: str, limit: Decimal | None) -> None:
         self._find_exit(trade)
-        if self._protection.resting(trade):
+        if self._protection.resting(trade) and self._waiting_exit(trade) is None:
             self._check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
         self.cancel_legs(trade, reason)

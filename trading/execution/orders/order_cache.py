@@ -171,16 +171,19 @@ class OrderCache:
         """
         waiting = list(orders)
         for poll in range(CANCEL_POLLS):
-            for order in waiting if poll % REPEAT_CANCEL_EVERY == 0 else ():
-                accepted = self._cancel_one(order)
-                if poll == 0:
-                    on_reply(order, accepted)
+            if poll % REPEAT_CANCEL_EVERY == 0:
+                self.request_cancel(waiting, on_reply if poll == 0 else lambda order, accepted: None)
             found = [self.order(order.id, refresh=True) for order in waiting]
             waiting = [order for order in found if order is not None and not order.is_final]
             if not waiting:
                 return True
             self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
         return False
+
+    def request_cancel(self, orders: Iterable[Order], on_reply: Callable[[Order, bool | None], None]) -> None:
+        """Request the cancellation of orders once; `on_reply` as for `cancel`."""
+        for order in orders:
+            on_reply(order, self._cancel_one(order))
 
     def _cancel_one(self, order: Order) -> bool | None:
         try:
