@@ -42,9 +42,8 @@ DAY = date(2025, 3, 7)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("relative-day")
     write_bars(root / "bars", date(2025, 3, 3), DAY, stocks=8)
-    found = Place.make(
-        root / "run", FEATURE_SET="relative", LABEL="profit", LABEL_MIN_PROFIT=0.003, TRAINING_REPORT="false"
-    )
+    given = {"FEATURE_SET": "relative", "LABEL": "profit", "LABEL_MIN_PROFIT": 0.003, "TRAINING_REPORT": "false"}
+    found = Place.make(root / "run", **given, UPDATED_BARS=0)  # a bar that changes afterwards is another one
     assert trade(found, "--bars", root / "bars", "--start", DAY) == 0
     return found
 

@@ -176,6 +176,8 @@ def test_bars_are_fetched_for_all_stocks_in_one_request_with_feed_and_end(tmp_pa
     here.at("10:31:02")
     fetch(here.clients.data, bars, here.clock.now(), "iex")
     assert "start=2018-03-26T14:25:02" in here.wire.sent[1]
+    assert bars.next_request(ny(MONDAY, "10:31:03"))[0] == ny(MONDAY, "10:30"), "only the newest again within a minute"
+    here.at("10:32:02")
     here.wire.faults = [Fault("bars", page(200, "<html>"), times=None)]
     with pytest.raises(Exception):  # noqa: B017 - as alpaca-py gives it; the trader takes each of them
         fetch(here.clients.data, bars, here.clock.now(), "iex")
