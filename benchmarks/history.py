@@ -1,7 +1,7 @@
 """What a year of trades costs a trader: its start, a tick, and what the evening reads of the logs.
 
     python -m benchmarks.history                    this checkout
-    python -m benchmarks.history --before DIR       another checkout, such as `git worktree add DIR v0.3.0`, in turn
+    python -m benchmarks.history --before DIR       another checkout, such as `git worktree add DIR COMMIT`, in turn
 
 A history has 1 or 250 days of 100 closed trades, and the predictions of each day: 100 and 25,000 trades.  The tick is
 that of a real trader on the embedded exchange, which holds one position.  Each figure is the median of the rounds.
