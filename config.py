@@ -10,7 +10,7 @@ import os
 import re
 from datetime import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -338,9 +338,45 @@ def load_settings(
         UserError: `env_file` does not exist, a line or a name in it is unknown, a name in the environment is misspelt,
             a value is invalid, or two folders are one.
     """
+    values, sources = _given(env_file, environment, given)
+    names = {name: source.name for name, source in sources.items()}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_invalid(error, names)) from None
+    _check_together(settings, names)
+    return settings
+
+
+class _Source(NamedTuple):
+    """Where a value is from, and its line if it is from a file."""
+
+    name: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.line is None else f"{self.name}, line {self.line}"
+
+
+def setting_sources(
+    env_file: Path | None = None, environment: Mapping[str, str] | None = None, **given: object
+) -> dict[str, str]:
+    """Setting -> where its value is from ("the environment"), for those that do not have their default.
+
+    Raises:
+        As `load_settings`, whose arguments these are.
+    """
+    _, sources = _given(env_file, environment, given)
+    return {name: str(source) for name, source in sources.items()}
+
+
+def _given(
+    env_file: Path | None, environment: Mapping[str, str] | None, given: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, _Source]]:
+    """The values that are given for settings, and the source of each."""
     environment = os.environ if environment is None else environment
     env_file = ENV_FILE if env_file is None else env_file
-    from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=env_file == ENV_FILE).items() if v != ""}
+    from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=env_file == ENV_FILE).items() if v.value != ""}
     for name in from_file:
         if name not in FIELDS:
             raise UserError(f"{env_file}: {name} is not a setting; {meant(name, FIELDS)}")
@@ -351,17 +387,13 @@ def load_settings(
         )
     from_environment = {k: v for k, v in environment.items() if k in FIELDS and v != ""}
     from_command = {k: v for k, v in given.items() if v is not None}
+    values = {**{k: v.value for k, v in from_file.items()}, **from_environment, **from_command}
     sources = {
-        **dict.fromkeys(from_file, str(env_file)),
-        **dict.fromkeys(from_environment, "the environment"),
-        **dict.fromkeys(from_command, "the command line"),
+        **{name: _Source(str(env_file), one.line) for name, one in from_file.items()},
+        **dict.fromkeys(from_environment, _Source("the environment")),
+        **dict.fromkeys(from_command, _Source("the command line")),
     }
-    try:
-        settings = Settings.model_validate({**from_file, **from_environment, **from_command})
-    except ValidationError as error:
-        raise UserError(_invalid(error, sources)) from None
-    _check_together(settings, sources)
-    return settings
+    return values, sources
 
 
 def _invalid(error: ValidationError, sources: Mapping[str, str]) -> str:

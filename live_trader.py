@@ -5,6 +5,8 @@
     python live_trader.py --bars DIR --start 2018-03-26 --sessions 5
                                                    replay recorded 1-minute bars from this day on
     python live_trader.py --seed 7                 another generated market
+    python live_trader.py --setup                  ask for keys, feed and folders, test them, and write .env
+    python live_trader.py --check                  show what a run would find, with these options; change nothing
 
 The keys APCA_API_KEY_ID and APCA_API_SECRET_KEY come from .env or the environment.  The program contacts only Alpaca
 paper or a loopback address.  The embedded exchange runs in this process, on a simulated clock, at full speed.  On its
@@ -15,7 +17,7 @@ Ctrl-C and SIGTERM end the program within two seconds, and within ten if the net
 stay at the exchange, open positions are listed, and the next run recovers them.  An interrupted replay starts again.
 
 Exit codes: 0 all sessions traded; 1 a failure, see the audit log; 2 bad input, explained in one line; 130, 143, 129
-ended by Ctrl-C, SIGTERM, SIGHUP.
+ended by Ctrl-C, SIGTERM, SIGHUP.  --check: 0 if no item fails, else 2.
 """
 
 from __future__ import annotations
@@ -33,7 +35,15 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
-    from trading.app.run import trade  # after parsing, so that --help stays fast
+    if options.check:
+        from trading.app.check import check  # after parsing, so that --help stays fast
+
+        return check(options)
+    if options.setup:
+        from trading.app.setup import setup
+
+        return setup(options)
+    from trading.app.run import trade
 
     return trade(options)
 
@@ -41,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> cli.Parser:
     """The parser of the command line."""
     found = cli.Parser(__doc__, "data", "models", "logs")
+    first = found.add_mutually_exclusive_group()
+    first.add_argument(
+        "--check", action="store_true", help="show what a run would find, item by item, and change nothing"
+    )
+    first.add_argument("--setup", action="store_true", help="ask for the keys, the feed and the folders; write .env")
     found.add_argument(
         "--broker",
         choices=("alpaca", "embedded"),

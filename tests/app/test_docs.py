@@ -88,3 +88,12 @@ def test_walk_of_one_bar_names_functions_that_exist() -> None:
     assert len(named) > 20
     for module, path in named:
         assert callable(reduce(getattr, path.split("."), importlib.import_module(module))), f"{module}:{path}"
+
+
+def test_every_row_of_the_restart_table_names_a_test_that_exists() -> None:
+    rows = [line for line in (PROJECT / "docs" / "restart.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 30
+    for row in rows:
+        found = re.search(r"\| `(\S+)`: `(test_\w+)` \|$", row)
+        assert found is not None, row
+        assert f"def {found[2]}(" in (PROJECT / "tests" / found[1]).read_text(), row

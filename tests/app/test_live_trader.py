@@ -288,16 +288,27 @@ def test_the_output_in_a_pipe_is_plain_and_ends_with_a_summary(uninterrupted: tu
     assert lines[-1].startswith("The market is generated")
     trades = place.trades()
     won = sum(one["pnl_amount"] > 0 for one in trades)
-    row = next(line for line in lines if "│ all" in line).split("│")[2:6]
-    assert [cell.strip() for cell in row[:3]] == [str(len(trades)), str(won), f"{won / len(trades):.0%}"]
-    pnl = row[3].strip().replace("$", "").replace(",", "")
-    assert round(100 * float(pnl)) == sum(round(100 * one["pnl_amount"]) for one in trades)
+    *row, pnl = _summed(output)
+    assert row == [str(len(trades)), str(won), f"{won / len(trades):.0%}"]
+    assert round(100 * float(pnl.replace("$", "").replace(",", ""))) == sum(
+        round(100 * one["pnl_amount"]) for one in trades
+    )
     for folder in (place.logs, place.data, place.models):
         assert sum(str(folder) in line for line in lines) == 1
     assert "\x1b" not in output and "Traceback" not in output
     assert all(line.strip() for line in lines)
     stamps = [line[:19] for line in lines if line[:4] == "2025"]
     assert stamps == sorted(stamps)  # the hourly line has the account of its own minute
+    last, closed = [line.rpartition("equity ")[2] for line in lines if "closed today" in line or "day closed" in line][
+        -2:
+    ]
+    assert last == closed  # all is sold, so both are the cash
+
+
+def _summed(output: str) -> list[str]:
+    """Trades, won, win rate and P&L of the last line of the summary."""
+    row = next(line for line in output.splitlines() if "│ all" in line)
+    return [cell.strip() for cell in row.split("│")[2:6]]
 
 
 def test_the_log_of_a_generated_day_agrees_with_the_exchange(uninterrupted: tuple[Place, str]) -> None:
@@ -373,9 +384,10 @@ def test_repeated_kills_lose_no_trade_and_repeat_no_entry(prepared: Place, tmp_p
         process.kill()
         process.communicate()
     last = start(place)
-    _, errors = last.communicate(timeout=100)
+    output, errors = last.communicate(timeout=100)
     assert (last.returncode, errors) == (0, "")
     check_against_the_exchange(place)
     check_flat(place)
+    assert _summed(output)[0] == str(len(place.trades()))  # the whole day, not what came after the last start
     names = [one["client_order_id"] for one in place.trades()]
     assert len(names) == len(set(names)) > 3

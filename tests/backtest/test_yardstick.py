@@ -413,10 +413,10 @@ def test_variants_are_counted_once_and_only_on_the_same_sessions(evaluation: Eva
     first = walk(evaluation.rows, evaluation.variant, TREES, window=30, lean=True)
     other = replace(first, settings=TREES.changed(N_ESTIMATORS=13))
     earlier = replace(first, settings=TREES.changed(SEED=9), sessions=first.sessions - 100)
-    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data) == 1
-    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data) == 1
-    assert record_variants(tmp_path, [earlier], "--walk-forward", now, Settings().data) == 1
+    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data) == (1, 0)
+    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data) == (1, 0)
+    assert record_variants(tmp_path, [earlier], "--walk-forward", now, Settings().data) == (1, 0)
     with open(tmp_path / NAME, "ab") as file:
         file.write(b'{"cut": \n[1]\n{"sessions": 3}\n')
-    assert record_variants(tmp_path, [first, other], "--compare", now, Settings().data) == 2
-    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data.changed(MAX_PRICE=6.0)) == 3
+    assert record_variants(tmp_path, [first, other], "--compare", now, Settings().data) == (2, 3)
+    assert record_variants(tmp_path, [first], "--walk-forward", now, Settings().data.changed(MAX_PRICE=6.0)) == (3, 3)

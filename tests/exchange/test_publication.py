@@ -101,7 +101,7 @@ def test_rest_and_stream_agree_at_every_moment() -> None:
         before = to_ns(here.time)
         here.later(1.7)
         now = to_ns(here.time)
-        for message in here.exchange.read_tape(lambda tape: messages_between(tape, {"AAA"}, before, now)):  # noqa: B023
+        for message in here.exchange.read_tape(lambda tape: messages_between(tape, {"AAA"}, set(), before, now)):  # noqa: B023
             if message["T"] in "bu":
                 known[message["t"]] = {name: message[name] for name in ("t", "o", "h", "l", "c", "v", "n", "vw")}
         assert list(known.values()) == bars(here, feed="iex")
@@ -183,7 +183,7 @@ def test_the_feed_decides_between_the_whole_and_the_thinned_bars() -> None:
     assert latest == iex[-1] == snapshot["minuteBar"]
     assert snapshot["dailyBar"]["v"] == sum(bar["v"] for bar in iex) == bars(here, timeframe="1Day", feed="iex")[0]["v"]
     now = to_ns(here.time)
-    said = here.exchange.read_tape(lambda tape: messages_between(tape, {"*"}, OPEN, now))
+    said = here.exchange.read_tape(lambda tape: messages_between(tape, {"*"}, set(), OPEN, now))
     assert [one["t"] for one in said if one["T"] == "b"] == [bar["t"] for bar in iex]
     here.raw.post("/orders", {"symbol": "AAA", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day"})
     here.at("10:21")

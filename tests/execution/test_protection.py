@@ -10,12 +10,15 @@ import pytest
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
+from paper_exchange.orders.behaviour import Behaviour
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_reconciliation import by_hand, holding, world
-from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page, with_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from paper_exchange.base.wire import Shares
 
 ENDED_AT = {"canceled": "canceled_at", "rejected": "failed_at", "expired": "expired_at"}
 LEVELS = [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
@@ -44,6 +47,32 @@ def test_a_lost_stop_is_replaced_within_the_minute_although_the_target_rests(tmp
     here.wire.faults = []
     here.tick("10:34", "15:55", "15:56")
     assert (here.held(), here.trade().exit_reason) == (0, "END_OF_DAY")
+    here.check_books()
+
+
+class TwoOfTheTarget(Behaviour):
+    """An exchange on which two of five shares are filled in the bar of 10:33."""
+
+    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
+        """As `Behaviour.fill_qty`."""
+        return 2 if bar == int(ny(MONDAY, "10:33").timestamp()) * 10**9 and qty == 5 else qty
+
+
+def test_a_partly_filled_target_is_no_protection_for_the_rest(tmp_path: Path) -> None:
+    rows = with_bars(flat("09:30", "15:59"), ("10:33", 10.0, 10.4, 10.0, 10.0), ("10:36", 9.7, 9.7, 9.7, 9.7))
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), behaviour=TwoOfTheTarget())
+    here.script.signals = {"10:31": {"AAA": 0.8}}
+    here.trader.recover()
+    here.tick("10:31", "10:32")
+    lie = Fault("GET /v2/orders", with_status(here.trade().stop_order_id, "canceled"), times=None)
+    here.wire.faults = [lie]  # the exchange has filled 2 of 5 at the target and cancelled the stop of the rest
+    here.tick("10:34")
+    (stop,) = [order for order in here.exchange.snapshot().orders if order.is_open]
+    assert (stop.type, stop.qty, stop.stop_price, here.held()) == ("stop", 3, Decimal("9.8"), 3)
+    here.wire.faults = []
+    here.tick("10:35", "10:36", "10:37", "10:38")
+    trade = here.trade()
+    assert (here.held(), trade.is_open, trade.sold_amount) == (0, False, 2 * Decimal("10.4") + 3 * Decimal("9.7"))
     here.check_books()
 
 

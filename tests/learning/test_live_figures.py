@@ -133,14 +133,15 @@ def test_without_trades_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("sold", "words"),
     [
-        (["10.10"], "1 trade on 1 day had +0.90% each after the assumed cost. One day gives no interval: no evidence"),
+        (["10.10"], "1 trade on 1 day had +0.90% each after the assumed cost. Too few sessions for an interval, 5 are"),
         (
-            ["10.10", "10.11", "10.12"],
-            "on 3 days had +1.00% (+0.75% to +1.25%) each after the assumed cost. The interval",
+            ["10.10", "10.11", "10.12", "10.11", "10.11"],
+            "on 5 days had +1.00% (+0.91% to +1.09%) each after the assumed cost. The interval",
         ),
-        (["10.10", "10.11", "10.12"], "The interval lies above zero."),
-        (["9.90", "9.89", "9.88"], "The interval lies below zero: a loss."),
-        (["9.90", "10.40", "9.95"], "The interval includes zero: no evidence of profit."),
+        (["10.10", "10.11", "10.12"], "on 3 days had +1.00% each after the assumed cost. Too few sessions"),
+        (["10.10", "10.11", "10.12", "10.11", "10.11"], "The interval lies above zero."),
+        (["9.90", "9.89", "9.88", "9.90", "9.89"], "The interval lies below zero: a loss."),
+        (["9.90", "10.40", "9.95", "10.00", "9.95"], "The interval includes zero: no evidence of profit."),
     ],
 )
 def test_what_was_earned_says_what_its_interval_shows(sold: list[str], words: str) -> None:

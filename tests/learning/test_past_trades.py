@@ -20,7 +20,7 @@ from trading.base.files import compress_lines
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.fitting import fit, probabilities
-from trading.learning.past_trades import PastTrade, PastTrades, past_trades, with_past_trades
+from trading.learning.past_trades import NOT_READ, PastTrade, PastTrades, past_trades, with_past_trades
 from trading.learning.rows import WeightedRows, rows_to_fit, thin, weights_of
 from trading.learning.trade_labels import TradeLabels
 from trading.learning.train import train
@@ -313,3 +313,16 @@ def test_a_damaged_log_loses_only_its_own_trades(world: dict[str, Path]) -> None
     found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
     assert len(found.trades) == 1
     assert found.left_out == {"trades_2018-03-20.json is not a trade log": 1}
+
+
+def test_trade_files_of_days_outside_the_rows_are_counted_and_not_read(world: dict[str, Path]) -> None:
+    rows = Dataset(world["data"]).load()
+    write_trades(world["logs"], rows, [10, 500, 900])
+    for day in ("2016-01-04", "2016-01-05"):
+        (world["logs"] / f"trades_{day}.json").write_text("not a trade log")
+    given = (world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
+    found = past_trades(*given, sessions=frozenset(rows.sessions.tolist()))
+    assert len(found.trades) == 3 and found.left_out == {NOT_READ: 2}
+    assert past_trades(*given).left_out == {
+        f"trades_{day}.json is not a trade log": 1 for day in ("2016-01-04", "2016-01-05")
+    }

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exchange.exchange_world import MONDAY, TUESDAY, ny
+from trading.base import files
 from trading.base.errors import DataError
-from trading.records.trade_log import Trade, TradeLog
+from trading.records import trade_log
+from trading.records.trade_log import INDEX_FILE, LOADED_DAYS, Trade, TradeLog
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "design-document.md"
 FIELDS = [
@@ -180,6 +182,89 @@ def test_a_malformed_trade_log_is_named_with_the_remedy(tmp_path: Path, name: st
     with pytest.raises(DataError) as caught:
         TradeLog(tmp_path)
     assert name in str(caught.value) and "run again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def history(folder: Path, days: int, held: tuple[int, ...]) -> list[date]:
+    """Trade files of the days before MONDAY with one closed trade each, an open one on some of them, and no index."""
+    found = [MONDAY - timedelta(days=days - i) for i in range(days)]
+    for i, day in enumerate(found):
+        at: dict[str, Any] = {"entry_time": ny(day, "10:35"), "client_order_id": f"n{i}"}
+        trade = bought(**at) if i in held else sold(**at)
+        (folder / f"trades_{day}.json").write_text(json.dumps([trade.as_json()]))
+    return found
+
+
+def test_old_files_are_read_only_if_they_have_an_open_trade(tmp_path: Path) -> None:
+    days = history(tmp_path, LOADED_DAYS + 6, held=(1, 3))
+    log = TradeLog(tmp_path)  # without an index every file is read once; only what matters stays in memory
+    assert (len(log.trades), log.unread, log.first_day) == (LOADED_DAYS + 2, 4, days[6])
+    assert log.has_entry("n3") and not log.has_entry("n2")
+    log.start_day(MONDAY)
+    log.save()
+    damaged = [tmp_path / f"trades_{days[i]}.json" for i in (0, 2, 4, 5)]
+    for path in damaged:
+        path.write_text("not a trade log")  # and not looked at
+    log = TradeLog(tmp_path)
+    assert [trade.client_order_id for trade in log.open_trades] == ["n1", "n3"] and log.unread == 5
+    held = log.open_trades[0]
+    held.exit_price, held.exit_time = D("151"), ny(MONDAY, "10:00")
+    log.mark_changed(held)
+    log.save()
+    assert [trade.client_order_id for trade in TradeLog(tmp_path).open_trades] == ["n3"]
+    late = bought(entry_time=ny(days[6], "11:00"), client_order_id="late")  # a day that has left the newest
+    log.add(late)
+    log.save()
+    assert [trade.client_order_id for trade in TradeLog(tmp_path).open_trades] == ["n3", "late"]
+    (tmp_path / INDEX_FILE).write_text("{")
+    with pytest.raises(DataError):  # every file counts again
+        TradeLog(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["removed", "added"])
+def test_an_index_of_other_files_is_not_believed(tmp_path: Path, change: str) -> None:
+    days = history(tmp_path, LOADED_DAYS + 4, held=())
+    log = TradeLog(tmp_path)
+    log.start_day(MONDAY)
+    log.save()
+    assert TradeLog(tmp_path).unread == 5
+    if change == "removed":
+        (tmp_path / f"trades_{days[1]}.json").unlink()
+    forgotten = bought(entry_time=ny(days[0] - timedelta(days=1), "10:35"), client_order_id="forgotten")
+    if change == "added":
+        (tmp_path / f"trades_{forgotten.day}.json").write_text(json.dumps([forgotten.as_json()]))
+    (tmp_path / f"trades_{days[2]}.json").write_text(json.dumps([bought(entry_time=ny(days[2], "10:35")).as_json()]))
+    assert len(TradeLog(tmp_path).open_trades) == (2 if change == "added" else 1)
+
+
+def test_a_kill_while_an_old_trade_is_reopened_hides_it_from_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = history(tmp_path, LOADED_DAYS + 3, held=(1,))
+    log = TradeLog(tmp_path)
+    log.start_day(MONDAY)
+    log.save()
+    (held,) = log.open_trades
+    held.exit_price, held.exit_time = D("151"), ny(MONDAY, "10:00")
+    log.mark_changed(held)
+    log.save()
+    held.exit_price = held.exit_time = None  # as a position that was written off and is shown again
+    log.mark_changed(held)
+    real = files.write_bytes
+    written: list[str] = []
+
+    def killed_after_one(path: Path, content: bytes) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        real(path, content)
+
+    monkeypatch.setattr(trade_log, "write_bytes", killed_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        log.save()
+    assert written == [INDEX_FILE]  # the day is named before its trade is open
+    monkeypatch.setattr(trade_log, "write_bytes", real)
+    log.save()
+    assert [one.day for one in TradeLog(tmp_path).open_trades] == [days[1]]
 
 
 WRITER = """

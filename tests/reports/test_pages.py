@@ -77,6 +77,7 @@ def page_of(walked: Walk, min_confidence: float = 0.65, description: str = "reco
             "trades_on": "model",
             "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
             "variants_tried": 3,
+            "variants_unreadable": 0,
             "random_split": random_split(ROWS, TREES),
         }
     )
@@ -169,6 +170,7 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
         "differences": [one.as_json() for one in comparisons],
         "verdicts": 12,
         "variants_tried": 7,
+        "variants_unreadable": 2,
     }
     content = page_html(comparison_page(stored, comparisons))
     assert check_whole(content) == 7
@@ -178,7 +180,8 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
         "difference to random forest",
         "worse",
         "12 verdicts",
-        "7 variants",
+        "At least 7 variants",
+        "2 lines of models/variants_tried.jsonl cannot be read",
         "No skill is claimed without controls",
     ):
         assert expected in content.decode()

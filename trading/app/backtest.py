@@ -100,6 +100,7 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
     trades, weeks = _add_trades(all_figures, walked.probability(trades_on), request, walked, rows, source)
     progress("splitting at random", 0, 0)
     newest = rows.take(rows.session >= rows.sessions[-request.window :][0])
+    tried = record_variants(request.models_dir, [walked], "--walk-forward", request.now, request.account.data)
     found: WalkForwardResult = {
         **_record(request),
         **all_figures,
@@ -107,9 +108,8 @@ def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForw
         "trades_on": trades_on,
         "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
         "random_split": random_split(newest, walked.settings),
-        "variants_tried": record_variants(
-            request.models_dir, [walked], "--walk-forward", request.now, request.account.data
-        ),
+        "variants_tried": tried.variants,
+        "variants_unreadable": tried.unreadable,
     }
     return found, _write(request, "walk_forward", found, walk_page(found))
 
@@ -135,13 +135,15 @@ def compare_command(request: Request, progress: Progress) -> tuple[ComparisonRes
         all_figures,
         min_confidence=request.account.prediction.MIN_CONFIDENCE,
     )
+    tried = record_variants(request.models_dir, walks, "--compare", request.now, request.account.data)
     found: ComparisonResult = {
         **_record(request),
         "left_out": {str(name): lost for name, lost in left_out.items()},
         "variants": all_figures,
         "differences": [one.as_json() for one in comparisons],
         "verdicts": verdicts(comparisons),
-        "variants_tried": record_variants(request.models_dir, walks, "--compare", request.now, request.account.data),
+        "variants_tried": tried.variants,
+        "variants_unreadable": tried.unreadable,
     }
     return found, comparisons, _write(request, "comparison", found, comparison_page(found, comparisons))
 

@@ -141,7 +141,9 @@ def retrain_locked(
         dataset, learning = Dataset(data_dir), learning_settings(settings)
         rows = dataset.load(until=now, sessions=settings.data.HISTORY_DAYS)
         trade_labels = TradeLabels(dataset, LabelRules.of(settings.exits))
-        trades = past_trades(settings.folders.LOGS_DIR, market.slug, now, trade_labels, settings.training.FEATURE_SET)
+        sessions = frozenset(rows.sessions.tolist())
+        logs, features = settings.folders.LOGS_DIR, settings.training.FEATURE_SET
+        trades = past_trades(logs, market.slug, now, trade_labels, features, sessions)
         rows, report = with_past_trades(rows, trades, settings.training.PAST_TRADE_WEIGHT)
         page = TrainingReport(learning)
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from trading.app.nightly import NightlyLearning
 from trading.app.signals import SignalHandler, StopSignal
 from trading.app.tidy import tidy
 from trading.app.venues import OpenVenue, check_folder, choose_venue
-from trading.base.calendar import MarketCalendar, Session, new_york_calendar
+from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, claim_logs, lock
@@ -41,6 +41,7 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
+    from datetime import datetime
 
     from trading.broker.messages import Account
 
@@ -116,6 +117,7 @@ class Run:
             market=self.venue.market.description,
             notes=[DIRECTION, *self.venue.notes],
             settings=_public(self.settings),
+            trade_files_not_read=self.log.unread,
         )
         account = self._first_account()
         self._check_alone()
@@ -329,6 +331,10 @@ class Run:
     def _scheduled(self, event: ScheduleEvent) -> None:
         self.journal.event(event.name, **event.fields)
 
+    def _summed_from(self) -> datetime:
+        """The start of the run, or of the day if it started during a session: after a crash the whole day counts."""
+        return min(self.since, at(self.calendar.current_or_next(self.since).date, time()))
+
     def _report(self, trader: Trader, first: Account | None, *, ended: bool) -> None:
         """Print what is still open, the summary, and where the logs are."""
         try:
@@ -344,7 +350,7 @@ class Run:
             lines, equity = [f"unknown whether positions or orders are open: {unclear}", *self._logged_open()], ""
         self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=unclear)
         self.journal.close()
-        summary(self.log, self.since, self.console)
+        summary(self.log, self._summed_from(), self.console)
         places = self.settings.folders
         folders = {"logs": places.LOGS_DIR, "data": places.DATA_DIR, "models": places.MODELS_DIR}
         again = self.venue.again if lines or self.signals.received else ""

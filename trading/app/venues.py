@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bar_files.errors import BarFileError
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
     from datetime import date
-    from pathlib import Path
 
     from config import Settings
     from paper_exchange.market.interface import Market
@@ -114,6 +115,10 @@ class AlpacaVenue:
         description = f"a paper account at {self._broker.APCA_API_BASE_URL}: no real money"
         return OpenVenue(clock, clients, self.market, description, self._sessions, again=self.again)
 
+    def look(self, logs: Path) -> OpenVenue:
+        """As `open`, which writes nothing here."""
+        return self.open()
+
 
 class EmbeddedVenue:
     """The paper exchange in this process, on a simulated clock."""
@@ -155,6 +160,35 @@ class EmbeddedVenue:
         logs = self._settings.folders.LOGS_DIR
         if self._is_replay:
             move_logs_away(logs)
+        return self._opened(logs)
+
+    def look(self, logs: Path) -> OpenVenue:
+        """The exchange as a run would find it, on a copy of its account that is removed when the venue is closed.
+
+        Args:
+            logs: the folder of the account; it need not exist.
+
+        Raises:
+            UserError: the stored account cannot be read.
+        """
+        copy = tempfile.TemporaryDirectory(prefix="look-")
+        for path in () if self._is_replay else sorted(logs.glob(f"{STATE_FILE}*")):
+            shutil.copy(path, copy.name)
+        try:
+            venue = self._opened(Path(copy.name))
+        except UserError as error:
+            copy.cleanup()
+            raise UserError(str(error).replace(copy.name, str(logs))) from None
+        opened = venue.close
+
+        def close() -> None:
+            opened()
+            copy.cleanup()
+
+        return replace(venue, close=close)
+
+    def _opened(self, logs: Path) -> OpenVenue:
+        """The exchange with the account of a folder, or a new one."""
         evening = at(self._calendar.preceding(self._first.date).date, self._settings.schedule.RETRAIN_TIME)
         try:
             resumed = stored_instant(logs / STATE_FILE)
@@ -188,15 +222,8 @@ class EmbeddedVenue:
             self._is_replay,
             self.again,
             self._notes,
-            lambda: self._close(exchange),
+            lambda: _close(exchange, logs / STATE_FILE),
         )
-
-    def _close(self, exchange: PaperExchange) -> None:
-        try:
-            exchange.close()
-        except sqlite3.Error as error:
-            path = self._settings.folders.LOGS_DIR / STATE_FILE
-            raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
 
     def _first_session(self, start: date | None) -> Session:
         """The first session to trade, once all traded sessions and the history before them lie within the market."""
@@ -231,6 +258,13 @@ class EmbeddedVenue:
             following = self._calendar.following(start).date
             raise UserError(f"--start {start}: the exchange is closed on that day; the next session is {following}")
         return sessions.index(self._calendar.session(start))
+
+
+def _close(exchange: PaperExchange, path: Path) -> None:
+    try:
+        exchange.close()
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
 
 
 def reading_from(options: argparse.Namespace) -> Reading:

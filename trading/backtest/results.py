@@ -30,6 +30,7 @@ class WalkForwardResult(RunRecord, WalkFigures):
         trades_on: the probability that the trades were bought on.
         trades_against_minute: their mean outcome minus that of the minutes of their decisions.
         variants_tried: variants ever walked forward on any of these sessions.
+        variants_unreadable: lines of `variants_tried.jsonl` that cannot be read and are not counted.
     """
 
     evolution: list[WeekFigures]
@@ -37,6 +38,7 @@ class WalkForwardResult(RunRecord, WalkFigures):
     trades_against_minute: Estimate
     random_split: RandomSplitFigures
     variants_tried: int
+    variants_unreadable: int
 
 
 class ComparisonResult(RunRecord):
@@ -45,7 +47,7 @@ class ComparisonResult(RunRecord):
     Attributes:
         left_out: set of features -> rows that have no row in another set.
         verdicts: number of verdicts that were corrected together (Holm).
-        variants_tried: as in `WalkForwardResult`.
+        variants_tried, variants_unreadable: as in `WalkForwardResult`.
     """
 
     left_out: dict[str, int]
@@ -53,3 +55,4 @@ class ComparisonResult(RunRecord):
     differences: list[dict[str, Any]]
     verdicts: int
     variants_tried: int
+    variants_unreadable: int

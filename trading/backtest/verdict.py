@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, Skill, measure_of
 from trading.learning.same_minute import ENOUGH_TO_PLAN
-from trading.learning.session_statistics import Estimate, above, below, interval_at
+from trading.learning.session_statistics import Estimate, above, below, has_interval, interval_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,8 +119,9 @@ def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float, sk
         f"{base['won']['value']:.1%}. What they earned is another figure: {outcome['value']:+.2f}% each after cost, "
         f"buying every row {base['outcome_pct']['value']:+.2f}%{_against(model['against_minute']['signals'])}."
     )
-    if outcome["low"] is None:
-        return f"{words} One session with signals is too few to judge."
+    if not has_interval(outcome):
+        few = "One session" if outcome["sessions"] == 1 else f"{outcome['sessions']} sessions"
+        return f"{words} {few} with signals {'is' if outcome['sessions'] == 1 else 'are'} too few to judge."
     interval = f"{outcome['low']:+.2f}% to {outcome['high']:+.2f}%"
     if below(outcome, 0.0):
         return f"{words} The interval over sessions, {interval}, lies below zero: a loss."
@@ -137,7 +138,7 @@ def _signal_line(model: PooledScores, base: PooledBaseRate, threshold: float, sk
 def _against(real: Estimate) -> str:
     if real["value"] is None:
         return ""
-    interval = "" if real["low"] is None else f" ({real['low']:+.2f}% to {real['high']:+.2f}%)"
+    interval = "" if not has_interval(real) else f" ({real['low']:+.2f}% to {real['high']:+.2f}%)"
     return f", against their minute {real['value']:+.2f}%{interval}"
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dotenv.parser import parse_stream
 
 from trading.base.errors import UserError
+from trading.base.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 ALIKE: Final = 0.85
@@ -21,9 +23,19 @@ ALIKE: Final = 0.85
 PLAIN: Final = 10
 """Length below which a name is so plain that another program may well have a similar one."""
 
+PLAIN_VALUE: Final = re.compile(r"[A-Za-z0-9_./+=:@%,-]*")
+"""Values that are written without quotes."""
 
-def read_env_file(path: Path, *, may_be_missing: bool) -> dict[str, str]:
-    """The assignments of a file; none if it may be missing and is.
+
+class Assignment(NamedTuple):
+    """A line `NAME=value`: the value, and the number of the line."""
+
+    value: str
+    line: int
+
+
+def read_env_file(path: Path, *, may_be_missing: bool) -> dict[str, Assignment]:
+    """The assignments of a file by name, the last one of each; none if it may be missing and is.
 
     Raises:
         UserError: it is missing or cannot be read, or a line is not an assignment.
@@ -42,13 +54,13 @@ def read_env_file(path: Path, *, may_be_missing: bool) -> dict[str, str]:
         raise UserError(
             f"{path}: the settings file cannot be read ({reason}); change its permissions, or name another file"
         ) from None
-    found: dict[str, str] = {}
+    found: dict[str, Assignment] = {}
     for line in parse_stream(io.StringIO(text)):
+        original = line.original.string  # never shown: it may hold a key; begins with the blank lines before it
+        number = line.original.line + original[: len(original) - len(original.lstrip())].count("\n")
         if line.key is not None and line.value is not None:
-            found[line.key] = line.value
+            found[line.key] = Assignment(line.value, number)
         elif line.key is not None or line.error:
-            original = line.original.string  # never shown: it may hold a key; begins with the blank lines before it
-            number = line.original.line + original[: len(original) - len(original.lstrip())].count("\n")
             raise UserError(f"{path}: line {number} is not an assignment; write it as NAME=value")
     return found
 
@@ -74,3 +86,50 @@ def meant(name: str, known: Collection[str]) -> str:
     """A hint on an unknown name: the known one that is most like it, or where all are listed."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     return f"did you mean {close[0]}?" if close else "see docs/settings.md"
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """Set `values` in a file of settings, which only its owner may read from then on; all other lines stay.
+
+    The file is written aside, synced and renamed, so it is never half-written.
+
+    Raises:
+        UserError: the file is not UTF-8 text, or a value cannot be written in it.
+        OSError: it cannot be read or written; it is unchanged.
+    """
+    path = path.resolve()  # a link stays a link
+    try:
+        before = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: it is not UTF-8 text; save it as UTF-8") from None
+    text = with_values(before, values)
+    found = {line.key: line.value for line in parse_stream(io.StringIO(text)) if line.key is not None}
+    for name, value in values.items():
+        if found.get(name) != value:
+            raise UserError(f"{path}: the value of {name} cannot be written in it; choose one without line breaks")
+    with replacing(path) as file:
+        os.fchmod(file.fileno(), 0o600)  # before anything is in it
+        file.write(text.encode())
+
+
+def with_values(text: str, values: Mapping[str, str]) -> str:
+    """The text of a file of settings with `values` in place of its lines of these names, or after its last line."""
+    left, parts = dict(values), []
+    for line in parse_stream(io.StringIO(text)):
+        original = line.original.string
+        if line.key not in values:
+            parts.append(original)
+        else:
+            parts.append(original[: len(original) - len(original.lstrip())])
+            if line.key in left:
+                parts.append(f"{line.key}={_quoted(left.pop(line.key))}\n")
+    kept = "".join(parts)
+    if kept and not kept.endswith("\n"):
+        kept += "\n"
+    return kept + "".join(f"{name}={_quoted(value)}\n" for name, value in left.items())
+
+
+def _quoted(value: str) -> str:
+    if PLAIN_VALUE.fullmatch(value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -12,6 +12,7 @@ leads to, so two names of one folder never get two locks.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = "market.json"
+
+LEFTOVERS = f".{MARKER}.*.tmp"
+"""Temporary files of the marker, which killed processes leave."""
 
 PATIENCE = 0.1
 """Seconds to wait for a lock whose holder is just releasing it."""
@@ -82,18 +86,15 @@ def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:
     owner = market_of(folder)
     if owner is not None and owner.slug == market.slug:
         return None
-    renamed, kept = None, folder.with_name(f"{folder.name}.{market.slug}")
+    if _is_adopted(folder, owner, market, adopted):
+        write_json(folder / MARKER, asdict(market))
+        return None
+    for leftover in folder.glob(LEFTOVERS) if owner is None else ():
+        leftover.unlink()
+    renamed, kept = None, _aside(folder, market)
     if owner is not None:
-        aside = folder.with_name(f"{folder.name}.{owner.slug}")
-        if aside.exists():
-            raise UserError(f"{folder} holds {owner.slug} and {aside} exists too; move one of them away and run again")
-        folder.rename(aside)
-        renamed = f"{folder.name}/ held {owner.description}: renamed to {aside.name}/"
-    elif folder.exists() and not _is_empty(folder):
-        if adopted and not kept.exists() and all(path.match(adopted) for path in folder.iterdir()):
-            write_json(folder / MARKER, asdict(market))
-            return None
-        raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
+        folder.rename(_aside(folder, owner))
+        renamed = f"{folder.name}/ held {owner.description}: renamed to {_aside(folder, owner).name}/"
     if kept.exists():
         if folder.exists():
             folder.rmdir()  # checked above: it is empty
@@ -104,16 +105,56 @@ def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:
     return renamed
 
 
+def foreseen(folder: Path, market: MarketId, adopted: str = "") -> tuple[Path, str | None]:
+    """Where the files of `market` are that a run would use, and the folder that it would rename; changes nothing.
+
+    Returns:
+        (folder, which may not exist yet; one line as of `claim`, or None).
+
+    Raises:
+        UserError: as `claim`.
+    """
+    folder = resolved(folder)
+    owner = market_of(folder)
+    if owner is not None and owner.slug == market.slug:
+        return folder, None
+    if _is_adopted(folder, owner, market, adopted):
+        return folder, None
+    kept = _aside(folder, market)
+    line = None if owner is None else f"holds {owner.description}: a run renames it to {_aside(folder, owner).name}/"
+    return (kept if kept.exists() or owner is not None else folder), line
+
+
+LOGS_BY_HAND = "predictions_*.jsonl"
+"""What a `logs/` without `market.json` may hold: up to version 0.2, a prediction by hand made the folder."""
+
+
 def claim_logs(folder: Path, market: MarketId) -> str | None:
-    """`claim` for `logs/`.  Up to version 0.2, a prediction by hand made the folder without `market.json`."""
-    return claim(folder, market, "predictions_*.jsonl")
+    """`claim` for `logs/`."""
+    return claim(folder, market, LOGS_BY_HAND)
 
 
-def _is_empty(folder: Path) -> bool:
-    """Whether `folder` is empty, after removing the temporary marker files of killed processes."""
-    for leftover in folder.glob(f".{MARKER}.*.tmp"):
-        leftover.unlink()
-    return not any(folder.iterdir())
+def _aside(folder: Path, market: MarketId) -> Path:
+    return folder.with_name(f"{folder.name}.{market.slug}")
+
+
+def _is_adopted(folder: Path, owner: MarketId | None, market: MarketId, adopted: str) -> bool:
+    """Whether a folder that is not `market`'s yet becomes its as it is; if not, it can be renamed or is empty.
+
+    Raises:
+        UserError: it can be neither.
+    """
+    if owner is not None:
+        aside = _aside(folder, owner)
+        if aside.exists():
+            raise UserError(f"{folder} holds {owner.slug} and {aside} exists too; move one of them away and run again")
+        return False
+    files = [one for one in folder.iterdir() if not one.match(LEFTOVERS)] if folder.exists() else []
+    if not files:
+        return False
+    if adopted and not _aside(folder, market).exists() and all(path.match(adopted) for path in files):
+        return True
+    raise UserError(f"{folder} holds files but no {MARKER}: it is not a folder of this system; name another one")
 
 
 def resolved(folder: Path) -> Path:
@@ -126,6 +167,22 @@ def resolved(folder: Path) -> Path:
         return folder.resolve()
     except (RuntimeError, OSError):
         raise UserError(f"{folder}: its symbolic links lead in a circle; name another folder") from None
+
+
+def is_locked(folder: Path, holder: str) -> bool:
+    """Whether a process holds the lock of `lock`; creates no file."""
+    try:
+        with open(_lock_file(resolved(folder), holder), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _lock_file(folder: Path, holder: str) -> Path:
+    return folder.with_name(f".{folder.name}.{holder.replace(' ', '-')}.lock")
 
 
 class FolderLock:
@@ -154,6 +211,6 @@ def lock(folder: Path, holder: str) -> FolderLock:
     itself = resolved(folder)
     itself.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return FolderLock(itself.with_name(f".{itself.name}.{holder.replace(' ', '-')}.lock"))
+        return FolderLock(_lock_file(itself, holder))
     except Timeout:
         raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None

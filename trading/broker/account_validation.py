@@ -143,6 +143,8 @@ def read_account(reply: object) -> Account:
             buying_power=number_of(fields["buying_power"]),
             last_equity=None if fields.get("last_equity") is None else number_of(fields["last_equity"]),
             blocked=", ".join(reasons) or None,
+            status=brief(fields.get("status")),
+            multiplier=sum_or_none(fields.get("multiplier")),
         )
 
     return parsed("account", reply, parse)

@@ -103,6 +103,10 @@ class Account:
     """Equity at the close of the session before; None if the broker does not say."""
     blocked: str | None
     """Why the account may not trade; None if it may."""
+    status: str = ""
+    """Alpaca's word, such as ACTIVE."""
+    multiplier: Decimal | None = None
+    """Buying power by equity: 1 for cash, 2 or 4 with margin; None if the broker does not say."""
 
 
 class Refused(NamedTuple):

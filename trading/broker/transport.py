@@ -44,16 +44,20 @@ ASSETS_TIMEOUT: Final = 60.0
 """Total time in seconds of the list of all US stocks, one reply of several megabytes on the host of the orders."""
 
 
+def without_password(url: str) -> str:
+    """`url` without what stands before its host, which may hold a password."""
+    return re.sub(r"(?<=/)[^/]*@", "(secret)@", url)
+
+
 def allowed_origin(url: str) -> str:
     """`url` reduced to its origin, if it is Alpaca's paper or data host or a loopback address; `/v2` may follow.
 
     Raises:
         UserError: it is any other address; nothing here may reach a live account.
     """
-    shown = re.sub(r"(?<=/)[^/]*@", "(secret)@", url)  # the part before the host may hold a password
     refusal = UserError(
-        f"APCA_API_BASE_URL={shown}: only {ALPACA_PAPER} or http:// on a loopback address is ever contacted; "
-        "this system trades on paper only"
+        f"APCA_API_BASE_URL={without_password(url)}: only {ALPACA_PAPER} or http:// on a loopback address is ever "
+        "contacted; this system trades on paper only"
     )
     try:
         parts = urlsplit(url)

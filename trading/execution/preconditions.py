@@ -167,9 +167,9 @@ class Preconditions:
     def compare_clocks(self) -> None:
         """Read the broker's clock; a new difference counts once a second reading and its replies' time agree."""
         try:
-            self._difference = difference = self._read_difference()
+            self._difference = difference = clock_difference(self._broker, self._clock)
             known = abs(difference) <= MAX_CLOCK_DIFFERENCE or abs(difference - self._confirmed) <= SAME_DIFFERENCE
-            if not known and abs(self._read_difference() - difference) > SAME_DIFFERENCE:
+            if not known and abs(clock_difference(self._broker, self._clock) - difference) > SAME_DIFFERENCE:
                 raise Unclear("two readings of the broker's clock differ")
         except Unclear:
             self._difference = None  # read again in the next minute and before the next entry
@@ -185,14 +185,15 @@ class Preconditions:
             note = "no entries until they agree: set this machine's clock" if disagree else "they agree again"
             self._journal.event("clocks_disagree" if disagree else "clocks_agree", seconds=seconds, note=note)
 
-    def _read_difference(self) -> timedelta:
-        """Broker's clock minus ours.
 
-        Raises:
-            Unclear: it cannot be read.
-        """
-        asked = self._clock.now()
-        theirs = self._broker.time()
-        answered = self._clock.now()
-        # The broker read its clock between these two instants.
-        return timedelta(0) if asked <= theirs <= answered else min((theirs - asked, theirs - answered), key=abs)
+def clock_difference(broker: Broker, clock: Clock) -> timedelta:
+    """Broker's clock minus ours.
+
+    Raises:
+        Unclear: it cannot be read.
+    """
+    asked = clock.now()
+    theirs = broker.time()
+    answered = clock.now()
+    # The broker read its clock between these two instants.
+    return timedelta(0) if asked <= theirs <= answered else min((theirs - asked, theirs - answered), key=abs)

@@ -202,7 +202,8 @@ class PositionManager:
         ours = {trade.symbol for trade in self.open}
         before |= self._ownership.unread
         # A position that was ours may have been sold since the positions were read, and is shown for a while after.
-        before |= {trade.symbol for trade in self._log.trades if self._just_sold(trade)}
+        sold = self._clock.now() - BROKER_LAG
+        before |= {one.symbol for one in self._log.trades if one.exit_time is not None and one.exit_time >= sold}
         for symbol, position in self.cache.positions.items():
             if symbol in ours | before or self._holdings.returned(position) or symbol in self._holdings.external:
                 continue
@@ -210,9 +211,6 @@ class PositionManager:
             other = self._ownership.bought_by_other(symbol)
             note = "not ours: left alone" if other is None else f"left alone: {other}"
             self._journal.event("external_position", symbol=symbol, qty=plain(position.qty), note=note)
-
-    def _just_sold(self, trade: Trade) -> bool:
-        return trade.exit_time is not None and self._clock.now() - trade.exit_time <= BROKER_LAG
 
     def cancel_orphan_orders(self) -> None:
         """Cancel open orders with our name that belong to no known trade or entry; an unclear answer is logged."""

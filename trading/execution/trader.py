@@ -245,6 +245,7 @@ class Trader:
         self._close_carried_over(session)
         if self._is_time_to_flatten(session, instant):
             self._flatten()  # before any request for bars, because few minutes are left
+            self._read_account("the equity shown is an older one")
             if self.day is not None:
                 self._feed.refresh_until_current(self.day.bars, instant, once=bool(self.positions.open))
         elif (day := self._day_of(session)) is not None:
@@ -278,12 +279,8 @@ class Trader:
         seen = best_and_too_old(predictions, self._threshold)
         lag = self._feed.lag._asdict()
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **lag, **seen)
-        try:
-            self.account = self._broker.account()  # without signals too, because the console shows the equity
-        except Unclear as error:
-            self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
-            return
-        if not signals:
+        # Without signals too, because the console shows the equity.
+        if not self._read_account("no entries this minute") or self.account is None or not signals:
             return
         self._decided.update((one.symbol, one.bar_time) for one in signals)
         if refusal := self.preconditions.refusal():
@@ -296,6 +293,15 @@ class Trader:
             return
         losses = self._losses(self.account, day.session)
         self._entries.consider(signals, self.account, day.session, instant, losses, others)
+
+    def _read_account(self, note: str) -> bool:
+        """Read the account; False, and `note` in the audit, if there is no clear answer."""
+        try:
+            self.account = self._broker.account()
+        except Unclear as error:
+            self._journal.event("broker_unclear", reason=str(error), note=note)
+            return False
+        return True
 
     def _losses(self, account: Account, session: Session) -> Losses:
         """The day's losses: the account's, carried positions included, where the broker says what it began with."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import numpy as np
 import orjson
@@ -31,12 +31,16 @@ from trading.records.trade_log import Trade
 from trading.rules.labels import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from config import FeatureSet
     from trading.base.arrays import Floats, Ints
     from trading.learning.trade_labels import TradeLabels
+
+
+NOT_READ: Final = "days that are not among the rows: trade files not read"
+"""Counts files, not trades."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,12 @@ class PastTradesReport(TypedDict):
 
 
 def past_trades(
-    logs: Path, market: str, now: datetime, labels: TradeLabels, feature_set: FeatureSet = "document"
+    logs: Path,
+    market: str,
+    now: datetime,
+    labels: TradeLabels,
+    feature_set: FeatureSet = "document",
+    sessions: Collection[date] | None = None,
 ) -> PastTrades:
     """The closed trades of a logs folder, as of `now`.
 
@@ -80,6 +89,8 @@ def past_trades(
         now: aware instant.
         labels: gives outcomes and labels; a trade whose label is unknown is left out.
         feature_set: the features of the rows; a trade whose prediction used others is left out.
+        sessions: those of the rows; trade files of other days are counted and not read, because no trade of theirs
+            could be used.  None: every file is read.
     """
     owner = market_of(logs) if logs.is_dir() else None
     if owner is None or owner.slug != market:
@@ -87,6 +98,9 @@ def past_trades(
     found: list[PastTrade] = []
     left_out: Counter[str] = Counter()
     for path in sorted(logs.glob("trades_*.json")):
+        if sessions is not None and _day_of(path) not in sessions:
+            left_out[NOT_READ] += 1
+            continue
         closed = []
         for trade in _trades(path, left_out):
             reason = _obstacle(trade, market, now)
@@ -96,6 +110,13 @@ def past_trades(
                 left_out[reason] += 1
         found.extend(_with_predictions(closed, logs, left_out, labels, feature_set))
     return PastTrades(tuple(found), dict(sorted(left_out.items())))
+
+
+def _day_of(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(path.stem.removeprefix("trades_"))
+    except ValueError:
+        return None
 
 
 def _trades(path: Path, left_out: Counter[str]) -> list[Trade]:

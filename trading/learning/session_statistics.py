@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.95
 
+ENOUGH_SESSIONS: Final = 5
+"""Fewest sessions whose interval is shown, or from which skill or a profit is claimed.
+
+With n sessions Student's factor is 12.7 (n = 2), 4.3, 3.2 and 2.8 (n = 5), where the normal distribution has 2.0.
+Below five the width rests on the form of the distribution, which so few values cannot show.
+"""
+
 
 class Estimate(TypedDict):
     """A figure with its interval over sessions; None where undefined: no rows, or fewer than two sessions."""
@@ -144,6 +151,11 @@ def interval_at(figure: Estimate, probability: float) -> Estimate:
         return figure
     half = (high - value) / _t(sessions) * float(t.ppf(0.5 + probability / 2.0, sessions - 1))
     return {"value": value, "low": value - half, "high": value + half, "sessions": sessions}
+
+
+def has_interval(figure: Estimate) -> bool:
+    """Whether the figure has an interval, of at least `ENOUGH_SESSIONS`."""
+    return figure["low"] is not None and figure["high"] is not None and figure["sessions"] >= ENOUGH_SESSIONS
 
 
 def above(figure: Estimate, level: float) -> bool:

@@ -35,6 +35,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
 from trading.broker.error_body import error_body
+from trading.broker.fields import instant_of
 from trading.broker.pages import bar_pages
 from trading.market.bars import Bars, join
 from trading.market.source import SYMBOL, Pick, SourceError, Universe, named_universe, shortened
@@ -59,6 +60,9 @@ LETTERS_OF_A_REQUEST: Final = 7_000
 
 UNKNOWN_SYMBOLS: Final = 20
 """Symbols that Alpaca may call invalid in one request for daily bars; each is left out, and the rest asked again."""
+
+LIQUID: Final = 20
+"""Stocks of the screener of which one has a bar of nearly every minute."""
 
 MOST_ACTIVES: Final = 100
 """Stocks of Alpaca's screener, its maximum."""
@@ -203,6 +207,23 @@ class AlpacaSource:
         self._note("no feed gives daily bars: the stocks are those of Alpaca's screener, which names 100 of any price")
         known_from = f"of the {len(volumes)} that Alpaca's screener names, priced by the latest {self.feed} trade"
         return [Pick(symbol, volumes[symbol], prices.get(symbol)) for symbol in symbols], known_from
+
+    def newest_bar(self) -> tuple[str, datetime] | None:
+        """The newest 1-minute bar among the most active stocks, as (symbol, start); None if there is none.
+
+        Raises:
+            As `universe`.
+        """
+        query = MostActivesRequest(by=MostActivesBy.VOLUME, top=LIQUID)
+        actives = list(_ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query))))
+        request = StockLatestBarRequest(symbol_or_symbols=actives or ["SPY"], feed=self._latest_feed)
+
+        def read() -> list[tuple[datetime, str]]:
+            reply: Any = self._clients.data.get_stock_latest_bar(request)
+            return [(instant_of(row["t"]), symbol) for symbol, row in reply.items() if row]
+
+        found = max(_ask("the newest bars", read), default=None)
+        return None if found is None else (found[1], found[0])
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

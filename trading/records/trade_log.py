@@ -6,11 +6,12 @@ trader recovers its positions from it.  A trade is filed under the New York day 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
@@ -20,6 +21,7 @@ from trading.base.files import to_json, write_bytes
 from trading.records.journal import new_york_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -198,48 +200,99 @@ def _instant(text: str) -> datetime:
     return instant
 
 
+LOADED_DAYS: Final = 60
+"""Newest trade files that are in memory; figures, labels and the recovery of orders look no further back."""
+
+INDEX_FILE: Final = "open_trades.json"
+
+
 class TradeLog:
-    """The trade files of one logs folder."""
+    """The trade files of one logs folder: those of the newest `LOADED_DAYS`, and older ones with an open trade.
+
+    `open_trades.json` names the older days with an open trade, so that a start does not read years of files.  It is
+    written before a trade of such a day is, and it is believed only if the number of older files is still the same.
+    Without it a start reads every file once.  Reading alone writes nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known = sorted(_day_of(path) for path in folder.glob("trades_*.json"))
+        self._index = _Index.read(folder, self._known)
         self._days: dict[date, list[Trade]] = {}
-        for path in sorted(folder.glob("trades_*.json")):
-            self._days[_day_of(path)] = _read(path)
+        self._names: set[str] = set()
+        self._all_closed: set[date] = set()
+        newest = set(self._known[-LOADED_DAYS:])
+        for day in self._known:
+            if day in newest or self._index.may_be_open(day):
+                self._load(day)
         self._unwritten: set[date] = set()
+        self._drop_finished()
 
     @property
     def trades(self) -> list[Trade]:
-        """Every trade, in the order of entry."""
+        """The trades in memory, in the order of entry; `unread` says how many days are left out."""
         return [trade for day in sorted(self._days) for trade in self._days[day]]
 
     @property
     def open_trades(self) -> list[Trade]:
-        """Trades that still hold shares."""
-        return [trade for trade in self.trades if trade.is_open]
+        """Trades that still hold shares, of any day."""
+        found: list[Trade] = []
+        for day in sorted(self._days.keys() - self._all_closed):
+            still_open = [trade for trade in self._days[day] if trade.is_open]
+            found += still_open
+            if not still_open:
+                self._all_closed.add(day)
+        return found
+
+    @property
+    def unread(self) -> int:
+        """Number of days with a trade file that is not in memory; all their trades are closed."""
+        return len(self._known) - len(self._days)
+
+    @property
+    def first_day(self) -> date | None:
+        """The day from which on every trade is in memory; None if there is none."""
+        return min(self._known[-LOADED_DAYS:], default=None)
 
     def of_day(self, day: date) -> list[Trade]:
-        """Trades entered on a New York day."""
+        """Trades entered on a New York day, one in memory."""
         return list(self._days.get(day, ()))
 
     def has_entry(self, client_order_id: str) -> bool:
-        """Whether a trade with this entry order is in the log."""
-        return any(trade.client_order_id == client_order_id for trade in self.trades)
+        """Whether a trade in memory has this entry order."""
+        return client_order_id in self._names
 
     def add(self, trade: Trade) -> None:
-        """Add a new trade; `save` makes it durable."""
-        self._days.setdefault(trade.day, []).append(trade)
-        self._unwritten.add(trade.day)
+        """Add a new trade; `save` makes it durable.
+
+        Raises:
+            DataError: the day has a file that is no trade log.
+        """
+        self.start_day(trade.day)
+        self._days[trade.day].append(trade)
+        self._names.add(trade.client_order_id)
+        self.mark_changed(trade)
 
     def mark_changed(self, trade: Trade) -> None:
         """Note that a trade has changed; `save` makes the change durable."""
         self._unwritten.add(trade.day)
+        self._all_closed.discard(trade.day)
 
     def start_day(self, day: date) -> None:
-        """Ensure a file for `day`, even if nothing is traded."""
-        if day not in self._days:
-            self._days[day] = []
-            self._unwritten.add(day)
+        """Ensure a file for `day`, even if nothing is traded; days that are no longer among the newest are dropped.
+
+        Raises:
+            DataError: the day has a file that is no trade log.
+        """
+        if day in self._days:
+            return
+        if day in self._known:
+            self._load(day)
+            return
+        bisect.insort(self._known, day)
+        self._days[day] = []
+        self._unwritten.add(day)
+        self._drop_finished()
 
     def save(self) -> None:
         """Write the days that have changed.
@@ -247,10 +300,66 @@ class TradeLog:
         Raises:
             OSError: a file cannot be written; the next `save` tries again.
         """
+        index = self._index_now()  # named before it is open, so that no kill hides an open trade
+        if self._index.through and not index.open_days <= self._index.open_days:
+            self._write_index(replace(self._index, open_days=self._index.open_days | index.open_days))
         for day in sorted(self._unwritten):
             content = to_json([trade.as_json() for trade in self._days[day]], orjson.OPT_INDENT_2)
             write_bytes(self._folder / f"trades_{day}.json", content)
             self._unwritten.discard(day)
+        if index != self._index:
+            self._write_index(index)
+
+    def _load(self, day: date) -> None:
+        self._days[day] = _read(self._folder / f"trades_{day}.json")
+        self._names |= {trade.client_order_id for trade in self._days[day]}
+
+    def _drop_finished(self) -> None:
+        """Drop the days before the newest from memory whose trades are all closed and written."""
+        newest = set(self._known[-LOADED_DAYS:])
+        for day in self._days.keys() - newest - self._unwritten:
+            if not any(trade.is_open for trade in self._days[day]):
+                self._names -= {trade.client_order_id for trade in self._days.pop(day)}
+
+    def _index_now(self) -> _Index:
+        older = self._known[:-LOADED_DAYS]
+        if not older:
+            return _Index()
+        held = {day for day in self._days if day <= older[-1] and any(trade.is_open for trade in self._days[day])}
+        return _Index(older[-1], len(older), frozenset(held))
+
+    def _write_index(self, index: _Index) -> None:
+        write_bytes(self._folder / INDEX_FILE, to_json(index.as_json()))
+        self._index = index
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Which of the `files` oldest trade files, those up to the day `through`, have an open trade."""
+
+    through: date | None = None
+    files: int = 0
+    open_days: frozenset[date] = frozenset()
+
+    def may_be_open(self, day: date) -> bool:
+        """Whether the file of a day may have an open trade."""
+        return self.through is None or day > self.through or day in self.open_days
+
+    def as_json(self) -> dict[str, object]:
+        """The content of `open_trades.json`."""
+        return {"through": str(self.through), "files": self.files, "open_days": sorted(map(str, self.open_days))}
+
+    @staticmethod
+    def read(folder: Path, known: Sequence[date]) -> _Index:
+        """The index of a folder; one that knows nothing if it is missing, damaged, or of other files."""
+        try:
+            fields = orjson.loads((folder / INDEX_FILE).read_bytes())
+            through, files = date.fromisoformat(fields["through"]), int(fields["files"])
+            index = _Index(through, files, frozenset(map(date.fromisoformat, fields["open_days"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            return _Index()
+        is_same = files == sum(1 for day in known if day <= through) and index.open_days <= set(known)
+        return index if is_same else _Index()
 
 
 def newest_trades(folder: Path, files: int) -> list[Trade]:

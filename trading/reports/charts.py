@@ -10,6 +10,7 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.backtest.figures import PROBABILITIES
+from trading.learning.session_statistics import has_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,9 +81,10 @@ def _values(figures: Sequence[Estimate]) -> list[float]:
 
 
 def _errors(figures: Sequence[Estimate]) -> list[list[float]]:
-    """Half widths below and above, 0 without an interval."""
-    low = [0.0 if one["low"] is None else _value(one) - one["low"] for one in figures]
-    high = [0.0 if one["high"] is None else one["high"] - _value(one) for one in figures]
+    """Half widths below and above, 0 without an interval of enough sessions."""
+    known = [has_interval(one) for one in figures]
+    low = [_value(one) - (one["low"] or 0.0) if has else 0.0 for one, has in zip(figures, known, strict=True)]
+    high = [(one["high"] or 0.0) - _value(one) if has else 0.0 for one, has in zip(figures, known, strict=True)]
     return [low, high]
 
 

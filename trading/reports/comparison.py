@@ -126,7 +126,7 @@ def _corrections(found: ComparisonResult) -> list[str]:
     return [
         f"The page holds {found['verdicts']} verdicts. They are corrected for their number (Holm): of all of them "
         "together, one wrong one is expected in at most one comparison of twenty.",
-        tried_line(found["variants_tried"]),
+        tried_line(found["variants_tried"], found["variants_unreadable"]),
     ]
 
 

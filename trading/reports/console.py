@@ -196,7 +196,10 @@ def _signed(dollars: float | Decimal) -> str:
 
 
 def summary(log: TradeLog, since: datetime, console: Output) -> None:
-    """The trades that were open or closed from `since` on, by day of entry: trades, win rate, P&L."""
+    """The trades that were open or closed from `since` on, by day of entry: trades, win rate, P&L.
+
+    Days that the log no longer has in memory are not summed up; a line says so.
+    """
     trades = [trade for trade in log.trades if trade.exit_time is None or trade.exit_time >= since]
     days = sorted({trade.day for trade in trades})
     table = Table(title="Summary of this run", title_justify="left")
@@ -207,6 +210,8 @@ def summary(log: TradeLog, since: datetime, console: Output) -> None:
     table.add_row("all", *_counts(trades))
     with contextlib.suppress(OSError):
         console.print(table)
+    if log.first_day is not None and log.unread and since.astimezone(NEW_YORK).date() < log.first_day:
+        console.say(f"Days before {log.first_day} are not in the summary: see logs/trades_*.json.")
     if not trades:
         console.say(
             "Nothing was bought: the audit has the best prediction of every minute, and each rule that refused."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from trading.learning.session_statistics import above, below
-from trading.reports.page import NONE, Section, counted, interval, per_cent, plain, share
+from trading.learning.session_statistics import ENOUGH_SESSIONS, above, below
+from trading.reports.page import NONE, TOO_FEW, Section, counted, interval, per_cent, plain, share
 
 if TYPE_CHECKING:
     from trading.learning.live_figures import ComesTrue, Costs, Earns, LiveFigures, OfTrades
@@ -119,8 +119,8 @@ def _earned(whole: Earns) -> str:
     figure = whole["outcome_pct"]
     days = counted(figure["sessions"], "day")
     words = f"{counted(whole['trades'], 'trade')} on {days} had {_mean(figure)} each after the assumed cost."
-    if figure["low"] is None:
-        return f"{words} One day gives no interval: no evidence of profit."
+    if figure["sessions"] < ENOUGH_SESSIONS:
+        return f"{words} Too few sessions for an interval, {ENOUGH_SESSIONS} are needed: no evidence of profit."
     if below(figure, 0.0):
         return f"{words} The interval lies below zero: a loss."
     if above(figure, 0.0):
@@ -153,4 +153,4 @@ def _truth(one: ComesTrue) -> str:
 
 def _mean(figure: Estimate) -> str:
     words = interval(figure, 2, sign=True)
-    return per_cent(figure["value"]) + ("" if words == NONE else f" ({words.replace(' to', '% to')}%)")
+    return per_cent(figure["value"]) + ("" if words in (NONE, TOO_FEW) else f" ({words.replace(' to', '% to')}%)")

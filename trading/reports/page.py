@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
+from trading.learning.session_statistics import ENOUGH_SESSIONS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 TEMPLATE: Final = Path(__file__).parent / "templates" / "report.html"
 NONE: Final = "-"
+TOO_FEW: Final = "too few sessions"
 KEY_WIDTH: Final = 24
 """Longest entry of a first column that is never wrapped on a terminal."""
 
@@ -118,7 +121,7 @@ def count(value: int | None) -> str:
 
 
 def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "", fraction: bool = False) -> str:
-    """`low to high`, or a dash without an interval.
+    """`low to high`, a dash without an interval, or `TOO_FEW` with fewer sessions than an interval needs.
 
     Args:
         fraction: the figure cannot leave 0 to 1, so neither may its interval; so too with the unit "%".
@@ -126,6 +129,8 @@ def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str 
     low, high = figure["low"], figure["high"]
     if low is None or high is None:
         return NONE
+    if figure["sessions"] < ENOUGH_SESSIONS:
+        return TOO_FEW
     if fraction or unit == "%":
         low, high = max(0.0, low), min(1.0, high)
     style = f"{'+' if sign else ''}.{decimals}{unit or 'f'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from trading.learning.session_statistics import has_interval
 from trading.reports.live import live_lines
 from trading.reports.page import (
     GENERATED,
@@ -144,6 +145,6 @@ def signals_in_words(figures: Evaluation) -> str:
 def _minute_line(figures: Evaluation) -> str:
     tenth = figures["against_minute"]["best_tenth"]
     words = f"Against all stocks of the same minute, the best tenth had {per_cent(tenth['value'], 3)} after cost"
-    if tenth["low"] is not None:
+    if has_interval(tenth):
         words += f" (95% interval over {tenth['sessions']} sessions: {interval(tenth, 3, sign=True)})"
     return f"{words}. Skill is claimed only beside controls, on the page of the training."

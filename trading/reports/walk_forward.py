@@ -44,7 +44,7 @@ Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
 def walk_page(found: WalkForwardResult) -> Page:
     """The page of a walk-forward."""
     days = found["by_session"]
-    lines = [*verdict(found), tried_line(found["variants_tried"])]
+    lines = [*verdict(found), tried_line(found["variants_tried"], found["variants_unreadable"])]
     if found["market"]["generated"]:
         lines.insert(0, GENERATED)
     return Page(
@@ -83,7 +83,7 @@ def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
     random = found["random_split"]
     lines = [
         *verdict(found),
-        tried_line(found["variants_tried"]),
+        tried_line(found["variants_tried"], found["variants_unreadable"]),
         f"A random split would have claimed ROC-AUC {plain(random['roc_auc'])} and accuracy "
         f"{share(random['accuracy'])}: it tests on neighbours of the rows that it was trained on.",
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from trading.backtest.yardstick.skill import WHY_NOT_BY_SESSION, MeasureName
 from trading.learning.same_minute import ENOUGH_TO_PLAN, sessions_needed
 from trading.reports import charts
-from trading.reports.page import NONE, Section, count, interval, level, per_cent, plain
+from trading.reports.page import NONE, Section, count, counted, interval, level, per_cent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,8 +113,15 @@ def _needed(one: Needed) -> str:
     return NONE if one["sessions"] is None else f"{one['sessions']:,} ({one['missing']:,})"
 
 
-def tried_line(variants: int) -> str:
-    """How many variants were tried on these sessions."""
+def tried_line(variants: int, unreadable: int) -> str:
+    """How many variants were tried on these sessions, and how many lines of their file cannot be read."""
+    if unreadable:
+        lines = counted(unreadable, "line")
+        return (
+            f"At least {counted(variants, 'variant')} were walked forward on these sessions; {lines} of "
+            "models/variants_tried.jsonl cannot be read and may hold more. The more are tried, the likelier that one "
+            "looks good by luck."
+        )
     if variants == 1:
         return "This is the first variant that was walked forward on these sessions (models/variants_tried.jsonl)."
     return (

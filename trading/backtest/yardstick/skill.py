@@ -20,7 +20,7 @@ from trading.learning.same_minute import (
     best_tenth,
     mean_over,
 )
-from trading.learning.session_statistics import Estimate, above, mean_of_sessions, p_value
+from trading.learning.session_statistics import Estimate, above, has_interval, mean_of_sessions, p_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,8 @@ def judged(real: Measures, controls: Sequence[Measures]) -> Skill:
 
     def claimed(name: MeasureName) -> bool:
         p = p_value(real[name])
-        return table[name]["outside"] == "above" and above(real[name], 0.0) and p is not None and p <= SIGNIFICANT
+        is_above = has_interval(real[name]) and above(real[name], 0.0)
+        return table[name]["outside"] == "above" and is_above and p is not None and p <= SIGNIFICANT
 
     knowing = sum(above(control[BEST_TENTH], 0.0) for control in controls)
     look_ahead = len(controls) > 1 and knowing > len(controls) / 2

@@ -6,7 +6,7 @@ Whoever tries twenty variants finds one that looks good by chance; a page says h
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 NAME: Final = "variants_tried.jsonl"
 
 
-def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: datetime, data: DataSettings) -> int:
+class Tried(NamedTuple):
+    """How many different variants were tried, and how many lines of the file cannot be read and are not counted."""
+
+    variants: int
+    unreadable: int
+
+
+def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: datetime, data: DataSettings) -> Tried:
     """Add the variants of these walks, and count the different ones that were ever tried on any of their sessions.
 
-    Variants that differ in any setting of the training or of the universe are different ones.  A line that cannot be
-    read is not counted.
+    Variants that differ in any setting of the training or of the universe are different ones.
 
     Args:
         walks: of the same sessions.
@@ -42,7 +48,8 @@ def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: 
     """
     path = models_dir / NAME
     new = [_entry(walked, command, now, data) for walked in walks]
-    known = list(read_lines(path))
+    broken: list[int] = []
+    known = list(read_lines(path, broken=broken.append))
     log = LineLog(path)
     try:
         log.append(new, sync=True)
@@ -50,11 +57,14 @@ def record_variants(models_dir: Path, walks: Sequence[Walk], command: str, now: 
         log.close()
     days = set(new[0]["sessions"])
     tried = {entry["settings"] for entry in new}
+    unreadable = len(broken)
     for entry in known:
         sessions, settings = (entry.get("sessions"), entry.get("settings")) if isinstance(entry, dict) else (None, None)
-        if isinstance(sessions, list) and isinstance(settings, str) and days.intersection(map(str, sessions)):
+        if not isinstance(sessions, list) or not isinstance(settings, str):
+            unreadable += 1
+        elif days.intersection(map(str, sessions)):
             tried.add(settings)
-    return len(tried)
+    return Tried(len(tried), unreadable)
 
 
 def _entry(walked: Walk, command: str, now: datetime, data: DataSettings) -> dict[str, Any]:

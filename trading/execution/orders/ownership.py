@@ -60,7 +60,7 @@ def instance_of(folder: Path) -> str:
     """
     path = folder / INSTANCE_FILE
     try:
-        if (stored := _stored_instance(path)) is not None:
+        if (stored := stored_instance(path)) is not None:
             return stored
         folder.mkdir(parents=True, exist_ok=True)
         instance = f"t{secrets.token_hex(3)}"
@@ -73,7 +73,7 @@ def instance_of(folder: Path) -> str:
     return instance
 
 
-def _stored_instance(path: Path) -> str | None:
+def stored_instance(path: Path) -> str | None:
     """The id in the file; None if there is none, or it is of the folder from which this one was copied."""
     try:
         with open(path, "rb") as file:
