@@ -108,7 +108,7 @@ def test_trades_have_the_fields_and_units_of_the_specification(replayed: Place) 
         assert list(one)[: len(DOCUMENT_FIELDS)] == DOCUMENT_FIELDS
         assert one["side"] == "BUY" and one["status"] == "CLOSED"
         assert one["pnl_pct"] == pytest.approx(one["exit_price"] / one["entry_price"] - 1, abs=1e-6)
-        assert one["pnl_amount"] == pytest.approx((one["exit_price"] - one["entry_price"]) * one["qty"], abs=1e-9)
+        assert one["pnl_amount"] == pytest.approx((one["exit_price"] - one["entry_price"]) * one["qty"], abs=1e-5)
         assert -1e-9 < one["stop_loss"] - 0.98 * one["entry_price"] < 0.01
         assert -1e-9 < one["take_profit"] - 1.04 * one["entry_price"] < 0.01
 
