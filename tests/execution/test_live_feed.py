@@ -112,3 +112,15 @@ def test_the_last_minute_of_the_session_is_known_when_the_day_is_summed_up(tmp_p
     assert here.trader.day is not None
     closes = [here.trader.day.bars.last_close(name, ny(MONDAY, "16:00")) for name in "ABCDEFGH"]
     assert closes == [10.0] * 8
+
+
+def test_a_stop_during_the_wait_changes_no_decision_of_a_simulated_day(tmp_path: Path) -> None:
+    stocks = {f"S{number:02d}": {MONDAY: DAY} for number in range(20)}
+    here = TradingWorld(tmp_path, stocks, ny(MONDAY, "10:30"), bar_delay=3.0)
+    here.trader.recover()
+    here.at("10:31:02")
+    here.clock.interrupt()
+    here.trader.tick(here.session, ny(MONDAY, "10:31"))
+    assert here.trader.day is not None
+    assert [here.trader.day.bars.last_close(name, ny(MONDAY, "10:31")) for name in stocks] == [10.0] * len(stocks)
+    assert len(here.script.asked) == 1

@@ -175,7 +175,7 @@ class LiveFeed:
             once: fetch once only, because something else is urgent.
 
         Returns:
-            Whether any reply was usable.
+            Whether any reply was usable and the program is not stopping.
         """
         fetched = self.refresh(bars)
         asked = self._clock.now()
@@ -186,7 +186,9 @@ class LiveFeed:
             if not fetched or (has_begun and not (is_arriving and bars.awaited(instant))):
                 break
             if self._clock.now() < again:
-                self._clock.sleep_until(again)
+                if not self._wait_until(again):
+                    fetched = False  # the program is stopping: nothing is decided on a part of the bars
+                    break
                 before = bars.count
                 fetched = self.refresh(bars) or fetched
                 asked = self._clock.now()
@@ -198,6 +200,10 @@ class LiveFeed:
             newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
             self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
         return fetched
+
+    def _wait_until(self, instant: datetime) -> bool:
+        """Wait; False if the program is stopping.  A simulated wait takes no time, so a stop does not end it."""
+        return (self._clock.hold_until if self._clock.simulated else self._clock.sleep_until)(instant)
 
     def _report_changes(self, bars: SessionBars) -> None:
         if bars.changed:
