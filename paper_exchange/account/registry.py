@@ -5,19 +5,57 @@ Totals are kept up to date order by order, so that no question costs more for a 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 from decimal import Context, Decimal
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, merge
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.wire import Shares, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from paper_exchange.orders.order import Order
 
 EXACT = Context(prec=100)  # a running total must not round, or it would differ from a sum
 SPARE_DUE = 1000  # entries of the heap beyond four for each open order before outdated ones are removed
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which orders are wanted: of some stocks and a side (empty: any), between instants (ns) or sequence numbers.
+
+    The limits themselves are not wanted; None sets no limit.
+    """
+
+    symbols: frozenset[str] = frozenset()
+    side: str = ""
+    after: int | None = None
+    until: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+    def places(self, orders: Sequence[Order], *, newest_first: bool) -> range:
+        """The places of the wanted instants and numbers in a list of orders by arrival."""
+        low, high = 0, len(orders)
+        if self.after is not None:
+            low = bisect_right(orders, self.after, key=lambda one: one.submitted_at)
+        if self.first is not None:
+            low = max(low, bisect_right(orders, self.first, key=lambda one: one.sequence))
+        if self.until is not None:
+            high = bisect_left(orders, self.until, key=lambda one: one.submitted_at)
+        if self.last is not None:
+            high = min(high, bisect_left(orders, self.last, key=lambda one: one.sequence))
+        return range(high - 1, low - 1, -1) if newest_first else range(low, high)
+
+    def has(self, order: Order) -> bool:
+        """Whether an order is wanted."""
+        return (
+            (not self.symbols or order.symbol in self.symbols)
+            and self.side in ("", order.side)
+            and len(self.places([order], newest_first=False)) == 1
+        )
 
 
 class OrderRegistry:
@@ -33,6 +71,8 @@ class OrderRegistry:
         self._touched: dict[str, Order] = {}
         self._by_client: dict[str, str] = {}
         self._legs: dict[str, list[str]] = {}
+        self._arrived: list[Order] = []
+        self._arrived_in: dict[tuple[str, str], list[Order]] = {}  # by stock and side
         self._open_in: dict[tuple[str, str], dict[str, Order]] = {}  # by stock and side, in order of arrival
         self._reserves: dict[str, Decimal] = {}  # by order id; only what is not 0
         self._reserved = Decimal(0)
@@ -54,6 +94,8 @@ class OrderRegistry:
 
     def _register(self, order: Order) -> None:
         self.orders[order.id] = order
+        self._arrived.append(order)
+        self._arrived_in.setdefault((order.symbol, order.side), []).append(order)
         self._by_client[order.client_order_id] = order.id
         if order.parent:
             self._legs.setdefault(order.parent, []).append(order.id)
@@ -107,6 +149,18 @@ class OrderRegistry:
         """The open orders of an order's group: its head and the legs."""
         head = self.orders[order.group]
         return [one for one in (head, *self.legs(head)) if one.is_open]
+
+    def history(self, wanted: Wanted, *, newest_first: bool) -> Iterator[Order]:
+        """The wanted orders in order of arrival, or the other way; what is not taken of them costs nothing."""
+        lists = [self._arrived]
+        if wanted.symbols or wanted.side:
+            lists = [
+                orders
+                for (symbol, side), orders in self._arrived_in.items()
+                if (not wanted.symbols or symbol in wanted.symbols) and wanted.side in ("", side)
+            ]
+        parts = (map(orders.__getitem__, wanted.places(orders, newest_first=newest_first)) for orders in lists)
+        return merge(*parts, key=lambda one: one.sequence, reverse=newest_first)
 
     def open_on(self, symbol: str, side: str) -> list[Order]:
         """Open orders of one stock and side in order of arrival."""

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.path import dollars
+from paper_exchange.market.path import MICROSECOND, dollars
 from paper_exchange.market.quotes import Kind
 from paper_exchange.orders.matching import side_price
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.order import Order
 
-REACTION = (9_000_000, 250_000_000)  # ns between an order and its fill, as seen on Alpaca's paper exchange
+REACTION = (9_000, 250_000)  # microseconds between an order and its fill, as seen on Alpaca's paper exchange
 AUCTIONS = ("opg", "cls")
 AT_ONCE = ("ioc", "fok")
 TRADE, MARK, AGAIN = 0, 1, 2  # kinds of a plan's entries, in the order in which they happen at one instant
@@ -91,7 +91,7 @@ class Schedule:
 
     def ready(self, order: Order) -> int:
         """The first instant at which an order can trade: a moment after it arrives, drawn from the seed."""
-        if order.live_from >= order.submitted_at + REACTION[1]:
+        if order.live_from >= order.submitted_at + REACTION[1] * MICROSECOND:
             return order.live_from
         return max(order.live_from, order.submitted_at + _reaction(self._seed, order.symbol, order.submitted_at))
 
@@ -155,7 +155,7 @@ def next_minute(at: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _reaction(seed: int, symbol: str, submitted_at: int) -> int:
-    return Random(f"{seed}:{symbol}:{submitted_at}").randint(*REACTION)
+    return Random(f"{seed}:{symbol}:{submitted_at}").randint(*REACTION) * MICROSECOND
 
 
 def _rank(order: Order) -> int:

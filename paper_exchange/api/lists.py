@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from paper_exchange.account.registry import Wanted
 from paper_exchange.api import views
 from paper_exchange.api.query import choice_of, day_of_query, flag_of, instant_of, limit_of
-from paper_exchange.base.calendar import day_of
-from paper_exchange.base.wire import JsonObject, bad_parameter, not_found
+from paper_exchange.base.wire import MAX_NS, NEW_YORK, JsonObject, bad_parameter, not_found, to_ns
 from paper_exchange.orders.order import Order, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from paper_exchange.account.engine import Engine
+    from paper_exchange.orders.order import Fill
 
 MAX_ORDERS = 500
 MAX_ACTIVITIES = 100
@@ -39,39 +43,49 @@ def orders(engine: Engine, query: Mapping[str, str]) -> list[JsonObject]:
     newest_first = choice_of(query, "direction", ("asc", "desc"), "desc") == "desc"
     limit = limit_of(query, "limit", 50, MAX_ORDERS)
     nested = flag_of(query, "nested")
-    pool = engine.registry.open if status == "open" else engine.registry.orders
-    wanted = _filter(engine, query, status)
-    found = [order for order in pool.values() if wanted(order)]
-    shown = {order.id for order in found}
+    wanted = _wanted(engine, query)
+    if wanted is None:
+        return []
+
+    def shown(order: Order) -> bool:
+        return status == "all" or order.is_open == (status == "open")
+
+    found: Iterable[Order]
+    if status == "open":
+        found = sorted(filter(wanted.has, engine.registry.open.values()), key=_arrival, reverse=newest_first)
+    else:
+        found = engine.registry.history(wanted, newest_first=newest_first)
+    matching = (order for order in found if shown(order))
     if nested:
-        found = [order for order in found if order.parent not in shown]
-    found.sort(key=lambda order: order.sequence, reverse=newest_first)
-    found = found[:limit]
-    return [with_legs(engine, order) if nested else to_wire(order) for order in found]
+        parents = engine.registry.orders
+        matching = (
+            order
+            for order in matching
+            if order.parent is None or not (shown(parents[order.parent]) and wanted.has(parents[order.parent]))
+        )
+    return [with_legs(engine, order) if nested else to_wire(order) for order in islice(matching, limit)]
 
 
-def _filter(engine: Engine, query: Mapping[str, str], status: str) -> Callable[[Order], bool]:
-    symbols, side = (query.get("symbols") or "").split(","), choice_of(query, "side", ("buy", "sell"))
-    after, until = instant_of(query, "after"), instant_of(query, "until")
+def _arrival(order: Order) -> int:
+    return order.sequence
+
+
+def _wanted(engine: Engine, query: Mapping[str, str]) -> Wanted | None:
+    """The orders that a query's filters want; None if it wants none of this exchange."""
     first, last = _sequence(engine, query, "after_order_id"), _sequence(engine, query, "before_order_id")
     if first is not None and last is not None:
         raise bad_parameter("only one of after_order_id and before_order_id is allowed")
+    symbols = query.get("symbols")
+    wanted = Wanted(
+        frozenset(symbols.split(",")) if symbols else frozenset(),
+        choice_of(query, "side", ("buy", "sell")),
+        instant_of(query, "after"),
+        instant_of(query, "until"),
+        first,
+        last,
+    )
     classes = (query.get("asset_class") or "us_equity").split(",")
-    of_class = "us_equity" in classes or "all" in classes
-
-    def wanted(order: Order) -> bool:
-        return (
-            of_class
-            and (status == "all" or order.is_open == (status == "open"))
-            and (symbols == [""] or order.symbol in symbols)
-            and (not side or order.side == side)
-            and (after is None or order.submitted_at > after)
-            and (until is None or order.submitted_at < until)
-            and (first is None or order.sequence > first)
-            and (last is None or order.sequence < last)
-        )
-
-    return wanted
+    return wanted if "us_equity" in classes or "all" in classes else None
 
 
 def _sequence(engine: Engine, query: Mapping[str, str], field: str) -> int | None:
@@ -104,17 +118,37 @@ def activities(engine: Engine, query: Mapping[str, str], kind: str | None) -> li
     after, until, day = instant_of(query, "after"), instant_of(query, "until"), day_of_query(query, "date")
     if "FILL" not in wanted or category == "non_trade_activity":
         return []
-    rows = [
-        views.activity(engine, fill)
-        for fill in engine.ledger.fills
-        if (after is None or fill.at > after)
-        and (until is None or fill.at < until)
-        and (day is None or day_of(fill.at) == day)
-    ]
-    if newest_first:
-        rows.reverse()
-    token = query.get("page_token")
-    if token:
-        places = [index for index, row in enumerate(rows) if row["id"] == token]
-        rows = rows[places[0] + 1 :] if places else []
-    return rows[:size]
+    fills = engine.ledger.fills
+    if day is not None and not 1970 <= day.year < 2200:
+        return []
+    if day is not None:
+        after = max(_midnight(day) - 1, after if after is not None else -MAX_NS)
+        until = min(_midnight(day + timedelta(days=1)), until if until is not None else MAX_NS)
+    low = 0 if after is None else bisect_right(fills, after, key=_instant)
+    high = len(fills) if until is None else bisect_left(fills, until, key=_instant)
+    if token := query.get("page_token"):
+        place = _place(engine, token)
+        if place is None or not low <= place < high:
+            return []
+        low, high = (low, place) if newest_first else (place + 1, high)
+    places = range(high - 1, low - 1, -1) if newest_first else range(low, high)
+    return [views.activity(engine, fills[place]) for place in places[:size]]
+
+
+def _instant(fill: Fill) -> int:
+    return fill.at
+
+
+def _midnight(day: date) -> int:
+    return to_ns(datetime.combine(day, time(), NEW_YORK))
+
+
+def _place(engine: Engine, token: str) -> int | None:
+    """The place of the fill that an activity's id names; its first 14 digits are the second of the fill."""
+    fills = engine.ledger.fills
+    try:
+        second = to_ns(datetime.strptime(token[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC))
+    except ValueError:
+        return None
+    low, high = bisect_left(fills, second, key=_instant), bisect_left(fills, second + 10**9, key=_instant)
+    return next((place for place in range(low, high) if views.activity(engine, fills[place])["id"] == token), None)

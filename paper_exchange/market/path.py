@@ -6,7 +6,7 @@ stands there until the minute is over.  The low always comes before the high, wh
 position: a bar that spans a stop and a target reaches the stop first.
 
 Prices are whole millionths of a dollar, so that the arithmetic is exact.  Between the prices of the bar the path takes
-only prices of the grid (a cent, or $0.0001 below $1): each at the instant at which the line reaches it.
+only prices of the grid (a cent, or $0.0001 below $1), each from the microsecond on in which the line has reached it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from paper_exchange.market.interface import Bar
 
-SECOND = 10**9
+MICROSECOND, SECOND = 1000, 10**9
 CORNERS = (10 * SECOND, 25 * SECOND, 42 * SECOND, 59 * SECOND)
 """When the path leaves the open, reaches the low, the high and the close; after the start of the minute."""
 
@@ -86,7 +86,8 @@ def reached(move: Move, level: int, *, rising: bool, after: int) -> int | None:
     way = move.last - move.first
     if (way <= 0 or goal > move.last) if rising else (way >= 0 or goal < move.last):
         return None
-    found = move.start - (move.first - goal) * (move.end - move.start) // way  # rounded up
+    exact = (goal - move.first) * (move.end - move.start)  # times `way`, after the start
+    found = move.start - (-exact // (way * MICROSECOND)) * MICROSECOND  # rounded up
     return found if found < move.end else None
 
 

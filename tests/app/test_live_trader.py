@@ -75,7 +75,7 @@ def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
-    assert said.getvalue().splitlines()[-1].startswith("2 sessions of recorded bars, filled without a spread")
+    assert said.getvalue().splitlines()[-1].startswith("2 sessions of recorded bars, at a spread of one tick")
     return place
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 from alpaca.trading.enums import OrderClass, QueryOrderStatus
@@ -322,3 +323,97 @@ def test_a_half_day_closes_at_one() -> None:
     assert here.trading.get_order_by_id(order.id).status == "expired"
     here.at("17:00")
     assert here.trading.get_order_by_id(extended.id).expired_at == ny(HALF_DAY, "17:00")
+
+
+# -- prices ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_purchase_pays_the_ask_that_was_quoted_and_a_sale_gets_the_bid() -> None:
+    here = venue(("10:31", *FLAT), ("10:32", *FLAT), spread_ticks=3)
+    quote = here.raw_data.get("/stocks/quotes/latest", {"symbols": "AAA"})["quotes"]["AAA"]
+    assert (quote["bp"], quote["ap"]) == (10.0, 10.03)
+    bought = here.trading.submit_order(market())
+    here.later(1)
+    assert here.trading.get_order_by_id(bought.id).filled_avg_price == "10.03"
+    assert here.trading.get_open_position("AAA").unrealized_pl == "-0.15"
+    sold = here.trading.submit_order(market("sell"))
+    here.later(1)
+    assert here.trading.get_order_by_id(sold.id).filled_avg_price == "10"
+    resting = here.trading.submit_order(limit(10.02))
+    here.at("10:32:59")
+    assert here.trading.get_order_by_id(resting.id).status == "new", "the ask never came down to it"
+
+
+def test_nothing_is_shown_before_it_happened_and_the_bar_agrees_afterwards() -> None:
+    here = venue(("10:31", 10.0, 10.5, 9.5, 10.2), ("10:32", *FLAT), at="10:31:00")
+    seen = []
+    for second in range(60):
+        here.at(f"10:31:{second:02d}")
+        shown = here.raw_data.get("/stocks/trades/latest", {"symbols": "AAA"})["trades"]["AAA"]
+        assert shown["t"] <= here.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        seen.append(shown["p"])
+    assert (seen[0], min(seen), seen.index(9.5), max(seen), seen.index(10.5), seen[-1]) == (10, 9.5, 25, 10.5, 42, 10.2)
+    here.at("10:32")
+    bar = here.raw_data.get("/stocks/bars/latest", {"symbols": "AAA"})["bars"]["AAA"]
+    assert [bar[name] for name in "olhc"] == [10.0, 9.5, 10.5, 10.2]
+
+
+def test_a_short_pair_in_a_bar_that_spans_both_stops_before_its_target() -> None:
+    """The path has the low before the high, which would be kind to a short position."""
+    here = venue(("10:31", *FLAT), ("10:32", 10.0, 10.3, 9.5, 10.0), margin=True)
+    order = here.trading.submit_order(bracket(market, "sell", target=9.6, loss=10.2))
+    here.at("10:32:30")
+    assert [leg.status for leg in nested(here, order).legs] == ["new", "held"]
+    here.at("10:33")
+    assert [leg.status for leg in nested(here, order).legs] == ["canceled", "filled"]
+    kept = venue(("10:31", *FLAT), ("10:32", 10.0, 10.1, 9.5, 10.0), margin=True)
+    order = kept.trading.submit_order(bracket(market, "sell", target=9.6, loss=10.2))
+    kept.at("10:33")
+    assert [leg.status for leg in nested(kept, order).legs] == ["filled", "canceled"]
+
+
+def whole(day: Any, price: float) -> list[tuple]:
+    clocks = [ny(day, "09:30") + timedelta(minutes=n) for n in range(390)]
+    return [(f"{clock:%H:%M}", price, price, price, price) for clock in clocks]
+
+
+def night(**options: Any) -> Venue:
+    """Monday 16:00; AAA closed at 10 and opens at 10.2 on Tuesday."""
+    bars = {"AAA": {MONDAY: whole(MONDAY, 10.0), TUESDAY: whole(TUESDAY, 10.2)}}
+    return Venue(HandMade(bars), ny(MONDAY, "16:00"), **options)
+
+
+def test_before_the_open_a_limit_order_fills_against_a_thin_and_wide_book() -> None:
+    here = night(spread_ticks=1)
+    here.at("04:00", TUESDAY)
+    quote = here.raw_data.get("/stocks/quotes/latest", {"symbols": "AAA"})["quotes"]["AAA"]
+    assert quote["ap"] - quote["bp"] >= 0.0499 and 5 <= quote["as"] <= 40
+    waits = here.trading.submit_order(market())
+    order = here.trading.submit_order(limit(11.0, qty=100, extended_hours=True))
+    here.at("04:00:01")
+    part = here.trading.get_order_by_id(order.id)
+    assert (part.status, int(part.filled_qty)) == ("partially_filled", quote["as"])
+    assert float(part.filled_avg_price) == quote["ap"]
+    here.at("04:59")
+    assert here.trading.get_order_by_id(order.id).status == "filled"
+    assert here.trading.get_order_by_id(waits.id).status == "accepted"
+    here.at("09:30:01")
+    assert here.trading.get_order_by_id(waits.id).filled_avg_price == "10.21"
+
+
+def test_a_gtc_order_with_extended_hours_rests_until_an_evening_brings_its_price() -> None:
+    here = night()
+    bought = here.trading.submit_order(limit(9.99, tif="gtc", extended_hours=True))
+    assert (bought.status, bought.extended_hours) == ("new", True)
+    trades = []
+    for minutes in range(0, 240, 15):
+        here.time = ny(MONDAY, "16:00") + timedelta(minutes=minutes)
+        trades.append(here.raw_data.get("/stocks/trades/latest", {"symbols": "AAA"})["trades"]["AAA"])
+    assert trades[0]["p"] == 10.0 and len({trade["p"] for trade in trades}) > 5
+    assert all("T" in trade["c"] for trade in trades)
+    here.at("20:00")
+    low = min(trade["p"] for trade in trades)
+    assert (here.trading.get_order_by_id(bought.id).status == "filled") == (low <= 9.99)
+    again = night()
+    again.at("20:00", MONDAY)
+    assert again.raw_data.get("/stocks/trades/latest", {"symbols": "AAA"})["trades"]["AAA"] == trades[-1]

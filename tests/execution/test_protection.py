@@ -250,8 +250,8 @@ def test_a_stock_in_which_somebody_else_has_an_order_is_not_bought(tmp_path: Pat
 
 
 def test_an_entry_that_is_not_filled_within_two_minutes_is_cancelled(tmp_path: Path) -> None:
-    """The stock is halted after the decision: no bar, no fill."""
-    rows = [row for row in flat("09:30", "15:59") if not "10:31" <= row[0] <= "11:30"]
+    """The stock is halted after the decision, for the rest of the session: no bar, no fill."""
+    rows = flat("09:30", "10:30")
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
     here.trader.recover()
     here.minutes("10:31", "10:34")
@@ -265,7 +265,7 @@ def test_an_entry_that_is_not_filled_within_two_minutes_is_cancelled(tmp_path: P
 def test_an_entry_whose_price_has_left_its_levels_is_cancelled(
     tmp_path: Path, price: float | None, cancelled: int
 ) -> None:
-    rows = [row for row in flat("09:30", "15:59") if not "10:31" <= row[0] <= "11:30"]
+    rows = flat("09:30", "10:30")  # halted: the entry stays pending
     here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
     here.trader.recover()
     here.tick("10:31")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from paper_exchange import Behaviour
 from tests.exchange.exchange_world import MONDAY, Row, ny
 from tests.execution.trading_world import Fault, TradingWorld, flat, lost_before, page, with_bars
 
@@ -19,11 +20,10 @@ LOSS: Row = ("11:10", 10.0, 10.0, 9.79, 10.0)
 QUOTE = r"GET /v2/stocks/.*quotes"
 
 
-def world(folder: Path, *changed: Row) -> TradingWorld:
+def world(folder: Path, *changed: Row, **options: Any) -> TradingWorld:
     """A trader at 09:30 that buys AAA at 10:31, for $10.00."""
-    made = TradingWorld(
-        folder, {"AAA": {MONDAY: with_bars(DAY, *changed)}}, ny(MONDAY, "09:30"), {"10:31": {"AAA": 0.8}}
-    )
+    bars = {"AAA": {MONDAY: with_bars(DAY, *changed)}}
+    made = TradingWorld(folder, bars, ny(MONDAY, "09:30"), {"10:31": {"AAA": 0.8}}, **options)
     made.trader.recover()
     made.trader.opened(made.session)
     return made
@@ -111,16 +111,17 @@ def test_a_day_that_ends_without_either_is_a_no(tmp_path: Path) -> None:
 
 
 def test_the_quote_at_the_decision_is_in_the_trade_and_costs_one_request(tmp_path: Path) -> None:
-    here = world(tmp_path)
+    here = world(tmp_path, spread_ticks=1)
     here.minutes("10:31", "10:40")
     record = written(tmp_path)
-    assert (record["decision_bid"], record["decision_ask"]) == (10.0, 10.01)
+    assert (record["decision_bid"], record["decision_ask"], record["entry_price"]) == (10.0, 10.01, 10.01)
     assert here.wire.count(QUOTE) == 1
 
 
 def test_a_restart_between_order_and_fill_keeps_the_quote(tmp_path: Path) -> None:
-    here = world(tmp_path)
+    here = world(tmp_path, spread_ticks=1, behaviour=Behaviour(latency=40))
     here.tick("10:31")
+    assert not here.held()
     here.restart()
     here.tick("10:32")
     assert written(tmp_path)["decision_ask"] == 10.01

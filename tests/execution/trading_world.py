@@ -194,7 +194,7 @@ def with_bars(rows: Iterable[Row], *changed: Row) -> list[Row]:
 
 
 class TradingWorld:
-    """One account on one exchange, and its current trader, which `restart` replaces."""
+    """One account on one exchange without a spread, and its current trader, which `restart` replaces."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class TradingWorld:
         self.machine: Clock = self.clock
         """The trader's clock; `clock` is the exchange's."""
         self.market = HandMade(bars)
-        self.exchange = PaperExchange(self.market, self.clock.now, **options)
+        self.exchange = PaperExchange(self.market, self.clock.now, **{"spread_ticks": 0} | options)
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
         self.script = Script(signals or {}, prices or {})
         self.universe: Callable[[Session], list[str]] = lambda session: sorted(bars)

@@ -117,10 +117,7 @@ def test_the_cost_assumed_against_the_cost_paid() -> None:
     costs = live_figures([cheap], RULES, None)["costs"]
     assert costs is not None and costs["assumed_pct"]["value"] == pytest.approx(0.5)  # a tick
     assert "assumed 0.500%, measured" in live_lines(live_figures([cheap], RULES, None))[-1]
-    embedded = live_figures([cheap], RULES, None, without_spread=True)
-    line = live_lines(embedded)[-1]
-    assert line.endswith("assumed 0.500%. This exchange fills without a spread, so nothing can be compared.")
-    assert [row[0] for row in live_sections(embedded)[-1].rows] == ["assumed by labels and outcomes"]
+    assert len(live_sections(live_figures([cheap], RULES, None))[-1].rows) == 3
 
 
 def test_without_trades_nothing_is_claimed() -> None:

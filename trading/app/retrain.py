@@ -172,7 +172,7 @@ def live_of_logs(settings: Settings, market: MarketId, model: str | None) -> Liv
     owner = market_of(logs) if logs.is_dir() else None
     trades = newest_trades(logs, LIVE_DAYS) if owner is not None and owner.slug == market.slug else []
     own = [trade for trade in trades if trade.market == market.slug]
-    return live_figures(own, LabelRules.of(settings.exits), model, without_spread=market.embedded)
+    return live_figures(own, LabelRules.of(settings.exits), model)
 
 
 def _judge_and_report(

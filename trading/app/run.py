@@ -284,12 +284,8 @@ class Run:
         """After the close: sum up the day, and say what the newest trades tell about the model."""
         trader.closed(session)
         self.closed += 1
-        live = live_figures(
-            self.log.trades,
-            LabelRules.of(self.settings.exits),
-            self.learning.predictor.model.timestamp,
-            without_spread=self.venue.market.embedded,
-        )
+        rules, model = LabelRules.of(self.settings.exits), self.learning.predictor.model.timestamp
+        live = live_figures(self.log.trades, rules, model)
         for line in live_lines(live):
             self.journal.event("live_figures", line=line)
 
@@ -361,7 +357,7 @@ class Run:
             self.console.say(GENERATED)
         elif self.venue.is_replay and self.closed:
             sessions = counted(self.closed, "session")
-            self.console.say(f"{sessions} of recorded bars, filled without a spread: about profit they prove nothing.")
+            self.console.say(f"{sessions} of recorded bars, at a spread of one tick: about profit they prove nothing.")
 
 
 def _public(settings: Settings) -> dict[str, object]:

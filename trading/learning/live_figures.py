@@ -77,7 +77,7 @@ class LiveFigures(TypedDict):
     """The figures of the newest trade files, as `metrics_*.json` has them.
 
     `undecided`: trades whose label is not known yet.  `other_label`: trades whose confidence answered another question
-    than today's; they are counted nowhere else but in `costs`.  `without_spread`: the exchange fills at printed prices.
+    than today's; they are counted nowhere else but in `costs`.
     """
 
     question: str
@@ -87,21 +87,17 @@ class LiveFigures(TypedDict):
     in_service: OfTrades | None
     model: str | None
     costs: Costs | None
-    without_spread: bool
     undecided: int
     other_label: int
 
 
-def live_figures(
-    trades: Sequence[Trade], rules: LabelRules, model: str | None, *, without_spread: bool = False
-) -> LiveFigures:
+def live_figures(trades: Sequence[Trade], rules: LabelRules, model: str | None) -> LiveFigures:
     """The figures of real trades.
 
     Args:
         trades: of one market, in any order; only those of the newest `LIVE_DAYS` days with a trade count.
         rules: the label in force and the cost.
         model: timestamp of the model in service, whose trades are shown by themselves too.
-        without_spread: the exchange fills without a spread, so the cost that was paid says nothing.
     """
     days = sorted({trade.day for trade in trades})[-LIVE_DAYS:]
     newest = [trade for trade in trades if days and trade.day >= days[0]]
@@ -115,7 +111,6 @@ def live_figures(
         "in_service": _of_trades(own, rules) if model is not None else None,
         "model": model,
         "costs": _costs(newest, rules),
-        "without_spread": without_spread,
         "undecided": sum(1 for trade in asked if _came_true(trade, rules) is None),
         "other_label": len(newest) - len(asked),
     }

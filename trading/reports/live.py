@@ -19,8 +19,6 @@ DIRECTION: Final = (
 """Said at the start of every run, and wherever live figures stand."""
 
 APART: Final = "A prediction that comes true is no profit."
-EASIER: Final = "no spread is paid here, so this is easier than for the rows that were learnt from"
-NOT_COMPARED: Final = "This exchange fills without a spread, so nothing can be compared."
 
 
 def live_lines(live: LiveFigures) -> list[str]:
@@ -31,8 +29,7 @@ def live_lines(live: LiveFigures) -> list[str]:
         said = "; ".join(f"{_said(one)}, came true {_truth(one)}" for one in found["comes_true"])
         if own is not None and own["comes_true"]:
             said += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
-        easier = f"; {EASIER}" if live["without_spread"] else ""
-        lines.append(f"Does it come true ({live['question']}{easier}): {said}")
+        lines.append(f"Does it come true ({live['question']}): {said}")
     if found["earns"]:
         *parts, whole = found["earns"]
         earned = "; ".join(
@@ -42,7 +39,7 @@ def live_lines(live: LiveFigures) -> list[str]:
             earned += f"; of model {live['model']} alone, {_mean(own['earns'][-1]['outcome_pct'])}"
         lines.append(f"Does it earn? {_earned(whole)} By confidence: {earned}")
     if live["costs"] is not None:
-        lines.append(_cost_line(live["costs"], without_spread=live["without_spread"]))
+        lines.append(_cost_line(live["costs"]))
     return lines
 
 
@@ -65,8 +62,7 @@ def live_sections(live: LiveFigures) -> list[Section]:
         Section(
             "Live: does it come true?",
             f"Trades of this account, {live['first']} to {live['last']}. The question is whether {live['question']}, "
-            f"from the price really paid{'; ' + EASIER if live['without_spread'] else ''}. {APART} The interval takes "
-            "each trade as independent; trades of one day are "
+            f"from the price really paid. {APART} The interval takes each trade as independent; trades of one day are "
             "not, so it is too narrow.",
             head=("said", "of", "trades", "said, mean", "came true", "share", "95% interval"),
             rows=[
@@ -98,17 +94,14 @@ def _costs(live: LiveFigures) -> Section:
     if costs is None:
         return Section(title, "No trade has a quote at its decision yet.")
     trades = f"In per cent of the price; {counted(costs['trades'], 'trade')} with a quote at the decision."
-    rows = [("assumed by labels and outcomes", costs["assumed_pct"])]
-    if not live["without_spread"]:
-        rows += [
-            ("measured: twice the distance of the fill from the middle of the quote", costs["paid_pct"]),
-            ("quoted: ask minus bid at the decision", costs["quoted_pct"]),
-        ]
+    rows = [
+        ("assumed by labels and outcomes", costs["assumed_pct"]),
+        ("measured: twice the distance of the fill from the middle of the quote", costs["paid_pct"]),
+        ("quoted: ask minus bid at the decision", costs["quoted_pct"]),
+    ]
     return Section(
         title,
-        f"{trades} {NOT_COMPARED}"
-        if live["without_spread"]
-        else f"{trades} What was measured holds the spread, and the price's move until the fill.",
+        f"{trades} What was measured holds the spread, and the price's move until the fill.",
         head=("", "mean", "95% interval"),
         rows=[[name, per_cent(figure["value"], 3), interval(figure, 3, sign=True)] for name, figure in rows],
     )
@@ -128,10 +121,8 @@ def _earned(whole: Earns) -> str:
     return f"{words} The interval includes zero: no evidence of profit."
 
 
-def _cost_line(costs: Costs, *, without_spread: bool) -> str:
+def _cost_line(costs: Costs) -> str:
     assumed, paid, quoted = (f"{plain(costs[name]['value'], 3)}%" for name in ("assumed_pct", "paid_pct", "quoted_pct"))
-    if without_spread:
-        return f"Cost of a round trip: assumed {assumed}. {NOT_COMPARED}"
     return (
         f"Cost of a round trip: assumed {assumed}, measured {paid} (spread, and the price's move until the fill), "
         f"quoted spread {quoted}; {counted(costs['trades'], 'trade')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -47,15 +46,7 @@ def recorded_rules(trade: Trade) -> LabelRules | None:
 
 def minute_of_entry(trade: Trade) -> datetime:
     """The start of the minute in which a trade was entered: its bar is the first that counts."""
-    return _shown_by_bar(trade.entry_time).replace(second=0, microsecond=0)
-
-
-def _shown_by_bar(fill: datetime) -> datetime:
-    """An instant within the minute whose bar shows a fill.
-
-    The paper exchange fills when a bar is over, and dates the fill to the end of that bar.
-    """
-    return fill - timedelta(microseconds=1)
+    return trade.entry_time.replace(second=0, microsecond=0)
 
 
 def answer(
@@ -82,7 +73,7 @@ def answer(
     first = to_ns(minute_of_entry(trade))
     columns = [np.concatenate([[paid], column]) for column in (open_, high, low)]
     start = np.concatenate([np.array([first], dtype=np.int64), start])
-    sold_at = None if trade.exit_time is None else to_ns(_shown_by_bar(trade.exit_time))
+    sold_at = None if trade.exit_time is None else to_ns(trade.exit_time)
     if sold_at is not None and (sold := _price_sold(trade)) is not None:
         place = int(np.searchsorted(start, sold_at, side="right"))
         columns = [np.insert(column, place, sold) for column in columns]
