@@ -100,6 +100,9 @@ class ExitSettings(Section):
     """Minutes from the entry within which target_first must gain LABEL_TARGET_PCT; 0: within the session."""
     LABEL_MIN_PROFIT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Outcome after cost, as a fraction of the entry price, that the label profit must exceed."""
+    OUTCOME_FEED: Literal["same", "sip"] = "sip"
+    """Feed whose bars tell outcomes and labels where DATA_FEED is iex, which lacks most trades; features stay those of
+    DATA_FEED.  SIP history older than 15 minutes is free."""
     FLATTEN_MINUTES_BEFORE_CLOSE: Annotated[int, Field(ge=1, le=60)] = 5
     """Minutes before the close at which entries stop and all positions are sold."""
 

@@ -95,7 +95,7 @@ def trainer_at_work(
         UserError: no data, its rows are of other rules or features, or another trainer is running.
     """
     manifest = Dataset(data_dir).manifest
-    if not bars_only and (other := manifest.rules.differing(LabelRules.of(settings.exits))):
+    if not bars_only and (other := manifest.differing(LabelRules.of(settings.exits))):
         raise UserError(f"{data_dir}: its labels were made with {other}; run python build_dataset.py")
     if not bars_only and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
         raise UserError(

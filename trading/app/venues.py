@@ -56,6 +56,7 @@ class OpenVenue:
         is_replay: whether the run starts from scratch and ignores the state of earlier runs.
         again: what the same command does after this run was interrupted, as a sentence.
         notes: remarks about the bars, one line each.
+        bars_of: where the bars of every feed come from alike, "recorded" or "generated"; None: each feed has its own.
         close: releases the venue at the end of the run.
     """
 
@@ -67,6 +68,7 @@ class OpenVenue:
     is_replay: bool = False
     again: str = ""
     notes: Sequence[str] = ()
+    bars_of: str | None = None
     close: Callable[[], None] = lambda: None
 
 
@@ -179,6 +181,7 @@ class EmbeddedVenue:
             self._is_replay,
             self.again,
             self._notes,
+            "generated" if self.market.generated else "recorded",
             lambda: self._close(exchange),
         )
 

@@ -30,7 +30,7 @@ def past_universes(dataset: Dataset, data: DataSettings) -> PastUniverses:
     records = dataset.manifest.symbols
 
     def of(symbol: str) -> dict[date, Pick]:
-        return evenings(symbol, dataset.recorded_bars(symbol, records[symbol]))
+        return evenings(symbol, dataset.recorded_bars(symbol, records[symbol]).for_outcomes)
 
     with ThreadPoolExecutor(READERS) as pool:
         return PastUniverses(list(pool.map(of, records)), dataset.calendar, data)

@@ -37,7 +37,17 @@ from trading.base.market_folders import MarketId
 from trading.broker.error_body import error_body
 from trading.broker.pages import bar_pages
 from trading.market.bars import Bars, join
-from trading.market.source import SYMBOL, Pick, SourceError, Universe, named_universe, shortened
+from trading.market.corporate_actions import corporate_actions
+from trading.market.source import (
+    SYMBOL,
+    CorporateActions,
+    FeedRefused,
+    Pick,
+    SourceError,
+    Universe,
+    named_universe,
+    shortened,
+)
 from trading.market.universe import excluded_kind, most_active
 
 if TYPE_CHECKING:
@@ -66,10 +76,6 @@ MOST_ACTIVES: Final = 100
 T = TypeVar("T")
 
 
-class FeedRefused(BrokerError):
-    """The plan does not include the feed."""
-
-
 class RequestRefused(SourceError):
     """Alpaca refuses a request: the HTTP status, and its own words."""
 
@@ -87,6 +93,8 @@ class AlpacaSource:
         feed: the feed that is traded on: "iex", "sip" or "delayed_sip".
         market: the market of the data; by default Alpaca's.
         calendar: the exchange's sessions; by default New York's.
+        outcome_feed: feed of the bars that tell outcomes: "sip", or "same" for `feed`.
+        known_as: the feed that files name, where an exchange serves the same bars as every feed.
     """
 
     name = "alpaca"
@@ -98,20 +106,28 @@ class AlpacaSource:
         feed: str,
         market: MarketId | None = None,
         calendar: MarketCalendar | None = None,
+        *,
+        outcome_feed: str = "same",
+        known_as: str | None = None,
     ) -> None:
-        self.feed = feed
+        self.feed = known_as or feed
+        self.outcomes = (
+            AlpacaSource(clients, outcome_feed, market, calendar) if outcome_feed not in ("same", feed) else None
+        )
         self.market = market or MarketId(f"alpaca-{feed}", f"Alpaca, feed {feed}")
         self.notes: list[str] = []
         self.ahead = 0
         self._clients = clients
+        self._known_as = known_as
         self._calendar = calendar or new_york_calendar()
         self._latest_feed = DataFeed(feed)
+        self._delay = max(DELAY[feed], timedelta(0) if self.outcomes is None else DELAY[outcome_feed])
         # Only latest prices have the feed delayed_sip; history older than 15 minutes comes from SIP.
         self._history_feed = DataFeed.SIP if feed == "delayed_sip" else DataFeed(feed)
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """As `Source.sessions`; the last bar of a session must be old enough for the feed."""
-        return calendar.last_completed(now - DELAY[self.feed], count)
+        """As `Source.sessions`; the last bar of a session must be old enough for the feeds."""
+        return calendar.last_completed(now - self._delay, count)
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
         """As `Source.universe`, of all listed stocks, by the daily bars of the newest session completed by `now`.
@@ -144,7 +160,7 @@ class AlpacaSource:
                 self._note(f"no daily bars of feed {feed.value} to choose stocks by: {error}")
                 continue
             if stocks:
-                bars = f"{len(stocks):,} daily bars, feed {feed.value}"
+                bars = f"{len(stocks):,} daily bars, feed {self._known_as or feed.value}"
                 return stocks, f"on {session.date} within the price band, of all listed stocks ({bars})"
         return [], ""
 
@@ -236,6 +252,10 @@ class AlpacaSource:
                 if symbol in parts and rows:
                     parts[symbol].append(_ask("bars", partial(_bars_of, rows)))
         return {symbol: join(found) for symbol, found in parts.items()}
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """As `Source.corporate_actions`."""
+        return _ask("corporate actions", lambda: corporate_actions(self._clients.corporate, symbols, first, last))
 
     def _assets(self) -> dict[str, Mapping[str, Any]]:
         query = GetAssetsRequest(status=AssetStatus.ACTIVE, asset_class=AssetClass.US_EQUITY)

@@ -16,7 +16,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, check_bars, from_ns, to_ns
-from trading.market.source import Pick, Universe, named_universe, shortened
+from trading.market.source import CorporateActions, Pick, Universe, named_universe, shortened
 from trading.market.universe import PastUniverses, evenings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class FolderSource:
     name = "bars"
     feed = "recorded"
     exhaustive = True
+    outcomes = None
 
     def __init__(self, folder: Path, calendar: MarketCalendar | None = None, reading: Reading = AS_WRITTEN) -> None:
         self.folder = folder
@@ -114,6 +115,10 @@ class FolderSource:
             bars = self._bars(symbol) if symbol in self._files else Bars.empty()
             found[symbol] = _within(bars, sessions[0], sessions[-1])
         return found
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """As `Source.corporate_actions`; files announce nothing."""
+        return CorporateActions()
 
     def _bars(self, symbol: str) -> Bars:
         if symbol not in self._read:

@@ -6,10 +6,10 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from trading.base.clock import NEW_YORK
-from trading.base.errors import DataError, UserError
+from trading.base.errors import BrokerError, DataError, UserError
 from trading.base.files import write_json
 
 if TYPE_CHECKING:
@@ -28,6 +28,35 @@ SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 
 class SourceError(UserError):
     """A source does not answer, or its answer cannot be used; running again later may help."""
+
+
+class FeedRefused(BrokerError):
+    """The plan does not include the feed."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split that takes effect before the open of `day`: `ratio` new shares for an old one."""
+
+    symbol: str
+    day: date
+    ratio: float
+
+
+@dataclass(frozen=True)
+class SymbolChange:
+    """A stock that has another symbol from `day` on."""
+
+    old: str
+    new: str
+    day: date
+
+
+class CorporateActions(NamedTuple):
+    """Announced splits and symbol changes."""
+
+    splits: tuple[Split, ...] = ()
+    changes: tuple[SymbolChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,8 @@ class Source(Protocol):
             failure, and the session is requested again.
         ahead: number of stocks that are requested after those of the current request, for messages.
         notes: one line for each omission and for each failure that the source's library only logs.
+        outcomes: the source of the bars that tell outcomes where `feed` lacks most trades (OUTCOME_FEED); None: there
+            is no other, or it is not wanted.
     """
 
     name: str
@@ -143,6 +174,9 @@ class Source(Protocol):
 
     @property
     def market(self) -> MarketId: ...
+
+    @property
+    def outcomes(self) -> Source | None: ...
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
         """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
@@ -169,6 +203,13 @@ class Source(Protocol):
         Args:
             symbols: at least one.
             sessions: completed, adjacent sessions, oldest first.
+
+        Raises:
+            SourceError: the source does not answer, or its answer cannot be used.
+        """
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """The splits and symbol changes of these stocks that take effect from `first` to `last`.
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.

@@ -39,7 +39,7 @@ class Universes:
     def __init__(self, folder: Path, bars: Mapping[str, Bars], calendar: MarketCalendar, data: DataSettings) -> None:
         self._folder = folder
         self._calendar = calendar
-        self._past = PastUniverses([evenings(symbol, one) for symbol, one in bars.items()], calendar, data)
+        self._past = PastUniverses([evenings(symbol, one.for_outcomes) for symbol, one in bars.items()], calendar, data)
 
     def universe_before(self, day: date) -> frozenset[str]:
         """The stocks of the session `day` as known the evening before; none where no stock has a bar in that before."""
