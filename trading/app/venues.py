@@ -205,6 +205,11 @@ class EmbeddedVenue:
                 f"--bars: {self._market.description}: a replay needs at least {MIN_HISTORY + 1} sessions of bars, "
                 f"{MIN_HISTORY} of history and one to trade"
             )
+        if index < MIN_HISTORY and start is None and self._is_replay:
+            raise UserError(
+                f"--sessions {self._sessions}: the bars hold {len(sessions)} sessions ({first} to {last}), and the "
+                f"first {MIN_HISTORY} are history for the model; choose at most {len(sessions) - MIN_HISTORY}"
+            )
         if index < MIN_HISTORY:
             raise UserError(
                 f"--start {sessions[max(index, 0)].date}: the bars begin on {first}, and a model needs at least "
