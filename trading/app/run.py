@@ -251,7 +251,7 @@ class Run:
         if universe is None:
             now = self.venue.clock.now()
             universe = pick_universe(self.source, self.settings.data, now, None)
-            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now)
+            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now, self.settings.data)
             notes = list(self.source.notes)
             self.journal.event("universe_chosen", chosen=universe.chosen, refused=dict(universe.refused), notes=notes)
         self.learning.universe = universe

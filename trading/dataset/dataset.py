@@ -138,18 +138,22 @@ class Dataset:
         """`data/SYMBOL.csv`."""
         return self._files(symbol).rows_path
 
-    def load(self, *, until: datetime | None = None, sessions: int | None = None) -> Rows:
+    def load(
+        self, *, until: datetime | None = None, sessions: int | None = None, only: Collection[str] | None = None
+    ) -> Rows:
         """All rows; their order depends on nothing but the rows themselves.
 
         Args:
             until: leave out the rows of sessions that close after this instant.
             sessions: keep only this many of the newest sessions.
+            only: leave out the rows of other stocks.
 
         Raises:
             DataError: there is no dataset, a file is missing, empty or malformed, or no row is left.
         """
         manifest = self.manifest
-        names = tuple(sorted(symbol for symbol, record in manifest.symbols.items() if record.rows))
+        with_rows = sorted(symbol for symbol, record in manifest.symbols.items() if record.rows)
+        names = tuple(symbol for symbol in with_rows if only is None or symbol in only)
         with ThreadPoolExecutor(READERS) as pool:
             parts = list(pool.map(lambda name: self._files(name).read_rows(manifest.symbols[name], manifest), names))
         return self._combined(names, parts, until, sessions)

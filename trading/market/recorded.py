@@ -99,6 +99,21 @@ class FolderSource:
         how = f"{top} within the price band, of {len(found)} recorded stocks"
         return Universe(self._calendar.following(session.date).date, how, chosen.picks, dict(+refused))
 
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """As `Source.universes`, of all recorded stocks."""
+        stocks = []
+        for symbol in self._files:
+            bars, _ = check_bars(_within(self._bars(symbol), sessions[0], sessions[-1]), sessions)
+            stocks.append(evenings(symbol, bars))
+        past = PastUniverses(stocks, self._calendar, data)
+        found = []
+        for session in sessions:
+            picks, refused = past.after(session.date)
+            how = f"{data.TOP_STOCKS} most active by volume on {session.date} within the price band"
+            following = self._calendar.following(session.date).date
+            found += [Universe(following, how, picks, refused, by_session=session.date)] if picks else []
+        return found
+
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`."""
         for symbol in symbols:

@@ -94,6 +94,10 @@ class YahooSource:
             )
         return reachable
 
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """As `Source.universes`; Yahoo's screen is of today only."""
+        return []
+
     def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
         """As `Source.corporate_actions`; Yahoo is not asked."""
         return CorporateActions()
