@@ -22,6 +22,7 @@ from trading.base.clock import SimulatedClock
 from trading.broker.client import connect
 from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
+from trading.dataset.prune import prune_data
 from trading.dataset.rows import read_rows_file, rows_of
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import Bars, read_bars_file, to_ns, write_bars_file
@@ -296,3 +297,18 @@ def test_no_bar_of_a_session_that_ends_early_has_a_row(tmp_path: Path) -> None:
     assert (whole.start >= to_ns(SESSIONS[1].open)).sum() > 300
     assert (cut.start < to_ns(SESSIONS[0].close)).all() and len(cut) == (whole.start < to_ns(SESSIONS[0].close)).sum()
     assert len(rows_of(bars.take(bars.start <= flat), CALENDAR, rules)) == len(whole)
+
+
+def test_old_sessions_are_pruned_from_both_feeds(market: TwoFeeds, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    market.build(data, 3, HISTORY_DAYS=4)
+    pruned = prune_data(data, CALENDAR, SESSIONS[3].date, 2, None)
+    assert (pruned.sessions, pruned.failures) == (2 * len(STOCKS), [])
+    for symbol in STOCKS:
+        for feed, place in (("iex", "bars"), ("sip", "bars/outcome")):
+            kept = market.bars(feed, symbol).between(SESSIONS[2].open, SESSIONS[3].close)
+            assert read_bars_file(data / place / f"{symbol}.csv").equals(kept)
+    assert [check.findings for check in audited(data)] == [0, 0]
+    before = content(data)
+    assert market.build(data, 3, HISTORY_DAYS=2).fetched == 0
+    assert content(data).keys() == before.keys()
