@@ -100,6 +100,9 @@ class ExitSettings(Section):
     """Minutes from the entry within which target_first must gain LABEL_TARGET_PCT; 0: within the session."""
     LABEL_MIN_PROFIT: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Outcome after cost, as a fraction of the entry price, that the label profit must exceed."""
+    OUTCOME_FEED: Literal["same", "sip"] = "sip"
+    """Feed whose bars tell outcomes and labels where DATA_FEED is iex, which lacks most trades; features stay those of
+    DATA_FEED.  SIP history older than 15 minutes is free."""
     FLATTEN_MINUTES_BEFORE_CLOSE: Annotated[int, Field(ge=1, le=60)] = 5
     """Minutes before the close at which entries stop and all positions are sold."""
 
@@ -437,6 +440,7 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             f"{source}: LABEL_TARGET_PCT={exits.LABEL_TARGET_PCT:g}: it is above TAKE_PROFIT_PCT="
             f"{exits.TAKE_PROFIT_PCT:g}, at which a position is sold; it is a fraction, 0.005 for 0.5 per cent"
         )
+    _check_spread(settings, sources)
     if bool(broker.APCA_API_KEY_ID) != bool(broker.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
         if not broker.APCA_API_KEY_ID:
@@ -447,3 +451,25 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         name, other, what = found
         source = sources.get(other) or sources.get(name, "settings")
         raise UserError(f"{source}: {what}; give each a folder of its own")
+
+
+def _check_spread(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Refuse a spread that no trade in the price band could make up for; it weighs least at MAX_PRICE."""
+    from trading.rules.costs import step  # takes half a second to import
+
+    exits, price = settings.exits, settings.data.MAX_PRICE
+    spread = exits.SPREAD_TICKS * step(price)
+    cost = max(exits.ROUND_TRIP_COST, spread / price) + exits.LABEL_MIN_PROFIT
+    if exits.LABEL == "target_first" and (price + spread) * (1.0 - exits.STOP_LOSS_PCT) >= price:
+        problem = f"it alone loses STOP_LOSS_PCT={exits.STOP_LOSS_PCT:g} at the entry, before the target can be reached"
+    elif exits.LABEL == "profit" and cost >= exits.TAKE_PROFIT_PCT:
+        problem = f"a trade costs as much as it gains at TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}"
+    else:
+        return
+    names = ("SPREAD_TICKS", "ROUND_TRIP_COST", "MAX_PRICE", "STOP_LOSS_PCT", "TAKE_PROFIT_PCT")
+    name = next((name for name in names if name in sources), names[0])
+    raise UserError(
+        f"{sources.get(name, 'settings')}: {name}={settings.by_name()[name]:g}: with a spread of "
+        f"SPREAD_TICKS={exits.SPREAD_TICKS:g} no trade up to MAX_PRICE={price:g} could win: {problem}; at $1 and over, "
+        "a tick is a cent"
+    )

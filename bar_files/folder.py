@@ -8,6 +8,7 @@ import numpy as np
 
 from bar_files.errors import BarFileError
 from bar_files.options import AS_WRITTEN, Reading
+from bar_files.splits import without_splits
 from bar_files.text import read_text
 from bar_files.whole import complaint
 
@@ -58,7 +59,8 @@ def read_file(path: Path, reading: Reading = AS_WRITTEN) -> Columns:
     A file in another order than oldest first is sorted; a few bars out of order stay where they are.
 
     Raises:
-        BarFileError: the file cannot be read, or its bars as a whole cannot be 1-minute bars of New York's session.
+        BarFileError: the file cannot be read, its bars as a whole cannot be 1-minute bars of New York's session, or a
+            split lies inside them and `reading` does not say what to do about it.
     """
     symbol = symbol_of(path) or path.name
     columns = _read(path, symbol, reading)
@@ -68,7 +70,7 @@ def read_file(path: Path, reading: Reading = AS_WRITTEN) -> Columns:
     late = int(np.count_nonzero(columns.start < np.maximum.accumulate(columns.start))) if len(columns) else 0
     if late > max(STRAYS, len(columns) // 100) or _is_newest_first(columns):
         columns = columns.take(np.argsort(columns.start, kind="stable"))
-    return columns
+    return without_splits(path, columns, reading)
 
 
 def _is_newest_first(columns: Columns) -> bool:

@@ -61,6 +61,7 @@ def complaint(columns: Columns, reading: Reading, read: Callable[[Reading], Colu
     starts = columns.start if (np.diff(columns.start) > 0).all() else np.unique(columns.start)
     for problem in (
         _out_of_time(starts),
+        _mixed_up(columns),
         _shorter(starts, reading),
         _longer(starts),
         _two_stocks(columns) if len(starts) < len(columns) else None,
@@ -83,6 +84,27 @@ def _out_of_time(starts: Ints) -> str | None:
         return None
     shown = f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d}" if 1 <= years < 9999 else f"in the year {years:.0f}"
     return f"its newest bar is of {shown}; bars from {EARLIEST} to {LATEST - 1} can be used"
+
+
+def _mixed_up(columns: Columns) -> str | None:
+    """Prices that most bars cannot have: columns under each other's names."""
+    high, low = columns.high, columns.low
+    if len(columns) < FEW:
+        return None
+    swapped = int(np.count_nonzero(high < low))
+    if swapped * 2 > len(columns):
+        return (
+            f"high is below low in {swapped:,} of its {len(columns):,} bars: the columns high and low look swapped; "
+            "correct their names in the header"
+        )
+    for name, prices in (("open", columns.open), ("close", columns.close)):
+        outside = int(np.count_nonzero((prices > high) | (prices < low)))
+        if outside * 2 > len(columns):
+            return (
+                f"{name} lies outside low to high in {outside:,} of its {len(columns):,} bars: its columns look mixed "
+                "up, or adjusted apart; correct the header, or download it again"
+            )
+    return None
 
 
 def _shorter(starts: Ints, reading: Reading) -> str | None:

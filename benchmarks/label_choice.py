@@ -31,9 +31,9 @@ from trading.backtest.compare import LABELS
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.backtest.workers import Workers, workers
 from trading.backtest.yardstick.coin_flip import flipped
-from trading.backtest.yardstick.universe import Universes, scored_rows
 from trading.base.arrays import Floats, Labels, Mask
 from trading.dataset.dataset import Dataset
+from trading.dataset.universes import Universes, scored_rows
 from trading.learning.metrics import ranking
 from trading.learning.same_minute import against_minute, auc_within_minute
 from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, pooled_mean, sums
@@ -102,7 +102,7 @@ class Copies:
         self._settings = settings
         records = dataset.manifest.symbols
         self._bars = {symbol: dataset.recorded_bars(symbol, record) for symbol, record in records.items()}
-        self._universes = Universes(dataset.folder, self._bars, dataset.calendar, settings.data)
+        self._universes = Universes(dataset.folder, lambda: self._bars, dataset.calendar, settings.data)
 
     def walked(self, variant: Variant, seed: int, at: Workers) -> Walk:
         """Walk a variant forward on the copy with this seed; 0: the real bars."""

@@ -87,6 +87,10 @@ LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["--bars=BARS", "--start=2025-03-05", "--sessions=9"],
         ("--sessions 9", "choose fewer sessions"),
     ),
+    "more than there are": (
+        ["--bars=BARS", "--sessions=9"],
+        ("--sessions 9", "the bars hold 5 sessions", "choose at most 3"),
+    ),
     "outside the bars": (["--bars=BARS", "--start=2018-03-26"], ("2018-03-26", "2025-03-03 and 2025-03-07")),
     "too early": (["--bars=BARS", "--start=2025-03-04"], ("2025-03-04", "start on 2025-03-05 or later")),
     "no date": (["--start=26.3.2018"], ("--start", "26.3.2018", "write it as 2018-03-26")),

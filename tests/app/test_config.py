@@ -94,6 +94,9 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
         ("LABEL_TARGET_PCT", "0.05", "above TAKE_PROFIT_PCT=0.04"),
         ("LABEL", "target", "input should be"),
         ("LABEL_MIN_PROFIT", "0.2", "not below TAKE_PROFIT_PCT=0.04, so no trade could win"),
+        ("SPREAD_TICKS", "50", "no trade up to MAX_PRICE=20 could win: it alone loses STOP_LOSS_PCT=0.02"),
+        ("STOP_LOSS_PCT", "0.0004", "SPREAD_TICKS=1 no trade up to MAX_PRICE=20 could win"),
+        ("OUTCOME_FEED", "iex", "'same' or 'sip'"),
         ("DATA_FEED", "otc", "'iex'"),
         ("REBALANCE_TIME", "4", "write it as 04:00"),
         ("REBALANCE_TIME", "14400", "write it as 04:00"),
@@ -241,3 +244,13 @@ def test_a_folder_is_relative_to_the_project_or_to_home_or_absolute(monkeypatch:
     assert settings.folders.DATA_DIR == PROJECT / "other"
     assert Path("/somebody/models") == settings.folders.MODELS_DIR
     assert Path("/var/logs") == settings.folders.LOGS_DIR
+
+
+def test_a_spread_is_refused_only_where_no_price_of_the_band_can_win(tmp_path: Path) -> None:
+    assert load_settings(None, {"SPREAD_TICKS": "40"}).exits.SPREAD_TICKS == 40.0  # a stock of $20 can
+    with pytest.raises(UserError, match=r"^the environment: SPREAD_TICKS=40: .* no trade up to MAX_PRICE=5 could win"):
+        load_settings(None, {"SPREAD_TICKS": "40", "MAX_PRICE": "5"})
+    penny = {"SPREAD_TICKS": "40", "MAX_PRICE": "0.9", "MIN_PRICE": "0.5"}  # a tick is a hundredth of a cent there
+    assert load_settings(None, penny).exits.SPREAD_TICKS == 40.0
+    with pytest.raises(UserError, match="a trade costs as much as it gains at TAKE_PROFIT_PCT"):
+        load_settings(None, {"LABEL": "profit", "SPREAD_TICKS": "80"})

@@ -164,10 +164,11 @@ def test_the_audit_says_how_the_stocks_of_each_day_were_chosen(replayed: Place) 
     events = [line for line in replayed.audit() if line["event"] in ("universe_chosen", "day_started")]
     assert [event["event"] for event in events] == ["universe_chosen", "day_started"] * (len(events) // 2)
     chosen = [event["chosen"] for event in events[::2]]
-    assert all("within the price band, of all listed stocks" in one and "feed sip" in one for one in chosen)
+    assert all("within the price band, of all listed stocks" in one and "feed recorded" in one for one in chosen)
     assert len({one.split(" on ")[1].split()[0] for one in chosen}) == len(chosen) == 2  # each by another evening
     for day, event in zip((event["session"] for event in events[1::2]), chosen, strict=True):
-        assert json.loads((replayed.data / f"universe_{day}.json").read_text())["chosen"] == event
+        universe = json.loads((replayed.data / f"universe_{day}.json").read_text())
+        assert (universe["chosen"], universe["feed"]) == (event, "recorded")
 
 
 def test_predictions_use_only_completed_bars(replayed: Place) -> None:

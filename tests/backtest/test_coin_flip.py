@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trading.backtest.yardstick.coin_flip import LARGEST, flipped, turned
 from trading.base.calendar import new_york_calendar
-from trading.market.bars import MINUTE_NS, Bars, join, plausible, to_ns
+from trading.market.bars import COLUMNS, MINUTE_NS, Bars, FeedBars, join, plausible, to_ns
 
 SESSIONS = new_york_calendar().between(date(2018, 11, 20), date(2018, 11, 27))  # with the half day after Thanksgiving
 SEEDS = st.integers(0, 2**31)
@@ -119,3 +119,25 @@ def test_a_move_too_large_to_be_turned_stays_as_it_is() -> None:
     close = np.cumprod(np.full(60, 1.0 + 1.5 * LARGEST))
     one = Bars(start, close, close, close, close, np.ones(60))
     assert flipped({"A": one}, 1)["A"].equals(one)
+
+
+@given(walks(), SEEDS)
+def test_two_feeds_show_one_market(market: dict[str, Bars], seed: int) -> None:
+    """The sparse feed has some minutes of the other; flipped, it has the same minutes of the flipped other."""
+    for every in market.values():
+        seen = np.random.default_rng(seed).random(len(every)) < 0.5
+        copy = flipped({"S": FeedBars.of(every.take(seen), every)}, seed)["S"]
+        assert copy.for_outcomes.equals(flipped({"S": every}, seed)["S"])
+        assert Bars(*(getattr(copy, name) for name in COLUMNS)).equals(copy.for_outcomes.take(seen))
+
+
+def test_a_minute_that_only_the_sparse_feed_has_follows_the_last_price_of_the_other() -> None:
+    every = _walk(np.random.default_rng(1), 0.01)
+    without = every.take(np.arange(len(every)) % 7 != 3)
+    copy = flipped({"S": FeedBars.of(every, without)}, 5)["S"]
+    assert plausible(copy.open, copy.high, copy.low, copy.close, copy.volume).all()
+    only = np.flatnonzero(~np.isin(every.start, without.start))
+    only = only[only > 0]
+    before = np.searchsorted(without.start, every.start[only]) - 1
+    distance = np.abs(copy.close[only] / copy.for_outcomes.close[before] - 1.0)
+    assert np.allclose(distance, np.abs(every.close[only] / without.close[before] - 1.0), atol=1e-9)

@@ -29,13 +29,13 @@ from trading.backtest.yardstick import control_cache
 from trading.backtest.yardstick.control_cache import ControlCache
 from trading.backtest.yardstick.controls import Evaluation, Source, controls, entry_costs
 from trading.backtest.yardstick.skill import BEST_TENTH, SIGNALS, judged, measure_of, measures
-from trading.backtest.yardstick.universe import Universes, scored_rows
 from trading.backtest.yardstick.variants_tried import NAME, record_variants
 from trading.base.calendar import new_york_calendar
 from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.rows import header, read_rows_file, rows_lines
 from trading.dataset.symbol_files import Fetched
+from trading.dataset.universes import Universes, scored_rows
 from trading.learning.same_minute import against_minute, auc_within_minute, best_tenth, sessions_needed
 from trading.learning.session_statistics import holm, mean_of_sessions, p_value
 from trading.market.bars import MINUTE_NS, Bars, join
@@ -357,7 +357,7 @@ def test_the_universe_is_the_most_active_of_the_evening_before_within_the_band(s
         "LOW": bars_of(100.0, 10.0),
         "NEW": bars_of(9e9, 9.0, 2),
     }
-    universes = Universes(tmp_path, bars, source.dataset.calendar, Settings.of(TOP_STOCKS=2).data)
+    universes = Universes(tmp_path, lambda: bars, source.dataset.calendar, Settings.of(TOP_STOCKS=2).data)
     days = [session.date for session in SESSIONS]
     assert universes.universe_before(days[0]) == frozenset(), "nothing is known before the first session"
     assert universes.universe_before(days[1]) == {"NEW", "MID"}
@@ -377,7 +377,7 @@ def test_a_universe_file_counts_if_it_was_written_before_the_open(
     path = tmp_path / "universe_2018-03-20.json"
     if picked is None:  # as versions before 0.3 wrote it
         path.write_text(path.read_text().replace("picked_at", "other"))
-    universes = Universes(tmp_path, bars, source.dataset.calendar, Settings().data)
+    universes = Universes(tmp_path, lambda: bars, source.dataset.calendar, Settings().data)
     assert universes.universe_before(SESSIONS[1].date) == expected
 
 
@@ -390,7 +390,7 @@ def test_a_stock_is_not_scored_on_a_session_on_which_it_could_not_be_picked(
     prices = {name: getattr(one, name).copy() for name in ("open", "high", "low", "close")}
     prices["close"][inside[-1]] = prices["high"][inside[-1]] = 25.0
     bars = {**source.bars, "BBB": replace(one, **prices)}
-    universes = Universes(source.dataset.folder, bars, source.dataset.calendar, Settings().data)
+    universes = Universes(source.dataset.folder, lambda: bars, source.dataset.calendar, Settings().data)
     rows = evaluation.rows
     scored = scored_rows(rows, universes)
     b = rows.symbol == rows.symbols.index("BBB")

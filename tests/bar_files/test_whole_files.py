@@ -19,6 +19,7 @@ import live_trader
 from bar_files.errors import BarFileError
 from bar_files.folder import read_file
 from bar_files.options import AS_WRITTEN, Reading
+from bar_files.splits import find_splits
 from paper_exchange.market.recorded import RecordedMarket
 from tests.app.whole_day import Place, clean_environment, write_bars
 from trading.app import cli
@@ -398,12 +399,20 @@ def test_parquet_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/bars is not there")
-@pytest.mark.parametrize("name", ["us-2018", "iex-2025"])
-def test_real_bars_of_dense_and_of_sparse_feeds_are_taken_as_they_are(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [("us-2018", {}), ("iex-2025", {"CETY": "2025-10-06", "ENVB": "2025-10-28", "MIGI": "2025-11-21"})],
+)
+def test_real_bars_of_dense_and_of_sparse_feeds_are_taken_as_they_are(name: str, splits: dict[str, str]) -> None:
+    """All but three reverse splits, which the recording holds unadjusted."""
     files = sorted((SHARED / name).glob("*.csv.gz"))
     assert len(files) > 40
+    found: dict[str, str] = {}
     for path in files:
-        assert (np.diff(read_file(path).start) > 0).all()
+        bars = read_file(path, Reading(splits="keep"))
+        assert (np.diff(bars.start) > 0).all()
+        found |= {path.name.split(".")[0]: one.day for one in find_splits(bars)}
+    assert found == splits
 
 
 def run(
@@ -487,3 +496,67 @@ def test_too_few_sessions_for_a_replay_are_one_line(
     code, text = run(build_dataset.main, [f"--bars={folder}", f"--data-dir={data}", *place.arguments()[3:]], capsys)
     assert code == 0, text
     assert f"{count}, {days[0]} to {days[-1]}" in text
+
+
+# Prices
+
+
+def test_columns_under_each_others_names_are_refused(tmp_path: Path) -> None:
+    lines = list(map(line, BARS))
+    swapped = HEADER.replace("high", "x").replace("low", "high").replace("x", "low")
+    if all(bar_line.split(",")[3] == bar_line.split(",")[4] for bar_line in lines):
+        lines = [with_range(one) for one in lines]
+    refused(write(tmp_path / "AAA.csv", lines, swapped), "high is below low in", "look swapped", "header")
+    moved = HEADER.replace("open", "x").replace("high", "open").replace("x", "high")
+    refused(write(tmp_path / "AAA.csv", lines, moved), "open lies outside low to high", "mixed up")
+    single = [*lines[:50], lines[50].replace(lines[50].split(",")[3], "1"), *lines[51:]]
+    read_file(write(tmp_path / "AAA.csv", single))  # one wrong bar is dropped later
+
+
+def with_range(bar_line: str) -> str:
+    symbol, stamp, _, _, _, close, volume = bar_line.split(",")
+    price = float(close)
+    return f"{symbol},{stamp},{close},{price + 0.02:.4f},{price - 0.02:.4f},{close},{volume}"
+
+
+def split_bars(ratio: float, *, volume: float | None = None, noise: float = 0.03) -> list[Bar]:
+    """Bars whose stock is split before the third session, and moves by `noise` overnight."""
+    found = []
+    for bar in BARS:
+        old = bar.local.date() < WINTER[2]
+        shares = bar.volume * (1.0 if old else ratio if volume is None else volume)
+        found.append(Bar(bar.start, round(bar.price * (ratio * (1 + noise) if old else 1.0), 4), max(1, round(shares))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(2.0, "2:1"), (1.5, "3:2"), (5.0, "5:1"), (0.1, "1:10"), (1 / 30, "1:30"), (20.0, "20:1")]
+)
+def test_a_split_is_named_and_read_as_the_option_says(tmp_path: Path, ratio: float, words: str) -> None:
+    bars = split_bars(ratio)
+    path = write(tmp_path / "AAA.csv", list(map(line, bars)))
+    refused(path, f"split about {words} on {WINTER[2]}", "--splits adjust", "--splits keep")
+    kept, adjusted = (read_file(path, Reading(splits=splits)) for splits in ("keep", "adjust"))
+    assert kept.close.tolist() == [bar.price for bar in bars]
+    new = np.array([bar.local.date() >= WINTER[2] for bar in bars])
+    assert (adjusted.close[new] == kept.close[new]).all() and (adjusted.volume[new] == kept.volume[new]).all()
+    assert np.allclose(adjusted.close[~new], kept.close[~new] / ratio, atol=1e-4)
+    assert np.allclose(adjusted.volume[~new], kept.volume[~new] * ratio, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "volume"), [(2.0, 12.0), (2.0, 1.0), (0.5, 8.0), (0.1, 1.0), (1.3, 1.3), (1.0, 1.0), (0.5, 1.0)]
+)
+def test_a_move_on_news_is_no_split(tmp_path: Path, ratio: float, volume: float) -> None:
+    read_file(write(tmp_path / "AAA.csv", list(map(line, split_bars(ratio, volume=volume)))))
+
+
+def test_two_splits_are_both_adjusted(tmp_path: Path) -> None:
+    bars = []
+    for bar in BARS:
+        factor = 1.0 if bar.local.date() >= WINTER[3] else 2.0 if bar.local.date() >= WINTER[1] else 20.0
+        bars.append(Bar(bar.start, round(bar.price * factor, 4), max(1, round(1_000 * bar.volume / factor))))
+    path = write(tmp_path / "AAA.csv", list(map(line, bars)))
+    refused(path, f"split about 10:1 on {WINTER[1]}")
+    adjusted = read_file(path, Reading(splits="adjust"))
+    assert np.allclose(adjusted.close, [bar.price for bar in BARS], atol=1e-3)

@@ -80,7 +80,7 @@ def market(folder: Path) -> None:
         for k, session in enumerate(SESSIONS):
             if (i + k) % 5 == 4:
                 continue  # no bar in this session
-            bars = session_bars(session, i, price=4.0 + 5.0 * ((i + 2 * k) % 5))
+            bars = session_bars(session, i, price=17.0 + 1.5 * ((i + 2 * k) % 5))
             bars.volume[:] *= 1 + (3 * i + 7 * k) % 11
             parts.append(bars)
         write_bars_file(folder / f"{name}.csv", name, join(parts))

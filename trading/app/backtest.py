@@ -24,12 +24,12 @@ from trading.backtest.walk_forward import Progress, Variant, Walk, walk
 from trading.backtest.workers import Backend, workers
 from trading.backtest.yardstick.control_cache import ControlCache
 from trading.backtest.yardstick.controls import Evaluation, Source, controls, entry_costs
-from trading.backtest.yardstick.universe import Universes, scored_rows
 from trading.backtest.yardstick.variants_tried import record_variants
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.files import write_bytes, write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset, Rows
+from trading.dataset.universes import Universes, scored_rows
 from trading.models.checks import library_versions
 from trading.models.metrics_file import market_record
 from trading.reports.comparison import comparison_page, show_comparison
@@ -175,7 +175,7 @@ def _judged(
     request: Request, source: Source, rows: Mapping[Variant, Rows], progress: Progress
 ) -> tuple[list[Walk], list[WalkFigures]]:
     """Walk every variant of `rows` forward, on the real bars and on the copies; the figures with their controls."""
-    universes = Universes(request.data_dir, source.bars, source.dataset.calendar, request.account.data)
+    universes = Universes(request.data_dir, lambda: source.bars, source.dataset.calendar, request.account.data)
     evaluations = [
         Evaluation(variant, of_one, scored_rows(of_one, universes), request.learning, request.window)
         for variant, of_one in rows.items()

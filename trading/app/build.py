@@ -49,7 +49,8 @@ def choose_source(options: argparse.Namespace, settings: Settings, calendar: Mar
             "needed), or --bars DIR (recorded bars)"
         )
     clients = connect(settings.broker, keys, SystemClock())
-    return AlpacaSource(clients, settings.data.DATA_FEED), datetime.now(UTC)
+    source = AlpacaSource(clients, settings.data.DATA_FEED, outcome_feed=settings.exits.OUTCOME_FEED)
+    return source, datetime.now(UTC)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -60,6 +60,7 @@ class NightlyLearning:
         self._journal = journal
         self._signals = signals
         self.universe: Universe | None = None
+        self._stocks: tuple[str, ...] | None = None
         self.log: TradeLog | None = None
 
     def prepare(self) -> None:
@@ -181,6 +182,7 @@ class NightlyLearning:
                 universe=self.universe,
                 progress=self._interruptible(progress),
             )
+        self._stocks = report.stocks
         self._journal.event(
             "dataset_built",
             bars=report.fetched,
@@ -215,6 +217,7 @@ class NightlyLearning:
                 progress=self._interruptible(lambda what, done, of: progress(f"training: {what}", done, of)),
                 say=self._trainer_says,
                 with_controls=with_controls,
+                only=self._stocks if self._venue.is_replay else None,  # data/ may hold those of other replays
             )
         self._journal.event(
             "model_trained",

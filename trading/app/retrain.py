@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trading.backtest.verdict import skill_line
@@ -14,6 +15,7 @@ from trading.backtest.yardstick.controls import Source, controls
 from trading.base.errors import ModelError, UserError
 from trading.base.market_folders import MarketId, claim, lock, market_of
 from trading.dataset.dataset import Dataset
+from trading.dataset.universes import Universes, scored_rows
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import LearningSettings
 from trading.learning.live_figures import LIVE_DAYS, LiveFigures, live_figures
@@ -58,6 +60,7 @@ def retrain(
     progress: Progress = lambda what, done, of: None,
     say: Say = lambda line: None,
     with_controls: bool = True,
+    only: Collection[str] | None = None,
 ) -> tuple[LoadedModel, Decision]:
     """Train on the data known at `now`, judge the model against `champion`, and publish it with `now` as TIMESTAMP.
 
@@ -67,6 +70,7 @@ def retrain(
         say: gets a line when another market's models were put aside, when an earlier training was killed, and when
             old models were removed, and what may be claimed of the model.
         with_controls: whether the report may have controls (EVENING_CONTROLS).
+        only: learn from these stocks; None: from all that the data has.
 
     Returns:
         (model, decision): the published model, read back through every check of the store.  If
@@ -78,7 +82,7 @@ def retrain(
     """
     with trainer_at_work(data_dir, models_dir, settings, say) as (store, market):
         return retrain_locked(
-            store, market, data_dir, settings, now, champion, progress, say, with_controls=with_controls
+            store, market, data_dir, settings, now, champion, progress, say, with_controls=with_controls, only=only
         )
 
 
@@ -95,7 +99,7 @@ def trainer_at_work(
         UserError: no data, its rows are of other rules or features, or another trainer is running.
     """
     manifest = Dataset(data_dir).manifest
-    if not bars_only and (other := manifest.rules.differing(LabelRules.of(settings.exits))):
+    if not bars_only and (other := manifest.differing(LabelRules.of(settings.exits))):
         raise UserError(f"{data_dir}: its labels were made with {other}; run python build_dataset.py")
     if not bars_only and manifest.features != COLUMNS[settings.training.FEATURE_SET]:
         raise UserError(
@@ -127,6 +131,7 @@ def retrain_locked(
     at: Workers = ALONE,
     *,
     with_controls: bool = True,
+    only: Collection[str] | None = None,
 ) -> tuple[LoadedModel, Decision]:
     """As `retrain`, in a folder that is locked (`trainer_at_work`).
 
@@ -139,7 +144,7 @@ def retrain_locked(
     try:
         progress("loading the data", 0, 0)
         dataset, learning = Dataset(data_dir), learning_settings(settings)
-        rows = dataset.load(until=now, sessions=settings.data.HISTORY_DAYS)
+        rows = dataset.load(until=now, sessions=settings.data.HISTORY_DAYS, only=only)
         trade_labels = TradeLabels(dataset, LabelRules.of(settings.exits))
         sessions = frozenset(rows.sessions.tolist())
         logs, features = settings.folders.LOGS_DIR, settings.training.FEATURE_SET
@@ -147,7 +152,9 @@ def retrain_locked(
         rows, report = with_past_trades(rows, trades, settings.training.PAST_TRADE_WEIGHT)
         page = TrainingReport(learning)
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
-        trained = train(rows, learning, champion, progress, **watch)
+        bars = partial(dataset.all_bars, until=now)
+        universes = Universes(data_dir, bars, dataset.calendar, settings.data)
+        trained = train(rows, learning, champion, progress, scored=scored_rows(rows, universes), **watch)
         live = live_of_logs(settings, market, None if champion is None else champion.timestamp)
         trained = replace(trained, about={**trained.about, "past_trades": report, "live": live})
         model = store.publish(trained, now=now, market=market)

@@ -95,7 +95,13 @@ class Run:
         self.console = console
         self.view = View(console, venue.market.description)
         self.broker = Broker(venue.clients)
-        self.source: Source = AlpacaSource(venue.clients, settings.data.DATA_FEED, venue.market)
+        self.source: Source = AlpacaSource(
+            venue.clients,
+            settings.data.DATA_FEED,
+            venue.market,
+            outcome_feed=settings.exits.OUTCOME_FEED if venue.bars_of is None else "same",
+            known_as=venue.bars_of,
+        )
         self.log = TradeLog(settings.folders.LOGS_DIR)
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
         # Nobody else can reach an embedded account, so its order names need no instance.
@@ -247,7 +253,7 @@ class Run:
         if universe is None:
             now = self.venue.clock.now()
             universe = pick_universe(self.source, self.settings.data, now, None)
-            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now)
+            write_universe(self.settings.folders.DATA_DIR, universe, self.source.feed, now, self.settings.data)
             notes = list(self.source.notes)
             self.journal.event("universe_chosen", chosen=universe.chosen, refused=dict(universe.refused), notes=notes)
         self.learning.universe = universe

@@ -58,6 +58,7 @@ class OpenVenue:
         is_replay: whether the run starts from scratch and ignores the state of earlier runs.
         again: what the same command does after this run was interrupted, as a sentence.
         notes: remarks about the bars, one line each.
+        bars_of: where the bars of every feed come from alike, "recorded" or "generated"; None: each feed has its own.
         close: releases the venue at the end of the run.
     """
 
@@ -69,6 +70,7 @@ class OpenVenue:
     is_replay: bool = False
     again: str = ""
     notes: Sequence[str] = ()
+    bars_of: str | None = None
     close: Callable[[], None] = lambda: None
 
 
@@ -222,6 +224,7 @@ class EmbeddedVenue:
             self._is_replay,
             self.again,
             self._notes,
+            "generated" if self.market.generated else "recorded",
             lambda: _close(exchange, logs / STATE_FILE),
         )
 
@@ -237,6 +240,11 @@ class EmbeddedVenue:
             raise UserError(
                 f"--bars: {self._market.description}: a replay needs at least {MIN_HISTORY + 1} sessions of bars, "
                 f"{MIN_HISTORY} of history and one to trade"
+            )
+        if index < MIN_HISTORY and start is None and self._is_replay:
+            raise UserError(
+                f"--sessions {self._sessions}: the bars hold {len(sessions)} sessions ({first} to {last}), and the "
+                f"first {MIN_HISTORY} are history for the model; choose at most {len(sessions) - MIN_HISTORY}"
             )
         if index < MIN_HISTORY:
             raise UserError(

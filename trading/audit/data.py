@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,12 @@ from trading.dataset.manifest import SymbolRecord
 from trading.dataset.rows import SymbolRows, read_rows_file, rows_of, sessions_around
 from trading.features.document import LOOKBACK_BARS
 from trading.features.sets import SESSIONS_BEFORE, of_history
-from trading.market.bars import MINUTE_NS, Bars, from_ns, read_bars_file, session_numbers, to_ns
+from trading.market.bars import MINUTE_NS, Bars, FeedBars, from_ns, read_bars_file, session_numbers, to_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from trading.base.arrays import Floats
     from trading.base.calendar import Session
     from trading.dataset.dataset import Dataset
@@ -48,10 +52,11 @@ class DataFolder:
         """The bars of a symbol in the sessions of the manifest; none for an unknown symbol."""
         if symbol not in self._bars:
             record = self.manifest.symbols.get(symbol, SymbolRecord())
-            bars = read_bars_file(self.dataset.bars_path(symbol)) if record.bars else Bars.empty()
-            days = np.array(record.sessions, dtype="datetime64[D]")
-            known = np.isin(bars.start.astype("datetime64[ns]").astype("datetime64[D]"), days)
-            self._bars[symbol] = bars if known.all() else bars.take(known)
+            bars = _of_days(self.dataset.bars_path(symbol), record.bars, record.sessions)
+            if record.outcome_sessions:
+                path = self.dataset.outcome_path(symbol)
+                bars = FeedBars.of(bars, _of_days(path, record.outcome_bars, record.outcome_sessions))
+            self._bars[symbol] = bars
         return self._bars[symbol]
 
     def rows(self, symbol: str) -> SymbolRows:
@@ -168,16 +173,32 @@ def _label_session(check: Check, data: DataFolder, symbol: str, session: Session
 def _reference(data: DataFolder, symbol: str, session: Session) -> dict[int, SlowOutcome | None]:
     """Start of each bar of one session with a whole window -> its outcome by the reference; None: it has no row.
 
-    A bar has a row if its window begins no earlier than the first bar, and the next bar starts within five minutes.
+    A bar has a row if its window begins no earlier than the first bar, the next bar that tells outcomes starts within
+    five minutes, and those bars reach the time at which positions are sold.
     """
     rules, bars = data.rules, data.of_session(symbol, session)
     flatten_at = to_ns(session.flatten_at(rules.flatten_minutes))
-    listed = slow_bars(bars.start.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist())
+    told = bars
+    if rules.outcome_feed == "sip":
+        told = data.bars(symbol).for_outcomes.between(session.open, session.close)
+    listed = slow_bars(told.start.tolist(), told.open.tolist(), told.high.tolist(), told.low.tolist())
+    whole = bool(listed) and listed[-1].start >= flatten_at
     found: dict[int, SlowOutcome | None] = {}
-    for i, bar in enumerate(listed):
-        if bar.start - listed[0].start < (LOOKBACK_BARS - 1) * MINUTE_NS:
+    starts = [bar.start for bar in listed]
+    for start in bars.start.tolist():
+        if start - int(bars.start[0]) < (LOOKBACK_BARS - 1) * MINUTE_NS:
             continue
-        late = i + 1 == len(listed) or listed[i + 1].start - bar.start > 5 * MINUTE_NS
-        outcome = slow_outcome(listed, i, flatten_at, rules)
-        found[bar.start] = None if late else outcome
+        decided_on = bisect_right(starts, start) - 1  # the newest bar at the decision
+        late = decided_on + 1 == len(listed) or starts[decided_on + 1] - start > 5 * MINUTE_NS
+        known = whole and not late and decided_on >= 0
+        found[start] = slow_outcome(listed, decided_on, flatten_at, rules) if known else None
     return found
+
+
+def _of_days(path: Path, bars: int, days: Sequence[str]) -> Bars:
+    """The bars of a file on these days (ISO 8601); none if none were counted."""
+    if not bars:
+        return Bars.empty()
+    found = read_bars_file(path)
+    known = np.isin(found.start.astype("datetime64[ns]").astype("datetime64[D]"), np.array(days, dtype="datetime64[D]"))
+    return found if known.all() else found.take(known)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import numpy as np
 
+from trading.dataset.rows import telling
 from trading.learning.metrics import session_date
 from trading.learning.same_minute import against_minute
 from trading.learning.session_statistics import Estimate, pooled_mean, sums
@@ -136,14 +137,15 @@ def simulated_trades(
         if number in held or len(held) >= account.entry.MAX_OPEN_POSITIONS:
             continue
         known = bars[number]
-        decided = int(np.searchsorted(known.start, now))
-        price = float(known.close[decided])
+        price = float(known.close[np.searchsorted(known.start, now)])
         shares = shares_to_buy(account.equity, price, account.entry)
         if not account.data.MIN_PRICE <= price <= account.data.MAX_PRICE or shares < 1:
             continue
-        held[number] = _exit_start(known, decided + 1, flatten[day], exits)
+        told = telling(known, exits.OUTCOME_FEED)
+        entered = int(np.searchsorted(told.start, now, side="right"))
+        held[number] = _exit_start(told, entered, flatten[day], exits)
         outcome = float(walked.outcome[row])
-        entry = float(known.open[decided + 1])
+        entry = float(told.open[entered])
         pnl = shares * entry * outcome / 100.0
         found.append(SimulatedTrade(day, symbols[number], shares, entry, outcome, float(against[row]), pnl))
     return found

@@ -16,6 +16,7 @@ import requests
 from alpaca.common.enums import Sort
 from alpaca.common.exceptions import APIError
 from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.historical.screener import ScreenerClient
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderClass, OrderSide, PositionIntent, QueryOrderStatus, TimeInForce
@@ -100,7 +101,7 @@ class KeysRefused(BrokerError, Unclear):
 
 @dataclass(frozen=True)
 class Clients:
-    """The three alpaca-py clients of one account, returning raw JSON through the guarded transport."""
+    """The alpaca-py clients of one account, returning raw JSON through the guarded transport."""
 
     trading: TradingClient
     data: StockHistoricalDataClient
@@ -109,6 +110,7 @@ class Clients:
     """The transport of `trading`."""
     data_transport: GuardedAdapter
     """The transport of `data`."""
+    corporate: CorporateActionsClient
 
 
 def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
@@ -118,7 +120,7 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
         settings: base URL, rate limit and timeouts.
         keys: API key id and secret.
         clock: the clock on which rate limit and backoff wait.
-        inner: the transport below all three clients (the embedded exchange); None for the network.
+        inner: the transport below all clients (the embedded exchange); None for the network.
 
     Raises:
         UserError: the base URL is neither Alpaca paper nor a loopback address.
@@ -138,10 +140,12 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
     trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
     timeouts = Timeouts(connect_timeout, settings.TRADING_TIMEOUT_SECONDS)
     transport = guard(trading, clock, trading_limit, timeouts, inner)
-    data_transport, _ = (
-        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner) for client in (data, screener)
+    corporate = CorporateActionsClient(key, secret, raw_data=True, url_override=data_origin)
+    data_transport, *_ = (
+        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner)
+        for client in (data, screener, corporate)
     )
-    return Clients(trading, data, screener, transport, data_transport)
+    return Clients(trading, data, screener, transport, data_transport, corporate)
 
 
 @dataclass(frozen=True)

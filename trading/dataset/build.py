@@ -9,6 +9,7 @@ from trading.base.errors import UserError
 from trading.base.market_folders import claim, lock
 from trading.dataset.dataset import Dataset
 from trading.dataset.fetch import FetchResult, fetch_missing, rows_progress
+from trading.dataset.universes import kept_stocks
 from trading.market.source import SYMBOL, write_universe
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class BuildReport:
         folder: the data folder.
         market: description of the market, one line.
         universe: the stocks of the day.
+        stocks: the stocks that were fetched: those, and those of the universes of past dates.
         sessions: the sessions of the history, oldest first.
         fetched: number of new bars.
         left_out: reason -> number of new bars that the check left out.
@@ -44,6 +46,7 @@ class BuildReport:
     folder: Path
     market: str
     universe: Universe
+    stocks: tuple[str, ...]
     sessions: tuple[Session, ...]
     fetched: int
     left_out: dict[str, int]
@@ -57,11 +60,13 @@ class BuildReport:
     def summary(self) -> str:
         """The report as lines of text."""
         first, last = self.sessions[0].date, self.sessions[-1].date
+        more = len(self.stocks) - len(self.universe.picks)
         lines = [
             self.moved_away,
             f"market    {self.market}",
             f"universe  {len(self.universe.picks)} stocks on {self.universe.date}: {self.universe.chosen}"
             + (f"; refused: {_listed(self.universe.refused)}" if self.universe.refused else ""),
+            f"          and {more} that were in the universe of a day of the history" if more > 0 else None,
             f"sessions  {len(self.sessions)}, {first} to {last}",
             f"bars      {self.fetched:,} new; left out: {_listed(self.left_out) or 'none'}",
             f"missing   no bars of {', '.join(self.without_bars)}" if self.without_bars else None,
@@ -113,15 +118,18 @@ def build(
         moved_away = claim(folder, source.market)
         dataset = Dataset(folder, calendar)
         rebuilt = dataset.is_stale(rules, features)
+        stocks = picked.symbols
+        if symbols is None:
+            stocks = kept_stocks(source, folder, data, picked, sessions, now, calendar)
         result = fetch_missing(
-            source, dataset, picked.symbols, sessions, rules, progress, named=symbols is not None, feature_set=features
+            source, dataset, stocks, sessions, rules, progress, named=symbols is not None, feature_set=features
         )
         if dataset.is_stale(rules, features):  # nothing was missing, so nothing has been written
             shown = rows_progress(progress)
             dataset.update({}, rules, source=source.name, feed=source.feed, feature_set=features, progress=shown)
         if universe is None:
-            write_universe(folder, picked, source.feed, now)
-        return _report(dataset, source, picked, sessions, result, rebuilt, moved_away)
+            write_universe(folder, picked, source.feed, now, None if symbols else data)
+        return _report(dataset, source, picked, stocks, sessions, result, rebuilt, moved_away)
     finally:
         held.release()
 
@@ -186,6 +194,7 @@ def _report(
     dataset: Dataset,
     source: Source,
     universe: Universe,
+    stocks: Sequence[str],
     sessions: Sequence[Session],
     result: FetchResult,
     rebuilt: bool,
@@ -196,6 +205,7 @@ def _report(
         folder=dataset.folder,
         market=source.market.description,
         universe=universe,
+        stocks=tuple(stocks),
         sessions=tuple(sessions),
         fetched=result.bars,
         left_out=result.left_out,

@@ -4,15 +4,16 @@
     rows.X, rows.label
 
 A data folder holds `SYMBOL.csv` (one row per bar: features, outcome, label), `bars/SYMBOL.csv` (the checked bars, from
-which rows are made again when a rule changes), `universe_YYYY-MM-DD.json`, `market.json` and `dataset.json`, the
-manifest.  The manifest is written last: readers ignore what a killed run wrote beyond it, and the next update fetches
-that again.
+which rows are made again when a rule changes), `bars/outcome/SYMBOL.csv` (those of the outcome feed, if it is another
+one), `universe_YYYY-MM-DD.json`, `market.json` and `dataset.json`, the manifest.  The manifest is written last: readers
+ignore what a killed run wrote beyond it, and the next update fetches that again.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,8 +23,8 @@ from trading.base.calendar import MarketCalendar, Session, new_york_calendar
 from trading.base.errors import DataError
 from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, days_of, rows_of
-from trading.dataset.symbol_files import Fetched, SymbolFiles
-from trading.market.bars import MINUTE_NS, Bars, to_ns
+from trading.dataset.symbol_files import OUTCOME_FOLDER, Fetched, SymbolFiles
+from trading.market.bars import MINUTE_NS, Bars, FeedBars, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -129,22 +130,30 @@ class Dataset:
         """`data/bars/SYMBOL.csv`."""
         return self._files(symbol).bars_path
 
+    def outcome_path(self, symbol: str) -> Path:
+        """`data/bars/outcome/SYMBOL.csv`."""
+        return self._files(symbol).outcome_path
+
     def rows_path(self, symbol: str) -> Path:
         """`data/SYMBOL.csv`."""
         return self._files(symbol).rows_path
 
-    def load(self, *, until: datetime | None = None, sessions: int | None = None) -> Rows:
+    def load(
+        self, *, until: datetime | None = None, sessions: int | None = None, only: Collection[str] | None = None
+    ) -> Rows:
         """All rows; their order depends on nothing but the rows themselves.
 
         Args:
             until: leave out the rows of sessions that close after this instant.
             sessions: keep only this many of the newest sessions.
+            only: leave out the rows of other stocks.
 
         Raises:
             DataError: there is no dataset, a file is missing, empty or malformed, or no row is left.
         """
         manifest = self.manifest
-        names = tuple(sorted(symbol for symbol, record in manifest.symbols.items() if record.rows))
+        with_rows = sorted(symbol for symbol, record in manifest.symbols.items() if record.rows)
+        names = tuple(symbol for symbol in with_rows if only is None or symbol in only)
         with ThreadPoolExecutor(READERS) as pool:
             parts = list(pool.map(lambda name: self._files(name).read_rows(manifest.symbols[name], manifest), names))
         return self._combined(names, parts, until, sessions)
@@ -171,7 +180,7 @@ class Dataset:
 
         def bars_of(name: str) -> Bars:
             bars = self.recorded_bars(name, records[name])
-            return bars if until is None else bars.take(slice(0, int(np.searchsorted(bars.start, to_ns(until)))))
+            return bars if until is None else _before(bars, until)
 
         with ThreadPoolExecutor(READERS) as pool:
             return dict(zip(names, pool.map(bars_of, names), strict=True))
@@ -189,7 +198,7 @@ class Dataset:
         return self._combined(tuple(found), list(found.values()), until, None)
 
     def recorded_bars(self, symbol: str, record: SymbolRecord) -> Bars:
-        """The bars of the sessions that the manifest records.
+        """The bars of the sessions that the manifest records; `FeedBars` if some of the outcome feed are recorded.
 
         Raises:
             DataError: the file is missing or malformed.
@@ -209,14 +218,37 @@ class Dataset:
         bars = self.recorded_bars(symbol, self.manifest.symbols[symbol])
         return bars, [self.calendar.session(day.item()) for day in np.unique(days_of(bars.start))]
 
-    def missing(self, symbols: Sequence[str], sessions: Sequence[Session]) -> dict[str, list[Session]]:
-        """The sessions that have not been fetched, by symbol; all of them if the symbol's bars file is gone."""
+    def adjusted_through(self) -> dict[str, date]:
+        """Symbol with bars -> the day through which splits are accounted for in all of them."""
+        manifest = read_manifest(self.folder)
+        records = manifest.symbols if manifest else {}
+        return {
+            symbol: date.fromisoformat(record.adjusted_through or record.sessions[-1])
+            for symbol, record in records.items()
+            if record.bars
+        }
+
+    def whole_span(self, symbol: str, sessions: Sequence[Session]) -> list[Session]:
+        """All sessions from the first that has bars of a symbol, or the first of `sessions`, to the last of these."""
+        _, stored = self.history(symbol)
+        first = min(session.date for session in (*stored[:1], sessions[0]))
+        return self.calendar.between(first, sessions[-1].date)
+
+    def missing(
+        self, symbols: Sequence[str], sessions: Sequence[Session], *, outcomes: bool = False
+    ) -> dict[str, list[Session]]:
+        """The sessions that have not been fetched, by symbol; all of them if a bars file of the symbol is gone.
+
+        Args:
+            outcomes: whether a session needs bars of the outcome feed too.
+        """
         manifest = read_manifest(self.folder)
         records = manifest.symbols if manifest else {}
         lacking = {}
         for symbol in symbols:
             record = records.get(symbol, SymbolRecord())
             fetched = set(record.sessions) if self._files(symbol).has_bars(record) else set()
+            fetched &= set(record.outcome_sessions) if outcomes else fetched
             lacking[symbol] = [session for session in sessions if session.date.isoformat() not in fetched]
         return {symbol: found for symbol, found in lacking.items() if found}
 
@@ -247,7 +279,7 @@ class Dataset:
             source, feed: the origin of the bars, for the manifest.
             feature_set: the columns of the rows.
             progress: called with the number of symbols done and the number of all.
-            anew: symbols whose stored bars are dropped before.
+            anew: symbols whose stored bars are dropped before; those that are not in `fetched` lose their files.
 
         Raises:
             DataError: a file of the folder is malformed.
@@ -273,6 +305,8 @@ class Dataset:
                 progress(done, len(touched))
         updated = manifest(rebuilding=False)
         write_manifest(self.folder, updated)
+        for path in (path for symbol in set(anew) - set(fetched) for path in self._files(symbol).paths):
+            path.unlink(missing_ok=True)
         return updated
 
     def _files(self, symbol: str) -> SymbolFiles:
@@ -308,6 +342,12 @@ class Dataset:
 
     def _remove_temporary_files(self) -> None:
         """Remove what killed runs left; the lock of `trading.base.market_folders` makes this the only writer."""
-        for part in (self.folder, self.folder / "bars"):
+        for part in (self.folder, self.folder / "bars", self.folder / OUTCOME_FOLDER):
             for path in part.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
+
+
+def _before(bars: Bars, until: datetime) -> Bars:
+    """The bars that start before an instant, of the outcome feed too."""
+    kept = bars.take(slice(0, int(np.searchsorted(bars.start, to_ns(until)))))
+    return FeedBars.of(kept, _before(bars.for_outcomes, until)) if isinstance(bars, FeedBars) else kept

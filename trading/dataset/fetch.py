@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from trading.dataset.splits import announced, jumped
 from trading.dataset.symbol_files import Fetched
 from trading.market.bars import Bars, check_bars, session_numbers
-from trading.market.source import SourceError
+from trading.market.source import FeedRefused, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 240
 """Stocks times sessions that are fetched before they are written; a kill loses at most so much."""
-
-
-JUMP: Final = 1.15
-"""Ratio of the first new open and the last stored close, either way, from which on a split is looked for."""
-
-SAME_SCALE: Final = 0.01
-"""Fetched again, a session has the same prices within this fraction, unless the stock was split."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +54,26 @@ def fetch_missing(
 ) -> FetchResult:
     """Fetch, check and write the sessions that the folder lacks, chunk by chunk.
 
+    Bars of the outcome feed are fetched for the same stocks and sessions.  The whole history of a stock is fetched
+    anew after a split or a change of its symbol (`trading.dataset.splits`).
+
     Raises:
         SourceError: the source has no bars at all, or none for a symbol that the user `named`.
     """
-    chunks = list(plan(dataset.missing(symbols, sessions), sessions))
+    outcomes = source.outcomes if rules.outcome_feed != "same" else None
+    lacking = dataset.missing(symbols, sessions, outcomes=outcomes is not None)
+    if outcomes is not None and lacking and _is_refused(source, outcomes, [*lacking][:1], sessions[-1:]):
+        outcomes, lacking = None, dataset.missing(symbols, sessions)
+    actions = announced(source, dataset, [*lacking], sessions[-1].date)
+    request = _Requests(source, outcomes, sessions[-1].date.isoformat() if actions.known else "")
+    lacking |= {symbol: dataset.whole_span(symbol, sessions) for symbol in actions.anew}
+    oldest = min((run[0].date for run in lacking.values()), default=sessions[0].date)
+    chunks = list(plan(lacking, dataset.calendar.between(oldest, sessions[-1].date)))
     total = sum(len(requested) * len(run) for requested, run in chunks)
     done, kept, left_out = 0, Counter[str](), Counter[str]()
     for i, (requested, run) in enumerate(chunks):
         source.ahead = len({symbol for later, _ in chunks[i + 1 :] for symbol in later} - set(requested))
-        fetched = _checked(source, source.bars(requested, run), requested, run)
+        fetched = request.checked(requested, run)
         for symbol, one in fetched.items():
             kept[symbol] += len(one.bars)
             left_out.update(one.left_out)
@@ -78,7 +81,7 @@ def fetch_missing(
             # The most active stocks are requested first: if they have no bars, the source is not working.
             raise SourceError(f"{source.market.description}: no bars at all; {_last(source.notes)}")
         shown = rows_progress(progress) if dataset.is_stale(rules, feature_set) else None
-        anew = _after_splits(source, dataset, fetched, run)
+        anew = _anew(request, dataset, fetched, run, actions.anew)
         dataset.update(
             {**fetched, **anew},
             rules,
@@ -86,17 +89,28 @@ def fetch_missing(
             feed=source.feed,
             feature_set=feature_set,
             progress=shown,
-            anew=set(anew),
+            anew={*anew, *actions.gone},
         )
         done += len(requested) * len(run)
         if progress is not None:
             progress("bars", done, total)
+    source.notes.extend(f"{why}: what was stored as {old} is removed" for old, why in actions.gone.items() if chunks)
     symbols_requested = dict.fromkeys(symbol for requested, _ in chunks for symbol in requested)
     without_bars = tuple(symbol for symbol in symbols_requested if not kept[symbol])
     if named and without_bars:
         names = ", ".join(without_bars)
         raise SourceError(f"{names}: {source.market.description} has no bars of it; {_last(source.notes)}")
     return FetchResult(kept.total(), dict(left_out), without_bars)
+
+
+def _is_refused(source: Source, outcomes: Source, symbols: Sequence[str], sessions: Sequence[Session]) -> bool:
+    """Whether the plan refuses the outcome feed; a note says so.  Found out late, sessions would be fetched in vain."""
+    try:
+        outcomes.bars(symbols, sessions)
+    except FeedRefused as error:
+        source.notes.append(f"outcomes come from the bars of feed {source.feed}: {str(error).split(';')[0]}")
+        return True
+    return False
 
 
 def plan(
@@ -119,49 +133,62 @@ def plan(
             yield chunk, run_of_sessions
 
 
-def _checked(
-    source: Source, answer: Mapping[str, Bars], requested: Sequence[str], run: Sequence[Session]
-) -> dict[str, Fetched]:
-    """The plausible bars of an answer, with the sessions that it answers for."""
-    fetched = {}
-    for symbol in requested:
-        bars, left_out = check_bars(answer.get(symbol, Bars.empty()), run)
-        answered = list(run)
-        if not source.exhaustive:
-            answered = [run[i] for i in sorted(set(session_numbers(bars.start, run).tolist()))]
-        fetched[symbol] = Fetched(bars, [session.date for session in answered], left_out)
-    return fetched
+@dataclass(frozen=True)
+class _Requests:
+    """Requests for bars, with those of the outcome feed.
 
-
-def _after_splits(
-    source: Source, dataset: Dataset, fetched: Mapping[str, Fetched], run: Sequence[Session]
-) -> dict[str, Fetched]:
-    """The whole history, fetched again, of the stocks that were split after their stored bars were fetched.
-
-    A source adjusts history for the splits until now, so stored bars are on another scale after one.  A jump from the
-    last stored close is no proof: the newest stored session is fetched again, and held against what is stored.
+    Attributes:
+        outcomes: source of the bars that tell outcomes; None: there is no other.
+        adjusted_through: the day through which splits are known (ISO 8601); empty: unknown.
     """
+
+    source: Source
+    outcomes: Source | None
+    adjusted_through: str
+
+    def checked(self, requested: Sequence[str], run: Sequence[Session]) -> dict[str, Fetched]:
+        """The plausible bars of these stocks, with the sessions that the answer is for."""
+        answer = self.source.bars(requested, run)
+        told = None if self.outcomes is None else self.outcomes.bars(requested, run)
+        fetched = {}
+        for symbol in requested:
+            bars, left_out = check_bars(answer.get(symbol, Bars.empty()), run)
+            outcome, more = (None, {}) if told is None else check_bars(told.get(symbol, Bars.empty()), run)
+            answered = list(run)
+            if not self.source.exhaustive:
+                answered = [run[i] for i in sorted(set(session_numbers(bars.start, run).tolist()))]
+            days = [session.date for session in answered]
+            counts = dict(Counter(left_out) + Counter(more))
+            fetched[symbol] = Fetched(bars, days, counts, outcome, self.adjusted_through)
+        return fetched
+
+
+def _anew(
+    request: _Requests,
+    dataset: Dataset,
+    fetched: dict[str, Fetched],
+    run: Sequence[Session],
+    announced: Mapping[str, str],
+) -> dict[str, Fetched]:
+    """The stocks whose stored bars are dropped, with their whole history; notes say why.
+
+    An announced one whose history does not come is taken out of `fetched`: what is stored stays, and the next build
+    asks again.
+    """
+    notes = request.source.notes
     found = {}
-    for symbol, one in fetched.items():
-        last = dataset.last_close(symbol, before=run[0]) if len(one.bars) else None
-        if last is None or max(one.bars.open[0] / last, last / one.bars.open[0]) < JUMP:
-            continue
-        stored, sessions = dataset.history(symbol)
-        session = sessions[-1]
-        again, _ = check_bars(source.bars([symbol], [session]).get(symbol, Bars.empty()), [session])
-        old = stored.between(session.open, session.close)
-        common = np.intersect1d(old.start, again.start)
-        if not len(common):
-            continue
-        is_common = np.isin(again.start, common)
-        ratio = float(np.median(again.close[is_common] / old.close[np.isin(old.start, common)]))
-        if abs(ratio - 1.0) < SAME_SCALE:
-            continue
-        whole = dataset.calendar.between(sessions[0].date, run[-1].date)
-        found[symbol] = _checked(source, source.bars([symbol], whole), [symbol], whole)[symbol]
-        source.notes.append(
-            f"{symbol}: its prices were adjusted by {ratio:.4g} for a split; all its bars were fetched again"
-        )
+    for symbol in [name for name in fetched if name in announced]:
+        if len(fetched[symbol].bars):
+            found[symbol] = fetched[symbol]
+            notes.append(f"{symbol}: {announced[symbol]}; all its bars were fetched again")
+        else:
+            del fetched[symbol]
+            notes.append(f"{symbol}: {announced[symbol]}, but no bars came; its stored ones stay until they do")
+    others = {symbol: one.bars for symbol, one in fetched.items() if symbol not in found}
+    for symbol, ratio in jumped(request.source, dataset, others, run).items():
+        whole = dataset.calendar.between(dataset.history(symbol)[1][0].date, run[-1].date)
+        found[symbol] = request.checked([symbol], whole)[symbol]
+        notes.append(f"{symbol}: its prices were adjusted by {ratio:.4g} for a split; all its bars were fetched again")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +22,8 @@ NAME: Final = "dataset.json"
 FORMAT: Final = 1
 WINDOW: Final = "minutes"
 """What a window of features holds: the last minutes, or in earlier versions the last bars."""
+SPARSE_FEED: Final = "iex"
+"""The feed that lacks most trades, so that another one can tell the outcomes (OUTCOME_FEED)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class SymbolRecord:
         bars_bytes, rows_bytes: sizes of the two files (0: no file).  A file of another size was replaced by a run that
             was killed before it wrote the manifest.
         left_out: reason -> number of bars of this symbol that the check left out.
+        outcome_sessions, outcome_bars, outcome_bytes: the same of the bars of the outcome feed; empty without one.
+        adjusted_through: the day through which splits are accounted for in all bars; empty: the newest session.
     """
 
     sessions: tuple[str, ...] = ()
@@ -42,6 +46,10 @@ class SymbolRecord:
     bars_bytes: int = 0
     rows_bytes: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    outcome_sessions: tuple[str, ...] = ()
+    outcome_bars: int = 0
+    outcome_bytes: int = 0
+    adjusted_through: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ class Manifest:
 
     Attributes:
         source, feed: the origin of the bars.
-        stop_loss ... label_within_minutes: as in `LabelRules`; the defaults are those of before version 0.3.
+        stop_loss ... label_within_minutes, outcome_feed: as in `LabelRules`; the defaults are those of before version
+            0.3.
         lookback: length of a feature window; window: of what.
         features: the features' names, in order.
         rebuilding: all rows are being made again; after a kill, the files may hold rows of two sets of rules.
@@ -75,6 +84,7 @@ class Manifest:
     label_target: float = 0.0
     label_within_minutes: int = 0
     window: str = "bars"
+    outcome_feed: str = "same"
 
     @property
     def rules(self) -> LabelRules:
@@ -100,7 +110,16 @@ class Manifest:
         """Whether the rows in the folder are what `rules` and this version of the features make."""
         known = (self.lookback, self.window, self.features)
         same_features = known == (LOOKBACK_BARS, WINDOW, COLUMNS[feature_set])
-        return self.rules == rules and same_features and not self.rebuilding
+        return not self.differing(rules) and same_features and not self.rebuilding
+
+    def differing(self, rules: LabelRules) -> str:
+        """The settings whose value differs from that of `rules`, as `NAME=value of the folder`; empty if none does.
+
+        OUTCOME_FEED counts only where the feed is one that lacks most trades: elsewhere one feed tells everything.
+        """
+        if self.feed != SPARSE_FEED:
+            rules = replace(rules, outcome_feed=self.outcome_feed)
+        return self.rules.differing(rules)
 
 
 def new_manifest(

@@ -109,7 +109,7 @@ class _Pruning:
             self._records[name] = SymbolRecord()
         self._write()
         for name in names:
-            unlinked = [self._unlink(path) for path in self._paths(name)]
+            unlinked = [self._unlink(path) for path in self._files(name).paths]
             if all(unlinked):
                 del self._records[name]
                 self._done.stocks.append(name)
@@ -123,8 +123,8 @@ class _Pruning:
             self._records[name] = shortened.record
             new[name] = shortened
         self._write()
-        for name, shortened in new.items():
-            for path, content in zip(self._paths(name), (shortened.bars, shortened.rows), strict=True):
+        for shortened in new.values():
+            for path, content in shortened.content.items():
                 try:
                     if content:
                         write_bytes(path, content)
@@ -142,10 +142,6 @@ class _Pruning:
 
     def _files(self, name: str) -> SymbolFiles:
         return SymbolFiles(self._folder, name, self._calendar)
-
-    def _paths(self, name: str) -> tuple[Path, Path]:
-        files = self._files(name)
-        return files.bars_path, files.rows_path
 
     def _unlink(self, path: Path) -> bool:
         return _unlink(path, self._done)

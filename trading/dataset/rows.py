@@ -79,8 +79,14 @@ def header(feature_set: FeatureSet) -> bytes:
 def rows_of(
     bars: Bars, calendar: MarketCalendar, rules: LabelRules, feature_set: FeatureSet = "document"
 ) -> SymbolRows:
-    """One row for each bar whose 20-minute window lies within its session, whose outcome and label are known, and after
-    which a trade would have been entered in time.
+    """One row for each bar whose 20-minute window lies within its session, after which a trade would have been entered
+    in time, and whose session is known to its end.
+
+    Features come from `bars`.  With OUTCOME_FEED=sip, entry, outcome and label come from `bars.for_outcomes`: the entry
+    is the open of the first bar there that starts after the bar of the decision, as a live order would meet it.
+
+    Where the bars of a session end before positions would be sold, no bar of it has a row: with only the rows that are
+    decided by then, moves that come fast would be learnt from, and slow ones left out.
 
     The relative features also need the volumes of the session before, so the first session of a stock has no rows.
 
@@ -91,19 +97,48 @@ def rows_of(
         feature_set: the columns of `X`.
     """
     sessions = sessions_around(bars.start, calendar)
-    group = session_numbers(bars.start, sessions)
-    flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
-    flattening = bars.start >= flatten_at[group] if len(bars) else np.empty(0, np.bool_)
-    outcome, label = outcomes_and_labels(bars.open, bars.high, bars.low, bars.start, group, flattening, rules)
-    X, row = of_history(bars, sessions, group, feature_set)
-    kept = (row >= 0) & ~np.isnan(outcome) & (label != UNKNOWN) & entered_in_time(bars.start)
+    X, row = of_history(bars, sessions, session_numbers(bars.start, sessions), feature_set)
+    outcome, label = _answers(bars, calendar, rules)
+    kept = (row >= 0) & ~np.isnan(outcome) & (label != UNKNOWN)
     return SymbolRows(bars.start[kept], X[row[kept]], outcome[kept], label[kept])
 
 
-def entered_in_time(start: Ints) -> Mask:
-    """Whether the bar after each bar, at whose open its trade enters, starts within `ENTRY_WITHIN_NS`."""
-    in_time = np.zeros(len(start), dtype=np.bool_)
-    in_time[:-1] = np.diff(start) <= ENTRY_WITHIN_NS
+def telling(bars: Bars, outcome_feed: str) -> Bars:
+    """The bars that tell outcomes with this OUTCOME_FEED: those of the outcome feed if there are any."""
+    return bars if outcome_feed == "same" else bars.for_outcomes
+
+
+def _answers(bars: Bars, calendar: MarketCalendar, rules: LabelRules) -> tuple[Floats, Labels]:
+    """Outcome and label of a decision on each bar; NaN and `UNKNOWN` where there is no row."""
+    told = telling(bars, rules.outcome_feed)
+    if not len(told):
+        return np.full(len(bars), np.nan), np.full(len(bars), UNKNOWN, dtype=np.int8)
+    sessions = sessions_around(told.start, calendar)
+    group = session_numbers(told.start, sessions)
+    flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
+    flattening = told.start >= flatten_at[group]
+    outcome, label = outcomes_and_labels(told.open, told.high, told.low, told.start, group, flattening, rules)
+    whole = np.zeros(len(sessions), dtype=np.bool_)
+    whole[group[flattening]] = True
+    outcome[~whole[group]] = np.nan
+    if told is not bars:
+        place = np.searchsorted(told.start, bars.start, side="right") - 1  # the newest bar at the decision
+        of_session = (place >= 0) & (days_of(told.start[place]) == days_of(bars.start))
+        outcome = np.where(of_session, outcome[place], np.nan)
+        label = np.where(of_session, label[place], np.int8(UNKNOWN))
+    outcome[~entered_in_time(bars.start, told.start)] = np.nan
+    return outcome, label
+
+
+def entered_in_time(start: Ints, told: Ints) -> Mask:
+    """Whether the first bar of `told` after each bar of `start` begins within `ENTRY_WITHIN_NS`; a trade enters there.
+
+    Args:
+        start, told: starts of bars (ns), sorted.
+    """
+    following = np.searchsorted(told, start, side="right")
+    in_time = following < len(told)
+    in_time[in_time] = told[following[in_time]] - start[in_time] <= ENTRY_WITHIN_NS
     return in_time
 
 

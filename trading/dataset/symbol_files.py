@@ -1,10 +1,14 @@
-"""The two files of one stock in a data folder, `bars/SYMBOL.csv` and `SYMBOL.csv`: read and written as recorded."""
+"""The files of one stock in a data folder, read and written as recorded.
+
+`bars/SYMBOL.csv` holds the bars of the feed that is traded on, `bars/outcome/SYMBOL.csv` those of the outcome feed if
+there is one, and `SYMBOL.csv` the rows.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -15,7 +19,7 @@ from trading.dataset.manifest import Manifest, SymbolRecord
 from trading.dataset.rows import SymbolRows, days_of, read_rows_file, rows_of
 from trading.features.sets import SESSIONS_BEFORE
 from trading.market import bars as bar_files
-from trading.market.bars import Bars, join, read_bars_file
+from trading.market.bars import Bars, FeedBars, join, read_bars_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from trading.rules.labels import LabelRules
 
 
+OUTCOME_FOLDER: Final = "bars/outcome"
+"""Where a data folder keeps the bars of the outcome feed."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """New bars of one symbol.
@@ -36,19 +44,23 @@ class Fetched:
         bars: checked bars (`check_bars`) of exactly these sessions.
         sessions: dates of the sessions that the source answered for; a session without bars counts.
         left_out: reason -> number of bars that the check left out.
+        outcome: checked bars of the outcome feed in the same sessions; None: there is no such feed.
+        adjusted_through: the day through which the source knows splits (ISO 8601); empty: it did not answer; None: that
+            of the newest session.
     """
 
     bars: Bars
     sessions: Sequence[date]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    outcome: Bars | None = None
+    adjusted_through: str | None = None
 
 
 class Shortened(NamedTuple):
-    """The files of one symbol without its oldest sessions: their record and their content (empty: no file)."""
+    """The files of one symbol without its oldest sessions: their record, and path -> content (empty: no file)."""
 
     record: SymbolRecord
-    bars: bytes
-    rows: bytes
+    content: Mapping[Path, bytes]
 
 
 @dataclass(frozen=True)
@@ -73,22 +85,30 @@ class SymbolFiles:
         """`data/SYMBOL.csv`."""
         return self.folder / f"{self.symbol}.csv"
 
+    @property
+    def outcome_path(self) -> Path:
+        """`data/bars/outcome/SYMBOL.csv`."""
+        return self.folder / OUTCOME_FOLDER / f"{self.symbol}.csv"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that the stock can have."""
+        return self.bars_path, self.outcome_path, self.rows_path
+
     def has_bars(self, record: SymbolRecord) -> bool:
         """Whether the bars that the record counts are still on disk."""
-        return _size(self.bars_path) >= record.bars_bytes
+        return _size(self.bars_path) >= record.bars_bytes and _size(self.outcome_path) >= record.outcome_bytes
 
     def read_bars(self, record: SymbolRecord) -> Bars:
-        """The recorded bars.
+        """The recorded bars; `FeedBars` if some of the outcome feed are recorded.
 
         Raises:
-            DataError: the file is missing or malformed.
+            DataError: a file is missing or malformed.
         """
-        if not record.bars:
-            return Bars.empty()
-        bars = read_bars_file(self.bars_path)
-        if len(bars) == record.bars:
+        bars = _recorded(self.bars_path, record.bars, record.sessions)
+        if not record.outcome_sessions:
             return bars
-        return bars.take(np.isin(days_of(bars.start), _dates(record.sessions)))
+        return FeedBars.of(bars, _recorded(self.outcome_path, record.outcome_bars, record.outcome_sessions))
 
     def last_close(self, record: SymbolRecord) -> float | None:
         """The close of the last recorded bar, dollars; None if the file is not as recorded.
@@ -143,14 +163,22 @@ class SymbolFiles:
         if stale or not self._can_append(record, new):
             return self._write_whole(record, new, rules, feature_set)
         rows = self._new_rows(record, new, rules, feature_set)
-        bar_lines, row_lines = bar_files.bars_lines(self.symbol, new.bars), row_files.rows_lines(self.symbol, rows)
-        return SymbolRecord(
-            sessions=_all_sessions(record, new),
+        appended = SymbolRecord(
+            sessions=_all_sessions(record.sessions, new),
             bars=record.bars + len(new.bars),
             rows=record.rows + len(rows),
-            bars_bytes=_append(self.bars_path, record.bars, bar_files.HEADER, bar_lines),
-            rows_bytes=_append(self.rows_path, record.rows, row_files.header(feature_set), row_lines),
+            bars_bytes=self._append_bars(self.bars_path, record.bars, new.bars),
+            rows_bytes=self._append_rows(record.rows, rows, feature_set),
             left_out=_all_left_out(record, new),
+            adjusted_through=_adjusted_through(record, new),
+        )
+        if new.outcome is None:
+            return appended
+        return replace(
+            appended,
+            outcome_sessions=_all_sessions(record.outcome_sessions, new),
+            outcome_bars=record.outcome_bars + len(new.outcome),
+            outcome_bytes=self._append_bars(self.outcome_path, record.outcome_bars, new.outcome),
         )
 
     def without_sessions_before(self, first: str, record: SymbolRecord, manifest: Manifest) -> Shortened:
@@ -159,39 +187,55 @@ class SymbolFiles:
         Raises:
             DataError: the bars file is missing or malformed.
         """
-        bars = self.read_bars(record)
-        bars = bars.take(days_of(bars.start) >= np.datetime64(first))
+        bars = _from_day(self.read_bars(record), first)
         rows = rows_of(bars, self.calendar, manifest.rules, manifest.feature_set)
-        bar_lines, row_lines = bar_files.bars_lines(self.symbol, bars), row_files.rows_lines(self.symbol, rows)
-        bar_content = bar_files.HEADER + bar_lines if bar_lines else b""
-        row_content = row_files.header(manifest.feature_set) + row_lines if row_lines else b""
+        content = {
+            self.bars_path: _whole(bar_files.HEADER, bar_files.bars_lines(self.symbol, bars)),
+            self.rows_path: _whole(row_files.header(manifest.feature_set), row_files.rows_lines(self.symbol, rows)),
+        }
         shortened = replace(
             record,
             sessions=tuple(day for day in record.sessions if day >= first),
             bars=len(bars),
             rows=len(rows),
-            bars_bytes=len(bar_content),
-            rows_bytes=len(row_content),
+            bars_bytes=len(content[self.bars_path]),
+            rows_bytes=len(content[self.rows_path]),
         )
-        return Shortened(shortened, bar_content, row_content)
+        if record.outcome_sessions:
+            lines = bar_files.bars_lines(self.symbol, bars.for_outcomes)
+            content[self.outcome_path] = _whole(bar_files.HEADER, lines)
+            shortened = replace(
+                shortened,
+                outcome_sessions=tuple(day for day in record.outcome_sessions if day >= first),
+                outcome_bars=len(bars.for_outcomes),
+                outcome_bytes=len(content[self.outcome_path]),
+            )
+        return Shortened(shortened, content)
 
     def _new_rows(self, record: SymbolRecord, new: Fetched, rules: LabelRules, feature_set: FeatureSet) -> SymbolRows:
         """The rows of bars that follow all recorded ones; some features also use the sessions before."""
         before = SESSIONS_BEFORE[feature_set]
         if not before or not len(new.bars) or not record.bars:
-            return rows_of(new.bars, self.calendar, rules, feature_set)
+            return rows_of(_with_outcome(new.bars, new.outcome), self.calendar, rules, feature_set)
         first = self.calendar.session(bar_files.from_ns(int(new.bars.start[0])).date())
         for _ in range(before):
             first = self.calendar.preceding(first.date)
         together = join([self.read_bars(record).since(first.open), new.bars])
+        together = _with_outcome(together, new.outcome)  # only the rows of the new sessions are kept
         return rows_of(together, self.calendar, rules, feature_set).since(int(new.bars.start[0]))
 
     def _can_append(self, record: SymbolRecord, new: Fetched) -> bool:
         """Whether the files are as recorded, and all new sessions are later than the recorded ones."""
         if not new.sessions or (record.sessions and min(new.sessions).isoformat() <= record.sessions[-1]):
             return False
-        bars_as_recorded = not record.bars or _size(self.bars_path) == record.bars_bytes
-        return bars_as_recorded and (not record.rows or _size(self.rows_path) == record.rows_bytes)
+        if record.sessions and bool(record.outcome_sessions) != (new.outcome is not None):
+            return False  # the outcome feed comes or goes, which changes the rows of other sessions
+        counted = (
+            (record.bars, self.bars_path, record.bars_bytes),
+            (record.outcome_bars, self.outcome_path, record.outcome_bytes),
+            (record.rows, self.rows_path, record.rows_bytes),
+        )
+        return all(not lines or _size(path) == size for lines, path, size in counted)
 
     def _write_whole(
         self, record: SymbolRecord, new: Fetched, rules: LabelRules, feature_set: FeatureSet
@@ -199,32 +243,85 @@ class SymbolFiles:
         if not self.has_bars(record):
             record = SymbolRecord()  # the bars are gone, so only the new ones are left
         old = self.read_bars(record)
-        replaced = np.isin(days_of(old.start), _dates(day.isoformat() for day in new.sessions))
-        merged = join([old.take(~replaced), new.bars])
-        merged = merged.take(np.argsort(merged.start, kind="stable"))
-        rows = rows_of(merged, self.calendar, rules, feature_set)
-        if merged.equals(old) and _size(self.bars_path) == record.bars_bytes:
-            bars_bytes = record.bars_bytes  # only the rows have to be made again
-        else:
-            bar_lines = bar_files.bars_lines(self.symbol, merged)
-            bars_bytes = _append(self.bars_path, 0, bar_files.HEADER, bar_lines)
-        row_lines = row_files.rows_lines(self.symbol, rows)
-        return SymbolRecord(
-            sessions=_all_sessions(record, new),
+        merged = _merged(old, new.bars, new.sessions)
+        written = SymbolRecord(
+            sessions=_all_sessions(record.sessions, new),
             bars=len(merged),
-            rows=len(rows),
-            bars_bytes=bars_bytes,
-            rows_bytes=_append(self.rows_path, 0, row_files.header(feature_set), row_lines),
+            bars_bytes=self._replace_bars(self.bars_path, record.bars_bytes, old, merged),
             left_out=_all_left_out(record, new),
+            adjusted_through=_adjusted_through(record, new),
         )
+        if record.outcome_sessions or new.outcome is not None:
+            before = old.for_outcomes if record.outcome_sessions else Bars.empty()
+            outcome = before if new.outcome is None else _merged(before, new.outcome, new.sessions)
+            known = record.outcome_sessions
+            written = replace(
+                written,
+                outcome_sessions=known if new.outcome is None else _all_sessions(known, new),
+                outcome_bars=len(outcome),
+                outcome_bytes=self._replace_bars(self.outcome_path, record.outcome_bytes, before, outcome),
+            )
+            merged = _with_outcome(merged, outcome)
+        rows = rows_of(merged, self.calendar, rules, feature_set)
+        return replace(written, rows=len(rows), rows_bytes=self._append_rows(0, rows, feature_set))
+
+    def _replace_bars(self, path: Path, recorded_bytes: int, old: Bars, bars: Bars) -> int:
+        """Make a bars file hold `bars` instead of `old`; returns its size."""
+        if bars.equals(old) and _size(path) == recorded_bytes:
+            return recorded_bytes  # only the rows have to be made again
+        return self._append_bars(path, 0, bars)
+
+    def _append_bars(self, path: Path, lines_before: int, bars: Bars) -> int:
+        return _append(path, lines_before, bar_files.HEADER, bar_files.bars_lines(self.symbol, bars))
+
+    def _append_rows(self, lines_before: int, rows: SymbolRows, feature_set: FeatureSet) -> int:
+        lines = row_files.rows_lines(self.symbol, rows)
+        return _append(self.rows_path, lines_before, row_files.header(feature_set), lines)
+
+
+def _recorded(path: Path, count: int, sessions: Sequence[str]) -> Bars:
+    """The bars of a file that were counted when these sessions were recorded."""
+    if not count:
+        return Bars.empty()
+    bars = read_bars_file(path)
+    return bars if len(bars) == count else bars.take(np.isin(days_of(bars.start), _dates(sessions)))
+
+
+def _with_outcome(bars: Bars, outcome: Bars | None) -> Bars:
+    return bars if outcome is None else FeedBars.of(bars, outcome)
+
+
+def _merged(old: Bars, new: Bars, sessions: Sequence[date]) -> Bars:
+    """The old bars with those of these sessions replaced by the new ones, sorted."""
+    replaced = np.isin(days_of(old.start), _dates(day.isoformat() for day in sessions))
+    merged = join([old.take(~replaced), new])
+    return merged.take(np.argsort(merged.start, kind="stable"))
+
+
+def _from_day(bars: Bars, first: str) -> Bars:
+    """The bars of a day (ISO 8601) and later, of the outcome feed too."""
+    kept = bars.take(days_of(bars.start) >= np.datetime64(first))
+    return FeedBars.of(kept, _from_day(bars.for_outcomes, first)) if isinstance(bars, FeedBars) else kept
+
+
+def _whole(header: bytes, lines: bytes) -> bytes:
+    return header + lines if lines else b""
 
 
 def _dates(days: Iterable[str]) -> Days:
     return np.array(list(days), dtype="datetime64[D]")
 
 
-def _all_sessions(record: SymbolRecord, new: Fetched) -> tuple[str, ...]:
-    return tuple(sorted({*record.sessions, *(day.isoformat() for day in new.sessions)}))
+def _all_sessions(known: Sequence[str], new: Fetched) -> tuple[str, ...]:
+    return tuple(sorted({*known, *(day.isoformat() for day in new.sessions)}))
+
+
+def _adjusted_through(record: SymbolRecord, new: Fetched) -> str:
+    """The day through which all bars are known to be on one scale: without an answer, that of the older bars."""
+    if new.adjusted_through is None:
+        return record.adjusted_through
+    newest = record.sessions[-1] if record.bars else max((day.isoformat() for day in new.sessions), default="")
+    return new.adjusted_through or record.adjusted_through or newest
 
 
 def _all_left_out(record: SymbolRecord, new: Fetched) -> dict[str, int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from trading.base.errors import DataError
 from trading.dataset.manifest import SymbolRecord
+from trading.dataset.rows import telling
 from trading.market.bars import Bars
 from trading.rules.labels import UNKNOWN, profit_labels
 from trading.rules.trade_answers import answer, minute_of_entry, note
@@ -85,7 +86,8 @@ class TradeLabels:
         if symbol not in self._bars:
             record = self._records.get(symbol, SymbolRecord())
             try:
-                self._bars[symbol] = self._dataset.recorded_bars(symbol, record)
+                bars = self._dataset.recorded_bars(symbol, record)
+                self._bars[symbol] = telling(bars, self._rules.outcome_feed)
             except DataError:  # the training reads the rows of this stock and says so
                 self._bars[symbol] = Bars.empty()
         return self._bars[symbol]

@@ -139,12 +139,15 @@ def train(
     champion: FittedModel | None = None,
     progress: Progress = lambda what, done, of: None,
     observe: Callable[[Tested], None] = lambda tested: None,
+    scored: Mask | None = None,
 ) -> TrainedModel:
     """Evaluate on the newest sessions, judge against `champion`, then fit the model to publish on all rows.
 
     Args:
         champion: the model in service; None if there is none.
         observe: receives the test part, for a report; it does not affect the result.
+        scored: rows that may be tested on, bool (n,): those of stocks that could have been picked for the session.
+            None, or none of them in the newest sessions: every row.
 
     Returns:
         The model of all rows.  Its figures come from a model of the training part alone, and its calibration from
@@ -157,7 +160,7 @@ def train(
 
     _check(rows)
     with threadpool_limits(1):  # for scoring too: the trader may be using the other core
-        return _train(rows, settings, champion, progress, observe)
+        return _train(rows, settings, champion, progress, observe, scored)
 
 
 def _train(
@@ -166,9 +169,11 @@ def _train(
     champion: FittedModel | None,
     progress: Progress,
     observe: Callable[[Tested], None],
+    scored: Mask | None,
 ) -> TrainedModel:
     sampled = rows_to_fit(rows, settings.training.TRAIN_EVERY_NTH_ROW)
-    training, testing = split_by_session(rows.session, settings.training.TEST_SIZE)
+    training, newest = split_by_session(rows.session, settings.training.TEST_SIZE)
+    testing = newest if scored is None or not (newest & scored & sampled).any() else newest & scored
     progress("fitting on the oldest sessions", 0, STEPS)
     oldest = training & sampled
     scaler, model = fit(rows.X[oldest], rows.label[oldest], settings.training, weights_of(rows, oldest))
@@ -193,7 +198,7 @@ def _train(
             "test": int(np.sum(testing)),
             "fitted": int(np.sum(sampled)),
         },
-        "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[testing])},
+        "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[newest])},
         "figures": figures,
         "settings": settings.by_name(),
     }

@@ -7,18 +7,14 @@ today's and need no adjustment.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import requests
 from alpaca.common.enums import Sort
-from alpaca.common.exceptions import APIError
 from alpaca.data.enums import Adjustment, DataFeed, MostActivesBy
 from alpaca.data.requests import (
     MostActivesRequest,
@@ -31,18 +27,25 @@ from alpaca.trading.enums import AssetClass, AssetStatus
 from alpaca.trading.requests import GetAssetsRequest
 
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
-from trading.base.clock import NEW_YORK
-from trading.base.errors import BrokerError, UserError
+from trading.base.errors import UserError
 from trading.base.market_folders import MarketId
-from trading.broker.error_body import error_body
 from trading.broker.fields import instant_of
 from trading.broker.pages import bar_pages
+from trading.market.alpaca_data import ask, corporate_actions, daily_bars
 from trading.market.bars import Bars, join
-from trading.market.source import SYMBOL, Pick, SourceError, Universe, named_universe, shortened
+from trading.market.source import (
+    SYMBOL,
+    CorporateActions,
+    FeedRefused,
+    Pick,
+    SourceError,
+    Universe,
+    named_universe,
+)
 from trading.market.universe import excluded_kind, most_active
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
     from config import DataSettings
@@ -54,33 +57,11 @@ DELAY: Final = {"iex": timedelta(minutes=1), "sip": timedelta(minutes=16), "dela
 NOT_LISTED: Final = frozenset({"OTC", "CRYPTO", ""})
 """Values of an asset's `exchange` that are no exchange."""
 
-SYMBOLS_OF_A_REQUEST: Final = 1_000
-LETTERS_OF_A_REQUEST: Final = 7_000
-"""Symbols of one request for daily bars, and their characters in the address; servers take addresses of 8,000."""
-
-UNKNOWN_SYMBOLS: Final = 20
-"""Symbols that Alpaca may call invalid in one request for daily bars; each is left out, and the rest asked again."""
-
 LIQUID: Final = 20
 """Stocks of the screener of which one has a bar of nearly every minute."""
 
 MOST_ACTIVES: Final = 100
 """Stocks of Alpaca's screener, its maximum."""
-
-T = TypeVar("T")
-
-
-class FeedRefused(BrokerError):
-    """The plan does not include the feed."""
-
-
-class RequestRefused(SourceError):
-    """Alpaca refuses a request: the HTTP status, and its own words."""
-
-    def __init__(self, text: str, status: int, message: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.message = message
 
 
 class AlpacaSource:
@@ -91,6 +72,8 @@ class AlpacaSource:
         feed: the feed that is traded on: "iex", "sip" or "delayed_sip".
         market: the market of the data; by default Alpaca's.
         calendar: the exchange's sessions; by default New York's.
+        outcome_feed: feed of the bars that tell outcomes: "sip", or "same" for `feed`.
+        known_as: the feed that files name, where an exchange serves the same bars as every feed.
     """
 
     name = "alpaca"
@@ -102,20 +85,28 @@ class AlpacaSource:
         feed: str,
         market: MarketId | None = None,
         calendar: MarketCalendar | None = None,
+        *,
+        outcome_feed: str = "same",
+        known_as: str | None = None,
     ) -> None:
-        self.feed = feed
+        self.feed = known_as or feed
+        self.outcomes = (
+            AlpacaSource(clients, outcome_feed, market, calendar) if outcome_feed not in ("same", feed) else None
+        )
         self.market = market or MarketId(f"alpaca-{feed}", f"Alpaca, feed {feed}")
         self.notes: list[str] = []
         self.ahead = 0
         self._clients = clients
+        self._known_as = known_as
         self._calendar = calendar or new_york_calendar()
         self._latest_feed = DataFeed(feed)
+        self._delay = max(DELAY[feed], timedelta(0) if self.outcomes is None else DELAY[outcome_feed])
         # Only latest prices have the feed delayed_sip; history older than 15 minutes comes from SIP.
         self._history_feed = DataFeed.SIP if feed == "delayed_sip" else DataFeed(feed)
 
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
-        """As `Source.sessions`; the last bar of a session must be old enough for the feed."""
-        return calendar.last_completed(now - DELAY[self.feed], count)
+        """As `Source.sessions`; the last bar of a session must be old enough for the feeds."""
+        return calendar.last_completed(now - self._delay, count)
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
         """As `Source.universe`, of all listed stocks, by the daily bars of the newest session completed by `now`.
@@ -141,66 +132,21 @@ class AlpacaSource:
         """The stocks as they were after a session, and where that is known from; none if no feed gives it."""
         for feed in dict.fromkeys((DataFeed.SIP, self._history_feed)):
             try:
-                stocks = self._daily_bars(symbols, session, feed)
+                stocks = daily_bars(self._clients.data, symbols, [session], feed, self._note)[session.date]
             except FeedRefused:
                 continue
             except SourceError as error:
                 self._note(f"no daily bars of feed {feed.value} to choose stocks by: {error}")
                 continue
             if stocks:
-                bars = f"{len(stocks):,} daily bars, feed {feed.value}"
+                bars = f"{len(stocks):,} daily bars, feed {self._known_as or feed.value}"
                 return stocks, f"on {session.date} within the price band, of all listed stocks ({bars})"
         return [], ""
-
-    def _daily_bars(self, symbols: Sequence[str], session: Session, feed: DataFeed) -> list[Pick]:
-        """Each stock that has a usable daily bar of a session, with its volume and its close.
-
-        Raises:
-            FeedRefused: the plan does not include the feed.
-            SourceError: there is no answer, or it cannot be used.
-        """
-        found: list[Pick] = []
-        for chunk in _chunks(symbols):
-            left = chunk
-            for _ in range(UNKNOWN_SYMBOLS):
-                try:
-                    found += self._daily_chunk(left, session, feed)
-                    break
-                except RequestRefused as error:
-                    unknown = _named_in(error.message, left) if error.status in (400, 422) else set()
-                    if not unknown:
-                        raise
-                    self._note(f"Alpaca's market data does not know {shortened(sorted(unknown))}: left out")
-                    left = [symbol for symbol in left if symbol not in unknown]
-            else:
-                raise SourceError(f"Alpaca calls more than {UNKNOWN_SYMBOLS} symbols of its own list invalid")
-        return found
-
-    def _daily_chunk(self, symbols: Sequence[str], session: Session, feed: DataFeed) -> list[Pick]:
-        if not symbols:
-            return []
-        query = StockBarsRequest(
-            symbol_or_symbols=list(symbols),
-            timeframe=TimeFrame(1, TimeFrameUnit.Day),
-            start=datetime.combine(session.date, time(), NEW_YORK),
-            end=session.close,
-            adjustment=Adjustment.SPLIT,
-            feed=feed,
-            sort=Sort.ASC,
-        )
-        wanted, found = set(symbols), []
-        pages = bar_pages(self._clients.data, query)
-        while (page := _ask("daily bars", lambda: next(pages, None))) is not None:
-            for symbol, rows in page.items():
-                if symbol in wanted and (pick := _pick_of(symbol, rows, session.date)) is not None:
-                    wanted.remove(symbol)
-                    found.append(pick)
-        return found
 
     def _screened(self, listed: Sequence[str]) -> tuple[list[Pick], str]:
         """The listed stocks of Alpaca's screener, with their latest prices: the last resort."""
         query = MostActivesRequest(by=MostActivesBy.VOLUME, top=MOST_ACTIVES)
-        volumes = _ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
+        volumes = ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query)))
         allowed = set(listed)
         symbols = [symbol for symbol in volumes if symbol in allowed]
         prices = self._prices(symbols)
@@ -215,19 +161,38 @@ class AlpacaSource:
             As `universe`.
         """
         query = MostActivesRequest(by=MostActivesBy.VOLUME, top=LIQUID)
-        actives = list(_ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query))))
+        actives = list(ask("most actives", lambda: _volumes(self._clients.screener.get_most_actives(query))))
         request = StockLatestBarRequest(symbol_or_symbols=actives or ["SPY"], feed=self._latest_feed)
 
         def read() -> list[tuple[datetime, str]]:
             reply: Any = self._clients.data.get_stock_latest_bar(request)
             return [(instant_of(row["t"]), symbol) for symbol, row in reply.items() if row]
 
-        found = max(_ask("the newest bars", read), default=None)
+        found = max(ask("the newest bars", read), default=None)
         return None if found is None else (found[1], found[0])
 
     def _note(self, line: str) -> None:
         if line not in self.notes:
             self.notes.append(line)
+
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """As `Source.universes`, of the stocks that are listed now; none if no feed gives daily bars."""
+        assets = self._assets()
+        listed = [symbol for symbol in assets if self._may_be_picked(symbol, assets, data, Counter())]
+        for feed in dict.fromkeys((DataFeed.SIP, self._history_feed)):
+            try:
+                by_day = daily_bars(self._clients.data, listed, sessions, feed, self._note)
+            except FeedRefused:
+                continue
+            name = self._known_as or feed.value
+            found = []
+            for day, stocks in by_day.items():
+                picks, refused = most_active(stocks, data)
+                how = f"{data.TOP_STOCKS} most active by volume on {day} within the price band (feed {name})"
+                following = self._calendar.following(day).date
+                found += [Universe(following, how, picks, refused, by_session=day)] if picks else []
+            return found
+        return []
 
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`; a stock that is not tradable raises UserError too."""
@@ -252,15 +217,19 @@ class AlpacaSource:
         )
         parts: dict[str, list[Bars]] = {symbol: [] for symbol in symbols}
         pages = bar_pages(self._clients.data, query)
-        while (page := _ask("bars", lambda: next(pages, None))) is not None:
+        while (page := ask("bars", lambda: next(pages, None))) is not None:
             for symbol, rows in page.items():
                 if symbol in parts and rows:
-                    parts[symbol].append(_ask("bars", partial(_bars_of, rows)))
+                    parts[symbol].append(ask("bars", partial(_bars_of, rows)))
         return {symbol: join(found) for symbol, found in parts.items()}
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """As `Source.corporate_actions`."""
+        return ask("corporate actions", lambda: corporate_actions(self._clients.corporate, symbols, first, last))
 
     def _assets(self) -> dict[str, Mapping[str, Any]]:
         query = GetAssetsRequest(status=AssetStatus.ACTIVE, asset_class=AssetClass.US_EQUITY)
-        rows = _ask("assets", lambda: list(self._clients.trading.get_all_assets(query)))
+        rows = ask("assets", lambda: list(self._clients.trading.get_all_assets(query)))
         return {row["symbol"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("symbol"), str)}
 
     @staticmethod
@@ -312,38 +281,6 @@ def _volumes(reply: Any) -> dict[str, float]:
     return {str(row["symbol"]): float(row["volume"]) for row in reply["most_actives"] or []}
 
 
-def _chunks(symbols: Sequence[str]) -> Iterator[list[str]]:
-    """The symbols in requests that a server's limit of an address allows; a comma takes three characters there."""
-    chunk: list[str] = []
-    letters = 0
-    for symbol in symbols:
-        if len(chunk) == SYMBOLS_OF_A_REQUEST or letters + len(symbol) + 3 > LETTERS_OF_A_REQUEST:
-            yield chunk
-            chunk, letters = [], 0
-        chunk.append(symbol)
-        letters += len(symbol) + 3
-    if chunk:
-        yield chunk
-
-
-def _named_in(message: str, symbols: Sequence[str]) -> set[str]:
-    """Those of the symbols that a message names."""
-    return set(re.findall(r"[A-Z0-9][A-Z0-9.\-]*(?<![.\-])", message)) & set(symbols)
-
-
-def _pick_of(symbol: str, rows: Any, day: date) -> Pick | None:
-    """The volume and the close of a day; None if there is no usable row, so that one bad row costs one stock."""
-    try:
-        for row in rows or ():
-            volume, close = float(row["v"]), float(row["c"])
-            of_the_day = datetime.fromisoformat(row["t"]).astimezone(NEW_YORK).date() == day
-            if of_the_day and math.isfinite(volume) and math.isfinite(close):
-                return Pick(symbol, volume, close)
-    except (KeyError, TypeError, ValueError):
-        pass
-    return None
-
-
 def _latest(call: Callable[[], Any], field: str) -> dict[str, float]:
     def read() -> dict[str, float]:
         try:
@@ -352,7 +289,7 @@ def _latest(call: Callable[[], Any], field: str) -> dict[str, float]:
             return {}
         return {symbol: float(row[field]) for symbol, row in reply.items() if row and row.get(field)}
 
-    return _ask("latest prices", read)
+    return ask("latest prices", read)
 
 
 def _bars_of(rows: Sequence[Mapping[str, Any]]) -> Bars:
@@ -360,35 +297,3 @@ def _bars_of(rows: Sequence[Mapping[str, Any]]) -> Bars:
     start = pa.array([row["t"] for row in rows], pa.string()).cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
     columns = (np.array([row[name] for row in rows], dtype=np.float64) for name in "ohlcv")
     return Bars(start.to_numpy(), *columns)
-
-
-def _ask(what: str, call: Callable[[], T]) -> T:
-    """Make one request.
-
-    Raises:
-        BrokerError: the keys are refused, or the feed (FeedRefused).
-        SourceError: there is no answer, or it cannot be read.
-    """
-    try:
-        return call()
-    except APIError as error:
-        body = error_body(error.response)
-        if body.keys_problem:
-            raise BrokerError(body.keys_problem) from None
-        if body.status == 403 and "SIP" in body.message:
-            raise FeedRefused(f"Alpaca refuses {what}: {body.message}; set DATA_FEED=iex") from None
-        text = f"Alpaca refuses {what} (HTTP {body.status}): {body.message}; try again later"
-        raise RequestRefused(text, body.status, body.message) from None
-    except (requests.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SourceError(
-            f"Alpaca's answer to a request for {what} cannot be read ({type(error).__name__}: {_brief(error)}); "
-            "try again later"
-        ) from None
-    except requests.RequestException as error:
-        raise SourceError(
-            f"Alpaca does not answer a request for {what} ({type(error).__name__}); check the network and try again"
-        ) from None
-
-
-def _brief(thing: Any) -> str:
-    return " ".join(str(thing).split())[:120]

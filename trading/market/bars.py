@@ -80,9 +80,37 @@ class Bars:
         edges = np.searchsorted(self.start, [to_ns(first), to_ns(last)])
         return self.take(slice(int(edges[0]), int(edges[1])))
 
+    @property
+    def for_outcomes(self) -> Bars:
+        """The bars that tell what happened: those of the outcome feed if there are any, otherwise these."""
+        return self
+
     def equals(self, other: Bars) -> bool:
         """Whether both hold bit-identical bars."""
         return all(getattr(self, name).tobytes() == getattr(other, name).tobytes() for name in COLUMNS)
+
+
+@dataclass(frozen=True, eq=False)
+class FeedBars(Bars):
+    """Bars of the feed that is traded on, with the bars of the outcome feed of the same stock and sessions.
+
+    Parts of them (`take`, `since`, `between`) are plain `Bars`, without those of the outcome feed.
+
+    Attributes:
+        outcome: checked bars of a feed that has every trade.
+    """
+
+    outcome: Bars
+
+    @classmethod
+    def of(cls, bars: Bars, outcome: Bars) -> FeedBars:
+        """`bars` with those of the outcome feed."""
+        return cls(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume, outcome)
+
+    @property
+    def for_outcomes(self) -> Bars:
+        """As `Bars.for_outcomes`."""
+        return self.outcome
 
 
 def join(parts: Iterable[Bars]) -> Bars:

@@ -16,7 +16,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import DataError, UserError
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, check_bars, from_ns, to_ns
-from trading.market.source import Pick, Universe, named_universe, shortened
+from trading.market.source import CorporateActions, Pick, Universe, named_universe, shortened
 from trading.market.universe import PastUniverses, evenings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class FolderSource:
     name = "bars"
     feed = "recorded"
     exhaustive = True
+    outcomes = None
 
     def __init__(self, folder: Path, calendar: MarketCalendar | None = None, reading: Reading = AS_WRITTEN) -> None:
         self.folder = folder
@@ -98,6 +99,21 @@ class FolderSource:
         how = f"{top} within the price band, of {len(found)} recorded stocks"
         return Universe(self._calendar.following(session.date).date, how, chosen.picks, dict(+refused))
 
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """As `Source.universes`, of all recorded stocks."""
+        stocks = []
+        for symbol in self._files:
+            bars, _ = check_bars(_within(self._bars(symbol), sessions[0], sessions[-1]), sessions)
+            stocks.append(evenings(symbol, bars))
+        past = PastUniverses(stocks, self._calendar, data)
+        found = []
+        for session in sessions:
+            picks, refused = past.after(session.date)
+            how = f"{data.TOP_STOCKS} most active by volume on {session.date} within the price band"
+            following = self._calendar.following(session.date).date
+            found += [Universe(following, how, picks, refused, by_session=session.date)] if picks else []
+        return found
+
     def named(self, now: datetime, symbols: Sequence[str]) -> Universe:
         """As `Source.named`."""
         for symbol in symbols:
@@ -114,6 +130,10 @@ class FolderSource:
             bars = self._bars(symbol) if symbol in self._files else Bars.empty()
             found[symbol] = _within(bars, sessions[0], sessions[-1])
         return found
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """As `Source.corporate_actions`; files announce nothing."""
+        return CorporateActions()
 
     def _bars(self, symbol: str) -> Bars:
         if symbol not in self._read:

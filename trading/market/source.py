@@ -6,10 +6,10 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from trading.base.clock import NEW_YORK
-from trading.base.errors import DataError, UserError
+from trading.base.errors import BrokerError, DataError, UserError
 from trading.base.files import write_json
 
 if TYPE_CHECKING:
@@ -22,12 +22,44 @@ if TYPE_CHECKING:
     from trading.market.bars import Bars
 
 
+Day = date
+"""`date`, for a class that has a field of that name."""
+
 SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 """The form of a symbol; it becomes part of file names."""
 
 
 class SourceError(UserError):
     """A source does not answer, or its answer cannot be used; running again later may help."""
+
+
+class FeedRefused(BrokerError):
+    """The plan does not include the feed."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split that takes effect before the open of `day`: `ratio` new shares for an old one."""
+
+    symbol: str
+    day: date
+    ratio: float
+
+
+@dataclass(frozen=True)
+class SymbolChange:
+    """A stock that has another symbol from `day` on."""
+
+    old: str
+    new: str
+    day: date
+
+
+class CorporateActions(NamedTuple):
+    """Announced splits and symbol changes."""
+
+    splits: tuple[Split, ...] = ()
+    changes: tuple[SymbolChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +81,8 @@ class Universe:
         picks: the stocks, the most active first.
         refused: reason -> number of stocks that a filter refused.
         picked_at: when a universe of a file was picked; None: not known.
+        picked_by: the settings that it was picked by, by name; None: not known.
+        by_session: the session by whose data alone it was picked, if that was done later; None: it was picked then.
     """
 
     date: date
@@ -56,6 +90,13 @@ class Universe:
     picks: tuple[Pick, ...]
     refused: Mapping[str, int] = field(default_factory=dict)
     picked_at: datetime | None = None
+    picked_by: Mapping[str, object] | None = None
+    by_session: Day | None = None
+
+    def known_before(self, opened: datetime) -> bool:
+        """Whether it holds only what was known before this open: it was picked then, or by data of then."""
+        in_time = self.picked_at is not None and self.picked_at < opened
+        return in_time or (self.by_session is not None and self.by_session < opened.astimezone(NEW_YORK).date())
 
     @property
     def symbols(self) -> list[str]:
@@ -72,14 +113,34 @@ class Universe:
         }
 
 
-def write_universe(folder: Path, universe: Universe, feed: str, now: datetime) -> None:
+def picked_by(data: DataSettings) -> dict[str, object]:
+    """The settings that a universe depends on, by name."""
+    kinds = sorted(data.EXCLUDED_KINDS)
+    return {
+        "TOP_STOCKS": data.TOP_STOCKS,
+        "MIN_PRICE": data.MIN_PRICE,
+        "MAX_PRICE": data.MAX_PRICE,
+        "EXCLUDED_KINDS": kinds,
+    }
+
+
+def write_universe(
+    folder: Path, universe: Universe, feed: str, now: datetime, data: DataSettings | None = None
+) -> None:
     """Write the stocks of a day, picked at `now`, to `universe_YYYY-MM-DD.json`.
+
+    Args:
+        data: the settings that they were picked by; None: a person named them.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    picked_at = now.astimezone(NEW_YORK).isoformat(timespec="seconds")
-    write_json(_path(folder, universe.date), universe.to_json() | {"feed": feed, "picked_at": picked_at})
+    record = universe.to_json() | {"feed": feed, "picked_at": now.astimezone(NEW_YORK).isoformat(timespec="seconds")}
+    if data is not None:
+        record["picked_by"] = picked_by(data)
+    if universe.by_session is not None:
+        record["by_session"] = universe.by_session.isoformat()
+    write_json(_path(folder, universe.date), record)
 
 
 def read_universe(folder: Path, day: date) -> Universe | None:
@@ -117,7 +178,12 @@ def _read(path: Path) -> Universe:
         picked_at = datetime.fromisoformat(record["picked_at"]) if "picked_at" in record else None  # before 0.3: none
         if picked_at is not None and picked_at.tzinfo is None:
             raise ValueError("picked_at has no time zone")
-        return Universe(date.fromisoformat(record["date"]), record["chosen"], picks, record["refused"], picked_at)
+        by_session = date.fromisoformat(record["by_session"]) if "by_session" in record else None
+        by = record.get("picked_by")
+        if by is not None and not isinstance(by, dict):
+            raise ValueError("picked_by is not a list of settings")
+        day = date.fromisoformat(record["date"])
+        return Universe(day, record["chosen"], picks, record["refused"], picked_at, by, by_session)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error}); run python build_dataset.py again") from None
 
@@ -133,6 +199,8 @@ class Source(Protocol):
             failure, and the session is requested again.
         ahead: number of stocks that are requested after those of the current request, for messages.
         notes: one line for each omission and for each failure that the source's library only logs.
+        outcomes: the source of the bars that tell outcomes where `feed` lacks most trades (OUTCOME_FEED); None: there
+            is no other, or it is not wanted.
     """
 
     name: str
@@ -144,6 +212,9 @@ class Source(Protocol):
     @property
     def market(self) -> MarketId: ...
 
+    @property
+    def outcomes(self) -> Source | None: ...
+
     def sessions(self, calendar: MarketCalendar, now: datetime, count: int) -> list[Session]:
         """The newest `count` completed sessions whose bars are available at `now`, oldest first."""
 
@@ -151,6 +222,15 @@ class Source(Protocol):
         """The stocks to trade at `now`: the TOP_STOCKS most active by volume of those within the price band.
 
         Volume and price are those of the newest completed session (`trading.market.universe.most_active`).
+
+        Raises:
+            SourceError: the source does not answer, or its answer cannot be used.
+        """
+
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """The universes that were chosen by these adjacent, completed sessions, each for the session that follows it.
+
+        As far as the source can tell: empty if it keeps no volumes of the past.
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.
@@ -169,6 +249,13 @@ class Source(Protocol):
         Args:
             symbols: at least one.
             sessions: completed, adjacent sessions, oldest first.
+
+        Raises:
+            SourceError: the source does not answer, or its answer cannot be used.
+        """
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """The splits and symbol changes of these stocks that take effect from `first` to `last`.
 
         Raises:
             SourceError: the source does not answer, or its answer cannot be used.

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId
 from trading.market.bars import Bars, join
-from trading.market.source import Pick, SourceError, Universe, named_universe, price_refusal
+from trading.market.source import CorporateActions, Pick, SourceError, Universe, named_universe, price_refusal
 from trading.market.universe import excluded_kind
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class YahooSource:
     name = "yfinance"
     feed = "yahoo"
     exhaustive = False
+    outcomes = None
     market = MarketId("yfinance", "Yahoo Finance, through yfinance")
 
     def __init__(
@@ -92,6 +93,14 @@ class YahooSource:
                 "sessions"
             )
         return reachable
+
+    def universes(self, sessions: Sequence[Session], data: DataSettings) -> list[Universe]:
+        """As `Source.universes`; Yahoo's screen is of today only."""
+        return []
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> CorporateActions:
+        """As `Source.corporate_actions`; Yahoo is not asked."""
+        return CorporateActions()
 
     def universe(self, now: datetime, data: DataSettings) -> Universe:
         """Yahoo's screen of listed US stocks in the price band, the highest volume of the day first."""

@@ -17,10 +17,13 @@ SMALL_TICK: Final = 0.0001
 """Steps of the exchange's price grid at $1 and over, and below; dollars."""
 
 
-@compiled()
-def tick(price: float) -> float:
+def step(price: float) -> float:
     """Step of the exchange's price grid at `price`, dollars."""
     return TICK if price >= 1.0 else SMALL_TICK
+
+
+tick: Final = compiled()(step)
+"""`step`, for compiled functions."""
 
 
 def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:

@@ -25,7 +25,7 @@ SETTING_OF: Final = {
     "label": "LABEL", "label_target": "LABEL_TARGET_PCT", "label_within_minutes": "LABEL_WITHIN_MINUTES",
     "label_min_profit": "LABEL_MIN_PROFIT", "stop_loss": "STOP_LOSS_PCT", "take_profit": "TAKE_PROFIT_PCT",
     "round_trip_cost": "ROUND_TRIP_COST", "spread_ticks": "SPREAD_TICKS",
-    "flatten_minutes": "FLATTEN_MINUTES_BEFORE_CLOSE",
+    "flatten_minutes": "FLATTEN_MINUTES_BEFORE_CLOSE", "outcome_feed": "OUTCOME_FEED",
 }  # fmt: skip
 """Field of `LabelRules` -> the setting it comes from."""
 
@@ -53,6 +53,8 @@ class LabelRules:
         label: the question.
         label_target: of the label `target_first`, fraction of the price paid; 0 for another label.
         label_within_minutes: minutes from the entry within which the target must be reached; 0: the session.
+        outcome_feed: the bars that tell outcome and label: "sip" where there are some beside those of the feed that is
+            traded on; "same": those of that feed.
     """
 
     stop_loss: float
@@ -64,6 +66,7 @@ class LabelRules:
     label: LabelKind
     label_target: float
     label_within_minutes: int
+    outcome_feed: str = "same"
 
     @classmethod
     def of(cls, exits: ExitSettings) -> LabelRules:
@@ -79,6 +82,7 @@ class LabelRules:
             label=exits.LABEL,
             label_target=exits.LABEL_TARGET_PCT if by_target else 0.0,
             label_within_minutes=exits.LABEL_WITHIN_MINUTES if by_target else 0,
+            outcome_feed=exits.OUTCOME_FEED,
         )
 
     def differing(self, now: LabelRules) -> str:

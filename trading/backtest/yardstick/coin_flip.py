@@ -8,13 +8,13 @@ drift upwards by half their variance, 2 to 8 basis points a day in volatile stoc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from trading.base.arrays import Floats, Ints, Mask
 from trading.base.compiled import compiled
-from trading.market.bars import MINUTE_NS, Bars
+from trading.market.bars import MINUTE_NS, Bars, FeedBars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,11 +32,14 @@ def flipped(bars: Mapping[str, Bars], seed: int) -> dict[str, Bars]:
     change places.  Prices are not rounded to the price grid: rounding would make the next move lean back towards the
     price before, a direction that could be learnt.  Flipping again with the same seed gives the original, to rounding.
 
+    Bars of the outcome feed are flipped as they stand, and those of the feed that is traded on by the same minutes, so
+    that both show one market.
+
     Args:
         bars: checked bars by symbol.
         seed: the coins; a minute has the same coin whichever stocks and sessions are given.
     """
-    return {symbol: _flipped(one, turned(one.start, seed)) for symbol, one in bars.items()}
+    return {symbol: _flipped(one, seed) for symbol, one in bars.items()}
 
 
 def turned(start: Ints, seed: int) -> Mask:
@@ -50,32 +53,70 @@ def turned(start: Ints, seed: int) -> Mask:
     return heads
 
 
-def _flipped(bars: Bars, turn: Mask) -> Bars:
-    day = bars.start.astype("datetime64[ns]").astype("datetime64[D]").astype(np.int64)  # a session is one UTC day
-    return Bars(bars.start, *_prices(bars.open, bars.high, bars.low, bars.close, day, turn, LARGEST), bars.volume)
+class _Steps(NamedTuple):
+    """How each bar's prices are mapped: the previous close (in the first bar the open), what it has become, and whether
+    the bar is turned round; shape (n,)."""
+
+    before: Floats
+    now: Floats
+    turned: Mask
+
+
+def _flipped(bars: Bars, seed: int) -> Bars:
+    told = bars.for_outcomes
+    steps = _Steps(
+        *_walk(told.open, told.high, told.low, told.close, _days(told.start), turned(told.start, seed), LARGEST)
+    )
+    copy = _mapped(told, steps)
+    if told is bars:
+        return copy
+    return FeedBars.of(_mapped(bars, _steps_of(bars, told, copy, steps, seed)), copy)
+
+
+def _steps_of(bars: Bars, told: Bars, copy: Bars, steps: _Steps, seed: int) -> _Steps:
+    """The maps of the bars of the traded feed: those of the same minutes of the outcome feed `told`."""
+    before, now, turn = bars.open.copy(), bars.open.copy(), np.zeros(len(bars), dtype=np.bool_)
+    if not len(told):
+        return _Steps(before, now, turn)
+    k = np.searchsorted(told.start, bars.start, side="right") - 1
+    same_day = (k >= 0) & (_days(told.start[k]) == _days(bars.start))
+    same = same_day & (told.start[k] == bars.start)
+    later = same_day & ~same  # a minute that the outcome feed lacks
+    before[same], now[same], turn[same] = steps.before[k[same]], steps.now[k[same]], steps.turned[k[same]]
+    before[later], now[later] = told.close[k[later]], copy.close[k[later]]
+    small = (bars.high <= (1.0 + LARGEST) * before) & (bars.low >= (1.0 - LARGEST) * before)
+    turn[later] = (turned(bars.start, seed) & small)[later]
+    return _Steps(before, now, turn)
+
+
+def _days(start: Ints) -> Ints:
+    days: Ints = start.astype("datetime64[ns]").astype("datetime64[D]").astype(np.int64)  # a session is one UTC day
+    return days
+
+
+def _mapped(bars: Bars, steps: _Steps) -> Bars:
+    before, now, turn = steps
+
+    def price(straight: Floats, opposite: Floats) -> Floats:
+        return np.where(turn, now * (2.0 - opposite / before), straight * (now / before))
+
+    prices = (price(bars.open, bars.open), price(bars.high, bars.low), price(bars.low, bars.high))
+    return Bars(bars.start, *prices, price(bars.close, bars.close), bars.volume)
 
 
 @compiled()
-def _prices(
+def _walk(
     open_: Floats, high: Floats, low: Floats, close: Floats, day: Ints, turn: Mask, largest: float
-) -> tuple[Floats, Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Mask]:
+    """The fields of `_Steps`, bar by bar."""
     n = len(open_)
-    result = np.empty((4, n))
+    befores, nows, turned_bars = np.empty(n), np.empty(n), np.zeros(n, dtype=np.bool_)
     before, now = 0.0, 0.0  # the previous close, and what it has become
     for i in range(n):
         if i == 0 or day[i] != day[i - 1]:
             before, now = open_[i], open_[i]
-        scale = now / before
         small = high[i] <= (1.0 + largest) * before and low[i] >= (1.0 - largest) * before
-        if turn[i] and small:
-            result[0, i] = now * (2.0 - open_[i] / before)
-            result[1, i] = now * (2.0 - low[i] / before)
-            result[2, i] = now * (2.0 - high[i] / before)
-            result[3, i] = now * (2.0 - close[i] / before)
-        else:
-            result[0, i] = open_[i] * scale
-            result[1, i] = high[i] * scale
-            result[2, i] = low[i] * scale
-            result[3, i] = close[i] * scale
-        before, now = close[i], result[3, i]
-    return result[0], result[1], result[2], result[3]
+        befores[i], nows[i], turned_bars[i] = before, now, turn[i] and small
+        now = now * (2.0 - close[i] / before) if turned_bars[i] else close[i] * (now / before)
+        before = close[i]
+    return befores, nows, turned_bars

@@ -11,6 +11,7 @@ import orjson
 from trading.backtest.workers import identity
 from trading.backtest.yardstick.skill import MeasureName, Measures
 from trading.base.files import write_bytes
+from trading.market.bars import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,9 +98,10 @@ def bars_digest(bars: Mapping[str, Bars]) -> str:
     """A hash of all bars."""
     found = hashlib.blake2b(digest_size=16)
     for symbol, one in sorted(bars.items()):
-        found.update(f"{symbol} {len(one)}\n".encode())
-        for column in vars(one).values():
-            found.update(column.tobytes())
+        for part in (one,) if one.for_outcomes is one else (one, one.for_outcomes):
+            found.update(f"{symbol} {len(part)}\n".encode())
+            for name in COLUMNS:
+                found.update(getattr(part, name).tobytes())
     return found.hexdigest()
 
 

@@ -13,7 +13,9 @@ from trading.backtest.workers import ALONE, Workers
 from trading.backtest.yardstick.coin_flip import flipped
 from trading.backtest.yardstick.control_cache import ControlCache, bars_digest, control_key, rows_digest
 from trading.backtest.yardstick.skill import Measures, measures
+from trading.dataset.rows import telling
 from trading.learning.rows import thin
+from trading.market.bars import Bars
 from trading.rules.costs import round_trip_cost_pct
 from trading.rules.labels import LabelRules
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats, Mask
     from trading.dataset.dataset import Dataset, Rows
     from trading.learning.fitting import LearningSettings
-    from trading.market.bars import Bars
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,7 +67,7 @@ def entry_costs(walked: Walk, symbols: Sequence[str], bars: Mapping[str, Bars]) 
 
     Args:
         symbols: the symbols that the numbers in `walked.symbol` stand for.
-        bars: the bars that its rows were made of.
+        bars: the bars that its rows were made of; those of the outcome feed tell the entry.
 
     Returns:
         float64 of shape (n,).
@@ -76,10 +77,11 @@ def entry_costs(walked: Walk, symbols: Sequence[str], bars: Mapping[str, Bars]) 
     order = np.argsort(walked.symbol, kind="stable")
     numbers, begins = np.unique(walked.symbol[order], return_index=True)
     for number, of_symbol in zip(numbers, np.split(order, begins[1:]), strict=True):
-        one = bars.get(symbols[number])
-        if one is None or len(one) < 2:
+        one = telling(bars.get(symbols[number], Bars.empty()), exits.OUTCOME_FEED)
+        if len(one) < 2:
             continue
-        entry = one.open[np.minimum(np.searchsorted(one.start, walked.start[of_symbol]) + 1, len(one) - 1)]
+        following = np.searchsorted(one.start, walked.start[of_symbol], side="right")
+        entry = one.open[np.minimum(following, len(one) - 1)]
         cost[of_symbol] = round_trip_cost_pct(entry, exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
     return cost
 
