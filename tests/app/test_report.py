@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from datetime import timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,8 +97,8 @@ def test_the_pages_say_the_verdict_first_and_need_no_network(logs: Path, capsys:
 
 def test_a_hostile_text_in_the_logs_stays_text(logs: Path) -> None:
     path = logs / f"trades_{DAY}.json"
-    path.write_text(path.read_text().replace('"TAKE_PROFIT"', '"</script><script>alert(1)</script>"'))
-    assert run(logs, "--html") == 0
+    path.write_text(path.read_text().replace('"TAKE_PROFIT"', '"</script><script>alert(1)</script>[/b]"'))
+    assert run(logs) == 0
     page = (logs / "report.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
@@ -122,6 +123,12 @@ def _damage(kind: str, logs: Path) -> str:
     if kind == "a price of 0":
         trades.write_text(trades.read_text().replace('"entry_price": 10.01', '"entry_price": 0.0'))
         return f"trades_{DAY}.json: trade 1 is left out (entry_price=0.0)"
+    if kind == "the year 1":
+        trades.write_text(trades.read_text().replace(f'"{DAY}T10:32:00-04:00"', '"0001-01-01T00:00:00+14:00"'))
+        return f"trades_{DAY}.json: trade 1 is left out (entry_time=0001"
+    if kind == "equity":
+        audit.write_text(audit.read_text().replace('"equity":100000.0', '"equity":-1.0'))
+        return f"audit_{DAY}.jsonl: an event 'day_started' has other fields"
     if kind == "twice":
         shutil.copy(trades, logs / "trades_2018-03-23.json")
         return "stands in the logs twice"
@@ -143,8 +150,8 @@ def _damage(kind: str, logs: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", [
-    "trades cut", "no list", "a folder", "trades gone", "a price of 0", "twice", "no date", "audit cut", "audit gone",
-    "market", "predictions cut",
+    "trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1", "equity", "twice", "no date",
+    "audit cut", "audit gone", "market", "predictions cut",
 ])  # fmt: skip
 def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
@@ -154,9 +161,9 @@ def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     out, err = capsys.readouterr()
     warnings = [one for one in out.splitlines() if one.startswith("warning: ")]
     assert len([one for one in warnings if line in one]) == 1 and err == ""
-    left = 2 if kind in ("trades cut", "no list", "a folder", "trades gone", "a price of 0") else 3
+    left = 2 if kind in ("trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1") else 3
     assert f"{left} trades " in out
-    assert warnings[0].removeprefix("warning: ").split(" (")[0] in (logs / "report.html").read_text()
+    assert warnings[0].removeprefix("warning: ").split(" (")[0] in unescape((logs / "report.html").read_text())
 
 
 def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

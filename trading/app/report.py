@@ -16,6 +16,7 @@ from trading.base.market_folders import MarketId, market_of
 from trading.base.progress import standard_output
 from trading.records.audit_days import settings_in_force
 from trading.records.log_reader import LogReader
+from trading.reports.page import NONE
 from trading.reports.traded.material import Material, gather
 from trading.reports.traded.page import write_pages
 from trading.reports.traded.summary import show_summary
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(material), indent=2))
         return 0
-    pages = write_pages(material, folder, all_days=_index_rows(reader, material))
+    pages = write_pages(material, folder, all_days=_index_rows(reader))
     if not options.html:
         show_summary(material, standard_output())
     for path in pages:
@@ -120,24 +121,15 @@ def _recorded(settings: Settings, reader: LogReader, day: date) -> tuple[Setting
     return settings.model_copy(update=found), "the audit" if recorded else "today's settings"
 
 
-def _index_rows(reader: LogReader, material: Material) -> list[tuple[str, str, str, str]]:
+def _index_rows(reader: LogReader) -> list[tuple[str, str, str, str]]:
     """Day, trades, result and files of every day of the folder."""
-    others = LogReader(reader.folder)
-    inside = {trade.day for trade in material.trades}
-    trades = [*material.trades, *others.trades(day for day in others.days("trades") if day not in inside)]
-    booked: dict[date, list[float]] = {}
-    for trade in trades:
-        booked.setdefault(trade.day, []).append(float(trade.pnl_amount or 0))
-    kinds = {kind: set(others.days(kind)) for kind in ("trades", "audit", "predictions")}
-    return [
-        (
-            str(day),
-            f"{len(booked.get(day, [])):,}" if day in kinds["trades"] else "-",
-            dollars(sum(booked[day])) if day in booked else "-",
-            ", ".join(kind for kind, days in kinds.items() if day in days),
-        )
-        for day in others.days()
-    ]
+    kinds = {kind: set(reader.days(kind)) for kind in ("trades", "audit", "predictions")}
+    rows = []
+    for day in reader.days():
+        count, result = reader.booked(day) or (None, 0.0)
+        files = ", ".join(kind for kind, days in kinds.items() if day in days)
+        rows.append((str(day), NONE if count is None else f"{count:,}", dollars(result) if count else NONE, files))
+    return rows
 
 
 def _as_json(material: Material) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ TROUBLE: Final = frozenset({
 """Events that a person wants to know of in a report."""
 
 _REFUSED: Final = b'"event":"not_bought"'
+_STARTED: Final = b'"event":"started"'
 _RULE: Final = b'"rule":"'
 
 
@@ -83,7 +85,10 @@ def _add(found: AuditDay, record: Record) -> None:
         found.signals += int(record["signals"])
     elif event == "day_started":
         found.started = True
-        found.equity = float(record["equity"]) if found.equity is None else found.equity
+        equity = float(record["equity"])
+        if not 0.0 < equity < math.inf:
+            raise ValueError("equity")
+        found.equity = equity if found.equity is None else found.equity
         found.stocks = int(record["stocks"])
     elif event == "started" and isinstance(record["settings"], dict):
         found.settings = record["settings"]
@@ -100,8 +105,10 @@ def _add(found: AuditDay, record: Record) -> None:
 def settings_in_force(reader: LogReader, day: date) -> dict[str, Any]:
     """The settings of the newest start up to the end of `day`, as the audit has them; empty if none is found."""
     for one in reversed([one for one in reader.days("audit") if one <= day]):
+        if not reader.audit_has(one, _STARTED):
+            continue  # a start may lie hundreds of days back
         found: dict[str, Any] = {}
-        for record in reader.audit(one, lambda line: b'"event":"started"' in line[:120]):
+        for record in reader.audit(one, lambda line: _STARTED in line[:120]):
             if isinstance(record.get("settings"), dict):
                 found = record["settings"]
         if found:

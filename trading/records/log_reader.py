@@ -26,6 +26,9 @@ KINDS: Final = ("trades", "audit", "predictions")
 LARGEST_PRICE: Final = 1e7
 """Dollars; no US stock has ever cost more."""
 
+YEARS: Final = range(1990, 2251)
+"""Years that the exchange calendar knows."""
+
 
 class LogReader:
     """The files of one logs folder.
@@ -67,6 +70,30 @@ class LogReader:
                 else:
                     found[name] = trade
         return sorted(found.values(), key=lambda trade: (trade.entry_time, trade.symbol))
+
+    def booked(self, day: date) -> tuple[int, float] | None:
+        """Trades of a day and their result in dollars as booked, by a glance at its file; None if there is none.
+
+        It is ten times as fast as `trades`: records are not checked, and those without a result count as 0.
+        """
+        if day not in self._days["trades"] or day in self.damaged:
+            return None
+        records = self._records(self.folder / f"trades_{day}.json")
+        if records is None:
+            return None
+        amounts = [record.get("pnl_amount") for record in records if isinstance(record, dict)]
+        return len(amounts), math.fsum(one for one in amounts if isinstance(one, int | float))
+
+    def audit_has(self, day: date, text: bytes) -> bool:
+        """Whether the audit of a day holds a text; True too where it is damaged, and may hold it."""
+        path = self.folder / f"audit_{day}.jsonl"
+        packed = path.with_name(f"{path.name}.gz")
+        try:
+            if path.exists() and text in path.read_bytes():
+                return True
+            return packed.exists() and text in gzip.decompress(packed.read_bytes())
+        except (OSError, EOFError, zlib.error):
+            return path.exists() or packed.exists()  # it is read line by line, as far as it goes
 
     def audit(self, day: date, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Record]:
         """The audit events of a day, none if it has no audit.
@@ -154,12 +181,16 @@ def _sound(trade: Trade) -> Trade:
         raise ValueError(f"qty={trade.qty}")
     if not (math.isfinite(trade.confidence) and 0.0 <= trade.confidence <= 1.0):
         raise ValueError(f"confidence={trade.confidence}")
+    for name, instant in (("entry_time", trade.entry_time), ("exit_time", trade.exit_time)):
+        if instant is not None and instant.year not in YEARS:
+            raise ValueError(f"{name}={instant.isoformat()}")
     if trade.exit_time is not None and trade.exit_time < trade.entry_time:
         raise ValueError(f"exit_time={trade.exit_time.isoformat()} lies before the entry")
     for name, value, kind in (
         ("symbol", trade.symbol, str), ("model", trade.model, str), ("client_order_id", trade.client_order_id, str),
         ("exit_reason", trade.exit_reason, str | None), ("decision_price", trade.decision_price, float | int | None),
         ("decision_time", trade.decision_time, datetime | None),
+        ("win_probability", trade.win_probability, float | int | None),
     ):  # fmt: skip
         if not isinstance(value, kind):
             raise ValueError(f"{name}={value!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def show_table(section: Section, console: Console) -> None:
         short = not i and all(len(row[0]) <= KEY_WIDTH for row in section.rows)
         table.add_column(name, justify="right" if i and numbers else "left", no_wrap=short)
     for row in section.rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))  # a text of a file is no markup
     console.print(table)
 
 

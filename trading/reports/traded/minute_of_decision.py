@@ -100,7 +100,7 @@ def _read_audit(found: MinuteOfDecision, symbol: str, when: str, reader: LogRead
             _block(blocks, record, event, at)
         if event == "day_started" and isinstance(record.get("symbols"), list):
             found.stocks = record["symbols"]
-        elif event in ("held_beside_universe", "no_volume_profile") and symbol in record.get("symbols", ()):
+        elif event in ("held_beside_universe", "no_volume_profile") and symbol in (record.get("symbols") or ()):
             found.held_only |= event == "held_beside_universe"
             found.no_profile |= event == "no_volume_profile"
         elif event == "minute" and at == when:

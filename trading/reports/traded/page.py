@@ -127,8 +127,9 @@ def report_page(material: Material) -> LogsPage:
     blocks += [
         Block(tables.group_section(by, groups), folded=by not in ("model", "exit reason"))
         for by, groups in material.groups.items()
-        if groups
+        if groups and by != "model"
     ]
+    blocks.append(Block(tables.models(material)))
     if material.bars:
         blocks.append(Block(tables.arrival_of_bars(material)))
     blocks.append(Block(tables.refusals(material)))

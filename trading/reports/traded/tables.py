@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from trading.performance.intervals import MIN_SESSIONS
@@ -93,6 +94,15 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
         ],
         note=note,
     )  # fmt: skip
+
+
+def models(material: Material) -> Section:
+    """The models with trades, and those that the audit has in service without one."""
+    found = group_section("model", material.groups["model"])
+    traded = {one.name for one in material.groups["model"]}
+    idle = sorted({model for one in material.audits for model in one.models} - traded)
+    newest = f"{', '.join(idle[-5:])}{f' and {len(idle) - 5} earlier ones' if len(idle) > 5 else ''}"
+    return replace(found, note=f"In service without a trade: {newest}." if idle else found.note)
 
 
 def between_decision_and_fill(quality: Sequence[Spread]) -> Section:

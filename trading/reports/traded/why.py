@@ -142,9 +142,14 @@ def _newest_with(symbol: str, reader: LogReader) -> date:
         UserError: there is none.
     """
     named = f'"{symbol}"'.encode()
-    for day in reversed(reader.days("audit", "predictions", "trades")):
+    with_audit = set(reader.days("audit"))
+    for day in reversed(reader.days()):
+        if day in with_audit and not reader.audit_has(day, b'"event":"day_started"'):
+            with_audit.discard(day)
+        if day in with_audit and not reader.audit_has(day, named):
+            continue
         started = list(reader.audit(day, lambda line: b'"event":"day_started"' in line[:120]))
-        if any(symbol in record.get("symbols", ()) for record in started):
+        if any(symbol in (record.get("symbols") or ()) for record in started):
             return day
         if started:
             continue

@@ -47,9 +47,8 @@ def verdict(material: Material) -> list[str]:
     """What happened, whether it can be luck, what it is worth beside doing nothing clever, and what it does not say."""
     found = material.after_cost
     if not found.trades:
-        open_now = sum(1 for trade in material.trades if trade.is_open)
-        held = f" {counted(open_now, 'position')} still open." if open_now else ""
-        return [f"Nothing was sold in this range ({period(material)}), so nothing was earned or lost.{held}"]
+        nothing = f"Nothing was sold in this range ({period(material)}), so nothing was earned or lost."
+        return [nothing, *([left] if (left := not_counted(material)) else [])]
     booked = material.booked
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "came out even at"
     lines = [
@@ -68,8 +67,19 @@ def verdict(material: Material) -> list[str]:
         lines.append(calibrated)
     if material.generated:
         lines.append(GENERATED)
+    if left := not_counted(material):
+        lines.append(left)
     lines.append(DIRECTION)
     return lines
+
+
+def not_counted(material: Material) -> str:
+    """Trades that are in no figure: still open, or ended without a known price."""
+    still = sum(1 for trade in material.trades if trade.is_open)
+    lost = sum(1 for trade in material.trades if not trade.is_open and trade.exit_price is None)
+    parts = [f"{counted(still, 'position')} still open"] if still else []
+    parts += [f"{counted(lost, 'trade')} that ended without a known price"] if lost else []
+    return f"Not counted: {' and '.join(parts)}." if parts else ""
 
 
 def luck(found: Performance) -> str:
