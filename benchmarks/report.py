@@ -136,6 +136,7 @@ def _audit(day: date, offset: str, symbols: Sequence[str], *, first: bool) -> by
     lines = [event("started", "03:59:00", settings=started)] if first else []
     lines.append(event("day_started", "04:00:00", stocks=STOCKS, equity=100_000.0, symbols=list(symbols)))
     each = REFUSALS // len(MINUTES)
+    lines.append(event("opened", "09:30:00", planned=f"{day}T09:30:00{offset}"))
     for minute in MINUTES:
         clock = _time(minute)
         lines.append(event("minute", clock, predictions=STOCKS, signals=each, best="S001", best_confidence=0.74))
@@ -144,6 +145,7 @@ def _audit(day: date, offset: str, symbols: Sequence[str], *, first: bool) -> by
                   reason="10 of 10 positions are taken")
             for i in range(each)
         ]  # fmt: skip
+    lines.append(event("closed", "16:00:02", planned=f"{day}T16:00:02{offset}"))
     return b"".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +100,12 @@ def _chosen(reader: LogReader, options: argparse.Namespace) -> list[date]:
 
 def _market(reader: LogReader, folder: Path) -> MarketId | None:
     """The market of the folder; a damaged `market.json` is a finding."""
-    try:
-        return market_of(folder)
-    except (UserError, OSError):
-        reader.findings.append("market.json: is damaged; whether a spread is paid is not known")
-        return None
+    with suppress(UserError, OSError):
+        found = market_of(folder)
+        if found is None or (isinstance(found.slug, str) and isinstance(found.description, str)):
+            return found
+    reader.findings.append("market.json: is damaged; whether a spread is paid is not known")
+    return None
 
 
 def _recorded(settings: Settings, reader: LogReader, day: date) -> tuple[Settings, str]:

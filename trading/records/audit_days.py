@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class AuditDay:
         refused: rule -> how often it refused a purchase.
         trouble: event of `TROUBLE` -> how often.
         late: times that the newest bar was late (`feed_late`).
+        opened, closed: minute of the day, New York time, of the open and the close; None if the audit has none.
     """
 
     day: date
@@ -53,6 +55,15 @@ class AuditDay:
     refused: Counter[str] = field(default_factory=Counter)
     trouble: Counter[str] = field(default_factory=Counter)
     late: int = 0
+    opened: int | None = None
+    closed: int | None = None
+
+    @property
+    def session_minutes(self) -> float | None:
+        """Length of the session; None if the audit does not have both its ends."""
+        if self.opened is None or self.closed is None or self.closed <= self.opened:
+            return None
+        return float(self.closed - self.opened)
 
 
 def audit_day(reader: LogReader, day: date) -> AuditDay:
@@ -96,6 +107,9 @@ def _add(found: AuditDay, record: Record) -> None:
         found.models[str(record["model"])] = str(record["time"])
     elif event == "bought":
         found.bought += 1
+    elif event in ("opened", "closed"):
+        planned = datetime.fromisoformat(record["planned"])
+        setattr(found, event, 60 * planned.hour + planned.minute)
     elif event == "feed_late":
         found.late += 1
     if event in TROUBLE:

@@ -142,8 +142,14 @@ def _sessions(
     with_file = set(reader.days("trades")) - reader.damaged
     known = {day for day in days if day in with_file} | {one.day for one in audits if one.started} - reader.damaged
     found = sorted(known | {day.item() for day in np.unique(closed.day)})
-    minutes = [float(calendar.session(day).minutes) if calendar.is_session(day) else CORE_MINUTES for day in found]
+    by_audit = {one.day: one.session_minutes for one in audits}
+    minutes = [by_audit.get(day) or _by_calendar(calendar, day) for day in found]
     return Sessions.of(found, closed, equity, cash, np.array(minutes))
+
+
+def _by_calendar(calendar: MarketCalendar, day: date) -> float:
+    """Length of a session by the exchange calendar, which takes half a second to load."""
+    return float(calendar.session(day).minutes) if calendar.is_session(day) else CORE_MINUTES
 
 
 def _bars(reader: LogReader, days: Sequence[date]) -> dict[date, LoggedBars]:

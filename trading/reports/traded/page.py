@@ -33,6 +33,10 @@ MOST_TRADES: Final = 300
 """Trades, the newest, that the page shows one by one."""
 
 
+MOST_UNFOLDED: Final = 10
+"""Models whose table is shown without being opened."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A section of the page: a table, and the charts above it by their keys.
@@ -129,7 +133,7 @@ def report_page(material: Material) -> LogsPage:
         for by, groups in material.groups.items()
         if groups and by != "model"
     ]
-    blocks.append(Block(tables.models(material)))
+    blocks.append(Block(tables.models(material), folded=len(material.groups["model"]) > MOST_UNFOLDED))
     if material.bars:
         blocks.append(Block(tables.arrival_of_bars(material)))
     blocks.append(Block(tables.refusals(material)))
