@@ -1,4 +1,4 @@
-"""report.py on a year of generated logs: 252 sessions, 25,200 trades, 4.6 GB of predictions; and on one day of them."""
+"""report.py on a year of generated logs: 252 sessions, 25,200 trades, 5.1 GB of predictions; and on one day of them."""
 
 from __future__ import annotations
 

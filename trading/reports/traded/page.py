@@ -167,7 +167,7 @@ def _tiles(material: Material) -> list[Tile]:
         Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
         Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
         Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
-        Tile("Cost paid", dollars(-found.cost), f"assumed; a session buys {share(found.turnover, 2)} of the equity"),
+        Tile("Assumed cost", dollars(-found.cost), "of buying and selling, all trades"),
     ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def verdict(material: Material) -> list[str]:
     ]
     if material.without_spread:
         lines.append(
-            "This exchange fills without a spread, so what the account booked is too good. What counts is after cost."
+            "This exchange fills without a spread, so what the account booked is too good. The one after cost counts."
         )
     if compared := against_universe(material):
         lines.append(compared)
