@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import html.parser
+import io
 import json
 import re
 import shutil
+import tempfile
 from datetime import timedelta
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import report
 from tests.app.report_logs import DAY, mark, trade, write_day
 from trading.app import cli
 from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NEXT = DAY + timedelta(days=1)
 
@@ -243,3 +246,33 @@ def test_every_statistical_word_has_its_meaning() -> None:
     shown = with_terms("Sharpe ratio, the sharpe ratio & <b> drawdowns drawdown")
     assert shown.count("popovertarget") == 2 and "&amp; &lt;b&gt; drawdowns" in shown
     assert all(anchor(term) in with_terms(f"x {term.upper()}.") for term in GLOSSARY)
+
+
+REPLACEMENTS = (
+    "null", "-1", "0", "1e300", "true", "[]", "{}", '"x"', '"\\u0000[red]</script>"', '"9999-12-31T23:59:59+00:00"',
+    '"2018-03-26T10:31:02"', "99999999999999999999",
+)  # fmt: skip
+VALUE = re.compile(r'":\s*("[^"]*"|[-\d.e]+|null|true|false|\[[^\]]*\])')
+
+
+@given(
+    st.integers(0, 6),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(REPLACEMENTS)), min_size=1, max_size=3),
+    st.sampled_from([(), ("--json",), ("--why", "AAA", "10:31"), ("--why", "NEW", "10:31"), ("--why", "BBB", "10:40")]),
+)
+@settings(max_examples=40)
+def test_no_value_in_any_file_ends_a_report(
+    written: Path, file: int, changes: list[tuple[float, str]], asked: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        logs = shutil.copytree(written, Path(root) / "logs")
+        path = sorted(one for one in logs.iterdir() if one.suffix in (".json", ".jsonl"))[file]
+        for where, value in changes:
+            text = path.read_text()
+            places = list(VALUE.finditer(text))
+            place = places[int(where * len(places))]
+            path.write_text(text[: place.start(1)] + value + text[place.end(1) :])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(logs, *asked)
+        assert code == 0 or (code == 2 and err.getvalue().count("\n") == 1), err.getvalue()
