@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from config import Settings
 from tests.app.whole_day import (
     CALENDAR,
+    QUICK,
     ExchangeState,
     Place,
     check_against_the_exchange,
@@ -34,8 +36,10 @@ from tests.app.whole_day import (
 )
 from trading.dataset.dataset import Dataset
 from trading.learning.trade_labels import TradeLabels
+from trading.records.log_reader import LogReader
 from trading.records.trade_log import TradeLog
 from trading.reports.live import DIRECTION
+from trading.reports.traded.why import Question, answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +162,28 @@ def test_the_logs_alone_explain_every_trade(replayed: Place) -> None:
             assert ((at, symbol) in refused) != ((at, symbol) in bought)
     assert all(event["rule"] and event["reason"] for event in refused.values())
     assert {"not_owned", "positions"} <= {event["rule"] for event in refused.values()}
+
+
+def test_the_report_answers_for_every_decision_of_a_day(replayed: Place) -> None:
+    reader = LogReader(replayed.logs)
+    settings = Settings.of(MIN_CONFIDENCE=QUICK["MIN_CONFIDENCE"])
+
+    def kind(symbol: str, at: str) -> str:
+        return answer(Question.of(symbol, at, None), reader, CALENDAR, lambda day: settings).kind
+
+    audit = [one for one in replayed.audit() if one["time"][:10] == str(MONDAY)]
+    ordered = [one for one in audit if one["event"] == "entry_intent"]
+    filled = {one["client_order_id"] for one in audit if one["event"] == "bought"}
+    refused = [one for one in audit if one["event"] == "not_bought"]
+    said = [one for one in replayed.predictions() if one["timestamp"][:10] == str(MONDAY)]
+    below = [one for one in said if not one["meets_threshold"] and not one["stale"]]
+    assert filled and refused and below
+    for one in ordered[:12]:
+        expected = "bought" if one["client_order_id"] in filled else "not_filled"
+        assert kind(one["symbol"], one["time"]) == expected
+    assert {kind(one["symbol"], one["time"]) for one in refused[:: len(refused) // 8 + 1]} == {"refused"}
+    assert {kind(one["symbol"], one["timestamp"]) for one in below[:: len(below) // 8 + 1]} == {"below_threshold"}
+    assert reader.findings == []
 
 
 def test_the_audit_says_how_the_stocks_of_each_day_were_chosen(replayed: Place) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-SCRIPTS: Final = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader")
+SCRIPTS: Final = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "report")
 _NAMED: Final = re.compile(rf"\b(?:python )?({'|'.join(SCRIPTS)})\.py\b")
 
 

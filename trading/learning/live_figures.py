@@ -91,15 +91,17 @@ class LiveFigures(TypedDict):
     other_label: int
 
 
-def live_figures(trades: Sequence[Trade], rules: LabelRules, model: str | None) -> LiveFigures:
+def live_figures(
+    trades: Sequence[Trade], rules: LabelRules, model: str | None, *, newest_days: int = LIVE_DAYS
+) -> LiveFigures:
     """The figures of real trades.
 
     Args:
-        trades: of one market, in any order; only those of the newest `LIVE_DAYS` days with a trade count.
+        trades: of one market, in any order; only those of the newest `newest_days` days with a trade count.
         rules: the label in force and the cost.
         model: timestamp of the model in service, whose trades are shown by themselves too.
     """
-    days = sorted({trade.day for trade in trades})[-LIVE_DAYS:]
+    days = sorted({trade.day for trade in trades})[-newest_days:]
     newest = [trade for trade in trades if days and trade.day >= days[0]]
     asked = [trade for trade in newest if _asks(trade, rules)]
     own = [trade for trade in asked if trade.model == model]
@@ -154,18 +156,25 @@ def _groups(confidence: Floats) -> list[tuple[list[float], Mask]]:
 
 
 def _comes_true(band: list[float], said: Floats, true: Mask) -> ComesTrue:
-    from scipy.stats import binomtest  # takes half a second to import, which no start of a script should wait for
-
-    interval = binomtest(int(np.sum(true)), len(true)).proportion_ci(INTERVAL, method="exact")
+    low, high = _exact_interval(int(np.sum(true)), len(true))
     return {
         "band": band,
         "trades": len(true),
         "said": float(np.mean(said)),
         "came_true": int(np.sum(true)),
         "share": float(np.mean(true)),
-        "low": float(interval.low),
-        "high": float(interval.high),
+        "low": low,
+        "high": high,
     }
+
+
+def _exact_interval(true: int, n: int) -> tuple[float, float]:
+    """95% interval of a share (Clopper and Pearson, 1934) by quantiles of the beta distribution."""
+    from scipy.special import betaincinv  # scipy.stats has the same, but takes half a second to import
+
+    tail = (1.0 - INTERVAL) / 2.0
+    low = float(betaincinv(true, n - true + 1, tail)) if true else 0.0
+    return low, float(betaincinv(true + 1, n - true, 1.0 - tail)) if true < n else 1.0
 
 
 def _over_sessions(values: Floats, trades: Sequence[Trade], inside: Mask | None = None) -> Estimate:

@@ -1,0 +1,278 @@
+"""report.py: figures, pages and answers from logs alone, whatever state the logs are in."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import html.parser
+import io
+import json
+import re
+import shutil
+import tempfile
+from datetime import timedelta
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import report
+from tests.app.report_logs import DAY, mark, trade, write_day
+from trading.app import cli
+from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
+
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "logs"
+    folder.mkdir()
+    mark(folder)
+    write_day(folder, DAY)
+    write_day(folder, NEXT, trade(NEXT, "BBB", "11:00", "9.81", exit_reason="STOP_LOSS", reached_target_first=False))
+    return folder
+
+
+@pytest.fixture
+def logs(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path / "logs")
+
+
+def run(logs: Path, *arguments: str) -> int:
+    return cli.run(lambda: report.main([f"--logs-dir={logs}", "--env-file=/dev/null", *arguments]))
+
+
+def figures(logs: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run(logs, "--json", *arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+class Elements(html.parser.HTMLParser):
+    """Attributes of every element, and what is not closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, attribute: str) -> list[str]:
+        return [value for _, attrs in self.found if (value := attrs.get(attribute)) is not None]
+
+
+def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures(logs, capsys)
+    assert found["sessions"] == [str(DAY), str(NEXT)] and found["findings"] == []
+    assert found["booked"]["trades"] == 3 and found["booked"]["result"] == pytest.approx(5 * (0.39 + 0.39 - 0.20))
+    assert found["after_assumed_cost"]["cost"] == pytest.approx(3 * 5 * 10.01 * 0.001)
+    assert found["booked"]["equity"][0] == 100_000.0
+    assert found["booked"]["exposure"] == pytest.approx((40 + 68) / (2 * 210))  # the audit closes both days at 13:00
+    assert [one["name"] for one in found["groups"]["exit reason"]] == ["STOP_LOSS", "TAKE_PROFIT"]
+    truth = found["live"]["all_models"]["comes_true"][-1]
+    assert (truth["trades"], truth["came_true"]) == (3, 2)
+    assert found["execution"][0]["mean"] == 58.0 and [one["stocks"] for one in found["universe"]] == [2, 2]
+    assert figures(logs, capsys, f"--start={NEXT}")["booked"]["trades"] == 2
+    assert figures(logs, capsys, "--days=1")["sessions"] == [str(NEXT)]
+    assert not (logs / "report.html").exists()  # --json writes nothing
+
+
+def test_the_pages_say_the_verdict_first_and_need_no_network(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(logs) == 0
+    shown = capsys.readouterr().out
+    assert "3 trades earned $2.75: +1.83% each" in shown and shown.splitlines()[-1] == str(logs / "index.html")
+    page = (logs / "report.html").read_text()
+    elements = Elements(page)
+    assert page.index("3 trades earned") < page.index('class="tile"') < page.index("data-chart")
+    assert [*elements.of("src"), *elements.of("href")] == ["plotly.min.js", "index.html"]
+    drawn = json.loads(page.split('id="figures">')[1].split("</script>")[0])
+    assert set(elements.of("data-chart")) == set(drawn) and {"equity", "true", "earned", "trade2"} <= set(drawn)
+    assert drawn["trade1"]["data"][0]["type"] == "candlestick"
+    assert set(elements.of("popovertarget")) <= set(elements.of("id"))
+    assert (logs / "plotly.min.js").stat().st_size > 1_000_000
+    assert {"report.html"} == set(Elements((logs / "index.html").read_text()).of("href"))
+    assert run(logs, "--html") == 0 and (logs / "report.html").read_text() == page
+
+
+def test_a_hostile_text_in_the_logs_stays_text(logs: Path) -> None:
+    path = logs / f"trades_{DAY}.json"
+    path.write_text(path.read_text().replace('"TAKE_PROFIT"', '"</script><script>alert(1)</script>[/b]"'))
+    assert run(logs) == 0
+    page = (logs / "report.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def _damage(kind: str, logs: Path) -> str:
+    """Damage one file; returns what the line about it must say."""
+    trades, audit = logs / f"trades_{DAY}.json", logs / f"audit_{DAY}.jsonl"
+    said = logs / f"predictions_{DAY}.jsonl"
+    if kind == "trades cut":
+        trades.write_bytes(trades.read_bytes()[:300])
+        return f"trades_{DAY}.json: is damaged"
+    if kind == "no list":
+        trades.write_text("{}")
+        return f"trades_{DAY}.json: is no list of trades"
+    if kind == "a folder":
+        trades.unlink()
+        trades.mkdir()
+        return f"trades_{DAY}.json: cannot be read"
+    if kind == "trades gone":
+        trades.unlink()
+        return f"trades_{DAY}.json: is missing, but the audit of that day has 1 bought"
+    if kind == "a price of 0":
+        trades.write_text(trades.read_text().replace('"entry_price": 10.01', '"entry_price": 0.0'))
+        return f"trades_{DAY}.json: trade 1 is left out (entry_price=0.0)"
+    if kind == "the year 1":
+        trades.write_text(trades.read_text().replace(f'"{DAY}T10:32:00-04:00"', '"0001-01-01T00:00:00+14:00"'))
+        return f"trades_{DAY}.json: trade 1 is left out (entry_time=0001"
+    if kind == "equity":
+        audit.write_text(audit.read_text().replace('"equity":100000.0', '"equity":-1.0'))
+        return f"audit_{DAY}.jsonl: an event 'day_started' has other fields"
+    if kind == "twice":
+        shutil.copy(trades, logs / "trades_2018-03-23.json")
+        return "stands in the logs twice"
+    if kind == "no date":
+        shutil.copy(trades, logs / "trades_copy.json")
+        return "trades_copy.json: its name has no date"
+    if kind == "audit cut":
+        audit.write_bytes(audit.read_bytes()[:-20])
+        return f"audit_{DAY}.jsonl: 1 line damaged or cut short"
+    if kind == "audit gone":
+        audit.unlink()
+        return f"audit_{DAY}.jsonl: is missing"
+    if kind == "market":
+        (logs / "market.json").write_text("{")
+        return "market.json: is damaged"
+    (logs / f"{said.name}.gz").write_bytes(gzip.compress(said.read_bytes(), mtime=0)[:-30])
+    said.unlink()
+    return f"predictions_{DAY}.jsonl: "
+
+
+@pytest.mark.parametrize("kind", [
+    "trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1", "equity", "twice", "no date",
+    "audit cut", "audit gone", "market", "predictions cut",
+])  # fmt: skip
+def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
+    kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = _damage(kind, logs)
+    assert run(logs) == 0
+    out, err = capsys.readouterr()
+    warnings = [one for one in out.splitlines() if one.startswith("warning: ")]
+    assert len([one for one in warnings if line in one]) == 1 and err == ""
+    left = 2 if kind in ("trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1") else 3
+    assert f"{left} trades " in out
+    assert warnings[0].removeprefix("warning: ").split(" (")[0] in unescape((logs / "report.html").read_text())
+
+
+def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = figures(logs, capsys)
+    for path in [*logs.glob("*_2018-*")]:
+        (logs / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    assert figures(logs, capsys) == before
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (("aaa", "10:31"), ("bought 5 at $10.01.", "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95")),
+    (("BBB", "10:31:40"), ("the rule positions refused it: 10 of 10 positions are taken", "0.6800", "ranked 3 of 4")),
+    (("CCC", "10:31"), ("confidence 0.4123 was under the threshold 0.65", "ranked 4 of 4", "AAA with 0.7100")),
+    (("DDD", "10:31"), ("newest bar was of 10:20, older than the 90 s",)),
+    (("NEW", "10:31"), ("no prediction was made", "4 other stocks", "the first one of that day was at 10:32")),
+    (("AAA", "10:32"), ("under the threshold", "It was held then: bought at 10:32 for $10.01")),
+    (("AAA", "9:31"), ("each needs 20 minutes of bars",)),
+    (("AAA", "10:40"), ("a STOP file was there",)),
+    (("AAA", "15:56"), ("positions are sold before the close",)),
+    (("AAA", "08:00"), ("the market was closed; that session was 09:30 to 16:00",)),
+    (("AAA", f"{DAY}T14:31:00Z"), (f"on {DAY}: bought 5 at $10.01",)),
+    (("AAA", "10:31", "--date=2018-03-25"), ("closed all day (Sunday)",)),
+    (("ZZZ", "10:31", f"--date={DAY}"), ("it was not among the 5 stocks of that day",)),
+])  # fmt: skip
+def test_why_says_what_happened(
+    asked: tuple[str, ...], said: tuple[str, ...], written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written, "--why", *asked) == 0
+    out, err = capsys.readouterr()
+    assert all(part in out for part in said) and err == ""
+
+
+def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (logs / f"audit_{NEXT}.jsonl").unlink()
+    assert run(logs, "--why", "AAA", "10:31") == 0
+    assert f"on {NEXT}: bought 5 at $10.01; the audit has no record" in capsys.readouterr().out
+    (logs / f"predictions_{DAY}.jsonl").unlink()
+    assert run(logs, "--why", "BBB", "10:31", f"--date={DAY}", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "refused" and found["facts"]["refusal"]["rule"] == "positions"
+
+
+@pytest.mark.parametrize(("arguments", "line"), [
+    (["--why", "ZZZ", "10:31"], "--why: ZZZ stands in no log"),
+    (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
+    (["--why", "A;B", "10:31"], "--why: 'A;B' is no symbol"),
+    (["--why", "AAA", "10:31", "--date=2018-03-29"], "has no log of 2018-03-29; it has 2018-03-26 to 2018-03-27"),
+    (["--start=2019-01-02"], "has no logs of 2019-01-02"),
+    (["--start=2018-03-27", "--end=2018-03-26"], "--start 2018-03-27 lies after --end 2018-03-26"),
+    (["--days=3", "--start=2018-03-26"], "exclude each other"),
+])  # fmt: skip
+def test_bad_input_is_one_line(
+    arguments: list[str], line: str, written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and line in err and err.count("\n") == 1
+
+
+def test_a_folder_without_logs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        assert run(folder) == 2
+        assert re.fullmatch(r"error: .* (holds no logs|is no folder).*live_trader.py first\n", capsys.readouterr().err)
+
+
+def test_a_range_without_a_sale_is_reported_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_day(tmp_path)
+    (tmp_path / f"trades_{DAY}.json").write_text("[]")
+    assert run(tmp_path) == 0
+    assert f"Nothing was sold in this range (1 session, {DAY})" in capsys.readouterr().out
+    assert "Nothing was sold" in (tmp_path / "report.html").read_text()
+
+
+def test_every_statistical_word_has_its_meaning() -> None:
+    shown = with_terms("Sharpe ratio, the sharpe ratio & <b> drawdowns drawdown")
+    assert shown.count("popovertarget") == 2 and "&amp; &lt;b&gt; drawdowns" in shown
+    assert all(anchor(term) in with_terms(f"x {term.upper()}.") for term in GLOSSARY)
+
+
+REPLACEMENTS = (
+    "null", "-1", "0", "1e300", "true", "[]", "{}", '"x"', '"\\u0000[red]</script>"', '"9999-12-31T23:59:59+00:00"',
+    '"2018-03-26T10:31:02"', "99999999999999999999",
+)  # fmt: skip
+VALUE = re.compile(r'":\s*("[^"]*"|[-\d.e]+|null|true|false|\[[^\]]*\])')
+
+
+@given(
+    st.integers(0, 6),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(REPLACEMENTS)), min_size=1, max_size=3),
+    st.sampled_from([(), ("--json",), ("--why", "AAA", "10:31"), ("--why", "NEW", "10:31"), ("--why", "BBB", "10:40")]),
+)
+@settings(max_examples=40)
+def test_no_value_in_any_file_ends_a_report(
+    written: Path, file: int, changes: list[tuple[float, str]], asked: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        logs = shutil.copytree(written, Path(root) / "logs")
+        path = sorted(one for one in logs.iterdir() if one.suffix in (".json", ".jsonl"))[file]
+        for where, value in changes:
+            text = path.read_text()
+            places = list(VALUE.finditer(text))
+            place = places[int(where * len(places))]
+            path.write_text(text[: place.start(1)] + value + text[place.end(1) :])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(logs, *asked)
+        assert code == 0 or (code == 2 and err.getvalue().count("\n") == 1), err.getvalue()

@@ -1,0 +1,174 @@
+"""The command of `report.py`: read the logs, and answer in a summary, on pages, as JSON, or about one decision."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from config import Settings, load_settings
+from trading.base.calendar import new_york_calendar
+from trading.base.errors import UserError
+from trading.base.market_folders import MarketId, market_of
+from trading.base.progress import standard_output
+from trading.records.audit_days import settings_in_force
+from trading.records.log_reader import LogReader
+from trading.reports.page import NONE
+from trading.reports.traded.material import Material, gather
+from trading.reports.traded.page import write_pages
+from trading.reports.traded.summary import show_summary
+from trading.reports.traded.words import dollars, verdict
+
+if TYPE_CHECKING:
+    import argparse
+    from datetime import date
+    from pathlib import Path
+
+
+def run(options: argparse.Namespace) -> int:
+    """Report; returns the exit code."""
+    _check(options)
+    settings = load_settings(options.env_file, LOGS_DIR=options.logs_dir)
+    folder = settings.folders.LOGS_DIR
+    reader = LogReader(_existing(folder))
+    if not reader.days():
+        raise UserError(f"{folder} holds no logs (trades_*.json, audit_*.jsonl); run python live_trader.py first")
+    if options.why:
+        return _why(options, reader, settings)
+    days = _chosen(reader, options)
+    market = _market(reader, folder)
+    in_force, settings_from = _recorded(settings, reader, days[-1])
+    calendar = new_york_calendar()
+    material = gather(reader, days, market, in_force, settings_from, calendar, read_predictions_of=options.bars_of)
+    if options.json:
+        print(json.dumps(_as_json(material), indent=2))
+        return 0
+    pages = write_pages(material, folder, all_days=_index_rows(reader))
+    if not options.html:
+        show_summary(material, standard_output())
+    for path in pages:
+        print(path)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Options that exclude each other.
+
+    Raises:
+        UserError: two of them are given, or the range ends before it starts.
+    """
+    if options.days and (options.start or options.end):
+        raise UserError("--days and --start or --end exclude each other; name one of them")
+    if options.start and options.end and options.start > options.end:
+        raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
+    if options.date and not options.why:
+        raise UserError("--date names the day of --why; for a range use --start and --end")
+    if options.why and (options.days or options.start or options.end or options.html):
+        raise UserError("--why answers about one minute; name its day with --date, and leave the other options out")
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; name the logs with --logs-dir, or run python live_trader.py first")
+    return folder
+
+
+def _chosen(reader: LogReader, options: argparse.Namespace) -> list[date]:
+    """The days of the range that have logs.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = reader.days("trades", "audit") or reader.days()
+    if options.days:
+        traded = reader.days("trades") or known
+        first = traded[-options.days :][0]
+        return [day for day in known if day >= first]
+    found = [
+        day for day in known
+        if (options.start is None or day >= options.start) and (options.end is None or day <= options.end)
+    ]  # fmt: skip
+    if not found:
+        first, last = options.start or known[0], options.end or known[-1]
+        raise UserError(f"{reader.folder} has no logs of {first} to {last}; it has {known[0]} to {known[-1]}")
+    return found
+
+
+def _market(reader: LogReader, folder: Path) -> MarketId | None:
+    """The market of the folder; a damaged `market.json` is a finding."""
+    with suppress(UserError, OSError):
+        found = market_of(folder)
+        if found is None or (isinstance(found.slug, str) and isinstance(found.description, str)):
+            return found
+    reader.findings.append("market.json: is damaged; whether a spread is paid is not known")
+    return None
+
+
+def _recorded(settings: Settings, reader: LogReader, day: date) -> tuple[Settings, str]:
+    """The settings that were in force on `day`, and where they are from; a value that is not valid is left out."""
+    recorded = settings_in_force(reader, day)
+    found = {}
+    for name, section in (("exits", settings.exits), ("prediction", settings.prediction), ("entry", settings.entry)):
+        known = {key: value for key, value in recorded.items() if key in type(section).model_fields}
+        try:
+            found[name] = section.changed(**known)
+        except ValidationError:
+            reader.findings.append(f"audit up to {day}: its settings of {name} are not valid; today's are used")
+    if not recorded:
+        reader.findings.append(f"audit up to {day}: it holds no start with its settings; today's are used")
+    return settings.model_copy(update=found), "the audit" if recorded else "today's settings"
+
+
+def _index_rows(reader: LogReader) -> list[tuple[str, str, str, str]]:
+    """Day, trades, result and files of every day of the folder."""
+    kinds = {kind: set(reader.days(kind)) for kind in ("trades", "audit", "predictions")}
+    rows = []
+    for day in reader.days():
+        count, result = reader.booked(day) or (None, 0.0)
+        files = ", ".join(kind for kind, days in kinds.items() if day in days)
+        rows.append((str(day), NONE if count is None else f"{count:,}", dollars(result) if count else NONE, files))
+    return rows
+
+
+def _as_json(material: Material) -> dict[str, Any]:
+    """The figures of the report as JSON values; dollars, fractions, and per cent where the name ends in `_pct`."""
+    return {
+        "folder": str(material.folder),
+        "market": None if material.market is None else asdict(material.market),
+        "sessions": [str(day) for day in material.days],
+        "settings_from": material.settings_from,
+        "verdict": verdict(material),
+        "open_trades": sum(1 for trade in material.trades if trade.is_open),
+        "booked": _performance(material.booked),
+        "after_assumed_cost": _performance(material.after_cost),
+        "groups": {by: [asdict(one) for one in found] for by, found in material.groups.items()},
+        "live": material.live,
+        "execution": [one._asdict() for one in material.quality],
+        "universe": [{**one._asdict(), "day": str(one.day)} for one in material.universe],
+        "findings": list(material.findings),
+    }
+
+
+def _performance(found: Any) -> dict[str, Any]:
+    return {**asdict(found), "drawdown": found.drawdown._asdict()}
+
+
+def _why(options: argparse.Namespace, reader: LogReader, settings: Settings) -> int:
+    """Answer about one decision; returns the exit code."""
+    from trading.reports.traded.why import Question, answer
+
+    symbol, time = options.why
+    question = Question.of(symbol, time, options.date)
+    found = answer(question, reader, new_york_calendar(), lambda day: _recorded(settings, reader, day)[0])
+    if options.json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        for line in found.lines:
+            print(line)
+    for line in reader.findings:
+        print(f"note: {line}", file=sys.stderr)
+    return 0

@@ -1,0 +1,130 @@
+"""What the audit of a day says in sum: the equity, the models that served, what was refused, and how bars came."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from trading.records.journal import Record
+    from trading.records.log_reader import LogReader
+
+TROUBLE: Final = frozenset({
+    "broker_unclear", "unclear", "no_bars", "not_flat", "unprotected", "oversold", "clocks_disagree", "another_trader",
+    "calendars_disagree", "positions_disagree", "step_failed", "callback_failed", "job_failed", "retrain_failed",
+    "position_gone", "entry_refused", "exit_refused", "stop_refused", "entry_never_arrived", "ticks_skipped",
+    "stopped_by_file", "flatten_by_file", "day_not_started", "external_position", "stock_disputed",
+})  # fmt: skip
+"""Events that a person wants to know of in a report."""
+
+_REFUSED: Final = b'"event":"not_bought"'
+_STARTED: Final = b'"event":"started"'
+_RULE: Final = b'"rule":"'
+
+
+@dataclass
+class AuditDay:
+    """The audit of one New York day in sum.
+
+    Attributes:
+        equity: at the start of the day, dollars; None if the audit does not say.
+        settings: of the last start of that day, by name; empty without a start.
+        models: model that went into service -> time, in order.
+        minutes: minutes with a decision; `predictions` and `signals` of all of them.
+        refused: rule -> how often it refused a purchase.
+        trouble: event of `TROUBLE` -> how often.
+        late: times that the newest bar was late (`feed_late`).
+        opened, closed: minute of the day, New York time, of the open and the close; None if the audit has none.
+    """
+
+    day: date
+    started: bool = False
+    equity: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    stocks: int = 0
+    minutes: int = 0
+    predictions: int = 0
+    signals: int = 0
+    bought: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    trouble: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    opened: int | None = None
+    closed: int | None = None
+
+    @property
+    def session_minutes(self) -> float | None:
+        """Length of the session; None if the audit does not have both its ends."""
+        if self.opened is None or self.closed is None or self.closed <= self.opened:
+            return None
+        return float(self.closed - self.opened)
+
+
+def audit_day(reader: LogReader, day: date) -> AuditDay:
+    """Read the audit of a day; a record whose fields are not as expected counts as damaged and is left out."""
+    found = AuditDay(day)
+
+    def wanted(line: bytes) -> bool:
+        """Count a refusal without parsing its line: they are nine of ten lines."""
+        if _REFUSED not in line[:120]:
+            return True
+        rule = line.partition(_RULE)[2].partition(b'"')[0]
+        found.refused[rule.decode("utf-8", "replace")] += 1
+        return False
+
+    for record in reader.audit(day, wanted):
+        try:
+            _add(found, record)
+        except (KeyError, TypeError, ValueError):
+            line = f"audit_{day}.jsonl: an event {str(record.get('event'))[:40]!r} has other fields; it is left out"
+            if line not in reader.findings:
+                reader.findings.append(line)
+    return found
+
+
+def _add(found: AuditDay, record: Record) -> None:
+    event = record["event"]
+    if event == "minute":
+        found.minutes += 1
+        found.predictions += int(record["predictions"])
+        found.signals += int(record["signals"])
+    elif event == "day_started":
+        found.started = True
+        equity = float(record["equity"])
+        if not 0.0 < equity < math.inf:
+            raise ValueError("equity")
+        found.equity = equity if found.equity is None else found.equity
+        found.stocks = int(record["stocks"])
+    elif event == "started" and isinstance(record["settings"], dict):
+        found.settings = record["settings"]
+    elif event == "model_in_service":
+        found.models[str(record["model"])] = str(record["time"])
+    elif event == "bought":
+        found.bought += 1
+    elif event in ("opened", "closed"):
+        planned = datetime.fromisoformat(record["planned"])
+        setattr(found, event, 60 * planned.hour + planned.minute)
+    elif event == "feed_late":
+        found.late += 1
+    if event in TROUBLE:
+        found.trouble[event] += 1
+
+
+def settings_in_force(reader: LogReader, day: date) -> dict[str, Any]:
+    """The settings of the newest start up to the end of `day`, as the audit has them; empty if none is found."""
+    for one in reversed([one for one in reader.days("audit") if one <= day]):
+        if not reader.audit_has(one, _STARTED):
+            continue  # a start may lie hundreds of days back
+        found: dict[str, Any] = {}
+        for record in reader.audit(one, lambda line: _STARTED in line[:120]):
+            if isinstance(record.get("settings"), dict):
+                found = record["settings"]
+        if found:
+            return found
+    return {}

@@ -1,0 +1,197 @@
+"""Reading a logs folder for a report: what is damaged becomes one line, and the rest is read.
+
+Nothing is written, and no file is locked, so a trader may be at work in the folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from trading.base.files import line_files, read_lines
+from trading.records.trade_log import Trade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from trading.records.journal import Record
+
+KINDS: Final = ("trades", "audit", "predictions")
+LARGEST_PRICE: Final = 1e7
+"""Dollars; no US stock has ever cost more."""
+
+YEARS: Final = range(1990, 2251)
+"""Years that the exchange calendar knows."""
+
+
+class LogReader:
+    """The files of one logs folder.
+
+    Attributes:
+        findings: one line for each thing that is damaged, missing or left out.
+        damaged: days whose file of trades could not be read, once it was tried.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.findings: list[str] = []
+        self.damaged: set[date] = set()
+        self._days = {kind: self._days_of(kind) for kind in KINDS}
+
+    def days(self, *kinds: str) -> list[date]:
+        """The days that have a file of one of the kinds (`KINDS`), in order; of any kind if none is named."""
+        return sorted(set().union(*(self._days[kind] for kind in kinds or KINDS)))
+
+    def trades(self, days: Iterable[date]) -> list[Trade]:
+        """The trades in the files of `days`, in the order of their entries."""
+        found: dict[str, Trade] = {}
+        for day in days:
+            if day not in self._days["trades"]:
+                continue
+            path = self.folder / f"trades_{day}.json"
+            records = self._records(path)
+            if records is None:
+                self.damaged.add(day)
+            for number, record in enumerate(records or (), 1):
+                try:
+                    trade = _sound(Trade.from_json(record))
+                except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError) as error:
+                    self._find(path, f"trade {number} is left out ({_reason(error)})")
+                    continue
+                name = trade.client_order_id or f"{path.name}-{number}"
+                if name in found:
+                    self._find(path, f"trade {number} is left out: {name} stands in the logs twice")
+                else:
+                    found[name] = trade
+        return sorted(found.values(), key=lambda trade: (trade.entry_time, trade.symbol))
+
+    def booked(self, day: date) -> tuple[int, float] | None:
+        """Trades of a day and their result in dollars as booked, by a glance at its file; None if there is none.
+
+        It is ten times as fast as `trades`: records are not checked, and those without a result count as 0.
+        """
+        if day not in self._days["trades"] or day in self.damaged:
+            return None
+        records = self._records(self.folder / f"trades_{day}.json")
+        if records is None:
+            return None
+        amounts = [record.get("pnl_amount") for record in records if isinstance(record, dict)]
+        return len(amounts), math.fsum(one for one in amounts if isinstance(one, int | float))
+
+    def audit_has(self, day: date, text: bytes) -> bool:
+        """Whether the audit of a day holds a text; True too where it is damaged, and may hold it."""
+        path = self.folder / f"audit_{day}.jsonl"
+        packed = path.with_name(f"{path.name}.gz")
+        try:
+            if path.exists() and text in path.read_bytes():
+                return True
+            return packed.exists() and text in gzip.decompress(packed.read_bytes())
+        except (OSError, EOFError, zlib.error):
+            return path.exists() or packed.exists()  # it is read line by line, as far as it goes
+
+    def audit(self, day: date, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Record]:
+        """The audit events of a day, none if it has no audit.
+
+        Args:
+            wanted: takes the text of a line and says whether it is parsed; None for all lines.
+        """
+        yield from self._lines("audit", day, wanted)
+
+    def predictions(self, day: date, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Record]:
+        """The predictions on the bars of a day, with `wanted` as in `audit`."""
+        yield from self._lines("predictions", day, wanted)
+
+    def _lines(self, kind: str, day: date, wanted: Callable[[bytes], bool] | None) -> Iterator[Record]:
+        if day not in self._days[kind]:
+            return
+        path = self.folder / f"{kind}_{day}.jsonl"
+        broken: list[int] = []
+        try:
+            for record in read_lines(path, broken=broken.append, wanted=wanted):
+                if isinstance(record, dict):
+                    yield record
+                else:
+                    broken.append(0)
+        except OSError as error:
+            self._find(path, f"cannot be read ({error.strerror or error})")
+        if broken:
+            lines = "1 line" if len(broken) == 1 else f"{len(broken):,} lines"
+            self._find(path, f"{lines} damaged or cut short; the others are reported")
+
+    def _records(self, path: Path) -> Sequence[Any] | None:
+        """The records of a file of trades, compressed or not; None if it is damaged as a whole."""
+        packed = path.with_name(f"{path.name}.gz")
+        try:
+            content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+            records = orjson.loads(content)
+        except OSError as error:
+            self._find(path, f"cannot be read ({error.strerror or error}); its trades are left out")
+        except (EOFError, zlib.error, ValueError) as error:
+            self._find(path, f"is damaged ({_reason(error)}); its trades are left out")
+        else:
+            if isinstance(records, list):
+                return records
+            self._find(path, "is no list of trades; it is left out")
+        return None
+
+    def _days_of(self, kind: str) -> set[date]:
+        if kind == "trades":
+            paths = {path.name.removesuffix(".gz") for path in self.folder.glob("trades_*.json*")}
+            names = sorted(name for name in paths if name.endswith(".json"))
+        else:
+            names = [path.name for path in line_files(self.folder, kind)]
+        found = set()
+        for name in names:
+            try:
+                found.add(date.fromisoformat(name.removeprefix(f"{kind}_").split(".")[0]))
+            except ValueError:
+                self._find(self.folder / name, "its name has no date; it is left out")
+        return found
+
+    def _find(self, path: Path, what: str) -> None:
+        line = f"{path.name}: {what}"
+        if line not in self.findings:
+            self.findings.append(line)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:120]
+    return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
+
+
+def _sound(trade: Trade) -> Trade:
+    """The trade, if it can be true.
+
+    Raises:
+        ValueError: a field cannot be true.
+    """
+    prices = {"entry_price": trade.entry_price, "stop_loss": trade.stop_loss, "take_profit": trade.take_profit}
+    if trade.exit_price is not None:
+        prices["exit_price"] = trade.exit_price
+    for name, price in prices.items():
+        if not 0.0 < float(price) < LARGEST_PRICE:
+            raise ValueError(f"{name}={price}")
+    if not 1 <= trade.qty <= 10**9:
+        raise ValueError(f"qty={trade.qty}")
+    if not (math.isfinite(trade.confidence) and 0.0 <= trade.confidence <= 1.0):
+        raise ValueError(f"confidence={trade.confidence}")
+    for name, instant in (("entry_time", trade.entry_time), ("exit_time", trade.exit_time)):
+        if instant is not None and instant.year not in YEARS:
+            raise ValueError(f"{name}={instant.isoformat()}")
+    if trade.exit_time is not None and trade.exit_time < trade.entry_time:
+        raise ValueError(f"exit_time={trade.exit_time.isoformat()} lies before the entry")
+    for name, value, kind in (
+        ("symbol", trade.symbol, str), ("model", trade.model, str), ("client_order_id", trade.client_order_id, str),
+        ("exit_reason", trade.exit_reason, str | None), ("decision_price", trade.decision_price, float | int | None),
+        ("decision_time", trade.decision_time, datetime | None),
+        ("win_probability", trade.win_probability, float | int | None),
+    ):  # fmt: skip
+        if not isinstance(value, kind):
+            raise ValueError(f"{name}={value!r}")
+    return trade

@@ -1,0 +1,59 @@
+"""The words that a page explains when they are pressed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from markupsafe import Markup, escape
+
+GLOSSARY: Final[dict[str, str]] = {
+    "95% interval": "The range that the true figure lies in, in 95 of 100 cases. Whole sessions are drawn again and "
+    "again from those that were traded (bootstrap), because trades of one day hang together.",
+    "Sharpe ratio": "Mean daily return divided by its standard deviation, times the square root of 252. Above 1 is "
+    "good if it lasts; a few weeks say little.",
+    "Sortino ratio": "Like the Sharpe ratio, but only losses count as risk.",
+    "Calmar ratio": "Return a year divided by the deepest drawdown.",
+    "drawdown": "How far the equity fell below an earlier peak.",
+    "profit factor": "Dollars gained divided by dollars lost. Below 1 the trades lose.",
+    "expectancy": "What a trade brought on average.",
+    "exposure": "Share of the trading time in which at least one position was held.",
+    "turnover": "Dollars bought per session, as a share of the equity.",
+    "win rate": "Share of the trades that gained. Many small gains and a few large losses still lose.",
+    "slippage": "The difference between the price at the decision and the price of the fill.",
+    "spread": "Ask minus bid: whoever buys at the one and sells at the other has paid it.",
+    "assumed cost": "What buying and selling again is charged in all figures: the larger of ROUND_TRIP_COST and "
+    "SPREAD_TICKS price steps.",
+    "confidence": "The probability that the prediction comes true, as the model says it.",
+    "came true": "The price reached the target of the prediction before it lost the stop. It is not a profit.",
+    "equity": "What the account is worth: cash and positions.",
+    "quote": "Bid and ask: the highest price that a buyer offers, and the lowest that a seller asks.",
+    "bar": "Open, high, low, close and volume of a stock over one minute.",
+    "median": "Half of the values lie below it.",
+    "universe": "The stocks that were considered on a day.",
+}
+"""Term -> its meaning; the first letter may also be written in upper case."""
+
+_BY_LOWER: Final = {term.lower(): term for term in GLOSSARY}
+_TERMS: Final = re.compile(
+    r"\b(" + "|".join(re.escape(term) for term in sorted(GLOSSARY, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE
+)
+
+
+def anchor(term: str) -> str:
+    """The HTML id of a term's explanation."""
+    return "term-" + re.sub(r"\W+", "-", term.lower())
+
+
+def with_terms(text: str) -> Markup:
+    """A text for HTML in which each term of the glossary opens its meaning, at its first occurrence."""
+    seen: set[str] = set()
+
+    def button(found: re.Match[str]) -> str:
+        term = _BY_LOWER[found[0].lower()]
+        if term in seen:
+            return found[0]
+        seen.add(term)
+        return f'<button type="button" class="term" popovertarget="{anchor(term)}">{found[0]}</button>'
+
+    return Markup(_TERMS.sub(button, str(escape(text))))

@@ -1,0 +1,173 @@
+"""What a report is made of: the logs of a range of days, read once, and their figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from trading.learning.live_figures import LiveFigures, live_figures
+from trading.performance.closed_trades import ClosedTrades
+from trading.performance.execution_quality import Spread, execution_quality
+from trading.performance.figures import Performance, Sessions, performance
+from trading.performance.groups import KEYS, Group, groups
+from trading.performance.logged_bars import LoggedBars, logged_bars
+from trading.records.audit_days import AuditDay, audit_day
+from trading.rules.labels import LabelRules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from config import Settings
+    from trading.base.calendar import MarketCalendar
+    from trading.base.market_folders import MarketId
+    from trading.performance.universe import UniverseDay
+    from trading.records.log_reader import LogReader
+    from trading.records.trade_log import Trade
+
+CORE_MINUTES: Final = 390.0
+"""Length of a session that the calendar does not know."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The logs of a range of days and their figures.
+
+    Attributes:
+        market: of the folder; None if it has no `market.json`.
+        rules: the label and the cost, from the settings that the audit has.
+        settings: those in force at the end of the range, by `settings_from`: "the audit", or where else they are from.
+        trades: in the order of entry, open ones included.
+        booked, after_cost: the figures as the account books them, and after the assumed cost.
+        groups: key of `KEYS` -> its groups.
+        bars: the sessions whose predictions were read, the newest of the range.
+        findings: what is damaged, missing or left out, a line each.
+    """
+
+    folder: Path
+    market: MarketId | None
+    rules: LabelRules
+    settings: Settings
+    settings_from: str
+    trades: Sequence[Trade]
+    closed: ClosedTrades
+    sessions: Sessions
+    booked: Performance
+    after_cost: Performance
+    groups: dict[str, list[Group]]
+    live: LiveFigures
+    quality: Sequence[Spread]
+    audits: Sequence[AuditDay]
+    bars: dict[date, LoggedBars]
+    universe: Sequence[UniverseDay]
+    findings: Sequence[str]
+
+    @property
+    def days(self) -> list[date]:
+        """The sessions of the range."""
+        return [day.item() for day in self.sessions.days]
+
+    @property
+    def generated(self) -> bool:
+        """Whether the market is generated."""
+        return self.market is not None and self.market.generated
+
+    @property
+    def without_spread(self) -> bool:
+        """Whether the exchange fills at printed prices, so that the account pays no spread."""
+        return self.market is not None and self.market.embedded
+
+
+def gather(
+    reader: LogReader,
+    days: Sequence[date],
+    market: MarketId | None,
+    settings: Settings,
+    settings_from: str,
+    calendar: MarketCalendar,
+    *,
+    read_predictions_of: int,
+) -> Material:
+    """Read the logs of `days` and compute their figures.
+
+    Args:
+        days: in order, with a log each.
+        settings: those in force; their cost is charged, and their label is the question of the calibration.
+        read_predictions_of: how many sessions, the newest, have their predictions read for the bars.
+    """
+    rules = LabelRules.of(settings.exits)
+    trades = reader.trades(days)
+    closed = ClosedTrades.of(trades, rules.round_trip_cost, rules.spread_ticks)
+    audits = [audit_day(reader, day) for day in days if day in set(reader.days("audit"))]
+    _note_missing(reader, audits, trades)
+    sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
+    traded = [day.item() for day in sessions.days]
+    bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
+    without_spread = market is not None and market.embedded
+    held = (one.universe(rules.round_trip_cost, rules.spread_ticks) for one in bars.values())
+    return Material(
+        folder=reader.folder,
+        market=market,
+        rules=rules,
+        settings=settings,
+        settings_from=settings_from,
+        trades=trades,
+        closed=closed,
+        sessions=sessions,
+        booked=performance(closed, sessions, after_cost=False),
+        after_cost=performance(closed, sessions, after_cost=True),
+        groups={by: groups(closed, by, sessions.days) for by in KEYS},
+        live=live_figures(trades, rules, None, without_spread=without_spread, newest_days=max(1, len(days))),
+        quality=execution_quality(trades),
+        audits=audits,
+        bars=bars,
+        universe=[one for one in held if one is not None],
+        findings=reader.findings,
+    )
+
+
+def _sessions(
+    reader: LogReader,
+    days: Sequence[date],
+    closed: ClosedTrades,
+    audits: Sequence[AuditDay],
+    cash: float,
+    calendar: MarketCalendar,
+) -> Sessions:
+    """The sessions that were traded: with a readable file of trades or a started day, and those with an exit."""
+    equity = {one.day: one.equity for one in audits if one.equity}
+    with_file = set(reader.days("trades")) - reader.damaged
+    known = {day for day in days if day in with_file} | {one.day for one in audits if one.started} - reader.damaged
+    found = sorted(known | {day.item() for day in np.unique(closed.day)})
+    by_audit = {one.day: one.session_minutes for one in audits}
+    minutes = [by_audit.get(day) or _by_calendar(calendar, day) for day in found]
+    return Sessions.of(found, closed, equity, cash, np.array(minutes))
+
+
+def _by_calendar(calendar: MarketCalendar, day: date) -> float:
+    """Length of a session by the exchange calendar, which takes half a second to load."""
+    return float(calendar.session(day).minutes) if calendar.is_session(day) else CORE_MINUTES
+
+
+def _bars(reader: LogReader, days: Sequence[date]) -> dict[date, LoggedBars]:
+    with_file = set(reader.days("predictions"))
+    found = {day: logged_bars(day, reader.predictions(day)) for day in days if day in with_file}
+    for day, one in found.items():
+        if one.left_out:
+            reader.findings.append(f"predictions_{day}.jsonl: {one.left_out:,} records hold no bar; they are left out")
+    return found
+
+
+def _note_missing(reader: LogReader, audits: Sequence[AuditDay], trades: Sequence[Trade]) -> None:
+    """Say which day has an audit and no trades, or trades and no audit."""
+    with_trades, with_audit = set(reader.days("trades")), {one.day for one in audits}
+    for one in audits:
+        if one.day not in with_trades and one.bought:
+            reader.findings.append(
+                f"trades_{one.day}.json: is missing, but the audit of that day has {one.bought} bought; left out"
+            )
+    for day in sorted({trade.day for trade in trades} - with_audit):
+        reader.findings.append(f"audit_{day}.jsonl: is missing; the equity of that day is taken from the trades before")

@@ -1,0 +1,266 @@
+"""The pages of the report: `report.html` of a range of days, and `index.html` of the logs folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from markupsafe import Markup
+
+from trading.base.clock import NEW_YORK
+from trading.base.files import write_bytes
+from trading.reports.live import live_sections
+from trading.reports.page import NONE, Section, Tile, counted, per_cent, share, templates
+from trading.reports.traded import charts, tables
+from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.traded.words import dollars, period, price, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from trading.records.trade_log import Trade
+    from trading.reports.traded.material import Material
+
+REPORT: Final = "report.html"
+INDEX: Final = "index.html"
+SCRIPT: Final = "plotly.min.js"
+"""The script of plotly.js, 4.8 MB; it is written once beside the pages."""
+
+MOST_TRADES: Final = 300
+"""Trades, the newest, that the page shows one by one."""
+
+
+MOST_UNFOLDED: Final = 10
+"""Models whose table is shown without being opened."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A section of the page: a table, and the charts above it by their keys.
+
+    Attributes:
+        folded: whether the table is shown only once it is opened.
+    """
+
+    section: Section
+    charts: Sequence[str] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class TradeRow:
+    """One trade in the list: its line, its facts, and the key of its chart."""
+
+    key: str
+    title: str
+    result: str
+    good: bool
+    facts: Sequence[tuple[str, str]]
+    note: str
+
+
+@dataclass(frozen=True)
+class LogsPage:
+    """The content of a page of the logs."""
+
+    title: str
+    what: str
+    verdict: Sequence[str]
+    tiles: Sequence[Tile] = ()
+    blocks: Sequence[Block] = ()
+    trades: Sequence[TradeRow] = ()
+    trades_note: str = ""
+    findings: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
+    figures: dict[str, charts.Figure] = field(default_factory=dict)
+
+
+def render(page: LogsPage) -> bytes:
+    """The page as one HTML file; every text is escaped.  Only the charts' script lies beside it."""
+    environment = templates()
+    environment.filters["terms"] = with_terms
+    data = orjson.dumps(page.figures).decode().replace("<", "\\u003c")  # no text can end the script element
+    terms = [(anchor(term), term, meaning) for term, meaning in GLOSSARY.items()]
+    template = environment.get_template("logs.html")
+    return template.render(page=page, figures=Markup(data), glossary=terms, script=SCRIPT).encode()
+
+
+def write_pages(material: Material, folder: Path, *, all_days: Sequence[tuple[str, str, str, str]]) -> list[Path]:
+    """Write both pages and the charts' script; each is replaced atomically.
+
+    Args:
+        all_days: day, trades, result and files of every day of the folder, for the index.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    beside = folder / SCRIPT
+    if not beside.exists() or beside.stat().st_size != len(script):
+        write_bytes(beside, script)
+    write_bytes(folder / REPORT, render(report_page(material)))
+    write_bytes(folder / INDEX, render(index_page(material, all_days)))
+    return [folder / REPORT, folder / INDEX]
+
+
+def report_page(material: Material) -> LogsPage:
+    """The report of a range of days."""
+    found: dict[str, charts.Figure] = {}
+    blocks: list[Block] = []
+    if len(material.closed):
+        found["equity"] = charts.equity_curve(material)
+        found["days"] = charts.result_by_day(material)
+        blocks.append(
+            Block(
+                Section(
+                    "What the account did",
+                    "The lower part shows how far it was below its peak. Drag over a part to enlarge it; a "
+                    "double click shows all.",
+                ),
+                ["equity"],
+            )
+        )
+        blocks.append(Block(Section("Result of each day", "After the assumed cost."), ["days"]))
+        blocks.append(Block(tables.figures(material)))
+    blocks += _calibration(material, found)
+    if material.quality:
+        blocks.append(Block(tables.between_decision_and_fill(material.quality)))
+    blocks += [
+        Block(tables.group_section(by, groups), folded=by not in ("model", "exit reason"))
+        for by, groups in material.groups.items()
+        if groups and by != "model"
+    ]
+    blocks.append(Block(tables.models(material), folded=len(material.groups["model"]) > MOST_UNFOLDED))
+    if material.bars:
+        blocks.append(Block(tables.arrival_of_bars(material)))
+    blocks.append(Block(tables.refusals(material)))
+    shown = list(material.trades[-MOST_TRADES:])[::-1]
+    rows = []
+    for i, trade in enumerate(shown):
+        key = f"trade{i}"
+        found[key], row = _trade(material, trade, key)
+        rows.append(row)
+    return LogsPage(
+        title="What was really traded",
+        what=f"{period(material)}; {material.market.description if material.market else 'market not known'}",
+        verdict=verdict(material),
+        tiles=_tiles(material),
+        blocks=blocks,
+        trades=rows,
+        trades_note=_trades_note(material, len(shown)),
+        findings=material.findings,
+        links=[("All logs", INDEX)],
+        figures=found,
+    )
+
+
+def _tiles(material: Material) -> list[Tile]:
+    found, booked = material.after_cost, material.booked
+    if not found.trades:
+        return []
+    return [
+        Tile("Result after the assumed cost", dollars(found.result), f"the account booked {dollars(booked.result)}"),
+        Tile("Trades", f"{found.trades:,}", f"{found.won:,} gained ({share(found.win_rate['value'], 0)}) after cost"),
+        Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
+        Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
+        Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
+        Tile("Assumed cost", dollars(-found.cost), "of buying and selling, all trades"),
+    ]  # fmt: skip
+
+
+def _calibration(material: Material, found: dict[str, charts.Figure]) -> list[Block]:
+    """Whether predictions came true, and apart from it whether they earned: two charts, two tables."""
+    live = material.live["all_models"]
+    keys: list[list[str]] = [[], [], []]
+    if live["comes_true"]:
+        found["true"] = charts.said_and_came_true(live["comes_true"])
+        keys[0] = ["true"]
+    if live["earns"]:
+        found["earned"] = charts.earned_by_confidence(live["earns"])
+        keys[1] = ["earned"]
+    sections = live_sections(material.live)
+    titles = ("Did predictions come true?", "Did they earn?", "What buying and selling cost: assumed and paid")
+    return [
+        Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note), key)
+        for title, one, key in zip(titles, sections, keys, strict=False)
+    ]
+
+
+def _trade(material: Material, trade: Trade, key: str) -> tuple[charts.Figure, TradeRow]:
+    day = material.bars.get(trade.day)
+    bars = day.of.get(trade.symbol, []) if day is not None else []
+    entry = trade.entry_time.astimezone(NEW_YORK)
+    pnl = None if trade.pnl_amount is None else float(trade.pnl_amount)
+    sold = "still held" if trade.is_open else "price not known"
+    if trade.exit_price is not None and trade.exit_time is not None:
+        at = trade.exit_time.astimezone(NEW_YORK)
+        sold = f"{price(float(trade.exit_price))} at {at:%H:%M}, {trade.exit_reason or NONE}"
+    quote = NONE
+    if trade.decision_bid is not None and trade.decision_ask is not None:
+        quote = f"{price(trade.decision_bid)} to {price(trade.decision_ask)}"
+    said = f"{trade.confidence:.3f}" + (
+        "" if trade.win_probability is None else f" ({trade.win_probability:.3f} calibrated)"
+    )
+    truth = {True: "yes", False: "no", None: "not decided"}[trade.reached_target_first]
+    facts = [
+        ("bought", f"{trade.qty} at {price(float(trade.entry_price))}, {entry:%H:%M:%S}"),
+        ("sold", sold),
+        ("stop, target", f"{price(float(trade.stop_loss))}, {price(float(trade.take_profit))}"),
+        ("confidence", said),
+        ("came true", truth),
+        ("price at the decision", NONE if not trade.decision_price else price(trade.decision_price)),
+        ("bid and ask then", quote),
+        ("model", trade.model or NONE),
+    ]
+    note = "" if bars else "The bars of this trade were not read: the chart has its levels and fills alone."
+    row = TradeRow(
+        key,
+        f"{entry:%Y-%m-%d %H:%M} {trade.symbol}",
+        sold if pnl is None else f"{dollars(pnl)}",
+        (pnl or 0.0) >= 0.0,
+        facts,
+        note,
+    )
+    return charts.trade_chart(trade, bars, day is not None and day.whole), row
+
+
+def _trades_note(material: Material, shown: int) -> str:
+    parts = ["Results as the account booked them. Press a trade for its chart."]
+    if shown < len(material.trades):
+        parts.append(f"The newest {shown:,} of {len(material.trades):,}; --start and --end choose others.")
+    if material.bars and len(material.bars) < len(material.days):
+        parts.append(
+            f"Bars are drawn for the newest {counted(len(material.bars), 'session')}, from the predictions; --bars-of "
+            "reads more."
+        )
+    if any(not one.whole for one in material.bars.values()):
+        parts.append("The relative features hold no open, high and low, so a line of prices stands for the bars.")
+    return " ".join(parts)
+
+
+def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]) -> LogsPage:
+    """The index of the logs folder: its report, and its days."""
+    market = material.market.description if material.market else "market not known"
+    earlier = sorted(material.folder.glob(f"earlier/*/{REPORT}"))
+    links = [
+        ("The report", REPORT),
+        *((f"Report of earlier/{one.parent.name}", str(one.relative_to(material.folder))) for one in earlier),
+    ]
+    rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
+    days = Section(
+        "Days with logs",
+        "The newest first. The report of one day: report.py --start DAY --end DAY.",
+        head=("day", "trades", "booked", "files"),
+        rows=rows,
+    )
+    return LogsPage(
+        title="Logs",
+        what=market,
+        verdict=[f"The newest report is of {period(material)}.", *verdict(material)[:2]],
+        blocks=[Block(days)],
+        findings=material.findings,
+        links=links,
+    )

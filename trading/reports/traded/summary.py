@@ -1,0 +1,38 @@
+"""The summary of the report on the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trading.reports.page import say, show_table
+from trading.reports.traded import tables
+from trading.reports.traded.words import period, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trading.reports.traded.material import Material
+
+MOST_FINDINGS: Final = 10
+SHOWN: Final = ("model", "exit reason", "confidence")
+"""Groups that the screen shows; the page has all."""
+
+
+def show_summary(material: Material, console: Console) -> None:
+    """Print the verdict, the figures, the newest days and what could not be read."""
+    market = material.market.description if material.market else "market not known"
+    say(console, f"{period(material)}; {market}")
+    for line in verdict(material):
+        say(console, line)
+    for line in material.findings[:MOST_FINDINGS]:
+        say(console, f"warning: {line}")
+    if len(material.findings) > MOST_FINDINGS:
+        say(console, f"warning: and {len(material.findings) - MOST_FINDINGS} more files; the page has them")
+    if not len(material.closed):
+        return
+    show_table(tables.figures(material), console)
+    by = "day" if len(material.days) <= 31 else "month"
+    for name in (by, *SHOWN):
+        show_table(tables.group_section(name, material.groups[name]), console)
+    if material.quality:
+        show_table(tables.between_decision_and_fill(material.quality), console)

@@ -1,0 +1,134 @@
+"""The verdict of a report in plain words, and the names of its figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trading.base.clock import NEW_YORK, from_ns
+from trading.learning.session_statistics import above, below
+from trading.performance.intervals import MIN_SESSIONS
+from trading.reports.live import APART, DIRECTION
+from trading.reports.page import GENERATED, NONE, counted, per_cent, share
+
+if TYPE_CHECKING:
+    from trading.performance.figures import Performance
+    from trading.reports.traded.material import Material
+
+
+def dollars(value: float, sign: bool = True) -> str:
+    """`+$1,234.50`; without `sign`, only a minus is shown."""
+    mark = "-" if round(value, 2) < 0 else "+" if sign else ""
+    return f"{mark}${abs(value):,.2f}"
+
+
+def price(value: float) -> str:
+    """A share's price as it is quoted."""
+    return f"${value:,.{2 if value >= 1 and abs(value * 100 - round(value * 100)) < 1e-6 else 4}f}"
+
+
+def moment(ns: int | None) -> str:
+    """An instant in New York time, to the minute."""
+    return NONE if ns is None else f"{from_ns(ns).astimezone(NEW_YORK):%Y-%m-%d %H:%M}"
+
+
+def period(material: Material) -> str:
+    """The range of the report: `3 sessions, 2018-03-26 to 2018-03-28`."""
+    days = material.days
+    if not days:
+        return "no session"
+    if len(days) == 1:
+        return f"1 session, {days[0]}"
+    return f"{counted(len(days), 'session')}, {days[0]} to {days[-1]}"
+
+
+def verdict(material: Material) -> list[str]:
+    """What happened, whether it can be luck, what it is worth beside doing nothing clever, and what it does not say."""
+    found = material.after_cost
+    if not found.trades:
+        nothing = f"Nothing was sold in this range ({period(material)}), so nothing was earned or lost."
+        return [nothing, *([left] if (left := not_counted(material)) else [])]
+    booked = material.booked
+    direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "came out even at"
+    lines = [
+        f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
+        f"{dollars(abs(found.result), sign=False)}: {per_cent(found.expectancy_pct['value'])} each, on average. "
+        f"The account booked {dollars(booked.result)}.",
+        luck(found),
+    ]
+    if material.without_spread:
+        lines.append(
+            "This exchange fills without a spread, so what the account booked is too good. The one after cost counts."
+        )
+    if compared := against_universe(material):
+        lines.append(compared)
+    if calibrated := came_true(material):
+        lines.append(calibrated)
+    if material.generated:
+        lines.append(GENERATED)
+    if left := not_counted(material):
+        lines.append(left)
+    lines.append(DIRECTION)
+    return lines
+
+
+def not_counted(material: Material) -> str:
+    """Trades that are in no figure: still open, or ended without a known price."""
+    still = sum(1 for trade in material.trades if trade.is_open)
+    lost = sum(1 for trade in material.trades if not trade.is_open and trade.exit_price is None)
+    parts = [f"{counted(still, 'position')} still open"] if still else []
+    parts += [f"{counted(lost, 'trade')} that ended without a known price"] if lost else []
+    return f"Not counted: {' and '.join(parts)}." if parts else ""
+
+
+def luck(found: Performance) -> str:
+    """Whether the mean result of a trade can be luck."""
+    figure = found.expectancy_pct
+    if found.sessions < MIN_SESSIONS or figure["low"] is None:
+        have = counted(found.sessions, "session")
+        return f"Whether that is luck cannot be said: {have} of the {MIN_SESSIONS} that an interval needs."
+    low, high = per_cent(figure["low"]), per_cent(figure["high"])
+    range_ = f"The 95% interval of a trade's result is {low} to {high}"
+    if below(figure, 0.0):
+        return f"{range_}: a loss that luck alone does not explain."
+    if above(figure, 0.0):
+        return f"{range_}: above zero. Luck alone would rarely bring that, but many ranges and settings may be tried."
+    return f"{range_}, which includes zero: no evidence of profit."
+
+
+def against_universe(material: Material) -> str:
+    """The trades beside buying every stock in the morning, on the sessions whose predictions were read."""
+    if not material.universe:
+        return ""
+    days = np.array([one.day for one in material.universe], dtype="datetime64[D]")
+    same = material.closed.take(np.isin(material.closed.day, days))
+    if not len(same):
+        return ""
+    held = float(np.mean([one.after_cost_pct for one in material.universe]))
+    sessions = counted(len(material.universe), "session")
+    newest = "the newest " if len(material.universe) < len(material.days) else ""
+    return (
+        f"Buying every stock of the day in the morning and selling it before the close would have brought "
+        f"{per_cent(held)} each after cost on {newest}{sessions}; these trades brought "
+        f"{per_cent(float(same.outcome_pct.mean()))}."
+    )
+
+
+def came_true(material: Material) -> str:
+    """`Said 70.2%, came true 68.1% (of 64 trades)`."""
+    found = material.live["all_models"]["comes_true"]
+    if not found:
+        return ""
+    whole = found[-1]
+    return (
+        f"On average the model said {share(whole['said'])}, and {share(whole['share'])} came true "
+        f"(of {counted(whole['trades'], 'trade')}: {material.live['question']}). {APART}"
+    )
+
+
+def seldom(value: float | None, sessions: int, text: str) -> str:
+    """A yearly ratio; in few sessions it says nothing and is not shown."""
+    if value is None:
+        return NONE
+    return text if sessions >= MIN_SESSIONS else f"needs {MIN_SESSIONS} sessions"
