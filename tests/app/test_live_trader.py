@@ -5,8 +5,6 @@ The trade log is compared with the account of the exchange, read from its state 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -20,6 +18,9 @@ import pytest
 
 from tests.app.whole_day import (
     CALENDAR,
+    FRIDAY,
+    MONDAY,
+    MOST,
     ExchangeState,
     Place,
     check_against_the_exchange,
@@ -40,9 +41,6 @@ from trading.reports.live import DIRECTION
 if TYPE_CHECKING:
     from pathlib import Path
 
-FRIDAY, MONDAY = date(2025, 3, 7), date(2025, 3, 10)  # the clocks go forward on the Sunday between
-MOST = 6
-
 DOCUMENT_FIELDS = [
     "symbol",
     "side",
@@ -58,25 +56,6 @@ DOCUMENT_FIELDS = [
     "pnl_pct",
     "pnl_amount",
 ]
-
-
-@pytest.fixture(scope="module")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recorded bars: four sessions of history before FRIDAY, and one session after MONDAY."""
-    folder = tmp_path_factory.mktemp("recorded") / "bars"
-    write_bars(folder, date(2025, 3, 3), date(2025, 3, 11))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Friday and Monday, traded from scratch."""
-    place = Place.make(tmp_path_factory.mktemp("replayed"), MAX_OPEN_POSITIONS=MOST)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
-    assert said.getvalue().splitlines()[-1].startswith("2 sessions of recorded bars, filled without a spread")
-    return place
 
 
 # A replay of recorded bars

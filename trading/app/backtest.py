@@ -1,0 +1,325 @@
+"""The command of `backtest.py`: trade past sessions again, with one set of settings or many, and print the result."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+
+from config import FIELDS, SECTION_OF, Settings, load_settings
+from paper_exchange.account.engine import NAMESPACE
+from trading.app.backtest_days import Days, RecordedDays, StoredDays, chosen_sessions
+from trading.app.backtest_models import EveningModels, Forecaster, one_model, refuse_seen, served_models
+from trading.app.retrain import learning_settings, model_store
+from trading.app.venues import reading_from
+from trading.backtest.engine.account import Account
+from trading.backtest.engine.fills import BarEndFills
+from trading.backtest.engine.prediction_cache import PredictionCache
+from trading.backtest.engine.predictions import sessions_needed, windows_of
+from trading.backtest.engine.replay import Block, Day, Replay, traded
+from trading.backtest.engine.session_market import SessionMarket
+from trading.backtest.engine.session_run import TradingRules
+from trading.backtest.engine.trade_records import TradeRecords
+from trading.backtest.workers import ALONE, Workers, workers
+from trading.base.calendar import MarketCalendar, new_york_calendar
+from trading.base.errors import UserError
+from trading.base.files import write_json
+from trading.base.progress import progress_bars, standard_output
+from trading.dataset.dataset import Dataset
+from trading.market.bars import Bars
+from trading.records.trade_log import TradeLog
+from trading.reports.live import DIRECTION
+from trading.rules.labels import LabelRules
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+    from config import DataSettings
+    from trading.base.calendar import Session
+    from trading.base.progress import Report
+
+BLOCK: Final = 5
+"""Sessions that are in memory at once."""
+
+SHARED_FROM: Final = 24
+"""Combinations from which on they are shared among the cores."""
+
+MARKER: Final = "backtest.json"
+"""File of a logs folder that belongs to backtests."""
+
+SWEPT: Final = frozenset(
+    name for name, section in SECTION_OF.items() if section in ("prediction", "entry", "exits")
+) - {"LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "ROUND_TRIP_COST", "SPREAD_TICKS"} | {
+    *("MIN_PRICE", "MAX_PRICE", "TOP_STOCKS", "PAPER_CASH", "TICK_SECOND")
+}
+"""Settings that change which trades are made with given models."""
+
+Values = dict[str, str]
+"""Name of a setting -> its value, as the command line has it."""
+
+
+@dataclass
+class Combination:
+    """One combination of settings, and its backtest."""
+
+    values: Values
+    settings: Settings
+    replay: Replay
+
+    @property
+    def returns(self) -> list[float]:
+        """The return of each session, as a fraction of the equity before."""
+        return self.replay.returns
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the backtest that the options describe; returns the exit code."""
+    given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
+    settings = load_settings(options.env_file, None, **given)
+    chosen = _combinations(options, given)
+    if options.logs_dir is not None and len(chosen) > 1:
+        raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
+    console, calendar = standard_output(), new_york_calendar()
+    days = _days(options, settings, calendar)
+    with ExitStack() as stack:
+        at = stack.enter_context(workers(options.backend, options.scheduler))
+        progress = stack.enter_context(progress_bars(console))
+        sessions, forecaster = _models(options, settings, days, calendar, at)
+        records = None if options.logs_dir is None else _records(settings, days)
+        combinations = [Combination(values, one, _replay(one, records)) for values, one in chosen]
+        _trade(combinations, days, sessions, forecaster, calendar, progress)
+    _show(combinations, days, sessions, forecaster, console)
+    forecaster.cache.prune()
+    if options.logs_dir is not None:
+        console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
+    return 0
+
+
+# The command line
+
+
+def _combinations(options: argparse.Namespace, given: Mapping[str, object]) -> list[tuple[Values, Settings]]:
+    """Every combination of the values of `--set`, each checked like a setting of its own.
+
+    Raises:
+        UserError: a name or a value is not valid, or does not change what is traded.
+    """
+    swept: dict[str, list[str]] = {}
+    for name, values in options.set:
+        if name not in SWEPT:
+            known = "is not a setting" if name not in FIELDS else "does not change the trades of given models"
+            raise UserError(f"--set {name}: {known}; the names are {', '.join(sorted(SWEPT))}")
+        if name in swept:
+            raise UserError(f"--set {name}: given twice; name all its values once, as in {name}=1,2")
+        swept[name] = values
+    found = []
+    for values in product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        found.append((chosen, load_settings(options.env_file, None, **given, **chosen)))
+    return found
+
+
+def _days(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> Days:
+    reading = reading_from(options)
+    if options.bars is None:
+        return StoredDays(settings.folders.DATA_DIR, calendar)
+    return RecordedDays(options.bars, reading, calendar)
+
+
+def _models(
+    options: argparse.Namespace, settings: Settings, days: Days, calendar: MarketCalendar, at: Workers
+) -> tuple[list[Session], Forecaster]:
+    """The sessions to trade, and what predicts them.
+
+    Raises:
+        UserError: there is no session, no model, or a model that has seen a session.
+    """
+    cache, store = PredictionCache(settings.folders.MODELS_DIR), model_store(settings)
+    if options.walk_forward:
+        least = min(days.sessions[LEAST:], default=None, key=lambda one: one.date)
+        start = options.start or (None if least is None else least.date)
+        return chosen_sessions(days, start, options.end), _evenings(settings, days, calendar, cache, at)
+    if options.as_served:
+        sessions = chosen_sessions(days, options.start, options.end)
+        return sessions, served_models(store, days.market, cache, settings.training.FEATURE_SET)
+    forecaster, model = one_model(store, options.model, days.market, cache)
+    start = options.start
+    if start is None and not options.seen:
+        start = calendar.following(model.trained_through).date
+        if start > days.sessions[-1].date:
+            raise UserError(
+                f"model {model.timestamp} has seen every session through {model.trained_through}, and the bars end on "
+                f"{days.sessions[-1].date}; choose an earlier --model, --walk-forward, or --seen"
+            )
+    sessions = chosen_sessions(days, start, options.end)
+    if not options.seen:
+        refuse_seen(model, sessions)
+    return sessions, forecaster
+
+
+LEAST: Final = 5
+"""Sessions before the first one of a walk-forward, if no other is named."""
+
+
+def _evenings(
+    settings: Settings, days: Days, calendar: MarketCalendar, cache: PredictionCache, at: Workers
+) -> EveningModels:
+    learning = learning_settings(settings)
+    symbols = sorted(set().union(*(days.universe(one, settings.data) for one in days.sessions[1:])))
+    rows = Dataset(settings.folders.DATA_DIR, calendar).rows_of(
+        days.checked(symbols), LabelRules.of(settings.exits), learning.training.FEATURE_SET
+    )
+    return EveningModels(rows, learning, calendar, settings.schedule.RETRAIN_TIME, cache, at)
+
+
+def _records(settings: Settings, days: Days) -> TradeRecords:
+    """The trade files of `--logs-dir`, which must be a folder of backtests.
+
+    Raises:
+        UserError: it holds other files.
+    """
+    folder = settings.folders.LOGS_DIR
+    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists()):
+        raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
+    for path in folder.glob("trades_*.json"):
+        path.unlink()
+    write_json(folder / MARKER, {"market": days.market.slug})
+    account = uuid.uuid5(NAMESPACE, "account:paper")
+    return TradeRecords(
+        TradeLog(folder), settings.exits, days.market.slug, lambda number: str(uuid.uuid5(account, f"order:{number}"))
+    )
+
+
+# The backtest
+
+
+def _replay(settings: Settings, records: TradeRecords | None) -> Replay:
+    s = settings
+    rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), BarEndFills(), records)
+
+
+def _trade(
+    combinations: Sequence[Combination],
+    days: Days,
+    sessions: Sequence[Session],
+    forecaster: Forecaster,
+    calendar: MarketCalendar,
+    progress: Report,
+) -> None:
+    """Trade the sessions block by block with every combination; those with one universe share their predictions."""
+    groups: dict[DataSettings, list[Combination]] = {}
+    for one in combinations:
+        groups.setdefault(one.settings.data, []).append(one)
+    at = workers_of(len(combinations))
+    followed: dict[DataSettings, set[str]] = {data: set() for data in groups}
+    for first in range(0, len(sessions), BLOCK):
+        progress("backtest", first, len(sessions))
+        for data, members in groups.items():
+            block = _block(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
+            for one, replay in zip(members, _traded(members, block, at), strict=True):
+                one.replay = replay
+    progress("backtest", len(sessions), len(sessions))
+
+
+def workers_of(combinations: int) -> Workers:
+    """The processes that share so many combinations."""
+    return Workers() if combinations >= SHARED_FROM else ALONE
+
+
+def _block(
+    days: Days,
+    sessions: Sequence[Session],
+    data: DataSettings,
+    forecaster: Forecaster,
+    calendar: MarketCalendar,
+    followed: set[str],
+) -> list[Day]:
+    """The bars and predictions of some sessions; `followed`, the stocks of earlier universes, grows."""
+    markets, windows = [], []
+    for session in sessions:
+        universe = sorted(days.universe(session, data))
+        followed.update(universe)
+        bars = days.bars(session, sorted(followed))
+        markets.append(SessionMarket.of(session, bars))
+        needed = sessions_needed(session, calendar, forecaster.feature_set)
+        before: dict[str, Bars] = {}
+        if len(needed) > 1:
+            known = days.checked(universe)
+            before = {name: known[name].between(needed[0].open, session.open) for name in universe}
+        today = {name: bars[name] for name in universe}
+        windows.append((session, windows_of(needed, today, before, forecaster.feature_set)))
+    return [Day(one, found) for one, found in zip(markets, forecaster.predictions(windows), strict=True)]
+
+
+def _traded(members: Sequence[Combination], block: list[Day], at: Workers) -> Iterator[Replay]:
+    """The backtests of some combinations after a block of sessions."""
+    replays = [one.replay for one in members]
+    if at is ALONE:
+        yield from traded(Block(replays, block))
+        return
+    parts = [replays[i::PARTS] for i in range(PARTS)]
+    found = at.map(traded, PARTS, lambda i: Block(parts[i], block))
+    for i in range(len(replays)):
+        yield found[i % PARTS][i // PARTS]
+
+
+PARTS: Final = 4
+"""Parts into which combinations are divided for the cores."""
+
+
+# What it prints
+
+
+def _show(
+    combinations: Sequence[Combination],
+    days: Days,
+    sessions: Sequence[Session],
+    forecaster: Forecaster,
+    console: Console,
+) -> None:
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    fills = combinations[0].replay.fills
+    say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
+    say(f"Orders fill {fills.description}. {DIRECTION}")
+    if len(combinations) == 1:
+        _show_sessions(combinations[0], console)
+        return
+    table = Table(title=f"{len(combinations)} combinations, {len(sessions)} sessions", title_justify="left")
+    for name in combinations[0].values:
+        table.add_column(name, justify="right")
+    for name in ("trades", "win rate", "P&L", "worst drawdown"):
+        table.add_column(name, justify="right")
+    for one in combinations:
+        total = one.replay.total
+        table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), f"{total.drawdown:.2%}")
+    console.print(table)
+    say("The best of many combinations is in part the luckiest: this table shows no setting to be better than another.")
+
+
+def _show_sessions(one: Combination, console: Console) -> None:
+    table = Table()
+    for name in ("day", "trades", "win rate", "P&L", "equity"):
+        table.add_column(name, justify="left" if name == "day" else "right")
+    for session in one.replay.sessions:
+        table.add_row(str(session.date), *_cells(session.trades, session.won, session.pnl), f"${session.equity:,.2f}")
+    total = one.replay.total
+    table.add_section()
+    table.add_row("all", *_cells(total.trades, total.won, total.pnl), "")
+    console.print(table)
+    console.print(f"worst drawdown, from close to close: {total.drawdown:.2%}", highlight=False)
+
+
+def _cells(trades: int, won: int, pnl: Decimal) -> tuple[str, str, str]:
+    sign = "-" if pnl < 0 else "+"
+    return f"{trades:,}", f"{won / trades:.0%}" if trades else "", f"{sign}${abs(pnl):,.2f}"
