@@ -24,7 +24,7 @@ from benchmarks.harness import PROJECT, RECORDED, Line, Options, machine, run_on
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMES = ("features", "labels", "dataset", "retrain", "forest_settings", "minute", "startup", "exchange")
+NAMES = ("features", "labels", "dataset", "retrain", "forest_settings", "minute", "startup", "exchange", "backtest")
 TARGET = PROJECT / "benchmarks" / "RESULTS.md"
 HEADER = "| what | rows | ours | against | theirs | ratio | aim | note |\n|---|---|---|---|---|---|---|---|"
 

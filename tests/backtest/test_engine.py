@@ -218,7 +218,9 @@ def bars_of(market: HandMade, session: Session) -> dict[str, Bars]:
 
 def replay_of(s: Settings, folder: Path) -> Replay:
     account = uuid.uuid5(NAMESPACE, "account:paper")
-    records = TradeRecords(TradeLog(folder), s.exits, "by-hand", lambda n: str(uuid.uuid5(account, f"order:{n}")))
+    records = TradeRecords(
+        TradeLog(folder), s.exits, "by-hand", lambda n: str(uuid.uuid5(account, f"order:{n}")), BarEndFills()
+    )
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), BarEndFills(), records)
 

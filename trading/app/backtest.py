@@ -194,7 +194,11 @@ def _records(settings: Settings, days: Days) -> TradeRecords:
     write_json(folder / MARKER, {"market": days.market.slug})
     account = uuid.uuid5(NAMESPACE, "account:paper")
     return TradeRecords(
-        TradeLog(folder), settings.exits, days.market.slug, lambda number: str(uuid.uuid5(account, f"order:{number}"))
+        log=TradeLog(folder),
+        exits=settings.exits,
+        market=days.market.slug,
+        order_id=lambda number: str(uuid.uuid5(account, f"order:{number}")),
+        fills=BarEndFills(),
     )
 
 

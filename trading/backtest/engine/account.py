@@ -1,4 +1,7 @@
-"""The cash account of a backtest, as the exchange keeps it and as the broker shows it."""
+"""The cash account of a backtest, as the exchange keeps it and as the broker shows it.
+
+Amounts are whole millionths of a dollar, the smallest part of a price at the exchange, so sums are exact and fast.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,53 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CENTS: Final = 2
-"""Decimals of an amount of the account in the broker's replies."""
+PARTS: Final = 1_000_000
+"""Parts of a dollar."""
+
+_CENT: Final = PARTS // 100
+
+
+def parts(amount: Decimal) -> int:
+    """Dollars in millionths; decimals beyond the sixth are cut."""
+    return int(amount.scaleb(6))
+
+
+def dollars(amount: int) -> Decimal:
+    """Millionths as dollars."""
+    return Decimal(amount).scaleb(-6)
+
+
+def shown(amount: int) -> Decimal:
+    """Millionths as the broker shows them: dollars to the cent, a half to the even one."""
+    cents, rest = divmod(amount, _CENT)
+    if 2 * rest > _CENT or (2 * rest == _CENT and cents % 2):
+        cents += 1
+    return Decimal(cents).scaleb(-2)
 
 
 class Account:
-    """Cash, shares and reserved buying power, in exact dollars.
+    """Cash, shares and reserved buying power.
+
+    Args:
+        cash: dollars to begin with.
 
     Attributes:
-        cash: dollars.
-        reserved: dollars that open buys reserve.
+        cash: millionths of a dollar.
+        reserved: millionths that open buys reserve.
         orders: number of orders that the exchange has taken, legs and replacements included.
-        exact_last_equity: equity at the last close.
+        last_equity: millionths, at the last close.
     """
 
     def __init__(self, cash: Decimal) -> None:
-        self.cash = cash
-        self.reserved = Decimal(0)
+        self.cash = self.last_equity = parts(cash)
+        self.reserved = 0
         self.orders = 0
         self._shares: dict[str, int] = {}
-        self.exact_last_equity = cash
 
     @property
-    def last_equity(self) -> Decimal:
-        """Equity at the last close, as the broker shows it."""
-        return round(self.exact_last_equity, CENTS)
-
-    @property
-    def free(self) -> Decimal:
-        """Dollars that can still be spent."""
+    def free(self) -> int:
+        """Millionths that can still be spent."""
         return self.cash - self.reserved
-
-    @property
-    def buying_power(self) -> Decimal:
-        """The same, as the broker shows it."""
-        return round(self.free, CENTS)
 
     def next_orders(self, count: int) -> int:
         """Number of the first of `count` new orders."""
@@ -50,27 +65,23 @@ class Account:
         return self.orders - count + 1
 
     def buy(self, symbol: str, qty: int, price: Decimal) -> None:
-        """Book a purchase."""
-        self.cash -= qty * price
+        """Book a purchase at a price in dollars."""
+        self.cash -= qty * parts(price)
         self._shares[symbol] = self._shares.get(symbol, 0) + qty
 
     def sell(self, symbol: str, qty: int, price: Decimal) -> None:
-        """Book a sale of all shares of a purchase."""
-        self.cash += qty * price
+        """Book the sale of all shares of a purchase at a price in dollars."""
+        self.cash += qty * parts(price)
         left = self._shares[symbol] - qty
         if left:
             self._shares[symbol] = left
         else:
             del self._shares[symbol]
 
-    def equity(self, price_of: Callable[[str], Decimal]) -> Decimal:
-        """Cash and the value of all shares at their last prices, exact."""
-        return self.cash + sum((qty * price_of(symbol) for symbol, qty in self._shares.items()), Decimal(0))
+    def equity(self, price_of: Callable[[str], int]) -> int:
+        """Cash and the value of all shares at their last prices; prices and result in millionths."""
+        return self.cash + sum([qty * price_of(symbol) for symbol, qty in self._shares.items()])
 
-    def shown_equity(self, price_of: Callable[[str], Decimal]) -> Decimal:
-        """The same, as the broker shows it."""
-        return round(self.equity(price_of), CENTS)
-
-    def close_day(self, price_of: Callable[[str], Decimal]) -> None:
+    def close_day(self, price_of: Callable[[str], int]) -> None:
         """Note the equity at the close of a session."""
-        self.exact_last_equity = self.equity(price_of)
+        self.last_equity = self.equity(price_of)

@@ -61,8 +61,8 @@ class Fills(Protocol):
 
 
 def money(price: float) -> Decimal:
-    """A price of a bar as the exchange books it: the shortest decimal form, at most six decimals."""
-    return Decimal(repr(round(price, 6)))
+    """A price of a `SessionMarket`, which has at most six decimals, as the exchange books it."""
+    return Decimal(repr(price))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from decimal import Decimal
 
     from trading.backtest.engine.fills import Fill
     from trading.records.trade_log import Trade
-    from trading.rules.spread import Quote
 
 
 @dataclass(slots=True, eq=False)
@@ -44,12 +43,12 @@ class Position:
         stock: number of the stock in the session's market.
         minute: minute of the decision, counted from the session's open.
         stop, target: levels of the entry order, from the decision price.
-        reserved: dollars that the entry order reserves.
+        reserved: millionths of a dollar that the entry order reserves.
         bought, sold: the fills, once they are known to come; `sold_in` is the minute of the sale.
         reason: why it is sold, once that is certain.
         closing: a market sale is sent.
         trade: once the entry is seen to be filled.
-        last_price: the newest price at the close of a session that could not sell it.
+        last_price: at the close of a session that could not sell it, millionths of a dollar.
     """
 
     stock: int
@@ -60,10 +59,9 @@ class Position:
     price: float
     confidence: float
     win_probability: float
-    quote: Quote
     stop: Decimal
     target: Decimal
-    reserved: Decimal
+    reserved: int
     orders: OrderNumbers
     model: str
     bought: Fill | None = None
@@ -71,7 +69,7 @@ class Position:
     reason: str = ""
     closing: bool = False
     trade: Trade | None = None
-    last_price: Decimal = Decimal(0)
+    last_price: int = 0
 
 
 def bracket(price: float, stop_loss: float, take_profit: float) -> tuple[Decimal, Decimal]:

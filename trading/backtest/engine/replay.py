@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trading.backtest.engine.account import dollars
 from trading.backtest.engine.session_run import SessionRun, TradingRules
 from trading.backtest.engine.signals import Signals
 
@@ -102,7 +103,7 @@ class Replay:
         Raises:
             OSError: the trade files cannot be written.
         """
-        before, carried = self.account.exact_last_equity, self._carried
+        before, carried = self.account.last_equity, self._carried
         run = SessionRun(market, signals, self.rules, self.account, self.fills, carried)
         self._carried = run.run()
         if self.records is not None:
@@ -110,14 +111,14 @@ class Replay:
             self.records.update(carried)
         closed = [trade for trade in run.trades if trade.pnl_amount is not None]
         pnl = [trade.pnl_amount or Decimal(0) for trade in closed]
-        equity = self.account.exact_last_equity
+        equity = self.account.last_equity
         result = SessionResult(
             date=market.session.date,
             trades=len(closed),
             won=sum(amount > 0 for amount in pnl),
             pnl=sum(pnl, Decimal(0)),
-            equity=equity,
-            gain=float(equity / before - 1),
+            equity=dollars(equity),
+            gain=equity / before - 1.0,
         )
         self.sessions.append(result)
         return result

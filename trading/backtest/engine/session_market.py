@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from trading.backtest.engine.account import PARTS
 from trading.backtest.engine.fills import MinuteBar
 from trading.market.bars import MINUTE_NS, Bars, to_ns
 from trading.rules.exits import extremes
@@ -32,43 +33,30 @@ class SessionMarket:
         session: the session.
         symbols: the m stocks, sorted; positions in it number the stocks.
         bars: the checked bars of each stock within the session, as the trader sees them.
-        open, high, low, close: dollars as the exchange books them, float64 (m, n); NaN in a minute without a bar.
-        last: the newest close up to each minute, NaN before the first, float64 (m, n).
+        prices: open, high, low and close in dollars as the exchange books them, float64 (m, n, 4); NaN in a minute
+            without a bar.
+        last: the newest close up to each minute, millionths of a dollar, 0 before the first, int64 (m, n).
         touch: for each stock, what finds the first bar that reaches a level.
     """
 
     session: Session
     symbols: tuple[str, ...]
     bars: tuple[Bars, ...]
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    last: Floats
+    prices: Floats
+    last: Ints
     touch: tuple[Extremes, ...]
 
     @classmethod
     def of(cls, session: Session, bars: Mapping[str, Bars]) -> SessionMarket:
         """The market of the stocks of `bars`, which holds the session's bars of each, sorted by start."""
         symbols = tuple(sorted(bars))
-        grid = np.full((4, len(symbols), session.minutes), np.nan)
+        prices = np.full((len(symbols), session.minutes, 4), np.nan)
         for number, symbol in enumerate(symbols):
             one = bars[symbol]
-            minute = minutes_of(one, session)
-            for column, price in zip(grid, (one.open, one.high, one.low, one.close), strict=True):
-                column[number, minute] = _booked(price)
-        open_, high, low, close = grid
-        return cls(
-            session=session,
-            symbols=symbols,
-            bars=tuple(bars[symbol] for symbol in symbols),
-            open=open_,
-            high=high,
-            low=low,
-            close=close,
-            last=_forward_filled(close),
-            touch=tuple(extremes(open_[i], high[i], low[i]) for i in range(len(symbols))),
-        )
+            prices[number, minutes_of(one, session)] = _booked(np.stack((one.open, one.high, one.low, one.close), 1))
+        last = np.rint(_forward_filled(prices[:, :, 3]) * PARTS).astype(np.int64)
+        touch = tuple(extremes(*(np.ascontiguousarray(column) for column in stock.T[:3])) for stock in prices)
+        return cls(session, symbols, tuple(bars[symbol] for symbol in symbols), prices, last, touch)
 
     @property
     def minutes(self) -> int:
@@ -77,14 +65,18 @@ class SessionMarket:
 
     def bar(self, stock: int, minute: int) -> MinuteBar:
         """The bar of a stock in a minute that has one."""
-        at = stock, minute
-        return MinuteBar(float(self.open[at]), float(self.high[at]), float(self.low[at]), float(self.close[at]))
+        return MinuteBar(*self.prices[stock, minute].tolist())
+
+    def close(self, stock: int, minute: int) -> float:
+        """The close of a minute that has a bar, dollars."""
+        found: float = self.prices.item((stock, minute, 3))
+        return found
 
     def next_bar(self, stock: int, first: int, end: int) -> int:
         """The first minute from `first` on with a bar of the stock, at most `end`."""
-        row = self.open[stock]
         for minute in range(first, end):
-            if row[minute] == row[minute]:
+            price = self.prices.item((stock, minute, 0))
+            if price == price:
                 return minute
         return end
 
@@ -100,11 +92,12 @@ def _booked(price: Floats) -> Floats:
     rounded = np.round(price, PRICE_PLACES)
     if (rounded == price).all():
         return rounded
-    return np.array([round(one, PRICE_PLACES) for one in price.tolist()])  # NumPy rounds ties by a product
+    exact = [round(one, PRICE_PLACES) for one in price.ravel().tolist()]  # NumPy rounds ties by a product
+    return np.array(exact).reshape(price.shape)
 
 
 def _forward_filled(close: Floats) -> Floats:
     known = np.where(np.isfinite(close), np.arange(close.shape[1]), -1)
     newest = np.maximum.accumulate(known, axis=1)
     filled: Floats = np.take_along_axis(close, np.maximum(newest, 0), axis=1)
-    return np.where(newest >= 0, filled, np.nan)
+    return np.where(newest >= 0, filled, 0.0)

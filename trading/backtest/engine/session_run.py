@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from trading.backtest.engine.fills import Fill, Fills, money
+from trading.backtest.engine.account import dollars, parts, shown
+from trading.backtest.engine.fills import Fill, Fills, MinuteBar
 from trading.backtest.engine.position import OrderNumbers, Position, bracket
 from trading.base.clock import from_ns, to_ns
 from trading.market.bars import MINUTE_NS
@@ -33,7 +34,8 @@ from trading.rules.guards import CoolDownRule, LosingRunRule, guard_rules, losse
 from trading.rules.spread import spread_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
     from config import DataSettings, EntrySettings, ExitSettings, PredictionSettings
     from trading.backtest.engine.account import Account
@@ -116,6 +118,7 @@ class SessionRun:
         self._fills = fills
         self._open_ns = to_ns(market.session.open)
         self._minutes = market.minutes
+        self._tick_second = timedelta(seconds=rules.tick_second)
         self._flatten_at = market.session.flatten_at(rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE)
         self._flatten = max(0, self._minutes - rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE)
         self._events: list[list[tuple[int, _Event, Position]]] = [[] for _ in range(self._minutes + 2)]
@@ -138,7 +141,7 @@ class SessionRun:
                     self._decide(minute)
             elif minute == max(1, self._flatten):
                 self._flatten_all(minute)
-        self._account.close_day(lambda symbol: self._price(symbol, self._minutes))
+        self._account.close_day(partial(self._price, minute=self._minutes))
         left = [one for one in (*self._carried, *self.positions) if self._held.get(one.symbol) is one]
         for one in left:
             self._protect(one)
@@ -174,7 +177,7 @@ class SessionRun:
     def _book_entry(self, one: Position) -> bool:
         """Book the fill of an entry; False if the account cannot pay for it, which ends the entry."""
         assert one.bought is not None
-        account, cost = self._account, one.qty * one.bought.price
+        account, cost = self._account, one.qty * parts(one.bought.price)
         if cost > account.free + one.reserved:
             one.bought = one.sold = None
             self._end_entry(one)
@@ -210,8 +213,6 @@ class SessionRun:
             win_probability=one.win_probability,
             decision_time=one.decided_at,
             decision_price=one.price,
-            decision_bid=one.quote.bid,
-            decision_ask=one.quote.ask,
             model=one.model,
         )
         self.trades.append(one.trade)
@@ -239,7 +240,7 @@ class SessionRun:
         """Sell a position whose newest price is beyond a level; only the bar of the entry leaves one there."""
         assert one.trade is not None
         trade = one.trade
-        price = float(self._market.last[one.stock, minute - 1])
+        price = self._market.close(one.stock, minute - 1)
         reason = exit_at_price(price, float(trade.stop_loss), float(trade.take_profit))
         if reason is not Exit.NONE:
             self._sell(one, minute, reason.name)
@@ -250,10 +251,10 @@ class SessionRun:
         stop, target = float(one.trade.stop_loss), float(one.trade.take_profit)
         minute = int(first_touch(*self._market.touch[one.stock], first, self._flatten, stop, target))
         if minute < self._flatten:
-            self._leg_fills(one, minute, stop, target)
+            self._leg_fills(one, minute, self._market.bar(one.stock, minute), stop, target)
 
-    def _leg_fills(self, one: Position, minute: int, stop: float, target: float) -> None:
-        found = self._fills.exit(self._market.bar(one.stock, minute), stop, target)
+    def _leg_fills(self, one: Position, minute: int, bar: MinuteBar, stop: float, target: float) -> None:
+        found = self._fills.exit(bar, stop, target)
         if found is not None:
             one.reason, fill = found[0].name, found[1]
             self._plan_sale(one, minute, fill)
@@ -302,13 +303,14 @@ class SessionRun:
 
     def _urgency(self, one: Position) -> tuple[bool, str]:
         assert one.trade is not None
-        return one.trade.stop_loss < self._before[one.symbol] < one.trade.take_profit, one.symbol
+        return one.trade.stop_loss < dollars(one.last_price) < one.trade.take_profit, one.symbol
 
     # Entries
 
     def _decide(self, minute: int) -> None:
         signals, held = self._signals, self._held
         context: EntryContext | None = None
+        spent: Decimal | None = None
         for i in range(signals.begin[minute - 1], signals.begin[minute]):
             stock = signals.stock[i]
             symbol = self._market.symbols[stock]
@@ -318,47 +320,50 @@ class SessionRun:
                 if len(held) >= self._rules.entry.MAX_OPEN_POSITIONS:
                     return  # as `PositionsRule` says for every candidate
                 context = self._context(minute)
+            elif spent is not None:
+                context = replace(context, buying_power=context.buying_power - spent, held=frozenset(held))
+                spent = None
             candidate = Candidate(symbol, signals.price[i], signals.confidence[i])
             refusal = first_refusal(self._filters, candidate, context)
-            if refusal is not None:
-                if refusal[0] in FOR_ALL:
-                    return
-                continue
-            cost = self._buy(i, stock, minute, candidate, context)
-            if cost is not None:
-                context = replace(context, buying_power=context.buying_power - cost, held=context.held | {symbol})
+            if refusal is None:
+                spent = self._buy(i, stock, minute, candidate, context)
+            elif refusal[0] in FOR_ALL:
+                return
 
     def _context(self, minute: int) -> EntryContext:
         account = self._account
-        equity = account.shown_equity(lambda symbol: self._price(symbol, minute))
+        equity = shown(account.equity(partial(self._price, minute=minute)))
         return EntryContext(
-            now=self._market.session.open + minute * MINUTE + timedelta(seconds=self._rules.tick_second),
+            now=self._market.session.open + minute * MINUTE + self._tick_second,
             session=self._market.session,
             flatten_at=self._flatten_at,
             equity=equity,
-            buying_power=account.buying_power,
+            buying_power=shown(account.free),
             held=frozenset(self._held),
-            losses=replace(self._losses(), pnl=equity - account.last_equity),
+            losses=Losses(equity - shown(account.last_equity), *self._losses()),
         )
 
-    def _losses(self) -> Losses:
-        return losses_of(self.trades, {}) if self._needs_losses else Losses()
+    def _losses(self) -> tuple[int, Mapping[str, datetime]]:
+        """Losses in a row, and when each stock was stopped out, for the guards that look at them."""
+        if not self._needs_losses:
+            return 0, {}
+        found = losses_of(self.trades, {})
+        return found.in_a_row, found.stopped_out
 
-    def _price(self, symbol: str, minute: int) -> Decimal:
-        """The last price of a stock that is held, before `minute`."""
-        last = float(self._market.last[self._number[symbol], minute - 1])
-        return money(last) if last == last else self._before[symbol]
+    def _price(self, symbol: str, minute: int) -> int:
+        """The last price of a stock that is held, before `minute`, millionths of a dollar."""
+        return self._market.last.item((self._number[symbol], minute - 1)) or self._before[symbol]
 
     def _buy(self, signal: int, stock: int, minute: int, candidate: Candidate, context: EntryContext) -> Decimal | None:
         """Send an entry; returns what it costs by the decision price, None if it is refused."""
         rules, price = self._rules, candidate.price
-        quote = self._fills.quote(float(self._market.last[stock, minute - 1]))
-        if spread_refusal(candidate.symbol, quote, rules.entry.MAX_SPREAD_PCT) is not None:
+        last, widest = self._market.close(stock, minute - 1), rules.entry.MAX_SPREAD_PCT
+        if widest and spread_refusal(candidate.symbol, self._fills.quote(last), widest) is not None:
             return None
         qty = shares_to_buy(context.equity, price, rules.entry)
         stop, target = bracket(price, rules.exits.STOP_LOSS_PCT, rules.exits.TAKE_PROFIT_PCT)
-        reserved = qty * self._fills.reserve(price)
-        if not self._fills.takes(price, stop, target) or reserved > self._account.free:
+        reserved = qty * parts(self._fills.reserve(last))
+        if not self._fills.takes(last, stop, target) or reserved > self._account.free:
             return None
         self._account.reserved += reserved
         one = Position(
@@ -370,7 +375,6 @@ class SessionRun:
             price=price,
             confidence=candidate.confidence,
             win_probability=self._signals.win_probability[signal],
-            quote=quote,
             stop=stop,
             target=target,
             reserved=reserved,
@@ -393,7 +397,7 @@ class SessionRun:
         fill = self._fills.buy(bar)
         one.bought = Fill(fill.price, fill.at + self._open_ns + filled * MINUTE_NS)
         self._events[filled + 1].append((one.stock, _Event.BOUGHT, one))
-        self._leg_fills(one, filled, float(one.stop), float(one.target))
+        self._leg_fills(one, filled, bar, float(one.stop), float(one.target))
 
     def _instant(self, fill: Fill) -> datetime:
         return from_ns(fill.at)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from config import ExitSettings
+    from trading.backtest.engine.fills import Fills
     from trading.backtest.engine.position import Position
     from trading.backtest.engine.session_market import SessionMarket
     from trading.records.trade_log import TradeLog
@@ -27,12 +28,14 @@ class TradeRecords:
         exits: the settings of exits and label.
         market: name of the market of the bars.
         order_id: the exchange's id of the order with a number, in the order in which it has taken them.
+        fills: the exchange's quotes.
     """
 
     log: TradeLog
     exits: ExitSettings
     market: str
     order_id: Callable[[int], str]
+    fills: Fills
 
     def add_session(self, market: SessionMarket, positions: Sequence[Position]) -> None:
         """Add the trades that were entered in a session.
@@ -65,7 +68,8 @@ class TradeRecords:
         trade, exits = one.trade, self.exits
         assert trade is not None
         minute = market.session.open + timedelta(minutes=one.minute)
-        trade.market = self.market
+        quote = self.fills.quote(market.close(one.stock, one.minute - 1))
+        trade.market, trade.decision_bid, trade.decision_ask = self.market, quote.bid, quote.ask
         trade.client_order_id = order_name("", minute, one.symbol, "entry")
         trade.label, trade.label_target, trade.label_stop = exits.LABEL, exits.LABEL_TARGET_PCT, exits.STOP_LOSS_PCT
         trade.label_within_minutes = exits.LABEL_WITHIN_MINUTES
