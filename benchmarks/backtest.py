@@ -26,10 +26,10 @@ import numpy as np
 from benchmarks.harness import PROJECT, Line, Options, Timing, peak_memory, shown
 from config import Settings
 from trading.backtest.engine.account import Account
+from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.fills import BarEndFills
 from trading.backtest.engine.replay import Day, Replay, trade_days
 from trading.backtest.engine.session_market import SessionMarket
-from trading.backtest.engine.session_run import TradingRules
 from trading.backtest.engine.signals import Predictions
 from trading.base.calendar import new_york_calendar
 from trading.market.bars import MINUTE_NS, Bars, to_ns

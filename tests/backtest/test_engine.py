@@ -23,11 +23,11 @@ from paper_exchange import PaperExchange, WsgiAdapter
 from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade
 from trading.backtest.engine.account import Account
+from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.fills import BarEndFills
 from trading.backtest.engine.predictions import predict, windows_of
 from trading.backtest.engine.replay import Day, Replay, trade_days
 from trading.backtest.engine.session_market import SessionMarket
-from trading.backtest.engine.session_run import TradingRules
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.base.calendar import Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
@@ -237,7 +237,7 @@ def backtested(case: Case, folder: Path) -> dict[str, bytes]:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+    max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
 )
 @given(cases())
 def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:

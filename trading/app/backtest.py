@@ -18,12 +18,12 @@ from trading.app.backtest_models import EveningModels, Forecaster, one_model, re
 from trading.app.retrain import learning_settings, model_store
 from trading.app.venues import reading_from
 from trading.backtest.engine.account import Account
+from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.fills import BarEndFills
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
 from trading.backtest.engine.replay import Block, Day, Replay, traded
 from trading.backtest.engine.session_market import SessionMarket
-from trading.backtest.engine.session_run import TradingRules
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.calendar import MarketCalendar, new_york_calendar

@@ -54,9 +54,8 @@ class Account:
         self.orders = 0
         self._shares: dict[str, int] = {}
 
-    @property
-    def free(self) -> int:
-        """Millionths that can still be spent."""
+    def free(self, price_of: Callable[[str], int]) -> int:
+        """Millionths that can still be spent, at these prices of the shares (millionths)."""
         return self.cash - self.reserved
 
     def next_orders(self, count: int) -> int:

@@ -1,15 +1,24 @@
-"""When, and at what price, an order fills within a minute: the one place where the engine knows the exchange."""
+"""When, and at what price, an order fills: the one place where the engine knows the exchange.
+
+Instants are nanoseconds from the open of the session.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import numpy as np
 
 from trading.market.bars import MINUTE_NS
-from trading.rules.costs import tick
-from trading.rules.exits import Exit, exit_in_bar
+from trading.rules.costs import SMALL_TICK, TICK
+from trading.rules.exits import Exit, exit_in_bar, first_touch
 from trading.rules.spread import Quote
+
+if TYPE_CHECKING:
+    from trading.backtest.engine.session_market import SessionMarket
+    from trading.base.arrays import Ints
 
 MARKET_BUFFER: Final = Decimal("1.03")
 """A market buy reserves this many times the last price."""
@@ -18,20 +27,21 @@ CENT: Final = Decimal("0.01")
 _FOUR_PLACES: Final = Decimal("0.0001")
 
 
-class MinuteBar(NamedTuple):
-    """The prices of one minute, dollars."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-
-
 class Fill(NamedTuple):
-    """A fill: the price in dollars, and the instant in nanoseconds from the start of the minute."""
+    """A fill: the price in dollars, and when it is known; `legs_from`: from when the legs of an entry can trade."""
 
     price: Decimal
     at: int
+    legs_from: int = 0
+
+
+class Legs(NamedTuple):
+    """The resting stop and target of a position, dollars, and the instants from which they can trade."""
+
+    stop: float
+    target: float
+    stop_from: int
+    target_from: int
 
 
 class Fills(Protocol):
@@ -41,28 +51,49 @@ class Fills(Protocol):
     def description(self) -> str:
         """How orders fill, to follow "orders fill"."""
 
-    def buy(self, bar: MinuteBar) -> Fill:
-        """A market buy that is sent in the second of the tick of this minute, or was open when the minute began."""
+    def prices(self, market: SessionMarket, tick_second: int) -> Ints:
+        """The price of every stock at the tick of every minute and at the close.
 
-    def sell(self, bar: MinuteBar) -> Fill:
-        """A market sale; as `buy`."""
+        Returns:
+            Millionths of a dollar, int64 (m, n + 1); 0 where a stock has not traded yet.
+        """
 
-    def exit(self, bar: MinuteBar, stop: float, target: float) -> tuple[Exit, Fill] | None:
-        """The stop (dollars) or the target of a position that is held from the minute's open on; None: neither."""
+    def buy(self, market: SessionMarket, stock: int, sent: int) -> Fill | None:
+        """A market buy; None if it does not fill in the session."""
 
-    def quote(self, close: float) -> Quote:
-        """The quote that the exchange shows after a minute that closed at this price."""
+    def sell(self, market: SessionMarket, stock: int, sent: int) -> Fill | None:
+        """A market sale; None if it does not fill in the session."""
+
+    def exit(self, market: SessionMarket, stock: int, legs: Legs, until: int) -> tuple[Exit, Fill] | None:
+        """The leg that fills first, at `until` or before; None if neither does."""
+
+    def moved(self, market: SessionMarket, stock: int, sent: int) -> int:
+        """From when a leg can trade whose level is changed at `sent`."""
+
+    def quote(self, price: float) -> Quote:
+        """The quote that the exchange shows at a price."""
 
     def takes(self, price: float, stop: Decimal, target: Decimal) -> bool:
-        """Whether a bracket with these levels is accepted while the last price is `price`."""
+        """Whether a bracket with these levels is accepted at a price."""
 
     def reserve(self, price: float) -> Decimal:
-        """Dollars of buying power that a market buy reserves for each share."""
+        """Dollars of buying power that a market buy reserves for each share at a price."""
 
 
 def money(price: float) -> Decimal:
     """A price of a `SessionMarket`, which has at most six decimals, as the exchange books it."""
     return Decimal(repr(price))
+
+
+def takes_bracket(price: float, stop: Decimal, target: Decimal) -> bool:
+    """Whether the levels of a bracket lie at least a cent on their sides of a price, as Alpaca demands."""
+    last = money(price)
+    return stop <= last - CENT and target >= last + CENT
+
+
+def market_reserve(price: float) -> Decimal:
+    """Dollars that a market buy reserves for each share."""
+    return (money(price) * MARKET_BUFFER).quantize(_FOUR_PLACES)
 
 
 @dataclass(frozen=True)
@@ -76,23 +107,37 @@ class BarEndFills:
     def description(self) -> str:
         return "at the open of the minute in which they are sent, without a spread"
 
-    def buy(self, bar: MinuteBar) -> Fill:
-        return Fill(money(bar.open), MINUTE_NS)
+    def prices(self, market: SessionMarket, tick_second: int) -> Ints:
+        return np.pad(market.last, ((0, 0), (1, 0)))
 
-    def sell(self, bar: MinuteBar) -> Fill:
-        return Fill(money(bar.open), MINUTE_NS)
+    def buy(self, market: SessionMarket, stock: int, sent: int) -> Fill | None:
+        minute = market.next_bar(stock, sent // MINUTE_NS, market.minutes)
+        if minute == market.minutes:
+            return None
+        start = minute * MINUTE_NS
+        return Fill(money(market.open(stock, minute)), start + MINUTE_NS, legs_from=start)
 
-    def exit(self, bar: MinuteBar, stop: float, target: float) -> tuple[Exit, Fill] | None:
-        code, price = exit_in_bar(bar.open, bar.high, bar.low, stop, target)
-        return None if code == Exit.NONE else (Exit(code), Fill(money(price), MINUTE_NS))
+    def sell(self, market: SessionMarket, stock: int, sent: int) -> Fill | None:
+        return self.buy(market, stock, sent)
 
-    def quote(self, close: float) -> Quote:
-        bid = money(close)
-        return Quote(float(bid), float(bid + Decimal(repr(tick(close)))))
+    def exit(self, market: SessionMarket, stock: int, legs: Legs, until: int) -> tuple[Exit, Fill] | None:
+        first, end = max(legs.stop_from, legs.target_from) // MINUTE_NS, until // MINUTE_NS
+        minute = int(first_touch(*market.touch[stock], first, end, legs.stop, legs.target))
+        if minute >= end:
+            return None
+        open_, high, low, _ = market.bar(stock, minute)
+        code, price = exit_in_bar(open_, high, low, legs.stop, legs.target)
+        return Exit(code), Fill(money(price), (minute + 1) * MINUTE_NS)
+
+    def moved(self, market: SessionMarket, stock: int, sent: int) -> int:
+        return sent // MINUTE_NS * MINUTE_NS
+
+    def quote(self, price: float) -> Quote:
+        bid = money(price)
+        return Quote(float(bid), float(bid + Decimal(repr(TICK if price >= 1.0 else SMALL_TICK))))
 
     def takes(self, price: float, stop: Decimal, target: Decimal) -> bool:
-        last = money(price)
-        return stop <= last - CENT and target >= last + CENT
+        return takes_bracket(price, stop, target)
 
     def reserve(self, price: float) -> Decimal:
-        return (money(price) * MARKET_BUFFER).quantize(_FOUR_PLACES)
+        return market_reserve(price)

@@ -42,9 +42,11 @@ class Position:
     Attributes:
         stock: number of the stock in the session's market.
         minute: minute of the decision, counted from the session's open.
+        decision_price: the price that was decided on; `price` is the exchange's at that instant.
         stop, target: levels of the entry order, from the decision price.
         reserved: millionths of a dollar that the entry order reserves.
-        bought, sold: the fills, once they are known to come; `sold_in` is the minute of the sale.
+        bought, sold: the fills, once they are known to come.
+        paid: the purchase is booked.
         reason: why it is sold, once that is certain.
         closing: a market sale is sent.
         trade: once the entry is seen to be filled.
@@ -56,6 +58,7 @@ class Position:
     qty: int
     minute: int
     decided_at: datetime
+    decision_price: float
     price: float
     confidence: float
     win_probability: float
@@ -66,6 +69,7 @@ class Position:
     model: str
     bought: Fill | None = None
     sold: Fill | None = None
+    paid: bool = False
     reason: str = ""
     closing: bool = False
     trade: Trade | None = None

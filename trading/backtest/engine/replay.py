@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trading.backtest.engine.account import dollars
-from trading.backtest.engine.session_run import SessionRun, TradingRules
+from trading.backtest.engine.entry_decisions import TradingRules
+from trading.backtest.engine.session_run import SessionRun
 from trading.backtest.engine.signals import Signals
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from trading.backtest.engine.account import PARTS
-from trading.backtest.engine.fills import MinuteBar
 from trading.market.bars import MINUTE_NS, Bars, to_ns
 from trading.rules.exits import extremes
 
@@ -20,6 +19,16 @@ if TYPE_CHECKING:
 
 PRICE_PLACES: Final = 6
 """Decimals of a price at the exchange."""
+
+
+class MinuteBar(NamedTuple):
+    """The prices of one minute, dollars."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+
 
 Extremes = tuple["Floats", "Floats", "Floats", "Floats"]
 """What `trading.rules.exits.first_touch` takes of a stock's bars."""
@@ -66,6 +75,16 @@ class SessionMarket:
     def bar(self, stock: int, minute: int) -> MinuteBar:
         """The bar of a stock in a minute that has one."""
         return MinuteBar(*self.prices[stock, minute].tolist())
+
+    def has_bar(self, stock: int, minute: int) -> bool:
+        """Whether a stock has a bar in a minute."""
+        price: float = self.prices.item((stock, minute, 0))
+        return price == price
+
+    def open(self, stock: int, minute: int) -> float:
+        """The open of a minute that has a bar, dollars."""
+        found: float = self.prices.item((stock, minute, 0))
+        return found
 
     def close(self, stock: int, minute: int) -> float:
         """The close of a minute that has a bar, dollars."""

@@ -68,7 +68,7 @@ class TradeRecords:
         trade, exits = one.trade, self.exits
         assert trade is not None
         minute = market.session.open + timedelta(minutes=one.minute)
-        quote = self.fills.quote(market.close(one.stock, one.minute - 1))
+        quote = self.fills.quote(one.price)
         trade.market, trade.decision_bid, trade.decision_ask = self.market, quote.bid, quote.ask
         trade.client_order_id = order_name("", minute, one.symbol, "entry")
         trade.label, trade.label_target, trade.label_stop = exits.LABEL, exits.LABEL_TARGET_PCT, exits.STOP_LOSS_PCT
