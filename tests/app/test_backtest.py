@@ -130,4 +130,6 @@ def test_what_cannot_be_traded_is_one_line(
 
 def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
-    assert [row[0] for row in rows(capsys.readouterr().out)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
+    said = capsys.readouterr().out
+    assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
+    assert "3 of these 3 sessions trained the model" in said

@@ -295,6 +295,8 @@ def _show(
 
     fills = combinations[0].replay.fills
     say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
+    if seen := forecaster.seen(sessions):
+        say(f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing.")
     say(f"Orders fill {fills.description}. {DIRECTION}")
     if len(combinations) == 1:
         _show_sessions(combinations[0], console)

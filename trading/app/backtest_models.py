@@ -46,6 +46,9 @@ class Forecaster(Protocol):
     @property
     def description(self) -> str: ...
 
+    def seen(self, sessions: Sequence[Session]) -> int:
+        """How many of these sessions have trained the model that predicts them."""
+
     def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
         """The predictions for the windows of some sessions, in their order.
 
@@ -67,6 +70,9 @@ class StoredModels:
     cache: PredictionCache
     feature_set: FeatureSet
     description: str
+
+    def seen(self, sessions: Sequence[Session]) -> int:
+        return sum(session.date <= self.model_of(session).trained_through for session in sessions)
 
     def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
         return [self._of(self.model_of(session), of_session) for session, of_session in windows]
@@ -107,6 +113,9 @@ class EveningModels:
     @property
     def description(self) -> str:
         return "each session with a model trained the evening before"
+
+    def seen(self, sessions: Sequence[Session]) -> int:
+        return 0
 
     def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
         found: dict[int, Predictions] = {}
@@ -158,10 +167,13 @@ def one_model(
 def served_models(store: ModelStore, market: MarketId, cache: PredictionCache, feature_set: FeatureSet) -> StoredModels:
     """For each session the model that was in service when it opened."""
     loaded: dict[str, LoadedModel] = {}
+    of_day: dict[date, LoadedModel] = {}
 
     def model_of(session: Session) -> LoadedModel:
-        model = store.newest(now=session.open, market=market)
-        return loaded.setdefault(model.timestamp, model)
+        if session.date not in of_day:
+            model = store.newest(now=session.open, market=market)
+            of_day[session.date] = loaded.setdefault(model.timestamp, model)
+        return of_day[session.date]
 
     return StoredModels(model_of, cache, feature_set, "each session with the model that was in service")
 

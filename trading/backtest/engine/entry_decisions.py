@@ -69,7 +69,7 @@ class EntryDecisions:
     Args:
         market, signals, rules, account, fills: as `trading.backtest.engine.session_run.SessionRun`.
         prices: as `Fills.prices`.
-        price_of: the price of a held stock at the tick of a minute, millionths of a dollar.
+        prices_at: for a minute, the price of a held stock at its tick, millionths of a dollar.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class EntryDecisions:
         account: Account,
         fills: Fills,
         prices: Ints,
-        price_of: Callable[[str, int], int],
+        prices_at: Callable[[int], Callable[[str], int]],
     ) -> None:
         self._market = market
         self._signals = signals
@@ -88,7 +88,7 @@ class EntryDecisions:
         self._account = account
         self._fills = fills
         self._prices = prices
-        self._price_of = price_of
+        self._prices_at = prices_at
         self._tick = timedelta(seconds=rules.tick_second)
         self._flatten_at = market.session.flatten_at(rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE)
         self._needs_losses = any(isinstance(rule, CoolDownRule | LosingRunRule) for rule in rules.filters)
@@ -128,7 +128,7 @@ class EntryDecisions:
 
     def _context(self, minute: int, held: Mapping[str, Position], trades: Sequence[Trade]) -> EntryContext:
         account, session = self._account, self._market.session
-        price_of = self._at(minute)
+        price_of = self._prices_at(minute)
         equity = shown(account.equity(price_of))
         return EntryContext(
             now=session.open + timedelta(minutes=minute) + self._tick,
@@ -139,10 +139,6 @@ class EntryDecisions:
             held=frozenset(held),
             losses=Losses(equity - shown(account.last_equity), *self._losses(trades)),
         )
-
-    def _at(self, minute: int) -> Callable[[str], int]:
-        """The price of a held stock at the tick of a minute."""
-        return lambda symbol: self._price_of(symbol, minute)
 
     def _losses(self, trades: Sequence[Trade]) -> tuple[int, Mapping[str, datetime]]:
         """Losses in a row, and when each stock was stopped out, for the guards that look at them."""
@@ -161,7 +157,7 @@ class EntryDecisions:
         qty = shares_to_buy(context.equity, candidate.price, rules.entry)
         stop, target = bracket(candidate.price, rules.exits.STOP_LOSS_PCT, rules.exits.TAKE_PROFIT_PCT)
         reserved = qty * parts(self._fills.reserve(price))
-        if not self._fills.takes(price, stop, target) or reserved > account.free(self._at(minute)):
+        if not self._fills.takes(price, stop, target) or reserved > account.free(self._prices_at(minute)):
             return None
         account.reserved += reserved
         return Position(

@@ -20,7 +20,7 @@ from trading.records.trade_log import Trade
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from trading.backtest.engine.account import Account
@@ -76,7 +76,7 @@ class SessionRun:
         self._tick_ns = rules.tick_second * SECOND_NS
         self._flatten = market.minutes - rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE
         self._prices = fills.prices(market, rules.tick_second)
-        self._decisions = EntryDecisions(market, signals, rules, account, fills, self._prices, self._price)
+        self._decisions = EntryDecisions(market, signals, rules, account, fills, self._prices, self._prices_at)
         self._events: list[list[tuple[int, _Event, Position]]] = [[] for _ in range(market.minutes + 2)]
         self._held: dict[str, Position] = {}
         self._fresh: list[Position] = []
@@ -101,7 +101,7 @@ class SessionRun:
                     self._decide(minute)
             elif minute == self._flatten:
                 self._flatten_all(minute)
-        self._account.close_day(lambda symbol: self._price(symbol, minutes))
+        self._account.close_day(self._prices_at(minutes))
         left = [one for one in (*self._carried, *self.positions) if self._held.get(one.symbol) is one]
         for one in left:
             self._protect(one)
@@ -115,9 +115,10 @@ class SessionRun:
         """Let the first tick at an instant or after it show an event."""
         self._events[max(0, -((self._tick_ns - instant) // MINUTE_NS))].append((one.stock, event, one))
 
-    def _price(self, symbol: str, minute: int) -> int:
+    def _prices_at(self, minute: int) -> Callable[[str], int]:
         """The price of a stock that is held at the tick of a minute, millionths of a dollar."""
-        return self._prices.item((self._number[symbol], minute)) or self._before[symbol]
+        prices, number, before = self._prices[:, minute].tolist(), self._number, self._before
+        return lambda symbol: prices[number[symbol]] or before[symbol]
 
     # What the exchange has done
 
@@ -139,8 +140,7 @@ class SessionRun:
         """Book the fill of an entry; False if the account cannot pay for it, which ends the entry."""
         assert one.bought is not None
         account = self._account
-        free = account.free(lambda symbol: self._price(symbol, one.minute)) + one.reserved
-        if one.qty * parts(one.bought.price) > free:
+        if one.qty * parts(one.bought.price) > account.free(self._prices_at(one.minute)) + one.reserved:
             one.bought = one.sold = None
             self._end_entry(one)
             return False
@@ -297,7 +297,7 @@ class SessionRun:
     def _protect(self, one: Position) -> None:
         """After the close: the sale has expired, and a stop takes its place."""
         one.orders.stop = self._sale_order(one)
-        one.last_price = self._price(one.symbol, self._market.minutes)
+        one.last_price = self._prices_at(self._market.minutes)(one.symbol)
 
     def _sell_carried(self) -> None:
         """At 4 AM with a limit, which needs trades before the open; at the open at market."""
