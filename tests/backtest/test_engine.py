@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from config import BrokerSettings, Settings
@@ -236,9 +236,30 @@ def backtested(case: Case, folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("trades_*")}
 
 
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+HARD = Case(
+    seed=190,
+    stocks=5,
+    gaps=0.5,
+    step=0.004,
+    settings=Settings.of(
+        STOP_LOSS_PCT=0.002,
+        TAKE_PROFIT_PCT=0.01,
+        FLATTEN_MINUTES_BEFORE_CLOSE=9,
+        MIN_CONFIDENCE=0.3,
+        MAX_BAR_AGE_SECONDS=1,
+        MAX_OPEN_POSITIONS=3,
+        MAX_DAILY_LOSS_PCT=0.0,
+        COOL_DOWN_MINUTES=4,
+        TICK_SECOND=0,
+    ),
 )
+"""Entries that never fill, a bar that ends beyond a level, and a position that is held overnight."""
+
+
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+@example(HARD)
 @given(cases())
 def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:
     with TemporaryDirectory() as live, TemporaryDirectory() as backtest:
