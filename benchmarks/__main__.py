@@ -24,7 +24,18 @@ from benchmarks.harness import PROJECT, RECORDED, Line, Options, machine, run_on
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMES = ("features", "labels", "dataset", "retrain", "forest_settings", "minute", "startup", "exchange", "report")
+NAMES = (
+    "features",
+    "labels",
+    "dataset",
+    "retrain",
+    "forest_settings",
+    "minute",
+    "startup",
+    "exchange",
+    "backtest",
+    "report",
+)
 TARGET = PROJECT / "benchmarks" / "RESULTS.md"
 HEADER = "| what | rows | ours | against | theirs | ratio | aim | note |\n|---|---|---|---|---|---|---|---|"
 

@@ -5,8 +5,6 @@ The trade log is compared with the account of the exchange, read from its state 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -21,6 +19,9 @@ import pytest
 from config import Settings
 from tests.app.whole_day import (
     CALENDAR,
+    FRIDAY,
+    MONDAY,
+    MOST,
     QUICK,
     ExchangeState,
     Place,
@@ -44,9 +45,6 @@ from trading.reports.traded.why import Question, answer
 if TYPE_CHECKING:
     from pathlib import Path
 
-FRIDAY, MONDAY = date(2025, 3, 7), date(2025, 3, 10)  # the clocks go forward on the Sunday between
-MOST = 6
-
 DOCUMENT_FIELDS = [
     "symbol",
     "side",
@@ -62,25 +60,6 @@ DOCUMENT_FIELDS = [
     "pnl_pct",
     "pnl_amount",
 ]
-
-
-@pytest.fixture(scope="module")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recorded bars: four sessions of history before FRIDAY, and one session after MONDAY."""
-    folder = tmp_path_factory.mktemp("recorded") / "bars"
-    write_bars(folder, date(2025, 3, 3), date(2025, 3, 11))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def replayed(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Friday and Monday, traded from scratch."""
-    place = Place.make(tmp_path_factory.mktemp("replayed"), MAX_OPEN_POSITIONS=MOST)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
-    assert said.getvalue().splitlines()[-1].startswith("2 sessions of recorded bars, at a spread of one tick")
-    return place
 
 
 # A replay of recorded bars

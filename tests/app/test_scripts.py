@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "report")
+SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report")
 HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
 
 

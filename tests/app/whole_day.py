@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PROJECT = Path(live_trader.__file__).parent
 CALENDAR = new_york_calendar()
 
+FRIDAY, MONDAY = date(2025, 3, 7), date(2025, 3, 10)  # the clocks go forward on the Sunday between
+MOST = 6
+
 QUICK = {
     "HISTORY_DAYS": 4,
     "N_ESTIMATORS": 20,

@@ -114,7 +114,10 @@ def test_a_page_of_a_long_history_looks_at_few_orders() -> None:
             time_in_force="day",
             qty=1,
             status="filled",
-            **dict.fromkeys(("created_at", "updated_at", "submitted_at", "live_from"), start + n * 10**9),
+            created_at=start + n * 10**9,
+            updated_at=start + n * 10**9,
+            submitted_at=start + n * 10**9,
+            live_from=start + n * 10**9,
         )
         for n in range(5000)
     ]

@@ -1,275 +1,331 @@
-"""`ml_trainer.py --walk-forward` and `--compare`: from the data folder to a page, a JSON file and tables."""
+"""The command of `backtest.py`: trade past sessions again, with one set of settings or many, and print the result."""
 
 from __future__ import annotations
 
+import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
-from trading.app.retrain import learning_settings, trainer_at_work
-from trading.backtest.compare import Comparison, compare, in_common, variants, verdicts
-from trading.backtest.figures import figures
-from trading.backtest.random_split import random_split
-from trading.backtest.results import ComparisonResult, RunRecord, WalkForwardResult
-from trading.backtest.simulated_trades import (
-    AccountRules,
-    SimulatedTrade,
-    by_session,
-    evolution,
-    simulated_trades,
-    trades_against_minute,
-)
-from trading.backtest.walk_forward import Progress, Variant, Walk, walk
-from trading.backtest.workers import Backend, workers
-from trading.backtest.yardstick.control_cache import ControlCache
-from trading.backtest.yardstick.controls import Evaluation, Source, controls, entry_costs
-from trading.backtest.yardstick.variants_tried import record_variants
-from trading.base.clock import NEW_YORK, SystemClock
-from trading.base.files import write_bytes, write_json
-from trading.base.progress import progress_bars
-from trading.dataset.dataset import Dataset, Rows
-from trading.dataset.universes import Universes, scored_rows
-from trading.models.checks import library_versions
-from trading.models.metrics_file import market_record
-from trading.reports.comparison import comparison_page, show_comparison
-from trading.reports.page import Page, html, say
-from trading.reports.walk_forward import show_walk, walk_page
+from rich.table import Table
+
+from config import FIELDS, SECTION_OF, Settings, load_settings
+from paper_exchange.account.engine import NAMESPACE
+from trading.app.backtest_days import Days, RecordedDays, StoredDays, chosen_sessions
+from trading.app.backtest_models import EveningModels, Forecaster, one_model, refuse_seen, served_models
+from trading.app.retrain import learning_settings, model_store
+from trading.app.venues import reading_from
+from trading.backtest.engine.account import Account
+from trading.backtest.engine.entry_decisions import TradingRules
+from trading.backtest.engine.fills import BarEndFills
+from trading.backtest.engine.prediction_cache import PredictionCache
+from trading.backtest.engine.predictions import sessions_needed, windows_of
+from trading.backtest.engine.replay import Block, Day, Replay, traded
+from trading.backtest.engine.session_market import SessionMarket
+from trading.backtest.engine.trade_records import TradeRecords
+from trading.backtest.workers import ALONE, Workers, workers
+from trading.base.calendar import MarketCalendar, new_york_calendar
+from trading.base.errors import UserError
+from trading.base.files import write_json
+from trading.base.progress import progress_bars, standard_output
+from trading.dataset.dataset import Dataset
+from trading.market.bars import Bars
+from trading.records.trade_log import TradeLog
+from trading.reports.live import DIRECTION
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
-    from typing import Any
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
-    from config import Settings
-    from trading.backtest.figures import Probability, WalkFigures
-    from trading.backtest.simulated_trades import WeekFigures
-    from trading.base.arrays import Floats
-    from trading.base.market_folders import MarketId
-    from trading.learning.fitting import LearningSettings
+    from config import DataSettings
+    from trading.base.calendar import Session
+    from trading.base.progress import Report
+
+BLOCK: Final = 5
+"""Sessions that are in memory at once."""
+
+SHARED_FROM: Final = 24
+"""Combinations from which on they are shared among the cores."""
+
+MARKER: Final = "backtest.json"
+"""File of a logs folder that belongs to backtests."""
+
+SWEPT: Final = frozenset(
+    name for name, section in SECTION_OF.items() if section in ("prediction", "entry", "exits")
+) - {"LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "ROUND_TRIP_COST", "SPREAD_TICKS"} | {
+    *("MIN_PRICE", "MAX_PRICE", "TOP_STOCKS", "PAPER_CASH", "TICK_SECOND")
+}
+"""Settings that change which trades are made with given models."""
+
+Values = dict[str, str]
+"""Name of a setting -> its value, as the command line has it."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """A walk-forward or a comparison to run.
+@dataclass
+class Combination:
+    """One combination of settings, and its backtest."""
 
-    Attributes:
-        variants: a walk-forward uses the first; a comparison compares the others with it.
-        window: HISTORY_DAYS.
-        copies: coin-flipped copies of the bars for the controls (CONTROLS).
-        calibrated: whether trades are bought on the calibrated probability (CONFIDENCE).
-        backend, scheduler: as in `trading.backtest.workers.workers`.
-    """
+    values: Values
+    settings: Settings
+    replay: Replay
 
-    data_dir: Path
-    models_dir: Path
-    market: MarketId
-    learning: LearningSettings
-    variants: Sequence[Variant]
-    window: int
-    copies: int
-    account: AccountRules
-    calibrated: bool
-    now: datetime
-    backend: Backend = "joblib"
-    scheduler: str | None = None
+    @property
+    def returns(self) -> list[float]:
+        """The return of each session, as a fraction of the equity before."""
+        return self.replay.returns
 
 
-def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForwardResult, Path]:
-    """Walk one variant forward and write `walk_forward_TIMESTAMP.json` and `.html`.
-
-    Returns:
-        (content of the JSON file, path of the page).
-
-    Raises:
-        DataError, UserError: as `trading.backtest.walk_forward.walk` and `trading.backtest.workers.workers`.
-        OSError: the files cannot be written.
-    """
-    progress("loading the data", 0, 0)
-    variant = request.variants[0]
-    source = _source(request)
-    rows = _rows(request, source, variant)
-    (walked,), (all_figures,) = _judged(request, source, {variant: rows}, progress)
-    progress("simulating trades", 0, 0)
-    trades_on: Probability = "calibrated" if request.calibrated else "model"
-    trades, weeks = _add_trades(all_figures, walked.probability(trades_on), request, walked, rows, source)
-    progress("splitting at random", 0, 0)
-    newest = rows.take(rows.session >= rows.sessions[-request.window :][0])
-    tried = record_variants(request.models_dir, [walked], "--walk-forward", request.now, request.account.data)
-    found: WalkForwardResult = {
-        **_record(request),
-        **all_figures,
-        "evolution": weeks,
-        "trades_on": trades_on,
-        "trades_against_minute": trades_against_minute(trades, len(walked.sessions)),
-        "random_split": random_split(newest, walked.settings),
-        "variants_tried": tried.variants,
-        "variants_unreadable": tried.unreadable,
-    }
-    return found, _write(request, "walk_forward", found, walk_page(found))
-
-
-def compare_command(request: Request, progress: Progress) -> tuple[ComparisonResult, list[Comparison], Path]:
-    """Walk every variant forward and write `comparison_TIMESTAMP.json` and `.html`.
-
-    All variants are trained and scored on the same bars: those that have a row in every set of features.
-
-    Returns:
-        (content of the JSON file, the comparisons, path of the page).
-
-    Raises:
-        DataError, UserError, OSError: as `walk_forward_command`.
-    """
-    progress("loading the data", 0, 0)
-    source = _source(request)
-    rows, lost = in_common(_rows_of_variants(request, source))
-    left_out = {variant.feature_set: lost[variant] for variant in reversed(request.variants)}
-    walks, all_figures = _judged(request, source, rows, progress)
-    comparisons = compare(
-        walks,
-        all_figures,
-        min_confidence=request.account.prediction.MIN_CONFIDENCE,
-    )
-    tried = record_variants(request.models_dir, walks, "--compare", request.now, request.account.data)
-    found: ComparisonResult = {
-        **_record(request),
-        "left_out": {str(name): lost for name, lost in left_out.items()},
-        "variants": all_figures,
-        "differences": [one.as_json() for one in comparisons],
-        "verdicts": verdicts(comparisons),
-        "variants_tried": tried.variants,
-        "variants_unreadable": tried.unreadable,
-    }
-    return found, comparisons, _write(request, "comparison", found, comparison_page(found, comparisons))
-
-
-def _source(request: Request) -> Source:
-    dataset = Dataset(request.data_dir)
-    return Source(dataset, dataset.all_bars(until=request.now))
-
-
-def _rows(request: Request, source: Source, variant: Variant) -> Rows:
-    """Rows of a variant, made of `data/bars/` whatever features and labels `data/` holds."""
-    rules = LabelRules.of(variant.applied(request.learning).exits)
-    return source.dataset.rows_of(source.bars, rules, variant.feature_set, until=request.now)
-
-
-def _rows_of_variants(request: Request, source: Source) -> dict[Variant, Rows]:
-    """Rows of every variant; variants that differ in their kind of model share them."""
-    made: dict[tuple[object, ...], Rows] = {}
-    found = {}
-    for variant in request.variants:
-        key = (variant.feature_set, *variant.same_label)
-        if key not in made:
-            made[key] = _rows(request, source, variant)
-        found[variant] = made[key]
-    return found
-
-
-def _judged(
-    request: Request, source: Source, rows: Mapping[Variant, Rows], progress: Progress
-) -> tuple[list[Walk], list[WalkFigures]]:
-    """Walk every variant of `rows` forward, on the real bars and on the copies; the figures with their controls."""
-    universes = Universes(request.data_dir, lambda: source.bars, source.dataset.calendar, request.account.data)
-    evaluations = [
-        Evaluation(variant, of_one, scored_rows(of_one, universes), request.learning, request.window)
-        for variant, of_one in rows.items()
-    ]
-    with workers(request.backend, request.scheduler) as at:
-        walks = [
-            walk(
-                one.rows, one.variant, one.settings, window=request.window, at=at, progress=progress, scored=one.scored
-            )
-            for one in evaluations
-        ]
-        cache = ControlCache(request.models_dir)
-        found = controls(evaluations, source, request.copies, cache, at=at, progress=progress)
-    threshold = request.account.prediction.MIN_CONFIDENCE
-    costs = [entry_costs(one, rows[one.variant].symbols, source.bars) for one in walks]
-    judged = zip(walks, found, costs, strict=True)
-    return walks, [figures(one, min_confidence=threshold, controls=which, cost=cost) for one, which, cost in judged]
-
-
-def _record(request: Request) -> RunRecord:
-    return {
-        "format": 1,
-        "at": request.now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
-        "market": market_record(request.market),
-        "settings": request.learning.by_name(),
-        "versions": library_versions(),
-    }
-
-
-def _write(request: Request, name: str, found: Mapping[str, Any], page: Page) -> Path:
-    path = request.models_dir / f"{name}_{request.now.astimezone(NEW_YORK):%Y%m%d_%H%M%S}.html"
-    write_json(path.with_suffix(".json"), found)
-    write_bytes(path, html(page))
-    return path
-
-
-def _add_trades(
-    found: WalkFigures, p: Floats, request: Request, walked: Walk, rows: Rows, source: Source
-) -> tuple[list[SimulatedTrade], list[WeekFigures]]:
-    """Simulate the trades on `p` and add their figures to every session of `found`; the trades, and every week's."""
-    equity = request.account.equity
-    trades = simulated_trades(
-        walked,
-        p,
-        rows.symbols,
-        source.bars.__getitem__,
-        source.dataset.calendar,
-        request.account,
-    )
-    for day, of_day in zip(found["by_session"], by_session(trades, equity, len(walked.sessions)), strict=True):
-        day["trades"] = of_day
-    return trades, evolution(walked, p, trades, equity)
-
-
-def walk_forward(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    """Run `--walk-forward` or `--compare`; returns the exit code."""
-    warn = partial(say, console)
-    # The folders are checked first, then released: a walk-forward takes minutes and writes nothing that others use.
-    with trainer_at_work(settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings, warn, bars_only=True) as (
-        _,
-        market,
-    ):
-        pass
-    request = _request(options, settings, market, SystemClock().now())
-    if options.compare:
-        with progress_bars(console) as progress:
-            comparison, differences, page = compare_command(request, progress)
-        show_comparison(comparison, differences, page, console)
-    else:
-        with progress_bars(console) as progress:
-            found, page = walk_forward_command(request, progress)
-        show_walk(found, page, console)
+def run(options: argparse.Namespace) -> int:
+    """Run the backtest that the options describe; returns the exit code."""
+    given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
+    settings = load_settings(options.env_file, None, **given)
+    chosen = _combinations(options, given)
+    if options.logs_dir is not None and len(chosen) > 1:
+        raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
+    console, calendar = standard_output(), new_york_calendar()
+    days = _days(options, settings, calendar)
+    with ExitStack() as stack:
+        at = stack.enter_context(workers(options.backend, options.scheduler))
+        progress = stack.enter_context(progress_bars(console))
+        sessions, forecaster = _models(options, settings, days, calendar, at)
+        records = None if options.logs_dir is None else _records(settings, days)
+        combinations = [Combination(values, one, _replay(one, records)) for values, one in chosen]
+        _trade(combinations, days, sessions, forecaster, calendar, progress)
+    _show(combinations, days, sessions, forecaster, console)
+    forecaster.cache.prune()
+    if options.logs_dir is not None:
+        console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
     return 0
 
 
-def _request(options: argparse.Namespace, settings: Settings, market: MarketId, now: datetime) -> Request:
+# The command line
+
+
+def _combinations(options: argparse.Namespace, given: Mapping[str, object]) -> list[tuple[Values, Settings]]:
+    """Every combination of the values of `--set`, each checked like a setting of its own.
+
+    Raises:
+        UserError: a name or a value is not valid, or does not change what is traded.
+    """
+    swept: dict[str, list[str]] = {}
+    for name, values in options.set:
+        if name not in SWEPT:
+            known = "is not a setting" if name not in FIELDS else "does not change the trades of given models"
+            raise UserError(f"--set {name}: {known}; the names are {', '.join(sorted(SWEPT))}")
+        if name in swept:
+            raise UserError(f"--set {name}: given twice; name all its values once, as in {name}=1,2")
+        swept[name] = values
+    found = []
+    for values in product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        found.append((chosen, load_settings(options.env_file, None, **given, **chosen)))
+    return found
+
+
+def _days(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> Days:
+    reading = reading_from(options)
+    if options.bars is None:
+        return StoredDays(settings.folders.DATA_DIR, calendar)
+    return RecordedDays(options.bars, reading, calendar)
+
+
+def _models(
+    options: argparse.Namespace, settings: Settings, days: Days, calendar: MarketCalendar, at: Workers
+) -> tuple[list[Session], Forecaster]:
+    """The sessions to trade, and what predicts them.
+
+    Raises:
+        UserError: there is no session, no model, or a model that has seen a session.
+    """
+    cache, store = PredictionCache(settings.folders.MODELS_DIR), model_store(settings)
+    if options.walk_forward:
+        least = min(days.sessions[LEAST:], default=None, key=lambda one: one.date)
+        start = options.start or (None if least is None else least.date)
+        return chosen_sessions(days, start, options.end), _evenings(settings, days, calendar, cache, at)
+    if options.as_served:
+        sessions = chosen_sessions(days, options.start, options.end)
+        return sessions, served_models(store, days.market, cache, settings.training.FEATURE_SET)
+    forecaster, model = one_model(store, options.model, days.market, cache)
+    start = options.start
+    if start is None and not options.seen:
+        start = calendar.following(model.trained_through).date
+        if start > days.sessions[-1].date:
+            raise UserError(
+                f"model {model.timestamp} has seen every session through {model.trained_through}, and the bars end on "
+                f"{days.sessions[-1].date}; choose an earlier --model, --walk-forward, or --seen"
+            )
+    sessions = chosen_sessions(days, start, options.end)
+    if not options.seen:
+        refuse_seen(model, sessions)
+    return sessions, forecaster
+
+
+LEAST: Final = 5
+"""Sessions before the first one of a walk-forward, if no other is named."""
+
+
+def _evenings(
+    settings: Settings, days: Days, calendar: MarketCalendar, cache: PredictionCache, at: Workers
+) -> EveningModels:
     learning = learning_settings(settings)
-    return Request(
-        data_dir=settings.folders.DATA_DIR,
-        models_dir=settings.folders.MODELS_DIR,
-        market=market,
-        learning=learning,
-        variants=variants(Variant.of(learning)),
-        window=settings.data.HISTORY_DAYS,
-        copies=settings.training.CONTROLS,
-        account=AccountRules(
-            equity=Decimal(repr(settings.exchange.PAPER_CASH)),
-            prediction=settings.prediction,
-            data=settings.data,
-            entry=settings.entry,
-            exits=settings.exits,
-        ),
-        calibrated=settings.prediction.CONFIDENCE == "calibrated",
-        now=now,
-        backend=options.backend,
-        scheduler=options.scheduler,
+    symbols = sorted(set().union(*(days.universe(one, settings.data) for one in days.sessions[1:])))
+    rows = Dataset(settings.folders.DATA_DIR, calendar).rows_of(
+        days.checked(symbols), LabelRules.of(settings.exits), learning.training.FEATURE_SET
     )
+    return EveningModels(rows, learning, calendar, settings.schedule.RETRAIN_TIME, cache, at)
+
+
+def _records(settings: Settings, days: Days) -> TradeRecords:
+    """The trade files of `--logs-dir`, which must be a folder of backtests.
+
+    Raises:
+        UserError: it holds other files.
+    """
+    folder = settings.folders.LOGS_DIR
+    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists()):
+        raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
+    for path in folder.glob("trades_*.json"):
+        path.unlink()
+    write_json(folder / MARKER, {"market": days.market.slug})
+    account = uuid.uuid5(NAMESPACE, "account:paper")
+    return TradeRecords(
+        log=TradeLog(folder),
+        exits=settings.exits,
+        market=days.market.slug,
+        order_id=lambda number: str(uuid.uuid5(account, f"order:{number}")),
+        fills=BarEndFills(),
+    )
+
+
+# The backtest
+
+
+def _replay(settings: Settings, records: TradeRecords | None) -> Replay:
+    s = settings
+    rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), BarEndFills(), records)
+
+
+def _trade(
+    combinations: Sequence[Combination],
+    days: Days,
+    sessions: Sequence[Session],
+    forecaster: Forecaster,
+    calendar: MarketCalendar,
+    progress: Report,
+) -> None:
+    """Trade the sessions block by block with every combination; those with one universe share their predictions."""
+    groups: dict[DataSettings, list[Combination]] = {}
+    for one in combinations:
+        groups.setdefault(one.settings.data, []).append(one)
+    at = workers_of(len(combinations))
+    followed: dict[DataSettings, set[str]] = {data: set() for data in groups}
+    for first in range(0, len(sessions), BLOCK):
+        progress("backtest", first, len(sessions))
+        for data, members in groups.items():
+            block = _block(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
+            for one, replay in zip(members, _traded(members, block, at), strict=True):
+                one.replay = replay
+    progress("backtest", len(sessions), len(sessions))
+
+
+def workers_of(combinations: int) -> Workers:
+    """The processes that share so many combinations."""
+    return Workers() if combinations >= SHARED_FROM else ALONE
+
+
+def _block(
+    days: Days,
+    sessions: Sequence[Session],
+    data: DataSettings,
+    forecaster: Forecaster,
+    calendar: MarketCalendar,
+    followed: set[str],
+) -> list[Day]:
+    """The bars and predictions of some sessions; `followed`, the stocks of earlier universes, grows."""
+    markets, windows = [], []
+    for session in sessions:
+        universe = sorted(days.universe(session, data))
+        followed.update(universe)
+        bars = days.bars(session, sorted(followed))
+        markets.append(SessionMarket.of(session, bars))
+        needed = sessions_needed(session, calendar, forecaster.feature_set)
+        before: dict[str, Bars] = {}
+        if len(needed) > 1:
+            known = days.checked(universe)
+            before = {name: known[name].between(needed[0].open, session.open) for name in universe}
+        today = {name: bars[name] for name in universe}
+        windows.append((session, windows_of(needed, today, before, forecaster.feature_set)))
+    return [Day(one, found) for one, found in zip(markets, forecaster.predictions(windows), strict=True)]
+
+
+def _traded(members: Sequence[Combination], block: list[Day], at: Workers) -> Iterator[Replay]:
+    """The backtests of some combinations after a block of sessions."""
+    replays = [one.replay for one in members]
+    if at is ALONE:
+        yield from traded(Block(replays, block))
+        return
+    parts = [replays[i::PARTS] for i in range(PARTS)]
+    found = at.map(traded, PARTS, lambda i: Block(parts[i], block))
+    for i in range(len(replays)):
+        yield found[i % PARTS][i // PARTS]
+
+
+PARTS: Final = 4
+"""Parts into which combinations are divided for the cores."""
+
+
+# What it prints
+
+
+def _show(
+    combinations: Sequence[Combination],
+    days: Days,
+    sessions: Sequence[Session],
+    forecaster: Forecaster,
+    console: Console,
+) -> None:
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    fills = combinations[0].replay.fills
+    say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
+    if seen := forecaster.seen(sessions):
+        say(f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing.")
+    say(f"Orders fill {fills.description}. {DIRECTION}")
+    if len(combinations) == 1:
+        _show_sessions(combinations[0], console)
+        return
+    table = Table(title=f"{len(combinations)} combinations, {len(sessions)} sessions", title_justify="left")
+    for name in combinations[0].values:
+        table.add_column(name, justify="right")
+    for name in ("trades", "win rate", "P&L", "worst drawdown"):
+        table.add_column(name, justify="right")
+    for one in combinations:
+        total = one.replay.total
+        table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), f"{total.drawdown:.2%}")
+    console.print(table)
+    say("The best of many combinations is in part the luckiest: this table shows no setting to be better than another.")
+
+
+def _show_sessions(one: Combination, console: Console) -> None:
+    table = Table()
+    for name in ("day", "trades", "win rate", "P&L", "equity"):
+        table.add_column(name, justify="left" if name == "day" else "right")
+    for session in one.replay.sessions:
+        table.add_row(str(session.date), *_cells(session.trades, session.won, session.pnl), f"${session.equity:,.2f}")
+    total = one.replay.total
+    table.add_section()
+    table.add_row("all", *_cells(total.trades, total.won, total.pnl), "")
+    console.print(table)
+    console.print(f"worst drawdown, from close to close: {total.drawdown:.2%}", highlight=False)
+
+
+def _cells(trades: int, won: int, pnl: Decimal) -> tuple[str, str, str]:
+    sign = "-" if pnl < 0 else "+"
+    return f"{trades:,}", f"{won / trades:.0%}" if trades else "", f"{sign}${abs(pnl):,.2f}"

@@ -25,6 +25,8 @@ from trading.learning.rows import thin
 from trading.learning.train import train
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from numpy.typing import NDArray
 
     from config import FeatureSet, LabelKind, ModelKind
@@ -264,10 +266,37 @@ def _fold(
     groups: tuple[tuple[int, ...], ...],
     seed: int,
 ) -> Fold:
-    known = rows.take(slice(plan.first, plan.begin))
-    known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
-    thinned = settings.changed(TRAIN_EVERY_NTH_ROW=1)  # already thinned, so that fewer rows are sent to the worker
+    known, thinned = _thinned(rows.take(slice(plan.first, plan.begin)), settings)
     return Fold(known, thinned, rows.X[scored], sample, groups, seed)
+
+
+def _thinned(known: Rows, settings: LearningSettings) -> tuple[Rows, LearningSettings]:
+    """The rows of a history that are sent to a worker, and the settings that thin them no further."""
+    known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
+    return known, settings.changed(TRAIN_EVERY_NTH_ROW=1)
+
+
+def evening_fold(rows: Rows, day: date, settings: LearningSettings, unseen: Floats) -> Fold:
+    """The fold of a model that is trained the evening before `day`, for `score`; nothing is permuted.
+
+    Args:
+        rows: sorted by session.
+        settings: of the training, with the sessions of a history (HISTORY_DAYS).
+        unseen: features of the session to score, shape (n, columns).
+
+    Raises:
+        DataError: fewer than `LEAST_SESSIONS` sessions with rows lie before `day`.
+    """
+    end = int(np.searchsorted(rows.session, np.datetime64(day)))
+    sessions = np.unique(rows.session[:end])
+    least = max(2, min(LEAST_SESSIONS, settings.history_days))
+    if len(sessions) < least:
+        raise DataError(
+            f"{day}: {len(sessions)} session(s) with rows lie before it, and a model needs {least}; start later"
+        )
+    first = int(np.searchsorted(rows.session, sessions[-settings.history_days :][0]))
+    known, thinned = _thinned(rows.take(slice(first, end)), settings)
+    return Fold(known, thinned, unseen, np.empty(0, np.int64), (), settings.training.SEED)
 
 
 def score(fold: Fold) -> FoldResult:

@@ -48,6 +48,11 @@ class MarketId:
     description: str
     generated: bool = False
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the market is traded on the embedded exchange only."""
+        return not self.slug.startswith("alpaca")
+
 
 def market_of(folder: Path) -> MarketId | None:
     """The market that `folder` belongs to; None if it has no marker yet.

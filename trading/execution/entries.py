@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
-from trading.execution.live_feed import Quote, Quotes
+from trading.execution.live_feed import Quotes
 from trading.execution.orders.entry_orders import INTENT, PendingEntry
 from trading.execution.orders.order_cache import order_name
 from trading.rules.entry import (
@@ -20,6 +20,7 @@ from trading.rules.entry import (
     shares_to_buy,
 )
 from trading.rules.exits import levels, quantised
+from trading.rules.spread import Quote, spread_refusal
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -161,14 +162,7 @@ class Entries:
 
     def _spread_refusal(self, symbol: str, quotes: Quotes) -> Refusal | None:
         widest = self._policy.entry.MAX_SPREAD_PCT
-        if not widest:
-            return None
-        quote = quotes.of(symbol)
-        if quote is None:
-            return "spread", f"the spread of {symbol} is not known"
-        if quote.spread > widest:
-            return "spread", f"the spread of {symbol} is {quote.spread:.2%}, over {widest:.2%}"
-        return None
+        return spread_refusal(symbol, quotes.of(symbol), widest) if widest else None
 
     def _pending_entry(
         self, signal: Signal, context: EntryContext, instant: datetime, quote: Quote | None

@@ -18,6 +18,7 @@ from trading.broker.client import Unclear, market_data
 from trading.broker.pages import bar_pages
 from trading.features.session_bars import SessionBars
 from trading.records.journal import new_york_time
+from trading.rules.spread import Quote
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -73,23 +74,6 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
         for symbol, rows in page.items():
             reply.setdefault(symbol, []).extend(rows or ())
     bars.take(reply, now)
-
-
-class Quote(NamedTuple):
-    """The newest bid and ask of a stock, dollars."""
-
-    bid: float
-    ask: float
-
-    @property
-    def mid(self) -> float:
-        """Halfway between bid and ask, dollars."""
-        return (self.bid + self.ask) / 2.0
-
-    @property
-    def spread(self) -> float:
-        """Ask minus bid, as a fraction of the mid price."""
-        return (self.ask - self.bid) / self.mid
 
 
 def latest_quote(clients: Clients, feed: str, symbol: str, seconds: float | None = None) -> Quote | None:

@@ -11,6 +11,7 @@ from trading.base.errors import DataError
 from trading.dataset.manifest import SymbolRecord
 from trading.dataset.rows import telling
 from trading.market.bars import Bars
+from trading.rules.costs import cost_beyond_spread_pct
 from trading.rules.labels import UNKNOWN, profit_labels
 from trading.rules.trade_answers import answer, minute_of_entry, note
 
@@ -94,7 +95,11 @@ class TradeLabels:
 
 
 def outcome_after_cost(trade: Trade, rules: LabelRules) -> float:
-    """Outcome of a closed trade in per cent of its entry price, after the cost that every row is charged."""
+    """Outcome of a closed trade in per cent of its entry price, after the cost that every row is charged.
+
+    The price of the fill contains the spread already; only what a round trip costs beyond it is charged.
+    """
     assert trade.exit_price is not None, "the trade is open, or was closed without a price"
-    outcome = np.array([100.0 * (float(trade.exit_price / trade.entry_price) - 1.0)])
-    return float(rules.after_cost(outcome, np.array([float(trade.entry_price)]))[0])
+    booked = 100.0 * (float(trade.exit_price / trade.entry_price) - 1.0)
+    paid = np.array([float(trade.entry_price)])
+    return booked - float(cost_beyond_spread_pct(paid, rules.round_trip_cost, max(rules.spread_ticks, 0.0))[0])

@@ -9,7 +9,7 @@ import numpy as np
 
 from trading.base.arrays import Days, Floats, Ints, Mask
 from trading.base.clock import NEW_YORK, to_ns
-from trading.rules.costs import round_trip_cost_pct
+from trading.rules.costs import cost_beyond_spread_pct, round_trip_cost_pct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,7 @@ class ClosedTrades:
         entry_price, exit_price: dollars.
         confidence: of the prediction, 0 to 1.
         cost_pct: assumed cost of the round trip, per cent of the entry price.
+        unpaid_pct: the part of it beyond the spread, which the fills have paid already.
     """
 
     symbol: NDArray[np.str_]
@@ -48,6 +49,7 @@ class ClosedTrades:
     exit_price: Floats
     confidence: Floats
     cost_pct: Floats
+    unpaid_pct: Floats
 
     @classmethod
     def of(cls, trades: Iterable[Trade], round_trip_cost: float, spread_ticks: float) -> ClosedTrades:
@@ -92,6 +94,7 @@ class ClosedTrades:
             exit_price=np.array(sold, dtype=np.float64),
             confidence=np.array(confidence, dtype=np.float64),
             cost_pct=round_trip_cost_pct(entry_price, round_trip_cost, spread_ticks),
+            unpaid_pct=cost_beyond_spread_pct(entry_price, round_trip_cost, spread_ticks),
         )
 
     def __len__(self) -> int:
@@ -108,7 +111,7 @@ class ClosedTrades:
 
     @property
     def booked(self) -> Floats:
-        """Result in dollars as the account books it; it holds the spread only if the exchange charges one."""
+        """Result in dollars as the account books it; the spread is in its prices."""
         return (self.exit_price - self.entry_price) * self.qty
 
     @property
@@ -119,12 +122,12 @@ class ClosedTrades:
     @property
     def after_cost(self) -> Floats:
         """Result in dollars after the assumed cost."""
-        return self.booked - self.cost
+        return self.booked - self.invested * self.unpaid_pct / 100.0
 
     @property
     def outcome_pct(self) -> Floats:
         """Result after the assumed cost, per cent of the entry price."""
-        return 100.0 * (self.exit_price / self.entry_price - 1.0) - self.cost_pct
+        return 100.0 * (self.exit_price / self.entry_price - 1.0) - self.unpaid_pct
 
     @property
     def hold_minutes(self) -> Floats:

@@ -44,6 +44,19 @@ def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: flo
     return 100.0 * np.maximum(round_trip_cost, spread_ticks * ticks / entry)
 
 
+def cost_beyond_spread_pct(paid: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:
+    """What a round trip costs beyond the spread that a fill at `paid` contains, in per cent of the price; 0 or more.
+
+    A row is reckoned from the open, which is the bid, and charged `round_trip_cost_pct`.  A real buy paid the ask, so
+    the spread is in its price already.
+
+    Args:
+        paid: fill prices of buys in dollars, positive, shape (n,); otherwise as `round_trip_cost_pct`.
+    """
+    ticks = np.where(paid >= 1.0, TICK, SMALL_TICK)
+    return 100.0 * np.maximum(round_trip_cost - spread_ticks * ticks / paid, 0.0)
+
+
 def cost_in_words(round_trip_cost: float, spread_ticks: float) -> str:
     """The cost of a round trip for a page: "the larger of 0.1% and 1 tick"."""
     share = f"{100.0 * round_trip_cost:g}%"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def cost_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> Decim
     return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
 
 
+@lru_cache(maxsize=1024)
 def _exact(number: float) -> Decimal:
     return Decimal(repr(float(number)))
 

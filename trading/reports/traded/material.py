@@ -75,11 +75,6 @@ class Material:
         """Whether the market is generated."""
         return self.market is not None and self.market.generated
 
-    @property
-    def without_spread(self) -> bool:
-        """Whether the exchange fills at printed prices, so that the account pays no spread."""
-        return self.market is not None and self.market.embedded
-
 
 def gather(
     reader: LogReader,
@@ -106,7 +101,6 @@ def gather(
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
-    without_spread = market is not None and market.embedded
     held = (one.universe(rules.round_trip_cost, rules.spread_ticks) for one in bars.values())
     return Material(
         folder=reader.folder,
@@ -120,7 +114,7 @@ def gather(
         booked=performance(closed, sessions, after_cost=False),
         after_cost=performance(closed, sessions, after_cost=True),
         groups={by: groups(closed, by, sessions.days) for by in KEYS},
-        live=live_figures(trades, rules, None, without_spread=without_spread, newest_days=max(1, len(days))),
+        live=live_figures(trades, rules, None, newest_days=max(1, len(days))),
         quality=execution_quality(trades),
         audits=audits,
         bars=bars,

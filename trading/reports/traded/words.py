@@ -57,10 +57,6 @@ def verdict(material: Material) -> list[str]:
         f"The account booked {dollars(booked.result)}.",
         luck(found),
     ]
-    if material.without_spread:
-        lines.append(
-            "This exchange fills without a spread, so what the account booked is too good. The one after cost counts."
-        )
     if compared := against_universe(material):
         lines.append(compared)
     if calibrated := came_true(material):

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Trade past sessions again, as the live loop would have traded them, and show what that earned.
+
+    python backtest.py                                 the model in service, on sessions of data/ that it has not seen
+    python backtest.py --model 20180326_200000         this model, on the sessions after those that it was trained on
+    python backtest.py --walk-forward                  a model trained the evening before each session
+    python backtest.py --bars DIR --as-served          recorded bars, each session with the model that served on it
+    python backtest.py --set MIN_CONFIDENCE=0.55,0.65 --set STOP_LOSS_PCT=0.01,0.02
+                                                       every combination of these values, on the same predictions
+
+The engine calls the rules of the live loop, so the same bars and models give the same trades: with --logs-dir, it
+writes the trades_DATE.json that `live_trader.py --bars` writes, to the byte.  Predictions are kept in
+models/predictions/, so a second run does not compute them again.
+
+Exit codes: 0 done; 2 bad input, explained in one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from bar_files.options import add_arguments
+from trading.app import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parser().parse_args(arguments)
+    from trading.app.backtest import run  # after parsing, so that --help stays fast
+
+    return run(options)
+
+
+def parser() -> cli.Parser:
+    """The parser of the command line."""
+    found = cli.Parser(__doc__, "data", "models", "logs")
+    found.add_argument(
+        "--bars", type=cli.folder, metavar="DIR", help="trade the bars DIR/SYMBOL.csv, .csv.gz or .parquet, not data/"
+    )
+    add_arguments(found)
+    found.add_argument("--start", type=cli.day, metavar="D", help="first session, such as 2018-03-26")
+    found.add_argument("--end", type=cli.day, metavar="D", help="last session")
+    models = found.add_mutually_exclusive_group()
+    models.add_argument("--model", metavar="TIMESTAMP", help="the model to use (default: the one in service)")
+    models.add_argument(
+        "--as-served", action="store_true", help="use for each session the model that was in service when it opened"
+    )
+    models.add_argument(
+        "--walk-forward",
+        action="store_true",
+        help="train a model the evening before each session",
+    )
+    found.add_argument("--seen", action="store_true", help="trade sessions too that the model was trained on")
+    found.add_argument(
+        "--set",
+        type=values,
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="trade with each of these values of a setting; several --set give every combination",
+    )
+    found.add_argument(
+        "--backend",
+        choices=("joblib", "dask"),
+        default="joblib",
+        help="train on the cores of this machine, or on a Dask cluster (default: joblib)",
+    )
+    found.add_argument("--scheduler", metavar="ADDRESS", help="address of the cluster, such as tcp://127.0.0.1:8786")
+    return found
+
+
+def values(text: str) -> tuple[str, list[str]]:
+    """The argument `NAME=V1,V2` as a name and its values."""
+    name, equals, listed = text.partition("=")
+    found = [part.strip() for part in listed.split(",")]
+    if not equals or not name.strip() or not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=V1,V2; write it as MIN_CONFIDENCE=0.55,0.65")
+    return name.strip().upper(), found
+
+
+def command() -> int:
+    """The console script `backtest`."""
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,135 @@
+"""backtest.py on recorded bars: the trade files of the live loop, models, sweeps, the cache, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+import backtest
+from tests.app.whole_day import FRIDAY, MONDAY, Place, clean_environment
+from trading.app import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TUESDAY = date(2025, 3, 11)
+FIRST_MODEL = "20250306_200000"
+
+
+def run(place: Place, *arguments: object) -> int:
+    folders = [f"--{name}-dir={place.root / name}" for name in ("data", "models")]
+    with clean_environment():
+        return cli.run(
+            lambda: backtest.main([*folders, f"--env-file={place.root / 'settings.env'}", *map(str, arguments)])
+        )
+
+
+def rows(said: str) -> list[list[str]]:
+    """The rows of the printed table."""
+    return [re.split(r"\s*│\s*", line.strip("│ ")) for line in said.splitlines() if line.startswith("│")]
+
+
+def test_the_models_that_served_give_the_trade_files_of_the_live_loop(
+    replayed: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = tmp_path / "logs"
+    chosen = ("--bars", bars, "--as-served", "--start", FRIDAY, "--end", MONDAY, "--logs-dir", logs)
+    assert run(replayed, *chosen) == 0
+    found = {path.name: path.read_bytes() for path in logs.glob("trades_*")}
+    assert found == replayed.logged("trades") and len(found) == 2
+    said = rows(capsys.readouterr().out)
+    pnl = sum(round(100 * one["pnl_amount"]) for one in replayed.trades())
+    assert said[-1][:2] == ["all", str(len(replayed.trades()))]
+    assert said[-1][3] == f"{'-' if pnl < 0 else '+'}${abs(pnl) / 100:,.2f}"
+    for path in (replayed.models / "predictions").glob("*.npz"):  # a damaged cache changes nothing
+        path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
+    assert run(replayed, *chosen) == 0
+    assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
+
+
+def test_a_model_trained_the_evening_before_is_the_one_that_the_live_loop_trained(
+    replayed: Place, bars: Path, tmp_path: Path
+) -> None:
+    logs = tmp_path / "logs"
+    chosen = ("--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", logs)
+    assert run(replayed, "--bars", bars, *chosen) == 0
+    name = f"trades_{FRIDAY}.json"
+    assert (logs / name).read_bytes() == (replayed.logs / name).read_bytes()
+
+
+def test_every_combination_is_the_backtest_with_these_settings(
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: object) -> list[list[str]]:
+        assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, *arguments) == 0
+        return rows(capsys.readouterr().out)
+
+    table = said("--set", "MIN_CONFIDENCE=0.5,0.6,0.7", "--set", "stop_loss_pct=0.01,0.02", "--set", "MAX_PRICE=20,12")
+    assert len(table) == 12
+    assert len({row[3] for row in table}) > 3, "settings must change the trades"
+    for row in (table[1], table[10]):
+        one = said(
+            "--set", f"MIN_CONFIDENCE={row[0]}", "--set", f"STOP_LOSS_PCT={row[1]}", "--set", f"MAX_PRICE={row[2]}"
+        )
+        assert one[-1][1:4] == row[3:6]
+        assert [day[0] for day in one[:-1]] == [str(FRIDAY), str(MONDAY), str(TUESDAY)]
+
+
+def test_combinations_are_shared_among_the_cores_with_the_same_result(
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        chosen = ("--model", FIRST_MODEL, "--end", MONDAY, "--set", "MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7")
+        assert run(replayed, "--bars", bars, *chosen) == 0
+        return capsys.readouterr().out
+
+    alone = said()
+    monkeypatch.setattr("trading.app.backtest.SHARED_FROM", 2)
+    assert rows(said()) == rows(alone) != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--start", "2025-03-05", "--model", FIRST_MODEL), ("2025-03-05", FIRST_MODEL, "--seen")),
+        (("--model", "20200101_000000"), ("20200101_000000", "newest")),
+        (("--start", "2026-01-05", "--seen"), ("--start 2026-01-05", "2025-03-11")),
+        (("--set", "MIN_CONFIDENCE=0.5,65"), ("MIN_CONFIDENCE=65", "0.65")),
+        (("--set", "MIN_CONFIDENZE=0.5"), ("MIN_CONFIDENZE", "MIN_CONFIDENCE")),
+        (("--set", "N_ESTIMATORS=5"), ("N_ESTIMATORS", "does not change")),
+        (("--set", "MIN_PRICE=2,30"), ("MIN_PRICE=30", "MAX_PRICE")),
+        (("--set", "MIN_CONFIDENCE=0.5", "--set", "MIN_CONFIDENCE=0.6"), ("MIN_CONFIDENCE", "twice")),
+        (("--set", "MIN_CONFIDENCE=0.5,0.6", "--logs-dir", "new"), ("--logs-dir", "one combination")),
+        (("--logs-dir", "taken"), ("taken", "new folder")),
+        (("--scheduler", "tcp://127.0.0.1:1"), ("--backend dask",)),
+    ],
+)
+def test_what_cannot_be_traded_is_one_line(
+    replayed: Place,
+    bars: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "trades_2025-03-07.json").write_text(json.dumps([]))
+    assert run(replayed, "--bars", bars, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.out.strip() == ""
+    assert len(said.err.strip().splitlines()) == 1
+    for word in words:
+        assert word in said.err
+
+
+def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
+    said = capsys.readouterr().out
+    assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
+    assert "3 of these 3 sessions trained the model" in said

@@ -1,0 +1,266 @@
+"""The backtest engine trades what the trading loop trades: the same trade files, to the byte.
+
+The loop is the real one: `Trader` over alpaca-py and the embedded exchange, with the real `Predictor`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from config import BrokerSettings, Settings
+from paper_exchange import PaperExchange, WsgiAdapter
+from paper_exchange.account.engine import NAMESPACE
+from tests.exchange.exchange_world import ORIGIN, HandMade
+from trading.backtest.engine.account import Account
+from trading.backtest.engine.entry_decisions import TradingRules
+from trading.backtest.engine.fills import BarEndFills
+from trading.backtest.engine.predictions import predict, windows_of
+from trading.backtest.engine.replay import Day, Replay, trade_days
+from trading.backtest.engine.session_market import SessionMarket
+from trading.backtest.engine.trade_records import TradeRecords
+from trading.base.calendar import Session, at, new_york_calendar
+from trading.base.clock import NEW_YORK, SimulatedClock
+from trading.broker.client import Broker, connect
+from trading.dataset.dataset import Dataset
+from trading.dataset.symbol_files import Fetched
+from trading.execution.entries import EntryPolicy
+from trading.execution.live_feed import fetch, latest_quote
+from trading.execution.preconditions import ControlFiles
+from trading.execution.trader import Trader
+from trading.features.document import FEATURES
+from trading.learning.calibration import Calibration
+from trading.learning.trade_labels import TradeLabels
+from trading.market.bars import Bars, check_bars
+from trading.models.predictor import Predictor
+from trading.models.store import LoadedModel
+from trading.records.journal import Journal
+from trading.records.trade_log import TradeLog
+from trading.rules.entry import document_rules
+from trading.rules.guards import guard_rules
+from trading.rules.labels import LabelRules
+
+if TYPE_CHECKING:
+    pass
+
+CALENDAR = new_york_calendar()
+HALF_DAY, MONDAY = date(2018, 11, 23), date(2018, 11, 26)
+SPAN = 70
+"""Minutes before each close that have bars."""
+
+
+class Unscaled:
+    """A scaler that changes nothing."""
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        return X
+
+
+@dataclass(frozen=True)
+class Scattered:
+    """A classifier whose probability is a hash of the features, so that signals come and go."""
+
+    seed: int
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        total = np.full(len(X), float(self.seed))
+        for column in X.T:
+            total = total * 1.7 + column
+        p = np.modf(np.abs(total) * 997.0)[0]
+        return np.column_stack([1.0 - p, p])
+
+
+def model_of(seed: int) -> LoadedModel:
+    fields: dict[str, Any] = {"scaler": Unscaled(), "model": Scattered(seed), "features": FEATURES}
+    fields |= {"timestamp": "20181121_200000", "trained_through": date(2018, 11, 21), "kind": "random_forest"}
+    return LoadedModel(**fields, settings={}, metrics={}, calibration=Calibration(0.9, -0.1))  # type: ignore[typeddict-item]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A random market and settings."""
+
+    seed: int
+    stocks: int
+    gaps: float
+    step: float
+    settings: Settings
+
+    def market(self) -> HandMade:
+        random = np.random.default_rng(self.seed)
+        days = (HALF_DAY, MONDAY)
+        return HandMade({f"S{i}": {day: self._rows(random, day) for day in days} for i in range(self.stocks)})
+
+    def _rows(self, random: np.random.Generator, day: date) -> list[tuple[str, float, float, float, float]]:
+        session = CALENDAR.session(day)
+        price, rows = random.uniform(1.2, 19.0), []
+        silent = random.random() < self.gaps  # no bar in the last minutes: what is held cannot be sold
+        for minute in range(session.minutes - SPAN, session.minutes):
+            gap = price * (1.0 + random.normal(0.0, self.step / 2.0))
+            path = np.maximum(gap * (1.0 + np.cumsum(random.normal(0.0, self.step, 4))), 0.5)
+            places = 4 if random.random() < 0.2 else 2
+            open_, *inside, close = np.round([gap, *path], places)
+            price = close
+            if random.random() < self.gaps or (silent and minute >= session.minutes - 12):
+                continue
+            when = (session.open + timedelta(minutes=minute)).astimezone(NEW_YORK)
+            high, low = max(open_, close, *inside), min(open_, close, *inside)
+            rows.append((f"{when:%H:%M}", float(open_), float(high), float(low), float(close)))
+        return rows
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    def one_of(*values: Any) -> Any:
+        return draw(st.sampled_from(values))
+
+    chosen = {
+        "MIN_CONFIDENCE": one_of(0.3, 0.6, 0.8),
+        "CONFIDENCE": one_of("model", "calibrated"),
+        "MAX_OPEN_POSITIONS": one_of(1, 3, 10),
+        "MAX_POSITION_SIZE": one_of(1, 5, 40),
+        "RISK_PER_TRADE": one_of(0.01, 0.3),
+        "STOP_LOSS_PCT": one_of(0.002, 0.01, 0.02),
+        "TAKE_PROFIT_PCT": one_of(0.006, 0.01, 0.04),
+        "COOL_DOWN_MINUTES": one_of(0, 4),
+        "MAX_LOSSES_IN_A_ROW": one_of(0, 3),
+        "MAX_DAILY_LOSS_PCT": one_of(0.0, 0.0005, 0.03),
+        "MAX_SPREAD_PCT": one_of(0.0, 0.0012),
+        "PAPER_CASH": one_of(90.0, 700.0, 100_000.0),
+        "FLATTEN_MINUTES_BEFORE_CLOSE": one_of(1, 5, 9),
+        "TICK_SECOND": one_of(0, 2, 30),
+        "MAX_BAR_AGE_SECONDS": one_of(1, 90),
+        "LABEL_WITHIN_MINUTES": one_of(0, 7),
+    }
+    return Case(
+        seed=draw(st.integers(0, 10**6)),
+        stocks=draw(st.integers(1, 5)),
+        gaps=one_of(0.0, 0.1, 0.5),
+        step=one_of(0.001, 0.004),
+        settings=Settings.of(**chosen),
+    )
+
+
+def traded_live(case: Case, folder: Path) -> dict[str, bytes]:
+    """The trade files of the trading loop."""
+    s, market = case.settings, case.market()
+    clock = SimulatedClock(at(HALF_DAY, s.schedule.REBALANCE_TIME))
+    exchange = PaperExchange(market, clock.now, cash=Decimal(str(s.exchange.PAPER_CASH)))
+    broker = BrokerSettings(APCA_API_BASE_URL=ORIGIN, REQUESTS_PER_MINUTE=100_000)
+    clients = connect(broker, ("key", "secret"), clock, WsgiAdapter(exchange.app))
+    log = TradeLog(folder)
+    trader = Trader(
+        Broker(clients),
+        log,
+        Journal(folder, clock),
+        clock,
+        CALENDAR,
+        EntryPolicy(
+            (*document_rules(s.prediction, s.data, s.entry), *guard_rules(s.entry)),
+            s.entry,
+            s.exits,
+            s.data,
+            partial(latest_quote, clients, "iex"),
+        ),
+        market="by-hand",
+        predictor=Predictor(model_of(case.seed), s.prediction),
+        fetch=partial(fetch, clients.data, feed="iex"),
+        universe=lambda session: [one.symbol for one in market.listings],
+        controls=ControlFiles(folder / "controls"),
+        instance="",
+    )
+    trader.recover()
+    for day in (HALF_DAY, MONDAY):
+        session = CALENDAR.session(day)
+        clock.sleep_until(at(day, s.schedule.REBALANCE_TIME))
+        trader.rebalance(session)
+        clock.sleep_until(session.open)
+        trader.opened(session)
+        for minute in (1, *range(session.minutes - SPAN, session.minutes)):
+            instant = session.open + timedelta(minutes=minute)
+            clock.sleep_until(instant + timedelta(seconds=s.schedule.TICK_SECOND))
+            trader.tick(session, instant)
+        clock.sleep_until(session.close + timedelta(seconds=s.schedule.TICK_SECOND))
+        trader.closed(session)
+        settle(log, market, session, LabelRules.of(s.exits))
+    return {path.name: path.read_bytes() for path in folder.glob("trades_*")}
+
+
+def settle(log: TradeLog, market: HandMade, session: Session, rules: LabelRules) -> None:
+    """The evening's look at the targets of the day's trades, as after a retrain."""
+    with TemporaryDirectory() as data:
+        dataset = Dataset(Path(data), CALENDAR)
+        fetched = {
+            name: Fetched(check_bars(bars, [session])[0], (session.date,))
+            for name, bars in bars_of(market, session).items()
+        }
+        dataset.update(fetched, rules, source="by hand", feed="recorded")
+        TradeLabels(dataset, rules).settle(log, session.date)
+
+
+def bars_of(market: HandMade, session: Session) -> dict[str, Bars]:
+    found = {}
+    for listing in market.listings:
+        one = market.session_bars(listing.symbol, session.date)
+        found[listing.symbol] = Bars(one.start, one.open, one.high, one.low, one.close, one.volume.astype(float))
+    return found
+
+
+def replay_of(s: Settings, folder: Path) -> Replay:
+    account = uuid.uuid5(NAMESPACE, "account:paper")
+    records = TradeRecords(
+        TradeLog(folder), s.exits, "by-hand", lambda n: str(uuid.uuid5(account, f"order:{n}")), BarEndFills()
+    )
+    rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), BarEndFills(), records)
+
+
+def backtested(case: Case, folder: Path) -> dict[str, bytes]:
+    """The trade files of the engine."""
+    replay, market = replay_of(case.settings, folder), case.market()
+    for day in (HALF_DAY, MONDAY):
+        session = CALENDAR.session(day)
+        bars = bars_of(market, session)
+        found = predict(model_of(case.seed), windows_of([session], bars, {}, "document"))
+        trade_days([replay], [Day(SessionMarket.of(session, bars), found)])
+    return {path.name: path.read_bytes() for path in folder.glob("trades_*")}
+
+
+HARD = Case(
+    seed=190,
+    stocks=5,
+    gaps=0.5,
+    step=0.004,
+    settings=Settings.of(
+        STOP_LOSS_PCT=0.002,
+        TAKE_PROFIT_PCT=0.01,
+        FLATTEN_MINUTES_BEFORE_CLOSE=9,
+        MIN_CONFIDENCE=0.3,
+        MAX_BAR_AGE_SECONDS=1,
+        MAX_OPEN_POSITIONS=3,
+        MAX_DAILY_LOSS_PCT=0.0,
+        COOL_DOWN_MINUTES=4,
+        TICK_SECOND=0,
+    ),
+)
+"""Entries that never fill, a bar that ends beyond a level, and a position that is held overnight."""
+
+
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+@example(HARD)
+@given(cases())
+def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:
+    with TemporaryDirectory() as live, TemporaryDirectory() as backtest:
+        assert backtested(case, Path(backtest)) == traded_live(case, Path(live))

@@ -1,0 +1,193 @@
+"""The predictions of a backtest: of one model, of the models that served, or of models trained evening by evening."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from trading.backtest.engine.predictions import SessionWindows, predict
+from trading.backtest.walk_forward import evening_fold, score
+from trading.backtest.yardstick.control_cache import settings_of_a_result
+from trading.base.calendar import at
+from trading.base.errors import ModelError, UserError
+from trading.models.store import LoadedModel, ModelStore, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date, time
+
+    from config import FeatureSet
+    from trading.backtest.engine.prediction_cache import PredictionCache
+    from trading.backtest.engine.signals import Predictions
+    from trading.backtest.walk_forward import Fold, FoldResult
+    from trading.backtest.workers import Workers
+    from trading.base.calendar import MarketCalendar, Session
+    from trading.base.market_folders import MarketId
+    from trading.dataset.dataset import Rows
+    from trading.learning.fitting import LearningSettings
+
+Windows = tuple["Session", SessionWindows]
+
+
+class Forecaster(Protocol):
+    """Predicts sessions.
+
+    Attributes:
+        cache: predictions that were made before.
+        feature_set: the features that it needs.
+        description: one line about the models.
+    """
+
+    @property
+    def cache(self) -> PredictionCache: ...
+    @property
+    def feature_set(self) -> FeatureSet: ...
+    @property
+    def description(self) -> str: ...
+
+    def seen(self, sessions: Sequence[Session]) -> int:
+        """How many of these sessions have trained the model that predicts them."""
+
+    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
+        """The predictions for the windows of some sessions, in their order.
+
+        Raises:
+            UserError: a session cannot be predicted.
+        """
+
+
+@dataclass
+class StoredModels:
+    """Models of the folder of models.
+
+    Attributes:
+        model_of: the model of a session.
+        cache: predictions that were made before.
+    """
+
+    model_of: Callable[[Session], LoadedModel]
+    cache: PredictionCache
+    feature_set: FeatureSet
+    description: str
+
+    def seen(self, sessions: Sequence[Session]) -> int:
+        return sum(session.date <= self.model_of(session).trained_through for session in sessions)
+
+    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
+        return [self._of(self.model_of(session), of_session) for session, of_session in windows]
+
+    def _of(self, model: LoadedModel, windows: SessionWindows) -> Predictions:
+        files = {part: entry["sha256"] for part, entry in model.metrics["files"].items()}
+        key = self.cache.key(windows, {**files, "calibration": model.metrics["calibration"]})
+        found = self.cache.get(key, windows, model.timestamp)
+        if found is None:
+            found = predict(model, windows)
+            self.cache.put(key, found)
+        return found
+
+
+@dataclass
+class EveningModels:
+    """Models that are trained the evening before each session, as the live system trains them.
+
+    Trades do not teach here (PAST_TRADE_WEIGHT), because each would depend on those of the sessions before.
+
+    Attributes:
+        rows: labelled rows of all sessions, sorted by session.
+        retrain_at: RETRAIN_TIME, which makes the TIMESTAMPs.
+        workers: where the models are trained.
+    """
+
+    rows: Rows
+    learning: LearningSettings
+    calendar: MarketCalendar
+    retrain_at: time
+    cache: PredictionCache
+    workers: Workers
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        return self.learning.training.FEATURE_SET
+
+    @property
+    def description(self) -> str:
+        return "each session with a model trained the evening before"
+
+    def seen(self, sessions: Sequence[Session]) -> int:
+        return 0
+
+    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
+        found: dict[int, Predictions] = {}
+        missing: list[tuple[int, str, Fold]] = []
+        for i, (session, of_session) in enumerate(windows):
+            fold = evening_fold(self.rows, session.date, self.learning, of_session.X)
+            key = self.cache.key(of_session, {"fold": _digest(fold)})
+            known = self.cache.get(key, of_session, self._timestamp(session.date))
+            if known is None:
+                missing.append((i, key, fold))
+            else:
+                found[i] = known
+        results: list[FoldResult] = self.workers.map(score, len(missing), lambda n: missing[n][2])
+        for (i, key, _), result in zip(missing, results, strict=True):
+            session, of_session = windows[i]
+            found[i] = of_session.predicted(self._timestamp(session.date), result.p, result.calibrated)
+            self.cache.put(key, found[i])
+        return [found[i] for i in range(len(windows))]
+
+    def _timestamp(self, day: date) -> str:
+        return stamp(at(self.calendar.preceding(day).date, self.retrain_at))
+
+
+def _digest(fold: Fold) -> str:
+    """A hash of what a model is trained with."""
+    rows = fold.known
+    found = hashlib.sha256(repr((rows.symbols, settings_of_a_result(fold.settings))).encode())
+    for column in (rows.symbol, rows.start, rows.X, rows.outcome, rows.label):
+        found.update(column.tobytes())
+    return found.hexdigest()
+
+
+def one_model(
+    store: ModelStore, timestamp: str | None, market: MarketId, cache: PredictionCache
+) -> tuple[StoredModels, LoadedModel]:
+    """The model of a TIMESTAMP, or the one in service (None), for every session.
+
+    Raises:
+        ModelError: there is none that can be used.
+    """
+    if timestamp is not None and timestamp not in store.timestamps():
+        known = ", ".join(store.timestamps()[:3]) or "none"
+        raise ModelError(f"--model {timestamp}: no such model in {store.folder}; the newest there: {known}")
+    model = store.newest(market=market) if timestamp is None else store.load(timestamp, market)
+    found = StoredModels(lambda session: model, cache, model.feature_set, f"model {model.timestamp}")
+    return found, model
+
+
+def served_models(store: ModelStore, market: MarketId, cache: PredictionCache, feature_set: FeatureSet) -> StoredModels:
+    """For each session the model that was in service when it opened."""
+    loaded: dict[str, LoadedModel] = {}
+    of_day: dict[date, LoadedModel] = {}
+
+    def model_of(session: Session) -> LoadedModel:
+        if session.date not in of_day:
+            model = store.newest(now=session.open, market=market)
+            of_day[session.date] = loaded.setdefault(model.timestamp, model)
+        return of_day[session.date]
+
+    return StoredModels(model_of, cache, feature_set, "each session with the model that was in service")
+
+
+def refuse_seen(model: LoadedModel, sessions: Sequence[Session]) -> None:
+    """See that a model is tested on sessions that it was not trained on.
+
+    Raises:
+        UserError: it has seen one of them.
+    """
+    seen = [session.date for session in sessions if session.date <= model.trained_through]
+    if seen:
+        raise UserError(
+            f"model {model.timestamp} was trained through {model.trained_through}, and {seen[0]} is not later: on a "
+            "session that it has seen, a model is right by memory; choose a later --start, an earlier --model, "
+            "--walk-forward, or --seen"
+        )

@@ -1,0 +1,1 @@
+"""The backtest engine: the trades of the live loop, made from bars and predictions without an exchange or a wire."""

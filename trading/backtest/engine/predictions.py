@@ -1,0 +1,91 @@
+"""All predictions of a session in one pass of the feature function and one call of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trading.backtest.engine.session_market import minutes_of
+from trading.backtest.engine.signals import Predictions
+from trading.features.sets import COLUMNS, SESSIONS_BEFORE, of_history
+from trading.learning.calibration import win_probability
+from trading.learning.fitting import probabilities
+from trading.market.bars import Bars, join, session_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from config import FeatureSet
+    from trading.base.arrays import Floats
+    from trading.base.calendar import MarketCalendar, Session
+    from trading.models.store import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class SessionWindows:
+    """The n windows of a session: one for every bar that ends 20 minutes of it.
+
+    Attributes:
+        symbols: the stocks, sorted; `stock` numbers them.
+        stock, minute: of the newest bar of each window, the minute counted from the open, int32 (n,).
+        price: close of that bar, dollars, float64 (n,).
+        X: the feature vectors, float64 (n, columns).
+    """
+
+    symbols: tuple[str, ...]
+    stock: NDArray[np.int32]
+    minute: NDArray[np.int32]
+    price: Floats
+    X: Floats
+
+    def predicted(self, model: str, own: Floats, calibrated: Floats) -> Predictions:
+        """The predictions of a model with this TIMESTAMP: its own and the calibrated probabilities, float64 (n,)."""
+        return Predictions(model, self.symbols, self.stock, self.minute, self.price, own, calibrated)
+
+
+def sessions_needed(session: Session, calendar: MarketCalendar, feature_set: FeatureSet) -> list[Session]:
+    """The sessions whose bars the features of a session depend on, oldest first, the session last."""
+    found = [session]
+    while len(found) <= SESSIONS_BEFORE[feature_set]:
+        found.insert(0, calendar.preceding(found[0].date))
+    return found
+
+
+def windows_of(
+    sessions: Sequence[Session], today: Mapping[str, Bars], before: Mapping[str, Bars], feature_set: FeatureSet
+) -> SessionWindows:
+    """The windows of the last of `sessions`, bit for bit those of the live minutes.
+
+    Args:
+        sessions: as `sessions_needed`.
+        today: symbol -> its bars of the session, sorted.
+        before: symbol -> its checked bars of the sessions before, sorted.
+    """
+    session, symbols = sessions[-1], tuple(sorted(today))
+    X = [np.empty((0, len(COLUMNS[feature_set])))]
+    stock, minute, price = [np.empty(0, np.int32)], [np.empty(0, np.int32)], [np.empty(0)]
+    for number, symbol in enumerate(symbols):
+        bars = today[symbol]
+        if not len(bars):
+            continue
+        whole = join([before.get(symbol, Bars.empty()), bars])
+        vectors, row = of_history(whole, sessions, session_numbers(whole.start, sessions), feature_set)
+        row = row[len(whole) - len(bars) :]
+        has_window = row >= 0
+        X.append(vectors[row[has_window]])
+        stock.append(np.full(np.count_nonzero(has_window), number, dtype=np.int32))
+        minute.append(minutes_of(bars, session)[has_window].astype(np.int32))
+        price.append(bars.close[has_window])
+    return SessionWindows(
+        symbols, np.concatenate(stock), np.concatenate(minute), np.concatenate(price), np.concatenate(X)
+    )
+
+
+def predict(model: LoadedModel, windows: SessionWindows) -> Predictions:
+    """The predictions of a model for all windows."""
+    own = probabilities(model.scaler, model.model, windows.X)
+    return windows.predicted(model.timestamp, own, win_probability(own, model.calibration))

@@ -1,0 +1,171 @@
+"""A backtest over many sessions: the account goes on from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trading.backtest.engine.account import dollars
+from trading.backtest.engine.entry_decisions import TradingRules
+from trading.backtest.engine.session_run import SessionRun
+from trading.backtest.engine.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from trading.backtest.engine.account import Account
+    from trading.backtest.engine.fills import Fills
+    from trading.backtest.engine.position import Position
+    from trading.backtest.engine.session_market import SessionMarket
+    from trading.backtest.engine.signals import Predictions
+    from trading.backtest.engine.trade_records import TradeRecords
+
+
+@dataclass(frozen=True, eq=False)
+class Day:
+    """A session to trade.
+
+    Attributes:
+        market: bars of the day's universe, and of every stock that an earlier session may have left unsold.
+        predictions: of the universe.
+    """
+
+    market: SessionMarket
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What one session earned.
+
+    Attributes:
+        date: of the session.
+        trades, won: number of closed trades that were entered in it, and of those with a profit.
+        pnl: their profit, dollars.
+        equity: of the account at the close, dollars.
+        gain: change of the equity since the last close, as a fraction of it.
+    """
+
+    date: date
+    trades: int
+    won: int
+    pnl: Decimal
+    equity: Decimal
+    gain: float
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums of a backtest: closed trades, those with a profit, their profit in dollars, and the worst drawdown.
+
+    The drawdown is the largest loss of equity from one close to a later one, as a fraction.
+    """
+
+    trades: int
+    won: int
+    pnl: Decimal
+    drawdown: float
+
+
+@dataclass
+class Replay:
+    """A backtest with one set of rules.
+
+    Attributes:
+        records: writes the trade files; None: nothing is written.
+        sessions: the results so far.
+    """
+
+    rules: TradingRules
+    account: Account
+    fills: Fills
+    records: TradeRecords | None = None
+    sessions: list[SessionResult] = field(default_factory=list)
+    _carried: list[Position] = field(default_factory=list)
+
+    def signals(self, day: Day) -> Signals:
+        """The signals of a day by this backtest's settings."""
+        prediction = self.rules.prediction
+        return Signals.of(
+            day.predictions,
+            day.market.symbols,
+            day.market.minutes,
+            prediction.MIN_CONFIDENCE,
+            calibrated=prediction.CONFIDENCE == "calibrated",
+        )
+
+    def trade(self, market: SessionMarket, signals: Signals) -> SessionResult:
+        """Trade the next session on the signals that this backtest's settings make of it.
+
+        Raises:
+            OSError: the trade files cannot be written.
+        """
+        before, carried = self.account.last_equity, self._carried
+        run = SessionRun(market, signals, self.rules, self.account, self.fills, carried)
+        self._carried = run.run()
+        if self.records is not None:
+            self.records.add_session(market, run.positions)
+            self.records.update(carried)
+        closed = [trade for trade in run.trades if trade.pnl_amount is not None]
+        pnl = [trade.pnl_amount or Decimal(0) for trade in closed]
+        equity = self.account.last_equity
+        result = SessionResult(
+            date=market.session.date,
+            trades=len(closed),
+            won=sum(amount > 0 for amount in pnl),
+            pnl=sum(pnl, Decimal(0)),
+            equity=dollars(equity),
+            gain=equity / before - 1.0,
+        )
+        self.sessions.append(result)
+        return result
+
+    @property
+    def returns(self) -> list[float]:
+        """The return of each session, as a fraction of the equity at the close before."""
+        return [one.gain for one in self.sessions]
+
+    @property
+    def total(self) -> Total:
+        """The sums over all sessions."""
+        gains = np.cumprod([1.0, *(1.0 + one.gain for one in self.sessions)])
+        return Total(
+            trades=sum(one.trades for one in self.sessions),
+            won=sum(one.won for one in self.sessions),
+            pnl=sum((one.pnl for one in self.sessions), Decimal(0)),
+            drawdown=float(np.max(1.0 - gains / np.maximum.accumulate(gains))),
+        )
+
+
+def trade_days(replays: Sequence[Replay], days: Sequence[Day]) -> None:
+    """Trade the next sessions with every one of these backtests; equal thresholds share their signals.
+
+    Raises:
+        OSError: the trade files cannot be written.
+    """
+    for day in days:
+        known: dict[tuple[float, str], Signals] = {}
+        for replay in replays:
+            prediction = replay.rules.prediction
+            key = prediction.MIN_CONFIDENCE, prediction.CONFIDENCE
+            if key not in known:
+                known[key] = replay.signals(day)
+            replay.trade(day.market, known[key])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A task for a worker: some backtests, and the sessions that they trade next."""
+
+    replays: Sequence[Replay]
+    days: Sequence[Day]
+
+
+def traded(block: Block) -> list[Replay]:
+    """The backtests of a block after its sessions.  Raises as `trade_days`."""
+    trade_days(block.replays, block.days)
+    return list(block.replays)

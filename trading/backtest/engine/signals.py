@@ -1,0 +1,80 @@
+"""The predictions of a session, and those that reach a threshold in the order in which the trader considers them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trading.base.arrays import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of one model for the n windows of one session.
+
+    Attributes:
+        model: TIMESTAMP of the model.
+        symbols: the stocks, sorted; `stock` numbers them.
+        stock, minute: of the newest bar of each window, the minute counted from the open, int32 (n,).
+        price: close of that bar as the trader sees it, dollars, float64 (n,).
+        own, calibrated: the model's own and the calibrated probability, float64 (n,).
+    """
+
+    model: str
+    symbols: tuple[str, ...]
+    stock: NDArray[np.int32]
+    minute: NDArray[np.int32]
+    price: Floats
+    own: Floats
+    calibrated: Floats
+
+    def __len__(self) -> int:
+        return len(self.stock)
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """The predictions that reach a threshold, by minute, the most confident first, equal ones by symbol.
+
+    Attributes:
+        model: TIMESTAMP of the model.
+        begin: the signals of the bar of minute i are [begin[i], begin[i + 1]).
+        stock, price, confidence, win_probability: of each signal.
+    """
+
+    model: str
+    begin: list[int]
+    stock: list[int]
+    price: list[float]
+    confidence: list[float]
+    win_probability: list[float]
+
+    @classmethod
+    def of(
+        cls, found: Predictions, symbols: tuple[str, ...], minutes: int, threshold: float, *, calibrated: bool
+    ) -> Signals:
+        """The signals of a session of `minutes` minutes.
+
+        Args:
+            symbols: the stocks of the session's market, sorted, among them those of `found`.
+            threshold: MIN_CONFIDENCE.
+            calibrated: compare the calibrated probability (CONFIDENCE).
+        """
+        confidence = found.calibrated if calibrated else found.own
+        which = np.flatnonzero(confidence >= threshold)
+        number = np.array([bisect_left(symbols, symbol) for symbol in found.symbols], dtype=np.int64)
+        which = which[np.lexsort((found.stock[which], -confidence[which], found.minute[which]))]
+        return cls(
+            model=found.model,
+            begin=np.searchsorted(found.minute[which], np.arange(minutes + 1)).tolist(),
+            stock=number[found.stock[which]].tolist(),
+            price=found.price[which].tolist(),
+            confidence=confidence[which].tolist(),
+            win_probability=found.calibrated[which].tolist(),
+        )
