@@ -93,7 +93,7 @@ def kinds(folder: Path, orders: list[Order], fills: list[Fill], trades: list[Tra
     ledger = Ledger(Decimal(1000), Decimal(1000))
     for one in fills:
         ledger.apply(one)
-    found = check(orders, ledger, folder, CLOSE, None, frozenset(), [])
+    found = check(orders, ledger, folder, CLOSE, (), frozenset(), [])
     return {kind for kind, _ in found.violations}
 
 
