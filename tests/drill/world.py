@@ -155,8 +155,20 @@ class Killer:
         line = request_line(environ)
         if self.owner is not None:
             self.owner.act(self.shared.now())
-        if line.startswith("POST /v2/orders"):
-            self.shared.put(Shared.ORDERED, self.shared.get(Shared.NOW))
+        if not line.startswith("POST /v2/orders"):
+            return self._serve(line, environ, start_response)
+        try:
+            return self._serve(line, environ, start_response)
+        finally:
+            self._note_order(line)
+
+    def _note_order(self, line: str) -> None:
+        """Note when the trader's newest order arrived, if this one did."""
+        newest = max(self.exchange.snapshot().orders, key=lambda order: order.sequence, default=None)
+        if newest is not None and newest.client_order_id in line:
+            self.shared.put(Shared.ORDERED, newest.submitted_at)
+
+    def _serve(self, line: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         REQUEST.market_data = "/v2/stocks" in line or "/v1beta1" in line
         phase, delay = self._draw(line)
         if phase == "before":
