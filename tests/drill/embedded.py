@@ -2,6 +2,7 @@
 
     python -m tests.drill.embedded --runs 1000 --seed 1     the seeds with a violation, and a sum
     python -m tests.drill.embedded --seed 17 --keep DIR     one run, whose logs stay in DIR
+    python -m tests.drill.embedded --broken all --runs 50   which seed finds each protection that is broken (broken.py)
 
 Prices are random walks that hit stops and targets, orders fill in part, the owner trades beside, and the trader is
 abandoned and restarted now and then.  There are no sockets, faults or kills here: those are `run.py`'s.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import shutil
 import sys
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange import WsgiAdapter
 from paper_exchange.orders.behaviour import Behaviour
+from tests.drill.broken import BROKEN_BY_LIES
 from tests.drill.checks import Findings, check
 from tests.drill.lies import Liar, LiePlan
 from tests.drill.owner import Owner
@@ -97,16 +100,22 @@ def run(seed: int, folder: Path, plan: LiePlan) -> tuple[Findings, Counter[tuple
     begun = ny(MONDAY, "10:34")
     minutes = [begun + timedelta(minutes=n) for n in range(TRADED)]
     minutes += [ny(MONDAY, LAST) + timedelta(minutes=n) for n in range(10)]
+    raised: list[str] = []
     for minute in minutes:
-        if chance.random() < RESTART_RATE:
-            here.restart()
         owner.act(here.clock.now())
-        here.tick(f"{minute:%H:%M}")
+        try:
+            if chance.random() < RESTART_RATE:
+                here.restart()
+            here.tick(f"{minute:%H:%M}")
+        except Exception as error:  # noqa: BLE001 - whatever ends a minute of all stocks
+            raised.append(f"{minute:%H:%M} {error!r}"[:200])
     lying[0] = False
     here.close_day()
     here.exchange.close()
     snapshot = here.exchange.snapshot()
     found = check(snapshot.orders, here.exchange._engine.ledger, here.folder, close, [OWNERS], frozenset(), [])
+    for one in raised:
+        found.wrong("minute failed", one)
     for event in here.events("step_failed"):
         found.wrong("step failed", f"{event['reason']} at {event['where']}")
     return found, liar.counts
@@ -120,8 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lies", type=float, default=0.1, help="fraction of replies that lie (default: 0.1)")
     parser.add_argument("--whole", type=float, default=0.3, help="fraction of lies about a whole reply (default: 0.3)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs here")
+    parser.add_argument("--broken", choices=("all", *BROKEN_BY_LIES), help="disable this protection until it is found")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
+    return _broken(options) if options.broken else _runs(options)
+
+
+def _runs(options: argparse.Namespace) -> int:
     kept = options.keep or Path(tempfile.mkdtemp(prefix="drill-", dir=MEMORY if Path(MEMORY).exists() else None))
     kinds: Counter[str] = Counter()
     lies: Counter[str] = Counter()
@@ -144,6 +158,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for kind, count in kinds.most_common():
         print(f"VIOLATION {kind:30} {count:>8}")
     return 1 if kinds else 0
+
+
+def _broken(options: argparse.Namespace) -> int:
+    """Break each protection in a process of its own until a seed finds it; exit code 1 if none does."""
+    missed = 0
+    for name in BROKEN_BY_LIES if options.broken == "all" else [options.broken]:
+        with tempfile.TemporaryDirectory(prefix="drill-", dir=MEMORY if Path(MEMORY).exists() else None) as folder:
+            pid = os.fork()
+            if not pid:
+                os._exit(_find(name, options, Path(folder)))
+            _, status = os.waitpid(pid, 0)
+        missed += os.waitstatus_to_exitcode(status)
+    return 1 if missed else 0
+
+
+def _find(name: str, options: argparse.Namespace, folder: Path) -> int:
+    BROKEN_BY_LIES[name]()
+    for seed in range(options.seed, options.seed + options.runs):
+        home = folder / str(seed)
+        home.mkdir()
+        found, _ = run(seed, home, LiePlan(seed, options.lies, whole=options.whole))
+        if found.violations:
+            kinds = Counter(kind for kind, _ in found.violations)
+            print(f"{name:28} seed {seed}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}", flush=True)
+            return 0
+    print(f"{name:28} NOTHING FOUND in {options.runs} runs", flush=True)
+    return 1
 
 
 if __name__ == "__main__":
