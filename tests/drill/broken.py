@@ -141,7 +141,11 @@ def ids_unconfirmed() -> None:
     def add(self: Protection, trade: Trade, orders: Iterable[Order]) -> None:
         trade.sell_order_ids += [one.id for one in orders if one.id not in trade.sell_order_ids]
 
+    def keep(self: Protection, trade: Trade, order_id: str) -> None:
+        raise Unclear(f"order {order_id} is of another stock")
+
     Protection.add = add  # type: ignore[method-assign]
+    Protection._disown = keep  # type: ignore[method-assign]
 
 
 def refusals_believed() -> None:
@@ -195,7 +199,7 @@ def siblings_stay() -> None:
 
 def absent_at_once() -> None:
     """Shares that one reply leaves out are written off at once."""
-    holdings.GIVE_UP_AFTER = timedelta(0)  # type: ignore[misc]
+    holdings.GIVE_UP_AFTER = timedelta(0)  # type: ignore[attr-defined]
     Holdings._confirm = lambda self, symbol, listed: None  # type: ignore[method-assign]
 
 

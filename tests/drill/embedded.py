@@ -147,6 +147,8 @@ def _runs(options: argparse.Namespace) -> int:
         for (lie, _), count in told.items():
             lies[lie] += count
         buys += found.figures.get("buys", 0)
+        if seed % 25 == 0:
+            print(f"seed {seed}: {lies.total()} lies so far", flush=True)
         kinds.update(kind for kind, _ in found.violations)
         for kind, text in found.violations:
             print(f"seed {seed}: {kind}: {text}", flush=True)

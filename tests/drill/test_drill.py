@@ -180,7 +180,7 @@ def test_a_traceback_is_found_by_its_last_line(tmp_path: Path) -> None:
 
 def test_results_add_up_and_a_seed_counts_once(tmp_path: Path) -> None:
     some, lies = Counter(a=5), Counter({"null | GET /v2/orders: [].qty": 7})
-    found, figures = [["short opened", "AAA"]], {"buys": 2, "longest x": 3}
+    found, figures = [["short opened", "AAA"]], {"buys": 2.0, "longest x": 3.0}
     nothing: Counter[str] = Counter()
     counts = (some, 1, nothing, Counter(f=6), lies, 8, nothing, nothing)
     one = Result(1, "2025-07-03", found, figures, 4, *counts, 9.0, 10.0)
@@ -190,7 +190,7 @@ def test_results_add_up_and_a_seed_counts_once(tmp_path: Path) -> None:
     results = load([path])
     rows = dict(line.rsplit(maxsplit=1) for line in table(results).splitlines())
     assert (rows["runs"], rows["kills"], rows["faults"], rows["lies"]) == ("2", "6", "12", "14")
-    assert (rows["violations"], rows["buys"], rows["longest x"]) == ("1", "4", "3")
+    assert (rows["violations"], rows["buys"], rows["longest x"]) == ("1", "4.0", "3.0")
     path.write_text("{}\n")
     with pytest.raises(UserError, match=r"results.jsonl:1: not the result of a run"):
         load([path])
