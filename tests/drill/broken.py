@@ -1,6 +1,7 @@
 """Breakages of the trader's protections, by which the drill is tested: it must find a violation with each.
 
-    python -m tests.drill.run --broken all --runs 2      a table: what was broken, what was found
+    python -m tests.drill.run --broken all --runs 2             the protections against kills and faults
+    python -m tests.drill.embedded --broken all --runs 50       those against lies: which seed finds each
 
 A breakage is patched into the trader's process just before it starts.  A missing fsync is not among them: SIGKILL does
 not lose the system's buffers, only a power cut does.
@@ -9,17 +10,27 @@ not lose the system's buffers, only a power cut does.
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.broker import validation
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
+from trading.broker.error_body import ErrorBody
+from trading.broker.validation import Asked
+from trading.execution.entries import Entries
+from trading.execution.orders import holdings, protection
 from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
-from trading.execution.reconciliation import PositionManager
+from trading.execution.orders.holdings import Holdings
+from trading.execution.orders.order_cache import OrderCache
+from trading.execution.orders.protection import Protection
+from trading.execution.reconciliation import PositionManager, PriceOf
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
+from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from decimal import Decimal
 
     from trading.broker.messages import Order
@@ -115,6 +126,100 @@ def held_bought_again() -> None:
     """Entries ignore what is held or pending."""
     PositionManager.held = property(lambda self: frozenset())  # type: ignore[method-assign,assignment]
 
+
+# Against lies
+
+
+def one_reply_suffices() -> None:
+    """A fill is written down as one reply shows it."""
+    OrderCache.confirmed = lambda self, order: order  # type: ignore[method-assign]
+
+
+def ids_unconfirmed() -> None:
+    """The id of a sell order enters the log unseen, and stays although the order turns out to be another's."""
+
+    def add(self: Protection, trade: Trade, orders: Iterable[Order]) -> None:
+        trade.sell_order_ids += [one.id for one in orders if one.id not in trade.sell_order_ids]
+
+    def keep(self: Protection, trade: Trade, order_id: str) -> None:
+        raise Unclear(f"order {order_id} is of another stock")
+
+    Protection.add = add  # type: ignore[method-assign]
+    Protection._disown = keep  # type: ignore[method-assign]
+
+
+def refusals_believed() -> None:
+    """A refusal counts although it may be the reply to another request."""
+    OrderCache.exists = lambda self, name: False  # type: ignore[method-assign]
+
+
+def any_4xx_refuses() -> None:
+    """Every page with a status of 400 to 499 counts as a refusal."""
+    ErrorBody.is_refusal = property(lambda self: 400 <= self.status < 500)  # type: ignore[method-assign,assignment]
+    OrderCache.exists = lambda self, name: False  # type: ignore[method-assign]
+
+
+def list_of_positions_believed() -> None:
+    """A stock that the list of positions leaves out is bought."""
+    Entries._position_refusal = lambda self, symbol: None  # type: ignore[method-assign]
+
+
+def replies_of_others_used() -> None:
+    """A reply is not held against its request."""
+    Asked.check = lambda self, order: None  # type: ignore[method-assign]
+
+
+def contradictions_used() -> None:
+    """An order whose fields contradict each other is used."""
+    validation._check = lambda order, ended: None
+    validation._check_fills = lambda order, prices: None
+
+
+def one_price_sells() -> None:
+    """The software stop sells on the price of one bar."""
+
+    def check(self: PositionManager, trade: Trade, price_of: PriceOf) -> None:
+        price = price_of(trade.symbol, trade.entry_time)
+        reason = exit_at_price(price or 0.0, float(trade.stop_loss), float(trade.take_profit))
+        if price is not None and reason is not Exit.NONE:
+            self.close(trade, reason.name)
+
+    PositionManager._check_price = check  # type: ignore[method-assign]
+
+
+def target_protects() -> None:
+    """Shares whose stop is gone get none while the target rests."""
+    protection.STOP_TYPES = frozenset({*protection.STOP_TYPES, "limit"})  # type: ignore[misc]
+
+
+def siblings_stay() -> None:
+    """Orders that still rest when all shares are sold are left, and sales may open a short position."""
+    ExitOrders._cancel_siblings = lambda self, trade: None  # type: ignore[method-assign]
+
+
+def absent_at_once() -> None:
+    """Shares that one reply leaves out are written off at once."""
+    holdings.GIVE_UP_AFTER = timedelta(0)  # type: ignore[attr-defined]
+    Holdings._confirm = lambda self, symbol, listed: None  # type: ignore[method-assign]
+
+
+BROKEN_BY_LIES: Final[dict[str, Callable[[], None]]] = {
+    one.__name__.replace("_", "-"): one
+    for one in (
+        one_reply_suffices,
+        ids_unconfirmed,
+        refusals_believed,
+        any_4xx_refuses,
+        list_of_positions_believed,
+        replies_of_others_used,
+        contradictions_used,
+        one_price_sells,
+        target_protects,
+        siblings_stay,
+        absent_at_once,
+    )
+}
+"""Breakages by their name for `--broken` of `embedded.py`."""
 
 BROKEN: Final[dict[str, Callable[[], None]]] = {
     one.__name__.replace("_", "-"): one

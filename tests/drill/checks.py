@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from paper_exchange.account.ledger import Ledger
 from paper_exchange.base.wire import Shares, to_ns
+from tests.drill.owner import NAME
+from trading.broker.messages import OURS
 from trading.records.trade_log import Trade, TradeLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from paper_exchange.account.ledger import Ledger
     from paper_exchange.orders.order import Fill, Order
 
 MAX_POSITIONS, MAX_SHARES = 10, 5
@@ -52,7 +54,7 @@ def check(
     ledger: Ledger,
     logs: Path,
     close: datetime,
-    external: str | None,
+    own: Collection[str],
     halted: frozenset[str],
     down: Sequence[tuple[int, int]],
 ) -> Findings:
@@ -62,14 +64,16 @@ def check(
         orders, ledger: the exchange's books, from its own state file.
         logs: the trader's folder.
         close: of the session that was traded.
-        external: a stock that the owner bought.
+        own: the owner's stocks.
         halted: stocks that did not trade until the close.
         down: when the trader was dead (ns since the epoch), which does not count as unprotected time.
     """
     found = Findings()
-    ours = [order for order in orders if order.symbol != external]
-    fills = [fill for fill in ledger.fills if fill.symbol != external]
+    ours = [order for order in orders if order.symbol not in own and not order.client_order_id.startswith(NAME)]
+    fills = [fill for fill in ledger.fills if fill.symbol not in own]
     _readable(logs, found)
+    _shorts(ledger.fills, found)
+    _owners(orders, own, logs, found)
     try:
         trades = TradeLog(logs).trades
     except Exception as error:  # noqa: BLE001 - any exception is a violation
@@ -79,10 +83,11 @@ def check(
     _counts(ours, fills, found)
     _log_and_fills(trades, {order.id: order for order in ours}, fills, found)
     parts = _sold_in_part(trades, fills, found)
-    _orphans(trades, ours, ledger, external, parts, found)
-    _money(trades, ledger, external, parts, found)
+    _orphans(trades, ours, ledger, own, parts, found)
+    _money(trades, fills, parts, found)
     _flat(fills, to_ns(close), halted, logs, found)
-    _protection(ours, fills, to_ns(close), down, found)
+    in_the_way = [one for one in orders if one.client_order_id.startswith(NAME) and one.symbol not in own]
+    _protection(ours, fills, to_ns(close), down, in_the_way, logs, found)
     found.figures |= {
         "buys": sum(fill.side == "buy" for fill in fills),
         "trades": len(trades),
@@ -116,6 +121,26 @@ def _readable(logs: Path, found: Findings) -> None:
                 found.wrong("logs unreadable", f"{path.name}:{number}")
         if lines[-1]:
             found.wrong("logs unreadable", f"{path.name}: its last line is cut short")
+
+
+def _shorts(fills: Sequence[Fill], found: Findings) -> None:
+    """No position is ever negative: the account could sell short."""
+    held: dict[str, Shares] = defaultdict(int)
+    for fill in fills:
+        held[fill.symbol] += fill.qty if fill.side == "buy" else -fill.qty
+        if held[fill.symbol] < 0:
+            found.wrong("short opened", f"{fill.symbol}: {held[fill.symbol]} shares")
+
+
+def _owners(orders: Sequence[Order], own: Collection[str], logs: Path, found: Findings) -> None:
+    """Nothing of the trader's in the owner's stocks, whose positions are all reported."""
+    for order in orders:
+        if order.symbol in own and order.client_order_id.startswith(OURS):
+            found.wrong("external position touched", f"{order.side} {order.symbol} {order.client_order_id}")
+    reported = {record.get("symbol") for record in _events(logs, b'"external_position"')}
+    for symbol in own:
+        if symbol not in reported:
+            found.wrong("not said", f"the owner's position in {symbol}")
 
 
 def _entries(orders: Sequence[Order], fills: Sequence[Fill], found: Findings) -> None:
@@ -204,7 +229,7 @@ def _orphans(
     trades: Sequence[Trade],
     orders: Sequence[Order],
     ledger: Ledger,
-    external: str | None,
+    own: Collection[str],
     parts: dict[str, tuple[Shares, Decimal]],
     found: Findings,
 ) -> None:
@@ -212,7 +237,7 @@ def _orphans(
     for trade in trades:
         if trade.is_open:
             logged[trade.symbol] += trade.qty - parts.get(trade.symbol, (0, Decimal(0)))[0]
-    held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol != external}
+    held = {symbol: one.qty for symbol, one in ledger.holdings.items() if symbol not in own}
     for symbol in sorted({*logged, *held}):
         if logged.get(symbol, 0) != held.get(symbol, 0):
             text = f"{symbol}: the log holds {logged.get(symbol, 0)}, the exchange {held.get(symbol, 0)}"
@@ -225,34 +250,32 @@ def _orphans(
 
 
 def _money(
-    trades: Sequence[Trade],
-    ledger: Ledger,
-    external: str | None,
-    parts: dict[str, tuple[Shares, Decimal]],
-    found: Findings,
+    trades: Sequence[Trade], fills: Sequence[Fill], parts: dict[str, tuple[Shares, Decimal]], found: Findings
 ) -> None:
     logged = sum((trade.pnl_amount or Decimal(0) for trade in trades), Decimal(0))
     logged += sum((earned for _, earned in parts.values()), Decimal(0))
-    if external and any(fill.symbol == external and fill.side == "sell" for fill in ledger.fills):
-        found.wrong("external position touched", external)
-    if abs(logged - ledger.realised) >= CENT / 2:
-        found.wrong("P&L differs", f"the log {logged}, the account {ledger.realised}")
+    booked = Ledger(Decimal(0), Decimal(0), margin=True)
+    for fill in fills:
+        booked.apply(fill)
+    if abs(logged - booked.realised) >= CENT / 2:
+        found.wrong("P&L differs", f"the log {logged}, the account {booked.realised}")
 
 
 def _flat(fills: Sequence[Fill], close: int, halted: frozenset[str], logs: Path, found: Findings) -> None:
     """Only halted stocks are held over the close, and each is reported as not_flat."""
-    reported = {
-        record["symbol"]
-        for path in logs.glob("audit_*.jsonl")
-        for line in path.read_bytes().splitlines()
-        if b'"not_flat"' in line and (record := _json(line))
-    }
+    reported = {record.get("symbol") for record in _events(logs, b'"not_flat"')}
     left = {symbol for symbol in {fill.symbol for fill in fills} if position(fills, symbol, close)}
     for symbol in sorted(left - halted):
         found.wrong("not flat at the close", symbol)
     for symbol in sorted(left - reported):
         found.wrong("not flat, and not reported", symbol)
     found.figures["halted over the close"] = len(left & halted)
+
+
+def _events(logs: Path, part: bytes) -> list[dict[str, Any]]:
+    """The audit's events whose line holds a part."""
+    lines = (line for path in sorted(logs.glob("audit_*.jsonl")) for line in path.read_bytes().splitlines())
+    return [_json(line) for line in lines if part in line]
 
 
 def _json(line: bytes) -> dict[str, Any]:
@@ -263,9 +286,18 @@ def _json(line: bytes) -> dict[str, Any]:
 
 
 def _protection(
-    orders: Sequence[Order], fills: Sequence[Fill], close: int, down: Sequence[tuple[int, int]], found: Findings
+    orders: Sequence[Order],
+    fills: Sequence[Fill],
+    close: int,
+    down: Sequence[tuple[int, int]],
+    in_the_way: Sequence[Order],
+    logs: Path,
+    found: Findings,
 ) -> None:
-    """Seconds of the session in which shares had no resting stop, and no sell order at all."""
+    """Seconds of the session in which shares had no resting stop, and no sale at market either.
+
+    A buy order of the owner in the stock (`in_the_way`) makes every new stop or sale a wash trade, which is refused.
+    """
     by_id = {order.id: order for order in orders}
     without_stop = uncovered = uncovered_alive = longest = longest_uncovered = held_for = 0.0
     worst: dict[str, float] = {}
@@ -283,16 +315,20 @@ def _protection(
             stopped, sold = _cover(stops, start), _cover(sales, start)
             held_for += seconds * (held > 0)
             run = run + seconds if held > stopped else 0.0
-            alive = seconds - sum(max(0, min(end, up) - max(start, gone)) for gone, up in down) / 1e9
+            excused = [*down, *((one.submitted_at, ended(one)) for one in in_the_way if one.symbol == symbol)]
+            alive = _without(start, end, excused) / 1e9
             run_uncovered = run_uncovered + alive if held > max(stopped, sold) else 0.0
             uncovered_alive += alive * (held > max(stopped, sold))
             without_stop += seconds * (held > stopped)
             uncovered += seconds * (held > max(stopped, sold))
             longest, longest_uncovered = max(longest, run), max(longest_uncovered, run_uncovered)
             if run_uncovered > MAX_UNPROTECTED:
-                worst[symbol] = run_uncovered
+                worst[symbol] = max(run_uncovered, worst.get(symbol, 0.0))
+    said = b"".join(path.read_bytes() for path in logs.glob("audit_*.jsonl"))
     for symbol, seconds in worst.items():
         found.wrong("unprotected too long", f"{symbol}: {seconds:.0f} s without any order")
+        if f'"unprotected","symbol":"{symbol}"'.encode() not in said:
+            found.wrong("not said", f"{symbol} was unprotected")
     found.figures |= {
         "held seconds": held_for,
         "seconds without a stop": without_stop,
@@ -301,6 +337,17 @@ def _protection(
         "seconds without any order, trader alive": uncovered_alive,
         "longest without any order, trader alive": longest_uncovered,
     }
+
+
+def _without(start: int, end: int, spans: Iterable[tuple[int, int]]) -> int:
+    """The length of a span without the parts that other spans cover."""
+    left = end - start
+    for begun, over in sorted(spans):
+        start = max(start, begun)
+        if start < min(end, over):
+            left -= min(end, over) - start
+            start = over
+    return left
 
 
 def _span(order: Order, by_id: dict[str, Order]) -> Cover:

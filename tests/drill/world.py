@@ -33,6 +33,9 @@ from paper_exchange.faults.plan import FaultPlan, kind_of
 from paper_exchange.faults.server import FaultyApp, request_line, reset
 from paper_exchange.orders.behaviour import PRESETS
 from paper_exchange.streams.server import Server
+from tests.drill.lies import Liar, LiePlan
+from tests.drill.owner import Owner
+from trading.base.clock import HOLD_AFTER_STOP, REQUESTS_AFTER_STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,8 +48,9 @@ REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
 TIME_OUT: Final = 0.4  # both timeouts of the trader, wall seconds
 TIME_OUT_TAKES: Final = {True: 15 * 10**9, False: 5 * 10**9}  # ns of exchange time; True: market data
 HELD_AT_MOST: Final = 1.0  # wall seconds
-KEYS: Final = {"APCA-API-KEY-ID": "drill", "APCA-API-SECRET-KEY": "drill"}
-EXTERNAL_QTY: Final = 7
+STOP_RATE: Final = 0.2
+"""Share of kills that are a SIGTERM, after which the trader has to end by itself."""
+
 CLOSING_KILLS: Final = 3
 """Kills allowed from the flatten instant on; a trader that is dead for most of those minutes cannot sell."""
 
@@ -56,9 +60,12 @@ REQUEST: Final = threading.local()
 
 
 class Shared:
-    """Six integers in memory that forked processes share."""
+    """Eight integers in memory that forked processes share.
 
-    NOW, PID, END, DONE, KILLS, SKEW = range(0, 48, 8)
+    `ORDERED` is when an order of the trader last arrived (exchange time), `STOPPED` when it got SIGTERM (real time).
+    """
+
+    NOW, PID, END, DONE, KILLS, SKEW, ORDERED, STOPPED = range(0, 64, 8)
 
     def __init__(self, now: datetime, end: datetime) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
@@ -86,6 +93,7 @@ class SharedClock:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._stopped = threading.Event()
+        self._stopped_at: tuple[datetime, float] | None = None
 
     def now(self) -> datetime:
         return self._shared.now() + timedelta(seconds=self._shared.get(Shared.SKEW))
@@ -104,18 +112,27 @@ class SharedClock:
             self._stopped.wait(0.02)
         return False
 
-    hold_until = sleep_until
+    def hold_until(self, instant: datetime) -> bool:
+        if self._stopped_at is None:
+            return self.sleep_until(instant)
+        until = min(instant, max(self.now(), self._stopped_at[0] + HOLD_AFTER_STOP))
+        self._shared.advance(max(0, to_ns(until.astimezone(UTC)) - to_ns(self.now())))
+        return until == instant
 
     def interrupt(self) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = self.now(), time.monotonic()
         self._stopped.set()
 
     def time_left(self) -> timedelta | None:
-        return None
+        if self._stopped_at is None:
+            return None
+        return REQUESTS_AFTER_STOP - timedelta(seconds=time.monotonic() - self._stopped_at[1])
 
 
 @dataclass
 class Killer:
-    """WSGI middleware that kills the trader at random requests.
+    """WSGI middleware that kills the trader at random requests, or asks it to stop.
 
     A kill comes before the exchange takes the request, before it replies, or just after its reply, while the trader
     records the result.  `wanted` holds pairs of a pattern in "METHOD /path?query body" and the rate for each phase.
@@ -129,6 +146,7 @@ class Killer:
     wanted: tuple[tuple[str, float], ...]
     begun: datetime
     closing: datetime
+    owner: Owner | None = None
     kills: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     before_closing: int | None = None
@@ -136,6 +154,22 @@ class Killer:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.shared.advance(REQUEST_TAKES)
         line = request_line(environ)
+        if self.owner is not None:
+            self.owner.act(self.shared.now())
+        if not line.startswith("POST /v2/orders"):
+            return self._serve(line, environ, start_response)
+        try:
+            return self._serve(line, environ, start_response)
+        finally:
+            self._note_order(line)
+
+    def _note_order(self, line: str) -> None:
+        """Note when the trader's newest order arrived, if this one did."""
+        newest = max(self.exchange.snapshot().orders, key=lambda order: order.sequence, default=None)
+        if newest is not None and newest.client_order_id in line:
+            self.shared.put(Shared.ORDERED, newest.submitted_at)
+
+    def _serve(self, line: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         REQUEST.market_data = "/v2/stocks" in line or "/v1beta1" in line
         phase, delay = self._draw(line)
         if phase == "before":
@@ -168,15 +202,19 @@ class Killer:
         return max(1, int((self.most - CLOSING_KILLS) * elapsed))
 
     def _kill(self, line: str, phase: str, pid: int) -> None:
-        if not pid or pid != self.shared.get(Shared.PID):
+        if not pid or pid != self.shared.get(Shared.PID) or self.shared.get(Shared.STOPPED):
             return
+        gently = random.Random(f"{self.seed}:stop:{self.asked}").random() < STOP_RATE
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            if gently:
+                self.shared.put(Shared.STOPPED, time.monotonic_ns())
+            os.kill(pid, signal.SIGTERM if gently else signal.SIGKILL)
             request = kind_of(line) + ("".join(f" {side}" for side in ("buy", "sell") if f'"{side}"' in line))
             self.kills.append(
                 {
                     "at": self.shared.now().isoformat(),
                     "phase": phase,
+                    "signal": "SIGTERM" if gently else "SIGKILL",
                     "request": request,
                     "states": states_of(self.exchange.snapshot().orders),
                 }
@@ -214,7 +252,10 @@ class Hostile:
     kills: int
     kill_rates: tuple[tuple[str, float], ...]
     flatten_at: datetime
-    external: str | None
+    close: datetime
+    own: tuple[str, ...] = ()
+    """The owner's stocks."""
+    lies: LiePlan = field(default_factory=lambda: LiePlan(0, 0.0))
     behaviour: str = "drill"
 
 
@@ -223,16 +264,29 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
     faulty = FaultyMarket(market, hostile.plan)
     behaviour = FaultyBehaviour(seed=hostile.seed, table=PRESETS[hostile.behaviour], plan=hostile.plan)
     books = folder / "exchange.sqlite"
-    exchange = PaperExchange(faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour)
-    if hostile.external:
-        order = {"symbol": hostile.external, "qty": EXTERNAL_QTY, "side": "buy"}
-        body = order | {"type": "market", "time_in_force": "day"}
-        exchange.app.test_client().post("/v2/orders", json=body, headers=KEYS)
+    exchange = PaperExchange(
+        faulty, shared.now, cash=Decimal(100_000), state_path=books, behaviour=behaviour, margin=True
+    )
+    others = [one.symbol for one in market.listings if one.tradable and one.active and one.symbol not in hostile.own]
+    owner = Owner(exchange, hostile.seed, hostile.own, others, hostile.close)
+    if hostile.own:
+        owner.begin()
         shared.advance(3 * 60 * 10**9)  # in a running session it fills before the trader starts
         exchange.advance()
     app = FaultyApp(exchange, hostile.plan, shared.now, lambda seconds: hold(shared, seconds))
+    liar = Liar(app, hostile.lies, shared.now, lambda: bool(shared.get(Shared.DONE)))
+    begun = shared.now()
+    closing = hostile.flatten_at
     killer = Killer(
-        app, exchange, shared, hostile.seed, hostile.kills, hostile.kill_rates, shared.now(), hostile.flatten_at
+        liar,
+        exchange,
+        shared,
+        hostile.seed,
+        hostile.kills,
+        hostile.kill_rates,
+        begun,
+        closing,
+        owner if hostile.own else None,
     )
     server = Server(exchange, "127.0.0.1", port, app=killer, workers=64)
     stop = threading.Event()
@@ -243,7 +297,8 @@ def exchange_process(shared: Shared, market: Market, hostile: Hostile, folder: P
     exchange.advance()
     exchange.close()
     counts = [[fault, request, number] for (fault, request), number in sorted(hostile.plan.counts.items())]
-    report = {"requests": hostile.plan.requests, "faults": counts, "kills": killer.kills}
+    told = [[lie, where, number] for (lie, where), number in sorted(liar.counts.items())]
+    report = {"requests": hostile.plan.requests, "faults": counts, "lies": told, "kills": killer.kills}
     (folder / "hostile.json").write_text(json.dumps(report, indent=1))
 
 
@@ -255,8 +310,12 @@ def hold(shared: Shared, seconds: float) -> None:
         time.sleep(0.001)
 
 
-def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> int:
-    """Run `live_trader.py --broker alpaca` in exchange time, with one protection disabled (see `broken.py`)."""
+def trader_process(shared: Shared, folder: Path, broken: str | None = None, home: Path | None = None) -> int:
+    """Run `live_trader.py --broker alpaca` in exchange time, with one protection disabled (see `broken.py`).
+
+    Args:
+        home: the folder of its data, models and logs, if it is not `folder`, which has its settings.
+    """
     import live_trader
     from trading.app import cli, venues
 
@@ -265,7 +324,7 @@ def trader_process(shared: Shared, folder: Path, broken: str | None = None) -> i
 
         BROKEN[broken]()
     venues.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,attr-defined,return-value]
-    places = [f"--{name}-dir={folder / name}" for name in ("data", "models", "logs")]
+    places = [f"--{name}-dir={(home or folder) / name}" for name in ("data", "models", "logs")]
     return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
 
 

@@ -132,6 +132,7 @@ class Entries:
                 or first_refusal(self._policy.rules, candidate, context)
                 or _other_order_refusal(signal.symbol, others)
                 or self._spread_refusal(signal.symbol, quotes)
+                or self._position_refusal(signal.symbol)
             )
             if refusal is not None:
                 self._journal.event(
@@ -159,6 +160,14 @@ class Entries:
         if self._journal.fault is not None:
             return "journal", self._journal.fault
         return None
+
+    def _position_refusal(self, symbol: str) -> Refusal | None:
+        """What the broker says when it is asked for the stock alone: the list of positions may have left it out."""
+        try:
+            position = self._broker.position(symbol)
+        except Unclear as error:
+            return "discrepancy", f"whether {symbol} is held is not established: {error}"
+        return None if position is None else ("not_owned", f"{symbol} is held: the list of positions left it out")
 
     def _spread_refusal(self, symbol: str, quotes: Quotes) -> Refusal | None:
         widest = self._policy.entry.MAX_SPREAD_PCT
@@ -196,7 +205,8 @@ class Entries:
         try:
             order = self._broker.buy(bracket)
         except OrderRefused as refusal:
-            if refusal.is_duplicate:  # an earlier attempt did arrive, so the order is ours
+            # An earlier attempt did arrive, so the order is ours; or the refusal was the reply to another request.
+            if refusal.is_duplicate or self._positions.cache.exists(name):
                 self._journal.event("entry_unclear", symbol=entry.symbol, client_order_id=name, reason=str(refusal))
                 return True
             del self._positions.pending[name]

@@ -143,6 +143,7 @@ class EntryOrders:
             order = self._cache.cached(order.id) or order
         if not order.is_final:
             return
+        order = self._cache.confirmed(order)
         if order.filled_qty:
             self._open_trade(entry, order)
         else:
@@ -153,13 +154,9 @@ class EntryOrders:
         self._journal.event(event, symbol=entry.symbol, client_order_id=entry.client_order_id, **more)
 
     def _open_trade(self, entry: PendingEntry, order: Order) -> None:
-        if not order.legs:
-            order = self._cache.order(order.id, refresh=True) or order
-            if order.client_order_id != entry.client_order_id:
-                raise Unclear(f"order {order.id} is shown under the name of another one")
+        """Add the trade; its legs are adopted in the same reconciliation."""
         price, instant = fill_of(order)
         stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
-        legs = {("stop" if leg.type.startswith("stop") else "target"): leg.id for leg in order.legs}
         trade = Trade(
             symbol=entry.symbol,
             qty=order.filled_qty,
@@ -175,9 +172,6 @@ class EntryOrders:
             market=self._market,
             client_order_id=entry.client_order_id,
             entry_order_id=order.id,
-            stop_order_id=legs.get("stop"),
-            target_order_id=legs.get("target"),
-            sell_order_ids=[leg.id for leg in order.legs],
             decision_bid=entry.decision_bid,
             decision_ask=entry.decision_ask,
             label=self._exits.LABEL,

@@ -55,6 +55,7 @@ class ExitOrders:
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         self._note_sold(trade, sells)
         if left <= 0:
+            sells = self._confirm_sold(trade, sells)
             self._cancel_siblings(trade)
             self._finish(trade, sells)
         elif trade.exit_intent is not None:
@@ -125,6 +126,14 @@ class ExitOrders:
         alive = [order for order in resting if order is not None and not order.is_final]
         if alive and not self._cache.cancel(alive, partial(self._records.note_cancel, "SIBLING")):
             raise Unclear("sold, but an order of it still rests")
+
+    def _confirm_sold(self, trade: Trade, sells: list[Order]) -> list[Order]:
+        """The orders that sold the shares of a trade, each as a second reply shows it too.
+
+        Raises:
+            Unclear: one is not confirmed.
+        """
+        return [self._cache.confirmed(order) for order in sells if order.filled_qty]
 
     def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
         """Save what is sold so far.  A fill without a price yet is skipped, so that it does not delay a stop."""
@@ -201,7 +210,7 @@ class ExitOrders:
         del self._wanted[trade.client_order_id]
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
-            self._finish(trade, sells)
+            self._finish(trade, self._confirm_sold(trade, sells))
             return
         position = self._broker.position(trade.symbol)
         left = 0 if position is None else min(left, int(position.qty))

@@ -110,6 +110,18 @@ class OrderCache:
                 self.add([found])
         return self._by_name.get(name)
 
+    def confirmed(self, order: Order) -> Order:
+        """An order as a second reply shows it too: what is written down for good needs two that agree.
+
+        Raises:
+            Unclear: they differ, or there is no second one.
+        """
+        again = self._broker.order(order.id)
+        if again is None or _facts(again) != _facts(order):
+            raise Unclear(f"two replies about order {order.id} differ")
+        self.add([again])
+        return again
+
     def cached(self, order_id: str) -> Order | None:
         """An order if it is cached; the broker is not asked."""
         return self._by_id.get(order_id)
@@ -191,6 +203,16 @@ class OrderCache:
         except Unclear:
             return None
 
+    def exists(self, name: str) -> bool:
+        """Whether there is, or may be, an order with a client_order_id although the broker refused it.
+
+        The refusal may be the reply to another request.
+        """
+        try:
+            return self._broker.order_by_client_id(name) is not None
+        except Unclear:
+            return True
+
     def send_until_known(self, name: str, send: Callable[[], Order]) -> Order:
         """Send an order until it is known to exist, looking it up by its client_order_id before sending it again.
 
@@ -216,13 +238,19 @@ class OrderCache:
             except Unclear as error:
                 problem = error
             except OrderRefused as refusal:
-                if not (refusal.is_duplicate or refusal.is_rate_limited):
+                if not (refusal.is_duplicate or refusal.is_rate_limited) and not self.exists(name):
                     raise
                 problem = refusal
             else:
                 self.add([order])
                 return order
         raise Unclear(f"sent {SEND_ATTEMPTS} times: {problem}") from problem
+
+
+def _facts(order: Order) -> tuple[object, ...]:
+    """What does not change any more once an order is final."""
+    named = (order.id, order.client_order_id, order.symbol, order.side, order.type, order.qty)
+    return (*named, order.status, order.filled_qty, order.filled_avg_price, order.filled_at)
 
 
 class Records:

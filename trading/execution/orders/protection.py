@@ -37,17 +37,33 @@ class Protection:
         Raises:
             Unclear: one cannot be read, or is shown as an order of another stock.
         """
-        found = [self._cache.order(order_id) for order_id in trade.sell_order_ids]
-        named = OUR_NAME.fullmatch(trade.client_order_id)
-        symbols = {trade.symbol, named["symbol"] if named else trade.symbol}  # before and after a change of the symbol
-        for order in found:
-            if order is not None and (order.symbol not in symbols or order.side != "sell"):
-                raise Unclear(f"order {order.id} is shown as one that {order.side}s {order.symbol}")
-        return [order for order in found if order is not None]
+        found = [(order_id, self._cache.order(order_id)) for order_id in trade.sell_order_ids]
+        for order_id, order in found:
+            if order is not None and not _sells(order, trade):
+                self._disown(trade, order_id)
+        return [order for _, order in found if order is not None]
+
+    def _disown(self, trade: Trade, order_id: str) -> None:
+        """Look again at an order that is shown as one of another stock, and drop it if a second reply says the same.
+
+        If both are wrong, it is adopted again.
+
+        Raises:
+            Unclear: always, because nothing may be done on such an order.
+        """
+        order = self._cache.order(order_id, refresh=True)
+        if order is not None and not _sells(order, trade):
+            trade.sell_order_ids.remove(order_id)
+            self._records.log.mark_changed(trade)
+            shown = f"{order.side} {order.symbol}"
+            self._journal.event("order_disowned", symbol=trade.symbol, order_id=order_id, shown_as=shown)
+        raise Unclear(f"order {order_id} was shown as one of another stock")
 
     def resting(self, trade: Trade) -> list[Order]:
         """The orders that rest under the trade, as far as they are cached."""
-        found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids)
+        entry = self._cache.cached(trade.entry_order_id)
+        legs = [leg.id for leg in entry.legs] if entry is not None else []  # until they are adopted
+        found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids or legs)
         return [order for order in found if order is not None and not order.is_final]
 
     def stopped_shares(self, trade: Trade) -> int:
@@ -65,15 +81,31 @@ class Protection:
         return self._cache.held(trade.symbol) - sum(self.shares_left(one) for one in others)
 
     def add(self, trade: Trade, orders: Iterable[Order]) -> None:
-        """Note orders that can sell shares of the trade."""
-        for order in orders:
-            if order.id not in trade.sell_order_ids:
+        """Note orders that can sell shares of the trade, each once the broker shows it under its id.
+
+        Raises:
+            Unclear: it does not, or the order is another trade's; an id of one reply may be wrong.
+        """
+        for found in orders:
+            if found.id not in trade.sell_order_ids:
+                order = self._cache.order(found.id, refresh=True)
+                if (
+                    order is None
+                    or not _sells(order, trade)
+                    or order.type != found.type
+                    or self._is_of_other(order, trade)
+                ):
+                    raise Unclear(f"order {found.id} is not confirmed as one that sells {trade.symbol}")
                 trade.sell_order_ids.append(order.id)
                 if order.type.startswith("stop"):
                     trade.stop_order_id = order.id
                 elif order.type == "limit" and not intent_of(order):
                     trade.target_order_id = order.id
                 self._records.log.mark_changed(trade)
+
+    def _is_of_other(self, order: Order, trade: Trade) -> bool:
+        others = (one for one in self._records.log.trades if one.symbol == trade.symbol and one is not trade)
+        return any(order.id in one.sell_order_ids for one in others)
 
     def adopt(self, trade: Trade) -> None:
         """Find sell orders that are not in the log yet, and add them.  Raises as `orders`.
@@ -170,6 +202,12 @@ class Protection:
             return False
         self.add(trade, (order,))
         return True
+
+
+def _sells(order: Order, trade: Trade) -> bool:
+    """Whether an order sells the stock of a trade, under its symbol before or after a change of it."""
+    named = OUR_NAME.fullmatch(trade.client_order_id)
+    return order.side == "sell" and order.symbol in (trade.symbol, named["symbol"] if named else trade.symbol)
 
 
 def _begun(trade: Trade) -> datetime:
