@@ -62,11 +62,11 @@ def test_what_comes_true_and_what_earns_are_independent() -> None:
     loses = [trade(0.66, True, "9.90"), trade(0.66, True, "9.90", entry_time=OPEN + timedelta(days=1))]
     found = live_figures(loses, RULES, None)["all_models"]
     assert [one["share"] for one in found["comes_true"]] == [1.0, 1.0]
-    assert found["earns"][0]["outcome_pct"]["value"] == pytest.approx(-1.1)  # minus 1 %, minus 0.1 % of cost
+    assert found["earns"][0]["outcome_pct"]["value"] == pytest.approx(-1.0)  # the cent of cost is in the $10 paid
     assert found["earns"][0]["outcome_pct"]["sessions"] == 2
     lines = live_lines(live_figures(loses, RULES, None))
     assert len(lines) == 2
-    assert "come true" in lines[0] and "earn" not in lines[0] and "-1.10%" not in lines[0]
+    assert "come true" in lines[0] and "earn" not in lines[0] and "-1.00%" not in lines[0]
     assert "earn" in lines[1] and "100%" not in lines[1] and "true" not in lines[1]
 
 
@@ -90,7 +90,7 @@ def test_a_confidence_that_answered_another_question_is_not_mixed_in(other: dict
 def test_with_the_label_profit_a_trade_comes_true_if_it_earns() -> None:
     rules = LabelRules.of(ExitSettings(LABEL="profit"))
     asked: dict[str, Any] = {"label": "profit"}
-    trades = [trade(sold="10.02", reached=None, **asked), trade(sold="10.005", **asked), trade(sold=None, **asked)]
+    trades = [trade(sold="10.02", reached=None, **asked), trade(sold="10.00", **asked), trade(sold=None, **asked)]
     found = live_figures(trades, rules, None)
     assert (found["all_models"]["comes_true"][-1]["came_true"], found["undecided"]) == (1, 1)
 
@@ -101,7 +101,7 @@ def test_the_model_in_service_is_shown_by_itself() -> None:
     assert [found[group]["comes_true"][-1]["share"] for group in ("all_models", "in_service")] == [0.5, 1.0]
     lines = live_lines(found)
     assert lines[0].endswith("; of model 20180323_200000 alone, 100% of 1 (3% to 100%)")
-    assert lines[1].endswith("; of model 20180323_200000 alone, +0.10%")
+    assert lines[1].endswith("; of model 20180323_200000 alone, +0.20%")
     of = {row[1] for row in live_sections(found)[0].rows}
     assert of == {"all models", "model 20180323_200000"}
 
@@ -130,12 +130,12 @@ def test_without_trades_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("sold", "words"),
     [
-        (["10.10"], "1 trade on 1 day had +0.90% each after the assumed cost. Too few sessions for an interval, 5 are"),
+        (["10.10"], "1 trade on 1 day had +1.00% each after the assumed cost. Too few sessions for an interval, 5 are"),
         (
             ["10.10", "10.11", "10.12", "10.11", "10.11"],
-            "on 5 days had +1.00% (+0.91% to +1.09%) each after the assumed cost. The interval",
+            "on 5 days had +1.10% (+1.01% to +1.19%) each after the assumed cost. The interval",
         ),
-        (["10.10", "10.11", "10.12"], "on 3 days had +1.00% each after the assumed cost. Too few sessions"),
+        (["10.10", "10.11", "10.12"], "on 3 days had +1.10% each after the assumed cost. Too few sessions"),
         (["10.10", "10.11", "10.12", "10.11", "10.11"], "The interval lies above zero."),
         (["9.90", "9.89", "9.88", "9.90", "9.89"], "The interval lies below zero: a loss."),
         (["9.90", "10.40", "9.95", "10.00", "9.95"], "The interval includes zero: no evidence of profit."),

@@ -223,7 +223,7 @@ def test_trades_of_the_logs_enter_with_their_fills_and_are_counted_in_the_metric
     write_trades(world["logs"], rows, places)
     found = past_trades(world["logs"], MARKET.slug, evening(SESSIONS[5]), labels_of(world["data"]))
     assert [(t.symbol, t.start, t.outcome) for t in found.trades] == [
-        (rows.symbols[rows.symbol[i]], int(rows.start[i]), pytest.approx(-3.1)) for i in places
+        (rows.symbols[rows.symbol[i]], int(rows.start[i]), pytest.approx(-3.0)) for i in places
     ]
     assert all(np.array_equal(t.X, rows.X[i]) for t, i in zip(found.trades, places, strict=True))
     chosen = settings(LOGS_DIR=world["logs"], TRAINING_REPORT=False)

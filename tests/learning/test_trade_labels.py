@@ -126,5 +126,7 @@ def test_the_outcome_is_after_the_cost_of_the_price_paid() -> None:
         "AAA", 5, Decimal("2.00"), FIRST.open, 0.7, Decimal(1), Decimal(3), exit_price=Decimal("2.02"),
         exit_time=FIRST.close,
     )  # fmt: skip
-    assert outcome_after_cost(cheap, RULES) == pytest.approx(1.0 - 0.5)  # a tick of $2 is 0.5 %
+    assert outcome_after_cost(cheap, RULES) == pytest.approx(1.0)  # a tick of $2 is 0.5 %, and in the price paid
     assert outcome_after_cost(cheap, replace(label_rules(), spread_ticks=0.0)) == pytest.approx(0.9)
+    dear = replace(label_rules(), round_trip_cost=0.008)
+    assert outcome_after_cost(cheap, dear) == pytest.approx(1.0 - 0.3)

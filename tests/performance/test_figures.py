@@ -78,9 +78,12 @@ def test_four_trades_by_hand() -> None:
 def test_cost_is_charged_on_every_round_trip() -> None:
     trades = closed(FOUR, cost=0.002)
     found = performance(trades, sessions(trades), after_cost=True)
-    assert found.cost == pytest.approx(4 * 100 * 0.002) and found.result == pytest.approx(1.0 - found.cost)
-    cheap = closed([made(DAYS[0], 0, 5, "2.00", "2.00")])  # a tick of a cent is half a per cent of $2
-    assert performance(cheap, sessions(cheap), after_cost=True).result == pytest.approx(-0.1)
+    # A cent of $10, half of the cost, is in the price of each fill.
+    assert found.cost == pytest.approx(4 * 100 * 0.002) and found.result == pytest.approx(1.0 - found.cost / 2)
+    cheap = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], cost=0.006)  # a tick of a cent is half a per cent of $2
+    assert performance(cheap, sessions(cheap), after_cost=True).result == pytest.approx(-0.02)
+    without = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], ticks=0.0)
+    assert performance(without, sessions(without), after_cost=True).result == pytest.approx(-0.02)
 
 
 def test_an_open_trade_and_an_empty_range_give_no_figure_and_no_error() -> None:

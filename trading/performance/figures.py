@@ -123,7 +123,7 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
         after_cost: charge the assumed cost of each round trip, instead of what the account booked.
     """
     result = trades.after_cost if after_cost else trades.booked
-    outcome = trades.outcome_pct if after_cost else trades.outcome_pct + trades.cost_pct
+    outcome = trades.outcome_pct if after_cost else trades.outcome_pct + trades.unpaid_pct
     session = np.searchsorted(sessions.days, trades.day)
     ones = np.ones(len(trades))
     parts = [result, ones, result > 0, np.maximum(result, 0.0), np.maximum(-result, 0.0), outcome]
