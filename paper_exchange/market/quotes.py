@@ -128,8 +128,17 @@ class Stretch:
 
     def reached(self, level: int, *, rising: bool, after: int) -> int | None:
         """The first instant, not before `after`, at which the bid is at `level` or beyond; None if never."""
+        lowest, highest = self._range
+        if level > highest if rising else level < lowest:
+            return None
         found = (reached(move, level, rising=rising, after=after) for move in self.moves)
         return next((instant for instant in found if instant is not None), None)
+
+    @cached_property
+    def _range(self) -> tuple[int, int]:
+        """The lowest and the highest bid."""
+        ends = [price for move in self.moves for price in (move.first, move.last)]
+        return min(ends), max(ends)
 
     @cached_property
     def quotes(self) -> Sequence[Quote]:

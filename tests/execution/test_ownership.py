@@ -287,7 +287,7 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
     here.tick("10:37", "10:38")
     here.wire.faults = []
     here.tick("10:39")
-    assert [trade.symbol for trade in here.log.open_trades] == ["BBB", "AAA"]
+    assert [trade.symbol for trade in here.log.open_trades] == ["BBB", "AAA", "CCC"]
     reads = here.wire.count(r"GET /v2/orders\?")
     here.tick("10:40")
     assert here.wire.count(r"GET /v2/orders\?") == reads + 1  # the whole history is not read any more
