@@ -304,7 +304,7 @@ def _protection(
     for symbol in sorted({fill.symbol for fill in fills}):
         own = [fill for fill in fills if fill.symbol == symbol]
         stops = [_span(one, by_id) for one in orders if one.symbol == symbol and one.type.startswith("stop")]
-        sales = [_span(one, by_id) for one in orders if one.symbol == symbol and one.role == "simple" and not one.buy]
+        sales = [_span(one, by_id) for one in orders if one.symbol == symbol and not one.buy and _sells_at_once(one)]
         marks = sorted(
             {instant for cover in (*stops, *sales) for instant in (cover.start, cover.end)} | {fill.at for fill in own}
         )
@@ -337,6 +337,11 @@ def _protection(
         "seconds without any order, trader alive": uncovered_alive,
         "longest without any order, trader alive": longest_uncovered,
     }
+
+
+def _sells_at_once(order: Order) -> bool:
+    """Whether an order is an exit, or the market order with which the exchange replaces a stop that fires."""
+    return order.role == "simple" or order.type == "market"
 
 
 def _without(start: int, end: int, spans: Iterable[tuple[int, int]]) -> int:
