@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bar_files.options import reading_of
-from paper_exchange.account.store import stored_instant
+from paper_exchange.account.store import stored
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
 from paper_exchange.base.wire import MINUTE, NEW_YORK, ApiError, from_ns, to_ns
@@ -19,7 +19,7 @@ from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
 from paper_exchange.faults.server import FaultyApp
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generated import FIRST_SESSION, GeneratedMarket, first_session_of
 from paper_exchange.market.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.market_data.query import symbols_of
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FAULTY_WORKERS = 64  # delayed requests hold a thread each
 ANY_ADDRESS = ("0.0.0.0", "::")
 NOW = "now"
+SESSIONS_BEFORE_NOW = 70  # history of a generated market that starts now
 WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
 
 
@@ -75,10 +76,11 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
 
 def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[PaperExchange, ScaledClock, datetime]:
     """The exchange, its clock, and the instant at which the clock starts."""
-    market = _market(options)
-    behaviour = _behaviour(options, plan)
     state_path = Path(options.state) if options.state else None
-    start = _start(options.start, market, stored_instant(state_path) if state_path else None)
+    saved = stored(state_path) if state_path else None
+    market = market_of(options, saved.market if saved else None)
+    behaviour = _behaviour(options, plan)
+    start = _start(options.start, market, from_ns(saved.processed) if saved else None)
     # A generated session needs all sessions before it: without this the first request would wait for them.
     market.session_bars(market.listings[0].symbol, xnys().opened_by(to_ns(start)).day)
     if options.start == NOW:
@@ -153,14 +155,34 @@ def _plan(text: str | None) -> FaultPlan | None:
         raise ValueError(f"--faults {error}") from error
 
 
-def _market(options: argparse.Namespace) -> Market:
+def market_of(options: argparse.Namespace, kept: str | None = None) -> Market:
+    """The market that the options name; `kept` is the identity of the one that the state file belongs to.
+
+    Raises:
+        ValueError: an option cannot be used; the message names it and the remedy.
+    """
     if options.bars and options.symbols:
         raise ValueError("--symbols: only for a generated market; leave out --bars")
     reading = reading_of(options)
     if options.bars:
         return RecordedMarket(Path(options.bars), reading)
     seed = 1 if options.seed is None else options.seed
-    return NamedMarket(_symbols(options.symbols), seed) if options.symbols else GeneratedMarket(seed=seed)
+    first = _first_session(options.start, kept)
+    if options.symbols:
+        return NamedMarket(_symbols(options.symbols), seed, first)
+    return GeneratedMarket(seed=seed, first_session=first)
+
+
+def _first_session(start: str | None, kept: str | None) -> date:
+    """The first session of a generated market: a state file's, else one shortly before `--start now`.
+
+    The exchange makes all sessions up to its start before it listens: those of years would take minutes.
+    """
+    found = first_session_of(kept) if kept else None
+    if found is not None or start != NOW:
+        return found or FIRST_SESSION
+    newest = xnys().opened_by(to_ns(datetime.now(NEW_YORK)))
+    return xnys().sessions[newest.index - SESSIONS_BEFORE_NOW].day
 
 
 def _symbols(text: str) -> list[str]:

@@ -51,6 +51,9 @@ class Execution:
         step = self._schedule.next_step(after, until)
         if step is None:
             return None
+        if self._lifecycle.resolve_due(step.order, step.at):
+            self._registry.mark_changed(step.order)  # planned again if it is still open
+            return step.at
         auction = step.order.time_in_force == "cls"  # at the end of the last minute
         stretch = self._tape.stretch(step.order.symbol, step.at - 1 if auction else step.at)
         if step.moves_mark:

@@ -123,6 +123,19 @@ class Lifecycle:
             self.registry.mark_changed(order)
             self.events.publish("new", order, order.live_from)
 
+    def resolve_due(self, order: Order, instant: int) -> bool:
+        """Execute the cancels and replacements of an order's group that are due by an instant, before it trades then.
+
+        Returns whether there were any.
+        """
+        due = [
+            one for one in self.registry.group(order) if one.pending_until is not None and one.pending_until <= instant
+        ]
+        for one in due:
+            if one.is_open:  # not ended with an earlier order of the group
+                self._resolve_pending(one, one.pending_until or instant)
+        return bool(due)
+
     def _resolve_pending(self, order: Order, at: int) -> None:
         order.pending_until = None
         if order.status == "pending_cancel":

@@ -54,6 +54,9 @@ class Schedule:
         """The earliest step in [after, until]; None if there is none.  The caller carries it out."""
         for order in self._registry.take_touched():
             self._plan(order, after)
+            if order.role == "stop" and order.buy:  # the target of a short position may wait for it
+                for target in (one for one in self._registry.group(order) if one.role == "target"):
+                    self._plan(target, after)
         while self._heap and self._heap[0][0] <= until:
             at, kind, _, name = heappop(self._heap)
             if kind == AGAIN:
@@ -102,6 +105,8 @@ class Schedule:
 
     def _next_trade(self, order: Order, stretch: Stretch, after: int) -> int | None:
         ready = self.ready(order)
+        if order.filled_qty and order.time_in_force in (*AUCTIONS, *AT_ONCE):
+            return None  # what is left of it is cancelled
         if order.time_in_force in AUCTIONS:
             return self._auction(order, stretch, after)
         if order.time_in_force in AT_ONCE:

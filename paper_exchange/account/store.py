@@ -181,8 +181,8 @@ def check_market(path: Path, saved: Saved, tape: Tape) -> None:
     raise StateError(f"state file {path} {problem}; start with its own market, or name another file")
 
 
-def stored_instant(path: Path) -> datetime | None:
-    """The instant that a state file's exchange has reached (UTC); None without a file, or for a new one.
+def stored(path: Path) -> Saved | None:
+    """What a state file holds; None without a file, or for a new one.
 
     Raises:
         StateError: the file cannot be used.
@@ -191,7 +191,16 @@ def stored_instant(path: Path) -> datetime | None:
         return None
     store = Store(path)
     try:
-        saved = store.load()
+        return store.load()
     finally:
         store.close()
+
+
+def stored_instant(path: Path) -> datetime | None:
+    """The instant that a state file's exchange has reached (UTC); None without a file, or for a new one.
+
+    Raises:
+        StateError: the file cannot be used.
+    """
+    saved = stored(path)
     return from_ns(saved.processed) if saved else None

@@ -35,6 +35,7 @@ the nearest tick would leave a profitable pattern.)  And overnight returns have 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from datetime import date, timedelta
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_LEARNABILITY = 0.5
+FIRST_SESSION = date(2025, 1, 2)
 YEARS = 10
 MAX_STOCKS = 5_000
 KEPT_SESSIONS = 64  # about 1.5 MB each with 60 stocks; evicted sessions are generated again on demand
@@ -82,7 +84,7 @@ class GeneratedMarket:
         self,
         seed: int = 1,
         stocks: int = 60,
-        first_session: date = date(2025, 1, 2),
+        first_session: date = FIRST_SESSION,
         learnability: float = DEFAULT_LEARNABILITY,
     ) -> None:
         _check(seed, stocks, learnability)
@@ -200,6 +202,12 @@ class GeneratedMarket:
 
     def _stream(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *key])
+
+
+def first_session_of(identity: str) -> date | None:
+    """The first session that the identity of a generated market names; None for another market."""
+    found = re.fullmatch(r"a generated market,.* from (\d{4}-\d\d-\d\d)", identity)
+    return date.fromisoformat(found[1]) if found else None
 
 
 def _check(seed: int, stocks: int, learnability: float) -> None:

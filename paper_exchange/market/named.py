@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generated import FIRST_SESSION, GeneratedMarket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +21,11 @@ class NamedMarket:
     Prices are generated whatever the symbol: they have nothing to do with those of the real stock.
 
     Raises:
-        ValueError: no symbols, too many, or a bad seed.
+        ValueError: no symbols, too many, or a bad seed or first session.
     """
 
-    def __init__(self, symbols: Sequence[str], seed: int) -> None:
-        self._market = GeneratedMarket(seed=seed, stocks=len(symbols))
+    def __init__(self, symbols: Sequence[str], seed: int, first_session: date = FIRST_SESSION) -> None:
+        self._market = GeneratedMarket(seed=seed, stocks=len(symbols), first_session=first_session)
         self._generated = dict(zip(sorted(symbols), self._market.listings, strict=True))
         self.listings: tuple[Listing, ...] = tuple(
             replace(one, symbol=name, name=f"{name} (generated prices)", tradable=True, active=True)

@@ -31,17 +31,17 @@ def test_an_order_is_pending_new_then_new_with_an_execution_id_then_filled() -> 
     here = venue(*CALM_MINUTES, behaviour=only(pending_new=Chance(1.0, 0.4, 0.2)))
     found: list = []
     here.exchange.listen(found.append)
-    sent = here.trading.submit_order(market())
-    assert sent.status == "pending_new"
+    sent, resting = (here.trading.submit_order(one) for one in (market(), limit(9.0)))
+    assert (sent.status, resting.status) == ("pending_new", "pending_new")
     here.later(0.1)
-    assert statuses(here, sent) == ["pending_new"]
+    assert statuses(here, sent, resting) == ["pending_new", "pending_new"]
     here.later(0.4)
-    assert statuses(here, sent) == ["new"]
-    here.at("10:33")
-    here.trading.get_clock()
-    assert [one.event for one in found] == ["pending_new", "new", "fill"]
-    ids = [one.data().get("execution_id") for one in found]
+    assert statuses(here, sent, resting) == ["filled", "new"]
+    mine = [one for one in found if one.order["id"] == str(sent.id)]
+    assert [one.event for one in mine] == ["pending_new", "new", "fill"]
+    ids = [one.data().get("execution_id") for one in mine]
     assert ids[0] is None and len({*ids[1:]} - {None}) == 2
+    assert mine[0].at < mine[1].at <= mine[2].at
 
 
 def test_a_cancel_is_pending_for_a_drawn_time_which_is_the_same_for_a_group() -> None:
@@ -93,10 +93,22 @@ def test_a_cancel_outside_the_session_is_pending_until_the_open_and_then_comes_f
     assert statuses(here, inside) == ["canceled"]
 
 
+def test_a_cancel_pending_until_the_open_comes_before_a_stop_that_the_open_has_passed() -> None:
+    gap = ("09:30", 9.0, 9.0, 9.0, 9.0), ("09:31", 9.0, 9.0, 9.0, 9.0)
+    here = venue(*CALM_MINUTES, behaviour=only(cancel_until_open=Chance(1.0)), tuesday=gap)
+    sent = here.trading.submit_order(bracket(tif="gtc"))
+    here.at("20:30")
+    target, loss = nested(here, sent).legs
+    here.trading.cancel_order_by_id(target.id)
+    here.at("09:30:30", TUESDAY)
+    assert statuses(here, target, loss) == ["canceled", "canceled"]
+    assert here.trading.get_open_position("AAA").qty == "5"
+
+
 def test_positions_lag_a_fill_and_the_books_do_not() -> None:
     here = venue(*CALM_MINUTES, behaviour=only(position_lag=Chance(1.0, 8.0, 4.0)))
     entry = here.trading.submit_order(market())
-    here.at("10:32:01")
+    here.later(1)
     assert statuses(here, entry) == ["filled"]
     assert here.trading.get_all_positions() == []
     assert refusal(here.trading.get_open_position, "AAA")[0] == 404
@@ -105,14 +117,14 @@ def test_positions_lag_a_fill_and_the_books_do_not() -> None:
     here.later(8)
     assert here.trading.get_open_position("AAA").qty == "5"
     here.trading.submit_order(market("sell", 2))  # checked against the books
-    here.at("10:33:01")
+    here.later(1)
     shown = here.trading.get_open_position("AAA")
     assert (shown.qty, shown.qty_available, here.exchange.snapshot().positions["AAA"].qty) == ("5", "5", 3)
     assert refusal(here.trading.submit_order, market("sell", 4))[1]["available"] == "3"
     here.later(8)
     assert here.trading.get_open_position("AAA").qty == "3"
     here.trading.close_position("AAA")
-    here.at("10:34:01")
+    here.later(1)
     assert [one.qty for one in here.trading.get_all_positions()] == ["3"]
     assert here.exchange.snapshot().positions == {}
 

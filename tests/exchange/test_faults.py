@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time as wall
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -62,17 +62,22 @@ class Venue:
         self.exchange = PaperExchange(HandMade({"AAA": {MONDAY: ROWS}}), lambda: self.time, behaviour=behaviour)
         self.waits: list[float] = []
         self.app = FaultyApp(self.exchange, self.plan, lambda: self.time, self.waits.append)
+        self._origin = ""
 
     @contextmanager
     def listening(self) -> Iterator[str]:
+        """Serve all requests meanwhile: a server takes two seconds to close."""
         server = Server(self.exchange, "127.0.0.1", 0, app=self.app)
         try:
-            yield f"http://127.0.0.1:{server.port}"
+            self._origin = f"http://127.0.0.1:{server.port}"
+            yield self._origin
         finally:
+            self._origin = ""
             server.close()
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
-        with self.listening() as origin:
+        """A request to the server that listens, or to one of its own."""
+        with nullcontext(self._origin) if self._origin else self.listening() as origin:
             return requests.request(method, origin + path, headers=KEYS, timeout=5, **more)
 
     @property
@@ -134,26 +139,28 @@ def test_a_delayed_request_is_executed_after_its_sender_gave_up() -> None:
 
 def test_positions_are_stale_for_ten_seconds_after_a_fill_and_orders_may_be_too() -> None:
     world = Venue(Rule("stale_positions", on="^GET /v2/positions"), Rule("stale_orders", on="^GET /v2/orders"))
-    assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
-    world.time = ny(MONDAY, "10:31:05")
-    assert world.exchange.snapshot().positions["AAA"].qty == 5
-    assert world.ask("GET", "/v2/positions").json() == []
-    order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
-    assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
-    world.time = ny(MONDAY, "10:31:13")
-    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
-    assert world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]["status"] == "filled"
+    with world.listening():
+        assert world.ask("POST", "/v2/orders", json=BUY).status_code == 200
+        world.time = ny(MONDAY, "10:31:05")
+        assert world.exchange.snapshot().positions["AAA"].qty == 5
+        assert world.ask("GET", "/v2/positions").json() == []
+        order = world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]
+        assert (order["status"], order["filled_qty"], order["filled_at"]) == ("new", "0", None)
+        world.time = ny(MONDAY, "10:31:13")
+        assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+        assert world.ask("GET", "/v2/orders", params={"status": "all"}).json()[0]["status"] == "filled"
 
 
 def test_a_stale_reply_still_shows_a_sold_position() -> None:
     world = Venue(Rule("stale_positions", on="^GET /v2/positions"))
-    world.ask("POST", "/v2/orders", json=BUY)
-    world.time = ny(MONDAY, "10:32:30")
-    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
-    world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
-    world.time = ny(MONDAY, "10:32:35")
-    assert world.exchange.snapshot().positions == {}
-    assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+    with world.listening():
+        world.ask("POST", "/v2/orders", json=BUY)
+        world.time = ny(MONDAY, "10:32:30")
+        assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
+        world.ask("POST", "/v2/orders", json=BUY | {"side": "sell", "client_order_id": "two"})
+        world.time = ny(MONDAY, "10:32:35")
+        assert world.exchange.snapshot().positions == {}
+        assert world.ask("GET", "/v2/positions").json()[0]["qty"] == "5"
 
 
 def test_stale_positions_handle_short_and_fractional_positions() -> None:
@@ -331,22 +338,23 @@ def test_the_seeded_storm_draws_every_documented_fault() -> None:
 def test_the_account_is_restricted_for_a_while(fault: str, said: dict, answers: list[int]) -> None:
     """Orders and cancels are refused as long as the account says so; what rests trades on."""
     world = Venue(Rule(fault, start="10:33", until="10:35"))
-    resting = world.ask("POST", "/v2/orders", json=BUY | {"type": "limit", "limit_price": 9.0}).json()
-    world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "two"})
-    for clock, state, wanted in (("10:32:59", {"status": "ACTIVE"}, [200]), ("10:33:10", said, answers)):
-        world.time = ny(MONDAY, clock)
-        account = world.ask("GET", "/v2/account").json()
-        assert {name: account[name] for name in state} == state
-        done = [world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": clock})]
-        done += [world.ask("DELETE", f"/v2/orders/{resting['id']}")] if len(wanted) > 1 else []
-        assert [one.status_code for one in done] == wanted
-    refused = [one.json()["message"] for one in done if one.status_code == 403]
-    assert set(refused) <= {"account is not authorized to trade"}
-    change = world.ask("PATCH", f"/v2/orders/{resting['id']}", json={"limit_price": 9.1})
-    assert change.status_code == (422 if answers == [200, 204] else 403)
-    world.time = ny(MONDAY, "10:35:00")
-    assert world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "after"}).status_code == 200
-    assert world.ask("GET", "/v2/account").json()["status"] == "ACTIVE"
+    with world.listening():
+        resting = world.ask("POST", "/v2/orders", json=BUY | {"type": "limit", "limit_price": 9.0}).json()
+        world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "two"})
+        for clock, state, wanted in (("10:32:59", {"status": "ACTIVE"}, [200]), ("10:33:10", said, answers)):
+            world.time = ny(MONDAY, clock)
+            account = world.ask("GET", "/v2/account").json()
+            assert {name: account[name] for name in state} == state
+            done = [world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": clock})]
+            done += [world.ask("DELETE", f"/v2/orders/{resting['id']}")] if len(wanted) > 1 else []
+            assert [one.status_code for one in done] == wanted
+        refused = [one.json()["message"] for one in done if one.status_code == 403]
+        assert set(refused) <= {"account is not authorized to trade"}
+        change = world.ask("PATCH", f"/v2/orders/{resting['id']}", json={"limit_price": 9.1})
+        assert change.status_code == (422 if answers == [200, 204] else 403)
+        world.time = ny(MONDAY, "10:35:00")
+        assert world.ask("POST", "/v2/orders", json=BUY | {"client_order_id": "after"}).status_code == 200
+        assert world.ask("GET", "/v2/account").json()["status"] == "ACTIVE"
 
 
 def test_a_state_of_the_account_lasts_for_its_seconds_from_a_drawn_moment() -> None:

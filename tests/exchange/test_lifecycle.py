@@ -83,20 +83,23 @@ ALWAYS = Behaviour(partial_fills=1.0)
 
 
 def until_filled(here: Venue, order_id: Any) -> list[tuple[str, str]]:
-    """(status, filled_qty) in every minute until the order is closed."""
+    """(status, filled_qty) in every minute, which the clock is within, until the order is closed.
+
+    A part fills in each minute: the first a moment after the order arrives, the others as the minute begins.
+    """
     seen: list[tuple[str, str]] = []
     while not seen or seen[-1][0] in ("new", "held", "partially_filled"):
-        here.later(60)
         now = here.trading.get_order_by_id(order_id)
         seen.append((now.status.value, now.filled_qty))
         assert len(seen) < 40
+        here.later(60)
     return seen
 
 
 def test_legs_stay_held_until_a_partly_filled_entry_is_complete() -> None:
     here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
-    here.at("10:32")
+    here.later(1)
     part = shown(here, sent.id)
     assert (part.status, [leg.status for leg in part.legs]) == ("partially_filled", ["held", "held"])
     assert 0 < int(part.filled_qty) < 9
@@ -113,6 +116,7 @@ def test_partial_fills_depend_on_the_seed_only() -> None:
     def run(seed: int) -> list:
         here = venue(behaviour=Behaviour(partial_fills=0.5, seed=seed))
         sent = here.trading.submit_order(market(qty=50))
+        here.later(1)
         return until_filled(here, sent.id)
 
     assert run(1) == run(1)
@@ -156,7 +160,7 @@ def test_a_partly_filled_entry_that_expires_leaves_unprotected_shares() -> None:
 def test_legs_are_activated_for_the_remaining_shares_only() -> None:
     here = venue(behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
-    here.at("10:32")
+    here.later(1)
     bought = int(shown(here, sent.id).filled_qty)
     # A manual order protects the filled shares; the legs get the rest.
     exits = {"take_profit": TakeProfitRequest(limit_price=10.6), "stop_loss": StopLossRequest(stop_price=9.5)}
@@ -266,6 +270,17 @@ def test_ioc_and_fok_orders_trade_in_their_minute_or_never(tif: str, ends: set[s
     sent = here.trading.submit_order(limit(9.0, tif=tif))
     here.at("10:32")
     assert here.trading.get_order_by_id(sent.id).status == "canceled"
+
+
+@pytest.mark.parametrize(("tif", "sent_at"), [("ioc", "10:31:59.7"), ("opg", "09:27:59"), ("cls", "15:49:59")])
+def test_the_rest_of_an_order_for_one_instant_is_cancelled(tif: str, sent_at: str) -> None:
+    """Also if the next minute begins before the order expires."""
+    here = venue([*minutes(120, "09:30"), ("15:59", *FLAT)], at=sent_at, behaviour=ALWAYS)
+    sent = here.trading.submit_order(market(qty=50, tif=tif))
+    here.at("16:01")
+    after = here.trading.get_order_by_id(sent.id)
+    assert after.status == "canceled" and 0 < int(after.filled_qty) < 50
+    assert len(here.exchange.snapshot().fills) == 1
 
 
 DAY = [("09:30", 10.1, 10.2, 10.0, 10.05), ("15:59", 10.5, 10.7, 10.4, 10.6)]

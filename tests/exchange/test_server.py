@@ -7,21 +7,25 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import StockHistoricalDataClient
-from alpaca.data.requests import StockLatestBarRequest
+from alpaca.data.requests import StockBarsRequest, StockLatestBarRequest
+from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import LimitOrderRequest
 
-from paper_exchange.__main__ import main
+from paper_exchange import PaperExchange
+from paper_exchange.__main__ import main, parser
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
 from paper_exchange.base.wire import to_ns
+from paper_exchange.market.named import NamedMarket
+from paper_exchange.serving import market_of
 from tests.exchange.exchange_world import MONDAY, ny
 
 ROOT = Path(__file__).parents[2]
@@ -110,9 +114,30 @@ def test_the_default_account_is_alpacas_paper_account(folder: Path, tmp_path: Pa
         server.wait(timeout=20)
 
 
-def test_a_generated_market_has_real_symbols_and_todays_date() -> None:
-    port = free_port()
-    options = ["--port", str(port), "--symbols", "SPY,AAPL", "--start", "now"]
+def sessions_ago(count: int) -> date:
+    """The session that lies `count` sessions before the latest one that has opened."""
+    calendar = xnys()
+    return calendar.sessions[calendar.opened_by(to_ns(datetime.now(UTC))).index - count].day
+
+
+@pytest.mark.parametrize("symbols", [[], ["--symbols", "SPY,AAPL"]])
+def test_a_generated_market_that_starts_now_makes_a_few_months_and_not_all_years_before(symbols: list[str]) -> None:
+    options = parser().parse_args(["--start", "now", *symbols])
+    earliest = sessions_ago(71)
+    market = market_of(options)
+    assert earliest <= market.first_session <= sessions_ago(70)
+    assert market.identity.endswith(f" from {market.first_session}")
+    assert market_of(options, kept="a generated market, as before from 2025-03-03").first_session == date(2025, 3, 3)
+    assert market_of(options, kept="bars of files from 2018-03-26").first_session >= earliest
+    assert market_of(parser().parse_args(symbols)).first_session == date(2025, 1, 2)
+
+
+def test_a_generated_market_has_real_symbols_and_todays_date(tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state.sqlite"
+    first = sessions_ago(80)  # a market that was started ten sessions ago goes on
+    market = NamedMarket(["SPY", "AAPL"], 1, first)
+    PaperExchange(market, lambda: datetime.now(UTC) - timedelta(days=14), state_path=state).close()
+    options = ["--port", str(port), "--symbols", "SPY,AAPL", "--start", "now", "--state", str(state)]
     command = [sys.executable, "-m", "paper_exchange", *options]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -128,6 +153,13 @@ def test_a_generated_market_has_real_symbols_and_todays_date() -> None:
         found = data.get_stock_latest_bar(request)
         assert {bar.timestamp > datetime.now(UTC) - timedelta(days=6) for bar in found.values()} == {True}
         assert found["SPY"].close != found["AAPL"].close
+        days = StockBarsRequest(
+            symbol_or_symbols="SPY",
+            timeframe=TimeFrame.Day,
+            start=ny(first, "00:00") - timedelta(days=9),
+            feed=DataFeed.IEX,
+        )
+        assert data.get_stock_bars(days)["SPY"][0].timestamp.date() == first
     finally:
         server.kill()
         server.wait(timeout=20)

@@ -10,6 +10,7 @@ from alpaca.trading.requests import (
     ClosePositionRequest,
     LimitOrderRequest,
     MarketOrderRequest,
+    ReplaceOrderRequest,
     StopLossRequest,
     StopOrderRequest,
     TakeProfitRequest,
@@ -18,7 +19,7 @@ from alpaca.trading.requests import (
 from paper_exchange.account.ledger import Ledger
 from paper_exchange.market.interface import Listing
 from paper_exchange.orders.order import Fill
-from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
+from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, killed, ny
 from tests.exchange.order_requests import FLAT, bracket, limit, market, nested, refusal, stop, venue
 
 if TYPE_CHECKING:
@@ -278,3 +279,18 @@ def test_the_ledger_refuses_impossible_fills() -> None:
     margin.apply(fill(1, "sell", 3))
     with pytest.raises(ValueError, match="fill buys 4 AAA, held are -3"):
         margin.apply(fill(2, "buy", 4))
+
+
+def test_a_target_no_longer_waits_for_a_stop_that_was_moved_away_also_after_a_kill(tmp_path: Path) -> None:
+    """The bar spans both: the target, reached first, waits for the stop until that is moved out of the bar."""
+    rows, state = (("10:31", 10.0, 10.5, 9.5, 10.0), ("10:32", *FLAT)), tmp_path / "state.sqlite"
+    here = venue(*rows, at="10:30:02", state=state, margin=True)
+    entry = here.trading.submit_order(bracket(market, "sell", target=9.6, loss=10.4))
+    here.at("10:31:15")
+    here.trading.replace_order_by_id(entry.legs[1].id, ReplaceOrderRequest(stop_price=10.8))
+    again = venue(*rows, at="10:31:15", state=killed(state), margin=True)
+    for one in (here, again):
+        one.at("10:31:30")
+        fills = one.exchange.snapshot().fills
+        assert [(fill.side, str(fill.price)) for fill in fills] == [("sell", "10.0"), ("buy", "9.6")]
+    assert here.exchange.snapshot() == again.exchange.snapshot()

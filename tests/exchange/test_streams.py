@@ -103,11 +103,11 @@ def test_trade_updates_reach_the_real_client(folder: Path) -> None:
             server.trading.cancel_order_by_id(rest.id)
             wait_for(lambda: "canceled" in [one.event for one in seen])
         mine = [one for one in seen if one.order.id == order.id]
-        assert [one.event for one in mine] == ["new", "fill"]
-        assert (mine[1].qty, mine[1].position_qty) == (3.0, 3.0)
-        assert 9.9 <= mine[1].price <= 10.11
-        assert mine[1].execution_id is not None
-        assert [one.event for one in seen if one.order.id == rest.id] == ["new", "canceled"]
+        assert [one.event for one in mine] == ["pending_new", "new", "fill"]
+        assert (mine[2].qty, mine[2].position_qty) == (3.0, 3.0)
+        assert 9.9 <= mine[2].price <= 10.11
+        assert mine[2].execution_id is not None
+        assert [one.event for one in seen if one.order.id == rest.id] == ["pending_new", "new", "canceled"]
 
 
 def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_foreign_bot_trades_by_changing_one_url(folder: Path) -> None:
         done = subprocess.run(bot, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         said = done.stdout.splitlines()
-        assert said[0] == "$100000 is available as buying power."
+        assert said[0] == "$200000 is available as buying power."
         assert re.fullmatch(r"7 shares of AAA for (69\.[3-9]|70\.)?\d*", said[1])
         assert said[2] == "['held', 'new']"
         assert re.fullmatch(r"closed; \d+ orders are over", said[3])
