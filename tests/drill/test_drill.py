@@ -191,6 +191,9 @@ def test_results_add_up_and_a_seed_counts_once(tmp_path: Path) -> None:
     rows = dict(line.rsplit(maxsplit=1) for line in table(results).splitlines())
     assert (rows["runs"], rows["kills"], rows["faults"], rows["lies"]) == ("2", "6", "12", "14")
     assert (rows["violations"], rows["buys"], rows["longest x"]) == ("1", "4.0", "3.0")
+    kills, figures = Counter({"POST a": 2, "GET a": 2}), {"sells": 1, "buys": 2.0}
+    printed = replace(other, kills=kills, exits=Counter(killed=1, ended=1), second=kills, figures=figures)
+    assert table([Result.parse(printed.line())]) == table([printed])
     path.write_text("{}\n")
     with pytest.raises(UserError, match=r"results.jsonl:1: not the result of a run"):
         load([path])
