@@ -125,23 +125,41 @@ class EntryOrders:
             elif self._cache.cached_named(name) is not None and not self._records.log.has_entry(name):
                 self.pending[name] = self.given_up.pop(name)
                 self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
+        found: list[PendingEntry] = []
         for entry in list(self.pending.values()):
+            self._records.contain(f"the entry of {entry.symbol}", partial(self._look_up, entry, found), entry.symbol)
+        self._cancel_unwanted(found)
+        for entry in found:
             self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
 
+    def _look_up(self, entry: PendingEntry, found: list[PendingEntry]) -> None:
+        """Add an entry to `found` if the broker knows its order; give it up if that never arrived."""
+        if self._cache.order_named(entry.client_order_id) is not None:
+            found.append(entry)
+        elif self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
+            self.given_up[entry.client_order_id] = entry
+            self._end(entry, NEVER_ARRIVED)
+
+    def _cancel_unwanted(self, found: list[PendingEntry]) -> None:
+        """Cancel what is left of entries that are filled in part or too old; their cancels pend together.
+
+        The legs stay inactive until the last share is bought, so fewer protected shares are better.
+        """
+        unwanted: list[Order] = []
+        for entry in found:
+            order = self._cache.cached_named(entry.client_order_id)
+            too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
+            if order is not None and not order.is_final and (order.filled_qty or too_old):
+                note = partial(self._records.note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
+                request = partial(self._cache.request_cancel, [order], note)
+                self._records.contain(f"cancelling the entry of {entry.symbol}", request, entry.symbol)
+                unwanted.append(order)
+        # One wait for all of them, because it delays the stops of other stocks.
+        self._records.contain("the cancelled entries", partial(self._cache.wait_cancelled, unwanted))
+
     def _settle(self, entry: PendingEntry) -> None:
-        order = self._cache.order_named(entry.client_order_id)
-        if order is None:
-            if self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
-                self.given_up[entry.client_order_id] = entry
-                self._end(entry, NEVER_ARRIVED)
-            return
-        too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
-        if not order.is_final and (order.filled_qty or too_old):
-            # The legs stay inactive until the last share is bought, so fewer protected shares are better.
-            reason = "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD"
-            self._cache.cancel([order], partial(self._records.note_cancel, reason))
-            order = self._cache.cached(order.id) or order
-        if not order.is_final:
+        order = self._cache.cached_named(entry.client_order_id)
+        if order is None or not order.is_final:
             return
         order = self._cache.confirmed(order)
         if order.filled_qty:

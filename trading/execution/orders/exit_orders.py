@@ -43,7 +43,7 @@ class ExitOrders:
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
         self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
-        """By client_order_id of a trade: the exit that waits for pending cancels, as time, reason and limit."""
+        """By client_order_id of a trade: time, reason and limit of the exit that waits for cancels or a clear reply."""
 
     def update(self, trade: Trade) -> None:
         """Bring one trade, whose sell orders are adopted, up to date with the broker's orders and positions.
@@ -69,7 +69,7 @@ class ExitOrders:
             self._protect(trade, left)
 
     def _waiting_exit(self, trade: Trade) -> tuple[str, Decimal | None] | None:
-        """Reason and limit of an exit whose legs were still pending their cancel a moment ago.
+        """Reason and limit of an exit whose legs were pending their cancel, or which got no clear reply, a moment ago.
 
         A new stop in their place would have to be cancelled again, and with slow cancels nothing would ever be sold.
         """
@@ -128,12 +128,14 @@ class ExitOrders:
             raise Unclear("sold, but an order of it still rests")
 
     def _confirm_sold(self, trade: Trade, sells: list[Order]) -> list[Order]:
-        """The orders that sold the shares of a trade, each as a second reply shows it too.
+        """The sell orders of a trade; those that sold shares as a second reply shows them too.
+
+        The others stay: one that was replaced shows that a market order is the stop that fired.
 
         Raises:
             Unclear: one is not confirmed.
         """
-        return [self._cache.confirmed(order) for order in sells if order.filled_qty]
+        return [self._cache.confirmed(order) if order.filled_qty else order for order in sells]
 
     def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
         """Save what is sold so far.  A fill without a price yet is skipped, so that it does not delay a stop."""
@@ -207,15 +209,17 @@ class ExitOrders:
             self._check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
         self.cancel_legs(trade, reason)
-        del self._wanted[trade.client_order_id]
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
             self._finish(trade, self._confirm_sold(trade, sells))
+            del self._wanted[trade.client_order_id]
             return
         position = self._broker.position(trade.symbol)
         left = 0 if position is None else min(left, int(position.qty))
         if left <= 0:
             raise Unclear("the broker holds no share of it")
+        # Not before: after an unclear reply the exit goes on, instead of a new stop that must be cancelled again.
+        del self._wanted[trade.client_order_id]
         name = trade.exit_intent
         if name is None or self._cache.order_named(name) is not None:
             name = self._cache.unused_name(trade.symbol, "exit")

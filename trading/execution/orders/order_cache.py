@@ -182,9 +182,19 @@ class OrderCache:
                 or None for no answer.
         """
         waiting = list(orders)
+        self.request_cancel(waiting, on_reply)
+        return self.wait_cancelled(waiting)
+
+    def wait_cancelled(self, orders: Iterable[Order]) -> bool:
+        """Poll until orders whose cancellation is requested are final; False if that takes too long.
+
+        Raises:
+            Unclear: one of them cannot be read.
+        """
+        waiting = list(orders)
         for poll in range(CANCEL_POLLS):
-            if poll % REPEAT_CANCEL_EVERY == 0:
-                self.request_cancel(waiting, on_reply if poll == 0 else lambda order, accepted: None)
+            if poll and poll % REPEAT_CANCEL_EVERY == 0:
+                self.request_cancel(waiting, lambda order, accepted: None)
             found = [self.order(order.id, refresh=True) for order in waiting]
             waiting = [order for order in found if order is not None and not order.is_final]
             if not waiting:
