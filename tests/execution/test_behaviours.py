@@ -12,7 +12,7 @@ from paper_exchange.faults.market import FaultyBehaviour
 from paper_exchange.faults.plan import FaultPlan, Rule
 from paper_exchange.orders.behaviour import PRESETS, Behaviour, Chance
 from tests.exchange.exchange_world import MONDAY, Row, ny
-from tests.execution.trading_world import TradingWorld, flat, with_bars
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, with_bars
 from trading.base.clock import NEW_YORK
 
 if TYPE_CHECKING:
@@ -28,39 +28,41 @@ NAMES = ("AAA", "BBB")
 
 
 def holding(
-    folder: Path, *changed: Row, price: float = 10.0, plan: FaultPlan | None = None, **rows: Any
+    folder: Path, *changed: Row, price: float = 10.0, plan: FaultPlan | None = None, until: str = "10:32", **rows: Any
 ) -> TradingWorld:
-    """A trader at 10:32:02 with 5 AAA bought at 10, on the exchange's default account."""
+    """A trader in the minute `until` with 5 AAA bought at 10 a moment after 10:31:02, on the default account."""
     behaviour = FaultyBehaviour(table=rows, plan=plan or FaultPlan(1, []))
     bars = {"AAA": {MONDAY: with_bars(DAY, *changed)}}
     here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}}, {"AAA": price}, behaviour=behaviour)
     here.trader.recover()
-    here.tick("10:31", "10:32")
+    here.minutes("10:31", until)
     assert here.held() == 5
     return here
 
 
 def test_a_position_that_lags_a_partly_filled_target_is_no_discrepancy(tmp_path: Path) -> None:
     here = holding(tmp_path, UP, plan=ONE_SHARE, position_lag=Chance(1.0, 15.0))
-    here.tick("10:33", "10:34")
+    here.tick("10:33")
+    here.at("10:33:40")  # the target is reached at 10:33:30, and the sale is shown 15 seconds later
+    here.trader.positions.reconcile()
     assert (here.held(), here.trade().sold_qty) == (4, 1)
     shown: Any = here.clients.trading.get_open_position("AAA")
     assert shown["qty"] == "5"
     here.trader.positions.close(here.trade(), "END_OF_DAY")  # the moment at which a surplus would join at once
-    here.tick("10:35", "10:36")
+    here.tick("10:34", "10:35")
     assert not here.events("positions_disagree", "stop_refused", "quantity_changed")
     assert (here.held(), here.trade().qty, here.trade().is_open) == (0, 5, False)
     here.check_books()
 
 
 def test_a_bought_position_that_is_shown_late_is_not_taken_for_lost(tmp_path: Path) -> None:
-    here = holding(tmp_path, position_lag=Chance(1.0, 20.0))
+    here = holding(tmp_path, until="10:31", position_lag=Chance(1.0, 20.0))
     here.trader.positions.close(here.trade(), "END_OF_DAY")
     assert here.clients.trading.get_all_positions() == []
     assert len(here.open_orders()) == 2  # nothing can be sold yet, so the stop and the target stay
-    here.at("10:32:25")
+    here.at("10:31:25")
     here.trader.positions.close(here.trade(), "END_OF_DAY")
-    here.tick("10:33")
+    here.tick("10:32")
     assert (here.held(), here.trade().exit_reason) == (0, "END_OF_DAY")
     here.check_books()
 
@@ -161,4 +163,37 @@ def test_slow_cancels_of_many_positions_are_pending_together(tmp_path: Path) -> 
     assert len(sent) == 8 and sent[-1] < ny(MONDAY, "15:55:30").isoformat()  # one after the other takes 72 seconds
     here.tick("15:56", "15:57")
     assert not here.trader.positions.open
+    here.check_books()
+
+
+def test_an_unclear_reply_after_a_slow_cancel_puts_no_new_stop_in_the_way_of_the_exit(tmp_path: Path) -> None:
+    here = holding(tmp_path, pending_cancel=Chance(1.0, 9.0))
+    asked: list[str] = []
+
+    def second_unreadable(row: Any) -> Any:  # the first is asked for before the legs are cancelled
+        asked.append(row["qty"])
+        return row | {"qty": "five"} if len(asked) == 2 else row
+
+    here.wire.faults.append(Fault("GET /v2/positions/AAA", edited(second_unreadable), times=None))
+    here.tick("15:55")
+    assert len(asked) > 2 and here.events("unclear")
+    assert not here.events("unprotected")
+    assert [event["time"] < ny(MONDAY, "15:55:20").isoformat() for event in here.events("exit_sent")] == [True]
+    here.tick("15:56")
+    assert (here.held(), here.trade().exit_reason) == (0, "END_OF_DAY")
+    here.check_books()
+
+
+def test_slow_cancels_of_many_partly_filled_entries_are_pending_together(tmp_path: Path) -> None:
+    names = [f"S{number}" for number in range(8)]
+    one_share = FaultPlan(1, [Rule("stuck", start="10:31", until="10:40")])
+    behaviour = FaultyBehaviour(table={"pending_cancel": Chance(1.0, 9.0)}, plan=one_share)
+    bars = {name: {MONDAY: DAY} for name in names}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(names, 0.8)}, behaviour=behaviour)
+    here.trader.recover()
+    here.tick("10:31")
+    assert [here.held(name) for name in names] == [1] * 8
+    protected = [event["time"] for event in here.events("unprotected")]
+    assert len(protected) == 8 and protected[-1] < ny(MONDAY, "10:31:30").isoformat()  # one by one: 72 seconds
+    assert all(here.open_orders(name) == [("sell", "stop", 9.8)] for name in names)
     here.check_books()

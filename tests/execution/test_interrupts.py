@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from paper_exchange import Behaviour
+from paper_exchange.orders.behaviour import Behaviour, Chance
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.trading_world import Fault, TradingWorld, flat, lost_after
 
@@ -61,7 +61,7 @@ def test_a_position_that_is_being_closed_is_sold_although_the_program_is_stoppin
 
 
 def test_an_entry_whose_answer_was_lost_is_followed_up_although_the_program_is_stopping(tmp_path: Path) -> None:
-    here = world(tmp_path, behaviour=Behaviour(latency=40))  # still pending when it is looked at
+    here = world(tmp_path, behaviour=Behaviour(table={"pending_new": Chance(1.0, 30.0)}))
     here.wire.faults.append(Fault("^POST .*/orders", lost_after, 1))
     here.at("10:31:02")
     here.clock.interrupt()

@@ -40,7 +40,7 @@ def test_bars_that_come_seconds_late_are_fetched_within_their_minute(
     here.tick("10:31")
     assert here.wire.count(BARS) - before == requests
     assert here.trader.day is not None and here.trader.day.bars.newest_end == ny(MONDAY, "10:31")
-    assert bought(here) == 5 and not here.trader.positions.pending
+    assert bought(here) == 5 and len(here.events("entry_intent")) == 1
 
 
 def test_a_feed_that_stays_behind_and_its_recovery_are_reported(tmp_path: Path) -> None:

@@ -287,10 +287,10 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
     here.tick("10:37", "10:38")
     here.wire.faults = []
     here.tick("10:39")
-    assert [trade.symbol for trade in here.log.open_trades] == ["BBB", "AAA", "CCC"]
+    assert [trade.symbol for trade in here.log.open_trades] == ["BBB", "AAA", "CCC"]  # and entries are allowed again
     reads = here.wire.count(r"GET /v2/orders\?")
     here.tick("10:40")
     assert here.wire.count(r"GET /v2/orders\?") == reads + 1  # the whole history is not read any more
     here.tick("15:55", "15:56", "15:57")
-    assert (here.held(), here.held("BBB")) == (0, 0)
+    assert (here.held(), here.held("BBB"), here.held("CCC")) == (0, 0, 0)
     here.check_books()
