@@ -52,7 +52,7 @@ class Result:
 
     def line(self) -> str:
         """The result as one line of JSON."""
-        return json.dumps(vars(self), sort_keys=True)
+        return json.dumps(vars(self))
 
     @staticmethod
     def parse(line: str) -> Result:
