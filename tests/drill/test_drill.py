@@ -33,7 +33,7 @@ CLOSE = datetime(2025, 7, 3, 17, 0, tzinfo=UTC)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the drill forks its processes")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_short_drill_has_no_violation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.drill.run", "--runs", "1", "--seed", "4", "--kills", "6", "--minutes", "40"]
     results = tmp_path / "results.jsonl"
