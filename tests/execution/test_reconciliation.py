@@ -12,6 +12,7 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
 from paper_exchange import Behaviour, PaperExchange, WsgiAdapter, mount
+from paper_exchange.orders.behaviour import Chance
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import (
     INSTANCE,
@@ -132,7 +133,7 @@ def test_a_partial_entry_without_legs_gets_a_stop(tmp_path: Path) -> None:
 
 
 def test_the_rest_of_a_partly_filled_entry_is_cancelled(tmp_path: Path) -> None:
-    here = world(tmp_path, behaviour=Behaviour(latency=55))
+    here = world(tmp_path, behaviour=Behaviour(table={"pending_new": Chance(1.0, 55.0)}))
     here.tick("10:31")
     part = {"filled_qty": "2", "filled_avg_price": "10", "status": "partially_filled"}
     here.wire.faults = [
