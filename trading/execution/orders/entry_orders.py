@@ -155,7 +155,10 @@ class EntryOrders:
                 self._records.contain(f"cancelling the entry of {entry.symbol}", request, entry.symbol)
                 unwanted.append(order)
         # One wait for all of them, because it delays the stops of other stocks.
-        self._records.contain("the cancelled entries", partial(self._cache.wait_cancelled, unwanted))
+        self._records.contain("the cancelled entries", partial(self._wait_cancelled, unwanted))
+
+    def _wait_cancelled(self, unwanted: list[Order]) -> None:
+        self._cache.wait_cancelled(unwanted)  # those that are not final yet are looked up again
 
     def _settle(self, entry: PendingEntry) -> None:
         order = self._cache.cached_named(entry.client_order_id)
