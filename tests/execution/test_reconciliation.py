@@ -12,6 +12,7 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
 from paper_exchange import Behaviour, PaperExchange, WsgiAdapter, mount
+from paper_exchange.orders.behaviour import Chance
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import (
     INSTANCE,
@@ -95,14 +96,16 @@ def test_an_entry_that_never_arrived_is_given_up_after_three_minutes(tmp_path: P
 
 def test_frequent_reconciliation_does_not_give_up_an_entry_sooner(tmp_path: Path) -> None:
     here = world(tmp_path)
-    here.wire.faults = [Fault("POST", lost_after), Fault("by_client_order_id", page(404, "{}"), times=None)]
-    here.tick("10:31")
     here.wire.faults = [
-        Fault("GET /v2/orders", page(200, "[]"), times=5),
-        Fault("by_client", page(404, '{"code": 40410000, "message": "order not found"}'), times=5),
+        Fault("POST", lost_after),
+        Fault(r"GET /v2/orders\?", page(200, "[]"), times=None),
+        Fault("by_client", page(404, '{"code": 40410000, "message": "order not found"}'), times=None),
     ]
+    here.tick("10:31")
     for _ in range(5):
         here.trader.positions.reconcile()
+    assert list(here.trader.positions.pending) == [ENTRY] and not here.log.trades
+    here.wire.faults = []
     here.tick("10:32")
     assert here.trade().qty == 5
     here.check_books()
@@ -132,7 +135,7 @@ def test_a_partial_entry_without_legs_gets_a_stop(tmp_path: Path) -> None:
 
 
 def test_the_rest_of_a_partly_filled_entry_is_cancelled(tmp_path: Path) -> None:
-    here = world(tmp_path, behaviour=Behaviour(latency=55))
+    here = world(tmp_path, behaviour=Behaviour(table={"pending_new": Chance(1.0, 55.0)}))
     here.tick("10:31")
     part = {"filled_qty": "2", "filled_avg_price": "10", "status": "partially_filled"}
     here.wire.faults = [

@@ -398,16 +398,18 @@ def overnight(folder: Path, before: bool = False) -> TradingWorld:
 
 def test_at_4_am_positions_are_sold_by_limit_those_beyond_a_level_first(tmp_path: Path) -> None:
     here = overnight(tmp_path, before=True)
+    prices = {symbol: position.current_price for symbol, position in here.broker.positions().items()}
+    assert all(price not in (None, OVERNIGHT[symbol]) for symbol, price in prices.items())  # it moved in the night
     here.trader.rebalance(here.session)
     sales = [body for body in here.wire.bodies if body and "-exit" in body.get("client_order_id", "")]
     assert [body["symbol"] for body in sales] == ["LOSE", "WINS", "MIDD"]
     assert {(body["type"], body["extended_hours"], body["time_in_force"]) for body in sales} == {("limit", True, "day")}
-    for body in sales:  # 1% below the last price, which has moved since the close
-        assert 0.96 < body["limit_price"] / OVERNIGHT[body["symbol"]] < 1.02
+    for body in sales:  # 1% below the last price
+        assert abs(body["limit_price"] - 0.99 * float(prices[body["symbol"]] or 0)) < 0.006
     here.at("04:08")
     here.trader.positions.reconcile()
     assert not here.log.open_trades
-    assert all(0.99 <= float(trade.exit_price or 0) / OVERNIGHT[trade.symbol] < 1.02 for trade in here.log.trades)
+    assert {trade.symbol: trade.exit_price for trade in here.log.trades} == prices
     assert {trade.exit_reason for trade in here.log.trades} == {"REBALANCE"}
     here.check_books()
 

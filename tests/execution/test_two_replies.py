@@ -20,17 +20,21 @@ REFUSED = '{"code": 40310000, "message": "insufficient buying power"}'
 
 def test_the_id_of_another_order_in_a_leg_does_not_enter_the_log(tmp_path: Path) -> None:
     here = world(tmp_path, signals=BOTH)
-    here.tick("10:31")
-    others = next(one for one in here.exchange.snapshot().orders if one.symbol == "BBB" and one.buy)
+
+    def others() -> str:
+        return next(one.id for one in here.exchange.snapshot().orders if one.symbol == "BBB" and one.buy)
+
+    lied: list[str] = []
 
     def other_leg(body: Any) -> Any:
         if isinstance(body, dict) and body.get("symbol") == "AAA" and body.get("legs"):
-            body["legs"][0]["id"] = others.id
+            lied.append(others())
+            body["legs"][0]["id"] = lied[0]
         return body
 
     here.wire.faults = [Fault("GET /v2/orders/", edited(other_leg), times=2)]
-    here.minutes("10:32", "10:34")
-    assert others.id not in here.trade().sell_order_ids
+    here.minutes("10:31", "10:34")
+    assert lied and others() not in here.trade().sell_order_ids
     assert len(here.trade().sell_order_ids) == 2
     here.tick("15:55", "15:56", "15:57")
     here.check_books()
@@ -50,13 +54,16 @@ def test_an_order_of_another_stock_in_the_log_is_dropped_once_two_replies_say_so
 
 def test_a_plausible_price_of_one_reply_is_not_the_entry_price(tmp_path: Path) -> None:
     here = world(tmp_path)
-    here.tick("10:31")
+    lied: list[str] = []
 
     def higher(rows: Any) -> Any:
+        if lied or not any(row["filled_avg_price"] for row in rows):
+            return rows
+        lied.append("10.2")  # in the first reply with the fill
         return [row | {"filled_avg_price": "10.2"} if row["filled_avg_price"] else row for row in rows]
 
-    here.wire.faults = [Fault(r"GET /v2/orders\?", edited(higher))]
-    here.tick("10:32")
+    here.wire.faults = [Fault(r"GET /v2/orders\?", edited(higher), times=None)]
+    here.tick("10:31", "10:32")
     assert here.trade().entry_price == 10
     assert any("differ" in event["reason"] for event in here.events("unclear"))
 

@@ -87,12 +87,14 @@ def test_zero_disables_a_guard() -> None:
 # -- through the real client -------------------------------------------------------------------------------------------
 
 
-def world(folder: Path, *changed: Row, signals: dict[str, dict[str, float]], **guards: Any) -> TradingWorld:
+def world(
+    folder: Path, *changed: Row, signals: dict[str, dict[str, float]], spread_ticks: int = 0, **guards: Any
+) -> TradingWorld:
     bars: dict[str, dict[date, list[Row]]] = {
         "AAA": {MONDAY: with_bars(DAY, *changed), TUESDAY: DAY},
         "BBB": {MONDAY: DAY, TUESDAY: DAY},
     }
-    made = TradingWorld(folder, bars, ny(MONDAY, "04:00"), signals)
+    made = TradingWorld(folder, bars, ny(MONDAY, "04:00"), signals, spread_ticks=spread_ticks)
     if guards:
         made.guards = guard_rules(EntrySettings(**{"MAX_DAILY_LOSS_PCT": 0.0, **guards}))
         made.start()
@@ -127,7 +129,7 @@ def test_daily_loss_stops_entries_and_keeps_managing_positions(tmp_path: Path) -
 
 @pytest.mark.parametrize(("widest", "bought"), [(0.0005, 0), (0.002, 5)])
 def test_stock_with_a_wide_spread_is_not_bought(tmp_path: Path, widest: float, bought: int) -> None:
-    here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})  # the exchange quotes $10.00 to $10.01: 0.1 %
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.8}}, spread_ticks=1)  # one cent at $10: 0.1 %
     here.widest_spread = widest
     here.restart()
     here.minutes("10:31", "10:33")

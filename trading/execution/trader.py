@@ -14,6 +14,7 @@ from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
+from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
 from trading.execution.orders.ownership import instance_of
 from trading.execution.preconditions import ControlFiles, Preconditions
@@ -36,13 +37,6 @@ EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
 
 AUDITED_DAYS: Final = 5
 """Days of audit in which a start looks for pending entries; the crash may lie days back."""
-
-FLATTEN_TRIES: Final = 3
-FLATTEN_PAUSE: Final = timedelta(seconds=5)
-"""Retries, and the pause between them, for exits before the close whose outcome is unknown."""
-
-STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent")
-"""Phrases of Alpaca's refusals that concern one stock, not the account."""
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -103,6 +97,7 @@ class Trader:
             instance = instance_of(journal.folder)
         self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance)
         self._entries = Entries(broker, self.positions, journal, self.clock, policy)
+        self._flattening = Flattening(self.positions, self.clock)
         self.day: Day | None = None
         self.account: Account | None = None
         self.snapshot: Snapshot | None = None
@@ -131,7 +126,7 @@ class Trader:
         now = self.clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._flatten_minutes) <= now < session.close:
-            self._flatten()  # the next minute may be the last
+            self._flattening.flatten()  # the next minute may be the last
 
     # 4 AM
 
@@ -244,7 +239,7 @@ class Trader:
     def _minute(self, session: Session, instant: datetime) -> None:
         self._close_carried_over(session)
         if self._is_time_to_flatten(session, instant):
-            self._flatten()  # before any request for bars, because few minutes are left
+            self._flattening.flatten()  # before any request for bars, because few minutes are left
             self._read_account("the equity shown is an older one")
             if self.day is not None:
                 self._feed.refresh_until_current(self.day.bars, instant, once=bool(self.positions.open))
@@ -336,33 +331,10 @@ class Trader:
 
     # Flat
 
-    def _flatten(self, reason: str = "END_OF_DAY") -> None:
-        """Cancel pending entries and close every position at market; retry while an outcome is unknown."""
-        for _ in range(FLATTEN_TRIES):
-            self.positions.cancel_entries(reason)
-            self._close_all(reason)
-            if not self.positions.discrepancies:
-                return
-            self.clock.hold_until(self.clock.now() + FLATTEN_PAUSE)
-            self.positions.try_reconcile()
-
-    def _close_all(self, reason: str) -> None:
-        """Close every open position, refused ones first: they have no legs to lose.
-
-        A refusal that is not about its stock means that the account cannot sell, so the others keep their legs.
-        """
-        for trade in sorted(self.positions.open, key=lambda one: self.positions.exit_refusal(one) is None):
-            if trade.exit_intent is None:
-                self.positions.close(trade, reason)
-                self.positions.cancel_ahead(reason)
-            refusal = self.positions.exit_refusal(trade)
-            if refusal is not None and not _is_about_stock(refusal, trade.symbol):
-                return
-
     def _flatten_and_end(self) -> None:
         """FLATTEN: close every position, and end once nothing is held."""
         self._report_once("flatten_by_file", "FLATTEN file found: everything is sold, then the program ends")
-        self._flatten("FLATTEN")
+        self._flattening.flatten("FLATTEN")
         if not self.positions.open and not self.positions.pending and not self.positions.discrepancies:
             self._journal.event("flat", note="nothing is held: the program ends; remove FLATTEN before the next start")
             self.on_flat()
@@ -410,9 +382,3 @@ class Trader:
         if not self._controls.stop:
             self.positions.reconcile()
         return [(trade, self.positions.resting(trade)) for trade in self.positions.open]
-
-
-def _is_about_stock(refusal: str, symbol: str) -> bool:
-    """Whether a refusal of an exit concerns one stock, so that the exits of others may be accepted."""
-    words = refusal.lower().replace('"', " ").replace(",", " ").split()
-    return symbol.lower() in words or any(phrase in refusal.lower() for phrase in STOCK_REFUSALS)
