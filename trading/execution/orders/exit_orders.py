@@ -128,12 +128,14 @@ class ExitOrders:
             raise Unclear("sold, but an order of it still rests")
 
     def _confirm_sold(self, trade: Trade, sells: list[Order]) -> list[Order]:
-        """The orders that sold the shares of a trade, each as a second reply shows it too.
+        """The sells of a trade, each that sold shares as a second reply shows it too.
+
+        A leg that sold nothing stays in the list: it names the market order that replaced it.
 
         Raises:
             Unclear: one is not confirmed.
         """
-        return [self._cache.confirmed(order) for order in sells if order.filled_qty]
+        return [self._cache.confirmed(order) if order.filled_qty else order for order in sells]
 
     def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
         """Save what is sold so far.  A fill without a price yet is skipped, so that it does not delay a stop."""
