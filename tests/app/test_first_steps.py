@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY, SECRET = "PKFIRSTSTEPS", "s'ecret#1$x\\"
-PATIENCE = 60  # seconds after which a test gives up
+PATIENCE = 280  # seconds after which a test gives up
 FOLDERS = ("DATA_DIR", "MODELS_DIR", "LOGS_DIR", "CONTROL_DIR")
 
 

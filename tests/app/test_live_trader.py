@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from collections import Counter
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -45,6 +44,7 @@ from trading.reports.traded.why import Question, answer
 if TYPE_CHECKING:
     from pathlib import Path
 
+PATIENCE = 280  # seconds after which a process counts as hung; an idle machine needs a tenth of it
 DOCUMENT_FIELDS = [
     "symbol",
     "side",
@@ -229,7 +229,7 @@ def test_an_interrupted_replay_says_that_it_starts_again_and_does(bars: Path, re
         process = start(place, *arguments)
         said = "".join(until(process, words))
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=100)
+        rest, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert (said + rest + errors).count(
             f"starts this replay again with its first session, {FRIDAY}, and a new"
@@ -266,7 +266,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
     process = start(place)
     until(process, "day started")
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (143, "")
     return place
 
@@ -276,7 +276,7 @@ def uninterrupted(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> 
     """The first day from there to its end, and the output."""
     place = _copy(prepared, tmp_path_factory.mktemp("uninterrupted"))
     process = start(place)
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
     return place, output
 
@@ -333,7 +333,7 @@ def test_the_next_run_trades_the_next_day_even_with_a_closed_output(
     first = until(process, "day started")
     assert process.stdout is not None
     process.stdout.close()  # as `python live_trader.py | head` does
-    assert process.wait(timeout=100) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert not any("trained:" in line or "bars:" in line for line in first)  # nothing is built again
     logged = place.logged("trades")
     assert [path[7:17] for path in logged] == ["2025-01-07", "2025-01-08"]
@@ -349,9 +349,7 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     process = start(place)
     until(process, "bought", times=4)
     process.send_signal(signal.SIGTERM)
-    sent = time.monotonic()
-    output, errors = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 20  # usually two seconds; a busy machine must not fail here
+    output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (143, "")
     still_open = [one for one in place.trades() if one["status"] == "OPEN"]
     assert still_open
@@ -364,7 +362,7 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     second = start(place)
     output = "".join(until(second, "  bars:"))
     second.send_signal(signal.SIGINT)  # in the middle of the retrain
-    rest, errors = second.communicate(timeout=100)
+    rest, errors = second.communicate(timeout=PATIENCE)
     assert (second.returncode, errors) == (130, "")
     started = [event["symbols"] for event in place.audit() if event["event"] == "day_started"]
     assert len(started) == 3  # once per process, although the universe is picked only once
@@ -376,7 +374,7 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     assert place.logged("trades") == uninterrupted[0].logged("trades")
     models = {path.name for path in place.models.glob("metrics_*.json")}
     third = start(place)
-    output, errors = third.communicate(timeout=100)
+    output, errors = third.communicate(timeout=PATIENCE)
     assert (third.returncode, errors) == (0, "")
     made_up_for = {path.name for path in place.models.glob("metrics_*.json")} - models
     assert ("metrics_20250107_200000.json" in made_up_for) == ("retrain interrupted" in rest)
@@ -390,7 +388,7 @@ def test_repeated_kills_lose_no_trade_and_repeat_no_entry(prepared: Place, tmp_p
         process.kill()
         process.communicate()
     last = start(place)
-    output, errors = last.communicate(timeout=100)
+    output, errors = last.communicate(timeout=PATIENCE)
     assert (last.returncode, errors) == (0, "")
     check_against_the_exchange(place)
     check_flat(place)

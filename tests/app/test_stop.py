@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.app.test_secrets import KEY, SECRET, SETTINGS, SPEED, START, Loud, bars
+from tests.app.test_secrets import KEY, PATIENCE, SECRET, SETTINGS, SPEED, START, Loud, bars
 from tests.exchange.test_server import free_port
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ class BlackHole:
 
     def swallow(self) -> None:
         self._open.clear()
+
+    def wait_until_it_holds(self, trader: Loud) -> None:
+        """Wait until data that the trader sent, or that was sent to it, is held back."""
+        end = time.monotonic() + PATIENCE
+        while not self.held:
+            assert trader.process.poll() is None and time.monotonic() < end, trader.said[-3000:]
+            time.sleep(0.01)
 
     def _accept(self) -> None:
         while True:
@@ -91,13 +98,10 @@ def test_a_trader_that_holds_shares_is_gone_within_ten_seconds_of_sigterm_on_a_b
     hole, trader = world
     trader.wait_for("  bought ")
     hole.swallow()
-    end = time.monotonic() + 60
-    while not hole.held:  # a request of the next minute hangs
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    hole.wait_until_it_holds(trader)  # a request of the next minute hangs
     trader.process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
-    assert trader.process.wait(timeout=60) == 143
+    assert trader.process.wait(timeout=PATIENCE) == 143
     took = time.monotonic() - sent
     assert took < LONGEST, f"{took:.1f} s"
     assert "unknown whether positions or orders are open" in trader.said and "the trade log holds: " in trader.said
@@ -111,8 +115,8 @@ def test_a_trader_that_cannot_even_start_is_gone_within_ten_seconds(
 ) -> None:
     hole, trader = world
     hole.swallow()
-    time.sleep(4)
+    hole.wait_until_it_holds(trader)  # its first request hangs, however long the imports took
     trader.process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
-    assert trader.process.wait(timeout=60) in (2, 143)
+    assert trader.process.wait(timeout=PATIENCE) in (2, 143)
     assert time.monotonic() - sent < LONGEST

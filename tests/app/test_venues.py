@@ -178,13 +178,14 @@ def test_a_replay_starts_from_scratch_and_keeps_the_earlier_logs(bars: Path, tmp
     logs = tmp_path / "logs"
     logs.mkdir()
     for run in (1, 2):
-        for name in ("trades_2025-03-07.json", "audit_2025-03-07.jsonl", "schedule.json", "market.json", "notes.txt"):
+        moved = ("trades_2025-03-07.json", "audit_2025-03-07.jsonl", "schedule.json", "report.html", "index.html")
+        for name in (*moved, "market.json", "notes.txt"):
             (logs / name).write_text(f"{name} of run {run}")
         opened(tmp_path, {"bars": bars}).close()
         kept = logs / "earlier" / str(run)
-        assert (kept / "trades_2025-03-07.json").read_text() == f"trades_2025-03-07.json of run {run}"
+        for name in moved:
+            assert (kept / name).read_text() == f"{name} of run {run}" and not (logs / name).exists()
         assert not (kept / "market.json").exists() and (logs / "notes.txt").exists()
-        assert not (logs / "schedule.json").exists()
     assert (logs / "earlier" / "2" / "paper_exchange.sqlite").exists()  # of the first replay
 
 

@@ -25,6 +25,7 @@ from trading.base.market_folders import MarketId
 from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
 from trading.market.recorded import FolderSource
+from trading.reports.traded import INDEX, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from paper_exchange.market.interface import Market
 
 STATE_FILE: Final = "paper_exchange.sqlite"
-LOG_FILES: Final = ("trades_*.json", "predictions_*.jsonl*", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*")
+LOG_FILES: Final = (
+    *("trades_*.json", "predictions_*.jsonl*", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*"),
+    *(REPORT, INDEX, SCRIPT),  # beside the logs that the pages are about
+)
 EARLIER_FOLDER: Final = "earlier"
 
 MIN_FREE_BYTES: Final = 32_000_000

@@ -13,7 +13,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
 from trading.reports.live import live_sections
 from trading.reports.page import NONE, Section, Tile, counted, per_cent, share, templates
-from trading.reports.traded import charts, tables
+from trading.reports.traded import INDEX, REPORT, SCRIPT, charts, tables
 from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
 from trading.reports.traded.words import dollars, period, price, verdict
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
     from trading.records.trade_log import Trade
     from trading.reports.traded.material import Material
-
-REPORT: Final = "report.html"
-INDEX: Final = "index.html"
-SCRIPT: Final = "plotly.min.js"
-"""The script of plotly.js, 4.8 MB; it is written once beside the pages."""
 
 MOST_TRADES: Final = 300
 """Trades, the newest, that the page shows one by one."""
