@@ -25,9 +25,9 @@ import numpy as np
 
 from benchmarks.harness import PROJECT, Line, Options, Timing, peak_memory, shown
 from config import Settings
+from trading.app.backtest_fills import PathFills
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
-from trading.backtest.engine.fills import BarEndFills
 from trading.backtest.engine.replay import Day, Replay, trade_days
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.signals import Predictions
@@ -100,7 +100,8 @@ def replay() -> Replay:
     """The rules of the comparison: no limit of positions, as the peer has none."""
     s = Settings.of(MIN_CONFIDENCE=0.65, MAX_OPEN_POSITIONS=STOCKS, MAX_DAILY_LOSS_PCT=0.0)
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
-    return Replay(rules, Account(Decimal(100_000)), BarEndFills())
+    fills = PathFills(s.training.SEED)
+    return Replay(rules, Account(Decimal(100_000), fills.leverage), fills)
 
 
 class Peer:

@@ -96,7 +96,7 @@ class Schedule:
         """The first instant at which an order can trade: a moment after it arrives, drawn from the seed."""
         if order.live_from >= order.submitted_at + REACTION[1] * MICROSECOND:
             return order.live_from
-        return max(order.live_from, order.submitted_at + _reaction(self._seed, order.symbol, order.submitted_at))
+        return max(order.live_from, order.submitted_at + reaction(self._seed, order.symbol, order.submitted_at))
 
     def _tradable(self, order: Order, stretch: Stretch) -> bool:
         if not (order.is_live and stretch.trades):
@@ -159,7 +159,8 @@ def next_minute(at: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _reaction(seed: int, symbol: str, submitted_at: int) -> int:
+def reaction(seed: int, symbol: str, submitted_at: int) -> int:
+    """How long an order that arrives at an instant (ns since the epoch) waits before it can trade, in ns."""
     return Random(f"{seed}:{symbol}:{submitted_at}").randint(*REACTION) * MICROSECOND
 
 

@@ -49,7 +49,7 @@ class Valuation:
 
     def multiplier(self, instant: int) -> int:
         """2 with margin and enough equity, else 1."""
-        return 2 if self._ledger.margin and self.equity(instant) >= MINIMUM_EQUITY else 1
+        return multiplier_of(self.equity(instant)) if self._ledger.margin else 1
 
     def excess(self, instant: int, without: str | None = None) -> Decimal:
         """Dollars of shares that can still be opened, after what open orders reserve; `without` excludes one of them.
@@ -78,6 +78,11 @@ class Valuation:
             return self.values(instant)[0]
         held = self._ledger.holdings.values()
         return sum((_maintenance(one, self.price(one.symbol, instant)) for one in held), Decimal(0))
+
+
+def multiplier_of(equity: Decimal) -> int:
+    """How many times its equity (dollars) a margin account may hold."""
+    return 2 if equity >= MINIMUM_EQUITY else 1
 
 
 def _maintenance(holding: Holding, price: Decimal) -> Decimal:

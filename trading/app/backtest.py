@@ -14,12 +14,12 @@ from rich.table import Table
 from config import FIELDS, SECTION_OF, Settings, load_settings
 from paper_exchange.account.engine import NAMESPACE
 from trading.app.backtest_days import Days, RecordedDays, StoredDays, chosen_sessions
+from trading.app.backtest_fills import PathFills
 from trading.app.backtest_models import EveningModels, Forecaster, one_model, refuse_seen, served_models
 from trading.app.retrain import learning_settings, model_store
 from trading.app.venues import reading_from
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
-from trading.backtest.engine.fills import BarEndFills
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
 from trading.backtest.engine.replay import Block, Day, Replay, traded
@@ -198,7 +198,7 @@ def _records(settings: Settings, days: Days) -> TradeRecords:
         exits=settings.exits,
         market=days.market.slug,
         order_id=lambda number: str(uuid.uuid5(account, f"order:{number}")),
-        fills=BarEndFills(),
+        fills=PathFills(settings.training.SEED),
     )
 
 
@@ -208,7 +208,8 @@ def _records(settings: Settings, days: Days) -> TradeRecords:
 def _replay(settings: Settings, records: TradeRecords | None) -> Replay:
     s = settings
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
-    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), BarEndFills(), records)
+    fills = PathFills(s.training.SEED)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH)), fills.leverage), fills, records)
 
 
 def _trade(

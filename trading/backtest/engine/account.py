@@ -1,4 +1,4 @@
-"""The cash account of a backtest, as the exchange keeps it and as the broker shows it.
+"""The margin account of a backtest, as the exchange keeps it and as the broker shows it.
 
 Amounts are whole millionths of a dollar, the smallest part of a price at the exchange, so sums are exact and fast.
 """
@@ -40,6 +40,7 @@ class Account:
 
     Args:
         cash: dollars to begin with.
+        leverage: as `trading.backtest.engine.fills.Fills.leverage`.
 
     Attributes:
         cash: millionths of a dollar.
@@ -48,15 +49,17 @@ class Account:
         last_equity: millionths, at the last close.
     """
 
-    def __init__(self, cash: Decimal) -> None:
+    def __init__(self, cash: Decimal, leverage: Callable[[Decimal], int]) -> None:
+        self._leverage = leverage
         self.cash = self.last_equity = parts(cash)
         self.reserved = 0
         self.orders = 0
         self._shares: dict[str, int] = {}
 
     def free(self, price_of: Callable[[str], int]) -> int:
-        """Millionths that can still be spent, at these prices of the shares (millionths)."""
-        return self.cash - self.reserved
+        """Millionths that can still be spent, at these prices of the shares (millionths); may be negative."""
+        equity = self.equity(price_of)
+        return self._leverage(dollars(equity)) * equity - (equity - self.cash) - self.reserved
 
     def next_orders(self, count: int) -> int:
         """Number of the first of `count` new orders."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from trading.backtest.engine.account import PARTS, parts, shown
+from trading.backtest.engine.account import parts, shown
 from trading.backtest.engine.position import OrderNumbers, Position, bracket
+from trading.base.clock import from_ns, to_ns
+from trading.market.bars import SECOND_NS
 from trading.rules.entry import (
     Candidate,
     EntryContext,
@@ -24,14 +25,15 @@ from trading.rules.spread import spread_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from config import DataSettings, EntrySettings, ExitSettings, PredictionSettings
     from trading.backtest.engine.account import Account
     from trading.backtest.engine.fills import Fills
+    from trading.backtest.engine.instants import Instants
     from trading.backtest.engine.session_market import SessionMarket
     from trading.backtest.engine.signals import Signals
-    from trading.base.arrays import Ints
     from trading.records.trade_log import Trade
 
 FOR_ALL: Final = frozenset({"market_open", "positions", "daily_loss", "losing_run"})
@@ -57,10 +59,9 @@ class TradingRules:
         """The entry filters and guards, in the order in which they are applied."""
         return (*document_rules(self.prediction, self.data, self.entry), *guard_rules(self.entry))
 
-    @property
-    def can_trade(self) -> bool:
-        """Whether the bar that just ended is young enough for a signal at a tick."""
-        return self.tick_second <= self.prediction.MAX_BAR_AGE_SECONDS
+    def can_trade(self, since: int) -> bool:
+        """Whether a bar that ended so many nanoseconds ago is young enough for a signal."""
+        return since <= self.prediction.MAX_BAR_AGE_SECONDS * SECOND_NS
 
 
 class EntryDecisions:
@@ -68,8 +69,8 @@ class EntryDecisions:
 
     Args:
         market, signals, rules, account, fills: as `trading.backtest.engine.session_run.SessionRun`.
-        prices: as `Fills.prices`.
-        prices_at: for a minute, the price of a held stock at its tick, millionths of a dollar.
+        instants: when the session's decisions are made.
+        prices_at: for an instant (ns from the open), the price of a held stock, millionths of a dollar.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class EntryDecisions:
         rules: TradingRules,
         account: Account,
         fills: Fills,
-        prices: Ints,
+        instants: Instants,
         prices_at: Callable[[int], Callable[[str], int]],
     ) -> None:
         self._market = market
@@ -87,9 +88,8 @@ class EntryDecisions:
         self._rules = rules
         self._account = account
         self._fills = fills
-        self._prices = prices
+        self._instants = instants
         self._prices_at = prices_at
-        self._tick = timedelta(seconds=rules.tick_second)
         self._flatten_at = market.session.flatten_at(rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE)
         self._needs_losses = any(isinstance(rule, CoolDownRule | LosingRunRule) for rule in rules.filters)
 
@@ -128,14 +128,15 @@ class EntryDecisions:
 
     def _context(self, minute: int, held: Mapping[str, Position], trades: Sequence[Trade]) -> EntryContext:
         account, session = self._account, self._market.session
-        price_of = self._prices_at(minute)
+        instant = self._instants.decision(minute)
+        price_of = self._prices_at(instant)
         equity = shown(account.equity(price_of))
         return EntryContext(
-            now=session.open + timedelta(minutes=minute) + self._tick,
+            now=from_ns(to_ns(session.open) + instant),
             session=session,
             flatten_at=self._flatten_at,
             equity=equity,
-            buying_power=shown(account.free(price_of)),
+            buying_power=shown(max(0, account.free(price_of))),
             held=frozenset(held),
             losses=Losses(equity - shown(account.last_equity), *self._losses(trades)),
         )
@@ -150,14 +151,15 @@ class EntryDecisions:
     def _buy(self, signal: int, minute: int, candidate: Candidate, context: EntryContext) -> Position | None:
         """Send an entry; None if the spread or the exchange refuses it."""
         rules, account = self._rules, self._account
-        price = self._prices.item((self._signals.stock[signal], minute)) / PARTS
+        instant = self._instants.decision(minute)
+        price = self._fills.price(self._market, self._signals.stock[signal], instant)
         widest = rules.entry.MAX_SPREAD_PCT
         if widest and spread_refusal(candidate.symbol, self._fills.quote(price), widest) is not None:
             return None
         qty = shares_to_buy(context.equity, candidate.price, rules.entry)
         stop, target = bracket(candidate.price, rules.exits.STOP_LOSS_PCT, rules.exits.TAKE_PROFIT_PCT)
         reserved = qty * parts(self._fills.reserve(price))
-        if not self._fills.takes(price, stop, target) or reserved > account.free(self._prices_at(minute)):
+        if not self._fills.takes(price, stop, target) or reserved > account.free(self._prices_at(instant)):
             return None
         account.reserved += reserved
         return Position(

@@ -42,7 +42,7 @@ class Position:
     Attributes:
         stock: number of the stock in the session's market.
         minute: minute of the decision, counted from the session's open.
-        decision_price: the price that was decided on; `price` is the exchange's at that instant.
+        decision_price: the price that was decided on; `price` is the exchange's at that instant, millionths.
         stop, target: levels of the entry order, from the decision price.
         reserved: millionths of a dollar that the entry order reserves.
         bought, sold: the fills, once they are known to come.
@@ -59,7 +59,7 @@ class Position:
     minute: int
     decided_at: datetime
     decision_price: float
-    price: float
+    price: int
     confidence: float
     win_probability: float
     stop: Decimal

@@ -8,16 +8,17 @@ code, and minutes in which nothing can happen cost next to nothing.  Instants ar
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from trading.backtest.engine.account import dollars, parts
+from trading.backtest.engine.account import dollars
 from trading.backtest.engine.entry_decisions import EntryDecisions, TradingRules
 from trading.backtest.engine.fills import Fill, Fills, Legs
+from trading.backtest.engine.instants import LOOKS, Instants
 from trading.backtest.engine.position import Position, bracket
 from trading.base.clock import from_ns, to_ns
-from trading.market.bars import MINUTE_NS, SECOND_NS
+from trading.market.bars import MINUTE_NS
 from trading.records.trade_log import Trade
-from trading.rules.exits import Exit, exit_at_price
+from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from trading.backtest.engine.account import Account
     from trading.backtest.engine.session_market import SessionMarket
     from trading.backtest.engine.signals import Signals
-
-PENDING_MINUTES: Final = 2
-"""Minutes in which an entry may fill; the tick after them cancels it (ENTRY_MAX_AGE of the trading loop)."""
-
-LOOKS: Final = (5 * SECOND_NS, 20 * SECOND_NS)
-"""When the trading loop looks again at entries that are pending after a tick (`PAUSES` of the reconciliation)."""
 
 
 class _Event(IntEnum):
@@ -73,52 +68,44 @@ class SessionRun:
         self._account = account
         self._fills = fills
         self._open_ns = to_ns(market.session.open)
-        self._tick_ns = rules.tick_second * SECOND_NS
         self._flatten = market.minutes - rules.exits.FLATTEN_MINUTES_BEFORE_CLOSE
-        self._prices = fills.prices(market, rules.tick_second)
-        self._decisions = EntryDecisions(market, signals, rules, account, fills, self._prices, self._prices_at)
         self._events: list[list[tuple[int, _Event, Position]]] = [[] for _ in range(market.minutes + 2)]
         self._held: dict[str, Position] = {}
-        self._fresh: list[Position] = []
-        """Seen to be bought since the last tick."""
         self.trades: list[Trade] = []
         self.positions: list[Position] = []
         self._number = {symbol: stock for stock, symbol in enumerate(market.symbols)}
         self._carried = list(carried)
         self._before = {one.symbol: one.last_price for one in self._carried}
+        followed = {*signals.universe, *(self._number[one.symbol] for one in self._carried)}
+        self._instants = Instants(market, sorted(followed), rules.tick_second, self._flatten)
+        self._decisions = EntryDecisions(market, signals, rules, account, fills, self._instants, self._prices_at)
 
     def run(self) -> list[Position]:
         """Trade the session; returns the positions that could not be sold, the oldest first."""
         self._sell_carried()
-        begin, can_trade, minutes = self._signals.begin, self._rules.can_trade, self._market.minutes
+        begin, minutes = self._signals.begin, self._market.minutes
         for minute in range(1, minutes + 1):
             if self._events[minute]:
                 self._see(minute)
             if minute < self._flatten:
-                if self._fresh:
-                    self._software_stops(minute)
-                if begin[minute - 1] < begin[minute] and can_trade:
+                if begin[minute - 1] < begin[minute]:
                     self._decide(minute)
             elif minute == self._flatten:
                 self._flatten_all(minute)
-        self._account.close_day(self._prices_at(minutes))
+        self._account.close_day(self._prices_at(minutes * MINUTE_NS))
         left = [one for one in (*self._carried, *self.positions) if self._held.get(one.symbol) is one]
         for one in left:
             self._protect(one)
         return left
 
-    def _tick(self, minute: int) -> int:
-        """The instant of the tick of a minute."""
-        return minute * MINUTE_NS + self._tick_ns
-
     def _plan(self, event: _Event, one: Position, instant: int) -> None:
         """Let the first tick at an instant or after it show an event."""
-        self._events[max(0, -((self._tick_ns - instant) // MINUTE_NS))].append((one.stock, event, one))
+        self._events[self._instants.tick_after(instant)].append((one.stock, event, one))
 
-    def _prices_at(self, minute: int) -> Callable[[str], int]:
-        """The price of a stock that is held at the tick of a minute, millionths of a dollar."""
-        prices, number, before = self._prices[:, minute].tolist(), self._number, self._before
-        return lambda symbol: prices[number[symbol]] or before[symbol]
+    def _prices_at(self, instant: int) -> Callable[[str], int]:
+        """The price of a stock that is held at an instant, millionths of a dollar."""
+        market, number, before, price = self._market, self._number, self._before, self._fills.price
+        return lambda symbol: price(market, number[symbol], instant) or before[symbol]
 
     # What the exchange has done
 
@@ -132,22 +119,17 @@ class SessionRun:
             elif event is _Event.SOLD:
                 if one.paid:
                     self._book_sale(one)
-            elif one.bought is not None and not one.paid and self._book_entry(one):
+            elif not one.paid:
+                self._book_entry(one)
                 seen.append(one)
-        self._open_trades(seen, self._tick(minute))
+        self._open_trades(seen, self._instants.tick(minute))
 
-    def _book_entry(self, one: Position) -> bool:
-        """Book the fill of an entry; False if the account cannot pay for it, which ends the entry."""
+    def _book_entry(self, one: Position) -> None:
+        """Book the fill of an entry, which costs no more than it reserved."""
         assert one.bought is not None
-        account = self._account
-        if one.qty * parts(one.bought.price) > account.free(self._prices_at(one.minute)) + one.reserved:
-            one.bought = one.sold = None
-            self._end_entry(one)
-            return False
-        account.reserved -= one.reserved
-        account.buy(one.symbol, one.qty, one.bought.price)
+        self._account.reserved -= one.reserved
+        self._account.buy(one.symbol, one.qty, one.bought.price)
         one.paid = True
-        return True
 
     def _end_entry(self, one: Position) -> None:
         self._account.reserved -= one.reserved
@@ -170,7 +152,6 @@ class SessionRun:
                 self._end_trade(one)
         for one in seen:
             if one.sold is None:
-                self._fresh.append(one)
                 self._move_legs(one, instant)
 
     def _open_trade(self, one: Position) -> None:
@@ -215,26 +196,13 @@ class SessionRun:
         if one.target != target:
             one.orders.target = self._sale_order(one)
             target_from = self._fills.moved(self._market, one.stock, instant)
-        legs = Legs(float(stop), float(target), stop_from, target_from)
-        self._find_exit(one, legs, self._tick(self._flatten))
+        self._find_exit(one, Legs(stop, target, stop_from, target_from), self._instants.tick(self._flatten))
 
     def _find_exit(self, one: Position, legs: Legs, until: int) -> None:
         found = self._fills.exit(self._market, one.stock, legs, until)
         if found is not None:
             one.reason, one.sold = found[0].name, found[1]
             self._plan(_Event.SOLD, one, one.sold.at)
-
-    def _software_stops(self, minute: int) -> None:
-        """Sell new positions whose newest price is beyond a level; only the bar of the entry leaves one there."""
-        for one in self._fresh:
-            trade = one.trade
-            if trade is None or trade.exit_time is not None or not self._market.has_bar(one.stock, minute - 1):
-                continue
-            price = self._market.close(one.stock, minute - 1)
-            reason = exit_at_price(price, float(trade.stop_loss), float(trade.take_profit))
-            if reason is not Exit.NONE:
-                self._sell(one, self._tick(minute), reason.name)
-        self._fresh.clear()
 
     def _sell(self, one: Position, sent: int, reason: str) -> None:
         """Cancel the legs and send a market sale."""
@@ -258,11 +226,14 @@ class SessionRun:
                 self._end_entry(one)
         for one in self.positions:
             if self._held.get(one.symbol) is one and not one.closing:
-                self._sell(one, self._tick(minute), Exit.END_OF_DAY.name)
+                self._sell(one, self._instants.tick(minute), Exit.END_OF_DAY.name)
 
     # Entries
 
     def _decide(self, minute: int) -> None:
+        instant = self._instants.decision(minute)
+        if not self._rules.can_trade(instant - minute * MINUTE_NS):
+            return
         sent = []
         for one in self._decisions.of_minute(minute, self._held, self.trades):
             self._held[one.symbol] = one
@@ -271,33 +242,30 @@ class SessionRun:
         if not sent:
             return
         for look in LOOKS:
-            instant = self._tick(minute) + look
-            filled = [one for one in sent if one.trade is None and one.bought and one.bought.at <= instant]
-            if filled:
-                self._open_trades([one for one in filled if self._book_entry(one)], instant)
+            filled = [one for one in sent if one.trade is None and one.bought and one.bought.at <= instant + look]
+            for one in filled:
+                self._book_entry(one)
+            self._open_trades(filled, instant + look)
 
     def _plan_entry(self, one: Position) -> None:
         """Work out when the entry fills, and whether a leg fills before the trader sees that."""
-        sent, last = self._tick(one.minute), min(one.minute + PENDING_MINUTES, self._flatten)
-        fill = self._fills.buy(self._market, one.stock, sent)
-        if fill is None or fill.at > self._tick(last):
-            if last < self._flatten:
-                self._plan(_Event.CANCELLED, one, self._tick(last))
+        given_up = self._instants.given_up(one.minute)
+        fill = self._fills.buy(self._market, one.stock, self._instants.decision(one.minute))
+        if fill is None or fill.at > given_up:
+            if given_up < self._instants.tick(self._flatten):
+                self._plan(_Event.CANCELLED, one, given_up)
             return
         one.bought = fill
         self._plan(_Event.BOUGHT, one, fill.at)
-        seen = next((sent + look for look in LOOKS if sent + look >= fill.at), None)
-        if seen is None:
-            seen = self._tick(-((self._tick_ns - fill.at) // MINUTE_NS))
-        legs = Legs(float(one.stop), float(one.target), fill.legs_from, fill.legs_from)
-        self._find_exit(one, legs, seen)
+        legs = Legs(one.stop, one.target, fill.at, fill.at)
+        self._find_exit(one, legs, self._instants.look_at(one.minute, fill.at))
 
     # Positions that a session could not sell
 
     def _protect(self, one: Position) -> None:
         """After the close: the sale has expired, and a stop takes its place."""
         one.orders.stop = self._sale_order(one)
-        one.last_price = self._prices_at(self._market.minutes)(one.symbol)
+        one.last_price = self._prices_at(self._market.minutes * MINUTE_NS)(one.symbol)
 
     def _sell_carried(self) -> None:
         """At 4 AM with a limit, which needs trades before the open; at the open at market."""

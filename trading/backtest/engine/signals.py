@@ -46,6 +46,7 @@ class Signals:
         model: TIMESTAMP of the model.
         begin: the signals of the bar of minute i are [begin[i], begin[i + 1]).
         stock, price, confidence, win_probability: of each signal.
+        universe: every stock that is predicted, as numbers in the session's market.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Signals:
     price: list[float]
     confidence: list[float]
     win_probability: list[float]
+    universe: list[int]
 
     @classmethod
     def of(
@@ -77,4 +79,5 @@ class Signals:
             price=found.price[which].tolist(),
             confidence=confidence[which].tolist(),
             win_probability=found.calibrated[which].tolist(),
+            universe=number.tolist(),
         )
