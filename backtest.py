@@ -6,7 +6,8 @@
     python backtest.py --walk-forward                  a model trained the evening before each session
     python backtest.py --bars DIR --as-served          recorded bars, each session with the model that served on it
     python backtest.py --set MIN_CONFIDENCE=0.55,0.65 --set STOP_LOSS_PCT=0.01,0.02
-                                                       every combination of these values, on the same predictions
+                                                       every combination of these values, on the same predictions,
+                                                       and whether the best of them is more than luck
 
 The engine calls the rules of the live loop, so the same bars and models give the same trades: with --logs-dir, it
 writes the trades_DATE.json that `live_trader.py --bars` writes, to the byte.  Predictions are kept in
@@ -26,6 +27,8 @@ from trading.app import cli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+MOST_COPIES = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +68,21 @@ def parser() -> cli.Parser:
         help="trade with each of these values of a setting; several --set give every combination",
     )
     found.add_argument(
+        "--flipped",
+        type=copies,
+        default=3,
+        metavar="N",
+        help="with several combinations, trade all of them again on N coin-flipped copies of the bars (default: 3)",
+    )
+    found.add_argument(
+        "--later",
+        type=share,
+        default=1 / 3,
+        metavar="SHARE",
+        help="also choose the best combination without the last SHARE of the sessions, and show it there "
+        "(default: a third)",
+    )
+    found.add_argument(
         "--backend",
         choices=("joblib", "dask"),
         default="joblib",
@@ -81,6 +99,24 @@ def values(text: str) -> tuple[str, list[str]]:
     if not equals or not name.strip() or not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=V1,V2; write it as MIN_CONFIDENCE=0.55,0.65")
     return name.strip().upper(), found
+
+
+def copies(text: str) -> int:
+    """The argument of `--flipped`."""
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_COPIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {MOST_COPIES}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """The argument of `--later`."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.1 <= found <= 0.9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0.1 to 0.9, such as 0.33")
+    return found
 
 
 def command() -> int:

@@ -76,7 +76,7 @@ def test_every_combination_is_the_backtest_with_these_settings(
     calm: Place, bars: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(*arguments: object) -> list[list[str]]:
-        assert run(calm, "--bars", bars, "--model", FIRST_MODEL, *arguments) == 0
+        assert run(calm, "--bars", bars, "--model", FIRST_MODEL, "--flipped", 0, *arguments) == 0
         return rows(capsys.readouterr().out)
 
     table = said("--set", "MIN_CONFIDENCE=0.5,0.6,0.7", "--set", "stop_loss_pct=0.01,0.02", "--set", "MAX_PRICE=20,12")
@@ -95,12 +95,36 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
 ) -> None:
     def said() -> str:
         chosen = ("--model", FIRST_MODEL, "--end", MONDAY, "--set", "MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7")
-        assert run(calm, "--bars", bars, *chosen) == 0
+        assert run(calm, "--bars", bars, "--flipped", 1, *chosen) == 0
         return capsys.readouterr().out
 
     alone = said()
     monkeypatch.setattr("trading.app.backtest.SHARED_FROM", 2)
-    assert rows(said()) == rows(alone) != []
+    shared = said()
+    assert rows(shared) == rows(alone) != []
+    told = [line for line in shared.splitlines() if "│" not in line]
+    assert [line for line in told if "coin-flipped" in line] == [
+        one for one in alone.splitlines() if "coin-flip" in one
+    ]
+    assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
+    assert "On 1 coin-flipped copy of the bars" in shared
+
+
+def test_the_page_of_a_run_has_its_figures(
+    replayed: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = tmp_path / "logs"
+    chosen = ("--as-served", "--start", FRIDAY, "--end", MONDAY, "--logs-dir", logs)
+    assert run(replayed, "--bars", bars, *chosen) == 0
+    said = capsys.readouterr().out
+    (page,) = logs.glob("backtest_*.html")
+    assert f"page    {page}" in said and (logs / "plotly.min.js").exists()
+    trades = [one for path in logs.glob("trades_*.json") for one in json.loads(path.read_text())]
+    pnl = sum(round(100 * one["pnl_amount"]) for one in trades) / 100
+    booked = f"The account booked {'-' if pnl < 0 else '+'}${abs(pnl):,.2f}."
+    assert booked in said
+    text = page.read_text()
+    assert f"{len(trades)} trades" in text and "All figures" in text and "profit factor" in text
 
 
 @pytest.mark.parametrize(
@@ -144,3 +168,14 @@ def test_seen_sessions_are_traded_on_request(calm: Place, bars: Path, capsys: py
     said = capsys.readouterr().out
     assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
     assert "3 of these 3 sessions trained the model" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--flipped", "-1"), ("--flipped", "1e9"), ("--later", "33"), ("--later", "nan")]
+)
+def test_a_wrong_number_is_one_line(arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        backtest.main(arguments)
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == "" and len(said.err.strip().splitlines()) == 1
+    assert all(word in said.err for word in arguments)

@@ -16,6 +16,7 @@ from paper_exchange.account.engine import NAMESPACE
 from trading.app.backtest_days import Days, RecordedDays, StoredDays, chosen_sessions
 from trading.app.backtest_fills import PathFills
 from trading.app.backtest_models import EveningModels, Forecaster, one_model, refuse_seen, served_models
+from trading.app.backtest_report import FlippedDays, best_ratio, show_verdict
 from trading.app.retrain import learning_settings, model_store
 from trading.app.venues import reading_from
 from trading.backtest.engine.account import Account
@@ -95,8 +96,17 @@ def run(options: argparse.Namespace) -> int:
         sessions, forecaster = _models(options, settings, days, calendar, at)
         records = None if options.logs_dir is None else _records(settings, days)
         combinations = [Combination(values, one, _replay(one, records)) for values, one in chosen]
+        if len(combinations) == 1:
+            combinations[0].replay.trades = []  # the figures of one run are those of its trades
         _trade(combinations, days, sessions, forecaster, calendar, progress)
+        copies = []
+        for seed in range(options.flipped if len(chosen) > 1 and not options.walk_forward else 0):
+            again = [Combination(values, one, _replay(one, None)) for values, one in chosen]
+            _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
+            copies.append(best_ratio(again))
     _show(combinations, days, sessions, forecaster, console)
+    folder = settings.folders.MODELS_DIR if options.logs_dir is None else settings.folders.LOGS_DIR
+    show_verdict(combinations, days, forecaster, sessions, console, folder, copies, options.later)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -311,7 +321,6 @@ def _show(
         total = one.replay.total
         table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), f"{total.drawdown:.2%}")
     console.print(table)
-    say("The best of many combinations is in part the luckiest: this table shows no setting to be better than another.")
 
 
 def _show_sessions(one: Combination, console: Console) -> None:

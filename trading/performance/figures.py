@@ -151,6 +151,23 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
     )
 
 
+@dataclass(frozen=True)
+class OfReturns:
+    """The figures that daily returns alone have, with intervals over sessions; fractions are of 1."""
+
+    total_return: Estimate
+    sharpe: Estimate
+    sortino: Estimate
+    max_drawdown: Estimate
+    calmar: Estimate
+
+
+def of_returns(returns: Floats) -> OfReturns:
+    """The figures of the returns of sessions, float64 (s,)."""
+    parts = np.column_stack([returns, np.zeros((len(returns), 5))])
+    return OfReturns(*estimates(lambda index: _figures(index, returns, parts)[:5], len(returns)))
+
+
 FIGURES: Final = (
     "total_return", "sharpe", "sortino", "max_drawdown", "calmar", "win_rate", "profit_factor", "expectancy",
     "expectancy_pct",

@@ -12,6 +12,7 @@ from trading.backtest.engine.account import dollars
 from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.session_run import SessionRun
 from trading.backtest.engine.signals import Signals
+from trading.rules.costs import cost_beyond_spread_pct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from trading.backtest.engine.session_market import SessionMarket
     from trading.backtest.engine.signals import Predictions
     from trading.backtest.engine.trade_records import TradeRecords
+    from trading.records.trade_log import Trade
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class SessionResult:
         pnl: their profit, dollars.
         equity: of the account at the close, dollars.
         gain: change of the equity since the last close, as a fraction of it.
+        unpaid: assumed cost of the closed trades beyond the spread that their fills contain, dollars.
     """
 
     date: date
@@ -56,6 +59,13 @@ class SessionResult:
     pnl: Decimal
     equity: Decimal
     gain: float
+    unpaid: float
+
+    @property
+    def gain_after_cost(self) -> float:
+        """`gain` after the whole assumed cost of the trades (ROUND_TRIP_COST, SPREAD_TICKS)."""
+        before = float(self.equity) / (1.0 + self.gain)
+        return self.gain - self.unpaid / before
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class Replay:
     Attributes:
         records: writes the trade files; None: nothing is written.
         sessions: the results so far.
+        trades: all trades, if they are to be kept; None: they are not.
     """
 
     rules: TradingRules
@@ -85,6 +96,7 @@ class Replay:
     fills: Fills
     records: TradeRecords | None = None
     sessions: list[SessionResult] = field(default_factory=list)
+    trades: list[Trade] | None = None
     _carried: list[Position] = field(default_factory=list)
 
     def signals(self, day: Day) -> Signals:
@@ -110,6 +122,8 @@ class Replay:
         if self.records is not None:
             self.records.add_session(market, run.positions)
             self.records.update(carried)
+        if self.trades is not None:
+            self.trades.extend(run.trades)
         closed = [trade for trade in run.trades if trade.pnl_amount is not None]
         pnl = [trade.pnl_amount or Decimal(0) for trade in closed]
         equity = self.account.last_equity
@@ -120,9 +134,17 @@ class Replay:
             pnl=sum(pnl, Decimal(0)),
             equity=dollars(equity),
             gain=equity / before - 1.0,
+            unpaid=self._unpaid(closed),
         )
         self.sessions.append(result)
         return result
+
+    def _unpaid(self, closed: Sequence[Trade]) -> float:
+        exits = self.rules.exits
+        paid = np.array([float(trade.entry_price) for trade in closed])
+        qty = np.array([trade.qty for trade in closed], dtype=np.float64)
+        pct = cost_beyond_spread_pct(paid, exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
+        return float((paid * qty * pct).sum()) / 100.0
 
     @property
     def returns(self) -> list[float]:

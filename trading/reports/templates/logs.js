@@ -43,6 +43,6 @@ if (window.Plotly) {
 } else {
   for (const place of document.querySelectorAll("[data-chart]")) {
     place.classList.add("missing");
-    place.textContent = "The charts need plotly.min.js beside this page; report.py writes it.";
+    place.textContent = "The charts need plotly.min.js beside this page; the command that wrote the page writes it.";
   }
 }

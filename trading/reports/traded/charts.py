@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trading.learning.live_figures import ComesTrue, Earns
+    from trading.performance.closed_trades import ClosedTrades
     from trading.performance.logged_bars import LoggedBar
     from trading.records.trade_log import Trade
     from trading.reports.traded.material import Material
@@ -44,9 +45,13 @@ def local(ns: int) -> str:
     return f"{from_ns(ns).astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"
 
 
-def equity_curve(material: Material) -> Figure:
-    """Result since the start, as booked and after the assumed cost, and below it the fall from the peak."""
-    closed, start = material.closed, material.sessions.equity[0]
+def equity_curve(closed: ClosedTrades, start: float) -> Figure:
+    """Result since the start, as booked and after the assumed cost, and below it the fall from the peak.
+
+    Args:
+        closed: at least one trade.
+        start: equity at the start, dollars.
+    """
     each = len(closed) <= MOST_POINTS
     shown = np.arange(len(closed)) if each else np.flatnonzero(np.append(closed.day[1:] != closed.day[:-1], True))
     times = [local(int(closed.exit_ns[i])) for i in shown] if each else [str(closed.day[i]) for i in shown]

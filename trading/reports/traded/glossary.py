@@ -30,6 +30,12 @@ GLOSSARY: Final[dict[str, str]] = {
     "quote": "Bid and ask: the highest price that a buyer offers, and the lowest that a seller asks.",
     "bar": "Open, high, low, close and volume of a stock over one minute.",
     "median": "Half of the values lie below it.",
+    "probability of overfitting": "The sessions are cut into blocks. Of every half of the blocks the best setting is "
+    "chosen; this is how often it is not above the median on the other half.",
+    "deflated Sharpe ratio": "The probability that the best setting's true Sharpe ratio is above what the best of so "
+    "many settings reaches by luck.",
+    "coin-flipped": "Every minute's move is turned round by a coin, one coin for all stocks: volatility stays, and "
+    "nothing can be known about direction.",
     "universe": "The stocks that were considered on a day.",
 }
 """Term -> its meaning; the first letter may also be written in upper case."""

@@ -92,13 +92,22 @@ def write_pages(material: Material, folder: Path, *, all_days: Sequence[tuple[st
     Raises:
         OSError: a file cannot be written.
     """
+    write_script(folder)
+    write_bytes(folder / REPORT, render(report_page(material)))
+    write_bytes(folder / INDEX, render(index_page(material, all_days)))
+    return [folder / REPORT, folder / INDEX]
+
+
+def write_script(folder: Path) -> None:
+    """Write the charts' script into a folder that lacks it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     beside = folder / SCRIPT
     if not beside.exists() or beside.stat().st_size != len(script):
         write_bytes(beside, script)
-    write_bytes(folder / REPORT, render(report_page(material)))
-    write_bytes(folder / INDEX, render(index_page(material, all_days)))
-    return [folder / REPORT, folder / INDEX]
 
 
 def report_page(material: Material) -> LogsPage:
@@ -106,7 +115,7 @@ def report_page(material: Material) -> LogsPage:
     found: dict[str, charts.Figure] = {}
     blocks: list[Block] = []
     if len(material.closed):
-        found["equity"] = charts.equity_curve(material)
+        found["equity"] = charts.equity_curve(material.closed, float(material.sessions.equity[0]))
         found["days"] = charts.result_by_day(material)
         blocks.append(
             Block(
@@ -119,7 +128,7 @@ def report_page(material: Material) -> LogsPage:
             )
         )
         blocks.append(Block(Section("Result of each day", "After the assumed cost."), ["days"]))
-        blocks.append(Block(tables.figures(material)))
+        blocks.append(Block(tables.figures(material.booked, material.after_cost)))
     blocks += _calibration(material, found)
     if material.quality:
         blocks.append(Block(tables.between_decision_and_fill(material.quality)))

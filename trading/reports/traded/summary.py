@@ -30,7 +30,7 @@ def show_summary(material: Material, console: Console) -> None:
         say(console, f"warning: and {len(material.findings) - MOST_FINDINGS} more files; the page has them")
     if not len(material.closed):
         return
-    show_table(tables.figures(material), console)
+    show_table(tables.figures(material.booked, material.after_cost), console)
     by = "day" if len(material.days) <= 31 else "month"
     for name in (by, *SHOWN):
         show_table(tables.group_section(name, material.groups[name]), console)

@@ -27,9 +27,8 @@ TITLES: Final = {
 }  # fmt: skip
 
 
-def figures(material: Material) -> Section:
-    """Every figure, as booked and after the assumed cost, with the interval of the latter."""
-    booked, net = material.booked, material.after_cost
+def figures(booked: Performance, net: Performance) -> Section:
+    """Every figure, as booked and after the assumed cost (`net`), with the interval of the latter."""
     both = (net, booked)
     rows: list[list[str]] = []
 

@@ -1,0 +1,101 @@
+"""The verdict on a sweep, and its page: a best setting is never shown without what its choice is worth."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from trading.reports.backtested.charts import equity_of_settings, heat_map
+from trading.reports.backtested.material import About, Setting, Sweep
+from trading.reports.backtested.page import sweep_page, write_page
+from trading.reports.backtested.words import of_sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def swept(returns: np.ndarray, down: int = 5, flipped: tuple[float, ...] = (0.1, 0.2)) -> Sweep:
+    """A sweep of `down` thresholds and as many stops as there are columns for."""
+    sessions, count = returns.shape
+    days = [date(2018, 3, 1) + timedelta(days=n) for n in range(sessions)]
+    about = About("by hand", ("Orders fill at once.",), days, 100_000.0, generated=False)
+    values = [(f"{0.5 + i / 100:.2f}", f"{0.01 + j / 1000:.3f}") for i in range(down) for j in range(count // down)]
+    settings = [Setting(one, 3, 1, 12.5, 0.01) for one in values]
+    return Sweep(about, ("MIN_CONFIDENCE", "STOP_LOSS_PCT"), settings, returns, flipped)
+
+
+def noise(sessions: int = 30, count: int = 1000) -> np.ndarray:
+    found: np.ndarray = np.random.default_rng(7).normal(0.0, 0.004, (sessions, count))
+    return found
+
+
+def test_the_best_of_a_thousand_settings_without_skill_is_called_luck() -> None:
+    said = of_sweep(swept(noise()))
+    assert said[0].startswith("The best of 1,000 settings is what luck gives")
+    assert re.search(r"Probability of overfitting \d+%", said[2])
+    assert re.search(r"Deflated Sharpe ratio 0\.\d\d", said[3])
+    assert "On 2 coin-flipped copies" in said[4] and "Chosen on the first 20 sessions alone" in said[5]
+
+
+def test_a_setting_that_is_better_is_more_than_luck_unless_a_copy_without_direction_has_one_as_good() -> None:
+    returns = noise(60, 50)
+    returns[:, 11] += 0.006
+    sweep = swept(returns)
+    assert of_sweep(sweep)[0].startswith("The best of 50 settings did better than luck explains")
+    assert "MIN_CONFIDENCE=0.51, STOP_LOSS_PCT=0.011" in of_sweep(sweep)[1]
+    as_good = swept(returns, flipped=(0.1, 9.0))
+    assert of_sweep(as_good)[0] == "The best of 50 settings is not shown to be more than luck."
+    assert "1 of 2 times" in of_sweep(as_good)[4]
+
+
+def test_a_best_setting_that_lost_is_no_choice() -> None:
+    said = of_sweep(swept(noise(30, 50) - 0.02))
+    assert said[0] == "Even the best of 50 settings lost on these sessions, so there is none to choose."
+
+
+@pytest.mark.parametrize(("sessions", "count"), [(19, 50), (40, 4), (1, 4)])
+def test_too_little_is_said_in_the_headline(sessions: int, count: int) -> None:
+    sweep = swept(noise(sessions, count), down=2, flipped=())
+    said = of_sweep(sweep)
+    assert "cannot be said" in said[0] and f"there are {sessions} and {count}." in said[0]
+    assert any("No coin-flipped copies" in line for line in said)
+    assert sweep_page(sweep).tiles[0].value == "cannot be said"
+
+
+def test_the_charts_hold_the_returns() -> None:
+    sweep = swept(noise(30, 20))
+    total = np.prod(1.0 + sweep.returns, axis=0) - 1.0
+    cells = heat_map(sweep)
+    assert cells is not None
+    assert np.array(cells["data"][0]["z"]).ravel() == pytest.approx(total, abs=1e-6)
+    lines = {one["name"]: one["y"] for one in equity_of_settings(sweep)["data"]}
+    assert lines["best on all sessions"][-1] == pytest.approx(total[sweep.choice.best], abs=1e-6)
+    assert lines["median setting"][-1] == pytest.approx(np.sort(total)[9], abs=1e-6)
+    assert heat_map(swept(noise(30, 5), down=5)) is None, "one stop only"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is needed: apt install chromium")
+def test_the_page_fits_a_phone_and_begins_with_the_verdict(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = write_page(swept(noise(30, 60)), tmp_path, "20180401_200000")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+        troubles: list[str] = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)
+        page.goto(path.as_uri())
+        page.wait_for_function("[...document.querySelectorAll('[data-chart] .main-svg')].length >= 2")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator("main > section").first.inner_text().startswith("The best of 60 settings")
+        assert page.locator("main > section").first.locator("button.term").count() >= 3
+        assert page.locator("tbody").last.locator("tr").count() == 60
+        assert troubles == []
+        browser.close()

@@ -1,0 +1,176 @@
+"""What a backtest shows after its table: the verdict on the screen and the page, and the coin-flipped copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from trading.backtest.engine.session_market import PRICE_PLACES
+from trading.backtest.yardstick.coin_flip import flipped
+from trading.base.clock import NEW_YORK
+from trading.market.bars import Bars
+from trading.models.store import stamp
+from trading.performance.closed_trades import ClosedTrades
+from trading.performance.figures import Sessions, performance
+from trading.performance.groups import groups
+from trading.performance.overfitting import sharpe_ratios
+from trading.reports.backtested.material import About, Run, Setting, Sweep
+from trading.reports.backtested.page import write_page
+from trading.reports.backtested.words import of_run, of_sweep
+from trading.reports.page import say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from config import DataSettings, Settings
+    from trading.app.backtest_days import Days
+    from trading.app.backtest_models import Forecaster
+    from trading.backtest.engine.replay import Replay
+    from trading.base.arrays import Floats
+    from trading.base.calendar import Session
+    from trading.base.market_folders import MarketId
+
+GROUPS: Final = ("month", "exit reason", "confidence", "hour", "stock")
+"""What the page of one run shows its trades by."""
+
+
+class Combined(Protocol):
+    """One combination of settings, and its backtest."""
+
+    @property
+    def values(self) -> Mapping[str, str]: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def replay(self) -> Replay: ...
+
+
+@dataclass(frozen=True)
+class FlippedDays:
+    """The sessions of `real` with coin-flipped bars; the stocks of each session stay.
+
+    Attributes:
+        seed: the coins.
+    """
+
+    real: Days
+    seed: int
+
+    @property
+    def market(self) -> MarketId:
+        return self.real.market
+
+    @property
+    def sessions(self) -> list[Session]:
+        return self.real.sessions
+
+    def universe(self, session: Session, data: DataSettings) -> frozenset[str]:
+        return self.real.universe(session, data)
+
+    def bars(self, session: Session, symbols: Sequence[str]) -> dict[str, Bars]:
+        return {name: _rounded(one) for name, one in flipped(self.real.bars(session, symbols), self.seed).items()}
+
+    def checked(self, symbols: Sequence[str]) -> Mapping[str, Bars]:
+        real = self.real.checked(symbols)
+        return {name: _rounded(one) for name, one in flipped({name: real[name] for name in symbols}, self.seed).items()}
+
+
+def _rounded(bars: Bars) -> Bars:
+    open_, high, low, close = np.round([bars.open, bars.high, bars.low, bars.close], PRICE_PLACES)
+    return Bars(bars.start, open_, high, low, close, bars.volume)
+
+
+def returns_of(combinations: Sequence[Combined]) -> Floats:
+    """The return of each session and combination after the assumed cost, float64 (sessions, combinations)."""
+    found = [[session.gain_after_cost for session in one.replay.sessions] for one in combinations]
+    return np.array(found, dtype=np.float64).T
+
+
+def best_ratio(combinations: Sequence[Combined]) -> float:
+    """The highest Sharpe ratio of a session."""
+    return float(sharpe_ratios(returns_of(combinations)).max())
+
+
+def show_verdict(
+    combinations: Sequence[Combined],
+    days: Days,
+    forecaster: Forecaster,
+    sessions: Sequence[Session],
+    console: Console,
+    folder: Path,
+    copies: Sequence[float],
+    later_share: float,
+) -> None:
+    """Print the verdict, write the page into `folder`, and name it.
+
+    Args:
+        copies: `best_ratio` of each coin-flipped copy.
+        later_share: share of the sessions on which the setting is shown that was chosen on those before.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
+    about = _about(combinations[0], days, forecaster, sessions)
+    backtest: Sweep | Run
+    if len(combinations) == 1:
+        backtest = _run(combinations[0], about, sessions)
+        said = of_run(backtest)
+    else:
+        backtest = _sweep(combinations, about, copies, later_share)
+        said = of_sweep(backtest)
+    for line in said[: len(said) - _said_before(about)]:
+        say(console, line)
+    say(console, f"page    {write_page(backtest, folder, stamp(datetime.now(NEW_YORK)))}")
+
+
+def _said_before(about: About) -> int:
+    """Lines at the end of a verdict that stand above the table on the screen: the notes, and DIRECTION."""
+    return len(about.notes) + about.generated + 1
+
+
+def _about(one: Combined, days: Days, forecaster: Forecaster, sessions: Sequence[Session]) -> About:
+    notes = []
+    if seen := forecaster.seen(sessions):
+        notes.append(
+            f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing."
+        )
+    notes.append(f"Orders fill {one.replay.fills.description}.")
+    return About(
+        what=f"{days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}",
+        notes=notes,
+        days=[session.date for session in sessions],
+        start=one.settings.exchange.PAPER_CASH,
+        generated=days.market.generated,
+    )
+
+
+def _sweep(combinations: Sequence[Combined], about: About, copies: Sequence[float], later_share: float) -> Sweep:
+    settings = []
+    for one in combinations:
+        total = one.replay.total
+        values = tuple(one.values.values())
+        settings.append(Setting(values, total.trades, total.won, float(total.pnl), total.drawdown))
+    names = tuple(combinations[0].values)
+    return Sweep(about, names, settings, returns_of(combinations), tuple(copies), later_share)
+
+
+def _run(one: Combined, about: About, sessions: Sequence[Session]) -> Run:
+    exits, results = one.settings.exits, one.replay.sessions
+    closed = ClosedTrades.of(one.replay.trades or [], exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
+    minutes = np.array([session.minutes for session in sessions], dtype=np.float64)
+    equity = np.array([about.start, *(float(day.equity) for day in results[:-1])])
+    of = Sessions(np.array(about.days, dtype="datetime64[D]"), equity, minutes)
+    return Run(
+        about,
+        closed,
+        performance(closed, of, after_cost=False),
+        performance(closed, of, after_cost=True),
+        {by: groups(closed, by, of.days) for by in GROUPS},
+        [(day.trades, day.won, float(day.pnl), float(day.equity)) for day in results],
+    )

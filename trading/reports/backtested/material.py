@@ -1,0 +1,120 @@
+"""What the page of a backtest is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trading.performance.overfitting import LATER_SHARE, Choice, choice, sharpe_ratios
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from trading.base.arrays import Floats
+    from trading.performance.closed_trades import ClosedTrades
+    from trading.performance.figures import Performance
+    from trading.performance.groups import Group
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of the settings that were swept, and its sums as the account booked them.
+
+    Attributes:
+        values: of the swept settings, in the order of their names.
+        trades, won: closed trades, and those with a profit.
+        pnl: dollars.
+        drawdown: largest loss of equity from one close to a later one, a fraction.
+    """
+
+    values: Sequence[str]
+    trades: int
+    won: int
+    pnl: float
+    drawdown: float
+
+
+@dataclass(frozen=True)
+class About:
+    """What was traded again.
+
+    Attributes:
+        what: market, range and models, one line.
+        notes: sentences on sessions that the model has seen, how orders fill, and what is not charged.
+        days: the sessions.
+        start: equity before the first one, dollars.
+        generated: whether the market is generated.
+    """
+
+    what: str
+    notes: Sequence[str]
+    days: Sequence[date]
+    start: float
+    generated: bool
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A backtest of several combinations of settings.
+
+    Attributes:
+        names: of the swept settings.
+        settings: the combinations.
+        returns: of each session and combination after the assumed cost, fractions, float64 (sessions, combinations).
+        flipped: Sharpe ratio of a session of the best combination of each coin-flipped copy.
+        later_share: share of the sessions that the first choice does not see.
+    """
+
+    about: About
+    names: Sequence[str]
+    settings: Sequence[Setting]
+    returns: Floats
+    flipped: Sequence[float] = ()
+    later_share: float = LATER_SHARE
+
+    @cached_property
+    def choice(self) -> Choice:
+        """What the choice of the best combination is worth."""
+        return choice(self.returns, self.later_share)
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """Sharpe ratio of a session of each combination."""
+        return sharpe_ratios(self.returns)
+
+    @property
+    def as_good(self) -> int:
+        """Number of coin-flipped copies whose best combination is at least as good as the best one here."""
+        return int(np.sum(np.array(self.flipped) >= self.ratios[self.choice.best])) if self.flipped else 0
+
+    @property
+    def more_than_luck(self) -> bool:
+        """Whether the best combination is more than luck, and no coin-flipped copy has one as good."""
+        return self.choice.more_than_luck and not self.as_good
+
+    def named(self, i: int) -> str:
+        """A combination in words: `MIN_CONFIDENCE=0.6, STOP_LOSS_PCT=0.01`."""
+        return ", ".join(f"{name}={value}" for name, value in zip(self.names, self.settings[i].values, strict=True))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A backtest of one combination of settings.
+
+    Attributes:
+        closed: its trades.
+        booked, after_cost: its figures as the account booked them, and after the assumed cost.
+        groups: key of `trading.performance.groups.KEYS` -> the trades by it.
+        by_day: per session: trades, trades with a profit, dollars booked, equity at the close.
+    """
+
+    about: About
+    closed: ClosedTrades
+    booked: Performance
+    after_cost: Performance
+    groups: Mapping[str, Sequence[Group]]
+    by_day: Sequence[tuple[int, int, float, float]]

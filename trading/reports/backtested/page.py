@@ -1,0 +1,183 @@
+"""The page of a backtest: `backtest_TIMESTAMP.html`, in the look of the report of the logs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from trading.base.files import write_bytes
+from trading.performance.figures import of_returns
+from trading.performance.overfitting import compounded
+from trading.reports.backtested.charts import equity_of_settings, heat_map
+from trading.reports.backtested.material import Run, Sweep
+from trading.reports.backtested.words import of_run, of_sweep, percent
+from trading.reports.page import NONE, Section, Tile, interval, plain, share
+from trading.reports.traded import charts, tables
+from trading.reports.traded.page import Block, LogsPage, render, write_script
+from trading.reports.traded.words import dollars, seldom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trading.learning.session_statistics import Estimate
+
+MOST_UNFOLDED: Final = 40
+"""Rows of a table that is shown without being opened."""
+
+
+def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
+    """Write the page, and the charts' script beside it; returns the path of the page.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_script(folder)
+    path = folder / f"backtest_{timestamp}.html"
+    write_bytes(path, render(sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)))
+    return path
+
+
+def sweep_page(sweep: Sweep) -> LogsPage:
+    """The page of several combinations of settings."""
+    found = {"equity": equity_of_settings(sweep)}
+    blocks = [
+        Block(
+            Section(
+                "The best setting and the median one",
+                "Change of the equity after the assumed cost, at the close of each session. The upright line is where "
+                "the sessions begin that the choice on the first sessions has not seen.",
+            ),
+            ["equity"],
+        )
+    ]
+    if (cells := heat_map(sweep)) is not None:
+        found["map"] = cells
+        text = "Return of every combination after the assumed cost. Neighbours that differ much are a sign of luck."
+        blocks.append(Block(Section("Two settings against each other", text), ["map"]))
+    blocks += [Block(_figures(sweep)), Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)]
+    return LogsPage(
+        title=f"Backtest of {len(sweep.settings):,} settings",
+        what=sweep.about.what,
+        verdict=of_sweep(sweep),
+        tiles=_tiles(sweep),
+        blocks=blocks,
+        figures=found,
+    )
+
+
+def _tiles(sweep: Sweep) -> list[Tile]:
+    found = sweep.choice
+    total = compounded(sweep.returns)
+    unknown = "cannot be said"
+    tiles = [
+        Tile("More than luck?", "yes" if sweep.more_than_luck else "no" if found.known else unknown,
+             "of the best setting; see above"),
+        Tile("Probability of overfitting", unknown if found.overfitting is None else share(found.overfitting, 0),
+             "luck alone gives about 50%"),
+        Tile("Deflated Sharpe ratio", unknown if found.deflated is None else f"{found.deflated:.2f}",
+             "more than luck from 0.95 on"),
+        Tile("Median setting", percent(float(total[found.median])), "of the equity, after the assumed cost"),
+        Tile("Best setting", percent(float(total[found.best])), "of the equity; chosen after the fact"),
+    ]  # fmt: skip
+    if found.later is not None:
+        note = f"the setting chosen on the {found.later.first} before"
+        tiles.append(Tile("On the sessions after", percent(found.later.result), note))
+    return tiles
+
+
+def _figures(sweep: Sweep) -> Section:
+    """The figures of the best and of the median combination."""
+    found = sweep.choice
+    best, median = (of_returns(sweep.returns[:, i]) for i in (found.best, found.median))
+
+    def cell(one: Estimate, ratio: bool) -> str:
+        if not ratio:
+            return share(one["value"], 3)
+        return seldom(one["value"], one["sessions"], plain(one["value"], 2))
+
+    rows = []
+    for name, field, ratio in (
+        ("return of the equity", "total_return", False), ("deepest drawdown", "max_drawdown", False),
+        ("Sharpe ratio", "sharpe", True), ("Sortino ratio", "sortino", True), ("Calmar ratio", "calmar", True),
+    ):  # fmt: skip
+        row = [name]
+        for of in (best, median):
+            one: Estimate = getattr(of, field)
+            row += [cell(one, ratio), interval(one, 2) if ratio else _range(one)]
+        rows.append(row)
+    for name, texts in (
+        ("trades", [f"{sweep.settings[i].trades:,}" for i in (found.best, found.median)]),
+        ("booked by the account", [dollars(sweep.settings[i].pnl) for i in (found.best, found.median)]),
+    ):
+        rows.append([name, texts[0], NONE, texts[1], NONE])
+    return Section(
+        "Figures of the best and of the median setting",
+        "The interval of the best one does not know that it was chosen: it is too favourable. Drawdown is seen at the "
+        "close of each session.",
+        head=("", "best", "95% interval", "median", "95% interval"),
+        rows=rows,
+        note=f"Best: {sweep.named(found.best)}. Median: {sweep.named(found.median)}.",
+    )
+
+
+def _range(one: Estimate) -> str:
+    low, high = one["low"], one["high"]
+    return NONE if low is None or high is None else f"{low:.3%} to {high:.3%}"
+
+
+def _combinations(sweep: Sweep) -> Section:
+    """Every combination, in the order of its values."""
+    total, later = compounded(sweep.returns), sweep.choice.later
+    after = None if later is None else compounded(sweep.returns[later.first :])
+    year = np.sqrt(252.0)
+    rows = [
+        [
+            *one.values, f"{one.trades:,}", share(one.won / one.trades, 0) if one.trades else NONE, dollars(one.pnl),
+            percent(float(total[i])), NONE if after is None else percent(float(after[i])),
+            f"{year * sweep.ratios[i]:.2f}", share(one.drawdown, 2),
+        ]
+        for i, one in enumerate(sweep.settings)
+    ]  # fmt: skip
+    columns = ("trades", "win rate", "booked", "after cost", "sessions after", "Sharpe ratio", "worst drawdown")
+    return Section(
+        "Every combination",
+        "In the order of its values, not of its result. Booked, win rate and drawdown are those of the account; the "
+        "other columns are after the assumed cost.",
+        head=(*sweep.names, *columns),
+        rows=rows,
+    )
+
+
+def run_page(run: Run) -> LogsPage:
+    """The page of one combination of settings."""
+    found: dict[str, charts.Figure] = {}
+    blocks: list[Block] = []
+    net = run.after_cost
+    tiles: list[Tile] = []
+    if len(run.closed):
+        found["equity"] = charts.equity_curve(run.closed, run.about.start)
+        text = "The lower part shows how far the account was below its peak."
+        blocks.append(Block(Section("What the account would have done", text), ["equity"]))
+        blocks.append(Block(tables.figures(run.booked, net)))
+        for by, groups in run.groups.items():
+            section = tables.group_section(by, groups)
+            note = section.note.replace("--json", "the trade files that --logs-dir writes")
+            blocks.append(Block(replace(section, note=note), folded=by != "exit reason"))
+        tiles = [
+            Tile("After the assumed cost", dollars(net.result), f"booked {dollars(run.booked.result)}"),
+            Tile("Trades", f"{net.trades:,}", f"{share(net.win_rate['value'], 0)} gained after cost"),
+            Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{net.drawdown.fraction:.3%} of the equity"),
+        ]
+    rows = [
+        [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]
+        for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)
+    ]
+    text = "As the account booked it; trades count on the day of their purchase."
+    table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
+    blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))
+    return LogsPage(
+        title="Backtest", what=run.about.what, verdict=of_run(run), tiles=tiles, blocks=blocks, figures=found
+    )

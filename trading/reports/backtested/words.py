@@ -1,0 +1,112 @@
+"""The verdict on a backtest in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trading.performance.figures import SESSIONS_A_YEAR
+from trading.performance.intervals import MIN_SESSIONS
+from trading.performance.overfitting import MIN_COMBINATIONS, MOST_OVERFIT, SURE, compounded
+from trading.reports.live import DIRECTION
+from trading.reports.page import GENERATED, counted, share
+from trading.reports.traded.words import dollars, luck
+
+if TYPE_CHECKING:
+    from trading.reports.backtested.material import Run, Sweep
+
+NOT_FLIPPED: Final = "No coin-flipped copies of the bars were traded (--flipped 0, or --walk-forward)."
+
+
+def percent(fraction: float) -> str:
+    """`+1.25%` of a fraction, and `+0.012%` of a small one."""
+    return f"{fraction:+.{3 if abs(fraction) < 0.001 else 2}%}"
+
+
+def of_sweep(sweep: Sweep) -> list[str]:
+    """Whether the best combination is more than luck, and what says so."""
+    found, count = sweep.choice, len(sweep.settings)
+    best = float(compounded(sweep.returns)[found.best])
+    lines = [_headline(sweep)]
+    lines.append(
+        f"The best by its Sharpe ratio is {sweep.named(found.best)}: {percent(best)} over "
+        f"{counted(len(sweep.about.days), 'session')}, after the assumed cost."
+    )
+    if found.overfitting is not None and found.deflated is not None and found.expected_best is not None:
+        year = SESSIONS_A_YEAR**0.5
+        lines += [
+            f"Probability of overfitting {share(found.overfitting, 0)}: so often was the setting that is best on one "
+            f"half of the sessions not above the median on the other half. Luck alone gives about 50%; up to "
+            f"{share(MOST_OVERFIT, 0)} counts as more.",
+            f"Deflated Sharpe ratio {_probability(found.deflated)}: the probability that its Sharpe ratio, "
+            f"{year * sweep.ratios[found.best]:.2f}, is above the {year * found.expected_best:.2f} that luck gives to "
+            f"the best of {found.distinct:,}. From {SURE} on it counts as more than luck.",
+        ]
+    if sweep.flipped:
+        copies = "copy" if len(sweep.flipped) == 1 else "copies"
+        lines.append(
+            f"On {len(sweep.flipped)} coin-flipped {copies} of the bars, where "
+            f"nothing can be known, the best of the same {count:,} settings had at least this Sharpe ratio "
+            f"{sweep.as_good} of {len(sweep.flipped)} times."
+        )
+    else:
+        lines.append(NOT_FLIPPED)
+    lines.append(_later(sweep))
+    return [*lines, *_ending(sweep)]
+
+
+def _headline(sweep: Sweep) -> str:
+    found, count = sweep.choice, f"{len(sweep.settings):,}"
+    if not found.known:
+        return (
+            f"Whether the best of {count} settings is more than luck cannot be said: it needs {MIN_SESSIONS} sessions "
+            f"and {MIN_COMBINATIONS} settings that trade differently; there are {len(sweep.about.days)} and "
+            f"{found.distinct:,}."
+        )
+    if sweep.ratios[found.best] < 0.0:
+        return f"Even the best of {count} settings lost on these sessions, so there is none to choose."
+    if sweep.more_than_luck:
+        return (
+            f"The best of {count} settings did better than luck explains on these sessions. Whether that lasts, only "
+            "sessions to come can say."
+        )
+    overfit = found.overfitting is not None and found.overfitting > MOST_OVERFIT
+    shallow = found.deflated is not None and found.deflated < SURE
+    if overfit and shallow:
+        return f"The best of {count} settings is what luck gives: choosing it says nothing about other sessions."
+    return f"The best of {count} settings is not shown to be more than luck."
+
+
+def _probability(value: float) -> str:
+    return "over 0.99" if value > 0.99 else "under 0.01" if value < 0.01 else f"{value:.2f}"
+
+
+def _later(sweep: Sweep) -> str:
+    later = sweep.choice.later
+    if later is None:
+        return "There are too few sessions to choose on the first ones and look at those after."
+    same = " (the same setting)" if later.chosen == sweep.choice.best else ""
+    after = counted(len(sweep.about.days) - later.first, "session")
+    return (
+        f"Chosen on the first {counted(later.first, 'session')} alone, the best is {sweep.named(later.chosen)}{same}: "
+        f"{percent(later.result_before)} there, and {percent(later.result)} on the {after} after, better than "
+        f"{share(later.beaten, 0)} of the other settings (median {percent(later.median)})."
+    )
+
+
+def of_run(run: Run) -> list[str]:
+    """What the trades of one backtest brought, and whether that can be luck."""
+    found = run.after_cost
+    if not found.trades:
+        return ["Nothing was sold in these sessions, so nothing was earned or lost.", *_ending(run)]
+    direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "come out even at"
+    return [
+        f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} would have {direction} "
+        f"{dollars(abs(found.result), sign=False)}. The account booked {dollars(run.booked.result)}.",
+        luck(found),
+        *_ending(run),
+    ]
+
+
+def _ending(backtest: Sweep | Run) -> list[str]:
+    about = backtest.about
+    return [*about.notes, *([GENERATED] if about.generated else []), DIRECTION]
