@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
 def test_the_pages_say_the_verdict_first_and_need_no_network(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(logs) == 0
     shown = capsys.readouterr().out
-    assert "3 trades earned $2.75: +1.83% each" in shown and shown.splitlines()[-1] == str(logs / "index.html")
+    assert "3 trades earned $2.90: +1.93% each" in shown and shown.splitlines()[-1] == str(logs / "index.html")
     page = (logs / "report.html").read_text()
     elements = Elements(page)
     assert page.index("3 trades earned") < page.index('class="tile"') < page.index("data-chart")

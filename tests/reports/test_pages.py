@@ -295,8 +295,8 @@ def test_the_report_shows_apart_what_comes_true_and_what_earns(data: Path, tmp_p
         text.index(f"<h2>Live: {name}") for name in ("does it come true?", "does it earn?", "the cost")
     )
     assert true < earns < cost
-    assert "75.0%" in text[true:earns] and "-1.10%" not in text[true:earns]
-    assert "-1.10%" in text[earns:cost] and "75.0%" not in text[earns:cost]
+    assert "75.0%" in text[true:earns] and "-1.00%" not in text[true:earns]
+    assert "-1.00%" in text[earns:cost] and "75.0%" not in text[earns:cost]
     assert DIRECTION in text[earns:cost]
     assert "+0.100%" in text[cost:]
 
