@@ -54,7 +54,8 @@ class PathFills:
     @property
     def description(self) -> str:
         apart = f"{self.ticks} tick{'s' * (self.ticks != 1)} apart"
-        return f"at the ask or the bid, {apart}, as on the embedded exchange with EXCHANGE_BEHAVIOUR=calm"
+        exchange = "the embedded exchange with EXCHANGE_BEHAVIOUR=calm and no late bars"
+        return f"at the ask or the bid, {apart}, as on {exchange}"
 
     def price(self, market: SessionMarket, stock: int, instant: int) -> int:
         minute, since = divmod(instant, MINUTE_NS)
