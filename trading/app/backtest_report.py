@@ -124,14 +124,9 @@ def show_verdict(
     else:
         backtest = _sweep(combinations, about, copies, later_share)
         said = of_sweep(backtest)
-    for line in said[: len(said) - _said_before(about)]:
+    for line in said[: -len(about.notes) - 1]:  # the notes and DIRECTION stand above the table
         say(console, line)
     say(console, f"page    {write_page(backtest, folder, stamp(datetime.now(NEW_YORK)))}")
-
-
-def _said_before(about: About) -> int:
-    """Lines at the end of a verdict that stand above the table on the screen: the notes, and DIRECTION."""
-    return len(about.notes) + about.generated + 1
 
 
 def _about(one: Combined, days: Days, forecaster: Forecaster, sessions: Sequence[Session]) -> About:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from trading.reports.traded.charts import ZERO, Figure
 
 if TYPE_CHECKING:
     from trading.reports.backtested.material import Sweep
+
+MOST_WITH_TEXT: Final = 5
+"""Columns of a heat map up to which each cell names its value."""
 
 
 def equity_of_settings(sweep: Sweep) -> Figure:
@@ -38,7 +41,7 @@ def equity_of_settings(sweep: Sweep) -> Figure:
     ]  # fmt: skip
     layout = {
         "height": 380, "hovermode": "x unified", "shapes": shapes,
-        "xaxis": {"type": "category", "nticks": 8}, "yaxis": {"tickformat": "+.3~%"},
+        "xaxis": {"type": "category", "nticks": 5}, "yaxis": {"tickformat": "+.3~%"},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -65,8 +68,8 @@ def heat_map(sweep: Sweep) -> Figure | None:
         "colorbar": {"tickformat": "+.3~%", "thickness": 10, "outlinewidth": 0},
         "hovertemplate": f"{sweep.names[0]}=%{{y}}<br>{sweep.names[1]}=%{{x}}<br>%{{z:+.3~%}}<extra></extra>",
     }  # fmt: skip
-    if z.size <= 60:
-        cells |= {"texttemplate": "%{z:+.3~%}", "textfont": {"size": 11}}
+    if len(across) <= MOST_WITH_TEXT:  # wide enough on a phone, where the scale would take their room
+        cells |= {"texttemplate": "%{z:+.3~%}", "textfont": {"size": 11}, "showscale": False}
     axes = [{"type": "category", "title": {"text": name, "standoff": 16}} for name in sweep.names]
     layout = {
         "height": min(560, 170 + 34 * len(down)), "showlegend": False, "xaxis": axes[1], "yaxis": axes[0],

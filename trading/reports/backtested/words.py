@@ -109,4 +109,4 @@ def of_run(run: Run) -> list[str]:
 
 def _ending(backtest: Sweep | Run) -> list[str]:
     about = backtest.about
-    return [*about.notes, *([GENERATED] if about.generated else []), DIRECTION]
+    return [*([GENERATED] if about.generated else []), *about.notes, DIRECTION]
