@@ -36,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
     if options.check:
-        from trading.app.check import check  # after parsing, so that --help stays fast
+        from trading.app.live.check import check  # after parsing, so that --help stays fast
 
         return check(options)
     if options.setup:
-        from trading.app.setup import setup
+        from trading.app.live.setup import setup
 
         return setup(options)
-    from trading.app.run import trade
+    from trading.app.live.run import trade
 
     return trade(options)
 

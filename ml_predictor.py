@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
-    from trading.app.predict import run  # after parsing, so that --help stays fast
+    from trading.app.learn.predict import run  # after parsing, so that --help stays fast
 
     return run(options)
 

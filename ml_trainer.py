@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
-    from trading.app.training import run  # after parsing, so that --help stays fast
+    from trading.app.learn.training import run  # after parsing, so that --help stays fast
 
     return run(options)
 

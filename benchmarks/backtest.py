@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.harness import PROJECT, Line, Options, Timing, peak_memory, shown
 from config import Settings
-from trading.app.backtest_fills import PathFills
+from trading.app.backtest.fills import PathFills
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.replay import Day, Replay, trade_days

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from benchmarks.harness import Line, Options, peak_memory, shown
 from paper_exchange import PaperExchange
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

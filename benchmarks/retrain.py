@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.harness import Line, Options, shown
 from benchmarks.material import bar_folder
 from config import Settings
-from trading.app.retrain import retrain
+from trading.app.learn.retrain import retrain
 from trading.base.calendar import new_york_calendar
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows

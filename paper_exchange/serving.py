@@ -19,8 +19,8 @@ from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
 from paper_exchange.faults.server import FaultyApp
-from paper_exchange.market.generated import FIRST_SESSION, GeneratedMarket, first_session_of
-from paper_exchange.market.named import NamedMarket
+from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket, first_session_of
+from paper_exchange.market.generator.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.market_data.query import symbols_of
 from paper_exchange.orders.behaviour import Behaviour, table_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config import Settings
-from trading.app.retrain import learning_settings as of_settings
+from trading.app.learn.retrain import learning_settings as of_settings
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

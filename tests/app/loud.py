@@ -44,7 +44,8 @@ class ScaledSystemClock(SystemClock):
 def trader(start: str, at: str, speed: str, *arguments: str) -> int:
     """`live_trader.py` with another clock."""
     import live_trader
-    from trading.app import cli, venues
+    from trading.app import cli
+    from trading.app.live import venues
 
     clock = ScaledSystemClock(datetime.fromisoformat(start), float(at), float(speed))
     venues.SystemClock = lambda: clock  # type: ignore[assignment,attr-defined]

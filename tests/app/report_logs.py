@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from config import Settings
-from trading.app.run import _public
+from trading.app.live.run import _public
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.files import write_json
 from trading.records.journal import Journal, new_york_time

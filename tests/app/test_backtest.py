@@ -99,7 +99,7 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
         return capsys.readouterr().out
 
     alone = said()
-    monkeypatch.setattr("trading.app.backtest.SHARED_FROM", 2)
+    monkeypatch.setattr("trading.app.backtest.command.SHARED_FROM", 2)
     shared = said()
     assert rows(shared) == rows(alone) != []
     told = [line for line in shared.splitlines() if "│" not in line]

@@ -21,7 +21,7 @@ import market_scheduler
 import ml_predictor
 import ml_trainer
 from paper_exchange import PaperExchange
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.streams.server import Server
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from trading.app import cli

@@ -16,7 +16,7 @@ from tests.app.test_ml_trainer import evening, run, settings
 from tests.audit.test_command import MARKET
 from tests.dataset.data_world import CALENDAR, STOCKS, content, fetched
 from tests.settings import label_rules
-from trading.app.retrain import learning_settings, model_in_service, retrain
+from trading.app.learn.retrain import learning_settings, model_in_service, retrain
 from trading.audit.command import audit
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import DataError, ModelError

@@ -24,10 +24,10 @@ from tests.app.whole_day import PROJECT, Place, trade, write_bars
 from tests.exchange.exchange_world import MONDAY, NEW_YORK, HandMade, ny
 from tests.execution.trading_world import CALENDAR, Fault, TradingWorld, edited, flat
 from trading.app import cli
-from trading.app.check_items.account import AccountItems
-from trading.app.check_items.disk import Files
-from trading.app.check_items.findings import Level
-from trading.app.venues import OpenVenue
+from trading.app.live.check_items.account import AccountItems
+from trading.app.live.check_items.disk import Files
+from trading.app.live.check_items.findings import Level
+from trading.app.live.venues import OpenVenue
 from trading.base.env_file import read_env_file, with_values
 from trading.base.market_folders import MarketId, lock
 from trading.broker.client import Bracket

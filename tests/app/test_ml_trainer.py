@@ -17,7 +17,7 @@ import ml_trainer
 from config import Settings, load_settings
 from tests.settings import label_rules
 from trading.app import cli
-from trading.app.retrain import model_store, retrain
+from trading.app.learn.retrain import model_store, retrain
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError

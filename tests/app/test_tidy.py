@@ -12,8 +12,8 @@ from tests.app.test_ml_trainer import evening, settings
 from tests.audit.test_command import MARKET, SESSIONS, TRADED, write_history
 from tests.dataset.data_world import CALENDAR, fetched
 from tests.settings import label_rules
-from trading.app.retrain import learning_settings, retrain
-from trading.app.tidy import tidy
+from trading.app.learn.retrain import learning_settings, retrain
+from trading.app.live.tidy import tidy
 from trading.audit.command import audit
 from trading.base.files import line_files
 from trading.base.market_folders import claim, lock

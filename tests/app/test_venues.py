@@ -15,13 +15,14 @@ import pytest
 
 from config import Settings
 from paper_exchange import PaperExchange
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.streams.server import Server
 from tests.app.whole_day import CALENDAR, write_bars
-from trading.app import cli, venues
-from trading.app.run import Run
-from trading.app.signals import SignalHandler, StopSignal
-from trading.app.venues import AlpacaVenue, EmbeddedVenue, OpenVenue, choose_venue
+from trading.app import cli
+from trading.app.live import venues
+from trading.app.live.run import Run
+from trading.app.live.signals import SignalHandler, StopSignal
+from trading.app.live.venues import AlpacaVenue, EmbeddedVenue, OpenVenue, choose_venue
 from trading.base.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
 from trading.broker.client import Broker

@@ -22,7 +22,7 @@ import pytest
 
 import live_trader
 from config import FIELDS
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from trading.app import cli
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.files import line_files, read_lines

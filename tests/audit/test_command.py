@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.app.test_ml_trainer import evening, run, settings
 from tests.dataset.data_world import CALENDAR, fetched
 from tests.settings import label_rules
-from trading.app.retrain import learning_settings, retrain
+from trading.app.learn.retrain import learning_settings, retrain
 from trading.audit.check import Check
 from trading.audit.command import NAMES, REPORT, audit, run_audit
 from trading.audit.reference_labels import slow_bars, slow_outcome

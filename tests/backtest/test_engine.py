@@ -23,7 +23,7 @@ from config import BrokerSettings, Settings
 from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row
-from trading.app.backtest_fills import PathFills
+from trading.app.backtest.fills import PathFills
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.predictions import predict, windows_of

@@ -15,7 +15,7 @@ from config import Settings
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, KINDS, covers, known, made_up_rows
 from tests.settings import label_rules
-from trading.app.retrain import learning_settings, retrain
+from trading.app.learn.retrain import learning_settings, retrain
 from trading.backtest.compare import FEATURE_SETS, compare, in_common, variants
 from trading.backtest.figures import figures
 from trading.backtest.simulated_trades import (

@@ -18,7 +18,7 @@ from config import Settings
 from tests.app.test_ml_trainer import MARKET, QUICK, SESSIONS, evening, fill, random_walk
 from tests.learning.learning_rows import known, made_up_rows
 from tests.settings import label_rules, learning_settings
-from trading.app.retrain import retrain
+from trading.app.learn.retrain import retrain
 from trading.audit.command import audit
 from trading.backtest.compare import Comparison, Difference, _corrected, verdicts
 from trading.backtest.figures import figures

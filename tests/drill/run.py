@@ -36,7 +36,7 @@ from paper_exchange.account.store import Store
 from paper_exchange.base.wire import to_ns
 from paper_exchange.faults.market import FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, storm
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from tests.drill.broken import BROKEN
 from tests.drill.checks import Findings, check
 from tests.drill.lies import LiePlan

@@ -317,7 +317,8 @@ def trader_process(shared: Shared, folder: Path, broken: str | None = None, home
         home: the folder of its data, models and logs, if it is not `folder`, which has its settings.
     """
     import live_trader
-    from trading.app import cli, venues
+    from trading.app import cli
+    from trading.app.live import venues
 
     if broken is not None:
         from tests.drill.broken import BROKEN

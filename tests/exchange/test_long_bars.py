@@ -14,7 +14,7 @@ import pytest
 from paper_exchange import Halt
 from paper_exchange.base.calendar import xnys
 from paper_exchange.market.frames import aggregate, frame_of
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.interface import BarColumns
 from paper_exchange.market.summary import summarise
 from tests.exchange.exchange_world import MONDAY, ORIGIN, HandMade, Venue, ny

@@ -21,8 +21,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from paper_exchange.market.generated import KEPT_SESSIONS, GeneratedMarket
-from paper_exchange.market.generator_process import on_tick
+from paper_exchange.market.generator.market import KEPT_SESSIONS, GeneratedMarket
+from paper_exchange.market.generator.process import on_tick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

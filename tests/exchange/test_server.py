@@ -24,7 +24,7 @@ from paper_exchange.__main__ import main, parser
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
 from paper_exchange.base.wire import to_ns
-from paper_exchange.market.named import NamedMarket
+from paper_exchange.market.generator.named import NamedMarket
 from paper_exchange.serving import market_of
 from tests.exchange.exchange_world import MONDAY, ny
 

@@ -20,7 +20,7 @@ from paper_exchange import StateError
 from paper_exchange.account.store import stored_instant
 from paper_exchange.faults.market import FaultyMarket
 from paper_exchange.faults.plan import FaultPlan
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, killed, ny
 from tests.exchange.order_requests import FLAT, bracket, limit, nested, venue
 from tests.exchange.test_server import free_port, wait_until_it_listens

@@ -30,7 +30,7 @@ def closes_at(close: str) -> Act:
 
 
 def scheduler(here: TradingWorld) -> MarketScheduler:
-    """The trader under its scheduler, wired as `trading.app.run` wires them."""
+    """The trader under its scheduler, wired as `trading.app.live.run` wires them."""
     trader, calendar = here.trader, CALENDAR.copy()
     trader.preconditions.on_announced = calendar.announce
     return MarketScheduler(

@@ -14,9 +14,9 @@ from tests.app.test_ml_trainer import settings
 from tests.app.whole_day import Place, clean_environment, trade, write_bars
 from tests.dataset.data_world import CALENDAR, bars_of, write_folder
 from trading.app import cli
-from trading.app.nightly import NightlyLearning
-from trading.app.signals import SignalHandler
-from trading.app.venues import OpenVenue
+from trading.app.live.nightly import NightlyLearning
+from trading.app.live.signals import SignalHandler
+from trading.app.live.venues import OpenVenue
 from trading.base.calendar import at
 from trading.base.clock import SimulatedClock
 from trading.base.market_folders import claim

@@ -14,7 +14,7 @@ import pytest
 from tests.app.test_ml_trainer import MARKET, SESSIONS, evening, fill, settings
 from tests.learning.learning_rows import FEW_TREES
 from tests.settings import label_rules
-from trading.app.retrain import learning_settings, retrain
+from trading.app.learn.retrain import learning_settings, retrain
 from trading.base.clock import NEW_YORK
 from trading.base.files import compress_lines
 from trading.base.market_folders import MarketId, claim

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from paper_exchange.market.generated import GeneratedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from tests.settings import label_rules
 from trading.base.calendar import Session, new_york_calendar
 from trading.dataset.dataset import Rows

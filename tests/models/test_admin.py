@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from tests.models.test_store import Kill, in_child
-from trading.app.nightly import NightlyLearning
-from trading.app.retrain import retrain
-from trading.app.signals import SignalHandler
+from trading.app.learn.retrain import retrain
+from trading.app.live.nightly import NightlyLearning
+from trading.app.live.signals import SignalHandler
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError

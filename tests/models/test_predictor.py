@@ -24,7 +24,7 @@ from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.execution.trading_world import KEY, SECRET, Fault, TradingWorld, flat, page
 from tests.settings import label_rules
 from trading.app import cli
-from trading.app.retrain import retrain
+from trading.app.learn.retrain import retrain
 from trading.base.calendar import at
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, claim

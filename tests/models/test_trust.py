@@ -21,7 +21,7 @@ import ml_trainer
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, settings
 from tests.app.whole_day import clean_environment
 from trading.app import cli
-from trading.app.retrain import retrain
+from trading.app.learn.retrain import retrain
 from trading.models.store import ModelStore
 from trading.models.trust import UntrustedError, distrust, refuse_untrusted
 

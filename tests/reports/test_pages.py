@@ -16,7 +16,7 @@ import pytest
 from tests.app.test_ml_trainer import QUICK, SESSIONS, evening, fill, run, settings
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from tests.learning.test_live_figures import trade as live_trade
-from trading.app.retrain import retrain
+from trading.app.learn.retrain import retrain
 from trading.backtest.compare import compare
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from trading import __version__
-from trading.app.signals import SignalHandler, StopSignal
+from trading.app.live.signals import SignalHandler, StopSignal
 from trading.base.errors import UserError, as_started
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def run(main: Callable[[], int]) -> int:
     """Run a script; an error that the user can correct becomes one line on stderr and exit code 2.
 
     Returns:
-        The exit code of the script, or of the signal that ended it (see `trading.app.signals`).
+        The exit code of the script, or of the signal that ended it (see `trading.app.live.signals`).
     """
     try:
         with SignalHandler():

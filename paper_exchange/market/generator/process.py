@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from paper_exchange.market.generator_stocks import Stocks
+    from paper_exchange.market.generator.stocks import Stocks
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from trading.app.check_items.findings import Finding, Item, fail, ok, warn
+from trading.app.live.check_items.findings import Finding, Item, fail, ok, warn
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.broker.messages import OURS
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from config import Settings
-    from trading.app.check_items.disk import Files
-    from trading.app.venues import OpenVenue
+    from trading.app.live.check_items.disk import Files
+    from trading.app.live.venues import OpenVenue
     from trading.base.calendar import MarketCalendar, Session
     from trading.broker.messages import Orders, Positions
     from trading.records.trade_log import Trade

@@ -45,9 +45,9 @@ import numpy as np
 
 from paper_exchange.base.calendar import session_times
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.generator_process import SessionPrices, State, first_state, night
-from paper_exchange.market.generator_process import session as make_session
-from paper_exchange.market.generator_stocks import draw_stocks
+from paper_exchange.market.generator.process import SessionPrices, State, first_state, night
+from paper_exchange.market.generator.process import session as make_session
+from paper_exchange.market.generator.stocks import draw_stocks
 from paper_exchange.market.interface import BarColumns, Listing
 from paper_exchange.market.summary import Summary, summarise
 

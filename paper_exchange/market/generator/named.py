@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from paper_exchange.market.generated import FIRST_SESSION, GeneratedMarket
+from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

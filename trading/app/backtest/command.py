@@ -13,12 +13,12 @@ from rich.table import Table
 
 from config import FIELDS, SECTION_OF, Settings, load_settings
 from paper_exchange.account.engine import NAMESPACE
-from trading.app.backtest_days import Days, RecordedDays, StoredDays, chosen_sessions
-from trading.app.backtest_fills import PathFills
-from trading.app.backtest_models import EveningModels, Forecaster, one_model, refuse_seen, served_models
-from trading.app.backtest_report import FlippedDays, best_ratio, show_verdict
-from trading.app.retrain import learning_settings, model_store
-from trading.app.venues import reading_from
+from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions
+from trading.app.backtest.fills import PathFills
+from trading.app.backtest.models import EveningModels, Forecaster, one_model, refuse_seen, served_models
+from trading.app.backtest.report import FlippedDays, best_ratio, show_verdict
+from trading.app.learn.retrain import learning_settings, model_store
+from trading.app.live.venues import reading_from
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.prediction_cache import PredictionCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trading.app.retrain import model_in_service, model_store, retrain
+from trading.app.learn.retrain import model_in_service, model_store, retrain
 from trading.base.errors import ModelError, UserError, as_started
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config import Settings
-    from trading.app.signals import SignalHandler
-    from trading.app.venues import OpenVenue
+    from trading.app.live.signals import SignalHandler
+    from trading.app.live.venues import OpenVenue
     from trading.base.calendar import MarketCalendar, Session
     from trading.market.source import Source, Universe
     from trading.records.journal import Journal

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from config import ENV_FILE, SECRETS, Settings, load_settings, setting_sources
-from trading.app.check_items.account import AccountItems
-from trading.app.check_items.disk import Files
-from trading.app.check_items.findings import Checklist, Finding, fail, ok, warn
-from trading.app.retrain import model_store
-from trading.app.venues import choose_venue
+from trading.app.learn.retrain import model_store
+from trading.app.live.check_items.account import AccountItems
+from trading.app.live.check_items.disk import Files
+from trading.app.live.check_items.findings import Checklist, Finding, fail, ok, warn
+from trading.app.live.venues import choose_venue
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import ModelError, UserError, as_started
 from trading.broker.transport import without_password
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
-    from trading.app.venues import OpenVenue
+    from trading.app.live.venues import OpenVenue
     from trading.base.market_folders import MarketId
 
 STALE_SESSIONS: Final = 5

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trading.app.retrain import learning_settings, trainer_at_work
+from trading.app.learn.retrain import learning_settings, trainer_at_work
 from trading.backtest.compare import Comparison, compare, in_common, variants, verdicts
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split

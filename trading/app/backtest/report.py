@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from config import DataSettings, Settings
-    from trading.app.backtest_days import Days
-    from trading.app.backtest_models import Forecaster
+    from trading.app.backtest.days import Days
+    from trading.app.backtest.models import Forecaster
     from trading.backtest.engine.replay import Replay
     from trading.base.arrays import Floats
     from trading.base.calendar import Session

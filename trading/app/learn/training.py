@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from config import Settings, load_settings
-from trading.app.retrain import learning_settings, model_in_service, model_store, retrain_locked, trainer_at_work
-from trading.app.walk_forward import walk_forward
+from trading.app.learn.retrain import learning_settings, model_in_service, model_store, retrain_locked, trainer_at_work
+from trading.app.learn.walk_forward import walk_forward
 from trading.audit.command import run_audit
 from trading.backtest.workers import Backend, workers
 from trading.base.clock import SystemClock

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from config import Settings, load_settings
-from trading.app.retrain import model_store
+from trading.app.learn.retrain import model_store
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock, SystemClock
 from trading.base.errors import DataError, UserError

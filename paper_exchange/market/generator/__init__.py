@@ -1,0 +1,1 @@
+"""The generated market: stocks, price process, sessions."""

@@ -1,0 +1,1 @@
+"""What `live_trader.py` and `--check` and `--setup` do."""
