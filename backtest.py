@@ -10,8 +10,9 @@
                                                        and whether the best of them is more than luck
 
 The engine calls the rules of the live loop, so the same bars and models give the same trades: with --logs-dir, it
-writes the trades_DATE.json that `live_trader.py --bars` writes, to the byte.  Predictions are kept in
-models/predictions/, so a second run does not compute them again.
+writes the trades_DATE.json that `live_trader.py --bars` writes with EXCHANGE_BEHAVIOUR=calm, BAR_DELAY_SECONDS=0 and
+UPDATED_BARS=0, to the byte.  It knows no partial fills and no late bars, which the exchange has by default.
+Predictions are kept in models/predictions/, so a second run does not compute them again.
 
 Exit codes: 0 done; 2 bad input, explained in one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.
 """

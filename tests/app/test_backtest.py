@@ -23,14 +23,6 @@ CALM = {"EXCHANGE_BEHAVIOUR": "calm", "BAR_DELAY_SECONDS": 0, "UPDATED_BARS": 0}
 """The exchange that the backtest knows: it draws no behaviour, and publishes every bar at once."""
 
 
-@pytest.fixture(scope="module")
-def calm(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Friday and Monday, traded by the live loop on a calm exchange."""
-    place = Place.make(tmp_path_factory.mktemp("calm"), MAX_OPEN_POSITIONS=MOST, **CALM)
-    assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
-    return place
-
-
 def run(place: Place, *arguments: object) -> int:
     folders = [f"--{name}-dir={place.root / name}" for name in ("data", "models")]
     with clean_environment():
@@ -44,9 +36,13 @@ def rows(said: str) -> list[list[str]]:
     return [re.split(r"\s*│\s*", line.strip("│ ")) for line in said.splitlines() if line.startswith("│")]
 
 
-def test_the_models_that_served_give_the_trade_files_of_the_live_loop(
-    calm: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """With the models that served, and with one trained the evening before."""
+    calm = Place.make(tmp_path / "calm", MAX_OPEN_POSITIONS=MOST, **CALM)
+    assert trade(calm, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    capsys.readouterr()
     logs = tmp_path / "logs"
     chosen = ("--bars", bars, "--as-served", "--start", FRIDAY, "--end", MONDAY, "--logs-dir", logs)
     assert run(calm, *chosen) == 0
@@ -60,23 +56,16 @@ def test_the_models_that_served_give_the_trade_files_of_the_live_loop(
         path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
     assert run(calm, *chosen) == 0
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
-
-
-def test_a_model_trained_the_evening_before_is_the_one_that_the_live_loop_trained(
-    calm: Place, bars: Path, tmp_path: Path
-) -> None:
-    logs = tmp_path / "logs"
-    chosen = ("--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", logs)
-    assert run(calm, "--bars", bars, *chosen) == 0
-    name = f"trades_{FRIDAY}.json"
-    assert (logs / name).read_bytes() == (calm.logs / name).read_bytes()
+    again, name = tmp_path / "again", f"trades_{FRIDAY}.json"
+    assert run(calm, "--bars", bars, "--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", again) == 0
+    assert (again / name).read_bytes() == found[name]
 
 
 def test_every_combination_is_the_backtest_with_these_settings(
-    calm: Place, bars: Path, capsys: pytest.CaptureFixture[str]
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(*arguments: object) -> list[list[str]]:
-        assert run(calm, "--bars", bars, "--model", FIRST_MODEL, "--flipped", 0, *arguments) == 0
+        assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--flipped", 0, *arguments) == 0
         return rows(capsys.readouterr().out)
 
     table = said("--set", "MIN_CONFIDENCE=0.5,0.6,0.7", "--set", "stop_loss_pct=0.01,0.02", "--set", "MAX_PRICE=20,12")
@@ -91,11 +80,11 @@ def test_every_combination_is_the_backtest_with_these_settings(
 
 
 def test_combinations_are_shared_among_the_cores_with_the_same_result(
-    calm: Place, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said() -> str:
         chosen = ("--model", FIRST_MODEL, "--end", MONDAY, "--set", "MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7")
-        assert run(calm, "--bars", bars, "--flipped", 1, *chosen) == 0
+        assert run(replayed, "--bars", bars, "--flipped", 1, *chosen) == 0
         return capsys.readouterr().out
 
     alone = said()
@@ -144,7 +133,7 @@ def test_the_page_of_a_run_has_its_figures(
     ],
 )
 def test_what_cannot_be_traded_is_one_line(
-    calm: Place,
+    replayed: Place,
     bars: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -155,7 +144,7 @@ def test_what_cannot_be_traded_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "trades_2025-03-07.json").write_text(json.dumps([]))
-    assert run(calm, "--bars", bars, *arguments) == 2
+    assert run(replayed, "--bars", bars, *arguments) == 2
     said = capsys.readouterr()
     assert said.out.strip() == ""
     assert len(said.err.strip().splitlines()) == 1
@@ -163,8 +152,8 @@ def test_what_cannot_be_traded_is_one_line(
         assert word in said.err
 
 
-def test_seen_sessions_are_traded_on_request(calm: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(calm, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
+def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
     said = capsys.readouterr().out
     assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
     assert "3 of these 3 sessions trained the model" in said
