@@ -98,7 +98,7 @@ def test_check_of_an_account_reads_everything_and_changes_nothing(
     assert code == 0, items["all"]
     assert everything(file.parent) == before
     assert re.match(r"ok .* accepts them \(from .*my\.env, line 4\)", items["keys"])
-    assert "status ACTIVE, equity $100,000.00" in items["account"] and "buying power 1 x" in items["account"]
+    assert "status ACTIVE, equity $100,000.00" in items["account"] and "buying power 2 x" in items["account"]
     assert items["clock"].startswith("ok") and items["calendar"].startswith("ok")
     assert "newest bar AAA" in items["feed"]
     assert items["model"].startswith("warn none serves") and items["other traders"].startswith("ok")
@@ -249,10 +249,10 @@ def test_setup_asks_until_every_answer_is_good_and_writes_them_for_the_owner_alo
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     talk = Talk("--env-file", file)
-    talk.answer("APCA_API_KEY_ID", KEY + "\n")
-    talk.answer("APCA_API_SECRET_KEY", "wrong-secret\n")
-    talk.answer("APCA_API_KEY_ID", KEY + "\n")
-    talk.answer("APCA_API_SECRET_KEY", SECRET + "\n")
+    talk.answer("APCA_API_KEY_ID (not shown)", KEY + "\n")
+    talk.answer("APCA_API_SECRET_KEY (not shown)", "wrong-secret\n")
+    talk.answer("APCA_API_KEY_ID (not shown)", KEY + "\n")
+    talk.answer("APCA_API_SECRET_KEY (not shown)", SECRET + "\n")
     talk.answer("Feed of bars", "nyse\n")
     talk.answer("Feed of bars", "sip\n")
     talk.answer("Feed of bars", "IEX\n")
@@ -292,8 +292,8 @@ def test_setup_that_is_ended_leaves_the_file_as_it_was(file: Path, how: str) -> 
         talk.answer("[Y/n]", "n\n")
         assert talk.end() == 0 and "nothing was written" in talk.said
     else:
-        talk.answer("APCA_API_KEY_ID", KEY + "\n")
-        talk.answer("APCA_API_SECRET_KEY", "\x03")
+        talk.answer("APCA_API_KEY_ID (not shown)", KEY + "\n")
+        talk.answer("APCA_API_SECRET_KEY (not shown)", "\x03")
         assert talk.end() == 130
     assert everything(file.parent) == before
 

@@ -49,7 +49,7 @@ PATIENCE = 150  # seconds after which a test gives up
 PLAN = {
     "seed": 1,
     "rules": [
-        {"fault": fault, "rate": 0.04}
+        {"fault": fault, "rate": 0.02}
         for fault in ("500", "429", "503", "504", "reset_before", "reset_after", "truncated", "html", "null")
     ]
     + [{"fault": "reset_after", "on": "^POST", "most": 2}, {"fault": "unknown_status", "on": "v2/orders", "rate": 0.1}],

@@ -47,7 +47,8 @@ class Setup:
             {"AAA": {MONDAY: flat("10:25", "11:30")}, "BBB": {MONDAY: flat("10:25", "11:30", 0.5)}},
             listings=[Listing("CCC", "halted", tradable=False)],
         )
-        self.exchange = PaperExchange(market, self.clock.now, **options)
+        plain = {"spread_ticks": 0, "fractionable": False}  # prices are those of the bars
+        self.exchange = PaperExchange(market, self.clock.now, **(plain | options))
         self.wire = Faulty(WsgiAdapter(self.exchange.app))
         self.broker = Broker(connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), (KEY, SECRET), self.clock, self.wire))
 
@@ -74,7 +75,7 @@ def test_account_positions_and_orders_are_parsed() -> None:
     position = here.broker.position("AAA")
     assert position is not None and position.qty == 5 and position.current_price == 10
     assert (entry.symbol, entry.qty, entry.filled_qty, entry.filled_avg_price) == ("AAA", 5, 5, D(10))
-    assert entry.filled_at == ny(MONDAY, "10:32") and entry.created_at == ny(MONDAY, "10:31:02")
+    assert entry.created_at == ny(MONDAY, "10:31:02") < entry.filled_at < ny(MONDAY, "10:31:03")
     legs = {leg.type: (leg.status, leg.stop_price or leg.limit_price, leg.qty) for leg in entry.legs}
     assert legs == {"stop": ("held", D("9.8"), 5), "limit": ("new", D("10.4"), 5)}
     assert [order.id for order in here.broker.orders()] == [entry.id]
