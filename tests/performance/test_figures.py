@@ -79,7 +79,7 @@ def test_cost_is_charged_on_every_round_trip() -> None:
     trades = closed(FOUR, cost=0.002)
     found = performance(trades, sessions(trades), after_cost=True)
     # A cent of $10, half of the cost, is in the price of each fill.
-    assert found.cost == pytest.approx(4 * 100 * 0.002) and found.result == pytest.approx(1.0 - found.cost / 2)
+    assert found.cost == pytest.approx(4 * 100 * 0.001) and found.result == pytest.approx(1.0 - found.cost)
     cheap = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], cost=0.006)  # a tick of a cent is half a per cent of $2
     assert performance(cheap, sessions(cheap), after_cost=True).result == pytest.approx(-0.02)
     without = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], ticks=0.0)

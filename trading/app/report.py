@@ -104,7 +104,7 @@ def _market(reader: LogReader, folder: Path) -> MarketId | None:
         found = market_of(folder)
         if found is None or (isinstance(found.slug, str) and isinstance(found.description, str)):
             return found
-    reader.findings.append("market.json: is damaged; whether a spread is paid is not known")
+    reader.findings.append("market.json: is damaged; which market was traded is not known")
     return None
 
 

@@ -49,7 +49,7 @@ class Performance:
 
     Attributes:
         equity: at the start of the first session, and after the last one with `result` added.
-        result, cost: sum over the trades, and the assumed cost of their round trips.
+        result, cost: sum over the trades, and their assumed cost beyond the spread, which `after_cost` deducts.
         total_return: of the equity.
         max_drawdown: fraction of the peak, seen at the ends of sessions; `drawdown` sees every exit.
         profit_factor: gains divided by losses.

@@ -171,7 +171,7 @@ def _tiles(material: Material) -> list[Tile]:
         Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
         Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
         Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
-        Tile("Assumed cost", dollars(-found.cost), "of buying and selling, all trades"),
+        Tile("Cost beyond the spread", dollars(-found.cost), "deducted; the spread is in the prices"),
     ]  # fmt: skip
 
 
