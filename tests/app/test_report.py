@@ -116,7 +116,13 @@ def _damage(kind: str, logs: Path) -> str:
         return f"trades_{DAY}.json: is damaged"
     if kind == "no list":
         trades.write_text("{}")
-        return f"trades_{DAY}.json: is no list of trades"
+        return f"trades_{DAY}.json: is not a trade log"
+    if kind == "texts":
+        trades.write_text('["AAA", "BBB"]')
+        return f"trades_{DAY}.json: is not a trade log; it is left out"
+    if kind == "a text among them":
+        trades.write_text(trades.read_text().replace("[", '["AAA",', 1))
+        return f"trades_{DAY}.json: trade 1 is left out (it is not the record of a trade"
     if kind == "a folder":
         trades.unlink()
         trades.mkdir()
@@ -155,7 +161,7 @@ def _damage(kind: str, logs: Path) -> str:
 
 @pytest.mark.parametrize("kind", [
     "trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1", "equity", "twice", "no date",
-    "audit cut", "audit gone", "market", "predictions cut",
+    "audit cut", "audit gone", "market", "predictions cut", "texts", "a text among them",
 ])  # fmt: skip
 def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
@@ -165,8 +171,14 @@ def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     out, err = capsys.readouterr()
     warnings = [one for one in out.splitlines() if one.startswith("warning: ")]
     assert len([one for one in warnings if line in one]) == 1 and err == ""
-    left = 2 if kind in ("trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1") else 3
-    assert f"{left} trades " in out
+    whole = kind in ("trades cut", "no list", "a folder", "trades gone", "texts")
+    left = 2 if whole or kind in ("a price of 0", "the year 1") else 3
+    assert f"{left} trades " in out and (f"the trades of {DAY} cannot be read" in " ".join(out.split())) == whole
+    if whole:
+        capsys.readouterr()
+        assert run(logs, f"--start={DAY}", f"--end={DAY}") == 0
+        alone = " ".join(capsys.readouterr().out.split())
+        assert f"cannot be said: the trades of {DAY} cannot be read" in alone and "Nothing was sold" not in alone
     assert warnings[0].removeprefix("warning: ").split(" (")[0] in unescape((logs / "report.html").read_text())
 
 
