@@ -254,6 +254,28 @@ def test_a_range_without_a_sale_is_reported_too(tmp_path: Path, capsys: pytest.C
     assert "Nothing was sold" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize(("marker", "market"), [
+    ('{"market": "generated-1-60-0.5"}', "generated-1-60-0.5"),
+    ('{"market": "bars-x", "description": "bars of x", "generated": false}', "bars of x"),
+    ("[", "market not known"),
+])  # fmt: skip
+def test_the_trades_of_a_backtest_are_named_so(
+    marker: str, market: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path)
+    for path in tmp_path.iterdir():
+        if not path.name.startswith("trades_"):
+            path.unlink()
+    (tmp_path / "backtest.json").write_text(marker)
+    assert run(tmp_path) == 0
+    out, page = " ".join(capsys.readouterr().out.split()), (tmp_path / "report.html").read_text()
+    assert f"2018-03-26; {market} These are the trades of a backtest: nothing was traded." in out
+    assert "1 trade would have earned" in out and "warning" not in out
+    assert "What a backtest would have traded" in page and "really traded" not in page and "audit" not in page
+    assert ("market is generated" in page) == market.startswith("generated")
+    assert run(tmp_path, "--why", "AAA", "10:31") == 0 and capsys.readouterr().err == ""
+
+
 def test_every_statistical_word_has_its_meaning() -> None:
     shown = with_terms("Sharpe ratio, the sharpe ratio & <b> drawdowns drawdown")
     assert shown.count("popovertarget") == 2 and "&amp; &lt;b&gt; drawdowns" in shown

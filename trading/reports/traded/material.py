@@ -38,6 +38,7 @@ class Material:
 
     Attributes:
         market: of the folder; None if it has no `market.json`.
+        backtest: whether the trades are those of a backtest, which has no audit.
         rules: the label and the cost, from the settings that the audit has.
         settings: those in force at the end of the range, by `settings_from`: "the audit", or where else they are from.
         trades: in the order of entry, open ones included.
@@ -50,6 +51,7 @@ class Material:
 
     folder: Path
     market: MarketId | None
+    backtest: bool
     rules: LabelRules
     settings: Settings
     settings_from: str
@@ -87,19 +89,21 @@ def gather(
     calendar: MarketCalendar,
     *,
     read_predictions_of: int,
+    backtest: bool = False,
 ) -> Material:
     """Read the logs of `days` and compute their figures.
 
     Args:
         days: in order, with a log each.
         settings: those in force; their cost is charged, and their label is the question of the calibration.
+        backtest: whether the trades are those of a backtest, so that a missing audit is no finding.
         read_predictions_of: how many sessions, the newest, have their predictions read for the bars.
     """
     rules = LabelRules.of(settings.exits)
     trades = reader.trades(days)
     closed = ClosedTrades.of(trades, rules.round_trip_cost, rules.spread_ticks)
     audits = [audit_day(reader, day) for day in days if day in set(reader.days("audit"))]
-    missing = _note_missing(reader, audits, trades)
+    missing = set() if backtest else _note_missing(reader, audits, trades)
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
@@ -107,6 +111,7 @@ def gather(
     return Material(
         folder=reader.folder,
         market=market,
+        backtest=backtest,
         rules=rules,
         settings=settings,
         settings_from=settings_from,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_DAYS: Final = 3
 """Days without readable trades that a sentence names."""
 
+BACKTEST: Final = "These are the trades of a backtest: nothing was traded."
+
 
 def dollars(value: float, sign: bool = True) -> str:
     """`+$1,234.50`; without `sign`, only a minus is shown."""
@@ -48,6 +50,10 @@ def period(material: Material) -> str:
 
 def verdict(material: Material) -> list[str]:
     """What happened, whether it can be luck, what it is worth beside doing nothing clever, and what it does not say."""
+    return [*_some(BACKTEST if material.backtest else ""), *_verdict(material)]
+
+
+def _verdict(material: Material) -> list[str]:
     found = material.after_cost
     unread = _unread(material)
     if not found.trades and unread:
@@ -57,6 +63,8 @@ def verdict(material: Material) -> list[str]:
         return [nothing, *_some(not_counted(material))]
     booked = material.booked
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "came out even at"
+    if material.backtest:
+        direction = f"would have {direction.replace('came', 'come')}"
     lines = [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
         f"{dollars(abs(found.result), sign=False)}: {per_cent(found.expectancy_pct['value'])} each, on average. "
