@@ -72,6 +72,7 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
     assert found["booked"]["trades"] == 3 and found["booked"]["result"] == pytest.approx(5 * (0.39 + 0.39 - 0.20))
     assert found["after_assumed_cost"]["cost"] == pytest.approx(3 * 5 * (10.01 * 0.001 - 0.01))  # a tick is paid
     assert found["booked"]["equity"][0] == 100_000.0
+    assert all(found["booked"][name]["value"] is None for name in ("sharpe", "sortino", "calmar"))
     assert found["booked"]["exposure"] == pytest.approx((40 + 68) / (2 * 210))  # the audit closes both days at 13:00
     assert [one["name"] for one in found["groups"]["exit reason"]] == ["STOP_LOSS", "TAKE_PROFIT"]
     truth = found["live"]["all_models"]["comes_true"][-1]

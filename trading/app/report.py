@@ -15,6 +15,7 @@ from trading.base.calendar import new_york_calendar
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
 from trading.base.progress import standard_output
+from trading.performance.intervals import MIN_SESSIONS
 from trading.records.audit_days import settings_in_force
 from trading.records.log_reader import LogReader
 from trading.reports.page import NONE
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import argparse
     from datetime import date
     from pathlib import Path
+
+    from trading.performance.figures import Performance
 
 
 def run(options: argparse.Namespace) -> int:
@@ -158,8 +161,13 @@ def _as_json(material: Material) -> dict[str, Any]:
     }
 
 
-def _performance(found: Any) -> dict[str, Any]:
-    return {**asdict(found), "drawdown": found.drawdown._asdict()}
+def _performance(found: Performance) -> dict[str, Any]:
+    """The figures of a range; a ratio of a year is None below `MIN_SESSIONS`, as on the page."""
+    values = {**asdict(found), "drawdown": found.drawdown._asdict()}
+    if found.sessions < MIN_SESSIONS:
+        for name in ("sharpe", "sortino", "calmar"):
+            values[name]["value"] = None
+    return values
 
 
 def _why(options: argparse.Namespace, reader: LogReader, settings: Settings) -> int:

@@ -13,7 +13,7 @@ GLOSSARY: Final[dict[str, str]] = {
     "Sharpe ratio": "Mean daily return divided by its standard deviation, times the square root of 252. Above 1 is "
     "good if it lasts; a few weeks say little.",
     "Sortino ratio": "Like the Sharpe ratio, but only losses count as risk.",
-    "Calmar ratio": "Return a year divided by the deepest drawdown.",
+    "Calmar ratio": "Return a year divided by the deepest drawdown, seen at the close of each session.",
     "drawdown": "How far the equity fell below an earlier peak.",
     "profit factor": "Dollars gained divided by dollars lost. Below 1 the trades lose.",
     "expectancy": "What a trade brought on average.",

@@ -59,7 +59,8 @@ def figures(booked: Performance, net: Performance) -> Section:
     add("cost beyond the spread, all trades", [dollars(-net.cost), NONE])
     return Section(
         "All figures",
-        "Drawdown is seen at every sale; positions count once they are sold. Yearly ratios and intervals need "
+        "Drawdown is seen at every sale, in the Calmar ratio at the close of each session; "
+        "positions count once they are sold. Yearly ratios and intervals need "
         f"{MIN_SESSIONS} sessions; they take a year as 252 sessions and the rate of risk-free money as 0.",
         head=("", "after cost", "95% interval", "booked"),
         rows=rows,
