@@ -192,7 +192,10 @@ def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(("asked", "said"), [
-    (("aaa", "10:31"), ("bought 5 at $10.01.", "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95")),
+    (("aaa", "10:31"), (
+        "bought 5 at $10.01.", "planned stop $9.80, target $10.40", "after the fill: stop $9.81, target $10.42.",
+        "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95",
+    )),
     (("BBB", "10:31:40"), ("the rule positions refused it: 10 of 10 positions are taken", "0.6800", "ranked 3 of 4")),
     (("CCC", "10:31"), ("confidence 0.4123 was under the threshold 0.65", "ranked 4 of 4", "AAA with 0.7100")),
     (("DDD", "10:31"), ("newest bar was of 10:20, older than the 90 s",)),
