@@ -69,7 +69,7 @@ def _verdict(material: Material) -> list[str]:
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
         f"{dollars(abs(found.result), sign=False)}: {per_cent(found.expectancy_pct['value'])} each, on average. "
         f"The account booked {dollars(booked.result)}.",
-        *_some(f"No figure contains all trades: {unread}." if unread else ""),
+        *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
     ]
     if compared := against_universe(material):
