@@ -12,6 +12,7 @@ import pytest
 import backtest
 from tests.app.whole_day import FRIDAY, MONDAY, MOST, Place, clean_environment, trade
 from trading.app import cli
+from trading.base.market_folders import backtest_market_of, market_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     assert run(calm, *chosen) == 0
     found = {path.name: path.read_bytes() for path in logs.glob("trades_*")}
     assert found == calm.logged("trades") and len(found) == 2
+    assert backtest_market_of(logs) == market_of(calm.root / "logs")  # report.py names it
     said = rows(capsys.readouterr().out)
     pnl = sum(round(100 * one["pnl_amount"]) for one in calm.trades())
     assert said[-1][:2] == ["all", str(len(calm.trades()))]

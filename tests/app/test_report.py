@@ -70,8 +70,9 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
     found = figures(logs, capsys)
     assert found["sessions"] == [str(DAY), str(NEXT)] and found["findings"] == []
     assert found["booked"]["trades"] == 3 and found["booked"]["result"] == pytest.approx(5 * (0.39 + 0.39 - 0.20))
-    assert found["after_assumed_cost"]["cost"] == pytest.approx(3 * 5 * 10.01 * 0.001)
+    assert found["after_assumed_cost"]["cost"] == pytest.approx(3 * 5 * (10.01 * 0.001 - 0.01))  # a tick is paid
     assert found["booked"]["equity"][0] == 100_000.0
+    assert all(found["booked"][name]["value"] is None for name in ("sharpe", "sortino", "calmar"))
     assert found["booked"]["exposure"] == pytest.approx((40 + 68) / (2 * 210))  # the audit closes both days at 13:00
     assert [one["name"] for one in found["groups"]["exit reason"]] == ["STOP_LOSS", "TAKE_PROFIT"]
     truth = found["live"]["all_models"]["comes_true"][-1]
@@ -116,7 +117,13 @@ def _damage(kind: str, logs: Path) -> str:
         return f"trades_{DAY}.json: is damaged"
     if kind == "no list":
         trades.write_text("{}")
-        return f"trades_{DAY}.json: is no list of trades"
+        return f"trades_{DAY}.json: is not a trade log"
+    if kind == "texts":
+        trades.write_text('["AAA", "BBB"]')
+        return f"trades_{DAY}.json: is not a trade log; it is left out"
+    if kind == "a text among them":
+        trades.write_text(trades.read_text().replace("[", '["AAA",', 1))
+        return f"trades_{DAY}.json: trade 1 is left out (it is not the record of a trade"
     if kind == "a folder":
         trades.unlink()
         trades.mkdir()
@@ -155,7 +162,7 @@ def _damage(kind: str, logs: Path) -> str:
 
 @pytest.mark.parametrize("kind", [
     "trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1", "equity", "twice", "no date",
-    "audit cut", "audit gone", "market", "predictions cut",
+    "audit cut", "audit gone", "market", "predictions cut", "texts", "a text among them",
 ])  # fmt: skip
 def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
@@ -165,8 +172,14 @@ def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     out, err = capsys.readouterr()
     warnings = [one for one in out.splitlines() if one.startswith("warning: ")]
     assert len([one for one in warnings if line in one]) == 1 and err == ""
-    left = 2 if kind in ("trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1") else 3
-    assert f"{left} trades " in out
+    whole = kind in ("trades cut", "no list", "a folder", "trades gone", "texts")
+    left = 2 if whole or kind in ("a price of 0", "the year 1") else 3
+    assert f"{left} trades " in out and (f"the trades of {DAY} cannot be read" in " ".join(out.split())) == whole
+    if whole:
+        capsys.readouterr()
+        assert run(logs, f"--start={DAY}", f"--end={DAY}") == 0
+        alone = " ".join(capsys.readouterr().out.split())
+        assert f"cannot be said: the trades of {DAY} cannot be read" in alone and "Nothing was sold" not in alone
     assert warnings[0].removeprefix("warning: ").split(" (")[0] in unescape((logs / "report.html").read_text())
 
 
@@ -179,7 +192,10 @@ def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(("asked", "said"), [
-    (("aaa", "10:31"), ("bought 5 at $10.01.", "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95")),
+    (("aaa", "10:31"), (
+        "bought 5 at $10.01.", "planned stop $9.80, target $10.40", "after the fill: stop $9.81, target $10.42.",
+        "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95",
+    )),
     (("BBB", "10:31:40"), ("the rule positions refused it: 10 of 10 positions are taken", "0.6800", "ranked 3 of 4")),
     (("CCC", "10:31"), ("confidence 0.4123 was under the threshold 0.65", "ranked 4 of 4", "AAA with 0.7100")),
     (("DDD", "10:31"), ("newest bar was of 10:20, older than the 90 s",)),
@@ -240,6 +256,28 @@ def test_a_range_without_a_sale_is_reported_too(tmp_path: Path, capsys: pytest.C
     assert run(tmp_path) == 0
     assert f"Nothing was sold in this range (1 session, {DAY})" in capsys.readouterr().out
     assert "Nothing was sold" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("marker", "market"), [
+    ('{"market": "generated-1-60-0.5"}', "generated-1-60-0.5"),
+    ('{"market": "bars-x", "description": "bars of x", "generated": false}', "bars of x"),
+    ("[", "market not known"),
+])  # fmt: skip
+def test_the_trades_of_a_backtest_are_named_so(
+    marker: str, market: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path)
+    for path in tmp_path.iterdir():
+        if not path.name.startswith("trades_"):
+            path.unlink()
+    (tmp_path / "backtest.json").write_text(marker)
+    assert run(tmp_path) == 0
+    out, page = " ".join(capsys.readouterr().out.split()), (tmp_path / "report.html").read_text()
+    assert f"2018-03-26; {market} These are the trades of a backtest: nothing was traded." in out
+    assert "1 trade would have earned" in out and "warning" not in out
+    assert "What a backtest would have traded" in page and "really traded" not in page and "audit" not in page
+    assert ("market is generated" in page) == market.startswith("generated")
+    assert run(tmp_path, "--why", "AAA", "10:31") == 0 and capsys.readouterr().err == ""
 
 
 def test_every_statistical_word_has_its_meaning() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trading.base.clock import NEW_YORK
 from trading.performance.closed_trades import ClosedTrades
 from trading.performance.execution_quality import execution_quality
-from trading.performance.figures import Sessions, max_drawdown, performance, ratios
+from trading.performance.figures import Sessions, max_drawdown, of_returns, performance, ratios
 from trading.performance.groups import KEYS, groups
 from trading.performance.intervals import MIN_SESSIONS, draws, mean_per_trade
 from trading.performance.logged_bars import logged_bars
@@ -79,7 +79,7 @@ def test_cost_is_charged_on_every_round_trip() -> None:
     trades = closed(FOUR, cost=0.002)
     found = performance(trades, sessions(trades), after_cost=True)
     # A cent of $10, half of the cost, is in the price of each fill.
-    assert found.cost == pytest.approx(4 * 100 * 0.002) and found.result == pytest.approx(1.0 - found.cost / 2)
+    assert found.cost == pytest.approx(4 * 100 * 0.001) and found.result == pytest.approx(1.0 - found.cost)
     cheap = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], cost=0.006)  # a tick of a cent is half a per cent of $2
     assert performance(cheap, sessions(cheap), after_cost=True).result == pytest.approx(-0.02)
     without = closed([made(DAYS[0], 0, 5, "2.00", "2.00")], ticks=0.0)
@@ -157,6 +157,15 @@ def test_intervals_begin_at_the_stated_number_of_sessions_and_are_seeded() -> No
             half = 1.96 * np.std(totals[:, 0]) / n**0.5
             assert first["high"] - first["low"] == pytest.approx(2 * half, rel=0.1)
         assert mean_per_trade(totals, counts)[0] == first
+
+
+def test_a_figure_of_the_order_of_sessions_has_no_interval_that_leaves_it_out() -> None:
+    steady = of_returns(np.tile([0.004, -0.003], 60))  # no draw of 120 has so small a fall
+    fall = of_returns(np.repeat([0.004, -0.003], 20))  # and none so deep a one
+    assert steady.calmar["value"] and fall.max_drawdown["value"]
+    assert steady.calmar["low"] is steady.max_drawdown["low"] is fall.max_drawdown["low"] is None
+    assert fall.calmar["low"] is not None and fall.sharpe["low"] is not None
+    assert fall.calmar["low"] <= (fall.calmar["value"] or 0) <= (fall.calmar["high"] or 0)
 
 
 def test_draws_count_every_session() -> None:

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from config import Settings, load_settings
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import UserError
-from trading.base.market_folders import MarketId, market_of
+from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
 from trading.base.progress import standard_output
+from trading.performance.intervals import MIN_SESSIONS
 from trading.records.audit_days import settings_in_force
 from trading.records.log_reader import LogReader
 from trading.reports.page import NONE
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import argparse
     from datetime import date
     from pathlib import Path
+
+    from trading.performance.figures import Performance
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,8 +45,10 @@ def run(options: argparse.Namespace) -> int:
     days = _chosen(reader, options)
     market = _market(reader, folder)
     in_force, settings_from = _recorded(settings, reader, days[-1])
-    calendar = new_york_calendar()
-    material = gather(reader, days, market, in_force, settings_from, calendar, read_predictions_of=options.bars_of)
+    material = gather(
+        reader, days, market, in_force, settings_from, new_york_calendar(),
+        read_predictions_of=options.bars_of, backtest=(folder / BACKTEST_MARKER).exists(),
+    )  # fmt: skip
     if options.json:
         print(json.dumps(_as_json(material), indent=2))
         return 0
@@ -102,9 +107,11 @@ def _market(reader: LogReader, folder: Path) -> MarketId | None:
     """The market of the folder; a damaged `market.json` is a finding."""
     with suppress(UserError, OSError):
         found = market_of(folder)
+        if found is None and (folder / BACKTEST_MARKER).exists():
+            return backtest_market_of(folder)
         if found is None or (isinstance(found.slug, str) and isinstance(found.description, str)):
             return found
-    reader.findings.append("market.json: is damaged; whether a spread is paid is not known")
+    reader.findings.append("market.json: is damaged; which market was traded is not known")
     return None
 
 
@@ -118,7 +125,7 @@ def _recorded(settings: Settings, reader: LogReader, day: date) -> tuple[Setting
             found[name] = section.changed(**known)
         except ValidationError:
             reader.findings.append(f"audit up to {day}: its settings of {name} are not valid; today's are used")
-    if not recorded:
+    if not recorded and not (reader.folder / BACKTEST_MARKER).exists():
         reader.findings.append(f"audit up to {day}: it holds no start with its settings; today's are used")
     return settings.model_copy(update=found), "the audit" if recorded else "today's settings"
 
@@ -138,6 +145,7 @@ def _as_json(material: Material) -> dict[str, Any]:
     """The figures of the report as JSON values; dollars, fractions, and per cent where the name ends in `_pct`."""
     return {
         "folder": str(material.folder),
+        "backtest": material.backtest,
         "market": None if material.market is None else asdict(material.market),
         "sessions": [str(day) for day in material.days],
         "settings_from": material.settings_from,
@@ -153,8 +161,13 @@ def _as_json(material: Material) -> dict[str, Any]:
     }
 
 
-def _performance(found: Any) -> dict[str, Any]:
-    return {**asdict(found), "drawdown": found.drawdown._asdict()}
+def _performance(found: Performance) -> dict[str, Any]:
+    """The figures of a range; a ratio of a year is None below `MIN_SESSIONS`, as on the page."""
+    values = {**asdict(found), "drawdown": found.drawdown._asdict()}
+    if found.sessions < MIN_SESSIONS:
+        for name in ("sharpe", "sortino", "calmar"):
+            values[name]["value"] = None
+    return values
 
 
 def _why(options: argparse.Namespace, reader: LogReader, settings: Settings) -> int:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MARKER = "market.json"
 
+BACKTEST_MARKER = "backtest.json"
+"""File of a logs folder that belongs to backtests; its fields are `market`, `description` and `generated`."""
+
 LEFTOVERS = f".{MARKER}.*.tmp"
 """Temporary files of the marker, which killed processes leave."""
 
@@ -67,6 +70,32 @@ def market_of(folder: Path) -> MarketId | None:
         return MarketId(**json.loads(marker.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(f"{marker}: damaged ({error}); move {folder} away and run again") from None
+
+
+def backtest_market_of(folder: Path) -> MarketId | None:
+    """The market of a backtest's logs folder; None if its `backtest.json` does not name it.
+
+    An older marker holds the slug alone, which then stands for the description too.
+    """
+    try:
+        marker = json.loads((folder / BACKTEST_MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    slug = marker.get("market") if isinstance(marker, dict) else None
+    if not isinstance(slug, str):
+        return None
+    generated = marker.get("generated", slug.startswith("generated")) is True
+    return MarketId(slug, str(marker.get("description", slug)), generated)
+
+
+def mark_backtest(folder: Path, market: MarketId) -> None:
+    """Mark a logs folder as one of backtests on `market`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    marker = {"market": market.slug, "description": market.description, "generated": market.generated}
+    write_json(folder / BACKTEST_MARKER, marker)
 
 
 def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:

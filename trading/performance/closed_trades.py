@@ -9,7 +9,7 @@ import numpy as np
 
 from trading.base.arrays import Days, Floats, Ints, Mask
 from trading.base.clock import NEW_YORK, to_ns
-from trading.rules.costs import cost_beyond_spread_pct, round_trip_cost_pct
+from trading.rules.costs import cost_beyond_spread_pct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +33,8 @@ class ClosedTrades:
         qty: shares.
         entry_price, exit_price: dollars.
         confidence: of the prediction, 0 to 1.
-        cost_pct: assumed cost of the round trip, per cent of the entry price.
-        unpaid_pct: the part of it beyond the spread, which the fills have paid already.
+        unpaid_pct: the part of the assumed cost beyond the spread, per cent of the entry price; the fills contain the
+            spread.
     """
 
     symbol: NDArray[np.str_]
@@ -48,7 +48,6 @@ class ClosedTrades:
     entry_price: Floats
     exit_price: Floats
     confidence: Floats
-    cost_pct: Floats
     unpaid_pct: Floats
 
     @classmethod
@@ -93,7 +92,6 @@ class ClosedTrades:
             entry_price=entry_price,
             exit_price=np.array(sold, dtype=np.float64),
             confidence=np.array(confidence, dtype=np.float64),
-            cost_pct=round_trip_cost_pct(entry_price, round_trip_cost, spread_ticks),
             unpaid_pct=cost_beyond_spread_pct(entry_price, round_trip_cost, spread_ticks),
         )
 
@@ -116,13 +114,13 @@ class ClosedTrades:
 
     @property
     def cost(self) -> Floats:
-        """Assumed cost of the round trips, dollars."""
-        return self.invested * self.cost_pct / 100.0
+        """What is deducted from the booked result: the assumed cost beyond the spread, dollars."""
+        return self.invested * self.unpaid_pct / 100.0
 
     @property
     def after_cost(self) -> Floats:
         """Result in dollars after the assumed cost."""
-        return self.booked - self.invested * self.unpaid_pct / 100.0
+        return self.booked - self.cost
 
     @property
     def outcome_pct(self) -> Floats:

@@ -49,9 +49,10 @@ class Performance:
 
     Attributes:
         equity: at the start of the first session, and after the last one with `result` added.
-        result, cost: sum over the trades, and the assumed cost of their round trips.
+        result, cost: sum over the trades, and their assumed cost beyond the spread, which `after_cost` deducts.
         total_return: of the equity.
         max_drawdown: fraction of the peak, seen at the ends of sessions; `drawdown` sees every exit.
+        calmar: return a year divided by `max_drawdown`.
         profit_factor: gains divided by losses.
         expectancy, expectancy_pct: mean result of a trade, and the same in per cent of the entry price.
         exposure: share of the trading time in which at least one position was held.
@@ -129,7 +130,7 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
     parts = [result, ones, result > 0, np.maximum(result, 0.0), np.maximum(-result, 0.0), outcome]
     sums = session_sums([np.asarray(one, dtype=np.float64) for one in parts], session, len(sessions.days))
     returns = sums[:, 0] / sessions.equity
-    found = estimates(lambda index: _figures(index, returns, sums), len(sessions.days))
+    found = _estimates(returns, sums)
     day_part = float(sessions.minutes.sum())
     open_minutes = _minutes_with_a_position(trades)
     held = float((trades.invested * trades.hold_minutes).sum())
@@ -165,7 +166,7 @@ class OfReturns:
 def of_returns(returns: Floats) -> OfReturns:
     """The figures of the returns of sessions, float64 (s,)."""
     parts = np.column_stack([returns, np.zeros((len(returns), 5))])
-    return OfReturns(*estimates(lambda index: _figures(index, returns, parts)[:5], len(returns)))
+    return OfReturns(*_estimates(returns, parts)[:5])
 
 
 FIGURES: Final = (
@@ -173,6 +174,20 @@ FIGURES: Final = (
     "expectancy_pct",
 )  # fmt: skip
 """The figures of `_figures`, in its order."""
+
+
+def _estimates(returns: Floats, sums: Floats) -> list[Estimate]:
+    """The figures of all sessions in the order of `FIGURES`, with their intervals; the arguments are `_figures`'.
+
+    A draw scatters the sessions of one long fall or joins those of several, so the drawdown and the Calmar ratio, which
+    depend on the order, may lie outside their intervals; then they get none.
+    """
+    found = estimates(lambda index: _figures(index, returns, sums), len(returns))
+    for place in (FIGURES.index("max_drawdown"), FIGURES.index("calmar")):
+        value, low, high = found[place]["value"], found[place]["low"], found[place]["high"]
+        if value is not None and low is not None and high is not None and not low <= value <= high:
+            found[place] = {**found[place], "low": None, "high": None}
+    return found
 
 
 def _figures(index: Ints, returns: Floats, sums: Floats) -> Floats:

@@ -135,9 +135,9 @@ class LogReader:
         except (EOFError, zlib.error, ValueError) as error:
             self._find(path, f"is damaged ({_reason(error)}); its trades are left out")
         else:
-            if isinstance(records, list):
+            if isinstance(records, list) and (not records or any(_is_trade(one) for one in records)):
                 return records
-            self._find(path, "is no list of trades; it is left out")
+            self._find(path, "is not a trade log; it is left out")
         return None
 
     def _days_of(self, kind: str) -> set[date]:
@@ -160,7 +160,13 @@ class LogReader:
             self.findings.append(line)
 
 
+def _is_trade(record: object) -> bool:
+    return isinstance(record, dict) and "symbol" in record
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, TypeError | AttributeError):
+        return "it is not the record of a trade, or a field has another type"
     text = " ".join(str(error).split())[:120]
     return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
 

@@ -29,7 +29,7 @@ from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import UserError
-from trading.base.files import write_json
+from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
 from trading.market.bars import Bars
@@ -52,9 +52,6 @@ BLOCK: Final = 5
 
 SHARED_FROM: Final = 24
 """Combinations from which on they are shared among the cores."""
-
-MARKER: Final = "backtest.json"
-"""File of a logs folder that belongs to backtests."""
 
 SWEPT: Final = frozenset(
     name for name, section in SECTION_OF.items() if section in ("prediction", "entry", "exits")
@@ -197,11 +194,11 @@ def _records(settings: Settings, days: Days) -> TradeRecords:
         UserError: it holds other files.
     """
     folder = settings.folders.LOGS_DIR
-    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists()):
+    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).exists()):
         raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
     for path in folder.glob("trades_*.json"):
         path.unlink()
-    write_json(folder / MARKER, {"market": days.market.slug})
+    mark_backtest(folder, days.market)
     account = uuid.uuid5(NAMESPACE, "account:paper")
     return TradeRecords(
         log=TradeLog(folder),

@@ -13,7 +13,7 @@ GLOSSARY: Final[dict[str, str]] = {
     "Sharpe ratio": "Mean daily return divided by its standard deviation, times the square root of 252. Above 1 is "
     "good if it lasts; a few weeks say little.",
     "Sortino ratio": "Like the Sharpe ratio, but only losses count as risk.",
-    "Calmar ratio": "Return a year divided by the deepest drawdown.",
+    "Calmar ratio": "Return a year divided by the deepest drawdown, seen at the close of each session.",
     "drawdown": "How far the equity fell below an earlier peak.",
     "profit factor": "Dollars gained divided by dollars lost. Below 1 the trades lose.",
     "expectancy": "What a trade brought on average.",
@@ -22,8 +22,10 @@ GLOSSARY: Final[dict[str, str]] = {
     "win rate": "Share of the trades that gained. Many small gains and a few large losses still lose.",
     "slippage": "The difference between the price at the decision and the price of the fill.",
     "spread": "Ask minus bid: whoever buys at the one and sells at the other has paid it.",
-    "assumed cost": "What buying and selling again is charged in all figures: the larger of ROUND_TRIP_COST and "
-    "SPREAD_TICKS price steps.",
+    "assumed cost": "What buying and selling again costs: the larger of ROUND_TRIP_COST and SPREAD_TICKS price steps. "
+    "The prices of the fills contain the spread already, so only the part beyond it is deducted from the results.",
+    "cost beyond the spread": "The part of the assumed cost that is deducted from the booked result: ROUND_TRIP_COST "
+    "less SPREAD_TICKS price steps, at least 0. The spread itself is in the prices of the fills.",
     "confidence": "The probability that the prediction comes true, as the model says it.",
     "came true": "The price reached the target of the prediction before it lost the stop. It is not a profit.",
     "equity": "What the account is worth: cash and positions.",

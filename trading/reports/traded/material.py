@@ -38,9 +38,11 @@ class Material:
 
     Attributes:
         market: of the folder; None if it has no `market.json`.
+        backtest: whether the trades are those of a backtest, which has no audit.
         rules: the label and the cost, from the settings that the audit has.
         settings: those in force at the end of the range, by `settings_from`: "the audit", or where else they are from.
         trades: in the order of entry, open ones included.
+        unreadable: days of the range whose trades cannot be read, or whose file of trades is missing.
         booked, after_cost: the figures as the account books them, and after the assumed cost.
         groups: key of `KEYS` -> its groups.
         bars: the sessions whose predictions were read, the newest of the range.
@@ -49,10 +51,12 @@ class Material:
 
     folder: Path
     market: MarketId | None
+    backtest: bool
     rules: LabelRules
     settings: Settings
     settings_from: str
     trades: Sequence[Trade]
+    unreadable: Sequence[date]
     closed: ClosedTrades
     sessions: Sessions
     booked: Performance
@@ -85,19 +89,21 @@ def gather(
     calendar: MarketCalendar,
     *,
     read_predictions_of: int,
+    backtest: bool = False,
 ) -> Material:
     """Read the logs of `days` and compute their figures.
 
     Args:
         days: in order, with a log each.
         settings: those in force; their cost is charged, and their label is the question of the calibration.
+        backtest: whether the trades are those of a backtest, so that a missing audit is no finding.
         read_predictions_of: how many sessions, the newest, have their predictions read for the bars.
     """
     rules = LabelRules.of(settings.exits)
     trades = reader.trades(days)
     closed = ClosedTrades.of(trades, rules.round_trip_cost, rules.spread_ticks)
     audits = [audit_day(reader, day) for day in days if day in set(reader.days("audit"))]
-    _note_missing(reader, audits, trades)
+    missing = set() if backtest else _note_missing(reader, audits, trades)
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
@@ -105,10 +111,12 @@ def gather(
     return Material(
         folder=reader.folder,
         market=market,
+        backtest=backtest,
         rules=rules,
         settings=settings,
         settings_from=settings_from,
         trades=trades,
+        unreadable=sorted((reader.damaged & set(days)) | missing),
         closed=closed,
         sessions=sessions,
         booked=performance(closed, sessions, after_cost=False),
@@ -155,13 +163,14 @@ def _bars(reader: LogReader, days: Sequence[date]) -> dict[date, LoggedBars]:
     return found
 
 
-def _note_missing(reader: LogReader, audits: Sequence[AuditDay], trades: Sequence[Trade]) -> None:
-    """Say which day has an audit and no trades, or trades and no audit."""
+def _note_missing(reader: LogReader, audits: Sequence[AuditDay], trades: Sequence[Trade]) -> set[date]:
+    """Say which day has an audit and no trades, or trades and no audit; returns the days whose trades are missing."""
     with_trades, with_audit = set(reader.days("trades")), {one.day for one in audits}
-    for one in audits:
-        if one.day not in with_trades and one.bought:
-            reader.findings.append(
-                f"trades_{one.day}.json: is missing, but the audit of that day has {one.bought} bought; left out"
-            )
+    missing = {one.day: one.bought for one in audits if one.day not in with_trades and one.bought}
+    for day, bought in missing.items():
+        reader.findings.append(
+            f"trades_{day}.json: is missing, but the audit of that day has {bought} bought; left out"
+        )
     for day in sorted({trade.day for trade in trades} - with_audit):
         reader.findings.append(f"audit_{day}.jsonl: is missing; the equity of that day is taken from the trades before")
+    return set(missing)

@@ -140,7 +140,8 @@ def report_page(material: Material) -> LogsPage:
     blocks.append(Block(tables.models(material), folded=len(material.groups["model"]) > MOST_UNFOLDED))
     if material.bars:
         blocks.append(Block(tables.arrival_of_bars(material)))
-    blocks.append(Block(tables.refusals(material)))
+    if not material.backtest:  # it has no audit
+        blocks.append(Block(tables.refusals(material)))
     shown = list(material.trades[-MOST_TRADES:])[::-1]
     rows = []
     for i, trade in enumerate(shown):
@@ -148,7 +149,7 @@ def report_page(material: Material) -> LogsPage:
         found[key], row = _trade(material, trade, key)
         rows.append(row)
     return LogsPage(
-        title="What was really traded",
+        title="What a backtest would have traded" if material.backtest else "What was really traded",
         what=f"{period(material)}; {material.market.description if material.market else 'market not known'}",
         verdict=verdict(material),
         tiles=_tiles(material),
@@ -171,7 +172,7 @@ def _tiles(material: Material) -> list[Tile]:
         Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
         Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
         Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
-        Tile("Assumed cost", dollars(-found.cost), "of buying and selling, all trades"),
+        Tile("Cost beyond the spread", dollars(-found.cost), "deducted; the spread is in the prices"),
     ]  # fmt: skip
 
 
@@ -263,7 +264,7 @@ def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]
     return LogsPage(
         title="Logs",
         what=market,
-        verdict=[f"The newest report is of {period(material)}.", *verdict(material)[:2]],
+        verdict=[f"The newest report is of {period(material)}.", *verdict(material)[: 3 if material.backtest else 2]],
         blocks=[Block(days)],
         findings=material.findings,
         links=links,

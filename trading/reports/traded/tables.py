@@ -56,10 +56,11 @@ def figures(booked: Performance, net: Performance) -> Section:
     add("mean share of the equity that was invested", [_small(x.invested) for x in both])
     add("mean time held", [_minutes(x.hold_minutes) for x in both])
     add("turnover per session", [_small(x.turnover) for x in both])
-    add("assumed cost of all trades", [dollars(-net.cost), NONE])
+    add("cost beyond the spread, all trades", [dollars(-net.cost), NONE])
     return Section(
         "All figures",
-        "Drawdown is seen at every sale; positions count once they are sold. Yearly ratios and intervals need "
+        "Drawdown is seen at every sale, in the Calmar ratio at the close of each session; "
+        "positions count once they are sold. Yearly ratios and intervals need "
         f"{MIN_SESSIONS} sessions; they take a year as 252 sessions and the rate of risk-free money as 0.",
         head=("", "after cost", "95% interval", "booked"),
         rows=rows,
@@ -110,7 +111,7 @@ def between_decision_and_fill(quality: Sequence[Spread]) -> Section:
         "Between the decision and the fill",
         "Slippage in per cent of the price: above 0 the trade paid more, or got less, than the price "
         "it is held against. "
-        "On the embedded exchange an order is filled at the opening price of the next minute.",
+        "A market order is filled within the minute, a buy at the ask and a sale at the bid.",
         head=("", "trades", "mean", "median", "5% below", "5% above"),
         rows=[
             [one.name, f"{one.n:,}", *(_unit(x, one.unit) for x in (one.mean, one.median, one.low, one.high))]

@@ -172,7 +172,7 @@ def _bought(found: MinuteOfDecision) -> tuple[Any, ...]:
     intent, outcome = found.intent or {}, found.outcome or {}
     decided = (
         f"decided at {str(intent['decision_time'])[11:19]} with confidence {float(intent['confidence']):.4f} at "
-        f"{price(float(intent['decision_price']))}, stop {price(float(intent['stop']))}, target "
+        f"{price(float(intent['decision_price']))}, planned stop {price(float(intent['stop']))}, target "
         f"{price(float(intent['target']))}, by model {intent['model']}"
     )
     rank = _rank(found)
@@ -191,8 +191,15 @@ def _bought(found: MinuteOfDecision) -> tuple[Any, ...]:
     name = intent.get("client_order_id")
     trade = next((one for one in found.trades if one.client_order_id == name), None)
     if trade is not None:
-        lines.append(_fate(trade))
+        lines += [*_levels_after_the_fill(intent, trade), _fate(trade)]
     return "bought", *lines
+
+
+def _levels_after_the_fill(intent: dict[str, Any], trade: Trade) -> list[str]:
+    """The stop and the target of the trade where they differ from those planned: they follow the price of the fill."""
+    planned = (price(float(intent["stop"])), price(float(intent["target"])))
+    stop, target = price(float(trade.stop_loss)), price(float(trade.take_profit))
+    return [] if (stop, target) == planned else [f"In force after the fill: stop {stop}, target {target}."]
 
 
 def _decided_then(trades: list[Trade], instant: datetime) -> Trade | None:

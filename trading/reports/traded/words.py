@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from trading.reports.page import GENERATED, NONE, counted, per_cent, share
 if TYPE_CHECKING:
     from trading.performance.figures import Performance
     from trading.reports.traded.material import Material
+
+MOST_DAYS: Final = 3
+"""Days without readable trades that a sentence names."""
+
+BACKTEST: Final = "These are the trades of a backtest: nothing was traded."
 
 
 def dollars(value: float, sign: bool = True) -> str:
@@ -45,16 +50,26 @@ def period(material: Material) -> str:
 
 def verdict(material: Material) -> list[str]:
     """What happened, whether it can be luck, what it is worth beside doing nothing clever, and what it does not say."""
+    return [*_some(BACKTEST if material.backtest else ""), *_verdict(material)]
+
+
+def _verdict(material: Material) -> list[str]:
     found = material.after_cost
+    unread = _unread(material)
+    if not found.trades and unread:
+        return [f"What was earned or lost in this range cannot be said: {unread}.", *_some(not_counted(material))]
     if not found.trades:
         nothing = f"Nothing was sold in this range ({period(material)}), so nothing was earned or lost."
-        return [nothing, *([left] if (left := not_counted(material)) else [])]
+        return [nothing, *_some(not_counted(material))]
     booked = material.booked
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "came out even at"
+    if material.backtest:
+        direction = f"would have {direction.replace('came', 'come')}"
     lines = [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
         f"{dollars(abs(found.result), sign=False)}: {per_cent(found.expectancy_pct['value'])} each, on average. "
         f"The account booked {dollars(booked.result)}.",
+        *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
     ]
     if compared := against_universe(material):
@@ -63,10 +78,18 @@ def verdict(material: Material) -> list[str]:
         lines.append(calibrated)
     if material.generated:
         lines.append(GENERATED)
-    if left := not_counted(material):
-        lines.append(left)
-    lines.append(DIRECTION)
-    return lines
+    return [*lines, *_some(not_counted(material)), DIRECTION]
+
+
+def _some(text: str) -> list[str]:
+    return [text] if text else []
+
+
+def _unread(material: Material) -> str:
+    """Which trades cannot be read; empty if all can."""
+    days = [str(day) for day in material.unreadable]
+    more = f" and {len(days) - MOST_DAYS} other days" if len(days) > MOST_DAYS else ""
+    return f"the trades of {', '.join(days[:MOST_DAYS])}{more} cannot be read" if days else ""
 
 
 def not_counted(material: Material) -> str:
