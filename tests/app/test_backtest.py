@@ -98,6 +98,7 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
     ]
     assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
     assert "On 1 coin-flipped copy of the bars" in shared
+    assert "Swept: MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7." in told
 
 
 def test_the_page_of_a_run_has_its_figures(
@@ -114,6 +115,9 @@ def test_the_page_of_a_run_has_its_figures(
     booked = f"The account booked {'-' if pnl < 0 else '+'}${abs(pnl):,.2f}."
     assert booked in said
     text = page.read_text()
+    (differing,) = (line for line in said.splitlines() if line.startswith("Settings that differ from the defaults: "))
+    assert f"MAX_OPEN_POSITIONS={MOST}" in differing and "N_ESTIMATORS" not in differing
+    assert differing in text
     assert f"{len(trades)} trades" in text and "All figures" in text and "profit factor" in text
 
 

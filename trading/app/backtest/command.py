@@ -23,7 +23,7 @@ from trading.app.backtest.models import (
     served_models,
     sessions_served,
 )
-from trading.app.backtest.report import FlippedDays, best_ratio, show_verdict
+from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.app.live.venues import check_folder, reading_from
 from trading.backtest.engine.account import Account
@@ -340,6 +340,8 @@ def _show(
     say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
     if seen := forecaster.seen(sessions):
         say(f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing.")
+    for note in settings_notes(combinations, forecaster):
+        say(note)
     say(f"Orders fill {fills.description}. {DIRECTION}")
     if len(combinations) == 1:
         _show_sessions(combinations[0], console)
