@@ -57,6 +57,7 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     for path in (calm.models / "predictions").glob("*.npz"):  # a damaged cache changes nothing
         path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
     assert run(calm, *chosen) == 0
+    assert f"{logs}: removed 2 trade files of an earlier backtest" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
     again, name = tmp_path / "again", f"trades_{FRIDAY}.json"
     assert run(calm, "--bars", bars, "--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", again) == 0
@@ -99,6 +100,7 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
     ]
     assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
     assert "On 1 coin-flipped copy of the bars" in shared
+    assert "Swept: MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7." in told
 
 
 def test_the_page_of_a_run_has_its_figures(
@@ -115,12 +117,24 @@ def test_the_page_of_a_run_has_its_figures(
     booked = f"The account booked {'-' if pnl < 0 else '+'}${abs(pnl):,.2f}."
     assert booked in said
     text = page.read_text()
+    (differing,) = (line for line in said.splitlines() if line.startswith("Settings that differ from the defaults: "))
+    assert f"MAX_OPEN_POSITIONS={MOST}" in differing and "N_ESTIMATORS" not in differing
+    assert differing in text
     assert f"{len(trades)} trades" in text and "All figures" in text and "profit factor" in text
+
+
+def test_as_served_begins_with_the_first_session_that_had_a_model(
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(replayed, "--bars", bars, "--as-served", "--end", FRIDAY) == 0
+    assert [row[0] for row in rows(capsys.readouterr().out)] == [str(FRIDAY), "all"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--as-served", "--end", "2025-03-06"), ("--as-served", "2025-03-04 to 2025-03-06", "had a model in service")),
+        (("--as-served", "--start", "2025-03-05"), ("--start 2025-03-05", "no model was in service", str(FRIDAY))),
         (("--start", "2025-03-05", "--model", FIRST_MODEL), ("2025-03-05", FIRST_MODEL, "--seen")),
         (("--model", "20200101_000000"), ("20200101_000000", "newest")),
         (("--start", "2026-01-05", "--seen"), ("--start 2026-01-05", "2025-03-11")),
@@ -131,6 +145,10 @@ def test_the_page_of_a_run_has_its_figures(
         (("--set", "MIN_CONFIDENCE=0.5", "--set", "MIN_CONFIDENCE=0.6"), ("MIN_CONFIDENCE", "twice")),
         (("--set", "MIN_CONFIDENCE=0.5,0.6", "--logs-dir", "new"), ("--logs-dir", "one combination")),
         (("--logs-dir", "taken"), ("taken", "new folder")),
+        (("--logs-dir", "/proc/x"), ("/proc/x", "another folder")),
+        (("--logs-dir", "taken/trades_2025-03-07.json/x"), ("taken/trades_2025-03-07.json", "not a folder")),
+        (("--models-dir", "/proc/x"), ("/proc/x", "another folder")),
+        (("--start", str(MONDAY), "--end", str(FRIDAY)), (f"--start {MONDAY}", f"--end {FRIDAY}", "exchange them")),
         (("--scheduler", "tcp://127.0.0.1:1"), ("--backend dask",)),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,15 @@ def test_a_setting_that_is_better_is_more_than_luck_unless_a_copy_without_direct
 def test_a_best_setting_that_lost_is_no_choice() -> None:
     said = of_sweep(swept(noise(30, 50) - 0.02))
     assert said[0] == "Even the best of 50 settings lost on these sessions, so there is none to choose."
+
+
+def test_a_sweep_without_a_trade_has_no_best_setting(tmp_path: Path) -> None:
+    sweep = swept(np.zeros((30, 20)))
+    sweep = replace(sweep, settings=[replace(one, trades=0, won=0, pnl=0.0) for one in sweep.settings])
+    said = of_sweep(sweep)
+    assert said[0].startswith("No setting traded") and not any("he best by" in line for line in said)
+    text = write_page(sweep, tmp_path, "20180401_200000").read_text()
+    assert "No setting traded" in text and "Best setting" not in text and "Every combination" in text
 
 
 @pytest.mark.parametrize(("sessions", "count"), [(19, 50), (40, 4), (1, 4)])

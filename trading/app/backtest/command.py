@@ -15,10 +15,17 @@ from config import FIELDS, SECTION_OF, Settings, load_settings
 from paper_exchange.account.engine import NAMESPACE
 from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions
 from trading.app.backtest.fills import PathFills
-from trading.app.backtest.models import EveningModels, Forecaster, one_model, refuse_seen, served_models
-from trading.app.backtest.report import FlippedDays, best_ratio, show_verdict
+from trading.app.backtest.models import (
+    EveningModels,
+    Forecaster,
+    one_model,
+    refuse_seen,
+    served_models,
+    sessions_served,
+)
+from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
 from trading.app.learn.retrain import learning_settings, model_store
-from trading.app.live.venues import reading_from
+from trading.app.live.venues import check_folder, reading_from
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.prediction_cache import PredictionCache
@@ -82,16 +89,18 @@ def run(options: argparse.Namespace) -> int:
     """Run the backtest that the options describe; returns the exit code."""
     given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
     settings = load_settings(options.env_file, None, **given)
+    _check_dates(options)
     chosen = _combinations(options, given)
     if options.logs_dir is not None and len(chosen) > 1:
         raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
+    _check_folders(options, settings)
     console, calendar = standard_output(), new_york_calendar()
     days = _days(options, settings, calendar)
     with ExitStack() as stack:
         at = stack.enter_context(workers(options.backend, options.scheduler))
         progress = stack.enter_context(progress_bars(console))
         sessions, forecaster = _models(options, settings, days, calendar, at)
-        records = None if options.logs_dir is None else _records(settings, days)
+        records = None if options.logs_dir is None else _records(settings, days, console)
         combinations = [Combination(values, one, _replay(one, records)) for values, one in chosen]
         if len(combinations) == 1:
             combinations[0].replay.trades = []  # the figures of one run are those of its trades
@@ -111,6 +120,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 # The command line
+
+
+def _check_dates(options: argparse.Namespace) -> None:
+    if options.start is not None and options.end is not None and options.start > options.end:
+        raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
 
 
 def _combinations(options: argparse.Namespace, given: Mapping[str, object]) -> list[tuple[Values, Settings]]:
@@ -156,7 +170,8 @@ def _models(
         return chosen_sessions(days, start, options.end), _evenings(settings, days, calendar, cache, at)
     if options.as_served:
         sessions = chosen_sessions(days, options.start, options.end)
-        return sessions, served_models(store, days.market, cache, settings.training.FEATURE_SET)
+        served = served_models(store, days.market, cache, settings.training.FEATURE_SET)
+        return sessions_served(sessions, served, options.start), served
     forecaster, model = one_model(store, options.model, days.market, cache)
     start = options.start
     if start is None and not options.seen:
@@ -187,17 +202,34 @@ def _evenings(
     return EveningModels(rows, learning, calendar, settings.schedule.RETRAIN_TIME, cache, at)
 
 
-def _records(settings: Settings, days: Days) -> TradeRecords:
-    """The trade files of `--logs-dir`, which must be a folder of backtests.
+def _check_folders(options: argparse.Namespace, settings: Settings) -> None:
+    """Check before any work that the folders of the results can be written.
 
     Raises:
-        UserError: it holds other files.
+        UserError: one of them cannot be written, or `--logs-dir` holds other files than those of a backtest.
     """
+    check_folder(settings.folders.MODELS_DIR)
+    check_folder(PredictionCache(settings.folders.MODELS_DIR).folder)
+    if options.logs_dir is None:
+        return
     folder = settings.folders.LOGS_DIR
-    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).exists()):
+    check_folder(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).is_file():
         raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
-    for path in folder.glob("trades_*.json"):
+
+
+def _records(settings: Settings, days: Days, console: Console) -> TradeRecords:
+    """The trade files of `--logs-dir`; those of an earlier backtest there are removed, and the screen says how many."""
+    folder = settings.folders.LOGS_DIR
+    earlier = sorted(folder.glob("trades_*.json"))
+    for path in earlier:
         path.unlink()
+    if earlier:
+        console.print(
+            f"{folder}: removed {len(earlier)} trade file{'s' * (len(earlier) > 1)} of an earlier backtest; name a "
+            "new --logs-dir to keep them",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     mark_backtest(folder, days.market)
     account = uuid.uuid5(NAMESPACE, "account:paper")
     return TradeRecords(
@@ -305,6 +337,8 @@ def _show(
     say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
     if seen := forecaster.seen(sessions):
         say(f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing.")
+    for note in settings_notes(combinations, forecaster):
+        say(note)
     say(f"Orders fill {fills.description}. {DIRECTION}")
     if len(combinations) == 1:
         _show_sessions(combinations[0], console)

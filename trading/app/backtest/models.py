@@ -178,6 +178,35 @@ def served_models(store: ModelStore, market: MarketId, cache: PredictionCache, f
     return StoredModels(model_of, cache, feature_set, "each session with the model that was in service")
 
 
+def sessions_served(sessions: list[Session], models: StoredModels, start: date | None) -> list[Session]:
+    """The sessions from the first one that had a model in service when it opened.
+
+    Args:
+        start: the first session that was asked for; None: any.
+
+    Raises:
+        UntrustedError: others may change the models.
+        UserError: no session had one, or `start` lies before the first that had one.
+    """
+    why = ""
+    for i, session in enumerate(sessions):
+        try:
+            models.model_of(session)
+        except ModelError as error:
+            why = str(error)
+            continue
+        if i and start is not None:
+            raise UserError(
+                f"--start {start}: no model was in service when the session of {sessions[0].date} opened; the first "
+                f"with one is {session.date}: leave --start out, or choose a later one"
+            )
+        return sessions[i:]
+    raise UserError(
+        f"--as-served: no session from {sessions[0].date} to {sessions[-1].date} had a model in service when it "
+        f"opened; choose a later --end, --model or --walk-forward ({why})"
+    )
+
+
 def refuse_seen(model: LoadedModel, sessions: Sequence[Session]) -> None:
     """See that a model is tested on sessions that it was not trained on.
 

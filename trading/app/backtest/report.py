@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
+from config import FIELDS, SECTION_OF
+from trading.app.backtest.models import EveningModels
 from trading.backtest.engine.session_market import PRICE_PLACES
 from trading.backtest.yardstick.coin_flip import flipped
 from trading.base.clock import NEW_YORK
@@ -38,6 +40,13 @@ if TYPE_CHECKING:
 
 GROUPS: Final = ("month", "exit reason", "confidence", "hour", "stock")
 """What the page of one run shows its trades by."""
+
+
+TRADED_BY: Final = frozenset({"data", "exits", "prediction", "entry"})
+"""Sections of the settings that the trades of given models depend on."""
+
+MOST_LISTED: Final = 12
+"""Values of a swept setting that are all named."""
 
 
 class Combined(Protocol):
@@ -116,7 +125,7 @@ def show_verdict(
     Raises:
         OSError: the page cannot be written.
     """
-    about = _about(combinations[0], days, forecaster, sessions)
+    about = _about(combinations, days, forecaster, sessions)
     backtest: Sweep | Run
     if len(combinations) == 1:
         backtest = _run(combinations[0], about, sessions)
@@ -129,12 +138,42 @@ def show_verdict(
     say(console, f"page    {write_page(backtest, folder, stamp(datetime.now(NEW_YORK)))}")
 
 
-def _about(one: Combined, days: Days, forecaster: Forecaster, sessions: Sequence[Session]) -> About:
+def settings_notes(combinations: Sequence[Combined], forecaster: Forecaster) -> list[str]:
+    """Which settings the trades were made with: what was swept, and what differs from the defaults."""
+    swept = {name: list(dict.fromkeys(one.values[name] for one in combinations)) for name in combinations[0].values}
+    swept = {name: values for name, values in swept.items() if len(values) > 1}
+    notes = []
+    if swept:
+        notes.append(f"Swept: {'; '.join(f'{name}={_listed(values)}' for name, values in swept.items())}.")
+    sections = {*TRADED_BY, "training"} if isinstance(forecaster, EveningModels) else TRADED_BY
+    other = [
+        f"{name}={value}"
+        for name, value in combinations[0].settings.by_name().items()
+        if (SECTION_OF[name] in sections or name in ("TICK_SECOND", "PAPER_CASH", "SEED"))
+        and name not in swept
+        and value != FIELDS[name].default
+    ]
+    if other:
+        notes.append(f"Settings that differ from the defaults: {', '.join(other)}.")
+    else:
+        notes.append(f"All {'other ' if swept else ''}settings of the trades have their defaults.")
+    return notes
+
+
+def _listed(values: Sequence[str]) -> str:
+    if len(values) <= MOST_LISTED:
+        return ",".join(values)
+    return f"{values[0]},{values[1]},...,{values[-1]} ({len(values):,} values)"
+
+
+def _about(combinations: Sequence[Combined], days: Days, forecaster: Forecaster, sessions: Sequence[Session]) -> About:
+    one = combinations[0]
     notes = []
     if seen := forecaster.seen(sessions):
         notes.append(
             f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing."
         )
+    notes += settings_notes(combinations, forecaster)
     notes.append(f"Orders fill {one.replay.fills.description}.")
     return About(
         what=f"{days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}",

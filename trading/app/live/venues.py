@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -324,6 +325,12 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: {existing} is a file, not a folder; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: {existing} cannot be written; change its permissions or choose another folder")
+    try:
+        with tempfile.TemporaryDirectory(dir=existing):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno or errno.EIO)
+        raise UserError(f"{folder}: nothing can be created in {existing} ({why}); choose another folder") from None
     free = shutil.disk_usage(existing).free
     if free < MIN_FREE_BYTES:
         raise UserError(

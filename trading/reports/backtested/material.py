@@ -87,6 +87,11 @@ class Sweep:
         return sharpe_ratios(self.returns)
 
     @property
+    def traded(self) -> bool:
+        """Whether any combination made a trade."""
+        return any(one.trades for one in self.settings)
+
+    @property
     def as_good(self) -> int:
         """Number of coin-flipped copies whose best combination is at least as good as the best one here."""
         return int(np.sum(np.array(self.flipped) >= self.ratios[self.choice.best])) if self.flipped else 0

@@ -42,6 +42,12 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
 
 def sweep_page(sweep: Sweep) -> LogsPage:
     """The page of several combinations of settings."""
+    title = f"Backtest of {len(sweep.settings):,} settings"
+    combinations = Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
+    if not sweep.traded:
+        return LogsPage(
+            title=title, what=sweep.about.what, verdict=of_sweep(sweep), tiles=[], blocks=[combinations], figures={}
+        )
     found = {"equity": equity_of_settings(sweep)}
     blocks = [
         Block(
@@ -57,9 +63,9 @@ def sweep_page(sweep: Sweep) -> LogsPage:
         found["map"] = cells
         text = "Return of every combination after the assumed cost. Neighbours that differ much are a sign of luck."
         blocks.append(Block(Section("Two settings against each other", text), ["map"]))
-    blocks += [Block(_figures(sweep)), Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)]
+    blocks += [Block(_figures(sweep)), combinations]
     return LogsPage(
-        title=f"Backtest of {len(sweep.settings):,} settings",
+        title=title,
         what=sweep.about.what,
         verdict=of_sweep(sweep),
         tiles=_tiles(sweep),

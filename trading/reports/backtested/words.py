@@ -24,6 +24,9 @@ def percent(fraction: float) -> str:
 
 def of_sweep(sweep: Sweep) -> list[str]:
     """Whether the best combination is more than luck, and what says so."""
+    if not sweep.traded:
+        nothing = f"No setting traded: none of the {len(sweep.settings):,} made a trade, so there is no best one."
+        return [nothing, *_ending(sweep)]
     found, count = sweep.choice, len(sweep.settings)
     best = float(compounded(sweep.returns)[found.best])
     lines = [_headline(sweep)]
