@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from bar_files.options import add_arguments
@@ -71,14 +72,12 @@ def parser() -> cli.Parser:
     found.add_argument(
         "--flipped",
         type=copies,
-        default=3,
         metavar="N",
         help="with several combinations, trade all of them again on N coin-flipped copies of the bars (default: 3)",
     )
     found.add_argument(
         "--later",
         type=share,
-        default=1 / 3,
         metavar="SHARE",
         help="also choose the best combination without the last SHARE of the sessions, and show it there "
         "(default: a third)",
@@ -99,7 +98,15 @@ def values(text: str) -> tuple[str, list[str]]:
     found = [part.strip() for part in listed.split(",")]
     if not equals or not name.strip() or not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=V1,V2; write it as MIN_CONFIDENCE=0.55,0.65")
-    return name.strip().upper(), found
+    return name.strip().upper(), list({_number(one): one for one in reversed(found)}.values())[::-1]
+
+
+def _number(text: str) -> Decimal | str:
+    """`text` as a number, so that 0.6 and 0.60 are one value."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text.casefold()
 
 
 def copies(text: str) -> int:

@@ -347,7 +347,7 @@ def load_settings(
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise UserError(_invalid(error, names)) from None
-    _check_together(settings, names)
+    check_together(settings, names)
     return settings
 
 
@@ -421,7 +421,15 @@ def _is_percentage(name: str, value: object) -> bool:
     return isinstance(default, float) and 0.0 < default < 1.0 <= number <= 100.0
 
 
-def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Check what no setting shows alone, such as MIN_PRICE below MAX_PRICE.
+
+    Args:
+        sources: setting -> where its value is from, for the message.
+
+    Raises:
+        UserError: two settings contradict each other.
+    """
     data, exits, broker = settings.data, settings.exits, settings.broker
     if data.MIN_PRICE >= data.MAX_PRICE:
         source = sources.get("MIN_PRICE") or sources.get("MAX_PRICE", "settings")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 TUESDAY = date(2025, 3, 11)
 FIRST_MODEL = "20250306_200000"
 
+MANY = "MIN_CONFIDENCE=" + ",".join(f"0.{n}" for n in range(100, 500))
+"""400 values."""
+
 CALM = {"EXCHANGE_BEHAVIOUR": "calm", "BAR_DELAY_SECONDS": 0, "UPDATED_BARS": 0}
 """The exchange that the backtest knows: it draws no behaviour, and publishes every bar at once."""
 
@@ -68,10 +71,19 @@ def test_every_combination_is_the_backtest_with_these_settings(
     replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(*arguments: object) -> list[list[str]]:
-        assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--flipped", 0, *arguments) == 0
+        assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, *arguments) == 0
         return rows(capsys.readouterr().out)
 
-    table = said("--set", "MIN_CONFIDENCE=0.5,0.6,0.7", "--set", "stop_loss_pct=0.01,0.02", "--set", "MAX_PRICE=20,12")
+    table = said(
+        "--flipped",
+        0,
+        "--set",
+        "MIN_CONFIDENCE=0.5,0.6,0.7,0.50",
+        "--set",
+        "stop_loss_pct=0.01,0.02",
+        "--set",
+        "MAX_PRICE=20,12",
+    )
     assert len(table) == 12
     assert len({row[3] for row in table}) > 3, "settings must change the trades"
     for row in (table[1], table[10]):
@@ -93,10 +105,11 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
     alone = said()
     monkeypatch.setattr("trading.app.backtest.command.SHARED_FROM", 2)
     shared = said()
+    assert "5 combinations of settings, 10 backtests with 1 coin-flipped copy: at least about 0 s" in shared
     assert rows(shared) == rows(alone) != []
     told = [line for line in shared.splitlines() if "│" not in line]
-    assert [line for line in told if "coin-flipped" in line] == [
-        one for one in alone.splitlines() if "coin-flip" in one
+    assert [line for line in told if line.startswith("On 1 coin-flip")] == [
+        one for one in alone.splitlines() if one.startswith("On 1 coin-flip")
     ]
     assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
     assert "On 1 coin-flipped copy of the bars" in shared
@@ -149,6 +162,10 @@ def test_as_served_begins_with_the_first_session_that_had_a_model(
         (("--logs-dir", "taken/trades_2025-03-07.json/x"), ("taken/trades_2025-03-07.json", "not a folder")),
         (("--models-dir", "/proc/x"), ("/proc/x", "another folder")),
         (("--start", str(MONDAY), "--end", str(FRIDAY)), (f"--start {MONDAY}", f"--end {FRIDAY}", "exchange them")),
+        (("--set", MANY, "--set", MANY.replace("MIN_CONFIDENCE", "STOP_LOSS_PCT")), ("160,000", "100,000")),
+        (("--later", "0.5"), ("--later", "--set")),
+        (("--flipped", "2", "--set", "MIN_CONFIDENCE=0.6,0.60"), ("--flipped", "--set")),
+        (("--flipped", "2", "--walk-forward", "--set", "MIN_CONFIDENCE=0.6,0.7"), ("--flipped", "--walk-forward")),
         (("--scheduler", "tcp://127.0.0.1:1"), ("--backend dask",)),
     ],
 )

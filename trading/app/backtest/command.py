@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
-from config import FIELDS, SECTION_OF, Settings, load_settings
+from config import Settings, load_settings
 from paper_exchange.account.engine import NAMESPACE
 from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions
 from trading.app.backtest.fills import PathFills
@@ -24,6 +24,7 @@ from trading.app.backtest.models import (
     sessions_served,
 )
 from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
+from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.app.live.venues import check_folder, reading_from
 from trading.backtest.engine.account import Account
@@ -40,13 +41,14 @@ from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
 from trading.market.bars import Bars
+from trading.performance.overfitting import LATER_SHARE
 from trading.records.trade_log import TradeLog
 from trading.reports.live import DIRECTION
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -59,16 +61,6 @@ BLOCK: Final = 5
 
 SHARED_FROM: Final = 24
 """Combinations from which on they are shared among the cores."""
-
-SWEPT: Final = frozenset(
-    name for name, section in SECTION_OF.items() if section in ("prediction", "entry", "exits")
-) - {"LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "ROUND_TRIP_COST", "SPREAD_TICKS"} | {
-    *("MIN_PRICE", "MAX_PRICE", "TOP_STOCKS", "PAPER_CASH", "TICK_SECOND")
-}
-"""Settings that change which trades are made with given models."""
-
-Values = dict[str, str]
-"""Name of a setting -> its value, as the command line has it."""
 
 
 @dataclass
@@ -90,11 +82,17 @@ def run(options: argparse.Namespace) -> int:
     given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
     settings = load_settings(options.env_file, None, **given)
     _check_dates(options)
-    chosen = _combinations(options, given)
+    swept = swept_values(options)
+    check_verdict(options, swept)
+    console, calendar = standard_output(), new_york_calendar()
+    copied = 0 if options.walk_forward else COPIES if options.flipped is None else options.flipped
+    count = math.prod(map(len, swept.values()))
+    if count >= SHARED_FROM:
+        console.print(announced(count, copied), highlight=False, soft_wrap=True)
+    chosen = every_combination(options, swept, given)
     if options.logs_dir is not None and len(chosen) > 1:
         raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
     _check_folders(options, settings)
-    console, calendar = standard_output(), new_york_calendar()
     days = _days(options, settings, calendar)
     with ExitStack() as stack:
         at = stack.enter_context(workers(options.backend, options.scheduler))
@@ -106,13 +104,13 @@ def run(options: argparse.Namespace) -> int:
             combinations[0].replay.trades = []  # the figures of one run are those of its trades
         _trade(combinations, days, sessions, forecaster, calendar, progress)
         copies = []
-        for seed in range(options.flipped if len(chosen) > 1 and not options.walk_forward else 0):
+        for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, _replay(one, None)) for values, one in chosen]
             _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
             copies.append(best_ratio(again))
     _show(combinations, days, sessions, forecaster, console)
     folder = settings.folders.MODELS_DIR if options.logs_dir is None else settings.folders.LOGS_DIR
-    show_verdict(combinations, days, forecaster, sessions, console, folder, copies, options.later)
+    show_verdict(combinations, days, forecaster, sessions, console, folder, copies, options.later or LATER_SHARE)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -125,27 +123,6 @@ def run(options: argparse.Namespace) -> int:
 def _check_dates(options: argparse.Namespace) -> None:
     if options.start is not None and options.end is not None and options.start > options.end:
         raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
-
-
-def _combinations(options: argparse.Namespace, given: Mapping[str, object]) -> list[tuple[Values, Settings]]:
-    """Every combination of the values of `--set`, each checked like a setting of its own.
-
-    Raises:
-        UserError: a name or a value is not valid, or does not change what is traded.
-    """
-    swept: dict[str, list[str]] = {}
-    for name, values in options.set:
-        if name not in SWEPT:
-            known = "is not a setting" if name not in FIELDS else "does not change the trades of given models"
-            raise UserError(f"--set {name}: {known}; the names are {', '.join(sorted(SWEPT))}")
-        if name in swept:
-            raise UserError(f"--set {name}: given twice; name all its values once, as in {name}=1,2")
-        swept[name] = values
-    found = []
-    for values in product(*swept.values()):
-        chosen = dict(zip(swept, values, strict=True))
-        found.append((chosen, load_settings(options.env_file, None, **given, **chosen)))
-    return found
 
 
 def _days(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> Days:
