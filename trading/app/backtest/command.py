@@ -185,12 +185,12 @@ def _check_folders(options: argparse.Namespace, settings: Settings) -> None:
     Raises:
         UserError: one of them cannot be written, or `--logs-dir` holds other files than those of a backtest.
     """
-    check_folder(settings.folders.MODELS_DIR)
-    check_folder(PredictionCache(settings.folders.MODELS_DIR).folder)
+    check_folder(settings.folders.MODELS_DIR, by_creating=True)
+    check_folder(PredictionCache(settings.folders.MODELS_DIR).folder, by_creating=True)
     if options.logs_dir is None:
         return
     folder = settings.folders.LOGS_DIR
-    check_folder(folder)
+    check_folder(folder, by_creating=True)
     if folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).is_file():
         raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
 

@@ -314,8 +314,11 @@ def as_iex(market: MarketId) -> MarketId:
     return replace(market, slug=f"{market.slug}-as-iex", description=f"{market.description}, with the bars of IEX only")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, *, by_creating: bool = False) -> None:
     """Check that the files of a day can be written to `folder`, which need not exist yet, and fit on its disk.
+
+    Args:
+        by_creating: create and remove something there too, which finds what permissions do not show.
 
     Raises:
         UserError: the folder cannot be written, or its disk is too full.
@@ -326,8 +329,8 @@ def check_folder(folder: Path) -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: {existing} cannot be written; change its permissions or choose another folder")
     try:
-        with tempfile.TemporaryDirectory(dir=existing):
-            pass
+        if by_creating:
+            tempfile.TemporaryDirectory(dir=existing).cleanup()
     except OSError as error:
         why = os.strerror(error.errno or errno.EIO)
         raise UserError(f"{folder}: nothing can be created in {existing} ({why}); choose another folder") from None
