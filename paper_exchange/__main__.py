@@ -80,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="accept fractional and notional orders, or whole shares only",
     )
+    _add_behaviour(found)
+    return found
+
+
+def _add_behaviour(found: argparse.ArgumentParser) -> None:
+    """The options on how prices, orders and bars behave."""
     found.add_argument(
         "--behaviour",
         metavar="TABLE",
@@ -131,7 +137,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--chance-seed", metavar="N", type=int, default=0, help="seed of these random events (default: 0)"
     )
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

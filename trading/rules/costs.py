@@ -40,8 +40,7 @@ def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: flo
     Returns:
         float64 of shape (n,).
     """
-    ticks = np.where(entry >= 1.0, TICK, SMALL_TICK)
-    return 100.0 * np.maximum(round_trip_cost, spread_ticks * ticks / entry)
+    return 100.0 * np.maximum(round_trip_cost, _spread(entry, spread_ticks))
 
 
 def cost_beyond_spread_pct(paid: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:
@@ -53,8 +52,12 @@ def cost_beyond_spread_pct(paid: Floats, round_trip_cost: float, spread_ticks: f
     Args:
         paid: fill prices of buys in dollars, positive, shape (n,); otherwise as `round_trip_cost_pct`.
     """
-    ticks = np.where(paid >= 1.0, TICK, SMALL_TICK)
-    return 100.0 * np.maximum(round_trip_cost - spread_ticks * ticks / paid, 0.0)
+    return 100.0 * np.maximum(round_trip_cost - _spread(paid, spread_ticks), 0.0)
+
+
+def _spread(price: Floats, ticks: float) -> Floats:
+    """So many ticks as a fraction of each price."""
+    return ticks * np.where(price >= 1.0, TICK, SMALL_TICK) / price
 
 
 def cost_in_words(round_trip_cost: float, spread_ticks: float) -> str:
