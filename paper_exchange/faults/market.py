@@ -10,7 +10,7 @@ import numpy as np
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, Shares, from_ns, to_ns
 from paper_exchange.faults.plan import FaultPlan, Rule
-from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.market.interface import BarColumns, DerivedMarket, Market
 from paper_exchange.market.summary import Summary, summarise
 from paper_exchange.orders.behaviour import Behaviour
 
@@ -21,32 +21,16 @@ LAST_MINUTES = 2
 """A halt begins at least this long before the close."""
 
 
-class FaultyMarket:
+class FaultyMarket(DerivedMarket):
     """Another market's bars with the halts and gaps of a plan; reproducible for the same plan."""
 
     def __init__(self, market: Market, plan: FaultPlan) -> None:
-        self._market = market
+        super().__init__(market)
         self._plan = plan
 
     @property
     def description(self) -> str:
         return f"{self._market.description}, with halts and gaps"
-
-    @property
-    def identity(self) -> str:
-        return self._market.identity
-
-    @property
-    def listings(self) -> tuple[Listing, ...]:
-        return self._market.listings
-
-    @property
-    def first_session(self) -> date:
-        return self._market.first_session
-
-    @property
-    def last_session(self) -> date:
-        return self._market.last_session
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
         bars = self._market.session_bars(symbol, session)

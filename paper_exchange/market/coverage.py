@@ -15,7 +15,7 @@ import numpy as np
 
 from paper_exchange.base.draws import uniform
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.interface import BarColumns, Listing, Market
+from paper_exchange.market.interface import BarColumns, DerivedMarket, Market
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ def _on_tick(prices: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-class ThinnedMarket:
+class ThinnedMarket(DerivedMarket):
     """The bars of another market that one venue prints; reproducible for the same seed."""
 
     def __init__(self, market: Market, seed: int) -> None:
-        self._market = market
+        super().__init__(market)
         self._seed = seed
         self._summaries: OrderedDict[tuple[str, date], Summary | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -127,22 +127,6 @@ class ThinnedMarket:
     @property
     def description(self) -> str:
         return f"{self._market.description}, as one venue prints it"
-
-    @property
-    def identity(self) -> str:
-        return self._market.identity
-
-    @property
-    def listings(self) -> tuple[Listing, ...]:
-        return self._market.listings
-
-    @property
-    def first_session(self) -> date:
-        return self._market.first_session
-
-    @property
-    def last_session(self) -> date:
-        return self._market.last_session
 
     def session_bars(self, symbol: str, session: date) -> BarColumns:
         return thinned(self._market.session_bars(symbol, session), symbol, self._seed)

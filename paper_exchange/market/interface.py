@@ -93,3 +93,26 @@ class Market(Protocol):
 
     def summary(self, symbol: str, session: date) -> Summary | None:
         """The bars of one symbol in one session, aggregated; None if there are none."""
+
+
+class DerivedMarket:
+    """The listings, sessions and identity of another market, whose bars a subclass changes."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+
+    @property
+    def identity(self) -> str:
+        return self._market.identity
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        return self._market.listings
+
+    @property
+    def first_session(self) -> date:
+        return self._market.first_session
+
+    @property
+    def last_session(self) -> date:
+        return self._market.last_session
