@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bar_files.options import reading_of
-from paper_exchange.account.store import stored
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
 from paper_exchange.base.wire import MINUTE, NEW_YORK, ApiError, from_ns, to_ns
+from paper_exchange.books.store import stored
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError

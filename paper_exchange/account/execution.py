@@ -14,10 +14,10 @@ from paper_exchange.orders.matching import STOPS
 from paper_exchange.orders.order import Fill
 
 if TYPE_CHECKING:
-    from paper_exchange.account.ledger import Ledger
     from paper_exchange.account.lifecycle import Lifecycle
-    from paper_exchange.account.registry import OrderRegistry
-    from paper_exchange.account.valuation import Valuation
+    from paper_exchange.books.ledger import Ledger
+    from paper_exchange.books.registry import OrderRegistry
+    from paper_exchange.books.valuation import Valuation
     from paper_exchange.market.quotes import Stretch
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.behaviour import Behaviour
