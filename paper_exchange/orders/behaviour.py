@@ -145,15 +145,19 @@ class Behaviour:
         """How long a request about an order stays pending, in ns; 0 if it is executed at once."""
         return round((self.draw(name, sequence) or 0.0) * 10**9)
 
-    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
-        """How many of `qty` shares an order (by sequence number) fills in a bar (by its start): at least one.
+    def fill_qty(self, qty: Shares, sequence: int, filled: Shares, bar: int) -> Shares:
+        """How many of `qty` more shares an order fills at once: at least one.  Fractional quantities fill whole.
 
-        Fractional quantities always fill whole.
+        Args:
+            qty: What is left of the order.
+            sequence: Its sequence number.
+            filled: What it has filled before.
+            bar: The start of the minute (ns since the epoch).
         """
         row = self.table["partial_fill"]
         if not row.probability or qty < 2 or not isinstance(qty, int):
             return qty
-        random = Random(f"{self.seed}:{sequence}:{bar // MINUTE}")
+        random = Random(f"{self.seed}:{sequence}:{bar // MINUTE}" + (f":{filled}" if filled else ""))
         part = random.randint(1, max(1, int((qty - 1) * row.most)))
         return part if random.random() < row.probability else qty
 
