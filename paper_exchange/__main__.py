@@ -51,8 +51,10 @@ def parser() -> argparse.ArgumentParser:
         "--start", metavar="DATE", help="YYYY-MM-DD (its open), an ISO instant with its UTC offset, or now"
     )
     found.add_argument("--speed", type=float, default=1.0, help="exchange seconds per real second (default: 1)")
-    found.add_argument("--cash", default="100000", help="opening balance in dollars (default: 100000)")
-    found.add_argument("--state", metavar="FILE", help="file that keeps the account across restarts (default: none)")
+    found.add_argument("--cash", help="opening balance in dollars of a new account (default: 100000)")
+    found.add_argument(
+        "--state", metavar="FILE", help="file that keeps the account across restarts; it goes on where it stopped"
+    )
     found.add_argument(
         "--rate-limit", metavar="N", type=int, help="answer 429 after N requests a minute (default: never)"
     )
@@ -71,14 +73,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--margin",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="open a 2x margin account that may sell short, or a cash account",
+        help="open a 2x margin account that may sell short (default), or a cash account",
     )
     found.add_argument(
         "--fractionable",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="accept fractional and notional orders, or whole shares only",
+        help="accept fractional and notional orders (default), or whole shares only",
     )
     _add_behaviour(found)
     return found
@@ -169,14 +169,19 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--stream-port {options.stream_port}: choose one from 1 to 65535, or leave it out")
     if options.rate_limit is not None and options.rate_limit < 1:
         raise ValueError(f"--rate-limit {options.rate_limit}: choose at least 1, or leave it out")
-    try:
-        cash = Decimal(options.cash)
-    except InvalidOperation:
-        cash = Decimal(-1)
-    if not (cash.is_finite() and cash >= 0):
+    if options.cash is not None and not _is_money(options.cash):
         raise ValueError(f"--cash {options.cash}: give dollars, such as 100000")
     if options.bars and not Path(options.bars).is_dir():
         raise ValueError(f"--bars {options.bars}: no such folder; give one that holds SYMBOL.csv files")
+
+
+def _is_money(text: str) -> bool:
+    """Whether a text is a finite amount of dollars from 0 on."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return False
+    return amount.is_finite() and amount >= 0
 
 
 if __name__ == "__main__":
