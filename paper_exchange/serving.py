@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from datetime import date, datetime
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bar_files.options import reading_of
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
-from paper_exchange.base.wire import NEW_YORK, ApiError, to_ns
+from paper_exchange.base.wire import NEW_YORK, to_ns
 from paper_exchange.books.store import stored
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
@@ -22,7 +23,6 @@ from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket, first_session_of
 from paper_exchange.market.generator.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
-from paper_exchange.market_data.query import symbols_of
 from paper_exchange.orders.behaviour import Behaviour, table_of
 from paper_exchange.start import NOW, check_account, resumption, start_of
 from paper_exchange.streams.server import Server
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FAULTY_WORKERS = 64  # delayed requests hold a thread each
 ANY_ADDRESS = ("0.0.0.0", "::")
 DEFAULT_CASH = "100000"
+LISTED_SYMBOL = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,4})?")  # as Alpaca writes those of US stocks
 SESSIONS_BEFORE_NOW = 70  # history of a generated market that starts now
 
 
@@ -169,14 +170,14 @@ def market_of(options: argparse.Namespace, kept: str | None = None) -> Market:
     Raises:
         ValueError: an option cannot be used; the message names it and the remedy.
     """
-    if options.bars and options.symbols:
+    if options.bars and options.symbols is not None:
         raise ValueError("--symbols: only for a generated market; leave out --bars")
     reading = reading_of(options)
     if options.bars:
         return RecordedMarket(Path(options.bars), reading)
     seed = 1 if options.seed is None else options.seed
     first = _first_session(options.start, kept)
-    if options.symbols:
+    if options.symbols is not None:
         return NamedMarket(_symbols(options.symbols), seed, first)
     return GeneratedMarket(seed=seed, first_session=first)
 
@@ -194,7 +195,10 @@ def _first_session(start: str | None, kept: str | None) -> date:
 
 
 def _symbols(text: str) -> list[str]:
-    try:
-        return symbols_of(text)
-    except ApiError as error:
-        raise ValueError(f"--symbols {text}: {error}; give symbols such as SPY,AAPL") from None
+    names = text.split(",")
+    for name in names:
+        if not LISTED_SYMBOL.fullmatch(name):
+            raise ValueError(f"--symbols {text}: {name!r} is no symbol; write them as SPY,AAPL,BRK.B")
+        if names.count(name) > 1:
+            raise ValueError(f"--symbols {text}: {name} is named twice; name each symbol once")
+    return names

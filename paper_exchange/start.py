@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -109,6 +110,8 @@ def _parse_start(text: str) -> datetime:
         if len(text) > len("YYYY-MM-DD"):
             start = datetime.fromisoformat(text)
             return start.astimezone(NEW_YORK) if start.tzinfo else start.replace(tzinfo=NEW_YORK)
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
         day = date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"--start {text}: not a date (YYYY-MM-DD), an ISO instant or now") from None
