@@ -55,6 +55,8 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
     exchange, clock, start = _exchange(options, plan, saved)
     stopping = threading.Event()
     server = _server(options, exchange, plan, clock, stopping)
+    if options.start == NOW:
+        start = datetime.now(NEW_YORK)
     print(exchange.description)
     origin = f"127.0.0.1:{options.port}" if options.host in ANY_ADDRESS else f"{options.host}:{options.port}"
     if saved:
@@ -65,7 +67,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
         f"and runs at {options.speed:g} times real time; Ctrl-C stops it",
         flush=True,
     )
-    clock.release()
+    clock.release(start)
 
     def serve() -> None:
         try:
@@ -90,11 +92,7 @@ def _exchange(
     if saved:
         check_account(options, saved)
     start = start_of(options.start, market, saved)
-    # A generated session needs all sessions before it: without this the first request would wait for them.
-    market.session_bars(market.listings[0].symbol, xnys().opened_by(to_ns(start)).day)
-    if options.start == NOW:
-        start = datetime.now(NEW_YORK)
-    clock = ScaledClock(start, options.speed, held=options.start != NOW)
+    clock = ScaledClock(start, options.speed, held=True)  # a generated market first makes all sessions so far
     exchange = PaperExchange(
         market if plan is None else FaultyMarket(market, plan),
         clock,

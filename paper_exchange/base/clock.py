@@ -29,10 +29,9 @@ class ScaledClock:
         self._elapsed = elapsed or time.monotonic
         self._began = None if held else self._elapsed()
 
-    def release(self) -> None:
-        """Let a held clock run."""
-        if self._began is None:
-            self._began = self._elapsed()
+    def release(self, start: datetime | None = None) -> None:
+        """Let a held clock run, from a later `start` if one is given."""
+        self._start, self._began = start or self._start, self._elapsed()
 
     def __call__(self) -> datetime:
         if self._began is None:

@@ -52,6 +52,8 @@ from paper_exchange.market.interface import BarColumns, Listing
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 DEFAULT_LEARNABILITY = 0.5
@@ -106,6 +108,7 @@ class GeneratedMarket:
         self._summaries: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
         self._lock = threading.Lock()  # of the three above; never held while a session is generated
         self._extending = threading.Lock()
+        self._listeners: list[Callable[[date], object]] = []
 
     @property
     def description(self) -> str:
@@ -173,6 +176,10 @@ class GeneratedMarket:
             return None
         return Summary(opened, high, low, close, int(volume), int(trades), vwap, value, int(last))
 
+    def call_with_sessions(self, listener: Callable[[date], object]) -> None:
+        """Call `listener` with the date of every session that is made from now on, while its bars are kept."""
+        self._listeners.append(listener)
+
     def _make(self, i: int) -> tuple[list[BarColumns], NDArray[np.float64]]:
         """The bars and the summaries of session i; generates all earlier sessions that were never generated."""
         if i >= len(self._states):
@@ -198,6 +205,8 @@ class GeneratedMarket:
                 self._kept.popitem(last=False)
             while len(self._summaries) * rows.nbytes > SUMMARY_BYTES:
                 self._summaries.popitem(last=False)
+        for listener in self._listeners:
+            listener(self._sessions.dates[i])
         return bars, rows
 
     def _stream(self, *key: int) -> np.random.Generator:
