@@ -21,7 +21,6 @@ from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
 from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket, first_session_of
-from paper_exchange.market.generator.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import Behaviour, table_of
 from paper_exchange.start import NOW, check_account, resumption, start_of
@@ -176,7 +175,7 @@ def market_of(options: argparse.Namespace, kept: str | None = None) -> Market:
     seed = 1 if options.seed is None else options.seed
     first = _first_session(options.start, kept)
     if options.symbols is not None:
-        return NamedMarket(_symbols(options.symbols), seed, first)
+        return GeneratedMarket(seed, _symbols(options.symbols), first)
     return GeneratedMarket(seed=seed, first_session=first)
 
 

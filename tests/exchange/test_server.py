@@ -24,7 +24,7 @@ from paper_exchange.__main__ import main, parser
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
 from paper_exchange.base.wire import to_ns
-from paper_exchange.market.generator.named import NamedMarket
+from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.serving import market_of
 from tests.exchange.exchange_world import MONDAY, ny
 
@@ -135,7 +135,7 @@ def test_a_generated_market_that_starts_now_makes_a_few_months_and_not_all_years
 def test_a_generated_market_has_real_symbols_and_todays_date(tmp_path: Path) -> None:
     port, state = free_port(), tmp_path / "state.sqlite"
     first = sessions_ago(80)  # a market that was started ten sessions ago goes on
-    market = NamedMarket(["SPY", "AAPL"], 1, first)
+    market = GeneratedMarket(1, ["SPY", "AAPL"], first)
     PaperExchange(market, lambda: datetime.now(UTC) - timedelta(days=14), state_path=state).close()
     options = ["--port", str(port), "--symbols", "SPY,AAPL", "--start", "now", "--state", str(state)]
     command = [sys.executable, "-m", "paper_exchange", *options]
