@@ -61,7 +61,7 @@ class Execution:
         elif step.order.terms.waits_for_stop and step.order.type == "stop_limit":
             step.order.triggered, step.order.updated_at = True, step.at
             self._registry.mark_changed(step.order)
-        else:
+        elif not self._fires_later(step.order, step.at):
             self._trade(step.order, stretch, step.at)
         return step.at
 
@@ -69,6 +69,16 @@ class Execution:
         """Move the mark of a trailing stop, and its stop with it."""
         order.set_mark(order.trail.next_mark(order.hwm or price, price))
         self._registry.mark_changed(order)
+
+    def _fires_later(self, order: Order, at: int) -> bool:
+        """Whether an order is a stop that is reached at an instant and becomes a market order that trades later."""
+        if order.type not in STOPS or order.triggered or order.time_in_force not in ("day", "gtc"):
+            return False
+        delay = self._behaviour.delay("stop_slippage", order.sequence)
+        if delay:
+            order.triggered, order.live_from, order.updated_at = True, at + delay, at
+            self._registry.mark_changed(order)
+        return delay > 0
 
     def _trade(self, order: Order, stretch: Stretch, at: int) -> None:
         """Fill an order, and bring its legs or the other order of its pair up to date."""
