@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paper_exchange.account.ledger import AccountSnapshot
-    from paper_exchange.account.store import StateError
     from paper_exchange.base.wsgi import WsgiAdapter, mount
+    from paper_exchange.books.ledger import AccountSnapshot
+    from paper_exchange.books.store import StateError
     from paper_exchange.exchange import PaperExchange
     from paper_exchange.market.tape import Halt
     from paper_exchange.orders.behaviour import Behaviour
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["AccountSnapshot", "Behaviour", "Halt", "PaperExchange", "StateError", "WsgiAdapter", "mount"]
 
 _MODULES = {
-    "AccountSnapshot": "account.ledger",
+    "AccountSnapshot": "books.ledger",
     "Behaviour": "orders.behaviour",
     "Halt": "market.tape",
     "PaperExchange": "exchange",
-    "StateError": "account.store",
+    "StateError": "books.store",
     "WsgiAdapter": "base.wsgi",
     "mount": "base.wsgi",
 }

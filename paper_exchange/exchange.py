@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.engine import Engine
-from paper_exchange.account.store import StateError, Store
 from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import to_ns
+from paper_exchange.books.store import StateError, Store
 from paper_exchange.market.coverage import COVERAGES, ThinnedMarket
 from paper_exchange.market.published import Publication, PublishedTape
 from paper_exchange.market.quotes import Spread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from datetime import date, datetime
@@ -11,32 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bar_files.options import reading_of
-from paper_exchange.account.store import stored
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.clock import ScaledClock
-from paper_exchange.base.wire import MINUTE, NEW_YORK, ApiError, from_ns, to_ns
+from paper_exchange.base.wire import NEW_YORK, to_ns
+from paper_exchange.books.store import stored
 from paper_exchange.exchange import PaperExchange
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, PlanError
 from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket, first_session_of
-from paper_exchange.market.generator.named import NamedMarket
 from paper_exchange.market.recorded import RecordedMarket
-from paper_exchange.market_data.query import symbols_of
 from paper_exchange.orders.behaviour import Behaviour, table_of
+from paper_exchange.start import NOW, check_account, resumption, start_of
 from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from paper_exchange.books.store import Saved
     from paper_exchange.market.interface import Market
 
 FAULTY_WORKERS = 64  # delayed requests hold a thread each
 ANY_ADDRESS = ("0.0.0.0", "::")
-NOW = "now"
+DEFAULT_CASH = "100000"
+LISTED_SYMBOL = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,4})?")  # as Alpaca writes those of US stocks
 SESSIONS_BEFORE_NOW = 70  # history of a generated market that starts now
-WARM_UP_SESSIONS = 30  # history before the default start, so that a bot has bars to look back on
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], None]:
@@ -48,17 +49,24 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
     """
     signal.signal(signal.SIGTERM, _stop)
     plan = _plan(options.faults)
-    exchange, clock, start = _exchange(options, plan)
+    state_path = Path(options.state) if options.state else None
+    saved = stored(state_path) if state_path else None
+    exchange, clock, start = _exchange(options, plan, saved)
     stopping = threading.Event()
     server = _server(options, exchange, plan, clock, stopping)
+    if options.start == NOW:
+        start = datetime.now(NEW_YORK)
     print(exchange.description)
     origin = f"127.0.0.1:{options.port}" if options.host in ANY_ADDRESS else f"{options.host}:{options.port}"
+    if saved:
+        print(resumption(options, saved, start))
     print(f"streams: ws://{origin}/stream and ws://{origin}/v2/iex")
     print(
         f"listening on http://{origin}; the exchange's clock shows {start:%Y-%m-%d %H:%M:%S %Z} "
         f"and runs at {options.speed:g} times real time; Ctrl-C stops it",
         flush=True,
     )
+    clock.release(start)
 
     def serve() -> None:
         try:
@@ -74,23 +82,21 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
     return serve
 
 
-def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[PaperExchange, ScaledClock, datetime]:
-    """The exchange, its clock, and the instant at which the clock starts."""
-    state_path = Path(options.state) if options.state else None
-    saved = stored(state_path) if state_path else None
+def _exchange(
+    options: argparse.Namespace, plan: FaultPlan | None, saved: Saved | None
+) -> tuple[PaperExchange, ScaledClock, datetime]:
+    """The exchange, its clock, which is held, and the instant that it shows; `saved` is what the state file holds."""
     market = market_of(options, saved.market if saved else None)
     behaviour = _behaviour(options, plan)
-    start = _start(options.start, market, from_ns(saved.processed) if saved else None)
-    # A generated session needs all sessions before it: without this the first request would wait for them.
-    market.session_bars(market.listings[0].symbol, xnys().opened_by(to_ns(start)).day)
-    if options.start == NOW:
-        start = datetime.now(NEW_YORK)
-    clock = ScaledClock(start, options.speed)
+    if saved:
+        check_account(options, saved)
+    start = start_of(options.start, market, saved)
+    clock = ScaledClock(start, options.speed, held=True)  # a generated market first makes all sessions so far
     exchange = PaperExchange(
         market if plan is None else FaultyMarket(market, plan),
         clock,
-        cash=Decimal(options.cash),
-        state_path=state_path,
+        cash=Decimal(options.cash or DEFAULT_CASH),
+        state_path=Path(options.state) if options.state else None,
         keys=_keys() if options.require_keys else None,
         rate_limit=options.rate_limit,
         behaviour=behaviour,
@@ -101,8 +107,8 @@ def _exchange(options: argparse.Namespace, plan: FaultPlan | None) -> tuple[Pape
         spread_ticks=options.spread_ticks,
         spread_of_range=options.spread_of_range,
         coverage=options.coverage,
-        margin=options.margin,
-        fractionable=options.fractionable,
+        margin=options.margin is not False,
+        fractionable=options.fractionable is not False,
     )
     return exchange, clock, start
 
@@ -161,15 +167,15 @@ def market_of(options: argparse.Namespace, kept: str | None = None) -> Market:
     Raises:
         ValueError: an option cannot be used; the message names it and the remedy.
     """
-    if options.bars and options.symbols:
+    if options.bars and options.symbols is not None:
         raise ValueError("--symbols: only for a generated market; leave out --bars")
     reading = reading_of(options)
     if options.bars:
         return RecordedMarket(Path(options.bars), reading)
     seed = 1 if options.seed is None else options.seed
     first = _first_session(options.start, kept)
-    if options.symbols:
-        return NamedMarket(_symbols(options.symbols), seed, first)
+    if options.symbols is not None:
+        return GeneratedMarket(seed, _symbols(options.symbols), first)
     return GeneratedMarket(seed=seed, first_session=first)
 
 
@@ -186,44 +192,10 @@ def _first_session(start: str | None, kept: str | None) -> date:
 
 
 def _symbols(text: str) -> list[str]:
-    try:
-        return symbols_of(text)
-    except ApiError as error:
-        raise ValueError(f"--symbols {text}: {error}; give symbols such as SPY,AAPL") from None
-
-
-def _start(text: str | None, market: Market, stored: datetime | None) -> datetime:
-    """The instant at which the clock starts, in New York time: --start, else the stored one, else after a warm-up."""
-    calendar = xnys()
-    if text is None:
-        if stored is not None:
-            # A killed exchange may have shown up to a minute more than it had saved: time must not go back.
-            return from_ns(to_ns(stored) + MINUTE).astimezone(NEW_YORK)
-        first = calendar.index_of[market.first_session] + WARM_UP_SESSIONS
-        last = calendar.index_of[market.last_session]
-        return from_ns(calendar.sessions[min(first, last)].open).astimezone(NEW_YORK)
-    start = _parse_start(text)
-    first_day, last_day = market.first_session, market.last_session
-    if not first_day <= start.date() <= last_day:
-        raise ValueError(
-            f"--start {text}: the market has bars from {first_day} to {last_day}; choose a date in between"
-        )
-    if stored is not None and start < stored:
-        raise ValueError(f"--start {text}: the state file is already at {stored.astimezone(NEW_YORK)}; leave it out")
-    return start
-
-
-def _parse_start(text: str) -> datetime:
-    if text == NOW:
-        return datetime.now(NEW_YORK)
-    try:
-        if len(text) > len("YYYY-MM-DD"):
-            start = datetime.fromisoformat(text)
-            return start.astimezone(NEW_YORK) if start.tzinfo else start.replace(tzinfo=NEW_YORK)
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--start {text}: not a date (YYYY-MM-DD), an ISO instant or now") from None
-    session = xnys().on(day)
-    if session is None:
-        raise ValueError(f"--start {text}: not a trading day; choose one, or give the time as well ({text}T12:00)")
-    return from_ns(session.open).astimezone(NEW_YORK)
+    names = text.split(",")
+    for name in names:
+        if not LISTED_SYMBOL.fullmatch(name):
+            raise ValueError(f"--symbols {text}: {name!r} is no symbol; write them as SPY,AAPL,BRK.B")
+        if names.count(name) > 1:
+            raise ValueError(f"--symbols {text}: {name} is named twice; name each symbol once")
+    return names

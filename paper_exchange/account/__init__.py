@@ -1,1 +1,1 @@
-"""The account: cash, positions, margin and orders, and the engine that advances it in time."""
+"""The account at work: the entry of orders and their checks, their life, and the engine that advances it in time."""

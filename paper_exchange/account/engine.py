@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.execution import Execution
-from paper_exchange.account.ledger import AccountSnapshot, Ledger
 from paper_exchange.account.lifecycle import Lifecycle
-from paper_exchange.account.registry import OrderRegistry
-from paper_exchange.account.store import Saved, Store, check_market
-from paper_exchange.account.valuation import Valuation
 from paper_exchange.base.calendar import Calendar, day_of
 from paper_exchange.base.wire import MINUTE, JsonObject, from_ns, rule_violation, to_ns
+from paper_exchange.books.ledger import AccountSnapshot, Ledger
+from paper_exchange.books.registry import OrderRegistry
+from paper_exchange.books.store import Saved, Store, check_market
+from paper_exchange.books.valuation import Valuation
 from paper_exchange.orders.behaviour import Behaviour
 from paper_exchange.orders.events import Events
 from paper_exchange.orders.validation import CONFIGURATIONS

@@ -6,7 +6,7 @@ import uuid
 from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.account.schedule import Schedule, fill_price
+from paper_exchange.account.schedule import Schedule, fill_price, next_minute, reaction
 from paper_exchange.base.wire import MINUTE, SMALLEST_PART, Shares, magnitude, shares
 from paper_exchange.market.path import dollars
 from paper_exchange.market.quotes import Kind
@@ -14,10 +14,10 @@ from paper_exchange.orders.matching import STOPS
 from paper_exchange.orders.order import Fill
 
 if TYPE_CHECKING:
-    from paper_exchange.account.ledger import Ledger
     from paper_exchange.account.lifecycle import Lifecycle
-    from paper_exchange.account.registry import OrderRegistry
-    from paper_exchange.account.valuation import Valuation
+    from paper_exchange.books.ledger import Ledger
+    from paper_exchange.books.registry import OrderRegistry
+    from paper_exchange.books.valuation import Valuation
     from paper_exchange.market.quotes import Stretch
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.behaviour import Behaviour
@@ -61,7 +61,7 @@ class Execution:
         elif step.order.terms.waits_for_stop and step.order.type == "stop_limit":
             step.order.triggered, step.order.updated_at = True, step.at
             self._registry.mark_changed(step.order)
-        else:
+        elif not self._fires_later(step.order, step.at):
             self._trade(step.order, stretch, step.at)
         return step.at
 
@@ -69,6 +69,16 @@ class Execution:
         """Move the mark of a trailing stop, and its stop with it."""
         order.set_mark(order.trail.next_mark(order.hwm or price, price))
         self._registry.mark_changed(order)
+
+    def _fires_later(self, order: Order, at: int) -> bool:
+        """Whether an order is a stop that is reached at an instant and becomes a market order that trades later."""
+        if order.type not in STOPS or order.triggered or order.time_in_force not in ("day", "gtc"):
+            return False
+        delay = self._behaviour.delay("stop_slippage", order.sequence)
+        if delay:
+            order.triggered, order.live_from, order.updated_at = True, at + delay, at
+            self._registry.mark_changed(order)
+        return delay > 0
 
     def _trade(self, order: Order, stretch: Stretch, at: int) -> None:
         """Fill an order, and bring its legs or the other order of its pair up to date."""
@@ -102,20 +112,17 @@ class Execution:
                 self._registry.mark_changed(other)
 
     def _fill(self, order: Order, price: Decimal, stretch: Stretch, at: int) -> bool:
-        """Book a fill; an order that the account cannot pay for or deliver is rejected or cancelled instead.
-
-        What is left of a partly filled order can trade from the next minute on.
-        """
+        """Book a fill; an order that the account cannot pay for or deliver is rejected or cancelled instead."""
         if order.notional is not None:
             self._set_qty(order, order.notional, price)
         minute = at // MINUTE * MINUTE
         qty = order.remaining
         if order.time_in_force != "fok" and order.notional is None:
-            qty = self._behaviour.fill_qty(qty, order.sequence, minute)
+            qty = self._behaviour.fill_qty(qty, order.sequence, order.filled_qty, minute)
         if stretch.kind is Kind.EXTENDED:
             qty = min(qty, stretch.size)
         if qty < order.remaining:
-            order.live_from = minute + MINUTE
+            order.live_from = self._rest_from(order, at) if qty else next_minute(at)
             self._registry.mark_changed(order)
             if not qty:
                 return False
@@ -136,6 +143,15 @@ class Execution:
         self._lifecycle.events.publish("partial_fill" if left else "fill", order, at, fill, held, execution)
         self._lifecycle.after_fill(order, at)
         return True
+
+    def _rest_from(self, order: Order, at: int) -> int:
+        """When the rest of an order that is partly filled at an instant can trade.
+
+        What trades at any price follows as a new order would; a limit order waits in the book for the next minute.
+        """
+        if order.type == "market" or order.type in STOPS:
+            return at + reaction(self._behaviour.seed, order.symbol, at)
+        return next_minute(at)
 
     def _covered(self, order: Order, qty: Shares, price: Decimal, at: int) -> bool:
         """Whether the account can pay for an opening order, or holds what a closing one delivers."""

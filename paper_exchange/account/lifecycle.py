@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paper_exchange.account.registry import OrderRegistry
     from paper_exchange.base.wire import Shares
+    from paper_exchange.books.registry import OrderRegistry
     from paper_exchange.orders.behaviour import Behaviour
     from paper_exchange.orders.events import Events
     from paper_exchange.orders.order import Order

@@ -17,8 +17,8 @@ from paper_exchange.market.quotes import Kind
 from paper_exchange.orders.matching import side_price
 
 if TYPE_CHECKING:
-    from paper_exchange.account.registry import OrderRegistry
     from paper_exchange.base.calendar import Calendar
+    from paper_exchange.books.registry import OrderRegistry
     from paper_exchange.market.quotes import Stretch
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.order import Order

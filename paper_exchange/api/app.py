@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paper_exchange.account.engine import Engine
-    from paper_exchange.account.ledger import AccountSnapshot
-    from paper_exchange.account.store import Store
+    from paper_exchange.books.ledger import AccountSnapshot
+    from paper_exchange.books.store import Store
     from paper_exchange.market.tape import Tape
     from paper_exchange.orders.events import TradeEvent
 

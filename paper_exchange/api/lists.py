@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from paper_exchange.account.registry import Wanted
 from paper_exchange.api import views
 from paper_exchange.api.query import choice_of, day_of_query, flag_of, instant_of, limit_of
 from paper_exchange.base.wire import MAX_NS, NEW_YORK, JsonObject, bad_parameter, not_found, to_ns
+from paper_exchange.books.registry import Wanted
 from paper_exchange.orders.order import Order, to_wire
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from base64 import b64decode
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
@@ -109,11 +109,19 @@ def _corporate_action_routes(routes: Blueprint) -> None:
         if unknown:
             raise ApiError(400, f"invalid types: {min(unknown)}")
         for field in ("start", "end"):
-            if not re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2}.*)?", request.args.get(field) or ""):
+            if not _begins_with_date(request.args.get(field)):
                 raise ApiError(400, f"invalid {field}: a date (YYYY-MM-DD) is required")
         choice(request.args, "sort", ("asc", "desc"))
         whole(request.args, "limit", 100, 1000)
         return reply({"corporate_actions": {}, "next_page_token": None})
+
+
+def _begins_with_date(text: str | None) -> bool:
+    """Whether a text is absent, a date (YYYY-MM-DD), or begins with one."""
+    try:
+        return not text or bool(re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) and date.fromisoformat(text[:10]))
+    except ValueError:
+        return False
 
 
 def _locate_routes(routes: Blueprint, engine: Engine, read_body: Callable[[], object]) -> None:

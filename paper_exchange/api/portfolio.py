@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from paper_exchange.api.query import flag_of
 from paper_exchange.base.wire import MINUTE, JsonObject, Shares, bad_parameter, parse_instant, to_ns
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _span(engine: Engine, query: Mapping[str, str], now: int) -> Span:
     reset = query.get("pnl_reset") or "per_day"
     if reporting not in REPORTING or reset not in ("per_day", "no_reset"):
         raise bad_parameter(f"invalid intraday_reporting or pnl_reset: {reporting!r}, {reset!r}")
-    extended = reporting != "market_hours" or (query.get("extended_hours") or "").lower() == "true"
+    extended = flag_of(query, "extended_hours") or reporting != "market_hours"
     return Span(max(min(start, now), engine.created_at), end, FRAMES[frame], frame, extended, reset == "per_day")
 
 

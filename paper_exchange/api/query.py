@@ -23,13 +23,13 @@ def flag_of(query: Mapping[str, str], field: str) -> bool:
 
 
 def limit_of(query: Mapping[str, str], field: str, default: int, most: int) -> int:
-    """A whole number of at least 1, capped at `most`."""
+    """A whole number from 1 to `most`, the maximum of Alpaca's description."""
     text = query.get(field)
     if not text:
         return default
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise bad_parameter(f"invalid {field}: {text!r}")
-    return min(int(text), most)
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise bad_parameter(f"invalid {field}: {text[:60]!r}; it must be between 1 and {most}")
+    return int(text)
 
 
 def choice_of(query: Mapping[str, str], field: str, known: tuple[str, ...], default: str = "") -> str:

@@ -11,7 +11,7 @@ from paper_exchange.base.wire import JsonObject, from_ns, magnitude, number, pri
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
-    from paper_exchange.account.ledger import Holding
+    from paper_exchange.books.ledger import Holding
     from paper_exchange.market.interface import Listing
     from paper_exchange.orders.order import Fill
 

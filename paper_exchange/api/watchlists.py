@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paper_exchange.account.engine import Engine
-    from paper_exchange.account.store import Store
+    from paper_exchange.books.store import Store
 
 MAX_NAME = 64
 DOCUMENT = "watchlists"  # its name in the state file

@@ -8,6 +8,8 @@ from zlib import crc32
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -21,8 +23,18 @@ def uniform(seed: int, purpose: str, symbol: str, numbers: NDArray[np.int64]) ->
     The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
     OOPSLA 2014), applied to the number after a key of seed, purpose and symbol.
     """
-    key = (crc32(f"{purpose} {symbol}".encode()) << 32) ^ (seed & 0xFFFFFFFF)
-    mixed = _mixed(numbers.astype(np.uint64) + _mixed(np.array([key], dtype=np.uint64)))
+    return uniform_at(keys(seed, purpose, [symbol]), numbers)
+
+
+def keys(seed: int, purpose: str, symbols: Sequence[str]) -> NDArray[np.uint64]:
+    """The key of each symbol's draws for a purpose."""
+    found = [(crc32(f"{purpose} {symbol}".encode()) << 32) ^ (seed & 0xFFFFFFFF) for symbol in symbols]
+    return _mixed(np.array(found, dtype=np.uint64))
+
+
+def uniform_at(key: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each of `numbers`, with one key for all or one for each."""
+    mixed = _mixed(numbers.astype(np.uint64) + key)
     return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 

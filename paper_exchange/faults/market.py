@@ -63,10 +63,10 @@ class FaultyBehaviour(Behaviour):
     plan: FaultPlan = field(default_factory=lambda: FaultPlan(0, []))
     _begun: set[int] = field(default_factory=set)
 
-    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
+    def fill_qty(self, qty: Shares, sequence: int, filled: Shares, bar: int) -> Shares:
         """How many of `qty` shares; 0 if the order is stuck."""
         if not self.plan.stuck(sequence, from_ns(bar).astimezone(NEW_YORK).time()):
-            return super().fill_qty(qty, sequence, bar)
+            return super().fill_qty(qty, sequence, filled, bar)
         if sequence in self._begun:
             return 0
         self._begun.add(sequence)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import fields
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from paper_exchange.base.draws import uniform
+from paper_exchange.base.draws import keys, uniform_at
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.interface import BarColumns, DerivedMarket, Market
+from paper_exchange.market.generator.market import GeneratedMarket
+from paper_exchange.market.interface import BarColumns, DerivedMarket, Market, source_of
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from numpy.typing import NDArray
@@ -62,18 +65,32 @@ def thinned(bars: BarColumns, symbol: str, seed: int) -> BarColumns:
 
     The same seed, symbol, minute and bar give the same result.
     """
-    chance = probability(bars.volume)
-    keep = uniform(seed, "print", symbol, bars.start // MINUTE) < chance
-    start, volume = bars.start[keep], bars.volume[keep]
-    minutes = start // MINUTE
-    mean = VOLUME_SHARE * volume / chance[keep]
-    normal = QUANTILES[(uniform(seed, "size", symbol, minutes) * len(QUANTILES)).astype(np.int64)]
+    return thinned_each({symbol: bars}, seed)[symbol]
+
+
+def thinned_each(bars: Mapping[str, BarColumns], seed: int) -> dict[str, BarColumns]:
+    """`thinned` of several stocks, in one pass: the time of one is mostly that of numpy's calls."""
+    counts = [len(one) for one in bars.values()]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    names = [field.name for field in fields(BarColumns)]
+    whole = BarColumns(*(np.concatenate([getattr(one, name) for one in bars.values()]) for name in names))
+    chance = probability(whole.volume)
+    keep = uniform_at(keys(seed, "print", list(bars))[owner], whole.start // MINUTE) < chance
+    start, volume, chance, owner = whole.start[keep], whole.volume[keep], chance[keep], owner[keep]
+
+    def draw(purpose: str) -> NDArray[np.float64]:
+        return uniform_at(keys(seed, purpose, list(bars))[owner], start // MINUTE)
+
+    mean = VOLUME_SHARE * volume / chance
+    normal = QUANTILES[(draw("size") * len(QUANTILES)).astype(np.int64)]
     size = np.maximum(mean * np.exp(SIZE_SIGMA * normal - SIZE_SIGMA**2 / 2.0), ROUND_LOT)
-    count = 1.0 + np.floor(FURTHER_PRINTS * prints(volume) + uniform(seed, "count", symbol, minutes))
-    whole = [column[keep] for column in (bars.open, bars.high, bars.low, bars.close)]
-    draws = [uniform(seed, purpose, symbol, minutes) for purpose in ("first", "last")]
-    opened, high, low, close = _prices(whole, count, draws)
-    return BarColumns(start, opened, high, low, close, np.minimum(np.rint(size).astype(np.int64), volume))
+    count = 1.0 + np.floor(FURTHER_PRINTS * prints(volume) + draw("count"))
+    prices = [column[keep] for column in (whole.open, whole.high, whole.low, whole.close)]
+    columns = [start, *_prices(prices, count, [draw("first"), draw("last")])]
+    columns.append(np.minimum(np.rint(size).astype(np.int64), volume))
+    ends = np.cumsum(np.bincount(owner, minlength=len(counts)))[:-1]
+    parts = zip(*(np.split(column, ends) for column in columns), strict=True)
+    return {symbol: BarColumns(*part) for symbol, part in zip(bars, parts, strict=True)}
 
 
 def _prices(
@@ -116,13 +133,21 @@ def _on_tick(prices: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class ThinnedMarket(DerivedMarket):
-    """The bars of another market that one venue prints; reproducible for the same seed."""
+    """The bars of another market that one venue prints; reproducible for the same seed.
+
+    A generated market makes the bars of all stocks at once, and forgets them soon.  So the summaries of all stocks are
+    made as a session is made, and a year of daily bars makes no session again.
+    """
 
     def __init__(self, market: Market, seed: int) -> None:
         super().__init__(market)
         self._seed = seed
         self._summaries: OrderedDict[tuple[str, date], Summary | None] = OrderedDict()
         self._lock = threading.Lock()
+        generated = source_of(market)
+        self._makes_whole_sessions = isinstance(generated, GeneratedMarket)
+        if isinstance(generated, GeneratedMarket):
+            generated.call_with_sessions(self._summarise_once)
 
     @property
     def description(self) -> str:
@@ -136,9 +161,23 @@ class ThinnedMarket(DerivedMarket):
         with self._lock:
             if key in self._summaries:
                 return self._summaries[key]
-        found = summarise(self.session_bars(symbol, session))
+        if self._makes_whole_sessions:
+            return self._summarise_all(session)[symbol]
+        return self._keep(session, {symbol: self.session_bars(symbol, session)})[symbol]
+
+    def _summarise_once(self, session: date) -> None:
+        if (self.listings[0].symbol, session) not in self._summaries:
+            self._summarise_all(session)
+
+    def _summarise_all(self, session: date) -> dict[str, Summary | None]:
+        bars = {one.symbol: self._market.session_bars(one.symbol, session) for one in self.listings}
+        return self._keep(session, thinned_each(bars, self._seed))
+
+    def _keep(self, session: date, bars: Mapping[str, BarColumns]) -> dict[str, Summary | None]:
+        found = {symbol: summarise(one) for symbol, one in bars.items()}
         with self._lock:
-            self._summaries[key] = found
-            if len(self._summaries) > KEPT_SUMMARIES:
+            for symbol, one in found.items():
+                self._summaries[symbol, session] = one
+            while len(self._summaries) > KEPT_SUMMARIES:
                 self._summaries.popitem(last=False)
         return found

@@ -116,3 +116,10 @@ class DerivedMarket:
     @property
     def last_session(self) -> date:
         return self._market.last_session
+
+
+def source_of(market: Market) -> Market:
+    """The market that a derived one is derived from in the end; a market of its own is its own."""
+    while isinstance(market, DerivedMarket):
+        market = market._market
+    return market

@@ -22,6 +22,7 @@ BEHAVIOURS: Final[Mapping[str, str]] = MappingProxyType(
         "cancel_until_open": "a cancel outside the order's session is pending until that session opens",
         "pending_replace": "a replacement is pending; size: seconds",
         "position_lag": "GET positions shows a fill late (the books have it at once); size: seconds",
+        "stop_slippage": "a stop that is reached trades a moment later, at the price of that moment; size: seconds",
         "stop_replaced": "the stop leg that fires ends replaced, and a new market order in its place fills",
         "target_replaced": "the target leg ends replaced, not canceled, when the stop leg fills",
         "legs_abandoned": "once a target leg is filled in part, neither leg of its group fires again",
@@ -64,6 +65,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Chance]]] = MappingProxyType(
                 "cancel_until_open": Chance(0.5),
                 "pending_replace": Chance(0.5, 1.0, 0.02),
                 "position_lag": Chance(0.2, 3.0, 0.1),
+                "stop_slippage": Chance(1.0, 0.25, 0.009),
                 "stop_replaced": Chance(0.2),
                 "target_replaced": Chance(0.2),
                 "legs_abandoned": Chance(0.1),
@@ -77,6 +79,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Chance]]] = MappingProxyType(
                 "cancel_until_open": Chance(1.0),
                 "pending_replace": Chance(0.8, 5.0, 0.02),
                 "position_lag": Chance(0.6, 10.0, 0.5),
+                "stop_slippage": Chance(1.0, 2.0, 0.009),
                 "stop_replaced": Chance(0.5),
                 "target_replaced": Chance(0.5),
                 "legs_abandoned": Chance(0.5),
@@ -145,15 +148,19 @@ class Behaviour:
         """How long a request about an order stays pending, in ns; 0 if it is executed at once."""
         return round((self.draw(name, sequence) or 0.0) * 10**9)
 
-    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
-        """How many of `qty` shares an order (by sequence number) fills in a bar (by its start): at least one.
+    def fill_qty(self, qty: Shares, sequence: int, filled: Shares, bar: int) -> Shares:
+        """How many of `qty` more shares an order fills at once: at least one.  Fractional quantities fill whole.
 
-        Fractional quantities always fill whole.
+        Args:
+            qty: What is left of the order.
+            sequence: Its sequence number.
+            filled: What it has filled before.
+            bar: The start of the minute (ns since the epoch).
         """
         row = self.table["partial_fill"]
         if not row.probability or qty < 2 or not isinstance(qty, int):
             return qty
-        random = Random(f"{self.seed}:{sequence}:{bar // MINUTE}")
+        random = Random(f"{self.seed}:{sequence}:{bar // MINUTE}" + (f":{filled}" if filled else ""))
         part = random.randint(1, max(1, int((qty - 1) * row.most)))
         return part if random.random() < row.probability else qty
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from paper_exchange.account.ledger import Ledger
 from paper_exchange.base.wire import Shares, to_ns
+from paper_exchange.books.ledger import Ledger
 from tests.drill.owner import NAME
 from trading.broker.messages import OURS
 from trading.records.trade_log import Trade, TradeLog

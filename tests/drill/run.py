@@ -32,8 +32,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paper_exchange.account.store import Store
 from paper_exchange.base.wire import to_ns
+from paper_exchange.books.store import Store
 from paper_exchange.faults.market import FaultyMarket
 from paper_exchange.faults.plan import FaultPlan, storm
 from paper_exchange.market.generator.market import GeneratedMarket

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from paper_exchange.account.ledger import Ledger
 from paper_exchange.base.wire import MINUTE, to_ns
 from paper_exchange.base.wsgi import call, make_environ
+from paper_exchange.books.ledger import Ledger
 from paper_exchange.orders.order import Fill, Order
 from tests.drill.checks import check
 from tests.drill.embedded import run

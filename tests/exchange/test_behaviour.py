@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.enums import QueryOrderStatus
@@ -13,6 +13,9 @@ from paper_exchange.__main__ import main
 from paper_exchange.orders.behaviour import BEHAVIOURS, PRESETS, Chance, table_of
 from tests.exchange.exchange_world import TUESDAY, Venue, killed
 from tests.exchange.order_requests import FLAT, bracket, held, limit, market, nested, refusal, stop, venue
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UP, DOWN = (10.0, 10.5, 10.0, 10.2), (10.0, 10.0, 9.7, 9.9)
 CALM_MINUTES = tuple((f"10:{minute}", *FLAT) for minute in range(31, 50))
@@ -162,6 +165,26 @@ def test_the_rest_of_a_partly_filled_replacement_trades_and_is_not_replaced_agai
     assert state.positions == {}
     assert [one.replaces for one in state.orders if one.side == "sell" and one.replaces] == [str(loss.id)]
     assert sum(fill.qty for fill in state.fills if fill.side == "sell") == 9
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_stop_slips_until_the_market_order_that_it_becomes_trades(interrupted: bool, tmp_path: Path) -> None:
+    """The bar falls from 10.00 at second 10 to 9.70 at second 25, through the stop of 9.80 at second 20."""
+    rows = [row if row[0] != "10:40" else ("10:40", *DOWN) for row in CALM_MINUTES]
+    behaviour = only(stop_slippage=Chance(1.0, 2.0))
+    here = venue(*rows, behaviour=behaviour, state=tmp_path / "state.sqlite")
+    entry = here.trading.submit_order(bracket())
+    here.at("10:40:21")
+    target, loss = nested(here, entry).legs
+    assert statuses(here, target, loss) == ["new", "held"]
+    if interrupted:
+        here = venue(*rows, at="10:40:21", behaviour=behaviour, state=killed(tmp_path / "state.sqlite"))
+    here.at("10:40:23")
+    fill = here.exchange.snapshot().fills[-1]
+    assert (fill.order_id, str(fill.price), fill.at % (60 * 10**9)) == (str(loss.id), "9.76", 22 * 10**9)
+    assert statuses(here, target, loss) == ["canceled", "filled"]
+    shown = here.trading.get_order_by_id(loss.id)
+    assert (shown.stop_price, shown.filled_avg_price) == ("9.8", "9.76")
 
 
 def test_the_target_ends_replaced_when_the_stop_fills() -> None:

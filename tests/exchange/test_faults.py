@@ -19,7 +19,7 @@ import requests
 
 from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
-from paper_exchange.account.ledger import Ledger
+from paper_exchange.books.ledger import Ledger
 from paper_exchange.faults.market import FaultyBehaviour, FaultyMarket, gapped, halted
 from paper_exchange.faults.plan import (
     ACCOUNT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,17 @@ def stop(price: float, side: str = "sell", **more: Any) -> Any:
 
 
 def bracket(target: float = 10.4, loss: float = 9.8, **more: Any) -> Any:
-    return market(
-        order_class="bracket",
-        take_profit=TakeProfitRequest(limit_price=target),
-        stop_loss=StopLossRequest(stop_price=loss),
-        **more,
-    )
+    return market(**_legs(target, loss), **more)
+
+
+def limit_bracket(qty: int) -> Any:
+    """Its entry is in the money; what is left of a partly filled one waits for the next minute."""
+    return order(LimitOrderRequest, "buy", qty, limit_price=10.0, **_legs(10.4, 9.8))
+
+
+def _legs(target: float, loss: float) -> dict[str, Any]:
+    legs = {"take_profit": TakeProfitRequest(limit_price=target), "stop_loss": StopLossRequest(stop_price=loss)}
+    return {"order_class": "bracket", **legs}
 
 
 def shown(here: Venue, order_id: Any) -> Any:
@@ -85,7 +91,7 @@ ALWAYS = Behaviour(partial_fills=1.0)
 def until_filled(here: Venue, order_id: Any) -> list[tuple[str, str]]:
     """(status, filled_qty) in every minute, which the clock is within, until the order is closed.
 
-    A part fills in each minute: the first a moment after the order arrives, the others as the minute begins.
+    A part of a limit order fills in each minute: the first a moment after it arrives, the others as the minute begins.
     """
     seen: list[tuple[str, str]] = []
     while not seen or seen[-1][0] in ("new", "held", "partially_filled"):
@@ -98,7 +104,7 @@ def until_filled(here: Venue, order_id: Any) -> list[tuple[str, str]]:
 
 def test_legs_stay_held_until_a_partly_filled_entry_is_complete() -> None:
     here = venue(behaviour=ALWAYS)
-    sent = here.trading.submit_order(bracket(qty=9))
+    sent = here.trading.submit_order(limit_bracket(9))
     here.later(1)
     part = shown(here, sent.id)
     assert (part.status, [leg.status for leg in part.legs]) == ("partially_filled", ["held", "held"])
@@ -115,7 +121,7 @@ def test_legs_stay_held_until_a_partly_filled_entry_is_complete() -> None:
 def test_partial_fills_depend_on_the_seed_only() -> None:
     def run(seed: int) -> list:
         here = venue(behaviour=Behaviour(partial_fills=0.5, seed=seed))
-        sent = here.trading.submit_order(market(qty=50))
+        sent = here.trading.submit_order(limit(10.0, qty=50))
         here.later(1)
         return until_filled(here, sent.id)
 
@@ -135,21 +141,41 @@ def test_a_partial_exit_reduces_the_other_leg() -> None:
     assert here.trading.get_open_position("AAA").qty_available == "0"
 
 
+def times_and_prices(here: Venue, order_id: Any) -> list[tuple[int, float]]:
+    """Instant (ns since the epoch) and price of each fill of an order."""
+    return [(one.at, float(one.price)) for one in here.exchange.snapshot().fills if one.order_id == str(order_id)]
+
+
+@pytest.mark.parametrize("tif", ["day", "gtc"])
+def test_the_rest_of_a_partly_filled_market_order_follows_at_once(tif: str) -> None:
+    here = venue(behaviour=ALWAYS)
+    sent, resting = here.trading.submit_order(market(qty=9, tif=tif)), here.trading.submit_order(limit(10.0, qty=9))
+    here.at("10:31:30")
+    assert here.trading.get_order_by_id(sent.id).status == "filled"
+    at = [instant for instant, _ in times_and_prices(here, sent.id)]
+    assert len(at) > 1
+    assert all(9_000_000 <= later - before <= 250_000_000 for before, later in itertools.pairwise(at))
+    assert here.trading.get_order_by_id(resting.id).status == "partially_filled"
+    here.at("10:32")
+    assert len(times_and_prices(here, resting.id)) == 2
+
+
 def test_the_rest_of_a_partly_filled_stop_trades_at_market() -> None:
     rows = [*minutes(30), ("11:00", 10.0, 10.0, 9.7, 9.9), *minutes(20, "11:01")]
     here = venue(rows, behaviour=ALWAYS)
     sent = here.trading.submit_order(bracket(qty=9))
-    here.at("11:01")
-    assert shown(here, sent.id).legs[1].status == "partially_filled"
-    here.at("11:20")
+    here.at("11:00:30")  # the path falls to 9.7, which it reaches at second 25
     target, loss = shown(here, sent.id).legs
     assert (target.status, loss.status, loss.filled_qty) == ("canceled", "filled", "9")
+    at, prices = zip(*times_and_prices(here, loss.id), strict=True)
+    assert prices[0] == 9.8 and min(prices) < 9.8 and list(prices) == sorted(prices, reverse=True)
+    assert all(later - before <= 250_000_000 for before, later in itertools.pairwise(at))
     assert here.trading.get_all_positions() == []
 
 
 def test_a_partly_filled_entry_that_expires_leaves_unprotected_shares() -> None:
     here = venue(behaviour=ALWAYS)
-    sent = here.trading.submit_order(bracket(qty=50))
+    sent = here.trading.submit_order(limit_bracket(50))
     here.at("10:32")
     here.trading.cancel_order_by_id(sent.id)
     after = shown(here, sent.id)
@@ -159,7 +185,7 @@ def test_a_partly_filled_entry_that_expires_leaves_unprotected_shares() -> None:
 
 def test_legs_are_activated_for_the_remaining_shares_only() -> None:
     here = venue(behaviour=ALWAYS)
-    sent = here.trading.submit_order(bracket(qty=9))
+    sent = here.trading.submit_order(limit_bracket(9))
     here.later(1)
     bought = int(shown(here, sent.id).filled_qty)
     # A manual order protects the filled shares; the legs get the rest.

@@ -7,8 +7,8 @@ from datetime import timedelta
 from itertools import islice, product
 from typing import Any, ClassVar
 
-from paper_exchange.account.registry import OrderRegistry, Wanted
 from paper_exchange.base.wire import rfc3339, to_ns
+from paper_exchange.books.registry import OrderRegistry, Wanted
 from paper_exchange.orders.order import Order
 from tests.exchange.exchange_world import MONDAY, HandMade, Venue, ny
 

@@ -88,6 +88,21 @@ def test_other_seeds_give_other_markets() -> None:
     )
 
 
+def test_well_known_symbols_have_prices_and_volumes_of_their_size() -> None:
+    chosen = GeneratedMarket(2, ["SPY", "AAPL", "F", "BRK.B", "JQZB"])
+    assert [one.symbol for one in chosen.listings] == ["AAPL", "BRK.B", "F", "JQZB", "SPY"]
+    assert all(one.active and one.tradable and one.shortable for one in chosen.listings)
+    for symbol, price, shares in (("SPY", 610, 65e6), ("AAPL", 230, 50e6), ("F", 10.8, 80e6), ("BRK.B", 490, 4e6)):
+        days = [chosen.summary(symbol, day) for day in SESSIONS[:100:11]]
+        assert all(price / 2 < day.low <= day.high < price * 2 for day in days if day), symbol
+        assert 0.3 < np.mean([day.volume for day in days if day]) / shares < 3, symbol
+        assert len(chosen.session_bars(symbol, SESSIONS[3])) == 390
+    other = GeneratedMarket(2, ["SPY", "AAPL", "F", "BRK.B", "JQZC"])
+    assert other.identity != chosen.identity
+    with pytest.raises(ValueError, match="name each symbol once"):
+        GeneratedMarket(2, ["SPY", "SPY"])
+
+
 # --- sound bars -------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
     from paper_exchange import AccountSnapshot
-    from paper_exchange.account.registry import OrderRegistry
+    from paper_exchange.books.registry import OrderRegistry
 
 SYMBOLS = ("AAA", "BBB")
 START = 15 * 60 + 30  # minutes: the last half hour of Monday, and the first of Tuesday

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import MINUTE, to_ns
-from paper_exchange.market.coverage import ThinnedMarket, probability, thinned
+from paper_exchange.faults.market import FaultyMarket
+from paper_exchange.faults.plan import FaultPlan
+from paper_exchange.market.coverage import ThinnedMarket, probability, thinned, thinned_each
+from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.interface import BarColumns
 from paper_exchange.market.published import Publication, PublishedTape
+from paper_exchange.market.summary import summarise
 from paper_exchange.market.tape import Tape
 from paper_exchange.streams.market_data import messages_between
 from tests.exchange.exchange_world import MONDAY, HandMade, Venue, ny
@@ -188,6 +193,33 @@ def test_the_feed_decides_between_the_whole_and_the_thinned_bars() -> None:
     here.raw.post("/orders", {"symbol": "AAA", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day"})
     here.at("10:21")
     assert here.raw.get("/positions")[0]["qty"] == "1"  # orders trade on the whole market
+
+
+@settings(max_examples=20)
+@given(st.lists(columns, max_size=4), st.integers(0, 2**40))
+def test_stocks_are_thinned_together_as_alone(rows: list[list[tuple]], seed: int) -> None:
+    markets = {f"S{i}": whole(one) for i, one in enumerate(rows)} | {"NONE": whole([])}
+    for symbol, found in thinned_each(markets, seed).items():
+        alone = thinned(markets[symbol], symbol, seed)
+        assert all(np.array_equal(getattr(found, name), getattr(alone, name)) for name in vars(found))
+
+
+@pytest.mark.parametrize("plan", [None, FaultPlan(0, [])])
+def test_daily_bars_of_the_feed_make_no_session_of_a_generated_market_again(plan: FaultPlan | None) -> None:
+    market = GeneratedMarket(seed=1, stocks=3)
+    days = xnys().sessions[xnys().index_of[market.first_session] :][:80]  # more than a market keeps
+    now = datetime.fromtimestamp(days[-1].close // SECOND, UTC)
+    here = Venue(FaultyMarket(market, plan) if plan else market, now, coverage="iex")
+    again: list = []
+    market.call_with_sessions(again.append)
+    names = [one.symbol for one in market.listings]
+    wanted = {"symbols": ",".join(names), "timeframe": "1Day", "start": "2025-01-02", "limit": 1000, "feed": "iex"}
+    found = here.raw_data.get("/stocks/bars", wanted)["bars"]
+    assert again == []
+    for symbol in names:
+        whole_day = summarise(thinned(market.session_bars(symbol, days[1].day), symbol, 0))
+        assert whole_day is not None
+        assert (found[symbol][1]["v"], found[symbol][1]["c"]) == (whole_day.volume, whole_day.close)
 
 
 def test_a_summary_of_the_thinned_market_is_that_of_its_bars() -> None:

@@ -204,6 +204,8 @@ OTHERS = [
     *(("GET", "/v2/orders", field) for field in ("after", "until", "after_order_id", "nested", "symbols")),
     *(("GET", "/v2/account/activities", field) for field in ("after", "until", "date", "page_token")),
     *(("GET", "/v2/account/portfolio/history", field) for field in ("start", "end", "timeframe")),
+    ("GET", "/v2/account/portfolio/history", "extended_hours"),
+    *(("GET", "/v1/corporate-actions?symbols=AAA", field) for field in ("start", "end")),
     *(("GET", "/v2/calendar", field) for field in ("start", "end")),
     *(("GET", "/v3/calendar/NYSE", field) for field in ("start", "end")),
     ("GET", "/v3/clock", "time"),
@@ -249,6 +251,33 @@ def test_only_plain_decimals_are_numbers_in_queries(
         got = query(here, method, path, field, f"{text}D" if field == "period" else text)
         assert got.status_code == refused, (text[:50], got.text)
     assert query(here, method, path, field, str(10**18)).status_code < 500
+
+
+RANGES: list[tuple[str, str, int, int]] = [
+    ("/v2/orders", "limit", 500, 422),
+    ("/v2/account/activities", "page_size", 100, 422),
+    ("/v2/account/activities/FILL", "page_size", 100, 422),
+    ("/v2/stocks/bars?symbols=AAA&timeframe=1Min", "limit", 10_000, 400),
+    ("/v2/stocks/AAA/bars?timeframe=1Day", "limit", 10_000, 400),
+    ("/v2/stocks/trades?symbols=AAA", "limit", 10_000, 400),
+    ("/v2/stocks/quotes?symbols=AAA", "limit", 10_000, 400),
+    ("/v2/stocks/auctions?symbols=AAA", "limit", 10_000, 400),
+    ("/v1beta1/screener/stocks/most-actives", "top", 100, 400),
+    ("/v1beta1/screener/stocks/movers", "top", 50, 400),
+    ("/v1/corporate-actions?symbols=AAA", "limit", 1000, 400),
+    ("/v1/locates", "limit", 10_000, 400),
+]
+"""Numbers of a query that Alpaca's descriptions bound: from 1 to the third column; the status of others."""
+
+
+@pytest.mark.parametrize(("path", "field", "most", "refused"), RANGES)
+def test_numbers_of_queries_keep_within_their_bounds(path: str, field: str, most: int, refused: int) -> None:
+    here = held()
+    for value in (1, most):
+        assert query(here, "GET", path, field, str(value)).status_code == 200
+    for text in ("0", str(most + 1), "-1", "1.0", "1e1", "9" * 40):
+        got = query(here, "GET", path, field, text)
+        assert (got.status_code, field in got.json()["message"]) == (refused, True), text
 
 
 @settings(max_examples=8, deadline=None)

@@ -16,7 +16,7 @@ from alpaca.trading.requests import (
     TakeProfitRequest,
 )
 
-from paper_exchange.account.ledger import Ledger
+from paper_exchange.books.ledger import Ledger
 from paper_exchange.market.interface import Listing
 from paper_exchange.orders.order import Fill
 from tests.exchange.exchange_world import MONDAY, TUESDAY, HandMade, Venue, killed, ny

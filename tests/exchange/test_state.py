@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paper_exchange import StateError
-from paper_exchange.account.store import stored_instant
+from paper_exchange.books.store import stored_instant
 from paper_exchange.faults.market import FaultyMarket
 from paper_exchange.faults.plan import FaultPlan
 from paper_exchange.market.generator.market import GeneratedMarket

@@ -10,7 +10,7 @@ import pytest
 from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import GetOrdersRequest
 
-from paper_exchange.account.ledger import Holding
+from paper_exchange.books.ledger import Holding
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
 

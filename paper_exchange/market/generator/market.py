@@ -45,6 +45,7 @@ import numpy as np
 
 from paper_exchange.base.calendar import session_times
 from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.generator.named import named
 from paper_exchange.market.generator.process import SessionPrices, State, first_state, night
 from paper_exchange.market.generator.process import session as make_session
 from paper_exchange.market.generator.stocks import draw_stocks
@@ -52,6 +53,8 @@ from paper_exchange.market.interface import BarColumns, Listing
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from numpy.typing import NDArray
 
 DEFAULT_LEARNABILITY = 0.5
@@ -72,7 +75,7 @@ class GeneratedMarket:
 
     Args:
         seed: Not negative; the same arguments give the same market, whatever is requested first.
-        stocks: The number of stocks, 1 to 5,000.
+        stocks: The number of fictitious stocks, 1 to 5,000, or symbols of one's choice, such as SPY and AAPL.
         first_session: The XNYS session on which the market begins.
         learnability: How predictable returns are, from 0.0 (random walks) to 1.0.
 
@@ -83,11 +86,12 @@ class GeneratedMarket:
     def __init__(
         self,
         seed: int = 1,
-        stocks: int = 60,
+        stocks: int | Collection[str] = 60,
         first_session: date = FIRST_SESSION,
         learnability: float = DEFAULT_LEARNABILITY,
     ) -> None:
-        _check(seed, stocks, learnability)
+        count = stocks if isinstance(stocks, int) else len(stocks)
+        _check(seed, count, learnability)
         self._seed = seed
         self._learnability = float(learnability)
         self._sessions = session_times(first_session, first_session + timedelta(days=round(365.25 * YEARS)))
@@ -97,7 +101,11 @@ class GeneratedMarket:
                 f"first_session={first_session} is not a session of the XNYS calendar; the next one is {following}"
             )
         self._index = {day: i for i, day in enumerate(self._sessions.dates)}
-        self._stocks = draw_stocks(self._stream(UNIVERSE_STREAM), stocks)
+        if not isinstance(stocks, int) and len(set(stocks)) < count:
+            raise ValueError(f"stocks={', '.join(stocks)}: name each symbol once")
+        drawn = draw_stocks(self._stream(UNIVERSE_STREAM), count)
+        self._stocks = drawn if isinstance(stocks, int) else named(drawn, stocks)
+        self._chosen = () if isinstance(stocks, int) else tuple(self.listings)
         self._columns = {listing.symbol: i for i, listing in enumerate(self._stocks.listings)}
         # The state at the open of session i; it is all that is needed to generate that session.
         self._states: list[State] = [first_state(self._stream(STATE_STREAM), self._stocks)]
@@ -106,13 +114,16 @@ class GeneratedMarket:
         self._summaries: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
         self._lock = threading.Lock()  # of the three above; never held while a session is generated
         self._extending = threading.Lock()
+        self._listeners: list[Callable[[date], object]] = []
 
     @property
     def description(self) -> str:
         """One line that says that the market is generated, and its parameters."""
+        chosen = ", ".join(one.symbol for one in self._chosen)
         return (
             f"a generated market, not real prices (seed {self._seed}, {len(self._stocks)} stocks, "
             f"learnability {self._learnability:g})"
+            + (f" of the size and under the symbols of {chosen}" if chosen else "")
         )
 
     @property
@@ -122,7 +133,7 @@ class GeneratedMarket:
 
     @property
     def listings(self) -> tuple[Listing, ...]:
-        """Every stock, by symbol; from 10 stocks on, one is not tradable and another is inactive."""
+        """Every stock, by symbol; from 10 fictitious ones on, one is not tradable and another is inactive."""
         return self._stocks.listings
 
     @property
@@ -173,6 +184,10 @@ class GeneratedMarket:
             return None
         return Summary(opened, high, low, close, int(volume), int(trades), vwap, value, int(last))
 
+    def call_with_sessions(self, listener: Callable[[date], object]) -> None:
+        """Call `listener` with the date of every session that is made from now on, while its bars are kept."""
+        self._listeners.append(listener)
+
     def _make(self, i: int) -> tuple[list[BarColumns], NDArray[np.float64]]:
         """The bars and the summaries of session i; generates all earlier sessions that were never generated."""
         if i >= len(self._states):
@@ -198,6 +213,8 @@ class GeneratedMarket:
                 self._kept.popitem(last=False)
             while len(self._summaries) * rows.nbytes > SUMMARY_BYTES:
                 self._summaries.popitem(last=False)
+        for listener in self._listeners:
+            listener(self._sessions.dates[i])
         return bars, rows
 
     def _stream(self, *key: int) -> np.random.Generator:

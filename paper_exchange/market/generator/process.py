@@ -27,8 +27,7 @@ MINUTE_MEMORY, MINUTE_SPREAD = 0.985, 0.40  # the same from minute to minute
 BETWEEN_BARS = 0.08  # share of a minute's variance that falls between the last close and the open
 
 GAP_VOLATILITY = 0.45  # overnight, as a share of the stock's own volatility and of the market's
-# Far outside the band real companies consolidate shares or are taken over; a weak mean reversion stands for that.
-PULL, PULL_BELOW, PULL_ABOVE = 0.03, 0.9, 25.0
+PULL = 0.03  # share of the distance from its band that a price makes good in a night
 
 EPISODE_MINUTES = 90.0  # mean duration of a planted drift
 EPISODE_DRIFT = 0.26  # its mean size at learnability 1, in standard deviations of the stock's minute
@@ -84,7 +83,7 @@ def night(rng: np.random.Generator, stocks: Stocks, state: State) -> State:
     premium = 0.5 * (1 + GAP_VOLATILITY**2) * (stocks.volatility**2 + (stocks.beta * MARKET_VOLATILITY) ** 2)
     gap = np.clip(GAP_VOLATILITY * (own + stocks.beta * market), -MAX_RETURN, MAX_RETURN)
     log_price = np.log(state.price)
-    outside = log_price - np.clip(log_price, np.log(PULL_BELOW), np.log(PULL_ABOVE))
+    outside = log_price - np.clip(log_price, np.log(stocks.floor), np.log(stocks.ceiling))
     return State(
         price=state.price * (1 + gap) * np.exp(premium - PULL * outside),
         day_volatility=_ar1(rng, state.day_volatility, DAY_MEMORY, DAY_SPREAD),

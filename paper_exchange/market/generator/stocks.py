@@ -20,6 +20,8 @@ CHEAP_SHARE = 0.04  # starts below $1
 DEAR_SHARE = 0.08  # starts above $20
 THIN_SHARE = 0.20  # misses 10% to 40% of its minutes
 MIDDLING_SHARE = 0.20  # misses about 1% to 8%
+# Far outside the band real companies consolidate shares or are taken over; a weak mean reversion stands for that.
+PULL_BELOW, PULL_ABOVE = 0.9, 25.0
 ODD_LISTINGS_FROM = 10  # a universe of this size has one stock that is not tradable and one that is inactive
 
 
@@ -29,7 +31,8 @@ class Stocks:
 
     `price` is the first opening price in dollars; `volatility` the standard deviation of the stock's own returns over a
     session of 390 minutes (0.03 is 3%); `beta` its exposure to the market's returns; `volume` the median shares of a
-    midday minute; `activity` the mean number of trades per minute: a minute without one has no bar.
+    midday minute; `activity` the mean number of trades per minute: a minute without one has no bar.  Prices below
+    `floor` or above `ceiling` are drawn back a little every night.
     """
 
     listings: tuple[Listing, ...]
@@ -38,6 +41,8 @@ class Stocks:
     beta: Floats
     volume: Floats
     activity: Floats
+    floor: Floats
+    ceiling: Floats
 
     def __len__(self) -> int:
         return len(self.listings)
@@ -61,6 +66,8 @@ def draw_stocks(rng: np.random.Generator, count: int) -> Stocks:
         beta=rng.uniform(0.6, 1.6, count),
         volume=100.0 * activity**1.8 * np.exp(rng.normal(0.0, 0.7, count)),
         activity=activity,
+        floor=np.full(count, PULL_BELOW),
+        ceiling=np.full(count, PULL_ABOVE),
     )
 
 

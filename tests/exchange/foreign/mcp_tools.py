@@ -39,6 +39,15 @@ async def filled(client, order):
         await asyncio.sleep(0.1)
 
 
+async def none_open(client):
+    """Cancels pend for some seconds, and until then the orders hold the shares."""
+    for _ in range(600):
+        reply = await client.call_tool_mcp("get_orders", {"status": "open"})
+        if not reply.structuredContent["data"]:
+            return
+        await asyncio.sleep(0.1)
+
+
 async def main():
     async with Client(alpaca.build_server()) as client:
         await attempt(client, "get_account_info")
@@ -49,8 +58,6 @@ async def main():
         await attempt(client, "get_all_assets", status="active")
         await attempt(client, "get_asset", symbol_or_asset_id=symbol)
         order = await attempt(client, "place_stock_order", symbol=symbol, side="buy", qty="3")
-        bracket = {"take_profit_limit_price": "20", "stop_loss_stop_price": "1"}
-        await attempt(client, "place_stock_order", symbol=symbol, side="buy", qty="1", **bracket)
         rest = await attempt(
             client, "place_stock_order", symbol=symbol, side="buy", qty="1", type="limit", limit_price="1"
         )
@@ -58,6 +65,8 @@ async def main():
         rest = await attempt(client, "replace_order_by_id", order_id=rest["id"], limit_price="1.5")
         await attempt(client, "get_order_by_client_id", client_order_id=rest["client_order_id"])
         await attempt(client, "cancel_order_by_id", order_id=rest["id"])
+        bracket = {"take_profit_limit_price": "20", "stop_loss_stop_price": "1"}
+        await attempt(client, "place_stock_order", symbol=symbol, side="buy", qty="1", **bracket)
         await filled(client, order)
         await attempt(client, "get_order_by_id", order_id=order["id"])
         await attempt(client, "get_all_positions")
@@ -78,6 +87,7 @@ async def main():
         await attempt(client, "delete_watchlist_by_id", watchlist_id=listed["id"])
         await attempt(client, "get_corporate_actions", symbols=symbol, start=day, end=day)
         await attempt(client, "cancel_all_orders")
+        await none_open(client)
         await attempt(client, "close_position", symbol_or_asset_id=symbol)
         await attempt(client, "close_all_positions", cancel_orders=True)
 

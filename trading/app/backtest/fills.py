@@ -11,8 +11,8 @@ import numpy as np
 
 from paper_exchange.account.checks import reserve_per_share
 from paper_exchange.account.schedule import reaction
-from paper_exchange.account.valuation import multiplier_of
 from paper_exchange.base.calendar import xnys
+from paper_exchange.books.valuation import multiplier_of
 from paper_exchange.market.interface import BarColumns, Listing
 from paper_exchange.market.path import CORNERS, dollars
 from paper_exchange.market.quotes import Spread, ask_of

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bar_files.errors import BarFileError
 from bar_files.options import AS_WRITTEN, Reading, reading_of
 from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
-from paper_exchange.account.store import StateError, stored_instant
+from paper_exchange.books.store import StateError, stored_instant
 from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import PRESETS

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from paper_exchange.base.wire import magnitude
 
 if TYPE_CHECKING:
-    from paper_exchange.account.ledger import Holding, Ledger
-    from paper_exchange.account.registry import OrderRegistry
+    from paper_exchange.books.ledger import Holding, Ledger
+    from paper_exchange.books.registry import OrderRegistry
     from paper_exchange.market.tape import Tape
 
 MINIMUM_EQUITY = Decimal(2000)

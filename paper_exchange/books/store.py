@@ -12,8 +12,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from paper_exchange.account.ledger import Holding, Ledger
 from paper_exchange.base.wire import JsonObject, from_ns, shares
+from paper_exchange.books.ledger import Holding, Ledger
 from paper_exchange.orders.order import Fill, Order
 
 if TYPE_CHECKING:
