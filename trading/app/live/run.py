@@ -19,10 +19,10 @@ from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
+from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
-from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.learning.live_figures import live_figures
 from trading.market.alpaca import AlpacaSource
