@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from trading.base.errors import UserError
-from trading.base.files import write_json
+from trading.base.files import why_unusable, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,17 @@ LEFTOVERS = f".{MARKER}.*.tmp"
 
 PATIENCE = 0.1
 """Seconds to wait for a lock whose holder is just releasing it."""
+
+
+SLUG = re.compile(r"\w[\w.+-]*")
+"""What the slug of a market looks like; it becomes a part of folder names."""
+
+MOST_BYTES = 100_000
+"""Bytes of `market.json`."""
+
+
+class DamagedMarker(UserError):
+    """The `market.json` of a folder cannot be used, so it is not known whose files the folder holds."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +74,20 @@ def market_of(folder: Path) -> MarketId | None:
     """The market that `folder` belongs to; None if it has no marker yet.
 
     Raises:
-        UserError: the folder's `market.json` is damaged.
+        DamagedMarker: the folder's `market.json` is damaged.
     """
     marker = folder / MARKER
-    if not marker.exists():
+    if not os.path.lexists(marker):
         return None
     try:
-        return MarketId(**json.loads(marker.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{marker}: damaged ({error}); move {folder} away and run again") from None
+        if damage := why_unusable(marker, MOST_BYTES):
+            raise ValueError(damage)
+        found = MarketId(**json.loads(marker.read_text(encoding="utf-8")))
+        if not isinstance(found.slug, str) or not SLUG.fullmatch(found.slug):
+            raise ValueError(f"slug={found.slug!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedMarker(f"{marker}: damaged ({error}); move {folder} away and run again") from None
+    return MarketId(found.slug, str(found.description), found.generated is True)
 
 
 def backtest_market_of(folder: Path) -> MarketId | None:

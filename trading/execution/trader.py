@@ -17,11 +17,11 @@ from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
-from trading.execution.orders.ownership import instance_of
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
+from trading.records.instance import instance_of
 from trading.rules.entry import ConfidenceRule
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of

@@ -72,6 +72,7 @@ LINES: Final[dict[str, str]] = {
     "stopped_by_file": "{note}",
     "flatten_by_file": "{note}",
     "flat": "{note}",
+    "damaged_file": "{line}",
     "entries_paused": "{note}",
     "entries_resumed": "{note}",
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
+from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
@@ -16,18 +17,19 @@ from trading.app.live.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
-from trading.base.market_folders import claim, claim_logs, lock
+from trading.base.market_folders import lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
 from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
-from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
+from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other
 from trading.execution.trader import Trader
 from trading.learning.live_figures import live_figures
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
 from trading.models.store import ModelStore
+from trading.records.instance import instance_of
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
@@ -41,11 +43,10 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from datetime import datetime
 
     from trading.broker.messages import Account
-
-MARKS_FILE = "schedule.json"
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
 """What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
@@ -70,12 +71,10 @@ def trade(options: argparse.Namespace) -> int:
     ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        for folder, claimed in zip(folders, (claim, claim, claim_logs), strict=True):
-            if notice := claimed(folder, chosen.market):
-                console.say(notice)
+        mended = claim_folders(folders, chosen.market, console.say)
         venue = chosen.open()
         try:
-            return Run(venue, settings, calendar, console).go()
+            return Run(venue, settings, calendar, console, mended).go()
         finally:
             venue.close()
     except StopSignal as stop:  # while the run was being prepared
@@ -88,7 +87,14 @@ def trade(options: argparse.Namespace) -> int:
 class Run:
     """One run at one venue."""
 
-    def __init__(self, venue: OpenVenue, settings: Settings, calendar: MarketCalendar, console: Output) -> None:
+    def __init__(
+        self,
+        venue: OpenVenue,
+        settings: Settings,
+        calendar: MarketCalendar,
+        console: Output,
+        mended: Sequence[str] = (),
+    ) -> None:
         self.venue = venue
         self.settings = settings
         self.calendar = calendar
@@ -102,7 +108,10 @@ class Run:
             outcome_feed=settings.exits.OUTCOME_FEED if venue.bars_of is None else "same",
             known_as=venue.bars_of,
         )
+        mended = [*mended, *mend_files(settings.folders, venue.clock)]
         self.log = TradeLog(settings.folders.LOGS_DIR)
+        self.mended = [*mended, *self.log.left_out, *self.log.set_damaged_aside()]
+        """What was damaged at the start, one line each."""
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
@@ -125,6 +134,8 @@ class Run:
             settings=_public(self.settings),
             trade_files_not_read=self.log.unread,
         )
+        for line in self.mended:
+            self.journal.event("damaged_file", line=line)
         account = self._first_account()
         self._check_alone()
         self.learning.prepare()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from trading.app.live.check_items.findings import Finding, Item, fail, ok, warn
 from trading.app.live.venues import check_folder
 from trading.base.errors import UserError
-from trading.base.market_folders import LOGS_BY_HAND, MarketId, foreseen, is_locked
+from trading.base.market_folders import LOGS_BY_HAND, DamagedMarker, MarketId, foreseen, is_locked
 from trading.execution.control_files import ControlFiles
 from trading.models.trust import distrust
 
@@ -70,7 +70,11 @@ class Files:
 
     def _folder(self, folder: Path, adopted: str = "") -> Iterator[Finding]:
         check_folder(folder)
-        place, renamed = foreseen(folder, self._market, adopted)
+        try:
+            place, renamed = foreseen(folder, self._market, adopted)
+        except DamagedMarker as error:
+            yield warn(f"{str(error).partition(';')[0]}: a run moves it, or the whole folder, aside and says so")
+            return
         what = f"{folder} is writable"
         if reason := distrust(folder):
             yield (fail if folder == self._folders.MODELS_DIR else warn)(reason)
