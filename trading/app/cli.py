@@ -130,7 +130,7 @@ def run(main: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     except StopSignal as stop:
-        print(f"stopped. {stop.again}".rstrip(". "), file=sys.stderr)
+        print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
         return stop.exit_code
     except BrokenPipeError:  # the reader of the output has ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails
