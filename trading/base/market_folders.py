@@ -16,8 +16,9 @@ import fcntl
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,7 @@ from trading.base.errors import UserError
 from trading.base.files import why_unusable, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MARKER = "market.json"
@@ -34,6 +36,11 @@ BACKTEST_MARKER = "backtest.json"
 
 LEFTOVERS = f".{MARKER}.*.tmp"
 """Temporary files of the marker, which killed processes leave."""
+
+LOCK_POLL = 0.25
+"""Seconds between two attempts of `when_free`."""
+
+T = TypeVar("T")
 
 PATIENCE = 0.1
 """Seconds to wait for a lock whose holder is just releasing it."""
@@ -48,6 +55,10 @@ MOST_BYTES = 100_000
 
 class DamagedMarker(UserError):
     """The `market.json` of a folder cannot be used, so it is not known whose files the folder holds."""
+
+
+class FolderBusy(UserError):
+    """Another process holds the lock of a folder."""
 
 
 @dataclass(frozen=True)
@@ -253,11 +264,31 @@ def lock(folder: Path, holder: str) -> FolderLock:
     Keep the returned lock: it is released when it is garbage-collected.
 
     Raises:
-        UserError: another process holds the lock.
+        FolderBusy: another process holds the lock.
     """
     itself = resolved(folder)
     itself.parent.mkdir(parents=True, exist_ok=True)
     try:
         return FolderLock(_lock_file(itself, holder))
     except Timeout:
-        raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
+        raise FolderBusy(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
+
+
+def when_free(call: Callable[[], T], seconds: float, is_stopping: Callable[[], bool] = lambda: False) -> T:
+    """Make a call that locks a folder, again and again while another process holds the lock.
+
+    Args:
+        seconds: how long at most, in real time whatever clock the run has.
+        is_stopping: ends the waiting once it returns True.
+
+    Raises:
+        FolderBusy: the lock was not released in time.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except FolderBusy:
+            if time.monotonic() >= end or is_stopping():
+                raise
+        time.sleep(LOCK_POLL)
