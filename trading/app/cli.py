@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, *folders: str) -> None:
-        description = as_started(description or "")
+        description = as_started(description or "", with_options=False)
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         common = self.add_argument_group("files and folders")
