@@ -250,7 +250,7 @@ class FolderSettings(Section):
     MODELS_DIR: Path = PROJECT / "models"
     LOGS_DIR: Path = PROJECT / "logs"
     CONTROL_DIR: Path = PROJECT
-    """Folder of the files STOP and FLATTEN."""
+    """Folder of the files STOP, FLATTEN and PAUSED."""
 
     @field_validator("DATA_DIR", "MODELS_DIR", "LOGS_DIR", "CONTROL_DIR")
     @classmethod

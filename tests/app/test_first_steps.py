@@ -263,6 +263,8 @@ def test_setup_asks_until_every_answer_is_good_and_writes_them_for_the_owner_alo
     talk.answer("Folder of trades", "\n")
     talk.answer("[Y/n]", "y\n")
     assert talk.end() == 0, talk.said
+    same = f"--env-file {file}"
+    assert f"Next: python live_trader.py {same} --check, then python live_trader.py {same}" in talk.said
     assert SECRET not in talk.said and "wrong-secret" not in talk.said and KEY not in talk.said
     for words in (
         "refuses the keys (401)",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trading.base.errors import UserError, as_started
+
 PROJECT = Path(__file__).parents[2]
 SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report")
 HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
@@ -36,3 +38,27 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
     assert "--version" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("started", "text", "suggested"),
+    [
+        (
+            ["live_trader.py", "--setup", "--env-file", "my file.env", "--logs-dir=l", "--seed", "3"],
+            "Next: python live_trader.py --check, then python build_dataset.py",
+            "Next: python live_trader.py --env-file 'my file.env' --logs-dir l --check, "
+            "then python build_dataset.py --env-file 'my file.env'",
+        ),
+        (["ml_trainer.py", "--data=d", "--list"], "run build_dataset.py", "run build_dataset.py --data-dir d"),
+        (["report.py", "--env=x", "--date", "y"], "python report.py", "python report.py --env-file x"),
+        (["bin/ml-trainer", "--models-dir", "m"], "run python ml_trainer.py", "run ml-trainer --models-dir m"),
+        (["ml_trainer.py", "--env-file", "x"], "see report.py, and its page", "see report.py, and its page"),
+        (["pytest", "--env-file", "x"], "python report.py", "python report.py"),
+    ],
+)  # fmt: skip
+def test_a_suggested_command_keeps_the_options_that_say_where_things_are(
+    started: list[str], text: str, suggested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", started)
+    assert as_started(text) == suggested
+    assert str(UserError(str(UserError(text)))) == suggested  # one error within another

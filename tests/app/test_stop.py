@@ -104,19 +104,31 @@ def test_a_trader_that_holds_shares_is_gone_within_ten_seconds_of_sigterm_on_a_b
     assert trader.process.wait(timeout=PATIENCE) == 143
     took = time.monotonic() - sent
     assert took < LONGEST, f"{took:.1f} s"
-    assert "unknown whether positions or orders are open" in trader.said and "the trade log holds: " in trader.said
+    (line,) = [line for line in trader.said.splitlines() if "unknown whether positions or orders are open" in line]
+    assert line.startswith("the account, the positions and the orders could not be established (")
+    assert "the trade log holds: " in line and "stops and targets rest at the broker" in line
+    assert "The same command takes up the positions and orders of the account" in trader.said
     (trades,) = (tmp_path / "logs").glob("trades_*.json")
     held = [one["symbol"] for one in json.loads(trades.read_text()) if one["status"] == "OPEN"]
     assert held and all(f" {symbol}" in trader.said.split("the trade log holds: ")[1] for symbol in held)
 
 
-def test_a_trader_that_cannot_even_start_is_gone_within_ten_seconds(
-    world: tuple[BlackHole, Loud],
+@pytest.mark.parametrize(
+    ("seen", "missing"),
+    [("", "the account, the positions and the orders"), ("/v2/assets", "the positions and the orders")],
+    ids=["its first request", "its preparation"],
+)
+def test_a_trader_that_cannot_even_start_is_gone_within_ten_seconds_and_says_what_it_does_not_know(
+    world: tuple[BlackHole, Loud], seen: str, missing: str
 ) -> None:
     hole, trader = world
+    trader.wait_for(seen)
     hole.swallow()
-    hole.wait_until_it_holds(trader)  # its first request hangs, however long the imports took
-    trader.process.send_signal(signal.SIGTERM)
+    hole.wait_until_it_holds(trader)  # a request hangs, however long the imports took
+    trader.process.send_signal(signal.SIGINT)
     sent = time.monotonic()
-    assert trader.process.wait(timeout=PATIENCE) in (2, 143)
+    assert trader.process.wait(timeout=PATIENCE) == 130
     assert time.monotonic() - sent < LONGEST
+    (line,) = [line for line in trader.said.splitlines() if line.startswith("stopped. ")]
+    assert line.lower().startswith(f"stopped. {missing} could not be established")
+    assert "the trade log holds: nothing. The same command takes up the positions" in line

@@ -20,6 +20,7 @@ from paper_exchange.streams.server import Server
 from tests.app.whole_day import CALENDAR, write_bars
 from trading.app import cli
 from trading.app.live import venues
+from trading.app.live.account_state import first_account
 from trading.app.live.run import Run
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.venues import AlpacaVenue, EmbeddedVenue, OpenVenue, choose_venue
@@ -32,6 +33,8 @@ from trading.reports.console import Output
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from trading.broker.messages import Account
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +231,13 @@ def silent_start(root: Path, logs: dict[str, str]) -> Run:
     return Run(venue, settings(root, APCA_API_BASE_URL="http://127.0.0.1:9", **KEYS), CALENDAR, Output())
 
 
+def account_at_start(run: Run) -> Account | None:
+    return first_account(run.broker, run.log, run.journal, run.venue.clock)
+
+
 def test_a_run_without_shares_ends_if_the_broker_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"does not answer.*APCA_API_BASE_URL"):
-        silent_start(tmp_path, {"trades_2025-03-03.json": "[]"})._first_account()
+        account_at_start(silent_start(tmp_path, {"trades_2025-03-03.json": "[]"}))
 
 
 HELD = Trade("AAA", 5, Decimal(10), datetime(2025, 3, 3, 15, tzinfo=UTC), 0.7, Decimal("9.8"), Decimal("10.4"))
@@ -247,7 +254,7 @@ SENT = '{"time": "2025-03-03T10:00:02.000-05:00", "event": "entry_intent", "symb
 )
 def test_a_run_that_may_hold_shares_continues_and_asks_again(tmp_path: Path, logs: dict[str, str]) -> None:
     run = silent_start(tmp_path, logs)
-    assert run._first_account() is None
+    assert account_at_start(run) is None
     notes = [event["note"] for event in run.journal.newest_events(9) if event["event"] == "broker_unclear"]
     assert notes == ["shares may be held: the run continues and asks again"]
 

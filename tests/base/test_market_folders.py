@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading.base.errors import UserError
-from trading.base.market_folders import MarketId, claim, lock, market_of
+from trading.base.market_folders import FolderBusy, MarketId, claim, lock, market_of, when_free
 
 PROJECT = Path(__file__).resolve().parents[2]
 REAL = MarketId("alpaca-iex", "Alpaca, feed iex")
@@ -157,6 +158,15 @@ def test_other_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -> 
         child.kill()
         child.communicate()
     lock(folder, "trader").release()
+
+
+def test_a_call_that_needs_a_lock_waits_for_it_as_long_as_is_said_or_until_it_is_stopped(tmp_path: Path) -> None:
+    held = lock(tmp_path / "models", "trainer")
+    for seconds, is_stopping in ((0.0, lambda: False), (60.0, lambda: True)):
+        with pytest.raises(FolderBusy, match="another trainer"):
+            when_free(lambda: lock(tmp_path / "models", "trainer"), seconds, is_stopping)
+    threading.Timer(0.5, held.release).start()
+    when_free(lambda: lock(tmp_path / "models", "trainer"), 60.0).release()
 
 
 def test_lock_is_exclusive_within_a_process_until_released(tmp_path: Path) -> None:

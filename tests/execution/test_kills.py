@@ -128,4 +128,6 @@ def test_one_entry_one_exit_and_a_matching_log_wherever_it_is_killed(tmp_path: P
         undecided = (False, None) if story == "end of day" else (False,)
         assert all(trade.reached_target_first in undecided for trade in here.log.trades), context
         assert not here.events("external_position", "position_gone", "oversold"), context
+        told = sorted(event["event"] for event in here.events("bought", "sold"))
+        assert told == ["bought", "sold"] * len(bought), context  # also when killed between trade log and audit
         here.check_books()

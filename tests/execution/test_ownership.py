@@ -14,8 +14,9 @@ from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, page, with_bars
 from trading.broker import client
 from trading.broker.messages import OURS
-from trading.execution.orders.ownership import ACTIVE_WITHIN, INSTANCE_FILE, instance_of
+from trading.execution.orders.ownership import ACTIVE_WITHIN
 from trading.execution.trader import Trader
+from trading.records.instance import INSTANCE_FILE, instance_of
 from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:

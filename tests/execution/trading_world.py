@@ -21,9 +21,9 @@ from tests.exchange.exchange_world import ORIGIN, HandMade, Row, ny
 from trading.base.calendar import Session, new_york_calendar
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock
 from trading.broker.client import Broker, Clients, connect
+from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
-from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.models.predictor import Prediction
 from trading.records.journal import Journal

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,7 +30,7 @@ from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.errors import ModelError
 from trading.base.files import read_lines
-from trading.base.market_folders import MarketId, market_of
+from trading.base.market_folders import MarketId, lock, market_of
 from trading.learning.train import TrainedModel, train
 from trading.market.recorded import FolderSource
 from trading.models.admin import RUNNING, prune, rollback, serving, use
@@ -372,3 +373,33 @@ def test_a_retrain_that_raises_names_the_model_that_stays_and_the_error_passes(t
     (event,) = read_lines(next(chosen.folders.LOGS_DIR.glob("audit_*.jsonl")))
     assert (event["event"], event["stays_in_service"]) == ("retrain_failed", first.timestamp)
     assert learning.predictor.model.timestamp == first.timestamp
+
+
+class RealTime(SimulatedClock):
+    simulated = False
+
+
+@pytest.mark.parametrize(("clock_of", "done"), [(SimulatedClock, True), (RealTime, False)])
+def test_an_evening_on_a_simulated_clock_waits_in_real_time_for_another_trainer(
+    tmp_path: Path, clock_of: type[SimulatedClock], done: bool
+) -> None:
+    chosen = settings(**{f"{name.upper()}_DIR": tmp_path / name for name in ("data", "models", "logs")})
+    clock = clock_of(evening(SESSIONS[5]))
+    journal = Journal(chosen.folders.LOGS_DIR, clock)
+    venue: Any = SimpleNamespace(clock=clock, is_replay=False)
+    other = lock(chosen.folders.DATA_DIR, "dataset build")
+    released = threading.Timer(1.0, other.release)
+    no_source: Any = object()
+    serving: Any = SimpleNamespace(model=SimpleNamespace(timestamp="20180323_200000"))
+    learning = NightlyLearning(venue, chosen, new_york_calendar(), no_source, Output(), journal, SignalHandler())
+    learning.predictor = serving
+    released.start()
+    if done:
+        with pytest.raises(AttributeError):  # the lock is there: the build asks its source
+            learning.retrain(SESSIONS[5])
+    else:
+        assert learning.retrain(SESSIONS[5]) is False
+        (event,) = [one for one in journal.newest_events(1) if one["event"] == "retrain_failed"]
+        assert "another dataset build is using it" in event["reason"]
+    released.join()
+    journal.close()

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exchange.exchange_world import MONDAY, TUESDAY, ny
 from trading.base import files
-from trading.base.errors import DataError
 from trading.records import trade_log
 from trading.records.trade_log import INDEX_FILE, LOADED_DAYS, Trade, TradeLog
 
@@ -174,14 +173,53 @@ def test_a_trade_is_filed_under_the_new_york_day_of_its_entry(tmp_path: Path) ->
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"reached_target_first": "yes"}])),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"target_first_time": "2018-03-26T10:35:00"}])),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"label_target": "0.005"}])),
-        ("trades_monday.json", "[]"),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_price": 0}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"qty": -5}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"sell_order_ids": [7]}])),
     ],
 )
-def test_a_malformed_trade_log_is_named_with_the_remedy(tmp_path: Path, name: str, text: str) -> None:
+def test_a_malformed_trade_file_is_named_and_moved_aside_before_it_is_replaced(
+    tmp_path: Path, name: str, text: str
+) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError) as caught:
-        TradeLog(tmp_path)
-    assert name in str(caught.value) and "run again" in str(caught.value) and "\n" not in str(caught.value)
+    log = TradeLog(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and log.trades == []  # reading writes nothing
+    (line,) = log.set_damaged_aside()
+    assert line.startswith(f"{tmp_path / name}: ") and "moved to trades_2018-03-26.json.damaged-1" in line
+    assert "\n" not in line and log.damaged == []
+    assert (tmp_path / f"{name}.damaged-1").read_text() == text
+    assert json.loads((tmp_path / name).read_text()) == []
+
+
+def test_a_file_whose_name_has_no_date_is_left_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "trades_monday.json").write_text("[]")
+    log = TradeLog(tmp_path)
+    assert log.trades == log.damaged == [] and "trades_monday.json: its name has no date" in log.left_out[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3), st.floats(0, 1), st.binary(max_size=6).filter(lambda tail: b"]" not in tail))
+def test_the_trades_before_a_cut_are_kept_and_the_damaged_file_too(
+    tmp_path_factory: pytest.TempPathFactory, trades: int, cut: float, tail: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    log = TradeLog(folder)
+    ends = []
+    for number in range(trades):
+        log.add(bought(client_order_id=str(number), symbol="BÄH"))
+        log.save()
+        ends.append((folder / "trades_2018-03-26.json").read_bytes().rindex(b"}") + 1)
+    path = folder / "trades_2018-03-26.json"
+    length = int(cut * (path.stat().st_size - 4))
+    content = path.read_bytes()[:length] + tail
+    path.write_bytes(content)
+    log = TradeLog(folder)
+    whole = [str(number) for number, end in enumerate(ends) if end <= length]
+    assert [trade.client_order_id for trade in log.trades] == whole
+    assert log.damaged
+    log.save()  # also without an explicit move nothing is overwritten
+    assert [one.read_bytes() for one in folder.glob("*.damaged-1")] == [content]
+    assert [trade.client_order_id for trade in TradeLog(folder).trades] == whole and not TradeLog(folder).damaged
 
 
 def history(folder: Path, days: int, held: tuple[int, ...]) -> list[date]:
@@ -216,8 +254,7 @@ def test_old_files_are_read_only_if_they_have_an_open_trade(tmp_path: Path) -> N
     log.save()
     assert [trade.client_order_id for trade in TradeLog(tmp_path).open_trades] == ["n3", "late"]
     (tmp_path / INDEX_FILE).write_text("{")
-    with pytest.raises(DataError):  # every file counts again
-        TradeLog(tmp_path)
+    assert len(TradeLog(tmp_path).damaged) == 1 + len(damaged)  # every file counts again
 
 
 @pytest.mark.parametrize("change", ["removed", "added"])
@@ -268,6 +305,7 @@ def test_a_kill_while_an_old_trade_is_reopened_hides_it_from_no_start(
 
 
 WRITER = """
+import os
 import sys
 from pathlib import Path
 from datetime import UTC, datetime
@@ -281,7 +319,7 @@ log = TradeLog(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(1_000_000):
     if number < 60:
-        log.add(bought(str(number), ["x" * 200] * (number % 9)))
+        log.add(bought(f"{os.getpid()}-{number}", ["x" * 200] * (number % 9)))
     trade = log.trades[number % 60]
     trade.model = "m" * (number % 3000)
     log.mark_changed(trade)

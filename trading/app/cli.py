@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, *folders: str) -> None:
-        description = as_started(description or "")
+        description = as_started(description or "", with_options=False)
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         common = self.add_argument_group("files and folders")
@@ -130,7 +130,7 @@ def run(main: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     except StopSignal as stop:
-        print(f"stopped. {stop.again}".rstrip(". "), file=sys.stderr)
+        print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
         return stop.exit_code
     except BrokenPipeError:  # the reader of the output has ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, Skill, measure_of
+from trading.base.errors import as_started
 from trading.learning.same_minute import ENOUGH_TO_PLAN
 from trading.learning.session_statistics import Estimate, above, below, has_interval, interval_at
 
@@ -35,7 +36,7 @@ def skill_line(skill: Skill) -> str:
     tenth = measure_of(skill, BEST_TENTH)
     real = tenth["real"]
     if skill["look_ahead"]:
-        return (
+        return as_started(
             "The controls themselves show skill, although direction is random in them: the evaluation looks ahead, and "
             "no figure of it can be trusted. Run python ml_trainer.py --audit."
         )

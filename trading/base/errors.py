@@ -3,19 +3,71 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
 
-SCRIPTS: Final = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "report")
-_NAMED: Final = re.compile(rf"\b(?:python )?({'|'.join(SCRIPTS)})\.py\b")
+ENV_FILE: Final = "--env-file"
+DATA: Final = "--data-dir"
+MODELS: Final = "--models-dir"
+LOGS: Final = "--logs-dir"
+
+SHORTEST: Final = len("--env")
+"""Characters of the shortest form of these options that no other option shares."""
+
+SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
+    "build_dataset": (ENV_FILE, DATA),
+    "ml_trainer": (ENV_FILE, DATA, MODELS, LOGS),
+    "ml_predictor": (ENV_FILE, DATA, MODELS, LOGS),
+    "market_scheduler": (ENV_FILE,),
+    "live_trader": (ENV_FILE, DATA, MODELS, LOGS),
+    "backtest": (ENV_FILE, DATA, MODELS, LOGS),
+    "report": (ENV_FILE, LOGS),
+}
+"""Each script, and those of its options that say where things are."""
+
+_NAMED: Final = re.compile(
+    rf"\b(python |run )?({'|'.join(SCRIPTS)})\.py\b(?! --(?:env-file|data-dir|models-dir|logs-dir)\b)"
+)
+"""A script in a text; one with options has been through `as_started` before."""
 
 
-def as_started(text: str) -> str:
-    """`text` with each script named as the user starts it: an installed program has commands, such as `ml-trainer`."""
-    if Path(sys.argv[0] if sys.argv else "").stem.replace("-", "_") not in SCRIPTS or sys.argv[0].endswith(".py"):
+def as_started(text: str, *, with_options: bool = True) -> str:
+    """`text` with each script named as the user starts it, ready to be copied.
+
+    An installed program has commands, such as `ml-trainer`.  A command that is suggested ("python X.py", "run X.py")
+    gets the options of the present one that say where settings and folders are.
+
+    Args:
+        with_options: False for texts that suggest nothing, such as a help page.
+    """
+    started = Path(sys.argv[0] if sys.argv else "")
+    if started.stem.replace("-", "_") not in SCRIPTS:
         return text
-    return _NAMED.sub(lambda found: found[1].replace("_", "-"), text)
+    is_installed = started.suffix != ".py"
+    given = _given(sys.argv[1:]) if with_options else {}
+
+    def named(found: re.Match[str]) -> str:
+        before, script = found[1] or "", found[2]
+        name = script.replace("_", "-") if is_installed else f"{script}.py"
+        options = (f" {option} {shlex.quote(given[option])}" for option in SCRIPTS[script] if option in given)
+        return f"{before if not is_installed or before != 'python ' else ''}{name}{''.join(options) if before else ''}"
+
+    return _NAMED.sub(named, text)
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """The options of `SCRIPTS` on a command line, as they were typed; argparse takes shortened ones too."""
+    found = {}
+    for position, argument in enumerate(arguments):
+        name, sign, value = argument.partition("=")
+        option = next(
+            (one for one in (ENV_FILE, DATA, MODELS, LOGS) if len(name) >= SHORTEST and one.startswith(name)), None
+        )
+        if option is not None:
+            found[option] = value if sign else next(iter(arguments[position + 1 :]), "")
+    return found
 
 
 class UserError(Exception):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import math
 import numbers
 import os
 import re
+import stat
 import threading
 import zlib
 from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
@@ -61,6 +64,66 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically and durably."""
     with replacing(path) as file:
         file.write(content)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file, or whatever is in its place, to NAME.damaged-N in its folder, with the next free N.
+
+    Returns:
+        The new path; nothing is ever overwritten or deleted.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    aside = next(name for name in _damaged_names(path) if not os.path.lexists(name))
+    os.rename(path, aside)
+    sync_folder(path.parent)
+    return aside
+
+
+def keep_beside(path: Path) -> Path:
+    """Give a damaged file the name that `set_aside` would give it, while it also stays in place.
+
+    So what can be saved of it can be written in its place: until then it is complete under both names.  What is no
+    file, or lies on a file system without hard links, is renamed.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    aside = next(name for name in _damaged_names(path) if not os.path.lexists(name))
+    try:
+        os.link(path, aside, follow_symlinks=False)
+    except OSError:
+        return set_aside(path)
+    sync_folder(path.parent)
+    return aside
+
+
+def _damaged_names(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+
+
+def why_unusable(path: Path, most_bytes: int, *, appended: bool = False) -> str:
+    """Why a file cannot be read, or appended to, whatever it holds; empty if it can, or if there is none.
+
+    Nothing is opened, because opening a pipe may never return.
+
+    Args:
+        most_bytes: a longer file is none of ours.
+    """
+    if not os.path.lexists(path):
+        return ""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no file"
+    if found.st_size > most_bytes:
+        return f"it has {found.st_size:,} bytes, more than any that is written here"
+    if not os.access(path, os.R_OK) or (appended and not os.access(path, os.W_OK)):
+        return "its permissions forbid it"
+    return ""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -147,12 +210,17 @@ class LineLog:
         size = self._file.seek(0, os.SEEK_END)
         if size == 0:
             return
-        self._file.seek(max(0, size - 1))
-        if self._file.read(1) == b"\n":
-            return
-        self._file.seek(0)
-        kept = self._file.read().rfind(b"\n") + 1
-        self._file.truncate(kept)
+        kept = size
+        while kept > 0:  # from the end, because the file may be long
+            begin = max(0, kept - 65_536)
+            self._file.seek(begin)
+            found = self._file.read(kept - begin).rfind(b"\n")
+            if found >= 0:
+                kept = begin + found + 1
+                break
+            kept = begin
+        if kept < size:
+            self._file.truncate(kept)
         self._file.seek(0, os.SEEK_END)
 
     def append(self, records: list[dict[str, Any]], *, sync: bool = False) -> None:
@@ -208,18 +276,22 @@ def read_lines(
                 broken(number)
 
 
+LONGEST_LINE: Final = 16_000_000
+"""Bytes of a line; a longer one is read in parts, none of which is JSON."""
+
+
 def _lines_of(path: Path) -> Iterator[bytes]:
     """The lines of both forms of a file; a compressed file that is damaged ends with an unreadable line."""
     packed = packed_path(path)
     if packed.exists():
         try:
             with gzip.open(packed, "rb") as file:
-                yield from file
+                yield from iter(partial(file.readline, LONGEST_LINE), b"")
         except (EOFError, zlib.error, gzip.BadGzipFile):
             yield b"the rest is damaged"
     if path.exists():
         with open(path, "rb") as file:
-            yield from file
+            yield from iter(partial(file.readline, LONGEST_LINE), b"")
 
 
 def is_damaged(packed: Path) -> bool:

@@ -14,15 +14,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
+import re
+import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
 from trading.base.errors import UserError
-from trading.base.files import write_json
+from trading.base.files import why_unusable, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MARKER = "market.json"
@@ -33,8 +37,28 @@ BACKTEST_MARKER = "backtest.json"
 LEFTOVERS = f".{MARKER}.*.tmp"
 """Temporary files of the marker, which killed processes leave."""
 
+LOCK_POLL = 0.25
+"""Seconds between two attempts of `when_free`."""
+
+T = TypeVar("T")
+
 PATIENCE = 0.1
 """Seconds to wait for a lock whose holder is just releasing it."""
+
+
+SLUG = re.compile(r"\w[\w.+-]*")
+"""What the slug of a market looks like; it becomes a part of folder names."""
+
+MOST_BYTES = 100_000
+"""Bytes of `market.json`."""
+
+
+class DamagedMarker(UserError):
+    """The `market.json` of a folder cannot be used, so it is not known whose files the folder holds."""
+
+
+class FolderBusy(UserError):
+    """Another process holds the lock of a folder."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +85,20 @@ def market_of(folder: Path) -> MarketId | None:
     """The market that `folder` belongs to; None if it has no marker yet.
 
     Raises:
-        UserError: the folder's `market.json` is damaged.
+        DamagedMarker: the folder's `market.json` is damaged.
     """
     marker = folder / MARKER
-    if not marker.exists():
+    if not os.path.lexists(marker):
         return None
     try:
-        return MarketId(**json.loads(marker.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{marker}: damaged ({error}); move {folder} away and run again") from None
+        if damage := why_unusable(marker, MOST_BYTES):
+            raise ValueError(damage)
+        found = MarketId(**json.loads(marker.read_text(encoding="utf-8")))
+        if not isinstance(found.slug, str) or not SLUG.fullmatch(found.slug):
+            raise ValueError(f"slug={found.slug!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedMarker(f"{marker}: damaged ({error}); move {folder} away and run again") from None
+    return MarketId(found.slug, str(found.description), found.generated is True)
 
 
 def backtest_market_of(folder: Path) -> MarketId | None:
@@ -235,11 +264,31 @@ def lock(folder: Path, holder: str) -> FolderLock:
     Keep the returned lock: it is released when it is garbage-collected.
 
     Raises:
-        UserError: another process holds the lock.
+        FolderBusy: another process holds the lock.
     """
     itself = resolved(folder)
     itself.parent.mkdir(parents=True, exist_ok=True)
     try:
         return FolderLock(_lock_file(itself, holder))
     except Timeout:
-        raise UserError(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
+        raise FolderBusy(f"{folder}: another {holder} is using it; stop that one, or name another folder") from None
+
+
+def when_free(call: Callable[[], T], seconds: float, is_stopping: Callable[[], bool] = lambda: False) -> T:
+    """Make a call that locks a folder, again and again while another process holds the lock.
+
+    Args:
+        seconds: how long at most, in real time whatever clock the run has.
+        is_stopping: ends the waiting once it returns True.
+
+    Raises:
+        FolderBusy: the lock was not released in time.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except FolderBusy:
+            if time.monotonic() >= end or is_stopping():
+                raise
+        time.sleep(LOCK_POLL)

@@ -122,6 +122,10 @@ class Manifest:
         return self.rules.differing(rules)
 
 
+class OtherFormat(DataError):
+    """The manifest is whole, but another version of this program wrote it."""
+
+
 def new_manifest(
     rules: LabelRules,
     *,
@@ -155,7 +159,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of `folder`; None if there is none.
 
     Raises:
-        DataError: it is damaged, or written by another version of this program.
+        DataError: it is damaged.
+        OtherFormat: another version of this program wrote it; it is a `DataError`.
     """
     path = folder / NAME
     try:
@@ -165,7 +170,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except ValidationError as error:
         raise DataError(f"{path}: {_first(error)}; delete it and run python build_dataset.py") from None
     if manifest.format != FORMAT:
-        raise DataError(
+        raise OtherFormat(
             f"{path}: format is {manifest.format}, this program knows {FORMAT}; "
             "move the folder away and run python build_dataset.py"
         )

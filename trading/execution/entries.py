@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trading.base.calendar import Session
     from trading.base.clock import Clock
     from trading.broker.messages import Account
+    from trading.execution.control_files import EntryPauses, Paused
     from trading.execution.reconciliation import PositionManager
     from trading.records.journal import Journal
 
@@ -88,13 +89,20 @@ class Entries:
     """Sends entry orders for the signals that pass every filter."""
 
     def __init__(
-        self, broker: Broker, positions: PositionManager, journal: Journal, clock: Clock, policy: EntryPolicy
+        self,
+        broker: Broker,
+        positions: PositionManager,
+        journal: Journal,
+        clock: Clock,
+        policy: EntryPolicy,
+        pauses: EntryPauses,
     ) -> None:
         self._broker = broker
         self._positions = positions
         self._journal = journal
         self._clock = clock
         self._policy = policy
+        self._pauses = pauses
 
     def consider(
         self,
@@ -124,11 +132,13 @@ class Entries:
             held=self._positions.held,
             losses=losses or Losses(),
         )
+        paused = self._pauses.read()  # again: the bars of a minute are waited for
         quotes = Quotes(self._policy.quote_of, required=self._policy.entry.MAX_SPREAD_PCT > 0.0)
         for signal in signals:
             candidate = Candidate(signal.symbol, signal.price, signal.confidence)
             refusal = (
-                self._account_refusal(account)
+                _pause_refusal(signal.symbol, paused)
+                or self._account_refusal(account)
                 or first_refusal(self._policy.rules, candidate, context)
                 or _other_order_refusal(signal.symbol, others)
                 or self._spread_refusal(signal.symbol, quotes)
@@ -223,6 +233,11 @@ class Entries:
             return True  # it counts as held until the broker's answer is known
         self._journal.event("entry_sent", symbol=entry.symbol, client_order_id=name, order_id=order.id)
         return True
+
+
+def _pause_refusal(symbol: str, paused: Paused) -> Refusal | None:
+    reason = paused.refusal(symbol)
+    return None if reason is None else ("paused", reason)
 
 
 def _other_order_refusal(symbol: str, others: frozenset[str]) -> Refusal | None:

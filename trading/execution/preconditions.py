@@ -1,8 +1,8 @@
-"""What must hold before anything is bought: the control files, and a calendar and clock that match the broker's."""
+"""What must hold before anything is bought: a calendar and a clock that match the broker's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import time, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,6 @@ from trading.broker.client import Broker, Unclear
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from pathlib import Path
 
     from trading.base.calendar import Session
     from trading.records.journal import Journal
@@ -29,23 +28,6 @@ FRESH: Final = timedelta(minutes=1)
 
 READ_EVERY: Final = timedelta(minutes=5)
 """How often the broker's clock is read although the times of its replies agree with ours."""
-
-
-@dataclass(frozen=True)
-class ControlFiles:
-    """The files STOP and FLATTEN, by which a person controls a running trader; read from disk on every access."""
-
-    folder: Path
-
-    @property
-    def stop(self) -> bool:
-        """Send no orders; resting orders stay."""
-        return (self.folder / "STOP").exists()
-
-    @property
-    def flatten(self) -> bool:
-        """Sell everything, then end."""
-        return (self.folder / "FLATTEN").exists()
 
 
 class Preconditions:

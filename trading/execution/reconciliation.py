@@ -121,7 +121,9 @@ class PositionManager:
         """After a start: recover the open trades from the log and the pending entries from the audit."""
         for trade in self.open:
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
-        self._entries.recover(events)
+        known = list(events)
+        self._records.recover(known)
+        self._entries.recover(known)
 
     def contain(self, what: str, step: Callable[[], None], symbol: str) -> None:
         """As `Records.contain`, for a step of the minute that is not one of this class."""

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
+from trading.execution.control_files import ControlFiles, EntryPauses
 from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
-from trading.execution.orders.ownership import instance_of
-from trading.execution.preconditions import ControlFiles, Preconditions
+from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
+from trading.records.instance import instance_of
 from trading.rules.entry import ConfidenceRule
 from trading.rules.exits import quantised
 from trading.rules.guards import losses_of
@@ -87,6 +88,7 @@ class Trader:
         self._feed = LiveFeed(fetch, journal, self.clock)
         self._universe = universe
         self._controls = controls
+        self._pauses = EntryPauses(controls, journal)
         self._bars_of = bars_of
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
@@ -96,7 +98,7 @@ class Trader:
         if instance is None:
             instance = instance_of(journal.folder)
         self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance)
-        self._entries = Entries(broker, self.positions, journal, self.clock, policy)
+        self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
         self.day: Day | None = None
         self.account: Account | None = None
@@ -220,7 +222,8 @@ class Trader:
         readable = self.positions.try_reconcile()
         if readable and not self._is_time_to_flatten(session, instant):
             self.preconditions.check(session)
-        if self._controls.flatten:
+        self._pauses.read()
+        if self._controls.flatten_requested:
             self._flatten_and_end()
         else:
             self._last_report = ""
@@ -231,7 +234,7 @@ class Trader:
 
     def _stopped(self) -> bool:
         """Whether the STOP file forbids every order; looked at before anything else, because reconciling sends too."""
-        if not self._controls.stop:
+        if not self._controls.stop_requested:
             return False
         self._report_once("stopped_by_file", "STOP file found: no orders are sent; resting orders stay")
         return True
@@ -379,6 +382,6 @@ class Trader:
         Raises:
             Unclear: the broker gives no readable answer.
         """
-        if not self._controls.stop:
+        if not self._controls.stop_requested:
             self.positions.reconcile()
         return [(trade, self.positions.resting(trade)) for trade in self.positions.open]

@@ -140,7 +140,7 @@ def write_universe(
         record["picked_by"] = picked_by(data)
     if universe.by_session is not None:
         record["by_session"] = universe.by_session.isoformat()
-    write_json(_path(folder, universe.date), record)
+    write_json(universe_path(folder, universe.date), record)
 
 
 def read_universe(folder: Path, day: date) -> Universe | None:
@@ -148,7 +148,7 @@ def read_universe(folder: Path, day: date) -> Universe | None:
 
     A trader that is restarted during a session goes on with the stocks picked in the morning.
     """
-    path = _path(folder, day)
+    path = universe_path(folder, day)
     try:
         return _read(path) if path.exists() else None
     except DataError:
@@ -167,7 +167,8 @@ def newest_universe(folder: Path) -> Universe:
     return _read(files[-1])
 
 
-def _path(folder: Path, day: date) -> Path:
+def universe_path(folder: Path, day: date) -> Path:
+    """The file of a day's universe."""
     return folder / f"universe_{day}.json"
 
 

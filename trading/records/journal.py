@@ -84,12 +84,17 @@ class Journal:
 
     def events_of(self, day: date) -> Iterator[Record]:
         """The audit of a New York day; a line cut short is skipped."""
-        yield from read_lines(self.folder / f"audit_{day}.jsonl")
+        yield from _events(self.folder / f"audit_{day}.jsonl")
 
     def newest_events(self, days: int) -> Iterator[Record]:
         """The audit of the newest `days` days that have one, oldest first; a line cut short is skipped."""
-        for path in line_files(self.folder, "audit")[-days:]:
-            yield from read_lines(path)
+        yield from self.events_in(self.folder, days)
+
+    @staticmethod
+    def events_in(folder: Path, days: int) -> Iterator[Record]:
+        """As `newest_events`, of a folder."""
+        for path in line_files(folder, "audit")[-days:]:
+            yield from _events(path)
 
     def close(self) -> None:
         """Close the files."""
@@ -147,6 +152,11 @@ class Journal:
             logger.error("console output ends: %s", error)
         except Exception:  # nor may an event that cannot be shown
             logger.exception("the event %s cannot be shown", record["event"])
+
+
+def _events(path: Path) -> Iterator[Record]:
+    """The events of an audit file; what is no event is skipped."""
+    return (one for one in read_lines(path) if isinstance(one, dict) and isinstance(one.get("event"), str))
 
 
 def _with_new_york_times(value: object, depth: int = 0) -> object:

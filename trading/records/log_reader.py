@@ -8,13 +8,13 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from trading.base.files import line_files, read_lines
-from trading.records.trade_log import Trade
+from trading.records.trade import Trade, sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from trading.records.journal import Record
 
 KINDS: Final = ("trades", "audit", "predictions")
-LARGEST_PRICE: Final = 1e7
-"""Dollars; no US stock has ever cost more."""
-
-YEARS: Final = range(1990, 2251)
-"""Years that the exchange calendar knows."""
 
 
 class LogReader:
@@ -60,7 +55,7 @@ class LogReader:
                 self.damaged.add(day)
             for number, record in enumerate(records or (), 1):
                 try:
-                    trade = _sound(Trade.from_json(record))
+                    trade = _in_order(sound(Trade.from_json(record)))
                 except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError) as error:
                     self._find(path, f"trade {number} is left out ({_reason(error)})")
                     continue
@@ -171,33 +166,12 @@ def _reason(error: Exception) -> str:
     return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
 
 
-def _sound(trade: Trade) -> Trade:
-    """The trade, if it can be true.
+def _in_order(trade: Trade) -> Trade:
+    """The trade, if it did not end before it began; figures of others would be of a negative time.
 
     Raises:
-        ValueError: a field cannot be true.
+        ValueError: it did.
     """
-    prices = {"entry_price": trade.entry_price, "stop_loss": trade.stop_loss, "take_profit": trade.take_profit}
-    if trade.exit_price is not None:
-        prices["exit_price"] = trade.exit_price
-    for name, price in prices.items():
-        if not 0.0 < float(price) < LARGEST_PRICE:
-            raise ValueError(f"{name}={price}")
-    if not 1 <= trade.qty <= 10**9:
-        raise ValueError(f"qty={trade.qty}")
-    if not (math.isfinite(trade.confidence) and 0.0 <= trade.confidence <= 1.0):
-        raise ValueError(f"confidence={trade.confidence}")
-    for name, instant in (("entry_time", trade.entry_time), ("exit_time", trade.exit_time)):
-        if instant is not None and instant.year not in YEARS:
-            raise ValueError(f"{name}={instant.isoformat()}")
     if trade.exit_time is not None and trade.exit_time < trade.entry_time:
         raise ValueError(f"exit_time={trade.exit_time.isoformat()} lies before the entry")
-    for name, value, kind in (
-        ("symbol", trade.symbol, str), ("model", trade.model, str), ("client_order_id", trade.client_order_id, str),
-        ("exit_reason", trade.exit_reason, str | None), ("decision_price", trade.decision_price, float | int | None),
-        ("decision_time", trade.decision_time, datetime | None),
-        ("win_probability", trade.win_probability, float | int | None),
-    ):  # fmt: skip
-        if not isinstance(value, kind):
-            raise ValueError(f"{name}={value!r}")
     return trade

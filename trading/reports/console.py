@@ -72,6 +72,9 @@ LINES: Final[dict[str, str]] = {
     "stopped_by_file": "{note}",
     "flatten_by_file": "{note}",
     "flat": "{note}",
+    "damaged_file": "{line}",
+    "entries_paused": "{note}",
+    "entries_resumed": "{note}",
 }
 """How the audit's weightier events read; the others are only written."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import traceback
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trading.base.clock import NEW_YORK, STEP_BACK, Clock
 from trading.base.errors import UserError
-from trading.base.files import write_json
+from trading.base.files import why_unusable, write_json
 from trading.schedule.clocked_schedule import scheduler_on
 from trading.schedule.retries import Retries
 from trading.schedule.timetable import MINUTE, Due, Job, Marks, Times, due, following_event, tick_session
@@ -30,6 +31,9 @@ LATE = timedelta(minutes=1)
 
 LONGEST_SLEEP = timedelta(hours=1)
 """The clock is read at least this often, because it may be corrected during a sleep."""
+
+MOST_BYTES = 100_000
+"""Bytes of the file of marks."""
 
 JUMP = timedelta(seconds=30)
 """A sleep that ends later than this after its end means that the clock was set or the machine suspended."""
@@ -88,11 +92,13 @@ def read_marks(path: Path | None) -> Marks | None:
     Raises:
         UserError: the file is damaged.
     """
-    if path is None or not path.exists():
+    if path is None or not os.path.lexists(path):
         return None
     try:
+        if damage := why_unusable(path, MOST_BYTES):
+            raise ValueError(damage)
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error!r}); delete it and run again") from None
 
 

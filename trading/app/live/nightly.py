@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trading.app.learn.retrain import model_in_service, model_store, retrain
 from trading.base.errors import ModelError, UserError, as_started
+from trading.base.market_folders import when_free
 from trading.base.progress import Report, progress_bars
 from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
@@ -19,7 +20,7 @@ from trading.rules.labels import LabelRules
 from trading.schedule.scheduler import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from config import Settings
     from trading.app.live.signals import SignalHandler
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
     from trading.reports.console import Output
+
+
+LOCK_SECONDS: Final = 15.0
+"""Real time that each attempt of an evening on a simulated clock waits for a folder that another process has locked."""
+
+T = TypeVar("T")
 
 
 class NightlyLearning:
@@ -121,9 +128,9 @@ class NightlyLearning:
         if champion.timestamp == stamp(self._venue.clock.now()):
             return True  # this evening's model: an earlier run was killed just after it published it
         try:
-            self._build()
+            self._when_free(self._build)
             self._settle(session)
-            model = self._train(champion)
+            model = self._when_free(lambda: self._train(champion))
         except Interrupted:
             note = "a replay starts again" if self._venue.is_replay else "the next run makes up for it"
             self._journal.event("retrain_interrupted", session=str(session.date), note=note)
@@ -143,6 +150,14 @@ class NightlyLearning:
         in_service = self.predictor.model
         self._journal.event("model_in_service", model=in_service.timestamp, kind=in_service.kind)
         return True
+
+    def _when_free(self, step: Callable[[], T]) -> T:
+        """Run a step that locks a folder; on a simulated clock, wait for the lock in real time.
+
+        There the scheduler's retries follow each other at once, while the other process trains in real time.
+        """
+        seconds = LOCK_SECONDS if self._venue.clock.simulated else 0.0
+        return when_free(step, seconds, lambda: self._signals.received is not None)
 
     def follow_choice(self) -> None:
         """Put the model into service that `ml_trainer.py --rollback` or `--use` chose during the run."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
+from trading.app.live.account_state import STATE, first_account, patiently, unknown
+from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
@@ -16,18 +18,19 @@ from trading.app.live.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
-from trading.base.market_folders import claim, claim_logs, lock
-from trading.broker.client import Broker, KeysRefused, Unclear
+from trading.base.market_folders import lock
+from trading.broker.client import Broker, Unclear
 from trading.dataset.build import pick_universe
+from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
-from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
-from trading.execution.preconditions import ControlFiles
+from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other
 from trading.execution.trader import Trader
 from trading.learning.live_figures import live_figures
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
 from trading.models.store import ModelStore
+from trading.records.instance import instance_of
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
@@ -41,11 +44,10 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from datetime import datetime
 
     from trading.broker.messages import Account
-
-MARKS_FILE = "schedule.json"
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
 """What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
@@ -70,16 +72,14 @@ def trade(options: argparse.Namespace) -> int:
     ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        for folder, claimed in zip(folders, (claim, claim, claim_logs), strict=True):
-            if notice := claimed(folder, chosen.market):
-                console.say(notice)
+        mended = claim_folders(folders, chosen.market, console.say)
         venue = chosen.open()
         try:
-            return Run(venue, settings, calendar, console).go()
+            return Run(venue, settings, calendar, console, mended).go()
         finally:
             venue.close()
     except StopSignal as stop:  # while the run was being prepared
-        stop.again = chosen.again
+        stop.again = stop.again or chosen.again
         raise
     finally:
         held.release()
@@ -88,7 +88,14 @@ def trade(options: argparse.Namespace) -> int:
 class Run:
     """One run at one venue."""
 
-    def __init__(self, venue: OpenVenue, settings: Settings, calendar: MarketCalendar, console: Output) -> None:
+    def __init__(
+        self,
+        venue: OpenVenue,
+        settings: Settings,
+        calendar: MarketCalendar,
+        console: Output,
+        mended: Sequence[str] = (),
+    ) -> None:
         self.venue = venue
         self.settings = settings
         self.calendar = calendar
@@ -102,7 +109,10 @@ class Run:
             outcome_feed=settings.exits.OUTCOME_FEED if venue.bars_of is None else "same",
             known_as=venue.bars_of,
         )
+        mended = [*mended, *mend_files(settings.folders, venue.clock)]
         self.log = TradeLog(settings.folders.LOGS_DIR)
+        self.mended = [*mended, *self.log.left_out, *self.log.set_damaged_aside()]
+        """What was damaged at the start, one line each."""
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
@@ -125,10 +135,9 @@ class Run:
             settings=_public(self.settings),
             trade_files_not_read=self.log.unread,
         )
-        account = self._first_account()
-        self._check_alone()
-        self.learning.prepare()
-        self._skip_first_evening()
+        for line in self.mended:
+            self.journal.event("damaged_file", line=line)
+        account = self._prepare()
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
@@ -140,31 +149,34 @@ class Run:
         self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
 
-    def _first_account(self) -> Account | None:
-        """The account at the start, requested before anything is built, so that wrong keys show at once.
-
-        Returns:
-            None if the broker does not answer but shares may be held: the run then continues, because they have to be
-            sold before the close, and asks again every minute.
+    def _prepare(self) -> Account | None:
+        """Read the account, see that no other trader uses it, and load or make a model; the account as it was read.
 
         Raises:
-            BrokerError: the broker refuses the keys, or it does not answer and no shares are held.
+            UserError, StopSignal: it was not finished; the text says what is not known and what the logs know.
         """
+        account, missing = None, [*STATE]
         try:
-            return self.broker.account()
-        except KeysRefused:
+            account = first_account(self.broker, self.log, self.journal, self.venue.clock)
+            missing = [*STATE[1:]] if account is not None else missing
+            self._check_alone()
+            self._make_model(missing)
+        except StopSignal as stop:
+            if not self.venue.clock.simulated:
+                reason = unknown(self.log, self.journal, missing, "the run was still being prepared")
+                self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=reason)
+                stop.again = f"{reason}. {self.venue.again}"
             raise
-        except Unclear as error:
-            sent = any(event.get("event") == "entry_intent" for event in self.journal.newest_events(1))
-            if self.log.open_trades or sent:
-                note = "shares may be held: the run continues and asks again"
-                self.journal.event("broker_unclear", reason=str(error), note=note)
-                return None
-            self.journal.event("broker_unclear", reason=str(error), note="no shares are held: the run ends")
-            raise BrokerError(
-                f"the broker does not answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
-                "and run again"
-            ) from None
+        self._skip_first_evening()
+        return account
+
+    def _make_model(self, missing: Sequence[str]) -> None:
+        try:
+            patiently(self.learning.prepare, self.venue.clock, self.journal)
+        except UserError as error:
+            if self.log.open_trades:
+                raise UserError(f"{error}; {unknown(self.log, self.journal, missing)}") from error
+            raise
 
     def _check_alone(self) -> None:
         """See that no other trader trades the account, before data and model are made.
@@ -186,11 +198,6 @@ class Run:
             f"{other}, so it trades this account: stop it, or give this one an account of its own; if it no longer "
             f"runs, start again after {again:%H:%M:%S} and its positions are recovered"
         )
-
-    def _logged_open(self) -> list[str]:
-        """What the trade log holds, for a broker that gives no answer."""
-        held = [f"{trade.qty} {trade.symbol}" for trade in self.log.open_trades]
-        return [f"the trade log holds: {', '.join(held) or 'nothing'}"]
 
     def _exit_code(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that has ended.
@@ -341,7 +348,7 @@ class Run:
         """Print what is still open, the summary, and where the logs are."""
         try:
             if not ended:
-                raise Unclear("a request has no answer yet; stops and targets rest at the broker as they were")
+                raise Unclear("a request has no answer yet")
             lines = left_behind(trader.still_open(), trader.positions.pending.values())
             last = self.broker.account()
             at_start = "" if first is None else f", ${first.equity:,.2f} at the start of this run"
@@ -349,7 +356,7 @@ class Run:
             unclear = None
         except (Unclear, BrokerError) as error:
             unclear = str(error)
-            lines, equity = [f"unknown whether positions or orders are open: {unclear}", *self._logged_open()], ""
+            lines, equity = [unknown(self.log, self.journal, reason=unclear)], ""
         self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=unclear)
         self.journal.close()
         summary(self.log, self._summed_from(), self.console)

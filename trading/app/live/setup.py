@@ -14,7 +14,7 @@ from config import ENV_FILE, FIELDS, DataSettings, Settings, load_settings
 from trading.app.live.venues import AlpacaVenue, check_folder
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.env_file import write_env_file
-from trading.base.errors import BrokerError, UserError
+from trading.base.errors import BrokerError, UserError, as_started
 from trading.base.folders import overlapping
 from trading.base.market_folders import LOGS_BY_HAND, foreseen
 from trading.broker.client import Broker, KeysRefused, Unclear, connect
@@ -61,7 +61,7 @@ def setup(options: argparse.Namespace) -> int:
     for name in answers:
         if os.environ.get(name):
             print(f"note: the environment has {name}, which comes before {path}: unset it there")
-    print(f"written: {path}. Next: python live_trader.py --check, then python live_trader.py")
+    print(as_started(f"written: {path}. Next: python live_trader.py --check, then python live_trader.py"))
     return 0
 
 

@@ -114,6 +114,9 @@ class EntryOrders:
                 if settled is not None and event["event"] == NEVER_ARRIVED:
                     self.given_up[settled.client_order_id] = settled
         self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
+        for trade in self._records.log.trades:
+            if trade.client_order_id in pending:  # killed between the trade log and the audit
+                self._bought(trade)
         for one in self.pending.values():
             self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
 
@@ -202,15 +205,21 @@ class EntryOrders:
         )
         self._records.log.add(trade)
         self._records.save()
-        self._end(
-            entry,
+        del self.pending[entry.client_order_id]
+        self._bought(trade)
+
+    def _bought(self, trade: Trade) -> None:
+        """Write into the audit that a trade was opened, unless it has that."""
+        self._records.event_once(
             "bought",
+            symbol=trade.symbol,
+            client_order_id=trade.client_order_id,
             qty=trade.qty,
             price=trade.entry_price,
             decision_price=trade.decision_price,
             stop=trade.stop_loss,
             target=trade.take_profit,
-            order_id=order.id,
+            order_id=trade.entry_order_id,
         )
 
     def cancel_runaway(self, price_of: Callable[[str, datetime], float | None], lowest: float, highest: float) -> None:

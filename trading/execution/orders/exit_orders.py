@@ -159,8 +159,9 @@ class ExitOrders:
         shares, value = _total(filled)
         last = max(filled, key=lambda order: fill_of(order)[1])
         trade.exit_price = fill_of(last)[0] if len(filled) == 1 else (value / shares).quantize(PRICE_STEP)
-        self.end(trade, fill_of(last)[1], _exit_reason(trade, last, sells))
-        self._journal.event(
+        told = self._records.told_reason(trade.client_order_id)
+        self.end(trade, fill_of(last)[1], _exit_reason(trade, last, sells, told))
+        self._records.event_once(
             "sold",
             symbol=trade.symbol,
             qty=trade.qty,
@@ -286,13 +287,13 @@ def _total(filled: list[Order]) -> tuple[int, Decimal]:
     return sum(order.filled_qty for order in filled), value
 
 
-def _exit_reason(trade: Trade, last: Order, sells: list[Order]) -> str:
+def _exit_reason(trade: Trade, last: Order, sells: list[Order], told: str) -> str:
     """Why a trade ended, by the order that sold its last shares.
 
     A market order in the place of one of our legs is a stop that fired: a target fills as the limit order that it is.
     """
     if intent_of(last) == "exit":
-        return trade.exit_reason or "EXIT"
+        return trade.exit_reason or told or "EXIT"
     in_place = last.type == "market" and any(last.id == one.replaced_by for one in sells if one.id != last.id)
     if last.type.startswith("stop") or in_place:
         return Exit.STOP_LOSS.name

@@ -14,7 +14,8 @@ from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders, Position, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
@@ -59,6 +60,10 @@ def intent_of(order: Order) -> str:
     if not order.client_order_id.startswith(OURS):
         return ""
     return order.client_order_id.rsplit("-", 1)[-1].rstrip("0123456789")
+
+
+ONCE: Final = frozenset({"bought", "sold"})
+"""Audit events that stand for money that was moved."""
 
 
 class OrderCache:
@@ -276,6 +281,29 @@ class Records:
         """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
         self._since: dict[str, datetime] = {}
         self._doubted: set[str] = set()
+        self._told: dict[tuple[str, str], str] = {}
+        """Purchases and sales that an earlier run wrote: (event, client_order_id) -> reason of a sale."""
+
+    def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """After a start: note the purchases and sales that the audit has, so that they are not written again."""
+        for event in events:
+            if event["event"] in ONCE:
+                key = event["event"], str(event.get("client_order_id"))
+                self._told[key] = str(event.get("reason") or "")
+
+    def is_told(self, event: str, client_order_id: str) -> bool:
+        """Whether the audit of the newest days has an event of `ONCE` of a trade."""
+        return (event, client_order_id) in self._told
+
+    def told_reason(self, client_order_id: str) -> str:
+        """The reason of a sale that an earlier run wrote into the audit; empty if it did not."""
+        return self._told.get(("sold", client_order_id), "")
+
+    def event_once(self, name: str, *, client_order_id: str, **fields: object) -> None:
+        """Write an event of `ONCE`, unless the audit has it: what is recovered was bought, and sold, only once."""
+        if not self.is_told(name, client_order_id):
+            self._told[name, client_order_id] = str(fields.get("reason") or "")
+            self.journal.event(name, client_order_id=client_order_id, **fields)
 
     def start_round(self) -> None:
         """Begin a reconciliation: forget the discrepancies, and the stocks about which the last one had none."""

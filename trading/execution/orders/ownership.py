@@ -13,32 +13,26 @@ Every logs folder has an instance id, and every order name carries it.  The name
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from trading.base.clock import NEW_YORK, Clock
-from trading.base.errors import UserError
 from trading.broker.client import Broker
-from trading.broker.fields import json_object
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
-from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
+from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in, intent_of
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from config import ExitSettings
 
-INSTANCE_FILE: Final = "instance.json"
+DECIDED: Final = frozenset({INTENT, "exit_intent"})
+"""Audit events of decisions, which name orders of this trader alone."""
 
 LOOK_BACK: Final = timedelta(days=30)
 """How far back a start reads the broker's orders; shares of older orders count as external."""
@@ -50,39 +44,14 @@ SEEN_FOR: Final = timedelta(days=1)
 """How long an order of another instance prevents our entries."""
 
 
-def instance_of(folder: Path) -> str:
-    """The instance id of a logs folder, created at its first start.  A copy of the folder gets an id of its own.
-
-    The file holds its own inode number, which a copy does not share.
-
-    Raises:
-        UserError: the file cannot be read or written.
-    """
-    path = folder / INSTANCE_FILE
-    try:
-        if (stored := stored_instance(path)) is not None:
-            return stored
-        folder.mkdir(parents=True, exist_ok=True)
-        instance = f"t{secrets.token_hex(3)}"
-        with open(path, "wb") as file:
-            file.write(orjson.dumps({"instance": instance, "inode": os.fstat(file.fileno()).st_ino}))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; mend its permissions or the disk and run again") from error
-    return instance
-
-
-def stored_instance(path: Path) -> str | None:
-    """The id in the file; None if there is none, or it is of the folder from which this one was copied."""
-    try:
-        with open(path, "rb") as file:
-            fields = json_object(orjson.loads(file.read()))
-            same = fields.get("inode") == os.fstat(file.fileno()).st_ino
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    instance = str(fields.get("instance"))
-    return instance if same and re.fullmatch(r"[a-z][a-z0-9]{1,11}", instance) else None
+def instance_in_audit(events: Iterable[Mapping[str, Any]]) -> str | None:
+    """The instance that the newest order decided in an audit bears; None if the audit has none."""
+    newest = None
+    for event in events:
+        name = event.get("client_order_id")
+        if event.get("event") in DECIDED and isinstance(name, str) and instance_in(name):
+            newest = instance_in(name)
+    return newest
 
 
 @dataclass(frozen=True)

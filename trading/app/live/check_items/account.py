@@ -12,9 +12,10 @@ from trading.broker.messages import OURS
 from trading.broker.transport import without_password
 from trading.execution.live_feed import LATE_FEED
 from trading.execution.orders.order_cache import instance_in
-from trading.execution.orders.ownership import ACTIVE_WITHIN, INSTANCE_FILE, active_other, stored_instance
+from trading.execution.orders.ownership import ACTIVE_WITHIN, active_other
 from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, clock_difference
 from trading.market.alpaca import AlpacaSource
+from trading.records.instance import INSTANCE_FILE, stored_instance
 from trading.records.trade_log import TradeLog
 from trading.reports.page import counted
 
@@ -147,6 +148,8 @@ class AccountItems:
     def _positions(self) -> Iterator[Finding]:
         log = TradeLog(self._files.logs) if not self._venue.is_replay else None
         positions, orders = self._broker.positions(), self._broker.orders(open_only=True)
+        for line in () if log is None else (*log.damaged, *log.left_out):
+            yield warn(f"{line}: a run moves what is damaged aside and recovers its positions from the broker")
         yield from _held(positions, orders, [] if log is None else log.open_trades)
 
     def _others(self) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from trading.app.live.check_items.findings import Finding, Item, fail, ok, warn
 from trading.app.live.venues import check_folder
 from trading.base.errors import UserError
-from trading.base.market_folders import LOGS_BY_HAND, MarketId, foreseen, is_locked
-from trading.execution.preconditions import ControlFiles
+from trading.base.market_folders import LOGS_BY_HAND, DamagedMarker, MarketId, foreseen, is_locked
+from trading.execution.control_files import ControlFiles
 from trading.models.trust import distrust
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class Files:
 
     def _folder(self, folder: Path, adopted: str = "") -> Iterator[Finding]:
         check_folder(folder)
-        place, renamed = foreseen(folder, self._market, adopted)
+        try:
+            place, renamed = foreseen(folder, self._market, adopted)
+        except DamagedMarker as error:
+            yield warn(f"{str(error).partition(';')[0]}: a run moves it, or the whole folder, aside and says so")
+            return
         what = f"{folder} is writable"
         if reason := distrust(folder):
             yield (fail if folder == self._folders.MODELS_DIR else warn)(reason)
@@ -94,9 +98,13 @@ class Files:
 
     def _controls(self) -> Iterator[Finding]:
         controls = ControlFiles(self._folders.CONTROL_DIR)
-        if controls.stop:
+        paused = controls.paused()
+        if controls.stop_requested:
             yield warn(f"{controls.folder / 'STOP'} is there: no order is sent until it is removed")
-        if controls.flatten:
+        if controls.flatten_requested:
             yield warn(f"{controls.folder / 'FLATTEN'} is there: a run sells everything and ends; remove it to trade")
-        if not controls.stop and not controls.flatten:
-            yield ok(f"neither STOP nor FLATTEN in {controls.folder}")
+        if paused is not None:
+            what = "mend it" if paused.fault else "remove a line of it to resume"
+            yield warn(f"{controls.folder / 'PAUSED'}: {paused.in_words()}; {what}")
+        if not controls.stop_requested and not controls.flatten_requested and paused is None:
+            yield ok(f"no STOP, FLATTEN or PAUSED in {controls.folder}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from trading.base.errors import UserError
+from trading.base.errors import UserError, as_started
 from trading.broker.client import Unclear
 from trading.reports.page import counted
 
@@ -76,7 +76,7 @@ class Checklist:
     def add(self, name: str, finding: Finding) -> None:
         """Print one finding."""
         self.count[finding.level] += 1
-        text = "".join(one if one.isprintable() else "?" for one in " ".join(finding.text.split()))
+        text = "".join(one if one.isprintable() else "?" for one in " ".join(as_started(finding.text).split()))
         self._console.say(f"{finding.level:4}  {name:14} {text}")
 
     def end(self) -> int:

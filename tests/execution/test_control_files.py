@@ -1,0 +1,127 @@
+"""Pausing the entries in single stocks by the file PAUSED, and the control files as a program writes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config import Settings
+from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.trading_world import CALENDAR, TradingWorld, flat
+from trading.base.errors import UserError
+from trading.execution.control_files import ALL, NOTHING_PAUSED, ControlFiles
+from trading.records.log_reader import LogReader
+from trading.reports.traded.why import Question, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAY = flat("09:30", "15:59")
+
+
+def world(folder: Path, signals: dict[str, dict[str, float]]) -> TradingWorld:
+    stocks = {symbol: {MONDAY: DAY} for symbol in ("AAA", "BBB")}
+    here = TradingWorld(folder, stocks, ny(MONDAY, "10:30"), signals)
+    here.trader.recover()
+    return here
+
+
+def refused(here: TradingWorld) -> list[tuple[str, str]]:
+    return [(event["symbol"], event["rule"]) for event in here.events("not_bought")]
+
+
+def test_a_paused_stock_is_not_bought_its_position_is_managed_and_removing_the_line_resumes(tmp_path: Path) -> None:
+    both = {"AAA": 0.8, "BBB": 0.9}
+    here = world(tmp_path, {"10:31": {"AAA": 0.8}, "10:36": both, "10:41": {"BBB": 0.9}, "10:51": both})
+    here.minutes("10:31", "10:35")
+    path = here.controls / "PAUSED"
+    path.write_text("# reverse split tomorrow\r\n\r\n  bbb  # mine\r\nAAA\r\n")
+    here.broker.cancel(here.trade().stop_order_id or "")
+    here.minutes("10:36", "10:43")
+    assert refused(here) == [("BBB", "paused"), ("AAA", "paused"), ("BBB", "paused")] and here.held("BBB") == 0
+    assert here.held("AAA") == 5 and here.open_orders("AAA") == [("sell", "stop", 9.8)]  # the lost stop is replaced
+    assert [event["symbols"] for event in here.events("entries_paused")] == [["AAA", "BBB"]]
+    ControlFiles(here.controls).resume("BBB")
+    assert path.read_text().splitlines() == ["# reverse split tomorrow", "", "AAA"]
+    here.minutes("10:44", "10:53")
+    assert here.held("BBB") == 5 and refused(here)[-1] == ("AAA", "paused")
+    said = answer(Question.of("BBB", "10:36", None), LogReader(here.folder), CALENDAR, lambda _: Settings.of())
+    assert said.kind == "refused" and "the rule paused refused it: entries in BBB are paused" in said.lines[0]
+    here.tick("15:55", "15:56", "15:57")
+    assert (here.held("AAA"), here.held("BBB")) == (0, 0)
+    here.check_books()
+
+
+@pytest.mark.parametrize("content", [b"AAA,BBB\n", b"AAA\n17\n", b"\xff\xfeA\0", b"A\0B", "ÄÖ".encode(), b"A" * 99_999])
+def test_a_file_that_cannot_be_used_pauses_every_stock_and_says_so_once(tmp_path: Path, content: bytes) -> None:
+    here = world(tmp_path, {"10:31": {"AAA": 0.8, "BBB": 0.9}, "10:33": {"AAA": 0.8}, "10:36": {"AAA": 0.8}})
+    (here.controls / "PAUSED").write_bytes(content)
+    here.minutes("10:31", "10:34")
+    assert refused(here) == [("BBB", "paused"), ("AAA", "paused"), ("AAA", "paused")]
+    (said,) = here.events("entries_paused")
+    assert said["symbols"] == [ALL] and "PAUSED cannot be used" in said["note"]
+    with pytest.raises(UserError, match="mend it"):
+        ControlFiles(here.controls).pause("AAA")
+    (here.controls / "PAUSED").unlink()
+    here.minutes("10:35", "10:38")
+    assert here.held("AAA") == 5 and len(here.events("entries_resumed")) == 1
+
+
+def unreadable(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, unreadable, pipe])
+def test_what_is_no_file_pauses_every_stock_and_is_never_waited_for(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    make(tmp_path / "PAUSED")
+    found = ControlFiles(tmp_path).paused()
+    assert found is not None and found.fault and found.refusal("AMD")
+
+
+SYMBOLS = st.sampled_from(["AMD", "F", "BRK.B", "GME", ALL])
+NOISE = st.lists(st.sampled_from(["", "# why", "f", "  brk.b # note", "\t", "*"]), max_size=4)
+
+
+@settings(max_examples=40)
+@given(NOISE, st.lists(st.tuples(st.booleans(), SYMBOLS), max_size=8))
+def test_pausing_and_resuming_change_that_stock_alone(
+    tmp_path_factory: pytest.TempPathFactory, before: list[str], steps: list[tuple[bool, str]]
+) -> None:
+    controls = ControlFiles(tmp_path_factory.mktemp("controls"))
+    if before:
+        (controls.folder / "PAUSED").write_text("\n".join(before))
+    found = controls.paused() or NOTHING_PAUSED
+    expected = set(found.symbols) | ({ALL} if found.all else set())
+    for adds, symbol in steps:
+        (controls.pause if adds else controls.resume)(symbol.lower())
+        expected = expected | {symbol} if adds else expected - {symbol}
+        found = controls.paused() or NOTHING_PAUSED
+        assert found.symbols == expected - {ALL} and found.all == (ALL in expected) and not found.fault
+        assert all((found.refusal(one) is not None) == (found.all or one in expected) for one in ("AMD", "BRK.B"))
+    if (path := controls.folder / "PAUSED").exists():
+        assert path.read_text().count("# why") == before.count("# why")
+
+
+def test_stop_and_flatten_are_set_and_taken_back(tmp_path: Path) -> None:
+    controls = ControlFiles(tmp_path / "controls")
+    controls.take_back()
+    for wanted in (controls.stop, controls.stop, controls.flatten):
+        wanted()
+    assert controls.stop_requested and controls.flatten_requested
+    controls.pause("AMD")
+    controls.take_back()
+    assert [path.name for path in controls.folder.iterdir()] == ["PAUSED"]
+    for wrong in ("", "# AMD", "AMD F", "AMD\nF", "../x"):
+        with pytest.raises(UserError, match="PAUSED"):
+            controls.pause(wrong)
