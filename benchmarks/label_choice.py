@@ -119,7 +119,8 @@ class Copies:
     def walked(self, variant: Variant, seed: int, at: Workers) -> Walk:
         """Walk a variant forward on the copy with this seed; 0: the real bars."""
         bars: dict[str, Bars] = flipped(self._bars, seed) if seed else self._bars
-        settings = variant.applied(learning_settings(N_ESTIMATORS=self._trees))
+        changed = {"N_ESTIMATORS": self._trees} if variant.kind == "random_forest" else {}
+        settings = variant.applied(learning_settings(**changed))
         rows = self._dataset.rows_of(bars, LabelRules.of(settings.exits), variant.feature_set)
         window = self._settings.data.HISTORY_DAYS
         return walk(rows, variant, settings, window=window, at=at, scored=scored_rows(rows, self._universes), lean=True)
@@ -160,8 +161,8 @@ def printed(cells: Sequence[str]) -> None:
 
 
 @contextmanager
-def data_folder(given: Path | None) -> Iterator[Path]:
-    """The given data folder, or that of the generated market of a first run with the default settings."""
+def data_folder(given: Path | None, sessions: int) -> Iterator[Path]:
+    """The given data folder, or so many sessions of the generated market of the default settings."""
     if given is not None:
         yield given
         return
@@ -170,9 +171,7 @@ def data_folder(given: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         bars, data = Path(folder, "generated"), Path(folder, "data")
         bars.mkdir()
-        made, _ = generated_bars(
-            settings.training.SEED, exchange.MARKET_STOCKS, settings.data.HISTORY_DAYS, exchange.LEARNABILITY
-        )
+        made, _ = generated_bars(settings.training.SEED, exchange.MARKET_STOCKS, sessions, exchange.LEARNABILITY)
         for symbol, of_symbol in made.items():
             write_bars_file(bars / f"{symbol}.csv", symbol, of_symbol)
         source, rules = FolderSource(bars, calendar), LabelRules.of(settings.exits)
@@ -199,15 +198,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="folder that build_dataset.py has filled")
     source.add_argument("--generated", action="store_true", help="the generated market of the default settings")
+    parser.add_argument("--sessions", type=int, default=30, help="of the generated market (default 30)")
     parser.add_argument("--controls", type=int, default=5, help="coin-flipped copies of the bars (default 5)")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds of model (default both)")
-    parser.add_argument("--trees", type=int, help="N_ESTIMATORS (default: that of the settings)")
+    parser.add_argument("--trees", type=int, help="N_ESTIMATORS of the forest (default: that of the settings)")
     options = parser.parse_args(arguments)
     settings = Settings()
     trees = options.trees or settings.training.N_ESTIMATORS
     threshold = settings.prediction.MIN_CONFIDENCE
     found: list[tuple[Variant, Figures]] = []
-    with data_folder(options.data) as folder, workers("joblib", None) as at:
+    with data_folder(options.data, options.sessions) as folder, workers("joblib", None) as at:
         copies = Copies(Dataset(folder), settings, trees)
         printed(HEADER)
         printed(["---"] * len(HEADER))
@@ -217,7 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             real, *controls = (figures(walked, threshold) for walked in walks)
             found.append((variant, real))
             printed(line(variant.name, real, controls))
-    print(chosen(found))
+    if "random_forest" in options.kinds:
+        print(chosen(found))
     return 0
 
 
