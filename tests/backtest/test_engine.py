@@ -41,7 +41,7 @@ from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.market.bars import Bars, check_bars
 from trading.models.predictor import Predictor
 from trading.models.store import LoadedModel

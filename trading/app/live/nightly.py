@@ -11,7 +11,7 @@ from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.models.trust import UntrustedError

@@ -24,7 +24,7 @@ from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
-from trading.learning.live_figures import live_figures
+from trading.learning.trades.live_figures import live_figures
 from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
 from trading.models.store import ModelStore
