@@ -35,9 +35,9 @@ from trading.backtest.workers import Workers, workers
 from trading.backtest.yardstick.coin_flip import flipped
 from trading.base.arrays import Floats, Labels, Mask
 from trading.base.calendar import new_york_calendar
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
 from trading.dataset.universes import Universes, scored_rows
+from trading.dataset.upkeep.build import build
 from trading.learning.metrics import ranking
 from trading.learning.same_minute import against_minute, auc_within_minute
 from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, pooled_mean, sums

@@ -22,8 +22,8 @@ from benchmarks.material import bar_folder
 from config import Settings
 from trading.app.learn.retrain import retrain
 from trading.base.calendar import new_york_calendar
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
+from trading.dataset.upkeep.build import build
 from trading.learning.rows import split_by_session
 from trading.learning.session_statistics import mean_of_sessions
 from trading.market.recorded import FolderSource

@@ -24,9 +24,9 @@ from trading.base.clock import SimulatedClock
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import lock
 from trading.broker.client import connect
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
-from trading.dataset.fetch import plan
+from trading.dataset.upkeep.build import build
+from trading.dataset.upkeep.fetch import plan
 from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, to_ns, write_bars_file
 from trading.market.recorded import FolderSource

@@ -15,7 +15,7 @@ from trading.base.clock import SystemClock
 from trading.base.errors import UserError
 from trading.base.progress import progress_bars
 from trading.broker.client import connect
-from trading.dataset.build import build, rebuild
+from trading.dataset.upkeep.build import build, rebuild
 from trading.market.alpaca import AlpacaSource
 from trading.market.recorded import FolderSource
 from trading.market.yahoo import YahooSource

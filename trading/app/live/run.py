@@ -18,7 +18,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
-from trading.dataset.build import pick_universe
+from trading.dataset.upkeep.build import pick_universe
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other, instance_of
