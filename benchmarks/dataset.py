@@ -17,7 +17,7 @@ from config import Settings
 from trading.base.calendar import new_york_calendar
 from trading.dataset.dataset import Dataset
 from trading.dataset.upkeep.build import BuildReport, build
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 SAMPLE = 4

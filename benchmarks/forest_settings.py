@@ -23,7 +23,7 @@ from trading.dataset.upkeep.build import build
 from trading.learning.fitting import LearningSettings, fit, probabilities
 from trading.learning.metrics import ranking
 from trading.learning.rows import thin
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

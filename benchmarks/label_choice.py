@@ -42,7 +42,7 @@ from trading.learning.metrics import ranking
 from trading.learning.same_minute import against_minute, auc_within_minute
 from trading.learning.session_statistics import Estimate, differences, mean_of_sessions, pooled_mean, sums
 from trading.market.bars import Bars, write_bars_file
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")

@@ -26,7 +26,7 @@ from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.upkeep.build import build
 from trading.learning.rows import split_by_session
 from trading.learning.session_statistics import mean_of_sessions
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from trading.broker.client import connect
 from trading.dataset.dataset import Dataset
 from trading.dataset.upkeep.build import build
 from trading.dataset.upkeep.fetch import plan
-from trading.market.alpaca import AlpacaSource
 from trading.market.bars import read_bars_file, to_ns, write_bars_file
-from trading.market.recorded import FolderSource
 from trading.market.source import SourceError
-from trading.market.yahoo import YahooSource, windows
+from trading.market.sources.alpaca import AlpacaSource
+from trading.market.sources.recorded import FolderSource
+from trading.market.sources.yahoo import YahooSource, windows
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from trading.dataset.dataset import Dataset
 from trading.dataset.rows import read_rows_file, rows_of
 from trading.dataset.upkeep.build import BuildReport, build
 from trading.dataset.upkeep.prune import prune_data
-from trading.market.alpaca import AlpacaSource
 from trading.market.bars import Bars, read_bars_file, to_ns, write_bars_file
+from trading.market.sources.alpaca import AlpacaSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

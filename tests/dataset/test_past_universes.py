@@ -19,7 +19,7 @@ from trading.dataset.upkeep.build import BuildReport, build
 from trading.learning.train import Tested as Part
 from trading.learning.train import train
 from trading.market.bars import join, write_bars_file
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 
 if TYPE_CHECKING:
     from pathlib import Path

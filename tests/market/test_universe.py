@@ -18,8 +18,8 @@ from trading.dataset.dataset import Dataset
 from trading.dataset.universes import past_universes
 from trading.dataset.upkeep.build import build, pick_universe
 from trading.market.bars import Bars, join, write_bars_file
-from trading.market.recorded import FolderSource
 from trading.market.source import Pick, SourceError
+from trading.market.sources.recorded import FolderSource
 from trading.market.universe import PastUniverses, evenings, most_active
 from trading.rules.labels import LabelRules
 

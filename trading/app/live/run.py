@@ -25,8 +25,8 @@ from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, activ
 from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.learning.trades.live_figures import live_figures
-from trading.market.alpaca import AlpacaSource
 from trading.market.source import Source, read_universe, write_universe
+from trading.market.sources.alpaca import AlpacaSource
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
