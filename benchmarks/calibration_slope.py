@@ -63,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that build_dataset.py has filled")
     parser.add_argument("--labels", nargs="*", choices=LABELS, default=tuple(LABELS), help="labels (default both)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds of model (default both)")
     options = parser.parse_args(arguments)
     dataset = Dataset(options.data)
     printed(("model, label", "sessions", "own probability", "win_probability"))
     printed(["---"] * 4)
     with workers("joblib", None) as at:
         for label in options.labels:
-            for kind in KINDS:
+            for kind in options.kinds:
                 variant = Variant(kind, "document", label, LABELS[label])
                 settings = variant.applied(learning_settings())
                 rows = dataset.make(LabelRules.of(settings.exits), "document")
