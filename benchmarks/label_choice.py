@@ -202,7 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--controls", type=int, default=5, help="coin-flipped copies of the bars (default 5)")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds of model (default both)")
     parser.add_argument("--trees", type=int, help="N_ESTIMATORS of the forest (default: that of the settings)")
+    parser.add_argument("--session", action="store_true", help="without the labels that end after 60 minutes")
     options = parser.parse_args(arguments)
+    labels = [label for label in LABELS if not (options.session and label[2])]
     settings = Settings()
     trees = options.trees or settings.training.N_ESTIMATORS
     threshold = settings.prediction.MIN_CONFIDENCE
@@ -211,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copies = Copies(Dataset(folder), settings, trees)
         printed(HEADER)
         printed(["---"] * len(HEADER))
-        for variant in (Variant(kind, "document", *label) for kind in options.kinds for label in LABELS):
+        for variant in (Variant(kind, "document", *label) for kind in options.kinds for label in labels):
             print(f"{variant.name} ...", file=sys.stderr, flush=True)
             walks = (copies.walked(variant, seed, at) for seed in range(options.controls + 1))
             real, *controls = (figures(walked, threshold) for walked in walks)
