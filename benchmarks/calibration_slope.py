@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from config import ModelKind
+from benchmarks.label_choice import printed
+from config import LabelKind, ModelKind
 from tests.settings import learning_settings
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.backtest.workers import workers
@@ -31,6 +30,8 @@ from trading.learning.session_statistics import Estimate, jackknife
 from trading.rules.labels import LabelRules
 
 KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")
+LABELS: Final[dict[LabelKind, float]] = {"target_first": 0.005, "profit": 0.0}
+"""The labels that are measured, each with LABEL_TARGET_PCT or LABEL_MIN_PROFIT."""
 BINS: Final = 400
 """Values of the log-odds that are told apart: one regression then takes milliseconds."""
 
@@ -58,20 +59,22 @@ def _fitted(x: Floats, won: Floats, count: Floats) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print the table in Markdown, one line as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that build_dataset.py has filled")
+    parser.add_argument("--labels", nargs="*", choices=LABELS, default=tuple(LABELS), help="labels (default both)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds of model (default both)")
     options = parser.parse_args(arguments)
     dataset = Dataset(options.data)
-    table = Table("model, label", "sessions", "own probability", "win_probability")
+    printed(("model, label", "sessions", "own probability", "win_probability"))
+    printed(["---"] * 4)
     with workers("joblib", None) as at:
-        for kind in KINDS:
-            for label in (("target_first", 0.005), ("profit", 0.0)):
-                variant = Variant(kind, "document", *label)
+        for label in options.labels:
+            for kind in options.kinds:
+                variant = Variant(kind, "document", label, LABELS[label])
                 settings = variant.applied(learning_settings())
                 rows = dataset.make(LabelRules.of(settings.exits), "document")
-                table.add_row(variant.name, *_cells(walk(rows, variant, settings, window=30, at=at)))
-    Console(width=120).print(table)
+                printed((variant.name, *_cells(walk(rows, variant, settings, window=30, at=at))))
     return 0
 
 

@@ -15,9 +15,9 @@ from benchmarks.harness import Line, Options, shown
 from benchmarks.material import bar_folder
 from config import Settings
 from trading.base.calendar import new_york_calendar
-from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
-from trading.market.recorded import FolderSource
+from trading.dataset.upkeep.build import BuildReport, build
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 SAMPLE = 4

@@ -18,12 +18,12 @@ from benchmarks.material import bar_folder
 from config import Settings
 from tests.settings import learning_settings
 from trading.base.calendar import new_york_calendar
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset, Rows
+from trading.dataset.upkeep.build import build
 from trading.learning.fitting import LearningSettings, fit, probabilities
 from trading.learning.metrics import ranking
 from trading.learning.rows import thin
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

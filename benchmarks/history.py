@@ -33,14 +33,14 @@ from tests.execution.trading_world import TradingWorld, flat
 from trading.base.calendar import new_york_calendar
 from trading.base.files import write_json
 from trading.base.market_folders import MarketId
-from trading.learning.past_trades import past_trades
+from trading.learning.trades.past_trades import past_trades
 from trading.records.journal import new_york_time
 from trading.records.trade_log import Trade, TradeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trading.learning.trade_labels import TradeLabels
+    from trading.learning.trades.trade_labels import TradeLabels
 
 MARKET = MarketId("by-hand", "a market of one stock")
 A_DAY = 100

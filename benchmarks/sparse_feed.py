@@ -1,10 +1,12 @@
 """A sparse feed: windows of the last 20 bars against windows of the last 20 minutes, and entries that come late.
 
-    python -m benchmarks.sparse_feed [--bars DIR]
+    python -m benchmarks.sparse_feed [--bars DIR] [--whole DIR]
 
-It shows the share of stock-minutes that have a prediction on a fresh bar, by the stock's shares a day on the feed, and
-the log loss of each way on the same rows: models of the sessions before predict each block of sessions, and what they
-gain over the base rate is paired by session.  The label is whether half a per cent is gained before 2 % is lost.
+First, OUTCOME_FEED: bars of the whole market (`--whole`) are thinned to those of one venue, and rows are made of the
+venue's bars alone and with outcomes from the whole market.  Then, of the bars of a sparse feed (`--bars`), it shows the
+share of stock-minutes that have a prediction on a fresh bar, by the stock's shares a day on the feed, and the log loss
+of each way on the same rows: models of the sessions before predict each block of sessions, and what they gain over the
+base rate is paired by session.  The label is whether half a per cent is gained before 2 % is lost.
 """
 
 from __future__ import annotations
@@ -12,23 +14,28 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from benchmarks.harness import PROJECT
-from config import FeatureSet
+from benchmarks.harness import PROJECT, RECORDED
+from config import FeatureSet, Settings
+from paper_exchange.market.coverage import thinned
+from paper_exchange.market.interface import BarColumns
 from trading.base.arrays import Floats, Ints, Mask
 from trading.base.calendar import Session, new_york_calendar
-from trading.dataset.rows import sessions_around
+from trading.dataset.rows import rows_of, sessions_around
 from trading.features import document
 from trading.features.document import LOOKBACK_BARS, window_is_whole
 from trading.features.relative import relative_features, session_state
 from trading.features.sets import _minutes, of_history
-from trading.market.bars import MINUTE_NS, Bars, check_bars, read_bars_file, session_numbers, to_ns
+from trading.market.bars import MINUTE_NS, Bars, FeedBars, check_bars, read_bars_file, session_numbers, to_ns
 from trading.rules.exits import outcomes
+from trading.rules.labels import LabelRules
 
 SPARSE = PROJECT.parent / "shared" / "bars" / "iex-2025"
+SEED = 1
 CLASSES = (0, 2_000, 10_000, 30_000, 100_000, 200_000, 400_000, np.inf)
 """Shares a day between which stock-days are counted together."""
 FIRST, BLOCK = 12, 4
@@ -152,11 +159,50 @@ class Rows:
         return f"{1e4 * mean:+.0f} ({1e4 * (mean - half):+.0f} to {1e4 * (mean + half):+.0f})"
 
 
+def one_venue(bars: Bars, symbol: str) -> Bars:
+    """What a venue with 2.5 % of the volume prints of these bars."""
+    columns = BarColumns(bars.start, bars.open, bars.high, bars.low, bars.close, bars.volume.astype(np.int64))
+    kept = thinned(columns, symbol, SEED)
+    return Bars(kept.start, kept.open, kept.high, kept.low, kept.close, kept.volume.astype(np.float64))
+
+
+def a_quarter(bars: Bars, symbol: str) -> Bars:
+    """A random quarter of these bars."""
+    return bars.take(np.random.default_rng([SEED, crc32(symbol.encode())]).random(len(bars)) < 0.25)
+
+
+def outcome_feed(folder: Path) -> None:
+    """Print how rows and labels change if outcomes of thinned bars come from the whole ones."""
+    calendar = new_york_calendar()
+    rules = {feed: LabelRules.of(Settings.of(OUTCOME_FEED=feed).exits) for feed in ("same", "sip")}
+    print(
+        "| thinned to | rows, one feed | rows, outcomes of the whole market | more | common rows with another label |"
+    )
+    print("|---|---|---|---|---|", flush=True)
+    for name, part_of in (("one venue", one_venue), ("a random quarter", a_quarter)):
+        counts = np.zeros(4, dtype=np.int64)
+        for path in sorted(folder.glob("*.csv*")):
+            raw = read_bars_file(path)
+            whole, _ = check_bars(raw, sessions_around(raw.start, calendar))
+            part = part_of(whole, path.name)
+            if not len(part):
+                continue
+            alone = rows_of(part, calendar, rules["same"])
+            told = rows_of(FeedBars.of(part, whole), calendar, rules["sip"])
+            _, here, there = np.intersect1d(alone.start, told.start, assume_unique=True, return_indices=True)
+            counts += len(alone), len(told), len(here), int((alone.label[here] != told.label[there]).sum())
+        more, other = counts[1] / counts[0] - 1.0, counts[3] / counts[2]
+        print(f"| {name} | {counts[0]:,} | {counts[1]:,} | {more:+.1%} | {other:.1%} |", flush=True)
+
+
 def main() -> None:
-    """Print the two tables as Markdown."""
+    """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bars", type=Path, default=SPARSE, metavar="DIR", help="folder of bars of a sparse feed")
-    folder = parser.parse_args().bars
+    parser.add_argument("--whole", type=Path, default=RECORDED, metavar="DIR", help="folder of bars of all trades")
+    options = parser.parse_args()
+    folder = options.bars
+    outcome_feed(options.whole)
     for feature_set in ("document", "relative"):
         stocks = [stock_of(path, feature_set) for path in sorted(folder.glob("*.csv*"))]
         rows = Rows([stock for stock in stocks if stock is not None])

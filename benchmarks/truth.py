@@ -19,9 +19,9 @@ from tests.settings import learning_settings
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import fit, probabilities
 from trading.learning.metrics import ranking
-from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
 from trading.learning.rows import rows_to_fit, split_by_session, weights_of
 from trading.learning.session_statistics import mean_of_sessions
+from trading.learning.trades.past_trades import PastTrade, PastTrades, with_past_trades
 from trading.learning.train import train
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from trading.dataset.rows import header, rows_lines, rows_of
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import to_reply
 from trading.features.sets import COLUMNS
-from trading.learning.past_trades import past_trades
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.past_trades import past_trades
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.market.bars import read_bars_file, to_ns
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore

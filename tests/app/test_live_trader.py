@@ -36,7 +36,7 @@ from tests.app.whole_day import (
     write_bars,
 )
 from trading.dataset.dataset import Dataset
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.records.log_reader import LogReader
 from trading.records.trade_log import TradeLog
 from trading.reports.live import DIRECTION

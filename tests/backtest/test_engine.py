@@ -35,13 +35,13 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, connect
 from trading.dataset.dataset import Dataset
 from trading.dataset.symbol_files import Fetched
+from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, latest_quote
-from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.market.bars import Bars, check_bars
 from trading.models.predictor import Predictor
 from trading.models.store import LoadedModel

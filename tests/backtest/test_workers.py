@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -173,18 +174,23 @@ def _wait_until(true: Any) -> None:
     raise AssertionError("it did not come to pass")
 
 
-def test_the_trainer_runs_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_trainer_and_its_controls_give_the_same_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     data, env_file = tmp_path / "data", tmp_path / "env"
     fill(data, SESSIONS[:6])
-    env_file.write_text("N_ESTIMATORS=8\nFOREST_MIN_SAMPLES_LEAF=20\nTRAINING_REPORT=false\n")
+    env_file.write_text("N_ESTIMATORS=8\nFOREST_MIN_SAMPLES_LEAF=20\nTRAINING_REPORT=false\nCONTROLS=2\n")
     X = made_up_rows(sessions=2).X
     said = []
     for name, more in (("here", ()), ("there", ("--backend", "dask", "--scheduler", cluster.address))):
-        folders = ("--data-dir", data, "--models-dir", tmp_path / name, "--env-file", env_file)
+        models = tmp_path / name
+        folders = ("--data-dir", data, "--models-dir", models, "--env-file", env_file)
         assert run(*folders, *more) == 0
-        model = ModelStore(tmp_path / name).newest()
-        said.append(probabilities(model.scaler, model.model, X))
-    assert np.array_equal(said[0], said[1])
+        assert run("--walk-forward", *folders, *more) == 0
+        model = ModelStore(models).newest()
+        (walked,) = (json.loads(path.read_text()) for path in models.glob("walk_forward_*.json"))
+        controls = {path.name: json.loads(path.read_text()) for path in (models / "controls").glob("*.json")}
+        assert len(controls) == 2
+        said.append((probabilities(model.scaler, model.model, X).tolist(), walked | {"at": ""}, controls))
+    assert said[0] == said[1]
 
 
 # What is refused

@@ -12,8 +12,8 @@ import requests
 from tests.exchange.exchange_world import MONDAY
 from tests.execution.test_reconciliation import holding
 from tests.execution.trading_world import CALENDAR, Act, Fault, page
-from trading.market.alpaca import AlpacaSource
 from trading.market.source import SourceError
+from trading.market.sources.alpaca import AlpacaSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,14 +24,14 @@ from trading.base.clock import SimulatedClock
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import lock
 from trading.broker.client import connect
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
-from trading.dataset.fetch import plan
-from trading.market.alpaca import AlpacaSource
+from trading.dataset.upkeep.build import build
+from trading.dataset.upkeep.fetch import plan
 from trading.market.bars import read_bars_file, to_ns, write_bars_file
-from trading.market.recorded import FolderSource
 from trading.market.source import SourceError
-from trading.market.yahoo import YahooSource, windows
+from trading.market.sources.alpaca import AlpacaSource
+from trading.market.sources.recorded import FolderSource
+from trading.market.sources.yahoo import YahooSource, windows
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from trading.audit.check import Check
 from trading.audit.data import DataFolder, files, labels
 from trading.base.clock import SimulatedClock
 from trading.broker.client import connect
-from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
-from trading.dataset.prune import prune_data
 from trading.dataset.rows import read_rows_file, rows_of
-from trading.market.alpaca import AlpacaSource
+from trading.dataset.upkeep.build import BuildReport, build
+from trading.dataset.upkeep.prune import prune_data
 from trading.market.bars import Bars, read_bars_file, to_ns, write_bars_file
+from trading.market.sources.alpaca import AlpacaSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

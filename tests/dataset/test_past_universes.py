@@ -13,13 +13,13 @@ from config import Settings
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, session_bars
 from tests.dataset.test_build import evening, on_exchange
 from tests.settings import label_rules, learning_settings
-from trading.dataset.build import BuildReport, build
 from trading.dataset.dataset import Dataset
 from trading.dataset.universes import Universes, past_universes, scored_rows
+from trading.dataset.upkeep.build import BuildReport, build
 from trading.learning.train import Tested as Part
 from trading.learning.train import train
 from trading.market.bars import join, write_bars_file
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from tests.dataset.data_world import CALENDAR, bars_of, content
 from tests.settings import label_rules
 from trading.dataset.dataset import Dataset
 from trading.dataset.manifest import read_manifest
-from trading.dataset.prune import prune_data
 from trading.dataset.symbol_files import Fetched
+from trading.dataset.upkeep.prune import prune_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

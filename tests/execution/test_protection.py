@@ -53,9 +53,9 @@ def test_a_lost_stop_is_replaced_within_the_minute_although_the_target_rests(tmp
 class TwoOfTheTarget(Behaviour):
     """An exchange on which two of five shares are filled in the bar of 10:33."""
 
-    def fill_qty(self, qty: Shares, sequence: int, bar: int) -> Shares:
+    def fill_qty(self, qty: Shares, sequence: int, filled: Shares, bar: int) -> Shares:
         """As `Behaviour.fill_qty`."""
-        return 2 if bar == int(ny(MONDAY, "10:33").timestamp()) * 10**9 and qty == 5 else qty
+        return 2 if bar == int(ny(MONDAY, "10:33").timestamp()) * 10**9 and qty == 5 and not filled else qty
 
 
 def test_a_partly_filled_target_is_no_protection_for_the_rest(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from trading.base.market_folders import claim
 from trading.dataset.dataset import Dataset
 from trading.learning.fitting import probabilities
 from trading.market.bars import to_ns, write_bars_file
-from trading.market.recorded import FolderSource
 from trading.market.source import Pick, Universe
+from trading.market.sources.recorded import FolderSource
 from trading.models.store import ModelStore
 from trading.records.journal import Journal
 from trading.reports.console import Output

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from config import ExitSettings
 from tests.exchange.exchange_world import MONDAY, ny
-from trading.learning.live_figures import LIVE_DAYS, live_figures
+from trading.learning.trades.live_figures import LIVE_DAYS, live_figures
 from trading.records.trade_log import Trade, TradeLog, newest_trades
 from trading.reports.live import DIRECTION, live_lines, live_sections
 from trading.rules.labels import LabelRules

@@ -20,9 +20,9 @@ from trading.base.files import compress_lines
 from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset, Rows
 from trading.learning.fitting import fit, probabilities
-from trading.learning.past_trades import NOT_READ, PastTrade, PastTrades, past_trades, with_past_trades
 from trading.learning.rows import WeightedRows, rows_to_fit, thin, weights_of
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.past_trades import NOT_READ, PastTrade, PastTrades, past_trades, with_past_trades
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.learning.train import train
 from trading.market.bars import from_ns
 from trading.records.journal import new_york_time

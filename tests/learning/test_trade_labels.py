@@ -14,7 +14,7 @@ from tests.app.test_ml_trainer import SESSIONS, fill
 from tests.settings import label_rules
 from trading.base.clock import from_ns
 from trading.dataset.dataset import Dataset
-from trading.learning.trade_labels import CORRECTED_FOR, UNDECIDED_FOR, TradeLabels, outcome_after_cost
+from trading.learning.trades.trade_labels import CORRECTED_FOR, UNDECIDED_FOR, TradeLabels, outcome_after_cost
 from trading.records.trade_log import Trade, TradeLog
 from trading.rules.labels import LabelRules
 

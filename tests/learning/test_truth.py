@@ -38,9 +38,9 @@ from trading.learning.fitting import (
     probabilities,
 )
 from trading.learning.metrics import ranking
-from trading.learning.past_trades import PastTrade, PastTrades, with_past_trades
 from trading.learning.rows import rows_to_fit, split_by_session, thin, weights_of
 from trading.learning.session_statistics import mean_of_sessions
+from trading.learning.trades.past_trades import PastTrade, PastTrades, with_past_trades
 from trading.learning.train import train
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore

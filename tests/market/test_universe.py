@@ -14,12 +14,12 @@ from config import DataSettings, Settings
 from tests.dataset.data_world import CALENDAR, session_bars, write_folder
 from tests.dataset.test_build import SESSIONS, alpaca, evening, on_exchange
 from trading.base.errors import UserError
-from trading.dataset.build import build, pick_universe
 from trading.dataset.dataset import Dataset
 from trading.dataset.universes import past_universes
+from trading.dataset.upkeep.build import build, pick_universe
 from trading.market.bars import Bars, join, write_bars_file
-from trading.market.recorded import FolderSource
 from trading.market.source import Pick, SourceError
+from trading.market.sources.recorded import FolderSource
 from trading.market.universe import PastUniverses, evenings, most_active
 from trading.rules.labels import LabelRules
 

@@ -12,10 +12,10 @@ import requests
 
 from config import DataSettings, Settings
 from tests.dataset.data_world import CALENDAR
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
+from trading.dataset.upkeep.build import build
 from trading.market.source import SourceError
-from trading.market.yahoo import PAUSES, THREADS, YahooSource
+from trading.market.sources.yahoo import PAUSES, THREADS, YahooSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

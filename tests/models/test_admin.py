@@ -32,7 +32,7 @@ from trading.base.errors import ModelError
 from trading.base.files import read_lines
 from trading.base.market_folders import MarketId, lock, market_of
 from trading.learning.train import TrainedModel, train
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.models.admin import RUNNING, prune, rollback, serving, use
 from trading.models.choice import NAME, Choice, serving_order
 from trading.models.predictor import Predictor

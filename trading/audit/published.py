@@ -10,9 +10,9 @@ import numpy as np
 from trading.audit.check import Check, Step
 from trading.base.errors import DataError, ModelError
 from trading.features.sets import name_of
-from trading.learning.past_trades import past_trades, with_past_trades
 from trading.learning.rows import rows_to_fit
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.past_trades import past_trades, with_past_trades
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.models.metrics_file import recorded_setting
 
 if TYPE_CHECKING:

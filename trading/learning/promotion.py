@@ -1,10 +1,11 @@
 """Promotion: whether a new model replaces the model in service.
 
 A model that is fitted again with the same settings is not judged: it is the same recipe with one more session, and
-rejecting it by its luck on one session was measured to be right no more often than a coin (docs/figures.md; other
-rules can be tried with `benchmarks/promotion.py`).  If the settings have changed, the two recipes are fitted on the
-same older sessions and compared on the newest ones, paired by session: the new one is rejected only if it is worse
-beyond the 95% interval.
+rejecting it by its luck on one session was measured to be right no more often than a coin (docs/figures.md).  If the
+settings have changed, the two recipes are fitted on the same older sessions and compared on the newest ones, paired by
+session: the new one is rejected only if its log loss is worse beyond the 95% interval.  That was measured to be right
+more often than a coin (`benchmarks/promotion.py`).  The outcome per signal is recorded and decides nothing: it rejected
+too rarely to show that it is right.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from trading.learning.rows import rows_to_fit, weights_of
 from trading.learning.session_statistics import (
     Estimate,
     above,
-    below,
     differences,
     mean_of_sessions,
     pooled_difference,
@@ -207,15 +207,16 @@ def _compared(
         for one in signals
     ]
     outcome = pooled_difference(*parts[1], *parts[0])
-    worse_loss, worse_outcome = above(loss, 0.0), below(outcome, 0.0)
+    worse = above(loss, 0.0)
     reason = (
         f"the settings have changed ({names}): fitted on the same older sessions and compared with {champion} on the "
         f"{len(days)} from {days[0]} to {days[-1]}, the new ones differ in log loss by {_words(loss, 4)}, "
-        f"{_verdict(worse_loss)}, and in outcome per signal by {_words(outcome, 2, '%')}, {_verdict(worse_outcome)}"
+        f"{'worse' if worse else 'not worse beyond the interval'}, and in outcome per signal by "
+        f"{_words(outcome, 2, '%')}, which decides nothing"
     )
     old_mean, new_mean = (pooled_mean(*part)["value"] for part in parts)
     return Decision(
-        in_service=not (worse_loss or worse_outcome),
+        in_service=not worse,
         reason=reason,
         champion=champion,
         judged_on=days,
@@ -229,10 +230,6 @@ def _compared(
         challenger_outcome_pct=new_mean,
         outcome_difference=outcome,
     )
-
-
-def _verdict(worse: bool) -> str:
-    return "worse" if worse else "not worse beyond the interval"
 
 
 def _words(difference: Estimate, digits: int, unit: str = "") -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from config import ModelKind
     from trading.base.arrays import Days, Floats, Mask
     from trading.dataset.dataset import Rows
-    from trading.learning.live_figures import LiveFigures
-    from trading.learning.past_trades import PastTradesReport
+    from trading.learning.trades.live_figures import LiveFigures
+    from trading.learning.trades.past_trades import PastTradesReport
 
 Progress = Callable[[str, int, int], None]
 """Called with the current step in words, the number of steps done, and the number of steps in all."""

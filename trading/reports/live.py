@@ -9,8 +9,8 @@ from trading.learning.session_statistics import ENOUGH_SESSIONS, above, below
 from trading.reports.page import NONE, TOO_FEW, Section, counted, interval, per_cent, plain, share
 
 if TYPE_CHECKING:
-    from trading.learning.live_figures import ComesTrue, Costs, Earns, LiveFigures, OfTrades
     from trading.learning.session_statistics import Estimate
+    from trading.learning.trades.live_figures import ComesTrue, Costs, Earns, LiveFigures, OfTrades
 
 DIRECTION: Final = (
     "A confidence can at best tell which stocks move, not which way. On real bars no way of choosing stocks was shown "

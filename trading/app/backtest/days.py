@@ -16,7 +16,7 @@ from trading.base.market_folders import MarketId, market_of
 from trading.dataset.dataset import Dataset
 from trading.dataset.universes import Universes
 from trading.market.bars import Bars, check_bars, from_ns, join, to_ns
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.market.universe import PastUniverses, evenings
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from trading.base.clock import SystemClock
 from trading.base.errors import UserError
 from trading.base.progress import progress_bars
 from trading.broker.client import connect
-from trading.dataset.build import build, rebuild
-from trading.market.alpaca import AlpacaSource
-from trading.market.recorded import FolderSource
-from trading.market.yahoo import YahooSource
+from trading.dataset.upkeep.build import build, rebuild
+from trading.market.sources.alpaca import AlpacaSource
+from trading.market.sources.recorded import FolderSource
+from trading.market.sources.yahoo import YahooSource
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from trading.dataset.dataset import Dataset
 from trading.dataset.universes import Universes, scored_rows
 from trading.features.sets import COLUMNS
 from trading.learning.fitting import LearningSettings
-from trading.learning.live_figures import LIVE_DAYS, LiveFigures, live_figures
-from trading.learning.past_trades import past_trades, with_past_trades
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.live_figures import LIVE_DAYS, LiveFigures, live_figures
+from trading.learning.trades.past_trades import past_trades, with_past_trades
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.learning.train import Progress, train
 from trading.models.admin import begin_training, end_training, killed_training, prune, serving
 from trading.models.store import LoadedModel, ModelStore

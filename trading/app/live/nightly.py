@@ -8,11 +8,11 @@ from trading.app.learn.retrain import model_in_service, model_store, retrain
 from trading.base.errors import ModelError, UserError, as_started
 from trading.base.market_folders import when_free
 from trading.base.progress import Report, progress_bars
-from trading.dataset.build import build
 from trading.dataset.dataset import Dataset
+from trading.dataset.upkeep.build import build
 from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
-from trading.learning.trade_labels import TradeLabels
+from trading.learning.trades.trade_labels import TradeLabels
 from trading.models.predictor import Predictor
 from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
 from trading.models.trust import UntrustedError

@@ -20,15 +20,15 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import lock
 from trading.broker.client import Broker, Unclear
-from trading.dataset.build import pick_universe
+from trading.dataset.upkeep.build import pick_universe
 from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
 from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other
 from trading.execution.trader import Trader
-from trading.learning.live_figures import live_figures
-from trading.market.alpaca import AlpacaSource
+from trading.learning.trades.live_figures import live_figures
 from trading.market.source import Source, read_universe, write_universe
+from trading.market.sources.alpaca import AlpacaSource
 from trading.models.store import ModelStore
 from trading.records.instance import instance_of
 from trading.records.journal import Journal

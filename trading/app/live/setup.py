@@ -19,7 +19,7 @@ from trading.base.folders import overlapping
 from trading.base.market_folders import LOGS_BY_HAND, foreseen
 from trading.broker.client import Broker, KeysRefused, Unclear, connect
 from trading.broker.transport import ALPACA_PAPER, allowed_origin, without_password
-from trading.market.alpaca import AlpacaSource
+from trading.market.sources.alpaca import AlpacaSource
 from trading.models.trust import distrust
 
 if TYPE_CHECKING:

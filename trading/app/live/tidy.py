@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trading.base.errors import UserError
 from trading.base.market_folders import lock
 from trading.dataset.manifest import read_manifest
-from trading.dataset.prune import PrunedData, prune_data, sessions_of
+from trading.dataset.upkeep.prune import PrunedData, prune_data, sessions_of
 from trading.features.sets import SESSIONS_BEFORE
 from trading.records.pruning import PrunedLogs, prune_logs
 

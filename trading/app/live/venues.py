@@ -25,7 +25,7 @@ from trading.base.errors import BrokerError, UserError
 from trading.base.market_folders import MarketId
 from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
-from trading.market.recorded import FolderSource
+from trading.market.sources.recorded import FolderSource
 from trading.reports.traded import INDEX, REPORT, SCRIPT
 
 if TYPE_CHECKING:

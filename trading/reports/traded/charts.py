@@ -16,7 +16,7 @@ from trading.base.clock import NEW_YORK, from_ns, to_ns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trading.learning.live_figures import ComesTrue, Earns
+    from trading.learning.trades.live_figures import ComesTrue, Earns
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.logged_bars import LoggedBar
     from trading.records.trade_log import Trade

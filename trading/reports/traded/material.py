@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.learning.live_figures import LiveFigures, live_figures
+from trading.learning.trades.live_figures import LiveFigures, live_figures
 from trading.performance.closed_trades import ClosedTrades
 from trading.performance.execution_quality import Spread, execution_quality
 from trading.performance.figures import Performance, Sessions, performance

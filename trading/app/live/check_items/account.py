@@ -14,7 +14,7 @@ from trading.execution.live_feed import LATE_FEED
 from trading.execution.orders.order_cache import instance_in
 from trading.execution.orders.ownership import ACTIVE_WITHIN, active_other
 from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, clock_difference
-from trading.market.alpaca import AlpacaSource
+from trading.market.sources.alpaca import AlpacaSource
 from trading.records.instance import INSTANCE_FILE, stored_instance
 from trading.records.trade_log import TradeLog
 from trading.reports.page import counted

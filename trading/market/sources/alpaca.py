@@ -31,7 +31,6 @@ from trading.base.errors import UserError
 from trading.base.market_folders import MarketId
 from trading.broker.fields import instant_of
 from trading.broker.pages import bar_pages
-from trading.market.alpaca_data import ask, corporate_actions, daily_bars
 from trading.market.bars import Bars, join
 from trading.market.source import (
     SYMBOL,
@@ -42,6 +41,7 @@ from trading.market.source import (
     Universe,
     named_universe,
 )
+from trading.market.sources.alpaca_data import ask, corporate_actions, daily_bars
 from trading.market.universe import excluded_kind, most_active
 
 if TYPE_CHECKING:

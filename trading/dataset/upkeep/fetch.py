@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from trading.dataset.splits import announced, jumped
 from trading.dataset.symbol_files import Fetched
+from trading.dataset.upkeep.splits import announced, jumped
 from trading.market.bars import Bars, check_bars, session_numbers
 from trading.market.source import FeedRefused, SourceError
 
@@ -55,7 +55,7 @@ def fetch_missing(
     """Fetch, check and write the sessions that the folder lacks, chunk by chunk.
 
     Bars of the outcome feed are fetched for the same stocks and sessions.  The whole history of a stock is fetched
-    anew after a split or a change of its symbol (`trading.dataset.splits`).
+    anew after a split or a change of its symbol (`trading.dataset.upkeep.splits`).
 
     Raises:
         SourceError: the source has no bars at all, or none for a symbol that the user `named`.

@@ -12,7 +12,7 @@ import numpy as np
 
 from trading.learning.metrics import bands
 from trading.learning.session_statistics import INTERVAL, Estimate, pooled_mean, sums
-from trading.learning.trade_labels import outcome_after_cost
+from trading.learning.trades.trade_labels import outcome_after_cost
 from trading.rules.costs import round_trip_cost_pct
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from trading.base.errors import UserError
 from trading.base.market_folders import claim, lock
 from trading.dataset.dataset import Dataset
-from trading.dataset.fetch import FetchResult, fetch_missing, rows_progress
 from trading.dataset.universes import kept_stocks
+from trading.dataset.upkeep.fetch import FetchResult, fetch_missing, rows_progress
 from trading.market.source import SYMBOL, write_universe
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Past trades as training rows: closed trades of the logs replace the simulated rows, with the prices really paid.
 
 A trade is matched to its row by symbol and bar time, which its prediction names; its features are those of that
-prediction.  Its outcome and label are computed from its fills and its bars (`trading.learning.trade_labels`), after
-the cost that every other row is charged, so that labels stay comparable.
+prediction.  Its outcome and label are computed from its fills and its bars (`trading.learning.trades.trade_labels`),
+after the cost that every other row is charged, so that labels stay comparable.
 
 A trade is known from its exit on; one that was closed later than `now` is ignored.  Trades of another market, of
 sessions that are not among the rows, and those held overnight (their outcome would be known on both sides of a split by
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from config import FeatureSet
     from trading.base.arrays import Floats, Ints
-    from trading.learning.trade_labels import TradeLabels
+    from trading.learning.trades.trade_labels import TradeLabels
 
 
 NOT_READ: Final = "days that are not among the rows: trade files not read"

@@ -1,0 +1,1 @@
+"""What changes a data folder: builds, fetches, splits, and pruning."""

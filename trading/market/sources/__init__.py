@@ -1,0 +1,1 @@
+"""The sources of bars: Alpaca, Yahoo, and folders of recorded bars."""
