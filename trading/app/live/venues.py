@@ -26,7 +26,7 @@ from trading.base.market_folders import MarketId
 from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
 from trading.market.recorded import FolderSource
-from trading.reports.traded import INDEX, REPORT, SCRIPT
+from trading.reports.look import INDEX, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     import argparse
