@@ -4,5 +4,6 @@ from typing import Final
 
 REPORT: Final = "report.html"
 INDEX: Final = "index.html"
+AGAINST: Final = "against_backtest.html"
 SCRIPT: Final = "plotly.min.js"
 """The script of plotly.js, 4.8 MB; it is written once beside the pages."""

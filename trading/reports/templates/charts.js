@@ -3,7 +3,7 @@ const figures = JSON.parse(document.getElementById("figures").textContent);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
 function coloured(value) {
-  if (typeof value === "string") return value.startsWith("$") && value.length > 1 ? colour(value.slice(1)) : value;
+  if (typeof value === "string") return /^\$[a-z]+$/.test(value) ? colour(value.slice(1)) : value;
   if (Array.isArray(value)) return value.map(coloured);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, coloured(one)]));

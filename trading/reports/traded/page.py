@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
 from trading.reports.live import live_sections
-from trading.reports.look import INDEX, REPORT
+from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
 from trading.reports.page import NONE, Section, Tile, counted, per_cent, share
 from trading.reports.traded import charts, tables
@@ -91,9 +91,14 @@ def report_page(material: Material) -> HtmlPage:
         trades=rows,
         trades_note=_trades_note(material, len(shown)),
         findings=material.findings,
-        links=[("All logs", INDEX)],
+        links=[("All logs", INDEX), *_against(material)],
         figures=found,
     )
+
+
+def _against(material: Material) -> list[tuple[str, str]]:
+    """The link to the comparison with a backtest, if there is one."""
+    return [("Live against backtest", AGAINST)] if (material.folder / AGAINST).exists() else []
 
 
 def _tiles(material: Material) -> list[Tile]:
@@ -186,6 +191,7 @@ def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]
     earlier = sorted(material.folder.glob(f"earlier/*/{REPORT}"))
     links = [
         ("The report", REPORT),
+        *_against(material),
         *((f"Report of earlier/{one.parent.name}", str(one.relative_to(material.folder))) for one in earlier),
     ]
     rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
