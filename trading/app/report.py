@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from config import Settings, load_settings
+from trading.app.pages import models_of, refresh_models_index
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
@@ -60,7 +61,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if compared is not None:
         against = write_comparison(compared, folder, summary_line(material))
-    pages = write_pages(material, folder, all_days=_index_rows(reader))
+    pages = write_pages(
+        material, folder, all_days=_index_rows(reader), models=models_of(settings.folders.MODELS_DIR, folder)
+    )
+    refresh_models_index(settings.folders.MODELS_DIR, folder)
     if not options.html:
         _show(material, compared)
     for path in [*([] if compared is None else [against]), *pages]:

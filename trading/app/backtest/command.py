@@ -109,8 +109,10 @@ def run(options: argparse.Namespace) -> int:
             _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
             copies.append(best_ratio(again))
     _show(combinations, days, sessions, forecaster, console)
-    folder = settings.folders.MODELS_DIR if options.logs_dir is None else settings.folders.LOGS_DIR
-    show_verdict(combinations, days, forecaster, sessions, console, folder, copies, options.later or LATER_SHARE)
+    folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
+    place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
+    later = options.later or LATER_SHARE
+    show_verdict(combinations, days, forecaster, sessions, console, place, linked, copies, later)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)

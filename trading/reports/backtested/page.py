@@ -13,6 +13,7 @@ from trading.performance.overfitting import compounded
 from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.material import Run, Sweep
 from trading.reports.backtested.words import of_run, of_sweep, percent
+from trading.reports.look.models_index import link_to_index
 from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, Tile, interval, plain, share
 from trading.reports.traded import charts, tables
@@ -28,8 +29,13 @@ MOST_UNFOLDED: Final = 40
 """Rows of a table that is shown without being opened."""
 
 
+def page_of(backtest: Sweep | Run) -> HtmlPage:
+    """The page of a backtest."""
+    return sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)
+
+
 def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
-    """Write the page, and the charts' script beside it; returns the path of the page.
+    """Write the page into a folder of trades, and the charts' script beside it; returns the path of the page.
 
     Raises:
         OSError: a file cannot be written.
@@ -37,7 +43,8 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_script(folder)
     path = folder / f"backtest_{timestamp}.html"
-    write_bytes(path, render(sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)))
+    links = link_to_index("All logs", folder, folder)
+    write_bytes(path, render(replace(page_of(backtest), links=links)))
     return path
 
 

@@ -8,6 +8,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
 from trading.reports.live import live_sections
 from trading.reports.look import AGAINST, INDEX, REPORT
+from trading.reports.look.models_index import BACK, link_to_index, pages_in
 from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
 from trading.reports.page import NONE, Section, Tile, counted, per_cent, share
 from trading.reports.traded import charts, tables
@@ -29,23 +30,26 @@ MOST_UNFOLDED: Final = 10
 """Models whose table is shown without being opened."""
 
 
-def write_pages(material: Material, folder: Path, *, all_days: Sequence[tuple[str, str, str, str]]) -> list[Path]:
+def write_pages(
+    material: Material, folder: Path, *, all_days: Sequence[tuple[str, str, str, str]], models: Path | None = None
+) -> list[Path]:
     """Write both pages and the charts' script; each is replaced atomically.
 
     Args:
         all_days: day, trades, result and files of every day of the folder, for the index.
+        models: the folder of models of the same market; None if it is not known.
 
     Raises:
         OSError: a file cannot be written.
     """
     write_script(folder)
-    write_bytes(folder / REPORT, render(report_page(material)))
-    write_bytes(folder / INDEX, render(index_page(material, all_days)))
+    write_bytes(folder / REPORT, render(report_page(material, models)))
+    write_bytes(folder / INDEX, render(index_page(material, all_days, models)))
     return [folder / REPORT, folder / INDEX]
 
 
-def report_page(material: Material) -> HtmlPage:
-    """The report of a range of days."""
+def report_page(material: Material, models: Path | None = None) -> HtmlPage:
+    """The report of a range of days; `models` as in `write_pages`."""
     found: dict[str, Figure] = {}
     blocks: list[Block] = []
     if len(material.closed):
@@ -91,7 +95,7 @@ def report_page(material: Material) -> HtmlPage:
         trades=rows,
         trades_note=_trades_note(material, len(shown)),
         findings=material.findings,
-        links=[("All logs", INDEX), *_against(material)],
+        links=[("All logs", INDEX), *_against(material), *link_to_index(BACK, models, material.folder)],
         figures=found,
     )
 
@@ -185,13 +189,23 @@ def _trades_note(material: Material, shown: int) -> str:
     return " ".join(parts)
 
 
-def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]) -> HtmlPage:
+def _backtests(folder: Path) -> list[Block]:
+    """The pages of the backtests whose trades a folder holds."""
+    rows = [[one.time, one.link, one.headline or NONE] for one in pages_in(folder)]
+    table = Section("Backtests", "The newest first.", head=("made", "page", "what it says"), rows=rows)
+    return [Block(table)] if rows else []
+
+
+def index_page(
+    material: Material, all_days: Sequence[tuple[str, str, str, str]], models: Path | None = None
+) -> HtmlPage:
     """The index of the logs folder: its report, and its days."""
     market = material.market.description if material.market else "market not known"
     earlier = sorted(material.folder.glob(f"earlier/*/{REPORT}"))
     links = [
         ("The report", REPORT),
         *_against(material),
+        *link_to_index(BACK, models, material.folder),
         *((f"Report of earlier/{one.parent.name}", str(one.relative_to(material.folder))) for one in earlier),
     ]
     rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
@@ -205,7 +219,7 @@ def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]
         title="Logs",
         what=market,
         verdict=[f"The newest report is of {period(material)}.", *verdict(material)[: 3 if material.backtest else 2]],
-        blocks=[Block(days)],
+        blocks=[Block(days), *_backtests(material.folder)],
         findings=material.findings,
         links=links,
     )
