@@ -5,9 +5,11 @@
     python report.py --days 20                   the newest 20 days that have logs
     python report.py --start 2018-03-26 --end 2018-03-28
     python report.py --why AMD 10:31             why AMD was bought, or not, at 10:31 New York time
+    python report.py --against-backtest          the same days backtested on data/, trade by trade, and why they differ
     python report.py --json                      the figures as JSON, without pages
 
-It only reads, so a trader may be at work.  What is damaged or missing is said in one line, and the rest is reported.
+It only reads logs, so a trader may be at work; --against-backtest also keeps predictions in models/predictions/.
+What is damaged or missing is said in one line, and the rest is reported.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     """The parser of the command line."""
-    found = cli.Parser(__doc__, "logs")
+    found = cli.Parser(__doc__, "data", "models", "logs")
     days = found.add_argument_group("days")
     days.add_argument("--days", type=cli.positive, metavar="N", help="the newest N days that have logs (default: all)")
     days.add_argument("--start", type=cli.day, metavar="DAY", help="first day, New York")
@@ -53,6 +55,11 @@ def parser() -> cli.Parser:
     )
     why.add_argument(
         "--date", type=cli.day, metavar="DAY", help="day of --why (default: the newest that has the stock)"
+    )
+    found.add_argument(
+        "--against-backtest",
+        action="store_true",
+        help="backtest the days on the bars of data/ with the models and settings that were in force, and compare",
     )
     output = found.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON, and write no page")

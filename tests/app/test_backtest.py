@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
-from datetime import date
-from typing import TYPE_CHECKING
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import backtest
+import report
 from tests.app.whole_day import FRIDAY, MONDAY, MOST, Place, clean_environment, trade
 from trading.app import cli
-from trading.base.market_folders import backtest_market_of, market_of
+from trading.base.clock import NEW_YORK
+from trading.base.market_folders import MarketId, backtest_market_of, claim, market_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +45,19 @@ def rows(said: str) -> list[list[str]]:
     return [re.split(r"\s*│\s*", line.strip("│ ")) for line in said.splitlines() if line.startswith("│")]
 
 
+@pytest.fixture(scope="module")
+def calm(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Friday and Monday, traded on an exchange that draws no behaviour."""
+    place = Place.make(tmp_path_factory.mktemp("calm"), MAX_OPEN_POSITIONS=MOST, **CALM)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert trade(place, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
+    return place
+
+
 def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
-    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calm: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the models that served, and with one trained the evening before."""
-    calm = Place.make(tmp_path / "calm", MAX_OPEN_POSITIONS=MOST, **CALM)
-    assert trade(calm, "--bars", bars, "--start", FRIDAY, "--sessions", 2) == 0
-    capsys.readouterr()
     logs = tmp_path / "logs"
     chosen = ("--bars", bars, "--as-served", "--start", FRIDAY, "--end", MONDAY, "--logs-dir", logs)
     assert run(calm, *chosen) == 0
@@ -205,3 +216,103 @@ def test_a_wrong_number_is_one_line(arguments: tuple[str, str], capsys: pytest.C
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.out == "" and len(said.err.strip().splitlines()) == 1
     assert all(word in said.err for word in arguments)
+
+
+def against(root: Path, *arguments: str) -> int:
+    """`report.py --against-backtest` on the folders of a place."""
+    folders = [f"--{name}-dir={root / name}" for name in ("data", "models", "logs")]
+    with clean_environment():
+        return cli.run(lambda: report.main([*folders, "--env-file=/dev/null", "--against-backtest", *arguments]))
+
+
+def compared(root: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert against(root, "--json") == 0
+    return json.loads(capsys.readouterr().out)["against_backtest"]
+
+
+def test_live_trades_of_a_calm_exchange_are_all_in_the_backtest_and_nothing_apart(
+    calm: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The settings are those of the audit: today's are the defaults."""
+    for name in ("data", "models", "logs"):
+        shutil.copytree(calm.root / name, tmp_path / name)
+    assert against(tmp_path) == 0
+    said = capsys.readouterr().out
+    count = len(calm.trades())
+    assert f"The backtest trades what was traded: all {count} live trades of 2 days" in said and "$0.00 apart" in said
+    assert str(tmp_path / "logs" / "against_backtest.html") in said
+    page = (tmp_path / "logs" / "against_backtest.html").read_text()
+    assert f"all {count} live trades" in page and "Each difference" not in page
+    assert 'href="against_backtest.html"' in (tmp_path / "logs" / "report.html").read_text()
+    assert 'href="against_backtest.html"' in (tmp_path / "logs" / "index.html").read_text()
+
+
+def test_planted_differences_show_with_their_reasons_and_a_day_without_its_model_is_named(
+    calm: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("data", "models", "logs"):
+        shutil.copytree(calm.root / name, tmp_path / name)
+    friday = [one for one in calm.trades() if one["entry_time"].startswith(str(FRIDAY))]
+    lost, dear, bare = friday[3], friday[5], friday[-1]  # a removed trade, a changed price, a removed bar
+    assert len({one["symbol"] for one in (lost, dear, bare)}) == 3
+    log = tmp_path / "logs" / f"trades_{FRIDAY}.json"
+    changed = [one for one in friday if one is not lost]
+    changed[changed.index(dear)] = {**dear, "entry_price": round(dear["entry_price"] + 0.03, 4)}
+    log.write_text(json.dumps(changed))
+    decided = datetime.fromisoformat(bare["decision_time"]).astimezone(UTC) - timedelta(minutes=1)
+    path = tmp_path / "data" / "bars" / f"{bare['symbol']}.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    (line,) = (one for one in lines if f",{decided:%Y-%m-%dT%H:%M}:00Z," in one)
+    path.write_text("".join(one for one in lines if one is not line))
+    for one in (tmp_path / "models").glob(f"*{FRIDAY:%Y%m%d}_200000*"):
+        one.unlink()
+    found = compared(tmp_path, capsys)
+    assert found["days"] == [str(FRIDAY)]
+    assert found["not_compared"] == {str(MONDAY): f"model {FRIDAY:%Y%m%d}_200000, which served, is not in models/"}
+    why = {(one["symbol"], one["decided"][:16]): (one["reason"], one["why"]) for one in found["differences"]}
+
+    def of(one: dict[str, Any]) -> tuple[str, str]:
+        return why.pop((one["symbol"], one["decision_time"][:16]))
+
+    assert of(lost) == ("logs", f"the audit has it as bought at ${lost['entry_price']:.2f}; the trade log lacks it")
+    kind, text = of(dear)
+    assert kind == "logs" and text.endswith(f"the audit ${dear['entry_price']:.2f}")
+    bar = f"{decided.astimezone(NEW_YORK):%H:%M}"
+    assert of(bare) == ("bars", f"data/ has no bar of {bar}, the trader had one")
+    assert all(kind in ("follows", "bars") for kind, _ in why.values()), "only what follows from the removed bar"
+
+
+def test_on_the_default_exchange_each_difference_has_a_reason(
+    replayed: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = compared(replayed.root, capsys)
+    trades = replayed.trades()
+    assert found["live_trades"] == len(trades) and found["days"] == [str(FRIDAY), str(MONDAY)]
+    assert 0.7 * len(trades) < found["in_both"] and found["equal"] < len(trades)
+    assert found["live_pnl"] == pytest.approx(sum(one["pnl_amount"] for one in trades))
+    apart = sum(one["pnl_apart"] for one in found["differences"])
+    assert apart == pytest.approx(found["live_pnl"] - found["backtest_pnl"])
+    assert {one["reason"] for one in found["differences"]} <= {"late bars", "parts", "fill", "follows"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data-dir=other",), ("--data-dir", "other market", "recorded bars")),
+        (("--models-dir=none",), ("none is no folder", "--models-dir")),
+        (("--why", "AAA", "10:31"), ("--why answers about one minute",)),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    replayed: Place,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claim(tmp_path / "other", MarketId("bars-other", "other market"))
+    assert against(replayed.root, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.strip().splitlines()) == 1 and all(word in said.err for word in words)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import report
 from tests.app.report_logs import DAY, mark, trade, write_day
 from trading.app import cli
-from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
 
 NEXT = DAY + timedelta(days=1)
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from config import Settings, load_settings
+from trading.app.pages import models_of, refresh_models_index
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
-from trading.base.progress import standard_output
+from trading.base.progress import progress_bars, standard_output
 from trading.performance.intervals import MIN_SESSIONS
 from trading.records.audit_days import settings_in_force
 from trading.records.log_reader import LogReader
-from trading.reports.page import NONE
+from trading.reports.against.page import show as show_comparison
+from trading.reports.against.page import write_page as write_comparison
+from trading.reports.against.words import as_json as comparison_as_json
+from trading.reports.page import NONE, say
 from trading.reports.traded.material import Material, gather
 from trading.reports.traded.page import write_pages
-from trading.reports.traded.summary import show_summary
+from trading.reports.traded.summary import show_summary, summary_line
 from trading.reports.traded.words import dollars, verdict
 
 if TYPE_CHECKING:
@@ -30,12 +34,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.performance.figures import Performance
+    from trading.reports.against.material import Comparison
 
 
 def run(options: argparse.Namespace) -> int:
     """Report; returns the exit code."""
     _check(options)
-    settings = load_settings(options.env_file, LOGS_DIR=options.logs_dir)
+    given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
+    settings = load_settings(options.env_file, **given)
     folder = settings.folders.LOGS_DIR
     reader = LogReader(_existing(folder))
     if not reader.days():
@@ -49,15 +55,31 @@ def run(options: argparse.Namespace) -> int:
         reader, days, market, in_force, settings_from, new_york_calendar(),
         read_predictions_of=options.bars_of, backtest=(folder / BACKTEST_MARKER).exists(),
     )  # fmt: skip
+    compared = _against_backtest(options, material, reader, settings) if options.against_backtest else None
     if options.json:
-        print(json.dumps(_as_json(material), indent=2))
+        print(json.dumps(_as_json(material, compared), indent=2))
         return 0
-    pages = write_pages(material, folder, all_days=_index_rows(reader))
+    if compared is not None:
+        against = write_comparison(compared, folder, summary_line(material))
+    pages = write_pages(
+        material, folder, all_days=_index_rows(reader), models=models_of(settings.folders.MODELS_DIR, folder)
+    )
+    refresh_models_index(settings.folders.MODELS_DIR, folder)
     if not options.html:
-        show_summary(material, standard_output())
-    for path in pages:
+        _show(material, compared)
+    for path in [*([] if compared is None else [against]), *pages]:
         print(path)
     return 0
+
+
+def _show(material: Material, compared: Comparison | None) -> None:
+    """Print the comparison, or the summary of the report."""
+    console = standard_output()
+    if compared is None:
+        show_summary(material, console)
+        return
+    say(console, summary_line(material))
+    show_comparison(compared, console)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -70,9 +92,11 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--days and --start or --end exclude each other; name one of them")
     if options.start and options.end and options.start > options.end:
         raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
+    if (options.data_dir or options.models_dir) and not options.against_backtest:
+        raise UserError("--data-dir and --models-dir are read by --against-backtest alone; add it, or leave them out")
     if options.date and not options.why:
         raise UserError("--date names the day of --why; for a range use --start and --end")
-    if options.why and (options.days or options.start or options.end or options.html):
+    if options.why and (options.days or options.start or options.end or options.html or options.against_backtest):
         raise UserError("--why answers about one minute; name its day with --date, and leave the other options out")
 
 
@@ -141,7 +165,23 @@ def _index_rows(reader: LogReader) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _as_json(material: Material) -> dict[str, Any]:
+def _against_backtest(
+    options: argparse.Namespace, material: Material, reader: LogReader, settings: Settings
+) -> Comparison:
+    """The days of the report beside a backtest of them; progress is shown beside the summary alone."""
+    from trading.app.against_backtest import compare  # imports the exchange and the learning libraries
+
+    with ExitStack() as stack:
+        quiet = options.json or options.html
+        progress = _silent if quiet else stack.enter_context(progress_bars(standard_output()))
+        return compare(material, reader, settings, new_york_calendar(), progress)
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Progress that is not shown."""
+
+
+def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
     """The figures of the report as JSON values; dollars, fractions, and per cent where the name ends in `_pct`."""
     return {
         "folder": str(material.folder),
@@ -158,6 +198,7 @@ def _as_json(material: Material) -> dict[str, Any]:
         "execution": [one._asdict() for one in material.quality],
         "universe": [{**one._asdict(), "day": str(one.day)} for one in material.universe],
         "findings": list(material.findings),
+        **({} if compared is None else {"against_backtest": comparison_as_json(compared)}),
     }
 
 

@@ -99,18 +99,20 @@ def run(options: argparse.Namespace) -> int:
         progress = stack.enter_context(progress_bars(console))
         sessions, forecaster = _models(options, settings, days, calendar, at)
         records = None if options.logs_dir is None else _records(settings, days, console)
-        combinations = [Combination(values, one, _replay(one, records)) for values, one in chosen]
+        combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
             combinations[0].replay.trades = []  # the figures of one run are those of its trades
         _trade(combinations, days, sessions, forecaster, calendar, progress)
         copies = []
         for seed in range(copied if len(chosen) > 1 else 0):
-            again = [Combination(values, one, _replay(one, None)) for values, one in chosen]
+            again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
             _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
             copies.append(best_ratio(again))
     _show(combinations, days, sessions, forecaster, console)
-    folder = settings.folders.MODELS_DIR if options.logs_dir is None else settings.folders.LOGS_DIR
-    show_verdict(combinations, days, forecaster, sessions, console, folder, copies, options.later or LATER_SHARE)
+    folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
+    place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
+    later = options.later or LATER_SHARE
+    show_verdict(combinations, days, forecaster, sessions, console, place, linked, copies, later)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -221,7 +223,7 @@ def _records(settings: Settings, days: Days, console: Console) -> TradeRecords:
 # The backtest
 
 
-def _replay(settings: Settings, records: TradeRecords | None) -> Replay:
+def replay_of(settings: Settings, records: TradeRecords | None) -> Replay:
     s = settings
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     fills = PathFills(s.training.SEED)
@@ -245,7 +247,7 @@ def _trade(
     for first in range(0, len(sessions), BLOCK):
         progress("backtest", first, len(sessions))
         for data, members in groups.items():
-            block = _block(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
+            block = block_of(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
             for one, replay in zip(members, _traded(members, block, at), strict=True):
                 one.replay = replay
     progress("backtest", len(sessions), len(sessions))
@@ -256,7 +258,7 @@ def workers_of(combinations: int) -> Workers:
     return Workers() if combinations >= SHARED_FROM else ALONE
 
 
-def _block(
+def block_of(
     days: Days,
     sessions: Sequence[Session],
     data: DataSettings,

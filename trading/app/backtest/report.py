@@ -10,6 +10,7 @@ import numpy as np
 
 from config import FIELDS, SECTION_OF
 from trading.app.backtest.models import EveningModels
+from trading.app.pages import logs_of, serving_in
 from trading.backtest.engine.session_market import PRICE_PLACES
 from trading.backtest.yardstick.coin_flip import flipped
 from trading.base.clock import NEW_YORK
@@ -20,8 +21,9 @@ from trading.performance.figures import Sessions, performance
 from trading.performance.groups import groups
 from trading.performance.overfitting import sharpe_ratios
 from trading.reports.backtested.material import About, Run, Setting, Sweep
-from trading.reports.backtested.page import write_page
+from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_sweep
+from trading.reports.look.models_index import publish
 from trading.reports.page import say
 
 if TYPE_CHECKING:
@@ -113,12 +115,14 @@ def show_verdict(
     sessions: Sequence[Session],
     console: Console,
     folder: Path,
+    logs: Path | None,
     copies: Sequence[float],
     later_share: float,
 ) -> None:
     """Print the verdict, write the page into `folder`, and name it.
 
     Args:
+        logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
         copies: `best_ratio` of each coin-flipped copy.
         later_share: share of the sessions on which the setting is shown that was chosen on those before.
 
@@ -135,7 +139,17 @@ def show_verdict(
         said = of_sweep(backtest)
     for line in said[: -len(about.notes) - 1]:  # the notes and DIRECTION stand above the table
         say(console, line)
-    say(console, f"page    {write_page(backtest, folder, stamp(datetime.now(NEW_YORK)))}")
+    say(console, f"page    {_write(backtest, folder, logs)}")
+
+
+def _write(backtest: Sweep | Run, folder: Path, logs: Path | None) -> Path:
+    """Write the page into the models, with their index, or beside the trades of `--logs-dir`; returns its path."""
+    timestamp = stamp(datetime.now(NEW_YORK))
+    if logs is None:
+        return write_page(backtest, folder, timestamp)
+    path = folder / f"backtest_{timestamp}.html"
+    publish(page_of(backtest), path, serving_in(folder), logs_of(folder, logs))
+    return path
 
 
 def settings_notes(combinations: Sequence[Combined], forecaster: Forecaster) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trading.app.pages import logs_of
 from trading.backtest.verdict import skill_line
 from trading.backtest.workers import ALONE, Workers
 from trading.backtest.yardstick.control_cache import ControlCache
@@ -26,6 +27,7 @@ from trading.models.admin import begin_training, end_training, killed_training, 
 from trading.models.store import LoadedModel, ModelStore
 from trading.models.trust import UntrustedError
 from trading.records.trade_log import newest_trades
+from trading.reports.look.models_index import write_models_index
 from trading.reports.training import TrainingReport
 from trading.rules.labels import LabelRules, question_of
 
@@ -166,6 +168,7 @@ def retrain_locked(
     finally:
         end_training(store.folder)
     _prune(store, market, settings, now, model, say)
+    _write_index(store.folder, model if trained.decision.in_service else champion, settings, say)
     return model, trained.decision
 
 
@@ -209,6 +212,15 @@ def _judge_and_report(
             page.write(folder, model.metrics, found)
         except OSError as error:  # the new model is published already
             say(f"the training report could not be written: {error}")
+
+
+def _write_index(models: Path, serves: FittedModel | None, settings: Settings, say: Say) -> None:
+    """Write the index of the pages, after the pages of removed models are gone."""
+    try:
+        logs = logs_of(models, settings.folders.LOGS_DIR)
+        write_models_index(models, None if serves is None else serves.timestamp, logs)
+    except OSError as error:  # the new model is published already
+        say(f"the index of the pages could not be written: {error}")
 
 
 def _copies(settings: Settings, dataset: Dataset, model: LoadedModel) -> int:

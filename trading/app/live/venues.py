@@ -26,7 +26,7 @@ from trading.base.market_folders import MarketId
 from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
 from trading.market.sources.recorded import FolderSource
-from trading.reports.traded import INDEX, REPORT, SCRIPT
+from trading.reports.look import AGAINST, INDEX, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 STATE_FILE: Final = "paper_exchange.sqlite"
 LOG_FILES: Final = (
     *("trades_*.json", "predictions_*.jsonl*", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*"),
-    *(REPORT, INDEX, SCRIPT),  # beside the logs that the pages are about
+    *(REPORT, AGAINST, INDEX, SCRIPT),  # beside the logs that the pages are about
 )
 EARLIER_FOLDER: Final = "earlier"
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from trading.performance.overfitting import compounded
-from trading.reports.traded.charts import ZERO, Figure
+from trading.reports.traded.charts import ZERO
 
 if TYPE_CHECKING:
     from trading.reports.backtested.material import Sweep
+    from trading.reports.look.page import Figure
 
 MOST_WITH_TEXT: Final = 5
 """Columns of a heat map up to which each cell names its value."""

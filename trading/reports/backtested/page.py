@@ -13,22 +13,29 @@ from trading.performance.overfitting import compounded
 from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.material import Run, Sweep
 from trading.reports.backtested.words import of_run, of_sweep, percent
+from trading.reports.look.models_index import link_to_index
+from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, Tile, interval, plain, share
 from trading.reports.traded import charts, tables
-from trading.reports.traded.page import Block, LogsPage, render, write_script
 from trading.reports.traded.words import dollars, seldom
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.learning.session_statistics import Estimate
+    from trading.reports.look.page import Figure
 
 MOST_UNFOLDED: Final = 40
 """Rows of a table that is shown without being opened."""
 
 
+def page_of(backtest: Sweep | Run) -> HtmlPage:
+    """The page of a backtest."""
+    return sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)
+
+
 def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
-    """Write the page, and the charts' script beside it; returns the path of the page.
+    """Write the page into a folder of trades, and the charts' script beside it; returns the path of the page.
 
     Raises:
         OSError: a file cannot be written.
@@ -36,16 +43,17 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_script(folder)
     path = folder / f"backtest_{timestamp}.html"
-    write_bytes(path, render(sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)))
+    links = link_to_index("All logs", folder, folder)
+    write_bytes(path, render(replace(page_of(backtest), links=links)))
     return path
 
 
-def sweep_page(sweep: Sweep) -> LogsPage:
+def sweep_page(sweep: Sweep) -> HtmlPage:
     """The page of several combinations of settings."""
     title = f"Backtest of {len(sweep.settings):,} settings"
     combinations = Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
     if not sweep.traded:
-        return LogsPage(
+        return HtmlPage(
             title=title, what=sweep.about.what, verdict=of_sweep(sweep), tiles=[], blocks=[combinations], figures={}
         )
     found = {"equity": equity_of_settings(sweep)}
@@ -64,7 +72,7 @@ def sweep_page(sweep: Sweep) -> LogsPage:
         text = "Return of every combination after the assumed cost. Neighbours that differ much are a sign of luck."
         blocks.append(Block(Section("Two settings against each other", text), ["map"]))
     blocks += [Block(_figures(sweep)), combinations]
-    return LogsPage(
+    return HtmlPage(
         title=title,
         what=sweep.about.what,
         verdict=of_sweep(sweep),
@@ -157,9 +165,9 @@ def _combinations(sweep: Sweep) -> Section:
     )
 
 
-def run_page(run: Run) -> LogsPage:
+def run_page(run: Run) -> HtmlPage:
     """The page of one combination of settings."""
-    found: dict[str, charts.Figure] = {}
+    found: dict[str, Figure] = {}
     blocks: list[Block] = []
     net = run.after_cost
     tiles: list[Tile] = []
@@ -184,6 +192,6 @@ def run_page(run: Run) -> LogsPage:
     text = "As the account booked it; trades count on the day of their purchase."
     table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
     blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))
-    return LogsPage(
+    return HtmlPage(
         title="Backtest", what=run.about.what, verdict=of_run(run), tiles=tiles, blocks=blocks, figures=found
     )

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.logged_bars import LoggedBar
     from trading.records.trade_log import Trade
+    from trading.reports.look.page import Figure
     from trading.reports.traded.material import Material
-
-Figure = dict[str, Any]
-"""`data` and `layout` of plotly.js."""
 
 MOST_POINTS: Final = 2000
 """Exits that the equity curve shows each; more are drawn as one point a session."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from trading.reports.traded.words import price
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trading.records.journal import Record
     from trading.records.log_reader import LogReader
     from trading.records.trade_log import Trade
@@ -92,9 +94,19 @@ def _read_audit(found: MinuteOfDecision, symbol: str, when: str, reader: LogRead
         """The stock's own events, those of the minute, and the few that say what stood in the way."""
         return named in line or line.startswith(prefix) or b'"event":"not_bought"' not in line[:120]
 
+    add_audit(found, symbol, when, reader.audit(day, wanted))
+
+
+def add_audit(found: MinuteOfDecision, symbol: str, when: str, records: Iterable[Record]) -> None:
+    """Take what the audit of a day says about one stock in one minute.
+
+    Args:
+        when: the minute, New York time: `2018-03-26T10:31`.
+        records: at least the stock's own events, those of the minute, and all but the refusals.
+    """
     blocks: dict[str, str] = {}
     decided = False
-    for record in reader.audit(day, wanted):
+    for record in records:
         event, at = str(record.get("event")), str(record.get("time", ""))[:16]
         if at <= when:
             _block(blocks, record, event, at)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
-from markupsafe import Markup
 
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
 from trading.reports.live import live_sections
-from trading.reports.page import NONE, Section, Tile, counted, per_cent, share, templates
-from trading.reports.traded import INDEX, REPORT, SCRIPT, charts, tables
-from trading.reports.traded.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.look import AGAINST, INDEX, REPORT
+from trading.reports.look.models_index import BACK, link_to_index, pages_in
+from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
+from trading.reports.page import NONE, Section, Tile, counted, per_cent, share
+from trading.reports.traded import charts, tables
 from trading.reports.traded.words import dollars, period, price, verdict
 
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.records.trade_log import Trade
+    from trading.reports.look.page import Figure
     from trading.reports.traded.material import Material
 
 MOST_TRADES: Final = 300
@@ -32,87 +30,27 @@ MOST_UNFOLDED: Final = 10
 """Models whose table is shown without being opened."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """A section of the page: a table, and the charts above it by their keys.
-
-    Attributes:
-        folded: whether the table is shown only once it is opened.
-    """
-
-    section: Section
-    charts: Sequence[str] = ()
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class TradeRow:
-    """One trade in the list: its line, its facts, and the key of its chart."""
-
-    key: str
-    title: str
-    result: str
-    good: bool
-    facts: Sequence[tuple[str, str]]
-    note: str
-
-
-@dataclass(frozen=True)
-class LogsPage:
-    """The content of a page of the logs."""
-
-    title: str
-    what: str
-    verdict: Sequence[str]
-    tiles: Sequence[Tile] = ()
-    blocks: Sequence[Block] = ()
-    trades: Sequence[TradeRow] = ()
-    trades_note: str = ""
-    findings: Sequence[str] = ()
-    links: Sequence[tuple[str, str]] = ()
-    figures: dict[str, charts.Figure] = field(default_factory=dict)
-
-
-def render(page: LogsPage) -> bytes:
-    """The page as one HTML file; every text is escaped.  Only the charts' script lies beside it."""
-    environment = templates()
-    environment.filters["terms"] = with_terms
-    data = orjson.dumps(page.figures).decode().replace("<", "\\u003c")  # no text can end the script element
-    terms = [(anchor(term), term, meaning) for term, meaning in GLOSSARY.items()]
-    template = environment.get_template("logs.html")
-    return template.render(page=page, figures=Markup(data), glossary=terms, script=SCRIPT).encode()
-
-
-def write_pages(material: Material, folder: Path, *, all_days: Sequence[tuple[str, str, str, str]]) -> list[Path]:
+def write_pages(
+    material: Material, folder: Path, *, all_days: Sequence[tuple[str, str, str, str]], models: Path | None = None
+) -> list[Path]:
     """Write both pages and the charts' script; each is replaced atomically.
 
     Args:
         all_days: day, trades, result and files of every day of the folder, for the index.
+        models: the folder of models of the same market; None if it is not known.
 
     Raises:
         OSError: a file cannot be written.
     """
     write_script(folder)
-    write_bytes(folder / REPORT, render(report_page(material)))
-    write_bytes(folder / INDEX, render(index_page(material, all_days)))
+    write_bytes(folder / REPORT, render(report_page(material, models)))
+    write_bytes(folder / INDEX, render(index_page(material, all_days, models)))
     return [folder / REPORT, folder / INDEX]
 
 
-def write_script(folder: Path) -> None:
-    """Write the charts' script into a folder that lacks it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
-    beside = folder / SCRIPT
-    if not beside.exists() or beside.stat().st_size != len(script):
-        write_bytes(beside, script)
-
-
-def report_page(material: Material) -> LogsPage:
-    """The report of a range of days."""
-    found: dict[str, charts.Figure] = {}
+def report_page(material: Material, models: Path | None = None) -> HtmlPage:
+    """The report of a range of days; `models` as in `write_pages`."""
+    found: dict[str, Figure] = {}
     blocks: list[Block] = []
     if len(material.closed):
         found["equity"] = charts.equity_curve(material.closed, float(material.sessions.equity[0]))
@@ -148,7 +86,7 @@ def report_page(material: Material) -> LogsPage:
         key = f"trade{i}"
         found[key], row = _trade(material, trade, key)
         rows.append(row)
-    return LogsPage(
+    return HtmlPage(
         title="What a backtest would have traded" if material.backtest else "What was really traded",
         what=f"{period(material)}; {material.market.description if material.market else 'market not known'}",
         verdict=verdict(material),
@@ -157,9 +95,14 @@ def report_page(material: Material) -> LogsPage:
         trades=rows,
         trades_note=_trades_note(material, len(shown)),
         findings=material.findings,
-        links=[("All logs", INDEX)],
+        links=[("All logs", INDEX), *_against(material), *link_to_index(BACK, models, material.folder)],
         figures=found,
     )
+
+
+def _against(material: Material) -> list[tuple[str, str]]:
+    """The link to the comparison with a backtest, if there is one."""
+    return [("Live against backtest", AGAINST)] if (material.folder / AGAINST).exists() else []
 
 
 def _tiles(material: Material) -> list[Tile]:
@@ -176,7 +119,7 @@ def _tiles(material: Material) -> list[Tile]:
     ]  # fmt: skip
 
 
-def _calibration(material: Material, found: dict[str, charts.Figure]) -> list[Block]:
+def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     """Whether predictions came true, and apart from it whether they earned: two charts, two tables."""
     live = material.live["all_models"]
     keys: list[list[str]] = [[], [], []]
@@ -194,7 +137,7 @@ def _calibration(material: Material, found: dict[str, charts.Figure]) -> list[Bl
     ]
 
 
-def _trade(material: Material, trade: Trade, key: str) -> tuple[charts.Figure, TradeRow]:
+def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow]:
     day = material.bars.get(trade.day)
     bars = day.of.get(trade.symbol, []) if day is not None else []
     entry = trade.entry_time.astimezone(NEW_YORK)
@@ -246,12 +189,23 @@ def _trades_note(material: Material, shown: int) -> str:
     return " ".join(parts)
 
 
-def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]) -> LogsPage:
+def _backtests(folder: Path) -> list[Block]:
+    """The pages of the backtests whose trades a folder holds."""
+    rows = [[one.time, one.link, one.headline or NONE] for one in pages_in(folder)]
+    table = Section("Backtests", "The newest first.", head=("made", "page", "what it says"), rows=rows)
+    return [Block(table)] if rows else []
+
+
+def index_page(
+    material: Material, all_days: Sequence[tuple[str, str, str, str]], models: Path | None = None
+) -> HtmlPage:
     """The index of the logs folder: its report, and its days."""
     market = material.market.description if material.market else "market not known"
     earlier = sorted(material.folder.glob(f"earlier/*/{REPORT}"))
     links = [
         ("The report", REPORT),
+        *_against(material),
+        *link_to_index(BACK, models, material.folder),
         *((f"Report of earlier/{one.parent.name}", str(one.relative_to(material.folder))) for one in earlier),
     ]
     rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
@@ -261,11 +215,11 @@ def index_page(material: Material, all_days: Sequence[tuple[str, str, str, str]]
         head=("day", "trades", "booked", "files"),
         rows=rows,
     )
-    return LogsPage(
+    return HtmlPage(
         title="Logs",
         what=market,
         verdict=[f"The newest report is of {period(material)}.", *verdict(material)[: 3 if material.backtest else 2]],
-        blocks=[Block(days)],
+        blocks=[Block(days), *_backtests(material.folder)],
         findings=material.findings,
         links=links,
     )

@@ -18,10 +18,14 @@ SHOWN: Final = ("model", "exit reason", "confidence")
 """Groups that the screen shows; the page has all."""
 
 
+def summary_line(material: Material) -> str:
+    """The range and the market: `3 sessions, 2018-03-26 to 2018-03-28; recorded bars of us-2018`."""
+    return f"{period(material)}; {material.market.description if material.market else 'market not known'}"
+
+
 def show_summary(material: Material, console: Console) -> None:
     """Print the verdict, the figures, the newest days and what could not be read."""
-    market = material.market.description if material.market else "market not known"
-    say(console, f"{period(material)}; {market}")
+    say(console, summary_line(material))
     for line in verdict(material):
         say(console, line)
     for line in material.findings[:MOST_FINDINGS]:

@@ -3,7 +3,7 @@ const figures = JSON.parse(document.getElementById("figures").textContent);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
 function coloured(value) {
-  if (typeof value === "string") return value.startsWith("$") && value.length > 1 ? colour(value.slice(1)) : value;
+  if (typeof value === "string") return /^\$[a-z]+$/.test(value) ? colour(value.slice(1)) : value;
   if (Array.isArray(value)) return value.map(coloured);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, coloured(one)]));
@@ -11,11 +11,11 @@ function coloured(value) {
 
 function draw(place) {
   const figure = figures[place.dataset.chart];
-  const layout = coloured({ ...figure.layout, yaxis: { ...figure.layout.yaxis } });
+  const layout = coloured(figure.layout);
   const narrow = place.clientWidth < 520;
   const axis = { gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"), automargin: true };
-  for (const name of ["xaxis", "yaxis", "yaxis2"]) {
-    if (figure.layout[name]) layout[name] = { ...axis, ...figure.layout[name] };
+  for (const name of Object.keys(layout).filter((one) => /^[xy]axis\d*$/.test(one))) {
+    layout[name] = { ...axis, ...layout[name] };
   }
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

@@ -1,0 +1,63 @@
+"""The index of the models: every page, newest first, which model serves, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+from typing import TYPE_CHECKING
+
+from trading.reports.look import INDEX
+from trading.reports.look.models_index import pages_in, publish, write_models_index
+from trading.reports.look.page import HtmlPage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = (
+    "report_20180326_200000.html",
+    "walk_forward_20180327_210000.html",
+    "comparison_20180325_120000.html",
+    "backtest_20180328_090000.html",
+    "report_20180327_200000.html",
+)
+
+
+class Links(html.parser.HTMLParser):
+    """The targets of the links of a page, in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name == "href"]
+
+
+def test_every_page_is_listed_newest_first_with_its_headline_and_the_model_in_service(tmp_path: Path) -> None:
+    models, logs = tmp_path / "models", tmp_path / "the logs"
+    logs.mkdir()
+    (logs / INDEX).write_text("")
+    for name in NAMES:
+        page = HtmlPage(f"Title of {name} <b>", "what", [f'Says "{name}" & more', "second"])
+        publish(page, models / name, "20180326_200000", logs)
+    (models / "report_copy.html").write_text("no time in its name")
+    os.mkdir(models / "report_20180329_200000.html")  # a folder
+    write_models_index(models, "20180326_200000", logs)
+    text = (models / INDEX).read_text()
+    links = Links(text).found
+    assert links == ["../the%20logs/index.html", *sorted(NAMES, key=lambda one: one[-20:], reverse=True)]
+    assert "Model 20180326_200000 is in service." in text and text.count(">in service<") == 1
+    assert "Pages: 2 trainings, 1 walk-forward, 1 comparison, 1 backtest." in text
+    assert (
+        "Title of report_20180326_200000.html &lt;b&gt;" in text
+        and "<b>" not in text.split("<main>")[1].split("<div popover")[0]
+    )
+    assert pages_in(models)[0].headline == 'Says "backtest_20180328_090000.html" & more'
+    assert Links((models / NAMES[0]).read_text()).found == ["index.html", "../the%20logs/index.html"]
+
+
+def test_without_logs_and_models_the_index_says_so(tmp_path: Path) -> None:
+    write_models_index(tmp_path, None, tmp_path / "none")
+    text = (tmp_path / INDEX).read_text()
+    assert "No model is in service." in text and "There is no page yet." in text and Links(text).found == []

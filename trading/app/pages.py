@@ -1,0 +1,52 @@
+"""What the commands know for the pages that they write: which model serves, and which folders belong together."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from trading.base.errors import UserError
+from trading.base.market_folders import market_of
+from trading.models.admin import serving
+from trading.models.store import ModelStore
+from trading.reports.look import INDEX
+from trading.reports.look.models_index import write_models_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def serving_in(models: Path) -> str | None:
+    """TIMESTAMP of the model in service; None if no model can be used."""
+    with suppress(UserError):
+        model = serving(ModelStore(models), market_of(models))
+        return None if model is None else model.timestamp
+    return None
+
+
+def logs_of(models: Path, logs: Path) -> Path | None:
+    """The folder of logs, if both folders exist and belong to one market."""
+    return logs if _market(models) is not None and _market(models) == _market(logs) else None
+
+
+def models_of(models: Path, logs: Path) -> Path | None:
+    """The folder of models, if both folders exist and belong to one market."""
+    return None if logs_of(models, logs) is None else models
+
+
+def _market(folder: Path) -> str | None:
+    """The market's slug of a folder; None if there is none, or its marker is damaged."""
+    with suppress(UserError):
+        owner = market_of(folder) if folder.is_dir() else None
+        return None if owner is None else owner.slug
+    return None
+
+
+def refresh_models_index(models: Path, logs: Path) -> None:
+    """Write the index of the models again, so that it links to the logs; only one that is there already.
+
+    A folder that cannot be written keeps its index.
+    """
+    if (models / INDEX).is_file() and logs_of(models, logs) is not None:
+        with suppress(OSError):
+            write_models_index(models, serving_in(models), logs)

@@ -1,0 +1,66 @@
+"""Why a trade that both bought alike was sold in another way, at another price or at another time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from trading.reports.against.bars import changed_bars
+from trading.reports.against.material import Reason
+from trading.reports.traded.words import price
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from trading.records.trade_log import Trade
+    from trading.reports.against.logged_day import LoggedDay
+    from trading.reports.against.material import BacktestDay
+
+OTHER_SALES: Final = {
+    "FLATTEN": "a FLATTEN file was there, so everything was sold",
+    "REBALANCE": "it was sold at the start of the next session",
+    "SOLD_BY_OTHERS": "its shares were sold by an order that is not the trader's",
+    "NOT_AT_BROKER": "the broker no longer held it",
+    "POSITION_GONE": "the broker no longer held it",
+    "NO_STOP": "its stop could not be placed, so it was sold at market",
+}
+"""Reason of a sale that a backtest never has -> what it means."""
+
+TROUBLE: Final = frozenset({
+    "unprotected", "stop_refused", "exit_refused", "exit_not_filled", "positions_disagree", "leg_not_moved", "unclear",
+})  # fmt: skip
+"""Events between purchase and sale that delay or change a sale."""
+
+
+def sale_reason(logged: LoggedDay, backtest: BacktestDay, live: Trade, other: Trade) -> Reason | None:
+    """Why the sales of a trade differ; None if nothing explains it."""
+    if live.exit_time is None or other.exit_time is None or live.exit_time.date() != live.entry_time.date():
+        if live.exit_time is None and other.exit_time is not None:
+            return Reason("not filled", "it was not sold by the close; the backtest sold it")
+        return Reason("overnight", "it was held overnight")
+    said = live.exit_reason or ""
+    if said in OTHER_SALES:
+        return Reason("control file" if said == "FLATTEN" else "other sale", OTHER_SALES[said])
+    words = f"sold at {_dollars(live)} as {said}, in the backtest at {_dollars(other)} as {other.exit_reason}"
+    if live.exit_price is not None and not _on_the_grid(live.exit_price):
+        return Reason("parts", f"{words}: the shares were sold in parts at several prices")
+    last, minute = max(live.exit_time, other.exit_time), timedelta(minutes=1)
+    if found := changed_bars(logged, backtest, live.symbol, live.entry_time - minute, last + minute):
+        return Reason(found.kind, f"{words}: {found.text}")
+    if (event := logged.between(live.symbol, TROUBLE, live.entry_time, live.exit_time)) is not None:
+        why = str(event.get("reason") or event.get("what") or event["event"])[:120]
+        return Reason("fill", f"{words}: {why}")
+    if logged.between(live.symbol, frozenset({"stopped_by_file"}), live.entry_time, last) is not None:
+        return Reason("control file", f"{words}: a STOP file was there, so no orders were sent")
+    if logged.between(live.symbol, frozenset({"started"}), live.entry_time, last) is not None:
+        return Reason("not running", f"{words}: the trader was restarted while it was held")
+    return Reason("fill", words) if backtest.draws_behaviour else None
+
+
+def _dollars(trade: Trade) -> str:
+    return "no known price" if trade.exit_price is None else price(float(trade.exit_price))
+
+
+def _on_the_grid(paid: Decimal) -> bool:
+    """Whether a price is one of the exchange: whole cents from $1 on."""
+    return paid < 1 or (100 * paid) % 1 == 0

@@ -1,0 +1,98 @@
+"""The look of all pages: header, verdict, tiles, tables and charts as one HTML file, with one script beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from markupsafe import Markup
+
+from trading.base.files import write_bytes
+from trading.reports.look import SCRIPT
+from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.page import templates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from trading.reports.page import Section, Tile
+
+Figure = dict[str, Any]
+"""`data` and `layout` of plotly.js; a colour that begins with `$` names a variable of the style sheet."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A section of the page: a table, and the charts above it by their keys.
+
+    Attributes:
+        folded: whether the table is shown only once it is opened.
+    """
+
+    section: Section
+    charts: Sequence[str] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class TradeRow:
+    """One trade in the list: its line, its facts, and the key of its chart."""
+
+    key: str
+    title: str
+    result: str
+    good: bool
+    facts: Sequence[tuple[str, str]]
+    note: str
+
+
+@dataclass(frozen=True)
+class HtmlPage:
+    """The content of a page.
+
+    Attributes:
+        what: one line on the data that it is about.
+        verdict: what the page says in plain words; the first line is the headline.
+        trades, trades_note: trades one by one, and a note on them.
+        findings: what could not be read.
+        links: name and relative target of the links of its header.
+        figures: charts by their keys, which blocks and trades name.
+        footer: lines about how it was made.
+    """
+
+    title: str
+    what: str
+    verdict: Sequence[str]
+    tiles: Sequence[Tile] = ()
+    blocks: Sequence[Block] = ()
+    trades: Sequence[TradeRow] = ()
+    trades_note: str = ""
+    findings: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
+    figures: dict[str, Figure] = field(default_factory=dict)
+    footer: Sequence[str] = ()
+
+
+def render(page: HtmlPage) -> bytes:
+    """The page as one HTML file; every text is escaped.  Only the charts' script lies beside it."""
+    environment = templates()
+    environment.filters["terms"] = with_terms
+    data = orjson.dumps(page.figures).decode().replace("<", "\\u003c")  # no text can end the script element
+    terms = [(anchor(term), term, meaning) for term, meaning in GLOSSARY.items()]
+    template = environment.get_template("page.html")
+    return template.render(page=page, figures=Markup(data), glossary=terms, script=SCRIPT).encode()
+
+
+def write_script(folder: Path) -> None:
+    """Write the charts' script into a folder that lacks it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    beside = folder / SCRIPT
+    if not beside.exists() or beside.stat().st_size != len(script):
+        write_bytes(beside, script)
