@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.live.nightly import NightlyLearning
+from trading.app.live.pulse import Pulse
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
 from trading.app.live.venues import OpenVenue, check_folder, choose_venue
@@ -103,9 +104,10 @@ class Run:
             known_as=venue.bars_of,
         )
         self.log = TradeLog(settings.folders.LOGS_DIR)
-        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
+        self.pulse = Pulse(settings.folders.LOGS_DIR, venue, self.instance, lambda: self.journal)
+        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event, self.pulse.event)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.closed = 0  # sessions
@@ -113,7 +115,11 @@ class Run:
         self.learning.log = self.log
 
     def go(self) -> int:
-        """Prepare, trade and report; returns the exit code."""
+        """Prepare, trade and report, with a heartbeat meanwhile; returns the exit code."""
+        with self.pulse:
+            return self._go()
+
+    def _go(self) -> int:
         self.console.say(f"Trading on {self.venue.market.description}; {self.venue.description}")
         self.console.say(DIRECTION)
         for note in self.venue.notes:
@@ -132,6 +138,7 @@ class Run:
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
+        self.pulse.follow(trader, scheduler)
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
@@ -268,8 +275,8 @@ class Run:
             calendar,
             Callbacks(
                 rebalance=partial(self._rebalance, trader),
-                tick=trader.tick,
-                retrain=partial(self._retrain, trader),
+                tick=self.pulse.during("minute", trader.tick),
+                retrain=self.pulse.during("evening", partial(self._retrain, trader)),
                 opened=trader.opened,
                 closed=partial(self._closed, trader),
             ),
