@@ -35,7 +35,7 @@ class Beaten:
             folder / "logs", {"AAA": {MONDAY: flat("09:30", "15:59")}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9}}
         )
         venue = OpenVenue(self.world.clock, self.world.clients, MarketId("by-hand", "by hand"), "", 1)
-        self.pulse = Pulse(self.world.folder, venue, "abc", lambda: self.world.journal)
+        self.pulse = Pulse(self.world.folder, venue, "abc").about(self.world.journal)
         self.world.journal._watchers.append(self.pulse.event)
 
     def follow(self) -> None:

@@ -48,6 +48,9 @@ TROUBLES: Final = frozenset({
 
 LONGEST_TEXT: Final = 300
 
+STUCK_SECONDS: Final = 600.0
+"""A minute's work that takes longer is stuck: its requests are bounded to a part of that."""
+
 
 class Pulse:
     """Beats at least every `BEAT_SECONDS` of real time inside its context, in a thread that shares no lock with a tick.
@@ -60,15 +63,16 @@ class Pulse:
         after_beat: called in its thread after every attempt to beat.
     """
 
-    def __init__(self, logs: Path, venue: OpenVenue, instance: str, journal: Callable[[], Journal]) -> None:
+    def __init__(self, logs: Path, venue: OpenVenue, instance: str) -> None:
         self._logs = logs
         self._venue = venue
         self._instance = instance
-        self._journal = journal
+        self._journal: Journal | None = None
         self._started = datetime.now(UTC)
         self._state = "preparing"
         self._scheduler: MarketScheduler | None = None
         self._trader: Trader | None = None
+        self._since = time.monotonic()
         self._tick_seconds: float | None = None
         self._bars_after: float | None = None
         self._last_error: str | None = None
@@ -88,6 +92,11 @@ class Pulse:
         self._end.set()
         self._thread.join(LAST_BEAT_SECONDS)
 
+    def about(self, journal: Journal) -> Self:
+        """Report the lines that this journal loses."""
+        self._journal = journal
+        return self
+
     def follow(self, trader: Trader, scheduler: MarketScheduler) -> None:
         """From now on report these."""
         self._trader, self._scheduler = trader, scheduler
@@ -105,15 +114,20 @@ class Pulse:
         """`work`, with this state while it runs; that of "minute" is timed."""
 
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            before, self._state, began = self._state, state, time.monotonic()
+            before, self._state, self._since = self._state, state, time.monotonic()
             try:
                 return work(*args, **kwargs)
             finally:
                 self._state = before
                 if state == "minute":
-                    self._tick_seconds = round(time.monotonic() - began, 3)
+                    self._tick_seconds = round(time.monotonic() - self._since, 3)
 
         return timed
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the work of a minute goes on for so long that it will not end."""
+        return self._state == "minute" and time.monotonic() - self._since > STUCK_SECONDS
 
     def _run(self) -> None:
         while True:
@@ -152,7 +166,7 @@ class Pulse:
             clock_offset_seconds=None if offset is None else 0.0 - offset.total_seconds(),
             requests=dict(self._venue.clients.replies),
             ticks_skipped=0 if scheduler is None else scheduler.ticks_skipped,
-            lines_lost=self._journal().lost,
+            lines_lost=0 if self._journal is None else self._journal.lost,
             beats_lost=self.beats_lost,
             alerts_dropped=self.alerts_dropped(),
             memory_mb=resident_mb(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.live.nightly import NightlyLearning
-from trading.app.live.pulse import Pulse
+from trading.app.live.outside import Outside, alert_services
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
 from trading.app.live.venues import OpenVenue, check_folder, choose_venue
@@ -42,8 +42,10 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from trading.alerts.services import Service
     from trading.broker.messages import Account
 
 MARKS_FILE = "schedule.json"
@@ -61,6 +63,7 @@ def trade(options: argparse.Namespace) -> int:
         LOGS_DIR=options.logs_dir,
         SEED=options.seed,
     )
+    services = alert_services(settings.alerts)
     cli.log_errors()
     console = Output()
     calendar = new_york_calendar()
@@ -76,7 +79,7 @@ def trade(options: argparse.Namespace) -> int:
                 console.say(notice)
         venue = chosen.open()
         try:
-            return Run(venue, settings, calendar, console).go()
+            return Run(venue, settings, calendar, console, services).go()
         finally:
             venue.close()
     except StopSignal as stop:  # while the run was being prepared
@@ -89,7 +92,14 @@ def trade(options: argparse.Namespace) -> int:
 class Run:
     """One run at one venue."""
 
-    def __init__(self, venue: OpenVenue, settings: Settings, calendar: MarketCalendar, console: Output) -> None:
+    def __init__(
+        self,
+        venue: OpenVenue,
+        settings: Settings,
+        calendar: MarketCalendar,
+        console: Output,
+        services: Sequence[Service] = (),
+    ) -> None:
         self.venue = venue
         self.settings = settings
         self.calendar = calendar
@@ -106,8 +116,8 @@ class Run:
         self.log = TradeLog(settings.folders.LOGS_DIR)
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
-        self.pulse = Pulse(settings.folders.LOGS_DIR, venue, self.instance, lambda: self.journal)
-        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event, self.pulse.event)
+        self.outside = Outside(settings, venue, self.instance, services)
+        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event, self.outside.event)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.closed = 0  # sessions
@@ -115,8 +125,8 @@ class Run:
         self.learning.log = self.log
 
     def go(self) -> int:
-        """Prepare, trade and report, with a heartbeat meanwhile; returns the exit code."""
-        with self.pulse:
+        """Prepare, trade and report, with a heartbeat and alerts meanwhile; returns the exit code."""
+        with self.outside.about(self.journal):
             return self._go()
 
     def _go(self) -> int:
@@ -138,7 +148,7 @@ class Run:
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
-        self.pulse.follow(trader, scheduler)
+        self.outside.pulse.follow(trader, scheduler)
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
@@ -275,8 +285,8 @@ class Run:
             calendar,
             Callbacks(
                 rebalance=partial(self._rebalance, trader),
-                tick=self.pulse.during("minute", trader.tick),
-                retrain=self.pulse.during("evening", partial(self._retrain, trader)),
+                tick=self.outside.pulse.during("minute", trader.tick),
+                retrain=self.outside.pulse.during("evening", partial(self._retrain, trader)),
                 opened=trader.opened,
                 closed=partial(self._closed, trader),
             ),
