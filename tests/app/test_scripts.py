@@ -11,6 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report")
+SCRIPTS += ("watchdog",)
 HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
 
 

@@ -52,7 +52,7 @@ class Alerts:
         self._told_file = told
         self._told = _read_told(told)
         self._lost = 0
-        self._waiting: queue.Queue[Record | Alert | None] = queue.Queue(LONGEST_QUEUE)
+        self._waiting: queue.Queue[tuple[float, Record | Alert] | None] = queue.Queue(LONGEST_QUEUE)
         self._outboxes = [Outbox(service, retry_seconds) for service in services]
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
         self._thread.start()
@@ -84,20 +84,21 @@ class Alerts:
 
     def _put(self, found: Record | Alert) -> None:
         try:
-            self._waiting.put_nowait(found)
+            self._waiting.put_nowait((time.time(), found))
         except queue.Full:
             self._lost += 1
 
     def _run(self) -> None:
-        while (found := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None:
+            at, found = waiting
             try:
-                self._dispatch(self._messages.of(found) if isinstance(found, dict) else found)
+                self._dispatch(self._messages.of(found) if isinstance(found, dict) else found, at)
             except Exception:  # an event that cannot be told must not end those that follow
                 self._lost += 1
                 logger.exception("an alert cannot be made")
 
-    def _dispatch(self, alert: Alert | None) -> None:
-        if alert is None or not self._is_new(alert.cause):
+    def _dispatch(self, alert: Alert | None, at: float) -> None:
+        if alert is None or not self._is_new(alert.cause, at):
             return
         day = alert.day
 
@@ -112,9 +113,8 @@ class Alerts:
         for outbox in self._outboxes:
             outbox.put(alert, picture)
 
-    def _is_new(self, cause: str) -> bool:
+    def _is_new(self, cause: str, now: float) -> bool:
         """Whether the cause was not told within the hour, by this machine's clock; notes that it is told now."""
-        now = time.time()
         self._told = {one: at for one, at in self._told.items() if 0 <= now - at < AGAIN_SECONDS}
         if cause in self._told:
             return False
