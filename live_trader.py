@@ -17,8 +17,8 @@ scratch, and moves the logs of the run before to logs/earlier/.  Missing data an
 Ctrl-C and SIGTERM end the program within two seconds, and within ten if the network gives no answer.  Stops and targets
 stay at the exchange, open positions are listed, and the next run recovers them.  An interrupted replay starts again.
 
-Exit codes: 0 all sessions traded; 1 a failure, see the audit log; 2 bad input, explained in one line; 130, 143, 129
-ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test: 0 if nothing fails, else 2.
+Exit codes: 0 all sessions traded; 1 a failure, see the audit log, or no answer of the broker; 2 bad input, explained in
+one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test: 0 if nothing fails, else 2.
 """
 
 from __future__ import annotations

@@ -129,6 +129,7 @@ def run(main: Callable[[], int]) -> int:
             return main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
     except StopSignal as stop:
         print(f"stopped. {stop.again}".rstrip(". "), file=sys.stderr)
         return stop.exit_code

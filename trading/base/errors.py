@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-SCRIPTS: Final = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "report")
+SCRIPTS: Final = (
+    "build_dataset",
+    "ml_trainer",
+    "ml_predictor",
+    "market_scheduler",
+    "live_trader",
+    "report",
+    "watchdog",
+)
 _NAMED: Final = re.compile(rf"\b(?:python )?({'|'.join(SCRIPTS)})\.py\b")
 
 
@@ -19,7 +27,13 @@ def as_started(text: str) -> str:
 
 
 class UserError(Exception):
-    """An error that the user can fix.  Its text is one line: what is wrong, where, and what to do next."""
+    """An error that the user can fix.  Its text is one line: what is wrong, where, and what to do next.
+
+    Attributes:
+        exit_code: of the program that it ends.
+    """
+
+    exit_code = 2
 
     def __str__(self) -> str:
         return as_started(super().__str__())
@@ -35,3 +49,9 @@ class ModelError(UserError):
 
 class BrokerError(UserError):
     """The broker cannot be used: the keys are wrong, the account is blocked, or the address is not allowed."""
+
+
+class BrokerSilent(BrokerError):
+    """The broker gives no answer.  That may pass, so a service that starts the program again is right to do so."""
+
+    exit_code = 1

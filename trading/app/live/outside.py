@@ -1,4 +1,4 @@
-"""What a run tells the world outside: its heartbeat, alerts, and pings of a monitor."""
+"""What a run tells the world outside: its heartbeat, alerts, pings of a monitor, and notes to systemd."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from trading.alerts.ping import Pinger
 from trading.alerts.services import Service, services_of
 from trading.app.live.pulse import Pulse
 from trading.app.live.signals import StopSignal
+from trading.app.live.systemd import SystemdWatchdog, notify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ class Outside:
         self._clock = venue.clock
         self._url = None if simulated else settings.alerts.HEARTBEAT_URL
         self._pinger: Pinger | None = None
+        self._systemd: SystemdWatchdog | None = None
         self._journal: Journal | None = None
         self._said_end = False
         self.pulse = Pulse(logs, venue, instance)
@@ -72,6 +74,8 @@ class Outside:
 
     def __enter__(self) -> Self:
         self.pulse.__enter__()
+        notify("READY=1")
+        self._systemd = SystemdWatchdog(lambda: not self.pulse.is_stuck)
         if self._url is not None:
             self._pinger = Pinger(self._url.get_secret_value(), lambda: not self.pulse.is_stuck)
         return self
@@ -79,8 +83,10 @@ class Outside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pinger is not None:
-            self._pinger.close()
+        notify("STOPPING=1")
+        for told in (self._pinger, self._systemd):
+            if told is not None:
+                told.close()
         if self._alerts is not None:
             self._end_alerts(self._alerts, error)
         self.pulse.__exit__(kind, error, trace)

@@ -16,7 +16,7 @@ from trading.app.live.tidy import tidy
 from trading.app.live.venues import OpenVenue, check_folder, choose_venue
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
-from trading.base.errors import BrokerError, UserError
+from trading.base.errors import BrokerError, BrokerSilent, UserError
 from trading.base.market_folders import claim, claim_logs, lock
 from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.dataset.build import pick_universe
@@ -178,7 +178,7 @@ class Run:
                 self.journal.event("broker_unclear", reason=str(error), note=note)
                 return None
             self.journal.event("broker_unclear", reason=str(error), note="no shares are held: the run ends")
-            raise BrokerError(
+            raise BrokerSilent(
                 f"the broker does not answer ({str(error).split('(')[0]}): check the network and APCA_API_BASE_URL, "
                 "and run again"
             ) from None
