@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
+from trading.alerts.quiet import unlogged
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,7 @@ TIMEOUTS: Final = (5.0, 10.0)
 def ping(url: str) -> str | None:
     """Ping once; returns why it failed, None if it did not.  Never raises, and never shows the address."""
     try:
-        with requests.get(url, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
+        with unlogged(), requests.get(url, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
             return None if response.ok else f"HTTP status {response.status_code}"
     except (requests.RequestException, ValueError) as error:
         return type(error).__name__

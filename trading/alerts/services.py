@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.alerts.quiet import unlogged
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,13 +79,14 @@ class Service:
         logger = logging.getLogger("apprise")
         logger.addHandler(heard)
         try:
-            taken = self._plugin.notify(
-                body=alert.body,
-                title=alert.title,
-                notify_type=NotifyType.WARNING if alert.serious else NotifyType.INFO,
-                body_format=NotifyFormat.TEXT,
-                attach=attach,
-            )
+            with unlogged():
+                taken = self._plugin.notify(
+                    body=alert.body,
+                    title=alert.title,
+                    notify_type=NotifyType.WARNING if alert.serious else NotifyType.INFO,
+                    body_format=NotifyFormat.TEXT,
+                    attach=attach,
+                )
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its text may hold the address
             return f"it failed ({type(error).__name__})"
         finally:
