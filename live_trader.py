@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 5: trade every minute, close all positions before the close, and retrain every evening.
 
     python live_trader.py                          Alpaca paper if keys are set, else the embedded paper exchange
     python live_trader.py --bars DIR --start 2018-03-26 --sessions 5
                                                    replay recorded 1-minute bars from this day on
     python live_trader.py --seed 7                 another generated market
-    python live_trader.py --setup                  ask for keys, feed and folders, test them, and write .env
+    python live_trader.py --setup                  ask for keys, feed, folders and alerts, test them, and write .env
     python live_trader.py --check                  show what a run would find, with these options; change nothing
     python live_trader.py --alert-test             send one test alert to each address of ALERT_URLS
 
@@ -60,7 +61,7 @@ def parser() -> cli.Parser:
     first.add_argument(
         "--check", action="store_true", help="show what a run would find, item by item, and change nothing"
     )
-    first.add_argument("--setup", action="store_true", help="ask for the keys, the feed and the folders; write .env")
+    first.add_argument("--setup", action="store_true", help="ask for keys, feed, folders and alerts; write .env")
     first.add_argument(
         "--alert-test", action="store_true", help="send a test alert to each address, and say whether it was taken"
     )

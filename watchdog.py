@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Watch a trader from outside by the sign of life that it writes, and send an alert when it is dead.
 
     python watchdog.py                    look every 10 seconds until Ctrl-C; alerts go to ALERT_URLS
