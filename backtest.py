@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Trade past sessions again, as the live loop would have traded them, and show what that earned.
 
     python backtest.py                                 the model in service, on sessions of data/ that it has not seen

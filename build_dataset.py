@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 1: build the dataset, from 1-minute bars to labelled rows in data/SYMBOL.csv.
 
     python build_dataset.py                              from Alpaca, with keys in .env

@@ -39,6 +39,11 @@ AssetKind = Literal[
     "leveraged", "warrants", "units", "rights", "preferreds", "notes", "when_issued", "test", "partnerships", "funds"
 ]
 """Kinds of listed securities other than plain common stock; `trading.market.kinds` recognises them."""
+AlertKind = Literal[
+    "fill", "exit", "guard", "not_flat", "unprotected", "discrepancy", "trouble", "model", "retrain_failed", "started",
+    "stopped", "dead", "summary",
+]  # fmt: skip
+"""What an alert is about; `trading.alerts.kinds` says which events are which."""
 
 
 class Section(BaseModel):
@@ -53,6 +58,14 @@ class Section(BaseModel):
             pydantic.ValidationError: the section has no such setting, or a value is invalid.
         """
         return type(self).model_validate({**vars(self), **values})
+
+
+def _names_in(value: object) -> object:
+    """The names of a list with commas; `none` is an empty one."""
+    if not isinstance(value, str):
+        return value
+    names = [name.strip().lower().replace("-", "_") for name in value.split(",") if name.strip()]
+    return () if names == ["none"] else tuple(names)
 
 
 class DataSettings(Section):
@@ -74,10 +87,7 @@ class DataSettings(Section):
     @field_validator("EXCLUDED_KINDS", mode="before")
     @classmethod
     def _is_a_list(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        names = [name.strip().lower().replace("-", "_") for name in value.split(",") if name.strip()]
-        return () if names == ["none"] else tuple(names)
+        return _names_in(value)
 
 
 class ExitSettings(Section):
@@ -243,6 +253,29 @@ class ExchangeSettings(Section):
     """What the feed `iex` shows: every bar, or the bars of a venue with 2.5 % of the volume, as IEX."""
 
 
+class AlertSettings(Section):
+    """What the owner is told while a trader runs, and where."""
+
+    ALERT_URLS: SecretStr | None = None
+    """Addresses of services as Apprise writes them, separated by blanks."""
+    ALERT_ON: tuple[AlertKind, ...] = tuple(kind for kind in get_args(AlertKind) if kind not in ("fill", "exit"))
+    """What is told, separated by commas; `none` for nothing.  A day has some twenty fills and exits."""
+    HEARTBEAT_URL: SecretStr | None = None
+    """Address of an outside monitor, which is requested every minute while a trader on the system clock lives."""
+
+    @field_validator("ALERT_ON", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: object) -> object:
+        return _names_in(value)
+
+    @field_validator("HEARTBEAT_URL")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#]+\S*", value.get_secret_value()):
+            raise ValueError("write it as https://HOST/PATH")
+        return value
+
+
 class FolderSettings(Section):
     """Folders of files; a relative path starts at the project."""
 
@@ -271,6 +304,7 @@ class Settings(BaseModel):
     schedule: ScheduleSettings = ScheduleSettings()
     broker: BrokerSettings = BrokerSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    alerts: AlertSettings = AlertSettings()
     folders: FolderSettings = FolderSettings()
 
     @model_validator(mode="before")
@@ -306,6 +340,12 @@ class Settings(BaseModel):
             pydantic.ValidationError: there is no such setting, or a value is invalid.
         """
         return Settings.model_validate({**self.by_name(), **values})
+
+    def secrets(self) -> list[str]:
+        """The texts that no output may hold: keys, and the addresses of alerts one by one."""
+        values = [value for name, value in self.by_name().items() if name in SECRETS]
+        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return sorted({part for text in texts for part in (text, *text.split()) if part}, key=len, reverse=True)
 
     def by_name(self) -> dict[str, object]:
         """Setting -> value, in the order of the sections."""

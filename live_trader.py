@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 5: trade every minute, close all positions before the close, and retrain every evening.
 
     python live_trader.py                          Alpaca paper if keys are set, else the embedded paper exchange
     python live_trader.py --bars DIR --start 2018-03-26 --sessions 5
                                                    replay recorded 1-minute bars from this day on
     python live_trader.py --seed 7                 another generated market
-    python live_trader.py --setup                  ask for keys, feed and folders, test them, and write .env
+    python live_trader.py --setup                  ask for keys, feed, folders and alerts, test them, and write .env
     python live_trader.py --check                  show what a run would find, with these options; change nothing
+    python live_trader.py --alert-test             send one test alert to each address of ALERT_URLS
 
 The keys APCA_API_KEY_ID and APCA_API_SECRET_KEY come from .env or the environment.  The program contacts only Alpaca
 paper or a loopback address.  The embedded exchange runs in this process, on a simulated clock, at full speed.  On its
@@ -16,8 +18,8 @@ scratch, and moves the logs of the run before to logs/earlier/.  Missing data an
 Ctrl-C and SIGTERM end the program within two seconds, and within ten if the network gives no answer.  Stops and targets
 stay at the exchange, open positions are listed, and the next run recovers them.  An interrupted replay starts again.
 
-Exit codes: 0 all sessions traded; 1 a failure, see the audit log; 2 bad input, explained in one line; 130, 143, 129
-ended by Ctrl-C, SIGTERM, SIGHUP.  --check: 0 if no item fails, else 2.
+Exit codes: 0 all sessions traded; 1 a failure, see the audit log, or no answer of the broker; 2 bad input, explained in
+one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test: 0 if nothing fails, else 2.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from trading.app.live.setup import setup
 
         return setup(options)
+    if options.alert_test:
+        from trading.app.alert_test import alert_test
+
+        return alert_test(options)
     from trading.app.live.run import trade
 
     return trade(options)
@@ -55,7 +61,10 @@ def parser() -> cli.Parser:
     first.add_argument(
         "--check", action="store_true", help="show what a run would find, item by item, and change nothing"
     )
-    first.add_argument("--setup", action="store_true", help="ask for the keys, the feed and the folders; write .env")
+    first.add_argument("--setup", action="store_true", help="ask for keys, feed, folders and alerts; write .env")
+    first.add_argument(
+        "--alert-test", action="store_true", help="send a test alert to each address, and say whether it was taken"
+    )
     found.add_argument(
         "--broker",
         choices=("alpaca", "embedded"),

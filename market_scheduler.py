@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 4: print the timetable of the scheduler, New York time.
 
     python market_scheduler.py                              the next five days

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 3: predict, from the last 20 minutes of each stock, the probability that the label comes true.
 
 With the default LABEL, that is that the price gains 0.5% before it loses 2%.  It is not the probability of a profit.

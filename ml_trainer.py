@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Stage 2: train a model on data/, test it on unseen sessions, and publish it in models/.
 
     python ml_trainer.py                              the MODEL_KIND of the settings, by default a random forest

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """What was really traded, and why: figures, pages and answers from the logs alone.
 
     python report.py                             all days in logs/: a summary, logs/report.html and logs/index.html

@@ -20,6 +20,7 @@ import live_trader
 from config import FIELDS, Settings
 from paper_exchange import PaperExchange
 from paper_exchange.streams.server import Server
+from tests.alerts.receiver import TOKEN, receiver
 from tests.app.whole_day import PROJECT, Place, trade, write_bars
 from tests.exchange.exchange_world import MONDAY, NEW_YORK, HandMade, ny
 from tests.execution.trading_world import CALENDAR, Fault, TradingWorld, edited, flat
@@ -261,7 +262,12 @@ def test_setup_asks_until_every_answer_is_good_and_writes_them_for_the_owner_alo
     talk.answer("Folder of models", f"{file.parent / 'my models'}\n")
     talk.answer("Folder of trades", f"{file}\n")
     talk.answer("Folder of trades", "\n")
-    talk.answer("[Y/n]", "y\n")
+    with receiver() as web:
+        talk.answer("ALERT_URLS, where alerts go", f"tgram://{TOKEN}\n")
+        talk.answer("ALERT_URLS, where alerts go", f"{web.url} json://127.0.0.1:9/{TOKEN}\n")
+        talk.answer("ALERT_URLS, where alerts go", f"{web.url}\n")
+        talk.answer("[Y/n]", "y\n")
+    assert web.titles == ["test alert", "test alert"] and TOKEN not in talk.said
     assert talk.end() == 0, talk.said
     same = f"--env-file {file}"
     assert f"Next: python live_trader.py {same} --check, then python live_trader.py {same}" in talk.said
@@ -272,11 +278,15 @@ def test_setup_asks_until_every_answer_is_good_and_writes_them_for_the_owner_alo
         "lie one in the other",
         "is a file, not a folder",
         "querying recent SIP",
+        "address 1 (scheme tgram)",
+        "ALERT_URLS 2 (json): not taken",
+        "ALERT_URLS 1 (json): a test alert was taken",
     ):
         assert words in talk.said
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     found = {name: one.value for name, one in read_env_file(file, may_be_missing=False).items()}
     assert (found["APCA_API_KEY_ID"], found["APCA_API_SECRET_KEY"]) == (KEY, SECRET)
+    assert found["ALERT_URLS"] == web.url
     assert (found["DATA_FEED"], found["MODELS_DIR"]) == ("iex", str(file.parent / "my models"))
     lines = file.read_text().splitlines()
     assert lines[:2] == ["# mine", "MIN_CONFIDENCE=0.7"] and "# end" in lines and lines[3].startswith("APCA_API_KEY_ID")
@@ -289,7 +299,15 @@ def test_setup_that_is_ended_leaves_the_file_as_it_was(file: Path, how: str) -> 
     talk = Talk("--env-file", with_keys(file) if how == "no" else file)
     if how == "no":
         before = everything(file.parent)
-        for question in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY", "Feed", "of bars and", "of models", "of trades"):
+        for question in (
+            "APCA_API_KEY_ID",
+            "APCA_API_SECRET_KEY",
+            "Feed",
+            "of bars and",
+            "of models",
+            "of trades",
+            "ALERT_URLS",
+        ):
             talk.answer(question, "\n")
         talk.answer("[Y/n]", "n\n")
         assert talk.end() == 0 and "nothing was written" in talk.said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from trading.base.errors import UserError, as_started
 
 PROJECT = Path(__file__).parents[2]
-SCRIPTS = ("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report")
+SCRIPTS = (
+    *("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report"),
+    "watchdog",
+)
 HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
+HEAVY |= {"apprise", "argcomplete"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -62,3 +67,25 @@ def test_a_suggested_command_keeps_the_options_that_say_where_things_are(
     monkeypatch.setattr(sys, "argv", started)
     assert as_started(text) == suggested
     assert str(UserError(str(UserError(text)))) == suggested  # one error within another
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("live_trader.py --al", {"--alert-test"}),
+        ("watchdog.py --", {"--once", "--after", "--logs-dir"}),
+        ("live_trader.py --broker ", {"alpaca", "embedded"}),
+    ],
+)
+def test_a_shell_is_told_what_could_follow(typed: str, offered: set[str], tmp_path: Path) -> None:
+    script = PROJECT / typed.split()[0]
+    assert b"PYTHON_ARGCOMPLETE_OK" in script.read_bytes()[:1024]  # what the shell looks for
+    answer = tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    environment = os.environ | asked | {"COMP_LINE": typed, "COMP_POINT": str(len(typed))}
+    subprocess.run([sys.executable, script], env=environment, check=True, cwd=tmp_path)
+    assert offered <= {word.strip() for word in answer.read_text().split("\n")}
+
+
+def test_every_script_can_be_completed() -> None:
+    assert all("# PYTHON_ARGCOMPLETE_OK" in (PROJECT / f"{script}.py").read_text()[:1024] for script in SCRIPTS)

@@ -20,13 +20,13 @@ from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.trading_world import Fault, TradingWorld, flat, page
 from trading.base.clock import SimulatedClock
 from trading.base.files import to_json
-from trading.records.journal import Journal, new_york_time
+from trading.records.journal import Journal, Watcher, new_york_time
 
 ROOT = Path(__file__).parents[2]
 
 
-def journal(folder: Path, at: str = "10:31:02", **options: Any) -> Journal:
-    return Journal(folder, SimulatedClock(ny(MONDAY, at)), **options)
+def journal(folder: Path, *watchers: Watcher, at: str = "10:31:02") -> Journal:
+    return Journal(folder, SimulatedClock(ny(MONDAY, at)), *watchers)
 
 
 def lines(folder: Path, kind: str = "audit", day: str = "2018-03-26") -> list[dict[str, Any]]:
@@ -98,10 +98,12 @@ def test_a_lost_console_does_not_stop_the_audit(tmp_path: Path) -> None:
         shown.append(record["event"])
         raise BrokenPipeError(32, "Broken pipe")
 
-    book = journal(tmp_path, watcher=watcher)
+    others: list[Any] = []
+    book = journal(tmp_path, watcher, others.append)
     book.event("one")
     book.commit("two")
     assert [record["event"] for record in lines(tmp_path)] == ["one", "two"] and shown == ["one"]
+    assert len(others) == 2  # another watcher goes on
 
 
 def test_an_unwritable_folder_is_a_fault_until_it_is_writable(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ ODD_VALUES = (
 @pytest.mark.parametrize("value", ODD_VALUES, ids=[type(v).__name__ + str(n) for n, v in enumerate(ODD_VALUES)])
 def test_any_value_is_written_as_one_readable_line(value: object, tmp_path: Path) -> None:
     shown: list[dict[str, Any]] = []
-    book = journal(tmp_path, watcher=shown.append)
+    book = journal(tmp_path, shown.append)
     book.event("odd", value=value, inside=[{"deep": value}])
     book.synced_event("odd", value=value)
     book.commit("odd", value=value)
@@ -248,7 +250,7 @@ def test_an_event_that_cannot_be_shown_is_written_and_later_ones_are_shown(tmp_p
         shown.append(record["event"])
         raise LookupError(record["event"])
 
-    book = journal(tmp_path, watcher=watcher)
+    book = journal(tmp_path, watcher)
     book.event("one")
     book.commit("two")
     assert [record["event"] for record in lines(tmp_path)] == ["one", "two"] == shown

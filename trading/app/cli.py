@@ -10,7 +10,7 @@ import signal
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from trading import __version__
 from trading.app.live.signals import SignalHandler, StopSignal
@@ -49,6 +49,14 @@ class Parser(argparse.ArgumentParser):
                 f"--{name}-dir", type=folder, metavar="DIR", help=f"folder of the {name} (default: {name.upper()}_DIR)"
             )
         common.add_argument("--env-file", type=Path, metavar="FILE", help="file of settings (default: .env)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; a shell that asks what could follow the typed words (README) is answered instead."""
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete  # only now, so that every other start stays fast
+
+            argcomplete.autocomplete(self)
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message.removeprefix('argument ')} (see --help)\n")
@@ -129,6 +137,7 @@ def run(main: Callable[[], int]) -> int:
             return main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
     except StopSignal as stop:
         print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
         return stop.exit_code

@@ -24,6 +24,8 @@ SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
     "live_trader": (ENV_FILE, DATA, MODELS, LOGS),
     "backtest": (ENV_FILE, DATA, MODELS, LOGS),
     "report": (ENV_FILE, LOGS),
+    "watchdog": (ENV_FILE, LOGS),
+    "dashboard": (ENV_FILE, DATA, MODELS, LOGS),
 }
 """Each script, and those of its options that say where things are."""
 
@@ -71,7 +73,13 @@ def _given(arguments: list[str]) -> dict[str, str]:
 
 
 class UserError(Exception):
-    """An error that the user can fix.  Its text is one line: what is wrong, where, and what to do next."""
+    """An error that the user can fix.  Its text is one line: what is wrong, where, and what to do next.
+
+    Attributes:
+        exit_code: of the program that it ends.
+    """
+
+    exit_code = 2
 
     def __str__(self) -> str:
         return as_started(super().__str__())
@@ -87,3 +95,9 @@ class ModelError(UserError):
 
 class BrokerError(UserError):
     """The broker cannot be used: the keys are wrong, the account is blocked, or the address is not allowed."""
+
+
+class BrokerSilent(BrokerError):
+    """The broker gives no answer.  That may pass, so a service that starts the program again is right to do so."""
+
+    exit_code = 1

@@ -7,6 +7,7 @@ raises `Unclear` (no readable answer, so an order may or may not exist).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -111,6 +112,8 @@ class Clients:
     data_transport: GuardedAdapter
     """The transport of `data`."""
     corporate: CorporateActionsClient
+    replies: Counter[str]
+    """Kind of reply ("2xx", "4xx", "unclear" ...) -> how many all clients had.  Another thread may copy it."""
 
 
 def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner: BaseAdapter | None = None) -> Clients:
@@ -139,13 +142,14 @@ def connect(settings: BrokerSettings, keys: tuple[str, str], clock: Clock, inner
     connect_timeout, read_timeout = settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS
     trading_limit, data_limit = (RateLimit(settings.REQUESTS_PER_MINUTE, clock) for _ in range(2))
     timeouts = Timeouts(connect_timeout, settings.TRADING_TIMEOUT_SECONDS)
-    transport = guard(trading, clock, trading_limit, timeouts, inner)
+    replies: Counter[str] = Counter()
+    transport = guard(trading, clock, trading_limit, timeouts, inner, replies)
     corporate = CorporateActionsClient(key, secret, raw_data=True, url_override=data_origin)
     data_transport, *_ = (
-        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner)
+        guard(client, clock, data_limit, Timeouts(connect_timeout, read_timeout), inner, replies)
         for client in (data, screener, corporate)
     )
-    return Clients(trading, data, screener, transport, data_transport, corporate)
+    return Clients(trading, data, screener, transport, data_transport, corporate, replies)
 
 
 @dataclass(frozen=True)

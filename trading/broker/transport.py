@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -145,11 +145,20 @@ class GuardedAdapter(BaseAdapter):
 
     Only GET is retried: an order that got no answer may have been taken, so the trader looks it up instead.  All
     attempts of a read together take at most `READ_BUDGET` total times, and after a stop only what time is left then.
+    Each attempt is counted in `replies` by its kind: "2xx", "4xx", ..., or "unclear" where there was no reply.
     """
 
-    def __init__(self, inner: BaseAdapter, clock: Clock, limit: RateLimit, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        inner: BaseAdapter,
+        clock: Clock,
+        limit: RateLimit,
+        timeouts: Timeouts,
+        replies: Counter[str] | None = None,
+    ) -> None:
         super().__init__()
         self._inner = inner
+        self._replies = Counter() if replies is None else replies
         self.clock = clock
         self._limit = limit
         self._timeouts = timeouts
@@ -193,8 +202,12 @@ class GuardedAdapter(BaseAdapter):
             try:
                 response = self._inner.send(request, stream, within, verify, cert, proxies)
                 read_body(response)  # now, so that a body cut short fails this attempt
+            except Exception:
+                self._replies["unclear"] += 1
+                raise
             finally:
                 waited += time.monotonic() - begun
+            self._replies[f"{response.status_code // 100}xx"] += 1
             self._note_time(response)
             return response
 
@@ -274,7 +287,12 @@ def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:
 
 
 def guard(
-    client: RESTClient, clock: Clock, limit: RateLimit, timeouts: Timeouts, inner: BaseAdapter | None
+    client: RESTClient,
+    clock: Clock,
+    limit: RateLimit,
+    timeouts: Timeouts,
+    inner: BaseAdapter | None,
+    replies: Counter[str] | None = None,
 ) -> GuardedAdapter:
     """Mount the guarded transport in an alpaca-py client, and refuse every address but the client's own.
 
@@ -282,6 +300,7 @@ def guard(
         limit: counts the client's requests together with those of the clients that share it.
         timeouts: of each attempt.
         inner: the transport below; None for the network.
+        replies: counts the replies by kind; those of several clients may share one.
     """
     origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
     session: requests.Session = client._session
@@ -290,7 +309,7 @@ def guard(
     session.mount("https://", RefusingAdapter())
     session.mount("http://", RefusingAdapter())
     # The slash ends the host: without it, "http://127.0.0.1" would also match http://127.0.0.1.evil.com.
-    transport = GuardedAdapter(inner or NetworkAdapter(), clock, limit, timeouts)
+    transport = GuardedAdapter(inner or NetworkAdapter(), clock, limit, timeouts, replies)
     session.mount(f"{origin}/", transport)
     client._retry = 0  # alpaca-py's own retries would send an order again after a 504
     return transport

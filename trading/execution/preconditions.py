@@ -82,6 +82,11 @@ class Preconditions:
         """What to add to our clock to get the broker's time; zero while the clocks agree."""
         return self._confirmed if abs(self._confirmed) > MAX_CLOCK_DIFFERENCE else timedelta(0)
 
+    @property
+    def difference(self) -> timedelta | None:
+        """Broker's clock minus ours as of the last reading; None if it could not be read.  Safe in any thread."""
+        return self._difference
+
     def refusal(self) -> tuple[str, str] | None:
         """Why nothing may be bought now, as (rule, reason); None if all preconditions hold."""
         if not self._same_close:

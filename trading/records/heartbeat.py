@@ -40,7 +40,8 @@ class Heartbeat:
         bars_after_seconds: seconds after its minute at which the newest bars were there; None before the first.
         clock_offset_seconds: this machine's clock minus the broker's; None if it is not known.
         requests: kind of reply ("2xx", "4xx", "5xx", "unclear" ...) -> how many since the start.
-        ticks_skipped, lines_lost: since the start.
+        ticks_skipped, lines_lost, beats_lost, alerts_dropped: since the start; of the logs' lines, of this file's
+            writes, and of the alerts that no service took.
         memory_mb: resident memory of the process.
         last_error: time and text of the newest trouble in the audit; None if there was none.
     """
@@ -62,6 +63,8 @@ class Heartbeat:
     requests: dict[str, int] = field(default_factory=dict)
     ticks_skipped: int = 0
     lines_lost: int = 0
+    beats_lost: int = 0
+    alerts_dropped: int = 0
     memory_mb: float | None = None
     last_error: str | None = None
 
@@ -93,7 +96,7 @@ _OPTIONAL: Final = frozenset({
 })  # fmt: skip
 _TEXTS: Final = frozenset({"version", "state", "market", "instance", "next_event", "last_error"})
 _NUMBERS: Final = frozenset({"tick_seconds", "bars_after_seconds", "clock_offset_seconds", "memory_mb"})
-_COUNTS: Final = frozenset({"pid", "ticks_skipped", "lines_lost"})
+_COUNTS: Final = frozenset({"pid", "ticks_skipped", "lines_lost", "beats_lost", "alerts_dropped"})
 
 
 def _checked(name: str, value: Any) -> Any:

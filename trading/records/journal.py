@@ -44,10 +44,10 @@ def _new_york_time(utc: datetime) -> str:
 class Journal:
     """Writes the audit and the predictions of one logs folder."""
 
-    def __init__(self, folder: Path, clock: Clock, watcher: Watcher | None = None) -> None:
+    def __init__(self, folder: Path, clock: Clock, *watchers: Watcher) -> None:
         self.folder = folder
         self._clock = clock
-        self._watcher = watcher
+        self._watchers = list(watchers)
         self._logs: dict[str, LineLog] = {}
         self._day: date | None = None
         self.lost = 0
@@ -143,15 +143,14 @@ class Journal:
         self.lost += lines
 
     def _watch(self, record: Record) -> None:
-        if self._watcher is None:
-            return
-        try:
-            self._watcher(record)
-        except OSError as error:  # a lost console must not prevent a stop order
-            self._watcher = None
-            logger.error("console output ends: %s", error)
-        except Exception:  # nor may an event that cannot be shown
-            logger.exception("the event %s cannot be shown", record["event"])
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(record)
+            except OSError as error:  # a lost console must not prevent a stop order
+                self._watchers.remove(watcher)
+                logger.error("console output ends: %s", error)
+            except Exception:  # nor may an event that cannot be shown
+                logger.exception("the event %s cannot be shown", record["event"])
 
 
 def _events(path: Path) -> Iterator[Record]:

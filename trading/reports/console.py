@@ -113,7 +113,7 @@ class View:
         """Print an event of the audit that a person wants to see as it happens."""
         if self._live is None:
             self._hourly(datetime.fromisoformat(record["time"]))
-        if line := _line(record):
+        if line := in_words(record):
             self._console.say(f"{record['time'][:19].replace('T', ' ')}  {line}")
 
     def _hourly(self, now: datetime) -> None:
@@ -168,7 +168,7 @@ def _status(snapshot: Snapshot) -> str:
     )
 
 
-def _line(record: dict[str, Any]) -> str | None:
+def in_words(record: dict[str, Any]) -> str | None:
     """An event of the audit in words; None where it is none for people."""
     template = LINES.get(record["event"])
     if template is None:

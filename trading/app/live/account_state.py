@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from trading.base.errors import BrokerError, UserError
+from trading.base.errors import BrokerSilent, UserError
 from trading.broker.client import KeysRefused, Unclear
 from trading.execution.orders.entry_orders import INTENT, SETTLED
 from trading.execution.trader import AUDITED_DAYS
@@ -38,7 +38,8 @@ def first_account(broker: Broker, log: TradeLog, journal: Journal, clock: Clock)
         sold before the close, and asks again every minute.
 
     Raises:
-        BrokerError: the broker refuses the keys, or it does not answer and no shares are held.
+        BrokerError: the broker refuses the keys.
+        BrokerSilent: it does not answer, and no shares are held.
     """
     may_hold = bool(log.open_trades) or any(event["event"] == INTENT for event in journal.newest_events(1))
     try:
@@ -52,7 +53,7 @@ def first_account(broker: Broker, log: TradeLog, journal: Journal, clock: Clock)
             return None
         journal.event("broker_unclear", reason=str(error), note="no shares are held: the run ends")
         reason = str(error).split("(")[0]
-        raise BrokerError(
+        raise BrokerSilent(
             f"the broker does not answer ({reason}): {unknown(log, journal)}; {_remedy(error)}, and run again"
         ) from None
 

@@ -12,6 +12,7 @@ from trading.app.learn.retrain import model_store
 from trading.app.live.check_items.account import AccountItems
 from trading.app.live.check_items.disk import Files
 from trading.app.live.check_items.findings import Checklist, Finding, fail, ok, warn
+from trading.app.live.outside import alert_services
 from trading.app.live.venues import choose_venue
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import ModelError, UserError, as_started
@@ -23,8 +24,9 @@ from trading.reports.page import counted
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from trading.alerts.services import Service
     from trading.app.live.venues import OpenVenue
     from trading.base.market_folders import MarketId
 
@@ -40,6 +42,7 @@ def check(options: argparse.Namespace) -> int:
     given |= {"SEED": options.seed}
     try:
         settings = load_settings(options.env_file, **given)
+        services = alert_services(settings.alerts)
         calendar = new_york_calendar()
         chosen = choose_venue(options, settings, calendar)
     except UserError as error:
@@ -50,6 +53,7 @@ def check(options: argparse.Namespace) -> int:
     for item in files.items():
         checklist.run(item)
     checklist.run(("market", partial(_market, chosen.market)))
+    checklist.run(("alerts", partial(_alerts, settings, services)))
     if files.is_running and chosen.market.embedded:
         checklist.add("account", warn("a run uses it now, so it is not looked at: check again when that has ended"))
         return checklist.end()
@@ -83,6 +87,17 @@ class _Closing:
 
 def _market(market: MarketId) -> Iterator[Finding]:
     yield ok(market.description)
+
+
+def _alerts(settings: Settings, services: Sequence[Service]) -> Iterator[Finding]:
+    """Where alerts go, and what of; nothing is sent."""
+    pinged = "" if settings.alerts.HEARTBEAT_URL is None else "; HEARTBEAT_URL is pinged"
+    if services and settings.alerts.ALERT_ON:
+        where = ", ".join(service.scheme for service in services)
+        yield ok(f"go to {where}: {', '.join(settings.alerts.ALERT_ON)}{pinged}; --alert-test sends one")
+    else:
+        name = "ALERT_ON is none" if services else "ALERT_URLS is not set"
+        yield ok(f"off: {name}{pinged}; see docs/operations.md")
 
 
 def _model(venue: OpenVenue, settings: Settings, calendar: MarketCalendar, files: Files) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from trading.app import cli
 from trading.app.live.account_state import STATE, first_account, patiently, unknown
 from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
+from trading.app.live.outside import Outside, alert_services
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
 from trading.app.live.venues import OpenVenue, check_folder, choose_venue
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from trading.alerts.services import Service
     from trading.broker.messages import Account
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
@@ -62,6 +64,7 @@ def trade(options: argparse.Namespace) -> int:
         LOGS_DIR=options.logs_dir,
         SEED=options.seed,
     )
+    services = alert_services(settings.alerts)
     cli.log_errors()
     console = Output()
     calendar = new_york_calendar()
@@ -75,7 +78,7 @@ def trade(options: argparse.Namespace) -> int:
         mended = claim_folders(folders, chosen.market, console.say)
         venue = chosen.open()
         try:
-            return Run(venue, settings, calendar, console, mended).go()
+            return Run(venue, settings, calendar, console, mended, services).go()
         finally:
             venue.close()
     except StopSignal as stop:  # while the run was being prepared
@@ -95,6 +98,7 @@ class Run:
         calendar: MarketCalendar,
         console: Output,
         mended: Sequence[str] = (),
+        services: Sequence[Service] = (),
     ) -> None:
         self.venue = venue
         self.settings = settings
@@ -113,9 +117,10 @@ class Run:
         self.log = TradeLog(settings.folders.LOGS_DIR)
         self.mended = [*mended, *self.log.left_out, *self.log.set_damaged_aside()]
         """What was damaged at the start, one line each."""
-        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event)
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
+        self.outside = Outside(settings, venue, self.instance, services)
+        self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event, self.outside.event)
         self.signals = SignalHandler()
         self.since = venue.clock.now()
         self.closed = 0  # sessions
@@ -123,7 +128,11 @@ class Run:
         self.learning.log = self.log
 
     def go(self) -> int:
-        """Prepare, trade and report; returns the exit code."""
+        """Prepare, trade and report, with a heartbeat and alerts meanwhile; returns the exit code."""
+        with self.outside.about(self.journal):
+            return self._go()
+
+    def _go(self) -> int:
         self.console.say(f"Trading on {self.venue.market.description}; {self.venue.description}")
         self.console.say(DIRECTION)
         for note in self.venue.notes:
@@ -141,6 +150,7 @@ class Run:
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
+        self.outside.pulse.follow(trader, scheduler)
         with self.signals:
             self.signals.divert(scheduler.stop)
             trader.recover()
@@ -275,8 +285,8 @@ class Run:
             calendar,
             Callbacks(
                 rebalance=partial(self._rebalance, trader),
-                tick=trader.tick,
-                retrain=partial(self._retrain, trader),
+                tick=self.outside.pulse.during("minute", trader.tick),
+                retrain=self.outside.pulse.during("evening", partial(self._retrain, trader)),
                 opened=trader.opened,
                 closed=partial(self._closed, trader),
             ),

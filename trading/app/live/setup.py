@@ -1,4 +1,4 @@
-"""The command `live_trader.py --setup`: ask for keys, feed and folders, test each answer, and write them to `.env`."""
+"""The command `live_trader.py --setup`: ask for keys, feed, folders, alerts, test each answer, and write `.env`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from config import ENV_FILE, FIELDS, DataSettings, Settings, load_settings
+from pydantic import SecretStr
+
+from config import ENV_FILE, FIELDS, AlertSettings, DataSettings, Settings, load_settings
+from trading.app.alert_test import tests_of
 from trading.app.live.venues import AlpacaVenue, check_folder
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.env_file import write_env_file
@@ -31,7 +34,7 @@ FOLDERS: Final = {"DATA_DIR": "bars and the dataset", "MODELS_DIR": "models", "L
 FEEDS: Final = get_args(DataSettings.model_fields["DATA_FEED"].annotation)
 
 EXPLAINED: Final = """\
-This asks for the keys of an Alpaca paper account, for the feed and for three folders, and tests each answer at once.
+This asks for the keys of an Alpaca paper account, the feed, three folders and where alerts go, and tests each answer.
 Nothing is written before the last question; then the answers stand in {path}, which only you may read.
 After that, live_trader.py fetches the bars, trains a model and trades on paper until Ctrl-C."""
 
@@ -90,7 +93,28 @@ class _Questions:
             self._settings = self._settings.changed(**{name: folder})
             if Path(folder) != FIELDS[name].default:
                 answers[name] = folder
+        if (urls := self._alerts()) is not None:
+            answers["ALERT_URLS"] = urls
         return answers
+
+    def _alerts(self) -> str | None:
+        """Addresses that each took a test alert, not echoed; empty for none, None to leave what is set."""
+        none = "Enter keeps those that are set, - for none" if self._settings.alerts.ALERT_URLS else "Enter for none"
+        question = f"ALERT_URLS, where alerts go, see docs/operations.md (not shown; {none}): "
+        while True:
+            typed = getpass.getpass(question).strip()
+            if typed in ("", "-"):
+                return None if not typed else ""
+            try:
+                tested = list(tests_of(AlertSettings(ALERT_URLS=SecretStr(typed))))
+            except UserError as error:
+                print(f"  {error}; try again")
+                continue
+            for name, failure in tested:
+                print(f"  {name}: {'a test alert was taken' if failure is None else failure}")
+            if all(failure is None for _, failure in tested):
+                return typed
+            print("  try again")
 
     def _until_good(self, question: str, default: str, test: Callable[[str], str]) -> str:
         """The first answer that `test` takes, as it returns it; no answer means the default."""

@@ -1,0 +1,108 @@
+"""Services on loopback that take alerts: an HTTP server, a mail server, and one that never answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from aiosmtpd.controller import Controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN = "t0kenOnlyOfTheTests"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Notes every message; answers with `status`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.pings: list[str] = []
+        self.status = 200
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server_port}/{TOKEN}"
+
+    @property
+    def titles(self) -> list[str]:
+        return [one["title"] for one in self.got]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self._answer()
+
+    def do_GET(self) -> None:
+        self.server.pings.append(self.path)
+        self._answer()
+
+    def _answer(self) -> None:
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class Mailbox:
+    """Notes every mail."""
+
+    def __init__(self) -> None:
+        self.mails: list[Any] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.mails.append(message_from_bytes(envelope.content))
+        return "250 taken"
+
+
+@contextlib.contextmanager
+def mail_server() -> Iterator[tuple[Mailbox, str]]:
+    """A mailbox, and the address of ALERT_URLS that reaches it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    box = Mailbox()
+    server = Controller(box, hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        yield box, f"mailto://127.0.0.1:{port}?from=trader@test.example&to=owner@test.example&mode=insecure"
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """The address of a service that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(listening.accept()[0])
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"json://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}"
+        for one in taken:
+            one.close()

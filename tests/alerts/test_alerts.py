@@ -1,0 +1,269 @@
+"""Alerts: each event of its kind arrives once, at a real service, and nothing there disturbs the trader."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+
+import live_trader
+from config import FIELDS, AlertKind, Settings, load_settings
+from tests.alerts.receiver import TOKEN, hanging, mail_server, receiver
+from tests.app.report_logs import trade
+from tests.exchange.exchange_world import MONDAY, ny
+from trading.alerts import services as services_module
+from trading.alerts.alerts import TOLD_FILE, Alerts
+from trading.alerts.kinds import LONGEST_BODY, SOURCES, Messages
+from trading.alerts.ping import Pinger, ping
+from trading.alerts.services import services_of
+from trading.app import cli
+from trading.base.clock import SimulatedClock
+from trading.base.errors import UserError
+from trading.records.journal import Journal
+from trading.records.trade_log import TradeLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "started": {"market": "by hand"},
+    "bought": {"qty": 5, "symbol": "AAA", "price": 10.01, "stop": 9.81, "target": 10.42, "client_order_id": "mlt-1"},
+    "sold": {"qty": 5, "symbol": "AAA", "price": 10.4, "reason": "TAKE_PROFIT", "pnl_amount": 1.95,
+             "client_order_id": "mlt-1"},
+    "not_bought": {"rule": "daily_loss", "symbol": "BBB", "reason": "the day has lost $3.00"},
+    "not_flat": {"symbol": "AAA", "qty": 5, "note": "sold at 4 AM"},
+    "stop_refused": {"symbol": "AAA", "qty": 5, "reason": f"refused, see https://broker.example/{TOKEN}"},
+    "stock_disputed": {"symbol": "AAA", "reason": "the log holds 5, the broker 4", "note": "not bought"},
+    "callback_failed": {"callback": "tick", "error": "ValueError: x", "session": str(MONDAY)},
+    "model_trained": {"model": "20180326_200000", "in_service": False, "reason": "no better", "figures": {}},
+    "retrain_failed": {"reason": "no bars", "session": str(MONDAY)},
+    "day_closed": {"session": str(MONDAY), "trades": 1, "won": 1, "pnl_amount": 1.95, "equity": 100001.95},
+    "stopped": {"open": ["AAA"], "unclear": None},
+}  # fmt: skip
+"""An event of each kind, as the audit has it."""
+
+
+def messages(*on: AlertKind, prefix: str = "") -> Messages:
+    return Messages(on or get_args(AlertKind), prefix, [TOKEN])
+
+
+def journal(folder: Path, told: Alerts, at: str = "10:31:02") -> tuple[Journal, SimulatedClock]:
+    clock = SimulatedClock(ny(MONDAY, at))
+    return Journal(folder, clock, told.event), clock
+
+
+def a_closed_trade(folder: Path) -> None:
+    log = TradeLog(folder)
+    log.start_day(MONDAY)
+    log.add(trade(MONDAY))
+    log.save()
+
+
+def test_each_kind_of_alert_arrives_once_by_http_and_by_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services_module, "PAUSE_SECONDS", 0.0)
+    a_closed_trade(tmp_path)
+    with receiver() as web, mail_server() as (box, mail):
+        told = Alerts(services_of(f"{web.url} {mail}"), messages(prefix="[simulated] "), tmp_path)
+        audit, _ = journal(tmp_path, told)
+        for _ in range(3):
+            for name, fields in EVENTS.items():
+                audit.event(name, **fields)
+            audit.event("minute", predictions=5, signals=0)
+            audit.event("not_bought", rule="spread", symbol="CCC", reason="too wide")
+        told.tell(messages().made("dead", "dead", "trader dead", "no beat for 60 s"))
+        told.close(60)
+        assert told.dropped == 0
+        by_title = {one["title"]: one for one in web.got}
+        assert len(web.got) == len(by_title) == len(EVENTS) + 1 == len(box.mails)
+        assert sorted(mail["Subject"] for mail in box.mails) == sorted(by_title)
+        assert {SOURCES[name].kind for name in EVENTS} | {"dead"} == set(get_args(AlertKind))
+        assert by_title["[simulated] bought"]["message"] == "bought 5 AAA at $10.01, stop $9.81, target $10.42"
+        assert by_title["[simulated] no more entries today"]["message"].endswith("today: the day has lost $3.00")
+        assert by_title["[simulated] model rejected"]
+        assert by_title["[simulated] trader stopped"]["message"] == "it holds: AAA"
+        refused = by_title["[simulated] shares without a stop"]
+        assert refused["type"] == "warning" and refused["message"].endswith("see (address)")
+        assert TOKEN not in json.dumps(web.got) + "".join(map(str, box.mails))
+        (summary,) = (mail for mail in box.mails if mail["Subject"] == "[simulated] day closed")
+        pictures = [part.get_payload(decode=True) for part in summary.walk() if part.get_content_type() == "image/png"]
+        assert len(pictures) == 1 and pictures[0].startswith(b"\x89PNG") and len(pictures[0]) > 5_000
+        assert by_title["[simulated] day closed"]["attachments"]
+
+
+def test_a_kind_that_is_not_wanted_and_a_cause_told_within_the_hour_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr("trading.alerts.alerts.time.time", lambda: now[0])
+    with receiver() as web:
+
+        def told_in(minutes: float) -> list[str]:
+            """What a process tells that starts so much later, and sees the same events."""
+            web.got.clear()
+            now[0] += 60 * minutes
+            wanted = messages("not_flat", "retrain_failed")
+            told = Alerts(services_of(web.url), wanted, tmp_path, told=tmp_path / TOLD_FILE)
+            audit, _ = journal(tmp_path, told)
+            for symbol in ("AAA", "BBB", "AAA"):
+                audit.event("not_flat", symbol=symbol, qty=1, note="")
+            audit.event("bought", **EVENTS["bought"])
+            audit.event("retrain_failed", reason=f"for another reason after {minutes}", session=str(MONDAY))
+            told.close(60)
+            return web.titles
+
+        assert told_in(0) == ["NOT FLAT", "NOT FLAT", "retrain failed"]
+        assert told_in(59) == []
+        (tmp_path / TOLD_FILE).write_text("{half")
+        assert len(told_in(0)) == 3
+        assert len(told_in(61)) == 3
+        assert len(told_in(-600)) == 3  # the clock was set back: nothing was told in the future
+
+
+def test_shares_are_without_a_stop_if_the_one_that_was_placed_did_not_hold() -> None:
+    made = messages()
+    at = ny(MONDAY, "10:31:02")
+
+    def unprotected(symbol: str, **later: float) -> object:
+        time = (at + timedelta(**later)).isoformat()
+        return made.of({"time": time, "event": "unprotected", "symbol": symbol, "qty": 2, "remedy": "stop at 9.81"})
+
+    assert unprotected("AAA") is None and unprotected("BBB", seconds=1) is None
+    assert unprotected("AAA", seconds=5) is None  # the same round
+    assert unprotected("AAA", minutes=1, seconds=5) is not None
+    assert unprotected("BBB", minutes=30) is None
+
+
+@pytest.mark.parametrize("event", [{"event": "not_flat"}, {"event": "sold", "price": "x"}, {"event": 5}, {},
+                                   {"event": "feed_late"}, {"event": "stopped", "open": None}])  # fmt: skip
+def test_an_event_without_its_fields_is_told_as_far_as_it_goes(event: dict[str, Any]) -> None:
+    made = messages().of({"time": "2018-03-26T10:31:02-04:00", **event})
+    assert made is None or (made.title and made.body)
+
+
+def test_no_message_is_longer_than_services_take_or_holds_an_address() -> None:
+    text = f"x{TOKEN} tgram://123:{TOKEN}/ and HTTPS://h/?key=1 " + "long " * 1000
+    made = messages().made("trouble", "x", "x", text)
+    assert made is not None and len(made.body) == LONGEST_BODY
+    assert made.body.startswith("x(secret) (address) and (address) long")
+
+
+def test_a_service_that_fails_is_tried_twice_and_counted_and_the_others_get_theirs(tmp_path: Path) -> None:
+    with receiver() as good, receiver() as bad:
+        bad.status = 500
+        told = Alerts(services_of(f"{bad.url},{good.url}"), messages(), tmp_path, retry_seconds=0.01)
+        audit, _ = journal(tmp_path, told)
+        audit.event("not_flat", symbol="AAA", qty=1, note="")
+        told.close(60)
+        assert (len(bad.got), len(good.got), told.dropped) == (2, 1, 1)
+
+
+def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_path: Path) -> None:
+    with hanging() as address, receiver() as good:
+        told = Alerts(services_of(f"{address} {good.url}"), messages(), tmp_path)
+        audit, _ = journal(tmp_path, told)
+        for number in range(20):
+            audit.event("not_flat", symbol=f"A{number}", qty=1, note="")
+        while len(good.got) < 20:
+            time.sleep(0.01)
+        told.close(0.2)
+        assert told.dropped == 20 and len(good.got) == 20
+
+
+def test_more_events_than_can_be_told_are_dropped_and_counted(tmp_path: Path) -> None:
+    with receiver() as web:
+        told = Alerts(services_of(web.url), messages(), tmp_path, told=tmp_path / TOLD_FILE)
+        record = {"time": "2018-03-26T10:31:02-04:00", "event": "not_flat", "qty": 1, "note": ""}
+        for number in range(5000):
+            told.event({**record, "symbol": f"A{number}"})
+        told.close(60)
+        assert told.dropped > 0 and told.dropped + len(web.got) == 5000
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [("nonsense", "address 1 (no scheme)"), (f"json://h/x {TOKEN}", "address 2 (no scheme)"),
+     (f"telegramm://{TOKEN}", "address 1 (scheme telegramm)"), (f"tgram://{TOKEN}", "address 1 (scheme tgram)")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_named_by_its_place_and_scheme_only(urls: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        services_of(urls)
+    assert said in str(caught.value) and TOKEN not in str(caught.value) and "appriseit.com" in str(caught.value)
+
+
+def test_addresses_are_separated_by_blanks_or_commas() -> None:
+    found = services_of("json://h/a,b,c, jsons://h/d\n ntfy://topic,mailto://u:p@h.example ")
+    assert [one.scheme for one in found] == ["json", "jsons", "ntfy", "mailto"]
+    assert services_of("  ") == ()
+
+
+# The settings and --alert-test
+
+
+@pytest.fixture
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in FIELDS:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "settings.env"
+
+
+def test_the_alert_test_says_per_service_whether_it_was_taken(env: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with receiver() as web, receiver() as broken:
+        lines = f"ALERT_URLS={web.url} {broken.url}\nHEARTBEAT_URL=http://127.0.0.1:{web.server_port}/{TOKEN}\n"
+        env.write_text(lines)
+        assert cli.run(lambda: live_trader.main(["--alert-test", "--env-file", str(env)])) == 0
+        assert len(web.got) == len(broken.got) == 1 and web.pings == [f"/{TOKEN}"]
+        broken.status = 403
+        assert cli.run(lambda: live_trader.main(["--alert-test", "--env-file", str(env)])) == 2
+    said = capsys.readouterr()
+    assert TOKEN not in said.out + said.err
+    assert said.out.splitlines()[3:6] == [
+        "ok    ALERT_URLS 1 (json): taken", "FAIL  ALERT_URLS 2 (json): not taken (HTTP status 403)",
+        "ok    HEARTBEAT_URL: taken",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("", "neither ALERT_URLS nor HEARTBEAT_URL"), (f"HEARTBEAT_URL=hc-ping.com/{TOKEN}", "https://HOST/PATH"),
+     (f"HEARTBEAT_URL=ftp://h/{TOKEN}", "https://HOST/PATH"), (f"ALERT_URLS=tgrm://{TOKEN}", "(scheme tgrm)"),
+     ("ALERT_ON=fills", "ALERT_ON")],
+)  # fmt: skip
+def test_settings_of_alerts_that_cannot_be_used_are_one_line_without_them(
+    env: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    env.write_text(line)
+    for command in (["--alert-test"], ["--check"]) if TOKEN in line else (["--alert-test"],):
+        assert cli.run(partial(live_trader.main, [*command, "--env-file", str(env)])) == 2
+        shown = "".join(capsys.readouterr())
+        assert said in shown and TOKEN not in shown and len(shown.splitlines()) <= 2
+
+
+def test_what_is_told_is_a_list_with_commas(env: Path) -> None:
+    env.write_text("ALERT_ON=fill, not-flat,DEAD\n")
+    assert load_settings(env).alerts.ALERT_ON == ("fill", "not_flat", "dead")
+    assert Settings.of(ALERT_ON="none").alerts.ALERT_ON == ()
+    settings = Settings.of(ALERT_URLS=f"json://h/{TOKEN} ntfy://x", APCA_API_KEY_ID="PK", APCA_API_SECRET_KEY="S")
+    assert settings.secrets() == [f"json://h/{TOKEN} ntfy://x", f"json://h/{TOKEN}", "ntfy://x", "PK", "S"]
+    assert TOKEN not in repr(settings)
+
+
+# Outside monitors
+
+
+def test_pings_come_while_all_is_well_and_failures_are_counted_without_the_address() -> None:
+    with receiver() as web:
+        well = [True]
+        url = f"http://127.0.0.1:{web.server_port}/{TOKEN}"
+        pinger = Pinger(url, lambda: well[0], seconds=0.01)
+        while len(web.pings) < 3:
+            time.sleep(0.01)
+        well[0] = False
+        web.status = 404
+        assert ping(url) == "HTTP status 404"
+        pinger.close()
+    assert ping(url) == "ConnectionError" and ping("http://[bad") is not None

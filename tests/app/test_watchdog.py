@@ -1,0 +1,112 @@
+"""The watchdog: it says "dead" of a trader that gives no sign of life, once an hour, and "alive again" once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+import watchdog
+from config import FIELDS, Settings
+from tests.alerts.receiver import receiver
+from trading.app import cli
+from trading.app.watchdog import Watchdog, look
+from trading.records.heartbeat import FILE, Heartbeat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT = datetime(2026, 3, 2, 15, 0, 1, tzinfo=UTC)
+BEAT = Heartbeat(
+    written=AT, now=AT, started=AT, pid=1, version="1", state="waiting", market="Alpaca, feed iex", simulated=False,
+    next_event="tick", last_error="10:01 unclear",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("beat", "seconds", "condition", "said"),
+    [
+        (BEAT, 5, "alive", "alive, 5 s ago in state 'waiting', next: tick"),
+        (BEAT, 60, "alive", ""),
+        (BEAT, 61, "dead", "no sign of life since 2026-03-02 10:00:01 New York (61 s); it was in state 'waiting'"),
+        (BEAT, 1e7, "dead", "its newest trouble was: 10:01 unclear"),
+        (BEAT, -30, "alive", "alive, 0 s ago"),
+        (BEAT, -3600, "dead", "(-3,600 s)"),
+        (replace(BEAT, state="stopped"), 1e7, "stopped", "stopped in order at 2026-03-02 10:00:01"),
+        (None, 0, "dead", "heartbeat.json is missing or cannot be read"),
+    ],
+)
+def test_a_beat_is_judged_by_its_age(
+    tmp_path: Path, beat: Heartbeat | None, seconds: float, condition: str, said: str
+) -> None:
+    if beat is not None:
+        beat.write(tmp_path)
+    found = look(tmp_path, AT + timedelta(seconds=seconds))
+    assert found.condition == condition and said in found.text
+
+
+def test_a_damaged_heartbeat_is_dead(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"written": "20')
+    assert look(tmp_path, AT).condition == "dead"
+
+
+def test_dead_is_told_once_an_hour_and_alive_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [AT]
+    monkeypatch.setattr("trading.alerts.alerts.time.time", lambda: now[0].timestamp())
+    said: list[str] = []
+    with receiver() as web:
+        settings = Settings.of(LOGS_DIR=tmp_path, ALERT_URLS=web.url)
+
+        def watched(seconds: float, beat: Heartbeat | None = None) -> list[str]:
+            """The titles that come while the watchdog looks every ten seconds for so long."""
+            web.got.clear()
+            dog = Watchdog(settings, 60, lambda: now[0], said.append)
+            dog._was_told, dog._before = state
+            end = now[0] + timedelta(seconds=seconds)
+            while now[0] < end:
+                if beat is not None:
+                    replace(beat, written=now[0]).write(tmp_path)
+                dog.look()
+                now[0] += timedelta(seconds=10)
+            dog.close()
+            state[:] = [dog._was_told, dog._before]
+            return web.titles
+
+        state: list = [False, None]
+        assert watched(300, BEAT) == []
+        assert watched(60) == []
+        assert watched(600) == ["TRADER DEAD"]
+        assert watched(2900) == [] and watched(600) == ["TRADER DEAD"]
+        assert [line.split()[2] for line in said] == ["alive:", "dead:"]
+        assert watched(30, BEAT) == ["trader alive again"]
+        assert watched(600, BEAT) == []
+        assert watched(30, replace(BEAT, state="stopped")) == [] and watched(9000) == []
+        now[0] += timedelta(hours=9)  # the machine slept: one look finds an old beat, the next a new one
+        BEAT.write(tmp_path)
+        assert watched(10) == [] and watched(10, replace(BEAT, simulated=True)) == []
+        assert watched(600)[0] == "[simulated] TRADER DEAD"
+
+
+def test_one_look_answers_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in FIELDS:
+        monkeypatch.delenv(name, raising=False)
+    logs = tmp_path / "logs"
+
+    def code(*more: str) -> int:
+        arguments = ["--once", f"--logs-dir={logs}", "--env-file=/dev/null", *more]
+        return cli.run(lambda: watchdog.main(arguments))
+
+    assert code() == 1 and not logs.exists()
+    now = datetime.now(UTC)
+    replace(BEAT, written=now - timedelta(seconds=30)).write(logs)
+    assert code() == 0 and code("--after", "10") == 1
+    replace(BEAT, written=now, state="stopped").write(logs)
+    assert code() == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["dead:", "alive,", "dead:", "stopped:"]
+    with pytest.raises(SystemExit):
+        code("--after", "0")

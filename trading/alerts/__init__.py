@@ -1,0 +1,1 @@
+"""Alerts: what a running trader tells its owner, by mail, messenger or push service."""

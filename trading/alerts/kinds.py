@@ -1,0 +1,153 @@
+"""Which events of the audit are alerts, and what an alert says.
+
+An alert holds no key and no address: the secrets of the settings and whatever looks like an address are cut out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from trading.reports.console import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from config import AlertKind
+    from trading.records.journal import Record
+
+LONGEST_BODY: Final = 1000
+"""Characters; some services refuse longer messages."""
+
+ADDRESS: Final = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://\S+")
+
+GUARDS: Final = frozenset({"daily_loss", "losing_run"})
+"""Rules of `trading.rules.guards` that end the entries of a day."""
+
+LASTS: Final = (timedelta(seconds=30), timedelta(minutes=10))
+"""Shares without an order that were reported before, so long ago, stayed without one: the first stop did not hold."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message to the owner.
+
+    Attributes:
+        cause: what it is about, such as "not_flat AAA"; the same cause is not told twice within an hour.
+        serious: shown as a warning by services that tell the two apart.
+        day: the New York day whose equity curve is drawn beside it; None for no picture.
+    """
+
+    kind: AlertKind
+    cause: str
+    title: str
+    body: str
+    serious: bool = False
+    day: date | None = None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How an event becomes an alert.
+
+    Attributes:
+        about: the field that tells two causes of this event apart; empty: there is one cause only.
+        words: the body; None: as the console says it.
+    """
+
+    kind: AlertKind
+    title: str
+    about: str = ""
+    words: str | None = None
+    serious: bool = True
+
+
+SOURCES: Final[Mapping[str, _Source]] = {
+    "bought": _Source("fill", "bought", "client_order_id", serious=False),
+    "sold": _Source("exit", "sold", "client_order_id", serious=False),
+    "not_bought": _Source("guard", "no more entries today", "rule", "nothing more is bought today: {reason}"),
+    "not_flat": _Source("not_flat", "NOT FLAT", "symbol"),
+    "stop_refused": _Source("unprotected", "shares without a stop", "symbol"),
+    "unprotected": _Source("unprotected", "shares without a stop", "symbol"),
+    "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
+    "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
+    "position_gone": _Source("discrepancy", "position gone", "symbol"),
+    "another_trader": _Source("trouble", "another trader", "instance"),
+    "callback_failed": _Source("trouble", "a step failed", "callback"),
+    "job_given_up": _Source("trouble", "a job is given up", "job"),
+    "clocks_disagree": _Source("trouble", "clocks disagree"),
+    "calendars_disagree": _Source("trouble", "calendars disagree"),
+    "feed_late": _Source("trouble", "bars are late", words="the newest bar ended {newest_bar_ended}"),
+    "trade_log_unwritten": _Source("trouble", "the trade log cannot be written", words="{reason}"),
+    "model_trained": _Source("model", "model trained", "model", serious=False),
+    "retrain_failed": _Source("retrain_failed", "retrain failed"),
+    "started": _Source("started", "trader started", words="it trades on {market}", serious=False),
+    "stopped": _Source("stopped", "trader stopped", words="it holds: {open}"),
+    "day_closed": _Source("summary", "day closed", "session", serious=False),
+}
+"""Audit event -> its alert."""
+
+
+class Messages:
+    """Turns the audit's events into alerts.
+
+    Args:
+        on: the kinds that are wanted.
+        prefix: stands before every title.
+        secrets: texts that no message may hold.
+    """
+
+    def __init__(self, on: Iterable[AlertKind], prefix: str = "", secrets: Iterable[str] = ()) -> None:
+        self._on = frozenset(on)
+        self._prefix = prefix
+        self._secrets = tuple(secrets)
+        self._unprotected: dict[str, datetime] = {}
+
+    def of(self, record: Record) -> Alert | None:
+        """The alert of an event; None if it is none, or of a kind that is not wanted."""
+        event = str(record.get("event"))
+        source = SOURCES.get(event)
+        if source is None or source.kind not in self._on or not self._counts(event, record):
+            return None
+        cause = f"{event} {record.get(source.about, '')}".strip()
+        day = date.fromisoformat(str(record["session"])) if source.kind == "summary" else None
+        title = source.title
+        if event == "model_trained":
+            title = "model promoted" if record.get("in_service") else "model rejected"
+        return self.made(source.kind, cause, title, _body(source, record), serious=source.serious, day=day)
+
+    def made(
+        self, kind: AlertKind, cause: str, title: str, body: str, *, serious: bool = True, day: date | None = None
+    ) -> Alert | None:
+        """An alert that no event stands for; None if its kind is not wanted."""
+        if kind not in self._on:
+            return None
+        return Alert(kind, cause, f"{self._prefix}{title}", self._clean(body), serious, day)
+
+    def _counts(self, event: str, record: Record) -> bool:
+        if event == "not_bought":
+            return record.get("rule") in GUARDS
+        if event == "unprotected":
+            now, symbol = datetime.fromisoformat(record["time"]), str(record.get("symbol"))
+            before = self._unprotected.get(symbol)
+            self._unprotected[symbol] = now
+            return before is not None and LASTS[0] <= now - before <= LASTS[1]
+        return True
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "(secret)")
+        return ADDRESS.sub("(address)", text)[:LONGEST_BODY]
+
+
+def _body(source: _Source, record: Record) -> str:
+    if source.words is None:
+        return in_words(record) or source.title
+    shown = {key: ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else value
+             for key, value in record.items()}  # fmt: skip
+    try:
+        return source.words.format(**shown)
+    except (KeyError, IndexError, ValueError):
+        return source.title

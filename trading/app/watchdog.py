@@ -1,0 +1,142 @@
+"""The command `watchdog.py`: is the trader of a logs folder alive, and an alert if it is not."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from config import load_settings
+from trading.alerts.alerts import Alerts
+from trading.alerts.kinds import Messages
+from trading.app.live.outside import FAREWELL_SECONDS, SIMULATED, alert_services
+from trading.base.clock import NEW_YORK
+from trading.records.heartbeat import BEAT_SECONDS, DEAD_AFTER_SECONDS, FILE, Heartbeat
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from config import Settings
+
+TOLD_FILE: Final = "alerts_watchdog.json"
+
+LOOKS: Final = 2
+"""A trader is told to be dead after so many looks in a row: a machine that wakes up has an old beat for seconds."""
+
+Condition = Literal["alive", "stopped", "dead"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a heartbeat found.
+
+    Attributes:
+        text: one line for people.
+        simulated: whether the trader's clock is.
+    """
+
+    condition: Condition
+    text: str
+    simulated: bool = False
+
+
+def look(logs: Path, now: datetime, after: float = DEAD_AFTER_SECONDS) -> Look:
+    """Judge the newest beat of a logs folder.
+
+    Args:
+        now: the machine's clock.
+        after: seconds after which a beat is too old; one from the future is judged alike.
+    """
+    beat = Heartbeat.read(logs)
+    if beat is None:
+        return Look("dead", f"{logs.name}/{FILE} is missing or cannot be read: no trader is seen to live")
+    age = beat.age(now)
+    at = f"{beat.written.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S} New York"
+    if beat.state == "stopped":
+        return Look("stopped", f"it stopped in order at {at}", beat.simulated)
+    if abs(age) > after:
+        trouble = "" if beat.last_error is None else f"; its newest trouble was: {beat.last_error}"
+        state = f"it was in state {beat.state!r} on {beat.market}"
+        return Look("dead", f"no sign of life since {at} ({age:,.0f} s); {state}{trouble}", beat.simulated)
+    following = "" if beat.next_event is None else f", next: {beat.next_event}"
+    return Look("alive", f"alive, {max(age, 0.0):.0f} s ago in state {beat.state!r}{following}", beat.simulated)
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Look once, or until a signal; returns the exit code.
+
+    Raises:
+        UserError: a setting or an address of ALERT_URLS cannot be used.
+        StopSignal: a signal ended it.
+    """
+    settings = load_settings(options.env_file, LOGS_DIR=options.logs_dir)
+    logs, after = settings.folders.LOGS_DIR, float(options.after or DEAD_AFTER_SECONDS)
+    if options.once:
+        found = look(logs, datetime.now(UTC), after)
+        print(f"{found.condition}: {found.text}" if found.condition != "alive" else found.text)
+        return 0 if found.condition == "alive" else 1
+    watchdog = Watchdog(settings, after)
+    print(f"watching {logs}; {watchdog.where}", flush=True)
+    with closing(watchdog):
+        while True:
+            watchdog.look()
+            time.sleep(min(BEAT_SECONDS, after))
+
+
+class Watchdog:
+    """Looks at a heartbeat again and again, prints what changes, and tells when it is dead and when it lives again.
+
+    Args:
+        now: the machine's clock.
+        say: prints one line.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        after: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        say: Callable[[str], None] = lambda line: print(line, flush=True),
+    ) -> None:
+        self._logs = settings.folders.LOGS_DIR
+        self._settings = settings
+        self._after = after
+        self._now = now
+        self._say = say
+        services = alert_services(settings.alerts)
+        self.where = f"alerts go to {', '.join(one.scheme for one in services)}" if services else "no ALERT_URLS is set"
+        self._alerts = Alerts(services, self._messages(False), self._logs, told=self._logs / TOLD_FILE)
+        self._dead = 0
+        self._before: Condition | None = None
+        self._was_told = False
+
+    def close(self) -> None:
+        """Send what waits."""
+        self._alerts.close(FAREWELL_SECONDS)
+
+    def look(self) -> Condition:
+        """Look once; returns what is taken to be true."""
+        found = look(self._logs, self._now(), self._after)
+        self._dead = self._dead + 1 if found.condition == "dead" else 0
+        if 0 < self._dead < LOOKS:
+            return self._before or "alive"  # one more look
+        if found.condition != self._before:
+            self._before = found.condition
+            self._say(f"{self._now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {found.condition}: {found.text}")
+        messages = self._messages(found.simulated)
+        if found.condition == "dead":
+            self._was_told = True
+            self._alerts.tell(messages.made("dead", "dead", "TRADER DEAD", found.text))
+        elif self._was_told:
+            self._was_told = False
+            title = "trader alive again" if found.condition == "alive" else "trader stopped"
+            cause = f"{found.condition} {self._now():%Y-%m-%d %H:%M:%S}"
+            self._alerts.tell(messages.made("dead", cause, title, found.text, serious=False))
+        return found.condition
+
+    def _messages(self, simulated: bool) -> Messages:
+        return Messages(self._settings.alerts.ALERT_ON, SIMULATED if simulated else "", self._settings.secrets())
