@@ -124,7 +124,7 @@ def mend_files(folders: FolderSettings, clock: Clock) -> list[str]:
         read_marks(marks)
     except UserError as error:
         lines.append(
-            _aside(marks, str(error), "which jobs of today are done is not known: those of before now are not")
+            _aside(marks, str(error), "it is not known which jobs of today were done: what is due now runs again")
         )
     if not clock.simulated:
         lines += _mend_instance(instance)
