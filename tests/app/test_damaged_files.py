@@ -27,6 +27,7 @@ from trading.base.market_folders import MarketId
 from trading.broker.client import connect
 from trading.dataset.manifest import new_manifest, write_manifest
 from trading.market.source import Pick, Universe, write_universe
+from trading.models.choice import Choice, choice_bytes
 from trading.records.instance import INSTANCE_FILE
 from trading.records.trade_log import INDEX_FILE
 from trading.reports.console import Output
@@ -113,6 +114,8 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Traded:
     write_universe(root / "data", universe, "iex", account.clock.now(), None)
     write_manifest(root / "data", new_manifest(rules, source="alpaca", feed="iex", symbols={}))
     (root / "models" / "metrics_20180323_200000.json").write_text(json.dumps({"market": {"slug": MARKET.slug}}))
+    chosen = Choice("20180323_200000", None, "20180323_200000", "use", "2018-03-25T12:00:00-04:00", "me", "a test")
+    (root / "models" / "in_service.json").write_bytes(choice_bytes(chosen))
     run, trader = account.start(root)
     run.journal.event("day_started", session=str(MONDAY), stocks=2, symbols=["AAA", "BBB"])
     account.tick(trader, "10:31", "10:32", "10:33", "10:34", "10:35", "10:36")
@@ -132,6 +135,7 @@ UNIVERSE = f"data/universe_{MONDAY}.json"
 FILES = [
     TRADES, AUDIT, f"logs/{INDEX_FILE}", f"logs/{MARKS_FILE}", f"logs/{INSTANCE_FILE}", UNIVERSE, "data/dataset.json",
     PREDICTIONS, "logs/market.json", "data/market.json", "models/market.json",
+    "models/in_service.json",
 ]  # fmt: skip
 """Every file that a start reads, or appends to, before it asks the broker."""
 

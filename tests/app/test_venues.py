@@ -200,6 +200,20 @@ def test_a_damaged_account_file_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty"])
+def test_an_account_that_is_lost_does_not_silently_become_a_new_one(tmp_path: Path, damage: str) -> None:
+    opened(tmp_path, HISTORY_DAYS=3).close()
+    logs = tmp_path / "logs"
+    for path in logs.glob(f"{venues.STATE_FILE}*"):
+        path.unlink()
+    opened(tmp_path, HISTORY_DAYS=3).close()  # nothing was traded: a new one is as good
+    (logs / "trades_2025-01-07.json").write_text("[]")
+    for path in logs.glob(f"{venues.STATE_FILE}*"):
+        path.unlink() if damage == "missing" else path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"paper_exchange\.sqlite: the account is lost.*move .*logs away"):
+        opened(tmp_path, HISTORY_DAYS=3)
+
+
 # A real socket
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trading.base.errors import ModelError
+from trading.base.files import why_unusable
 from trading.models.trust import refuse_untrusted
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME: Final = "in_service.json"
+
+MOST_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,15 @@ def read_choice(folder: Path) -> Choice | None:
         UntrustedError: others may change it.
     """
     path = folder / NAME
+    if damage := why_unusable(path, MOST_BYTES):
+        raise ModelError(f"{path}: damaged ({damage})")
     if not path.exists():
         return None
     refuse_untrusted(path)
     try:
         return _SCHEMA.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         raise ModelError(f"{path}: damaged ({error.errors(include_url=False)[0]['msg']})") from None
 

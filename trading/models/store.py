@@ -27,7 +27,7 @@ import orjson
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError
-from trading.base.files import replacing, sync_folder
+from trading.base.files import replacing, sync_folder, why_unusable
 from trading.features.sets import COLUMNS, name_of
 from trading.learning.calibration import Calibration
 from trading.learning.promotion import FittedModel
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from trading.learning.train import TrainedModel
 
 REMEDY = "run python ml_trainer.py"
+
+MOST_METRICS_BYTES = 50_000_000
+"""Bytes of a metrics file; one with all figures has some 100,000."""
 
 _METRICS = re.compile(r"^metrics_(\d{8}_\d{6})\.json$")
 _OURS = re.compile(
@@ -321,6 +324,8 @@ class ModelStore:
         path = self.folder / f"metrics_{at}.json"
         refuse_untrusted(path)
         try:
+            if damage := why_unusable(path, MOST_METRICS_BYTES):
+                raise ValueError(damage)
             return checked_metrics(orjson.loads(path.read_bytes()), at)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
@@ -381,7 +386,8 @@ class ModelStore:
         if not path.is_file():
             raise ModelError(f"{path}: missing")
         refuse_untrusted(path)
-        content = path.read_bytes()
-        if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        same_size = path.stat().st_size == entry["bytes"]  # a huge file is not read
+        content = path.read_bytes() if same_size else b""
+        if not same_size or hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise ModelError(f"{path}: damaged: not the file that its metrics describe")
         return content

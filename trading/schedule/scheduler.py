@@ -99,7 +99,7 @@ def read_marks(path: Path | None) -> Marks | None:
             raise ValueError(damage)
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({error!r}); delete it and run again") from None
+        raise UserError(f"{path}: damaged ({str(error) or type(error).__name__}); delete it and run again") from None
 
 
 class Interrupted(Exception):

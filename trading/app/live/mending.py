@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
-from trading.base.errors import DataError, UserError
+from trading.base.errors import DataError, ModelError, UserError
 from trading.base.files import line_files, read_lines, set_aside, why_unusable, write_json
 from trading.base.market_folders import MARKER, DamagedMarker, MarketId, claim, claim_logs, market_of, resolved
 from trading.dataset.manifest import NAME as MANIFEST
@@ -19,6 +19,9 @@ from trading.dataset.manifest import OtherFormat, read_manifest
 from trading.execution.orders.ownership import instance_in_audit
 from trading.execution.trader import AUDITED_DAYS
 from trading.market.source import read_universe, universe_path
+from trading.models.choice import NAME as CHOICE_FILE
+from trading.models.choice import read_choice
+from trading.models.trust import UntrustedError
 from trading.records.instance import INSTANCE_FILE, read_instance, write_instance
 from trading.records.journal import Journal
 from trading.records.trade_log import newest_trades
@@ -124,11 +127,11 @@ def mend_files(folders: FolderSettings, clock: Clock) -> list[str]:
         read_marks(marks)
     except UserError as error:
         lines.append(
-            _aside(marks, str(error), "which jobs of today are done is not known: those of before now are not")
+            _aside(marks, str(error), "it is not known which jobs of today were done: what is due now runs again")
         )
     if not clock.simulated:
         lines += _mend_instance(instance)
-    lines += _mend_data(folders.DATA_DIR, clock)
+    lines += [*_mend_choice(folders.MODELS_DIR), *_mend_data(folders.DATA_DIR, clock)]
     return lines
 
 
@@ -166,6 +169,16 @@ def _mend_instance(path: Path) -> list[str]:
         if known is not None:
             write_instance(path, known)
         return lines
+    return []
+
+
+def _mend_choice(models: Path) -> list[str]:
+    try:
+        read_choice(models)
+    except UntrustedError:  # nothing is damaged: the store refuses it, and says why
+        pass
+    except ModelError as error:
+        return [_aside(models / CHOICE_FILE, str(error), "the newest promoted model serves; choose again with --use")]
     return []
 
 

@@ -167,6 +167,11 @@ class EmbeddedVenue:
         logs = self._settings.folders.LOGS_DIR
         if self._is_replay:
             move_logs_away(logs)
+        elif any(logs.glob("trades_*.json")) and not _has_content(logs / STATE_FILE):
+            raise UserError(
+                f"{logs / STATE_FILE}: the account is lost (no file, or an empty one), but {logs} has trades of it; "
+                f"move {logs} away to begin with a new account"
+            )
         return self._opened(logs)
 
     def look(self, logs: Path) -> OpenVenue:
@@ -271,6 +276,10 @@ class EmbeddedVenue:
             following = self._calendar.following(start).date
             raise UserError(f"--start {start}: the exchange is closed on that day; the next session is {following}")
         return sessions.index(self._calendar.session(start))
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _close(exchange: PaperExchange, path: Path) -> None:
