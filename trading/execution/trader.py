@@ -122,7 +122,8 @@ class Trader:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        self.positions.reconcile_until_clear(self.clock.now() + MINUTE)
+        # A request that the process before this one sent last may be executed only now.
+        self.positions.reconcile_until_clear(self.clock.now() + MINUTE, at_least=1 if self.positions.open else 0)
         now = self.clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._flatten_minutes) <= now < session.close:
@@ -217,7 +218,7 @@ class Trader:
         if self._stopped():
             self._take_snapshot()
             return
-        readable = self.positions.try_reconcile()
+        readable = self.positions.try_reconcile() and self.positions.look_again()
         if readable and not self._is_time_to_flatten(session, instant):
             self.preconditions.check(session)
         if self._controls.flatten:

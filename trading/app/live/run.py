@@ -41,9 +41,12 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from datetime import datetime
 
     from trading.broker.messages import Account
+    from trading.execution.entries import Signal
+    from trading.features.session_bars import Windows
 
 MARKS_FILE = "schedule.json"
 
@@ -83,6 +86,14 @@ def trade(options: argparse.Namespace) -> int:
         raise
     finally:
         held.release()
+
+
+class NoModel:
+    """Stands for the model until it is loaded: shares are protected before that, and nothing is bought."""
+
+    def predict(self, windows: Windows, now: datetime) -> Sequence[Signal]:
+        """No signals."""
+        return ()
 
 
 class Run:
@@ -127,15 +138,20 @@ class Run:
         )
         account = self._first_account()
         self._check_alone()
-        self.learning.prepare()
-        self._skip_first_evening()
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
+        self.signals.divert(scheduler.stop)
         with self.signals:
-            self.signals.divert(scheduler.stop)
-            trader.recover()
-            self._refuse(trader.positions.other_trader)
+            trader.recover()  # before the model, because shares may be without a stop
+        self._refuse(trader.positions.other_trader)
+        if self.signals.received is None:
+            self.learning.prepare()
+            trader.predictor = self.learning.predictor
+            self._skip_first_evening()
+            model = trader.predictor.model
+            self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
+        with self.signals:
             ended = self._follow(scheduler, trader)
         self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
@@ -216,7 +232,7 @@ class Run:
             clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self) -> Trader:
-        s, model = self.settings, self.learning.predictor.model
+        s = self.settings
         policy = EntryPolicy(
             rules=(*document_rules(s.prediction, s.data, s.entry), *guard_rules(s.entry)),
             entry=s.entry,
@@ -229,7 +245,6 @@ class Run:
                 seconds=None if s.entry.MAX_SPREAD_PCT else QUOTE_SECONDS,
             ),
         )
-        self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
         return Trader(
             self.broker,
             self.log,
@@ -238,7 +253,7 @@ class Run:
             self.calendar,
             policy,
             market=self.venue.market.slug,
-            predictor=self.learning.predictor,
+            predictor=NoModel(),
             fetch=partial(fetch, self.venue.clients.data, feed=s.data.DATA_FEED),
             universe=self._universe,
             bars_of=self.learning.session_bars,
