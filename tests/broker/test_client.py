@@ -134,7 +134,7 @@ def test_the_brokers_calendar() -> None:
     here = Setup()
     assert [here.broker.session_close(day) for day in (TUESDAY, HALF_DAY)] == ["16:00", "13:00"]
     assert here.broker.session_close(MONDAY.replace(day=25)) is None  # a Sunday
-    here.wire.faults = [Fault("calendar", page(200, '[{"open": "09:30"}]'))]
+    here.wire.faults = [Fault("calendar", page(200, '[{"open": "09:30"}]'), times=2)]
     with pytest.raises(Unclear, match="calendar"):
         here.broker.session_close(MONDAY)
 
@@ -338,7 +338,7 @@ def test_more_orders_than_a_reply_holds_are_all_read() -> None:
 @pytest.mark.parametrize("value", [None, "NaN", "Infinity", "much"])
 def test_an_account_with_a_missing_balance_is_unclear(field: str, value: Any) -> None:
     here = Setup()
-    here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}))]
+    here.wire.faults = [Fault("account", edited(lambda body: body | {field: value}), times=2)]
     with pytest.raises(Unclear, match="account reply"):
         here.broker.account()
 

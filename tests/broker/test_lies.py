@@ -243,3 +243,15 @@ def test_an_unknown_status_works_and_is_reported() -> None:
     assert [order.is_final for order in found if order.status == "resting"] == [False]
     assert ["resting" in one.reason for one in found.refused] == [True]
     assert here.broker.order(NO_ID) is None
+
+
+def test_an_order_that_ended_without_a_share_is_readable() -> None:
+    """As the replacement of a stop that filled first; a working order without shares is refused."""
+    row = next(row for row in ROWS if row["legs"])
+    leg = next(leg for leg in row["legs"] if leg["type"] == "stop")
+    ended = leg | {"qty": "0", "status": "rejected", "failed_at": row["created_at"]}
+    for shown, readable in ((ended, True), (leg | {"qty": "0"}, False), (ended | {"status": "filled"}, False)):
+        HERE.wire.faults = [Fault("GET /v2/orders", page(200, json.dumps([row | {"legs": [shown]}])), times=None)]
+        found = HERE.broker.orders()
+        assert [one.filled_qty for order in found for one in order.legs] == [0] * readable
+        assert bool(found.refused) is not readable

@@ -91,7 +91,7 @@ def log_not_saved() -> None:
 
 def legs_not_cancelled() -> None:
     """An exit is sent while its stop and target rest."""
-    ExitOrders.cancel_legs = lambda self, trade, reason: None  # type: ignore[method-assign]
+    ExitOrders.cancel_legs = lambda self, trade, reason, *, wait=True: None  # type: ignore[method-assign]
 
 
 def no_new_stop() -> None:

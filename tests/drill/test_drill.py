@@ -45,8 +45,19 @@ def test_a_short_drill_has_no_violation(tmp_path: Path) -> None:
     assert sum(count for _, _, count in report["faults"]) >= 20
     assert sum(count for _, _, count in report["lies"]) >= 15
     assert len(TradeLog(tmp_path / "run-4" / "logs").trades) >= 3
+    assert protected_before_the_model(tmp_path / "run-4" / "logs") >= 1
     assert [result.seed for result in load([results])] == [4]
     assert set(table(load([results])).splitlines()) <= set(done.stdout.splitlines())
+
+
+def protected_before_the_model(logs: Path) -> int:
+    """Starts with open trades, all of which recovered them, and so their stops, before the model was loaded."""
+    [audit] = logs.glob("audit_*.jsonl")
+    names = [json.loads(line)["event"] for line in audit.read_text().splitlines()]
+    lives = " ".join(names).split("started")  # those of the scheduler and the day come later
+    with_trades = [life for life in lives if "position_recovered" in life]
+    assert not any("position_recovered" in life.partition("model_in_service")[2] for life in lives)
+    return len(with_trades)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -185,12 +185,14 @@ class Broker:
             Unclear: no readable answer.
             KeysRefused: the keys are refused; it is an `Unclear` and a `BrokerError`.
         """
-        return _parsed(account_validation.read_account, _read(self._client.get_account))
+        return _read(account_validation.read_account, self._client.get_account)
 
     def positions(self) -> Positions:
         """All readable positions by symbol, and those refused.  Raises as `account`."""
-        reply = _read(self._client.get_all_positions)
-        return _parsed(lambda reply: account_validation.read_positions(reply, self._prices, self._now()), reply)
+        return _read(
+            lambda reply: account_validation.read_positions(reply, self._prices, self._now()),
+            self._client.get_all_positions,
+        )
 
     def position(self, symbol: str) -> Position | None:
         """The position in one stock; None if the broker says that there is none.  Raises as `account`."""
@@ -213,7 +215,7 @@ class Broker:
                 direction=Sort.ASC,
                 nested=True,
             )
-            page = _parsed(validation.read_list, _read(partial(self._client.get_orders, query)))
+            page = _read(validation.read_list, partial(self._client.get_orders, query))
             rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
             if len(page) < PAGE_OF_ORDERS:
                 return _parsed(lambda reply: validation.read_orders(reply, self._prices), rows)
@@ -237,12 +239,12 @@ class Broker:
         Raises:
             Unclear: no readable answer.
         """
-        reply = _read(lambda: self._client.get_calendar(GetCalendarRequest(start=day, end=day)))
-        return _parsed(lambda reply: account_validation.read_close(reply, day), reply)
+        call = partial(self._client.get_calendar, GetCalendarRequest(start=day, end=day))
+        return _read(lambda reply: account_validation.read_close(reply, day), call)
 
     def time(self) -> datetime:
         """The time of the broker's clock.  Raises as `session_close`."""
-        return _parsed(account_validation.read_time, _read(self._client.get_clock))
+        return _read(account_validation.read_time, self._client.get_clock)
 
     def _order(self, asked: Asked) -> Callable[[object], Order]:
         return lambda reply: validation.read_order(reply, asked, self._prices)
@@ -366,22 +368,45 @@ def _parsed(read: Callable[[object], T], reply: object) -> T:
         raise Unclear(one_line(error)) from error
 
 
-def _found(read: Callable[[object], T], call: Callable[[], object]) -> T | None:
+def _found(parse: Callable[[object], T], call: Callable[[], object]) -> T | None:
     """Look one thing up; None if the broker says that it does not exist."""
-    try:
-        return _parsed(read, _ask(call))
-    except OrderRefused as refusal:
-        if refusal.is_unknown:
-            return None
-        raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
+
+    def once() -> T | None:
+        try:
+            return parse(_ask(call))
+        except OrderRefused as refusal:
+            if refusal.is_unknown:
+                return None
+            raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
+
+    return _again_if_untrue(once)
 
 
-def _read(call: Callable[[], T]) -> T:
+def _read(parse: Callable[[object], T], call: Callable[[], object]) -> T:
     """Make a request that changes nothing: if it is refused, the state remains unknown."""
+
+    def once() -> T:
+        try:
+            return parse(_ask(call))
+        except OrderRefused as refusal:
+            raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
+
+    return _again_if_untrue(once)
+
+
+def _again_if_untrue(ask: Callable[[], T]) -> T:
+    """Ask once more after a reply that cannot be true: shares may be without a stop until it is understood.
+
+    What is left unanswered, or is answered with 429 or 5xx, has been repeated by the transport already.
+    """
     try:
-        return _ask(call)
-    except OrderRefused as refusal:
-        raise Unclear(f"HTTP {refusal.status}: {refusal}", refusal.status) from refusal
+        return ask()
+    except MalformedReply:
+        pass
+    except Unclear as error:
+        if error.status is None or error.status == 429 or error.status >= 500:
+            raise
+    return _parsed(lambda _: ask(), None)
 
 
 def _ask(call: Callable[[], T]) -> T:

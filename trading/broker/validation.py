@@ -44,6 +44,7 @@ SANE_FACTOR: Final = Decimal(5)
 """Two prices of one stock on one day that differ by more cannot both be true: a stock of the price band does not move
 fivefold within a session, but a slipped decimal point, a zero or the value of another field does."""
 
+UNFILLED: Final = TERMINAL - {"filled"}
 ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
 """Times at which an order ended; one that still works has none of them, whatever its status says."""
 
@@ -246,12 +247,13 @@ def _check(order: Order, ended: set[str]) -> None:
             raise ValueError(f"{order.client_order_id} names another order than {order.side} {order.symbol}")
     contradictions = {
         f"side {order.side}": order.side not in ("buy", "sell"),
-        f"filled {filled} of {qty}": not 0 <= filled <= qty or qty == 0,
+        # The replacement of a stop that filled first ends without a share.
+        f"filled {filled} of {qty}": not 0 <= filled <= qty or (qty == 0 and order.status not in UNFILLED),
         f"filled {filled} at {price}": (filled > 0) != (price is not None),
         f"filled {filled} at an unknown time": filled > 0 and order.filled_at is None,
         f"status {order.status}, filled {filled} of {qty}": filled < qty
         if order.status == "filled"
-        else filled == qty and (order.is_final or order.status in ("new", "accepted", "pending_new", "held")),
+        else filled == qty > 0 and (order.is_final or order.status in ("new", "accepted", "pending_new", "held")),
         "status partially_filled, filled 0": order.status == "partially_filled" and filled == 0,
         f"status {order.status}, but it never ended": order.is_final and order.status != "filled" and not ended,
         f"filled at {order.filled_at}, before it was created": bool(

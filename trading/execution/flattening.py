@@ -10,8 +10,18 @@ if TYPE_CHECKING:
     from trading.execution.reconciliation import PositionManager
 
 FLATTEN_TRIES: Final = 3
-FLATTEN_PAUSE: Final = timedelta(seconds=5)
+FLATTEN_PAUSE: Final = timedelta(seconds=2)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
+
+CANCEL_POLLS: Final = 40
+CANCEL_PAUSE: Final = timedelta(seconds=1)
+"""How often, and with which pause, it is seen whether the legs of a position are gone."""
+
+REPEAT_EVERY: Final = 4
+"""Polls after which a cancellation is requested again, because the request may have been lost."""
+
+FIRST_EXIT_POLLS: Final = 10
+"""Polls after which the exit of another position is begun although the first one is not accepted yet."""
 
 STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
@@ -35,17 +45,35 @@ class Flattening:
             self._positions.try_reconcile()
 
     def _close_all(self, reason: str) -> None:
-        """Close every open position, refused ones first: they have no legs to lose.
+        """Close every open position; the legs of all are cancelled together once the first exit is accepted.
 
-        A refusal that is not about its stock means that the account cannot sell, so the others keep their legs.
+        Each is sold as soon as its own legs are gone, so that no cancellation that takes long leaves other shares
+        without stop and sale.  A refusal that is not about its stock means that the account cannot sell, so the others
+        keep their legs.
         """
-        for trade in sorted(self._positions.open, key=lambda one: self._positions.exit_refusal(one) is None):
-            if trade.exit_intent is None:
-                self._positions.close(trade, reason)
-                self._positions.cancel_ahead(reason)
-            refusal = self._positions.exit_refusal(trade)
-            if refusal is not None and not _is_about_stock(refusal, trade.symbol):
+        # Refused ones first: they have no legs to lose.
+        left = sorted(self._positions.open, key=lambda one: self._positions.exit_refusal(one) is None)
+        accepted = any(trade.exit_intent is not None for trade in left)
+        for poll in range(CANCEL_POLLS):
+            for place, trade in enumerate([one for one in left if one.exit_intent is None]):
+                if not accepted and place > poll // FIRST_EXIT_POLLS and self._positions.keeps_legs(trade):
+                    continue
+                self._positions.cancel_ahead(trade, reason, again=poll % REPEAT_EVERY == REPEAT_EVERY - 1)
+                if self._positions.waits_for_cancels(trade):
+                    continue
+                left.remove(trade)
+                self._positions.close(trade, reason, wait=False)
+                accepted = accepted or trade.exit_intent is not None
+                refusal = self._positions.exit_refusal(trade)
+                if refusal is not None and not _is_about_stock(refusal, trade.symbol):
+                    return
+            left = [trade for trade in left if trade.exit_intent is None]
+            if not left:
                 return
+            self._clock.hold_until(self._clock.now() + CANCEL_PAUSE)
+            self._positions.read_orders()
+        for trade in left:
+            self._positions.close(trade, reason, wait=False)  # which says what it still waits for
 
 
 def _is_about_stock(refusal: str, symbol: str) -> bool:

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 PriceOf = Callable[[str, datetime], float | None]
 """The newest price of a stock that is not older than an instant; None if there is none."""
 
-PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15), *4 * (timedelta(seconds=10),))
-"""Pauses between the reconciliations of one minute while there is a discrepancy."""
+PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15))
+"""Pauses before the further reconciliations of one minute for pending entries alone."""
 
-PENDING_ENTRY_LOOKS: Final = 2
-"""Further reconciliations of one minute for pending entries alone; more are made only for a discrepancy."""
+PENDING_ENTRY_LOOKS: Final = len(PAUSES)
+
+URGENT_PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 3, 5, 5, 10, 10, 10, 10))
+"""The same while there is a discrepancy, which may mean shares without a stop."""
 
 
 class PositionManager:
@@ -154,16 +156,22 @@ class PositionManager:
             self._records.doubt(refused.symbol or "", str(refused))
             self._journal.event("reply_refused", reason=str(refused))
         self._entries.settle()
-        for trade in sorted(self.open, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
-            self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
+        self._update_all(self.open)
+        known = {trade.client_order_id for trade in self.open}
+        if self._entries.settle_cancelled():  # not before, because it waits
+            self._update_all([trade for trade in self.open if trade.client_order_id not in known])
         self._check_positions(before)
         self.save()
 
-    def _oldest_needed(self) -> datetime | None:
+    def _oldest_needed(self) -> datetime:
         """Since when orders are read: for our entries and trades, and for orders of another trader."""
         since = [entry.decision_time for entry in (*self.pending.values(), *self._entries.given_up.values())]
         since += [trade.decision_time or trade.entry_time for trade in self.open]
         return min([*since, self._ownership.watched or self._clock.now()])
+
+    def _update_all(self, trades: Iterable[Trade]) -> None:
+        for trade in sorted(trades, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
+            self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
 
     def _update(self, trade: Trade) -> None:
         self._protection.adopt(trade)
@@ -181,17 +189,30 @@ class PositionManager:
             return False
         return True
 
-    def reconcile_until_clear(self, until: datetime) -> None:
+    def look_again(self) -> bool:
+        """Reconcile once more if there is a discrepancy; as `try_reconcile`.
+
+        For a moment at which requests for market data follow, which may take long.
+        """
+        if not self.discrepancies:
+            return True
+        self._clock.hold_until(self._clock.now() + URGENT_PAUSES[0])
+        return self.try_reconcile()
+
+    def reconcile_until_clear(self, until: datetime, *, at_least: int = 0) -> None:
         """Reconcile again, several times until an instant, while there is a discrepancy or a pending entry.
 
         Both may mean shares without a stop (the legs of a partly filled entry are inactive), so they cannot wait for
         the next minute.
+
+        Args:
+            at_least: further reconciliations although nothing is known to be wrong.
         """
-        for look, pause in enumerate(PAUSES):
-            waiting = bool(self.pending) and look < PENDING_ENTRY_LOOKS
-            if not self.discrepancies and not waiting:
+        for look, urgent in enumerate(URGENT_PAUSES):
+            expected = look < at_least or (bool(self.pending) and look < PENDING_ENTRY_LOOKS)
+            if not self.discrepancies and not expected:
                 return
-            again = self._clock.now() + pause
+            again = self._clock.now() + (urgent if self.discrepancies else PAUSES[look])
             if look >= PENDING_ENTRY_LOOKS and again >= until:
                 return
             in_time = self._clock.hold_until(again)
@@ -293,20 +314,32 @@ class PositionManager:
         else:
             self.close(trade, reason.name)
 
-    def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
-        """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
+    def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
+        """Cancel the legs, and sell what is left once they are gone; arguments as for `ExitOrders.close`."""
         if not self._ownership.is_ours:
             return
         settle = partial(self._holdings.settle, trade, at_once=True)
         self._records.contain(f"the shares of {trade.symbol}", settle, trade.symbol)
         if trade.is_open:
-            self._exits.close(trade, reason, limit)
+            self._exits.close(trade, reason, limit, wait=wait)
 
-    def cancel_ahead(self, reason: str) -> None:
-        """Once an exit is accepted, request the cancellation of all other legs: a cancel may be pending for long."""
-        if self._ownership.is_ours and any(trade.exit_intent is not None for trade in self.open):
-            for trade in self.open:
-                self._exits.cancel_ahead(trade, reason)
+    def keeps_legs(self, trade: Trade) -> bool:
+        """Whether orders rest under a trade whose exit has not begun."""
+        return trade.exit_intent is None and bool(self.resting(trade)) and not self._exits.is_waiting(trade)
+
+    def waits_for_cancels(self, trade: Trade) -> bool:
+        """Whether the legs of a trade are being cancelled for its exit and still rest, as far as they are cached."""
+        return self._exits.is_waiting(trade) and bool(self.resting(trade))
+
+    def cancel_ahead(self, trade: Trade, reason: str, *, again: bool = False) -> None:
+        """Request the cancellation of a trade's legs without waiting; arguments as for `ExitOrders.cancel_ahead`."""
+        if self._ownership.is_ours:
+            self._exits.cancel_ahead(trade, reason, again=again)
+
+    def read_orders(self) -> None:
+        """Read the orders of open trades and pending entries again, with one request."""
+        since = self._oldest_needed()
+        self._records.contain("the orders", lambda: self.cache.read_orders(since))
 
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""

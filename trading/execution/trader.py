@@ -107,28 +107,34 @@ class Trader:
 
     # Start
 
-    def recover(self) -> None:
+    def recover(self) -> bool:
         """After a start: recover the state from the trade log, the audit and the broker.
 
         What the broker leaves unclear now is asked again in the first minute.
+
+        Returns:
+            Whether positions and orders could be read.
 
         Raises:
             BrokerError: the broker refuses the keys.
         """
         self.positions.recover(self._journal.newest_events(AUDITED_DAYS))
         if self._stopped():
-            return
-        if self.positions.try_reconcile():  # first of all, because shares may be without a stop
+            return False
+        known = self.positions.try_reconcile()  # first of all, because shares may be without a stop
+        if known:
             self.positions.cancel_orphan_orders()
         try:
             self.account = self._broker.account()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
-        self.positions.reconcile_until_clear(self.clock.now() + MINUTE)
+        # A request that the process before this one sent last may be executed only now.
+        self.positions.reconcile_until_clear(self.clock.now() + MINUTE, at_least=1 if self.positions.open else 0)
         now = self.clock.now()
         session = self._calendar.current_or_next(now)
         if session.flatten_at(self._flatten_minutes) <= now < session.close:
             self._flattening.flatten()  # the next minute may be the last
+        return known
 
     # 4 AM
 
@@ -219,7 +225,7 @@ class Trader:
         if self._stopped():
             self._take_snapshot()
             return
-        readable = self.positions.try_reconcile()
+        readable = self.positions.try_reconcile() and self.positions.look_again()
         if readable and not self._is_time_to_flatten(session, instant):
             self.preconditions.check(session)
         self._pauses.read()

@@ -80,8 +80,10 @@ def unknown(log: TradeLog, journal: Journal, missing: Sequence[str] = STATE, rea
     """One line without its full stop: what is not known of the account, why, and what the logs say instead.
 
     Args:
-        missing: of `STATE`.
+        missing: of `STATE`; empty if all of it was read before the run ended.
     """
+    if not missing:
+        return _by_the_logs(log, journal)
     what = " and ".join(part for part in (", ".join(missing[:-1]), missing[-1]) if part)
     why = f" ({reason})" if reason else ""
     return (

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
     from trading.alerts.services import Service
     from trading.broker.messages import Account
+    from trading.execution.entries import Signal
+    from trading.features.session_bars import Windows
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
 """What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
@@ -86,6 +88,14 @@ def trade(options: argparse.Namespace) -> int:
         raise
     finally:
         held.release()
+
+
+class NoModel:
+    """Stands for the model until it is loaded: shares are protected before that, and nothing is bought."""
+
+    def predict(self, windows: Windows, now: datetime) -> Sequence[Signal]:
+        """No signals."""
+        return ()
 
 
 class Run:
@@ -146,47 +156,57 @@ class Run:
         )
         for line in self.mended:
             self.journal.event("damaged_file", line=line)
-        account = self._prepare()
         trader = self._trader()
         scheduler = self._scheduler(trader)
         trader.on_flat = scheduler.stop
         self.outside.pulse.follow(trader, scheduler)
+        account = self._prepare(trader, scheduler)
         with self.signals:
-            self.signals.divert(scheduler.stop)
-            trader.recover()
-            self._refuse(trader.positions.other_trader)
             ended = self._follow(scheduler, trader)
         self._report(trader, account, ended=ended)
         return self._exit_code(scheduler)
 
-    def _prepare(self) -> Account | None:
-        """Read the account, see that no other trader uses it, and load or make a model; the account as it was read.
+    def _prepare(self, trader: Trader, scheduler: MarketScheduler) -> Account | None:
+        """Read the account, see that no other trader uses it, protect what is held, then load or make a model.
+
+        Returns:
+            The account as it was first read; None if the broker did not answer.
 
         Raises:
             UserError, StopSignal: it was not finished; the text says what is not known and what the logs know.
         """
-        account, missing = None, [*STATE]
+        missing = [*STATE]
         try:
             account = first_account(self.broker, self.log, self.journal, self.venue.clock)
-            missing = [*STATE[1:]] if account is not None else missing
+            missing = missing[1:] if account is not None else missing
             self._check_alone()
-            self._make_model(missing)
+            self.signals.divert(scheduler.stop)
+            with self.signals:
+                known = trader.recover()  # before the model, because shares may be without a stop
+            missing = [] if known else missing
+            self._refuse(trader.positions.other_trader)
+            if self.signals.received is None:
+                self._make_model(trader, missing)
         except StopSignal as stop:
             if not self.venue.clock.simulated:
                 reason = unknown(self.log, self.journal, missing, "the run was still being prepared")
                 self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=reason)
                 stop.again = f"{reason}. {self.venue.again}"
             raise
-        self._skip_first_evening()
         return account
 
-    def _make_model(self, missing: Sequence[str]) -> None:
+    def _make_model(self, trader: Trader, missing: Sequence[str]) -> None:
+        """Load the model in service, or make one, and let `trader` use it."""
         try:
             patiently(self.learning.prepare, self.venue.clock, self.journal)
         except UserError as error:
             if self.log.open_trades:
                 raise UserError(f"{error}; {unknown(self.log, self.journal, missing)}") from error
             raise
+        trader.predictor = self.learning.predictor
+        self._skip_first_evening()
+        model = trader.predictor.model
+        self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
 
     def _check_alone(self) -> None:
         """See that no other trader trades the account, before data and model are made.
@@ -233,7 +253,7 @@ class Run:
             clock.sleep_until(clock.now() + timedelta(minutes=1))
 
     def _trader(self) -> Trader:
-        s, model = self.settings, self.learning.predictor.model
+        s = self.settings
         policy = EntryPolicy(
             rules=(*document_rules(s.prediction, s.data, s.entry), *guard_rules(s.entry)),
             entry=s.entry,
@@ -246,7 +266,6 @@ class Run:
                 seconds=None if s.entry.MAX_SPREAD_PCT else QUOTE_SECONDS,
             ),
         )
-        self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
         return Trader(
             self.broker,
             self.log,
@@ -255,7 +274,7 @@ class Run:
             self.calendar,
             policy,
             market=self.venue.market.slug,
-            predictor=self.learning.predictor,
+            predictor=NoModel(),
             fetch=partial(fetch, self.venue.clients.data, feed=s.data.DATA_FEED),
             universe=self._universe,
             bars_of=self.learning.session_bars,

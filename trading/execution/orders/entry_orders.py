@@ -97,6 +97,8 @@ class EntryOrders:
         self.pending: dict[str, PendingEntry] = {}
         self.given_up: dict[str, PendingEntry] = {}
         """Entries whose order never arrived; if one appears after all, it is ours."""
+        self._unwanted: list[tuple[PendingEntry, Order]] = []
+        """Entries whose cancellation the last `settle` requested."""
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: find the entries in the audit that were decided and never settled."""
@@ -131,9 +133,30 @@ class EntryOrders:
         found: list[PendingEntry] = []
         for entry in list(self.pending.values()):
             self._records.contain(f"the entry of {entry.symbol}", partial(self._look_up, entry, found), entry.symbol)
-        self._cancel_unwanted(found)
+        self._unwanted = self._cancel_unwanted(found)
         for entry in found:
             self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
+
+    def settle_cancelled(self) -> bool:
+        """Wait for the entries that `settle` has cancelled, and settle them; False if there are none.
+
+        It waits for all of them together, after the stops of other stocks are placed.
+        """
+        unwanted, self._unwanted = self._unwanted, []
+        wait = partial(self._wait_cancelled, [order for _, order in unwanted])
+        self._records.contain("the cancelled entries", wait)
+        for entry, _ in unwanted:
+            what = f"the entry of {entry.symbol}"
+            self._records.contain(what, partial(self._settle_cancelled, entry), entry.symbol)
+        return bool(unwanted)
+
+    def _wait_cancelled(self, orders: list[Order]) -> None:
+        self._cache.wait_cancelled(orders)  # those that are not final yet are looked up again
+
+    def _settle_cancelled(self, entry: PendingEntry) -> None:
+        self._settle(entry)
+        if entry.client_order_id in self.pending:
+            raise Unclear("it is not cancelled yet")  # its shares have no stop until then, so look again soon
 
     def _look_up(self, entry: PendingEntry, found: list[PendingEntry]) -> None:
         """Add an entry to `found` if the broker knows its order; give it up if that never arrived."""
@@ -143,12 +166,12 @@ class EntryOrders:
             self.given_up[entry.client_order_id] = entry
             self._end(entry, NEVER_ARRIVED)
 
-    def _cancel_unwanted(self, found: list[PendingEntry]) -> None:
-        """Cancel what is left of entries that are filled in part or too old; their cancels pend together.
+    def _cancel_unwanted(self, found: list[PendingEntry]) -> list[tuple[PendingEntry, Order]]:
+        """Cancel what is left of entries that are filled in part or too old, and return these.
 
         The legs stay inactive until the last share is bought, so fewer protected shares are better.
         """
-        unwanted: list[Order] = []
+        unwanted: list[tuple[PendingEntry, Order]] = []
         for entry in found:
             order = self._cache.cached_named(entry.client_order_id)
             too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
@@ -156,12 +179,8 @@ class EntryOrders:
                 note = partial(self._records.note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
                 request = partial(self._cache.request_cancel, [order], note)
                 self._records.contain(f"cancelling the entry of {entry.symbol}", request, entry.symbol)
-                unwanted.append(order)
-        # One wait for all of them, because it delays the stops of other stocks.
-        self._records.contain("the cancelled entries", partial(self._wait_cancelled, unwanted))
-
-    def _wait_cancelled(self, unwanted: list[Order]) -> None:
-        self._cache.wait_cancelled(unwanted)  # those that are not final yet are looked up again
+                unwanted.append((entry, order))
+        return unwanted
 
     def _settle(self, entry: PendingEntry) -> None:
         order = self._cache.cached_named(entry.client_order_id)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.entry_orders import fill_of
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
-from trading.execution.orders.protection import Protection
+from trading.execution.orders.protection import PENDING_CANCEL, Protection
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
@@ -60,11 +60,14 @@ class ExitOrders:
             self._finish(trade, sells)
         elif trade.exit_intent is not None:
             if self._cache.order_named(trade.exit_intent) is None:
-                self._close(trade, trade.exit_reason or "", None)  # it never arrived: send it again under its name
+                # It never arrived: send it again under its name.
+                self._close(trade, trade.exit_reason or "", None, wait=False)
         elif self._protection.stopped_shares(trade) >= left:
             self._protection.align_legs(trade)
         elif wanted := self._waiting_exit(trade):
-            self._close(trade, *wanted)
+            self._close(trade, *wanted, wait=False)
+        elif self._protection.stop_is_ending(trade):
+            raise Unclear("the cancellation of its stop is pending")  # looked at again until it can be replaced
         else:
             self._protect(trade, left)
 
@@ -103,7 +106,7 @@ class ExitOrders:
         A resting target is no protection, and holds the shares that the stop needs: it is cancelled first.
         """
         if any(not order.is_final for order in self._protection.orders(trade)):
-            self.cancel_legs(trade, "NO_STOP")
+            self.cancel_legs(trade, "NO_STOP", wait=False)
             left = self._protection.shares_left(trade)
             if left <= 0:
                 return  # the target sold them meanwhile; the next reconciliation ends the trade
@@ -112,7 +115,7 @@ class ExitOrders:
         if left <= 0:
             return  # a discrepancy, which `Holdings` settles
         if not self._protection.place_stop(trade, left):
-            self._close(trade, "NO_STOP", None)
+            self._close(trade, "NO_STOP", None, wait=False)
 
     # Sold
 
@@ -186,30 +189,49 @@ class ExitOrders:
         """Why the broker refused the last exit of a trade; None if it did not."""
         return self._refused.get(trade.client_order_id)
 
-    def close(self, trade: Trade, reason: str, limit: Decimal | None = None) -> None:
-        """Cancel the legs, wait until they are gone, and sell what is left: at market, or at `limit` outside hours."""
+    def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
+        """Cancel the legs, and sell what is left once they are gone: at market, or at `limit` outside hours.
+
+        Args:
+            wait: wait for cancellations that are pending; otherwise the next reconciliation goes on.
+        """
         self._refused.pop(trade.client_order_id, None)  # an old refusal says nothing about this attempt
-        self._records.contain(f"the exit of {trade.symbol}", lambda: self._close(trade, reason, limit), trade.symbol)
+        close = partial(self._close, trade, reason, limit, wait=wait)
+        self._records.contain(f"the exit of {trade.symbol}", close, trade.symbol)
         self._records.save()
 
-    def cancel_ahead(self, trade: Trade, reason: str) -> None:
-        """Request the cancellation of a trade's legs without waiting, so that those of several trades pend together."""
-        what = f"the exit of {trade.symbol}"
-        self._records.contain(what, lambda: self._cancel_ahead(trade, reason), trade.symbol)
+    def cancel_ahead(self, trade: Trade, reason: str, *, again: bool = False) -> None:
+        """Request the cancellation of a trade's legs without waiting, so that those of several trades pend together.
 
-    def _cancel_ahead(self, trade: Trade, reason: str) -> None:
+        Args:
+            again: repeat the request for legs that still rest; the first one may have been lost.
+        """
+        what = f"the exit of {trade.symbol}"
+        self._records.contain(what, lambda: self._cancel_ahead(trade, reason, again=again), trade.symbol)
+
+    def _cancel_ahead(self, trade: Trade, reason: str, *, again: bool) -> None:
         resting = self._protection.resting(trade)
-        if trade.exit_intent is None and resting and self._waiting_exit(trade) is None:
+        if trade.exit_intent is not None or not resting:
+            return
+        if self._waiting_exit(trade) is None:
             self._check_sellable(trade)
             self._wanted[trade.client_order_id] = (self._clock.now(), reason, None)
             self._cache.request_cancel(resting, partial(self._records.note_cancel, reason))
+            self._cache.refresh(resting)
+        elif again:
+            lost = [order for order in resting if order.status != PENDING_CANCEL]
+            self._cache.request_cancel(lost, lambda order, accepted: None)
 
-    def _close(self, trade: Trade, reason: str, limit: Decimal | None) -> None:
+    def is_waiting(self, trade: Trade) -> bool:
+        """Whether the exit of a trade has begun and is not sent, because its legs are being cancelled."""
+        return trade.exit_intent is None and self._waiting_exit(trade) is not None
+
+    def _close(self, trade: Trade, reason: str, limit: Decimal | None, *, wait: bool = True) -> None:
         self._find_exit(trade)
         if self._protection.resting(trade) and self._waiting_exit(trade) is None:
             self._check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
-        self.cancel_legs(trade, reason)
+        self.cancel_legs(trade, reason, wait=wait)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
             self._finish(trade, self._confirm_sold(trade, sells))
@@ -248,14 +270,24 @@ class ExitOrders:
             if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
                 raise Unclear(f"buy order {order.id} of somebody else is in the way: its stop and target stay")
 
-    def cancel_legs(self, trade: Trade, reason: str) -> None:
+    def cancel_legs(self, trade: Trade, reason: str, *, wait: bool = True) -> None:
         """Cancel every order that rests under the trade.
+
+        Args:
+            wait: wait for cancellations that are pending.  A reconciliation does not, because the other stocks would
+                wait too; it is repeated after a moment.
 
         Raises:
             Unclear: one may still rest, so nothing may be sold on top of it.
         """
         resting = [order for order in self._protection.orders(trade) if not order.is_final]
-        if not self._cache.cancel(resting, partial(self._records.note_cancel, reason)):
+        note = partial(self._records.note_cancel, reason)
+        if wait:
+            gone = self._cache.cancel(resting, note)
+        else:
+            self._cache.request_cancel([order for order in resting if order.status != PENDING_CANCEL], note)
+            gone = all(self._cache.is_gone(order) for order in resting)
+        if not gone:
             raise Unclear("its legs are not cancelled yet")
         self._protection.adopt(trade)
         if any(not order.is_final for order in self._protection.orders(trade)):

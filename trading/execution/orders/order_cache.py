@@ -26,7 +26,7 @@ GIVE_UP_AFTER: Final = timedelta(minutes=3)
 """An order or a position that the broker does not show for this long counts as never arrived, or as gone."""
 
 CANCEL_POLLS: Final = 10
-"""Seconds to wait for a cancellation; one that takes longer is followed up at the next minute."""
+"""Seconds to wait for a cancellation; one that takes longer is followed up by the next reconciliation."""
 
 REPEAT_CANCEL_EVERY: Final = 3
 """Polls after which a cancellation is requested again, because the request may have been lost."""
@@ -91,6 +91,19 @@ class OrderCache:
         self.positions, self._by_id, self._by_name = positions, {}, {}
         self.refused = positions.refused + orders.refused
         self.add(orders)
+
+    def read_orders(self, since: datetime) -> None:
+        """Add the orders sent since an instant as they are now.
+
+        Raises:
+            Unclear: they cannot be read.
+        """
+        self.add(self._broker.orders(after=since - timedelta(minutes=1)))
+
+    def refresh(self, orders: Iterable[Order]) -> None:
+        """Ask for orders again; one that cannot be read stays as it is."""
+        for order in orders:
+            self.is_gone(order)
 
     def add(self, orders: Iterable[Order]) -> None:
         """Add orders with their legs."""
@@ -193,19 +206,28 @@ class OrderCache:
     def wait_cancelled(self, orders: Iterable[Order]) -> bool:
         """Poll until orders whose cancellation is requested are final; False if that takes too long.
 
-        Raises:
-            Unclear: one of them cannot be read.
+        One that cannot be read is polled again and does not delay the others.
         """
         waiting = list(orders)
+        until = self._clock.now() + timedelta(seconds=CANCEL_POLLS)
         for poll in range(CANCEL_POLLS):
             if poll and poll % REPEAT_CANCEL_EVERY == 0:
                 self.request_cancel(waiting, lambda order, accepted: None)
-            found = [self.order(order.id, refresh=True) for order in waiting]
-            waiting = [order for order in found if order is not None and not order.is_final]
+            waiting = [order for order in waiting if not self.is_gone(order)]
             if not waiting:
                 return True
+            if self._clock.now() >= until:
+                return False
             self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
         return False
+
+    def is_gone(self, order: Order) -> bool:
+        """Whether the broker shows an order as final now; False without a clear answer."""
+        try:
+            found = self.order(order.id, refresh=True)
+        except Unclear:
+            return False
+        return found is None or found.is_final
 
     def request_cancel(self, orders: Iterable[Order], on_reply: Callable[[Order, bool | None], None]) -> None:
         """Request the cancellation of orders once; `on_reply` as for `cancel`."""

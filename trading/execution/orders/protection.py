@@ -20,6 +20,10 @@ STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop", "market"})
 """Order types that sell when the price falls; a broker may replace a stop that is hit by a market order."""
 
 
+PENDING_CANCEL: Final = "pending_cancel"
+"""Status of an order whose cancellation is requested and not executed yet."""
+
+
 class Protection:
     """Finds the sell orders of open trades, keeps legs at their levels, and places a stop where none is left."""
 
@@ -67,9 +71,16 @@ class Protection:
         return [order for order in found if order is not None and not order.is_final]
 
     def stopped_shares(self, trade: Trade) -> int:
-        """Shares that live stop orders protect.  Raises as `orders`."""
-        alive = (order for order in self.orders(trade) if not order.is_final)
+        """Shares that live stop orders protect; a stop that is being cancelled may be gone the next moment.
+
+        Raises as `orders`.
+        """
+        alive = (order for order in self.orders(trade) if not order.is_final and order.status != PENDING_CANCEL)
         return sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
+
+    def stop_is_ending(self, trade: Trade) -> bool:
+        """Whether the cancellation of a stop is pending: it holds its shares until it is gone.  Raises as `orders`."""
+        return any(order.status == PENDING_CANCEL and order.type in STOP_TYPES for order in self.orders(trade))
 
     def shares_left(self, trade: Trade) -> int:
         """Shares that no known order has sold.  Raises as `orders`."""
