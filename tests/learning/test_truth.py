@@ -44,7 +44,7 @@ from trading.learning.trades.past_trades import PastTrade, PastTrades, with_past
 from trading.learning.train import train
 from trading.models.predictor import Predictor
 from trading.models.store import ModelStore
-from trading.reports.training_console import report
+from trading.reports.trained.console import report
 
 if TYPE_CHECKING:
     from trading.base.arrays import Floats

@@ -61,7 +61,7 @@ def skill_line(skill: Skill) -> str:
     why = {
         "above": f"it lies above {copies}, but the interval includes zero",
         "below": f"it lies below {copies}",
-        None: "it lies inside the spread of the copies",
+        None: "it lies inside the range of the copies",
     }
     return f"No evidence of skill: {words}; {why[tenth['outside']]} ({spread})."
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from trading.base.clock import NEW_YORK
 from trading.reports.page import counted, sentence
-from trading.reports.training_console import signals_in_words
+from trading.reports.trained.console import signals_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

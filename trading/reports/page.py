@@ -1,10 +1,10 @@
-"""Parts of a report and how they are rendered: as one self-contained HTML file, or as tables on the console."""
+"""Parts of a report, the texts of its figures, and its tables on the console; `trading.reports.look` has the pages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 from rich.table import Table
@@ -27,6 +27,9 @@ KEY_WIDTH: Final = 24
 
 GENERATED: Final = "The market is generated: these figures show that the system works; about profit they prove nothing."
 
+Figure = dict[str, Any]
+"""`data` and `layout` of plotly.js, and perhaps a `caption`; a colour that begins with `$` names one of the style."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -39,31 +42,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """A plot or a table (`head` and `rows`) with its title and text; `plot` is a data URI."""
+    """Charts and a table (`head` and `rows`) with their title and text."""
 
     title: str
     text: str = ""
-    plot: str = ""
+    charts: Sequence[Figure] = ()
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Page:
-    """The content of a report."""
-
-    title: str
-    what: str
-    verdict: Sequence[str]
-    tiles: Sequence[Tile]
-    sections: Sequence[Section]
-    footer: Sequence[str] = field(default=())
-
-
-def html(page: Page) -> bytes:
-    """The page as one HTML file; every text is escaped."""
-    return templates().get_template("report.html").render(page=page).encode()
 
 
 def templates() -> Environment:

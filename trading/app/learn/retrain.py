@@ -28,7 +28,7 @@ from trading.models.store import LoadedModel, ModelStore
 from trading.models.trust import UntrustedError
 from trading.records.trade_log import newest_trades
 from trading.reports.look.models_index import write_models_index
-from trading.reports.training import TrainingReport
+from trading.reports.trained.page import TrainingReport
 from trading.rules.labels import LabelRules, question_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def retrain_locked(
         logs, features = settings.folders.LOGS_DIR, settings.training.FEATURE_SET
         trades = past_trades(logs, market.slug, now, trade_labels, features, sessions)
         rows, report = with_past_trades(rows, trades, settings.training.PAST_TRADE_WEIGHT)
-        page = TrainingReport(learning)
+        page = TrainingReport(learning, logs_of(store.folder, logs))
         watch = {"observe": page.observe} if settings.training.TRAINING_REPORT else {}
         bars = partial(dataset.all_bars, until=now)
         universes = Universes(data_dir, bars, dataset.calendar, settings.data)

@@ -19,8 +19,8 @@ from trading.base.market_folders import lock, market_of
 from trading.base.progress import progress_bars, standard_output
 from trading.models.admin import killed_training, rollback, use
 from trading.models.store import LoadedModel
-from trading.reports.model_list import list_models
-from trading.reports.training_console import report
+from trading.reports.trained.console import report
+from trading.reports.trained.model_list import list_models
 
 if TYPE_CHECKING:
     import argparse

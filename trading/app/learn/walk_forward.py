@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trading.app.learn.retrain import learning_settings, trainer_at_work
+from trading.app.pages import logs_of, serving_in
 from trading.backtest.compare import Comparison, compare, in_common, variants, verdicts
 from trading.backtest.figures import figures
 from trading.backtest.random_split import random_split
@@ -26,15 +27,16 @@ from trading.backtest.yardstick.control_cache import ControlCache
 from trading.backtest.yardstick.controls import Evaluation, Source, controls, entry_costs
 from trading.backtest.yardstick.variants_tried import record_variants
 from trading.base.clock import NEW_YORK, SystemClock
-from trading.base.files import write_bytes, write_json
+from trading.base.files import write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset, Rows
 from trading.dataset.universes import Universes, scored_rows
 from trading.models.checks import library_versions
 from trading.models.metrics_file import market_record
-from trading.reports.comparison import comparison_page, show_comparison
-from trading.reports.page import Page, html, say
-from trading.reports.walk_forward import show_walk, walk_page
+from trading.reports.evaluated.comparison import comparison_page, show_comparison
+from trading.reports.evaluated.walk_forward import show_walk, walk_page
+from trading.reports.look.models_index import publish
+from trading.reports.page import say
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats
     from trading.base.market_folders import MarketId
     from trading.learning.fitting import LearningSettings
+    from trading.reports.look.page import HtmlPage
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Request:
         copies: coin-flipped copies of the bars for the controls (CONTROLS).
         calibrated: whether trades are bought on the calibrated probability (CONFIDENCE).
         backend, scheduler: as in `trading.backtest.workers.workers`.
+        logs_dir: the folder of logs that the page may link to.
     """
 
     data_dir: Path
@@ -78,6 +82,7 @@ class Request:
     now: datetime
     backend: Backend = "joblib"
     scheduler: str | None = None
+    logs_dir: Path | None = None
 
 
 def walk_forward_command(request: Request, progress: Progress) -> tuple[WalkForwardResult, Path]:
@@ -205,10 +210,12 @@ def _record(request: Request) -> RunRecord:
     }
 
 
-def _write(request: Request, name: str, found: Mapping[str, Any], page: Page) -> Path:
+def _write(request: Request, name: str, found: Mapping[str, Any], page: HtmlPage) -> Path:
     path = request.models_dir / f"{name}_{request.now.astimezone(NEW_YORK):%Y%m%d_%H%M%S}.html"
     write_json(path.with_suffix(".json"), found)
-    write_bytes(path, html(page))
+    models = request.models_dir
+    logs = None if request.logs_dir is None else logs_of(models, request.logs_dir)
+    publish(page, path, serving_in(models), logs)
     return path
 
 
@@ -272,4 +279,5 @@ def _request(options: argparse.Namespace, settings: Settings, market: MarketId, 
         now=now,
         backend=options.backend,
         scheduler=options.scheduler,
+        logs_dir=settings.folders.LOGS_DIR,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trading.records.trade_log import Trade
     from trading.reports.against.material import ComparedTrade, Comparison
-    from trading.reports.look.page import Figure
+    from trading.reports.page import Figure
 
 MOST_ROWS: Final = 500
 """Differences that a table lists; --json has all."""

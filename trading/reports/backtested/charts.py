@@ -11,7 +11,7 @@ from trading.reports.traded.charts import ZERO
 
 if TYPE_CHECKING:
     from trading.reports.backtested.material import Sweep
-    from trading.reports.look.page import Figure
+    from trading.reports.page import Figure
 
 MOST_WITH_TEXT: Final = 5
 """Columns of a heat map up to which each cell names its value."""

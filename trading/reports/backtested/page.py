@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.learning.session_statistics import Estimate
-    from trading.reports.look.page import Figure
+    from trading.reports.page import Figure
 
 MOST_UNFOLDED: Final = 40
 """Rows of a table that is shown without being opened."""

@@ -38,6 +38,23 @@ GLOSSARY: Final[dict[str, str]] = {
     "many settings reaches by luck.",
     "coin-flipped": "Every minute's move is turned round by a coin, one coin for all stocks: volatility stays, and "
     "nothing can be known about direction.",
+    "log loss": "How far probabilities are from what happened: 0 is perfect, always saying 50% gives 0.69. Confident "
+    "mistakes count most.",
+    "Brier score": "The mean squared distance between the probability and what happened, 1 or 0. Lower is better.",
+    "ROC-AUC": "How often a row that came true was ranked above one that did not. 0.5 is a coin.",
+    "base rate": "The share of rows that came true in the history before. Always saying it needs no model.",
+    "calibrated": "A probability that was corrected by how often such probabilities came true on other sessions.",
+    "best tenth": "Of the stocks of a minute, the tenth with the highest confidence.",
+    "against its minute": "The outcome minus the mean outcome of all stocks in the same minute: what the choice of the "
+    "stock was worth, without the luck of the day.",
+    "precision": "Of the signals, the share that came true.",
+    "recall": "Of all rows that came true, the share that was a signal.",
+    "accuracy": "The share of rows on which the probability lay on the right side of 50%.",
+    "signal": "A prediction that reaches the threshold, MIN_CONFIDENCE.",
+    "walk-forward": "Every session is scored by a model that was trained on the sessions before it alone.",
+    "bp": "Basis point: a hundredth of a per cent.",
+    "80% power": "In 80 of 100 cases an effect of that size would be seen.",
+    "permutation importance": "How much worse the model gets when one feature is taken from another row.",
     "universe": "The stocks that were considered on a day.",
 }
 """Term -> its meaning; the first letter may also be written in upper case."""

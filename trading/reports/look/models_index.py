@@ -73,11 +73,16 @@ def publish(page: HtmlPage, path: Path, serves: str | None, logs: Path | None) -
     Raises:
         OSError: a file cannot be written.
     """
+    write_page(page, path, logs)
+    write_models_index(path.parent, serves, logs)
+
+
+def write_page(page: HtmlPage, path: Path, logs: Path | None) -> None:
+    """As `publish`, without the index, which a training writes once the pages of removed models are gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_script(path.parent)
     links = [(BACK, INDEX), *link_to_index("All logs", logs, path.parent)]
     write_bytes(path, render(replace(page, links=links)))
-    write_models_index(path.parent, serves, logs)
 
 
 def write_models_index(folder: Path, serves: str | None, logs: Path | None) -> None:

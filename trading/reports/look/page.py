@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from markupsafe import Markup
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from trading.reports.page import Section, Tile
+    from trading.reports.page import Figure, Section, Tile
 
-Figure = dict[str, Any]
-"""`data` and `layout` of plotly.js; a colour that begins with `$` names a variable of the style sheet."""
+
+LONG: Final = 30
+"""Characters from which on a cell wraps and its column is a text, not a figure."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,36 @@ class HtmlPage:
     footer: Sequence[str] = ()
 
 
+def with_charts(sections: Sequence[Section]) -> tuple[list[Block], dict[str, Figure]]:
+    """The blocks of some sections, and the charts of all of them by the keys that the blocks name."""
+    found: dict[str, Figure] = {}
+    blocks = []
+    for i, section in enumerate(sections):
+        keys = [f"chart{i}-{n}" for n in range(len(section.charts))]
+        found.update(zip(keys, section.charts, strict=True))
+        blocks.append(Block(section, keys))
+    return blocks, found
+
+
 def render(page: HtmlPage) -> bytes:
     """The page as one HTML file; every text is escaped.  Only the charts' script lies beside it."""
     environment = templates()
     environment.filters["terms"] = with_terms
+    environment.filters["classes"] = _classes
     data = orjson.dumps(page.figures).decode().replace("<", "\\u003c")  # no text can end the script element
     terms = [(anchor(term), term, meaning) for term, meaning in GLOSSARY.items()]
     template = environment.get_template("page.html")
     return template.render(page=page, figures=Markup(data), glossary=terms, script=SCRIPT).encode()
+
+
+def _classes(section: Section) -> list[Markup]:
+    """For each column of a table, the attribute that makes long texts wrap."""
+    found = []
+    for i in range(len(section.head)):
+        texts = (cell.striptags() if isinstance(cell, Markup) else cell for cell in (row[i] for row in section.rows))
+        words = i > 0 and any(len(text) > LONG for text in texts)
+        found.append(Markup(' class="words"') if words else Markup())
+    return found
 
 
 def write_script(folder: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.logged_bars import LoggedBar
     from trading.records.trade_log import Trade
-    from trading.reports.look.page import Figure
+    from trading.reports.page import Figure
     from trading.reports.traded.material import Material
 
 MOST_POINTS: Final = 2000

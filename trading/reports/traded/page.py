@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.records.trade_log import Trade
-    from trading.reports.look.page import Figure
+    from trading.reports.page import Figure
     from trading.reports.traded.material import Material
 
 MOST_TRADES: Final = 300

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from trading.backtest.verdict import verdict
 from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, measure_of
 from trading.learning.session_statistics import interval_at
-from trading.reports import charts
+from trading.reports.evaluated import charts
+from trading.reports.evaluated.words import of_skill
+from trading.reports.evaluated.yardstick import controls_section, minute_section, tried_line
+from trading.reports.look.page import HtmlPage, with_charts
 from trading.reports.page import (
     GENERATED,
     NONE,
-    Page,
     Section,
     Tile,
     count,
@@ -24,7 +26,6 @@ from trading.reports.page import (
     share,
     show_table,
 )
-from trading.reports.yardstick import controls_section, minute_section, tried_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,13 +42,21 @@ if TYPE_CHECKING:
 Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
 
 
-def walk_page(found: WalkForwardResult) -> Page:
+def walk_page(found: WalkForwardResult) -> HtmlPage:
     """The page of a walk-forward."""
     days = found["by_session"]
-    lines = [*verdict(found), tried_line(found["variants_tried"], found["variants_unreadable"])]
+    tried = tried_line(found["variants_tried"], found["variants_unreadable"])
+    lines = [of_skill(found["skill"]), *verdict(found), tried]
     if found["market"]["generated"]:
-        lines.insert(0, GENERATED)
-    return Page(
+        lines.insert(1, GENERATED)
+    blocks, charts_ = with_charts(
+        [
+            *figure_sections(found, found["trades_against_minute"]),
+            _evolution_section(found["evolution"]),
+            _random_split_section(found["random_split"], found),
+        ]
+    )
+    return HtmlPage(
         title=f"Walk-forward: {found['variant'].replace('_', ' ')}",
         what=(
             f"{sentence(found['market']['description'])}. Every session from {days[0]['session']} to "
@@ -59,11 +68,8 @@ def walk_page(found: WalkForwardResult) -> Page:
         ),
         verdict=lines,
         tiles=_tiles(found),
-        sections=[
-            *figure_sections(found, found["trades_against_minute"]),
-            _evolution_section(found["evolution"]),
-            _random_split_section(found["random_split"], found),
-        ],
+        blocks=blocks,
+        figures=charts_,
         footer=[
             f"Made {found['at']}; seed {found['settings']['SEED']}; "
             + ", ".join(f"{name} {version}" for name, version in found["versions"].items())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.backtest.yardstick.skill import WHY_NOT_BY_SESSION, MeasureName
 from trading.learning.same_minute import ENOUGH_TO_PLAN, sessions_needed
-from trading.reports import charts
+from trading.reports.evaluated import charts
 from trading.reports.page import NONE, Section, count, counted, interval, level, per_cent, plain
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def controls_section(skill: Skill) -> Section:
         "Real bars beside coin-flipped copies",
         f"The same evaluation on {skill['controls']} copies of the bars on which every minute's move is turned round "
         "by a coin, the same for all stocks: volatility, volume and hours stay, direction cannot be known. A figure "
-        "inside the spread of the copies is what a market shows in which there is nothing to learn about direction. "
+        "inside the range of the copies is what a market shows in which there is nothing to learn about direction. "
         "Skill is claimed only where the best tenth of each minute lies above all copies and its 99% interval above "
         "zero. It is measured before cost, because cost depends on the price alone: leaving out low-priced "
         "stocks, where a tick costs most, needs no skill.",
@@ -101,7 +101,7 @@ def minute_section(pooled: Pooled, threshold: float, trades: Estimate | None = N
         "Against the same minute",
         "The outcome of a stock minus the mean outcome of all scored stocks in that minute, after cost: what choosing "
         "this stock was worth, without the day's luck. The last columns say after how many sessions an edge of 10 or 5 "
-        "basis points would show in 80 of 100 cases, from the spread between sessions so far, and how many are still "
+        "basis points would show in 80 of 100 cases, from how much the sessions differ so far, and how many are still "
         f"missing; with fewer than {ENOUGH_TO_PLAN} sessions they cannot say. Buying every row had "
         f"{per_cent(base['value'])} each.",
         head=("", "raw", "against the minute", "interval", "sessions", "10 bp after (missing)", "5 bp after (missing)"),

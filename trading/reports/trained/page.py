@@ -10,25 +10,25 @@ from trading.backtest.figures import figures
 from trading.backtest.verdict import verdict
 from trading.backtest.walk_forward import Variant, Walk, importance_groups, importance_sample, permuted
 from trading.backtest.yardstick.controls import Evaluation, entry_costs
-from trading.base.files import write_bytes
 from trading.features.sets import COLUMNS
 from trading.models.metrics_file import recorded_setting
-from trading.reports import charts
+from trading.reports.evaluated import charts
+from trading.reports.evaluated.walk_forward import figure_sections, skill_tile
+from trading.reports.evaluated.words import of_training
 from trading.reports.live import live_sections
+from trading.reports.look.models_index import write_page
+from trading.reports.look.page import HtmlPage, with_charts
 from trading.reports.page import (
     GENERATED,
-    Page,
     Section,
     Tile,
     count,
-    html,
     level,
     per_cent,
     plain,
     sentence,
     share,
 )
-from trading.reports.walk_forward import figure_sections, skill_tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,10 +50,12 @@ class TrainingReport:
 
     Args:
         settings: the settings of the training.
+        logs: the folder of logs of the same market, which the page links to; None if it is not known.
     """
 
-    def __init__(self, settings: LearningSettings) -> None:
+    def __init__(self, settings: LearningSettings, logs: Path | None = None) -> None:
         self._settings = settings
+        self._logs = logs
         self._walk: Walk | None = None
         self._tested: Tested | None = None
 
@@ -96,7 +98,7 @@ class TrainingReport:
         path = folder / f"report_{metrics['timestamp']}.html"
         for left in folder.glob(".report_*.tmp"):  # left by a killed run
             left.unlink(missing_ok=True)
-        write_bytes(path, html(training_page(metrics, found)))
+        write_page(training_page(metrics, found), path, self._logs)
         return path
 
 
@@ -133,7 +135,7 @@ def _as_walk(tested: Tested, settings: LearningSettings) -> Walk:
     )
 
 
-def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
+def training_page(metrics: ModelMetrics, found: WalkFigures) -> HtmlPage:
     """The page of a training.
 
     Args:
@@ -142,13 +144,13 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
     """
     decision, sessions = metrics["decision"], metrics["sessions"]
     live = live_sections(metrics["live"]) if "live" in metrics else []
-    serves = "In service" if decision["in_service"] else "Not in service"
-    lines = [f"{serves}: {decision['reason']}.", *verdict(found)]
+    lines = [of_training(decision, found["skill"]), f"Why: {decision['reason']}.", *verdict(found)]
     if metrics["figures"]["calibrated"] is None:
         lines.append("One session is too few to fit a calibration: “calibrated” repeats the model's own probability.")
     if metrics["market"]["generated"]:
         lines.append(GENERATED)
-    return Page(
+    blocks, charts_ = with_charts([_promotion(decision), *live, *figure_sections(found)])
+    return HtmlPage(
         title=f"Training of {metrics['trained_at'][:10]}: {metrics['kind'].replace('_', ' ')}",
         what=(
             f"{sentence(metrics['market']['description'])}. Trained on {len(sessions['train'])} sessions until "
@@ -158,7 +160,8 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> Page:
         ),
         verdict=lines,
         tiles=_tiles(metrics, found),
-        sections=[_promotion(decision), *live, *figure_sections(found)],
+        blocks=blocks,
+        figures=charts_,
         footer=[
             f"Model {metrics['timestamp']}; "
             + ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Final
 from trading.backtest.compare import MEASURES, Comparison, Difference, Measure
 from trading.backtest.verdict import skill_line
 from trading.backtest.yardstick.skill import BEST_TENTH, WHY_NOT_BY_SESSION, measure_of
-from trading.reports import charts
+from trading.reports.evaluated import charts
+from trading.reports.evaluated.words import of_comparison
+from trading.reports.evaluated.yardstick import controls_section, tried_line
+from trading.reports.look.page import HtmlPage, with_charts
 from trading.reports.page import (
     GENERATED,
     NONE,
-    Page,
     Section,
     Tile,
     count,
+    counted,
     interval,
     per_cent,
     plain,
@@ -24,7 +27,6 @@ from trading.reports.page import (
     share,
     show_table,
 )
-from trading.reports.yardstick import controls_section, tried_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,19 +43,26 @@ SCREEN_HEAD: Final = ("", "best tenth against its minute, after cost", "signals"
 DIFFERENCE_HEAD: Final = ("difference", "95% interval", "p, corrected", "")
 
 
-def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) -> Page:
+def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) -> HtmlPage:
     """The page of a comparison."""
     variants = found["variants"]
     days = variants[0]["by_session"]
-    lines = [_summary(one) for one in comparisons] or ["There was no other variant to compare."]
+    lines = [of_comparison(comparisons), *(_summary(one) for one in comparisons)]
     lines += [*(_skill(one) for one in variants), *_corrections(found)]
     if found["market"]["generated"]:
-        lines.insert(0, GENERATED)
-    return Page(
+        lines.insert(1, GENERATED)
+    blocks, charts_ = with_charts(
+        [
+            _variants_section(variants),
+            *(_controls(one) for one in variants if one["skill"]["controls"]),
+            *(_difference_section(m, comparisons) for m in MEASURES if comparisons),
+        ]
+    )
+    return HtmlPage(
         title="Variants compared",
-        what=f"{sentence(found['market']['description'])}. Each was walked forward over the same {len(days)} "
-        f"sessions ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} rows); each session is "
-        f"one observation. Intervals are 95%, over sessions. {_left_out(found)}",
+        what=f"{sentence(found['market']['description'])}. Each was walked forward over the same "
+        f"{counted(len(days), 'session')} ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} "
+        f"rows); each session is one observation. Intervals are 95%, over sessions. {_left_out(found)}",
         verdict=lines,
         tiles=[
             Tile(
@@ -63,11 +72,8 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
             )
             for one in variants
         ],
-        sections=[
-            _variants_section(variants),
-            *(_controls(one) for one in variants if one["skill"]["controls"]),
-            *(_difference_section(m, comparisons) for m in MEASURES if comparisons),
-        ],
+        blocks=blocks,
+        figures=charts_,
         footer=[f"Made {found['at']}. All figures are in the JSON file of the same name."],
     )
 
