@@ -27,10 +27,10 @@ from benchmarks.harness import PROJECT, Line, Options, Timing, peak_memory, show
 from config import Settings
 from trading.app.backtest.fills import PathFills
 from trading.backtest.engine.account import Account
-from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.replay import Day, Replay, trade_days
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.signals import Predictions
+from trading.backtest.engine.trading_rules import TradingRules
 from trading.base.calendar import new_york_calendar
 from trading.market.bars import MINUTE_NS, Bars, to_ns
 
@@ -101,7 +101,7 @@ def replay() -> Replay:
     s = Settings.of(MIN_CONFIDENCE=0.65, MAX_OPEN_POSITIONS=STOCKS, MAX_DAILY_LOSS_PCT=0.0)
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     fills = PathFills(s.training.SEED)
-    return Replay(rules, Account(Decimal(100_000), fills.leverage), fills)
+    return Replay(rules, Account(Decimal(100_000)), fills)
 
 
 class Peer:

@@ -28,12 +28,12 @@ from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict,
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.app.live.venues import check_folder, reading_from
 from trading.backtest.engine.account import Account
-from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
 from trading.backtest.engine.replay import Block, Day, Replay, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
+from trading.backtest.engine.trading_rules import TradingRules
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import UserError
@@ -225,7 +225,7 @@ def _replay(settings: Settings, records: TradeRecords | None) -> Replay:
     s = settings
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     fills = PathFills(s.training.SEED)
-    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH)), fills.leverage), fills, records)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), fills, records)
 
 
 def _trade(
