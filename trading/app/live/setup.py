@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from config import ENV_FILE, FIELDS, DataSettings, Settings, load_settings
-from trading.app.live.venues import AlpacaVenue, check_folder
+from trading.app.inputs import check_folder
+from trading.app.live.venues import AlpacaVenue
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.env_file import write_env_file
 from trading.base.errors import BrokerError, UserError
