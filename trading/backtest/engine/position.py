@@ -71,7 +71,7 @@ class Position:
 
 def carried_row(one: Position, row: np.void) -> None:
     """Write a position that an earlier session could not sell into a row of a new session."""
-    row["stock"], row["qty"], row["carried"] = one.stock, one.trade.qty, 1
+    row["stock"], row["qty"] = one.stock, one.trade.qty
     row["held"] = row["paid"] = row["closing"] = 1
     row["bought_at"] = row["sold_at"] = -1
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _ASKED: Final = 256
 """Missing delays that are looked up at once."""
 
+_ROOM: Final = 256
+"""Positions of a session for which there is room at first; it is doubled until all have room."""
+
 
 @dataclass(frozen=True, eq=False)
 class SessionTrades:
@@ -111,12 +114,14 @@ class SessionRun:
     def run(self) -> SessionTrades:
         """Trade the session."""
         self._number_carried()
+        room = len(self._carried) + _ROOM
         while True:
-            book, positions, states = self._begin()
+            book, positions, states = self._begin(room)
             equity = self._fills.trade_session(self._setup, book, states)
             state = states[0]
-            if not state["asked"]:
+            if not state["asked"] and not state["full"]:
                 break
+            room *= 1 + int(state["full"])
             for row in self._setup.delays.asked[: state["asked"]].tolist():
                 self._setup.delays.known[tuple(row)] = self._delay(*row)
         account = self._account
@@ -137,9 +142,9 @@ class SessionRun:
         sent = to_ns(self._market.session.open) + sent_at(self._times, minute, slot)
         return self._fills.delay(self._market.symbols[stock], sent)
 
-    def _begin(self) -> tuple[Book, NDArray[np.void], NDArray[np.void]]:
+    def _begin(self, room: int) -> tuple[Book, NDArray[np.void], NDArray[np.void]]:
         """The state in which the session begins."""
-        room, m = len(self._carried) + len(self._signals), len(self._market.symbols)
+        m = len(self._market.symbols)
         positions, states = np.zeros(room, POSITION), np.zeros(1, STATE)
         book = Book(
             positions=cast("Sequence[PositionRow]", positions),
@@ -150,8 +155,9 @@ class SessionRun:
         for i, one in enumerate(self._carried):
             carried_row(one, positions[i])
             book.holds[one.stock] = True
-        account, held = self._account, len(self._carried)
-        states[0] = (account.cash, account.reserved, account.orders, account.last_equity, 0, held, 0, held, 0)
+        account, state = self._account, states[0]
+        state["cash"], state["reserved"], state["orders"] = account.cash, account.reserved, account.orders
+        state["before"], state["count"], state["held"] = account.last_equity, len(self._carried), len(self._carried)
         return book, positions, states
 
     def _trades(self, positions: NDArray[np.void], numbers: Ints) -> SessionTrades:

@@ -94,6 +94,7 @@ class State:
         trades, count, held: numbers of trades, of positions, and of positions that are held.
         oldest: no position before it is held.
         asked: number of delays that are missing.
+        full: whether there was no room for a position.
     """
 
     cash: int
@@ -105,6 +106,7 @@ class State:
     held: int
     oldest: int
     asked: int
+    full: int
 
 
 POSITION: Final = np.dtype([(name, np.int64) for name in PositionRow.__annotations__])
@@ -200,7 +202,7 @@ class Book(NamedTuple):
     """What a session changes.
 
     Attributes:
-        positions: an array of `POSITION`, with room for every signal after the positions of earlier sessions.
+        positions: an array of `POSITION`, first those of earlier sessions.
         sales: the numbers of their sell orders, int64 (positions, `MOST_SALES`).
         holds: whether a stock is bought, held or sold just now, bool (m,).
         due: whether a position changes at a tick, bool (n + 2,).

@@ -115,6 +115,9 @@ def _buy(exchange: Exchange, setup: Setup, book: Book, state: State, signal: int
     equity = equity_at(exchange, setup.prices, book.positions, state, instant)
     if not exchange.takes(price, stop, target) or reserved > free_of(exchange, state, equity):
         return False
+    if state.count == len(book.positions):
+        state.full = 1
+        return False
     one = book.positions[state.count]
     state.count += 1
     state.held += 1
