@@ -17,6 +17,7 @@ from paper_exchange.base.wire import (
     number,
     rule_violation,
 )
+from paper_exchange.market.path import SMALL_TICK, millionths
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from paper_exchange.orders.rules import Draft
 
 OTHER_SIDE = {"buy": "sell", "sell": "buy"}
-MARKET_BUFFER = Decimal("1.03")  # a market buy reserves 3% more than the last price, as on Alpaca
+MARKET_BUFFER = 103  # a market buy reserves so many per cent of the last price, as on Alpaca
 
 
 def infer_intent(engine: Engine, draft: Draft) -> str:
@@ -80,12 +81,25 @@ def reserve_per_share(
     """
     if not buy:
         known = [one for one in (limit, stop) if one is not None]
-        above = [] if price is None else [(price * MARKET_BUFFER).quantize(Decimal("0.0001"))]
+        above = [] if price is None else [_buffered(price)]
         return max([*known, *above], default=Decimal(0))
     if limit is not None:
         return limit
     base = stop if stop is not None else price
-    return Decimal(0) if base is None else (base * MARKET_BUFFER).quantize(Decimal("0.0001"))
+    return Decimal(0) if base is None else _buffered(base)
+
+
+def with_buffer(price: int) -> int:
+    """What an order without a limit reserves for a share at a price, in millionths of a dollar.
+
+    It is rounded to $0.0001, a half to the even one.
+    """
+    hundredths, rest = price * MARKET_BUFFER // 10_000, price * MARKET_BUFFER % 10_000
+    return (hundredths + (rest > 5_000 or (rest == 5_000 and hundredths % 2 == 1))) * SMALL_TICK
+
+
+def _buffered(price: Decimal) -> Decimal:
+    return Decimal(with_buffer(millionths(price)) // SMALL_TICK).scaleb(-4)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paper_exchange.books.registry import OrderRegistry
     from paper_exchange.market.tape import Tape
 
-MINIMUM_EQUITY = Decimal(2000)
+MINIMUM_EQUITY = 2000  # dollars
 LOW_LONG, LOW_SHORT = Decimal("2.5"), Decimal(5)  # the maintenance margin is higher below these prices
 MAINTENANCE = Decimal("0.3")
 
@@ -80,9 +80,9 @@ class Valuation:
         return sum((_maintenance(one, self.price(one.symbol, instant)) for one in held), Decimal(0))
 
 
-def multiplier_of(equity: Decimal) -> int:
-    """How many times its equity (dollars) a margin account may hold."""
-    return 2 if equity >= MINIMUM_EQUITY else 1
+def multiplier_of(equity: Decimal | int, dollar: int = 1) -> int:
+    """How many times its equity a margin account may hold; `dollar` is a dollar in the unit of `equity`."""
+    return 2 if equity >= MINIMUM_EQUITY * dollar else 1
 
 
 def _maintenance(holding: Holding, price: Decimal) -> Decimal:

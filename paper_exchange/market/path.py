@@ -5,8 +5,9 @@ seconds, moves in a straight line to the low (second 25), to the high (second 42
 stands there until the minute is over.  The low always comes before the high, which is the worse order for a long
 position: a bar that spans a stop and a target reaches the stop first.
 
-Prices are whole millionths of a dollar, so that the arithmetic is exact.  Between the prices of the bar the path takes
-only prices of the grid (a cent, or $0.0001 below $1), each from the microsecond on in which the line has reached it.
+Prices are whole millionths of a dollar, and instants whole microseconds, so that the arithmetic is exact.  Between the
+prices of the bar the path takes only prices of the grid (a cent, or $0.0001 below $1), each from the microsecond on in
+which the line has reached it.
 """
 
 from __future__ import annotations
@@ -54,9 +55,14 @@ def tick_at(price: int) -> int:
 
 def moves_of(start: int, opened: int, low: int, high: int, close: int) -> tuple[Move, ...]:
     """The path of the bar that starts at `start` (ns)."""
-    edges = (start, *(start + corner for corner in CORNERS), start + MINUTE)
-    prices = (opened, opened, low, high, close, close)
-    return tuple(Move(edges[i], edges[i + 1], prices[i], prices[i + 1]) for i in range(5))
+    leaves, lowest, highest, closes = CORNERS
+    return (
+        Move(start, start + leaves, opened, opened),
+        Move(start + leaves, start + lowest, opened, low),
+        Move(start + lowest, start + highest, low, high),
+        Move(start + highest, start + closes, high, close),
+        Move(start + closes, start + MINUTE, close, close),
+    )
 
 
 def price_at(move: Move, instant: int) -> int:
@@ -64,14 +70,21 @@ def price_at(move: Move, instant: int) -> int:
     start, end, first, last = move
     if first == last or instant <= start:
         return first
-    span = end - start
-    exact = first * span + (last - first) * (instant - start)  # times `span`
+    span, since = (end - start) // MICROSECOND, (instant - start) // MICROSECOND
     if last > first:
-        return max(first, _grid_below(exact // span))
-    return min(first, _grid_above(-(-exact // span)))
+        return max(first, grid_below(first + (last - first) * since // span))
+    return min(first, grid_above(first - (first - last) * since // span))
 
 
-def reached(move: Move, level: int, *, rising: bool, after: int) -> int | None:
+def price_along(moves: tuple[Move, ...], instant: int) -> int:
+    """The price at an instant of a path."""
+    for move in moves:
+        if instant < move.end:
+            return price_at(move, instant)
+    return moves[-1].last
+
+
+def reached(move: Move, level: int, rising: bool, after: int) -> int | None:
     """The first instant of a move, not before `after`, at which the price is at `level` or beyond; None if never.
 
     Beyond is above if `rising`, else below.
@@ -82,21 +95,28 @@ def reached(move: Move, level: int, *, rising: bool, after: int) -> int | None:
     price = price_at(move, since)
     if price >= level if rising else price <= level:
         return since
-    goal = _grid_above(level) if rising else _grid_below(level)
+    goal = grid_above(level) if rising else grid_below(level)
     way = move.last - move.first
     if (way <= 0 or goal > move.last) if rising else (way >= 0 or goal < move.last):
         return None
-    exact = (goal - move.first) * (move.end - move.start)  # times `way`, after the start
-    found = move.start - (-exact // (way * MICROSECOND)) * MICROSECOND  # rounded up
+    exact = (goal - move.first) * ((move.end - move.start) // MICROSECOND)  # times `way`, after the start
+    found = move.start - (-exact // way) * MICROSECOND  # rounded up
     return found if found < move.end else None
+
+
+def reached_along(moves: tuple[Move, ...], level: int, rising: bool, after: int) -> int | None:
+    """The first instant of a path, not before `after`, at which the price is at `level` or beyond; None if never."""
+    for move in moves:
+        instant = reached(move, level, rising, after)
+        if instant is not None:
+            return instant
+    return None
 
 
 def first_reached(bar: Bar, level: Decimal, *, rising: bool) -> int | None:
     """The instant (ns since the epoch) at which a bar's price is first at `level` or beyond; None if never."""
     prices = (millionths(price) for price in (bar.open, bar.low, bar.high, bar.close))
-    goal = millionths(level)
-    found = (reached(move, goal, rising=rising, after=bar.start) for move in moves_of(bar.start, *prices))
-    return next((instant for instant in found if instant is not None), None)
+    return reached_along(moves_of(bar.start, *prices), millionths(level), rising, bar.start)
 
 
 def changes(moves: tuple[Move, ...]) -> list[tuple[int, int]]:
@@ -108,7 +128,7 @@ def changes(moves: tuple[Move, ...]) -> list[tuple[int, int]]:
             found.append((move.start, price))
         rising = move.last > move.first
         while price != move.last:
-            step = _grid_above(price + 1) if rising else _grid_below(price - 1)
+            step = grid_above(price + 1) if rising else grid_below(price - 1)
             at = reached(move, step, rising=rising, after=move.start)
             if at is None:
                 break
@@ -117,11 +137,13 @@ def changes(moves: tuple[Move, ...]) -> list[tuple[int, int]]:
     return found
 
 
-def _grid_below(price: int) -> int:
+def grid_below(price: int) -> int:
+    """The price of the grid at a price or below."""
     tick = tick_at(price)
     return price // tick * tick
 
 
-def _grid_above(price: int) -> int:
+def grid_above(price: int) -> int:
+    """The price of the grid at a price or above."""
     tick = tick_at(price)
     return -(-price // tick) * tick

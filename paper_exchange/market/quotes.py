@@ -12,7 +12,17 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from paper_exchange.market.path import CORNERS, DOLLAR, SMALL_TICK, TICK, Move, changes, price_at, reached, tick_at
+from paper_exchange.market.path import (
+    CORNERS,
+    DOLLAR,
+    SMALL_TICK,
+    TICK,
+    Move,
+    changes,
+    price_along,
+    reached_along,
+    tick_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,18 +131,14 @@ class Stretch:
 
     def price(self, instant: int) -> int:
         """The price at an instant."""
-        for move in self.moves:
-            if instant < move.end:
-                return price_at(move, instant)
-        return self.moves[-1].last
+        return price_along(self.moves, instant)
 
     def reached(self, level: int, *, rising: bool, after: int) -> int | None:
         """The first instant, not before `after`, at which the bid is at `level` or beyond; None if never."""
         lowest, highest = self._range
         if level > highest if rising else level < lowest:
             return None
-        found = (reached(move, level, rising=rising, after=after) for move in self.moves)
-        return next((instant for instant in found if instant is not None), None)
+        return reached_along(self.moves, level, rising, after)
 
     @cached_property
     def _range(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.streams.server import Server
 from tests.app.whole_day import CALENDAR, write_bars
 from trading.app import cli
+from trading.app.inputs import check_folder
 from trading.app.live import venues
 from trading.app.live.account_state import first_account
 from trading.app.live.run import Run
@@ -277,12 +278,12 @@ def test_a_run_that_may_hold_shares_continues_and_asks_again(tmp_path: Path, log
 
 
 def test_folders_are_checked_before_anything_is_written(tmp_path: Path) -> None:
-    venues.check_folder(tmp_path / "not" / "there" / "yet")
+    check_folder(tmp_path / "not" / "there" / "yet")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "data"):
         with pytest.raises(UserError, match="is a file, not a folder"):
-            venues.check_folder(folder)
+            check_folder(folder)
 
 
 # Signals

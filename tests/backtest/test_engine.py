@@ -25,11 +25,11 @@ from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row
 from trading.app.backtest.fills import PathFills
 from trading.backtest.engine.account import Account
-from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.predictions import predict, windows_of
 from trading.backtest.engine.replay import Day, Replay, trade_days
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
+from trading.backtest.engine.trading_rules import TradingRules
 from trading.base.calendar import Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, connect
@@ -229,7 +229,7 @@ def replay_of(s: Settings, folder: Path) -> Replay:
         TradeLog(folder), s.exits, "by-hand", lambda n: str(uuid.uuid5(account, f"order:{n}")), fills
     )
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
-    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH)), fills.leverage), fills, records)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), fills, records)
 
 
 def backtested(case: Case, folder: Path) -> dict[str, bytes]:

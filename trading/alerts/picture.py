@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from trading.base.clock import NEW_YORK
 from trading.records.log_reader import LogReader
-from trading.reports.charts import BAD, COLOURS, GOOD
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
+
+CURVE, ZERO = "#1f5fa8", "#8a8f98"
+GOOD, BAD = "#24774b", "#b8433d"
+"""The colours of the pages (`trading/reports/templates/style.css`), in the light."""
 
 
 def equity_curve(logs: Path, day: date) -> bytes | None:
@@ -39,8 +42,8 @@ def equity_curve(logs: Path, day: date) -> bytes | None:
         values.append(total)
     figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.step(times, values, where="post", color=COLOURS["model"], linewidth=2)  # type: ignore[arg-type]
-    axes.axhline(0, color=COLOURS["base"], linewidth=1, linestyle=":")
+    axes.step(times, values, where="post", color=CURVE, linewidth=2)  # type: ignore[arg-type]
+    axes.axhline(0, color=ZERO, linewidth=1, linestyle=":")
     axes.plot(times[-1:], values[-1:], "o", color=GOOD if total >= 0 else BAD)  # type: ignore[arg-type]
     axes.set_title(f"{day}: {total:+,.2f} dollars in {len(closed)} trades", loc="left")
     axes.set_ylabel("realised, dollars")

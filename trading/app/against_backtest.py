@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.progress import Report
-    from trading.models.store import LoadedModel
+    from trading.models.loaded import CheckedModel
     from trading.records.journal import Record
     from trading.records.log_reader import LogReader
     from trading.reports.traded.material import Material
@@ -50,7 +50,7 @@ class InForce(NamedTuple):
     """What was in force when a session opened, by the audit."""
 
     settings: Settings
-    model: LoadedModel
+    model: CheckedModel
     equity: float
 
 
@@ -156,7 +156,7 @@ def _in_force(reader: LogReader, folders: Folders, settings: Settings, session: 
     if timestamp not in folders.store.timestamps():
         raise NotCompared(f"model {timestamp}, which served, is not in models/")
     try:
-        model = folders.store.load(timestamp, folders.days.market)
+        model = folders.store.checked(timestamp, folders.days.market)
     except ModelError as error:
         raise NotCompared(f"model {timestamp}, which served, cannot be used: {error}") from None
     return InForce(_settings(settings, recorded), model, equity)
@@ -215,7 +215,7 @@ def _backtest(folders: Folders, in_force: InForce, session: Session, calendar: M
         raise NotCompared("data/ has no bars of it")
     replay = replay_of(settings, None)
     replay.trades = []
-    replay.account = Account(Decimal(str(in_force.equity)), replay.fills.leverage)
+    replay.account = Account(Decimal(str(in_force.equity)))
     replay.trade(day.market, replay.signals(day))
     market = folders.days.market
     return BacktestDay(

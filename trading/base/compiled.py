@@ -1,4 +1,4 @@
-"""A decorator that compiles a function with numba and caches the machine code on disk where possible."""
+"""Decorators of functions that numba compiles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from numba import njit
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,3 +26,12 @@ def compiled(**options: Any) -> Callable[[F], F]:
         return decorated
 
     return decorate
+
+
+def compilable(function: F) -> F:
+    """The same function: it stays plain Python for its callers, and compiled functions may call it too.
+
+    Whole numbers of its compiled form have 64 bits, and wrap around without an error.
+    """
+    found: F = register_jitable(function)
+    return found

@@ -19,8 +19,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,12 +27,12 @@ import orjson
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError
 from trading.base.files import replacing, sync_folder, why_unusable
-from trading.features.sets import COLUMNS, name_of
-from trading.learning.calibration import Calibration
-from trading.learning.promotion import FittedModel
-from trading.models.checks import check_versions, unpickled
+from trading.features.sets import name_of
+from trading.models.checks import check_versions
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
+from trading.models.loaded import CheckedModel
+from trading.models.loaded import LoadedModel as LoadedModel
 from trading.models.metrics_file import PARTS, FileEntry, ModelMetrics, checked_metrics, metrics_of
 from trading.models.trust import OTHERS_MAY_WRITE, refuse_untrusted
 from trading.rules.labels import question_of
@@ -58,33 +57,6 @@ _OURS = re.compile(
 )
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class LoadedModel(FittedModel):
-    """A model that passed every check, ready to predict with one thread.
-
-    Attributes:
-        kind: "random_forest" or "gradient_boosting".
-        metrics: all of `metrics_TIMESTAMP.json`.
-        calibration: for `trading.learning.calibration.win_probability`.
-    """
-
-    kind: str
-    metrics: ModelMetrics
-    calibration: Calibration
-
-    @property
-    def feature_set(self) -> FeatureSet:
-        """The name of its features."""
-        name = name_of(self.features)
-        assert name is not None  # `ModelStore.load` refuses other columns
-        return name
-
-    @property
-    def in_service(self) -> bool:
-        """Whether it was promoted when it was published."""
-        return self.metrics["decision"]["in_service"]
 
 
 def stamp(now: datetime) -> str:
@@ -271,6 +243,19 @@ class ModelStore:
         in_service_only: bool = True,
         warn: Warn = lambda line: None,
     ) -> LoadedModel:
+        """As `newest_checked`, with models that cannot be opened refused too."""
+        found = self.newest_checked(now=now, market=market, in_service_only=in_service_only, warn=warn, opens=True)
+        return found.opened
+
+    def newest_checked(
+        self,
+        *,
+        now: datetime | None = None,
+        market: MarketId | None = None,
+        in_service_only: bool = True,
+        warn: Warn = lambda line: None,
+        opens: bool = False,
+    ) -> CheckedModel:
         """The model in service: the newest promoted one that passes every check, or the one that a person chose.
 
         A choice (`in_service.json`) holds until a model is promoted after it; see `trading.models.choice`.
@@ -280,6 +265,7 @@ class ModelStore:
             market: models of another market are refused.
             in_service_only: ignore models that were not promoted; otherwise the newest of all, whatever was chosen.
             warn: gets one line for every model that is refused.
+            opens: refuse a model that cannot be opened.
 
         Raises:
             UntrustedError: others may change the folder or a model in it; nothing was loaded.
@@ -301,7 +287,10 @@ class ModelStore:
                     if others == 1:  # one warning is enough
                         warn(f"{other}; refused, an older model is used if there is one")
                     continue
-                return self.load(at, market)
+                found = self.checked(at, market)
+                if opens:
+                    _ = found.opened
+                return found
             except ModelError as error:
                 refused += 1
                 warn(f"{error}; refused, an older model is used if there is one")
@@ -331,7 +320,11 @@ class ModelStore:
             raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 
     def load(self, at: str, market: MarketId | None = None) -> LoadedModel:
-        """The model of a TIMESTAMP, through every check.
+        """The model of a TIMESTAMP, through every check; raises as `checked`."""
+        return self.checked(at, market).opened
+
+    def checked(self, at: str, market: MarketId | None = None) -> CheckedModel:
+        """The model of a TIMESTAMP, through every check of its bytes.
 
         Raises:
             UntrustedError: others may change the folder or one of its files.
@@ -348,27 +341,9 @@ class ModelStore:
             raise ModelError(f"{path}: its features are not those of this version of the system")
         if other := self._other_purpose(at):
             raise ModelError(other)
-        columns = COLUMNS[feature_set]
         # The bytes that are unpickled are those that were checked, and all three are checked before any is unpickled.
         contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
-        values = {part: unpickled(self.folder / metrics["files"][part]["name"], contents[part]) for part in PARTS}
-        model, scaler = values["model"], values["scaler"]
-        widths = {getattr(part, "n_features_in_", None) for part in (scaler, model)}
-        if values["features"] != columns or widths != {len(columns)}:
-            raise ModelError(f"{path}: its files do not belong together")
-        if hasattr(model, "n_jobs"):
-            model.n_jobs = 1
-        return LoadedModel(
-            timestamp=at,
-            kind=metrics["kind"],
-            scaler=scaler,
-            model=model,
-            features=columns,
-            settings=metrics["settings"],
-            metrics=metrics,
-            calibration=Calibration.from_json(metrics["calibration"]),
-            trained_through=date.fromisoformat(metrics["trained_through"]),
-        )
+        return CheckedModel(self.folder, at, metrics, contents)
 
     def _other_purpose(self, at: str) -> str | None:
         """Why a model cannot serve with FEATURE_SET and LABEL; None if it can, or if its features are unknown."""

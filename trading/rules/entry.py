@@ -1,15 +1,29 @@
 """The document's entry filters and position size, each a small rule that gives the reason of a refusal.
 
-Pure functions of the account's state and the time.
+Pure functions of the account's state and the time.  What is refused is decided by `trading.rules.entry_numbers`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from trading.base.clock import to_ns
+from trading.rules.entry_numbers import (
+    RuleCode,
+    Share,
+    cost_of,
+    is_closed,
+    is_ending,
+    is_full,
+    is_outside,
+    is_too_dear,
+    is_unsure,
+    whole_shares,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +73,9 @@ class EntryContext:
 
 
 class EntryRule(Protocol):
-    """One filter."""
+    """One filter; `code` names it in `trading.rules.entry_numbers`."""
+
+    code: ClassVar[RuleCode]
 
     @property
     def name(self) -> str:
@@ -74,10 +90,11 @@ class ConfidenceRule:
     """ML confidence >= 65%."""
 
     minimum: float
+    code: ClassVar[RuleCode] = RuleCode.CONFIDENCE
     name: str = "confidence"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        if candidate.confidence >= self.minimum:
+        if not is_unsure(candidate.confidence, self.minimum):
             return None
         return f"confidence {candidate.confidence:.4f} is under {self.minimum:g}"
 
@@ -86,12 +103,14 @@ class ConfidenceRule:
 class MarketOpenRule:
     """The market is open, and not about to close."""
 
+    code: ClassVar[RuleCode] = RuleCode.MARKET_OPEN
     name: str = "market_open"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        if context.now < context.session.open or context.now >= context.session.close:
+        now, session = to_ns(context.now), context.session
+        if is_closed(now, to_ns(session.open), to_ns(session.close)):
             return "the market is closed"
-        if context.now >= context.flatten_at:
+        if is_ending(now, to_ns(context.flatten_at)):
             return "the session ends: positions are being sold"
         return None
 
@@ -102,10 +121,11 @@ class PriceRule:
 
     lowest: float
     highest: float
+    code: ClassVar[RuleCode] = RuleCode.PRICE
     name: str = "price"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        if self.lowest <= candidate.price <= self.highest:
+        if not is_outside(candidate.price, self.lowest, self.highest):
             return None
         return f"price ${candidate.price:g} is outside ${self.lowest:g} to ${self.highest:g}"
 
@@ -114,6 +134,7 @@ class PriceRule:
 class NotOwnedRule:
     """Don't already own this stock."""
 
+    code: ClassVar[RuleCode] = RuleCode.NOT_OWNED
     name: str = "not_owned"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
@@ -125,10 +146,12 @@ class PositionsRule:
     """< 10 open positions."""
 
     most: int
+    code: ClassVar[RuleCode] = RuleCode.POSITIONS
     name: str = "positions"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        return f"{len(context.held)} of {self.most} positions are taken" if len(context.held) >= self.most else None
+        held = len(context.held)
+        return f"{held} of {self.most} positions are taken" if is_full(held, self.most) else None
 
 
 @dataclass(frozen=True)
@@ -136,6 +159,7 @@ class SizeRule:
     """The risk allows at least one share."""
 
     settings: EntrySettings
+    code: ClassVar[RuleCode] = RuleCode.SIZE
     name: str = "size"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
@@ -149,11 +173,13 @@ class BuyingPowerRule:
     """Have available buying power."""
 
     settings: EntrySettings
+    code: ClassVar[RuleCode] = RuleCode.BUYING_POWER
     name: str = "buying_power"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         cost = cost_to_buy(context.equity, candidate.price, self.settings)
-        return f"${cost} needed, ${context.buying_power} there" if cost > context.buying_power else None
+        too_dear = is_too_dear(*in_units(cost, context.buying_power).amounts)
+        return f"${cost} needed, ${context.buying_power} there" if too_dear else None
 
 
 def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int:
@@ -161,21 +187,44 @@ def shares_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> int
 
     The arithmetic is exact.  0 if the risk allows no share or the price is not positive and finite.
     """
-    if not 0.0 < price < math.inf or equity <= 0:
+    if not 0.0 < price < math.inf:
         return 0
-    risked, share, most = equity * _exact(settings.RISK_PER_TRADE), _exact(price), settings.MAX_POSITION_SIZE
-    return most if risked >= share * most else int(risked // share)
+    (owned, amount), _ = in_units(equity, exact(price))
+    return whole_shares(owned, amount, share_of(settings.RISK_PER_TRADE), settings.MAX_POSITION_SIZE)
 
 
 def cost_to_buy(equity: Decimal, price: float, settings: EntrySettings) -> Decimal:
     """Cost of `shares_to_buy` in dollars, rounded up to the cent."""
     shares = shares_to_buy(equity, price, settings)
-    return (shares * _exact(price)).quantize(Decimal("0.01"), ROUND_CEILING) if shares else Decimal(0)
+    if not shares:
+        return Decimal(0)
+    (amount,), places = in_units(exact(price))
+    return Decimal(cost_of(shares, amount, 10 ** (places - 2))).scaleb(-places).quantize(Decimal("0.01"))
+
+
+class Units(NamedTuple):
+    """Amounts as whole numbers of the unit that has so many decimal places of a dollar."""
+
+    amounts: tuple[int, ...]
+    places: int
+
+
+def in_units(*amounts: Decimal) -> Units:
+    """Dollars in their largest common decimal unit, at most a cent; exact."""
+    places = max(2, *(-int(amount.as_tuple().exponent) for amount in amounts))
+    return Units(tuple(int(amount.scaleb(places)) for amount in amounts), places)
 
 
 @lru_cache(maxsize=1024)
-def _exact(number: float) -> Decimal:
+def exact(number: float) -> Decimal:
+    """The shortest decimal number that stands for a float."""
     return Decimal(repr(float(number)))
+
+
+@lru_cache(maxsize=1024)
+def share_of(number: float) -> Share:
+    """A setting that is a fraction, exactly."""
+    return Share(*exact(number).as_integer_ratio())
 
 
 def document_rules(prediction: PredictionSettings, data: DataSettings, entry: EntrySettings) -> tuple[EntryRule, ...]:

@@ -6,11 +6,13 @@ Pure functions of the day's result.  With the default settings they do not affec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from trading.rules.entry import Candidate, EntryContext, EntryRule, Losses
+from trading.base.clock import to_ns
+from trading.rules.entry import Candidate, EntryContext, EntryRule, Losses, in_units, share_of
+from trading.rules.entry_numbers import RuleCode, has_lost, is_cooling, is_losing, losses_in_a_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from trading.records.trade_log import Trade
 
 STOPPED_OUT: Final = "STOP_LOSS"
+_MINUTE_NS: Final = 60 * 1_000_000_000
 
 
 def losses_of(trades: Sequence[Trade], prices: Mapping[str, Decimal]) -> Losses:
@@ -28,20 +31,27 @@ def losses_of(trades: Sequence[Trade], prices: Mapping[str, Decimal]) -> Losses:
         trades: the trades entered today.
         prices: newest price in dollars of each open trade's symbol; an open trade without a price counts as zero.
     """
-    total, run = Decimal(0), 0
+    total = Decimal(0)
     stopped: dict[str, datetime] = {}
-    closed = sorted((trade for trade in trades if trade.exit_time is not None), key=lambda trade: trade.exit_time or 0)
+    closed = sorted((trade for trade in trades if trade.exit_time is not None), key=_ended_at)
+    ended, pnl = [], []
     for trade in closed:
-        pnl = trade.pnl_amount or Decimal(0)
-        total += pnl
-        run = run + 1 if pnl < 0 else 0
+        earned = trade.pnl_amount or Decimal(0)
+        total += earned
+        ended.append(_ended_at(trade))
+        pnl.append(-1 if earned < 0 else 0)
         if trade.exit_reason == STOPPED_OUT and trade.exit_time is not None:
             stopped[trade.symbol] = trade.exit_time
     for trade in trades:
         if trade.is_open and trade.symbol in prices:
             total += prices[trade.symbol] * (trade.qty - trade.sold_qty) + trade.sold_amount
             total -= trade.entry_price * trade.qty
-    return Losses(total, run, stopped)
+    return Losses(total, losses_in_a_row(ended, pnl), stopped)
+
+
+def _ended_at(trade: Trade) -> int:
+    assert trade.exit_time is not None
+    return to_ns(trade.exit_time)
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,12 @@ class DailyLossRule:
     """Stop entering, keep managing, once the day has lost this fraction of the equity."""
 
     most: float
+    code: ClassVar[RuleCode] = RuleCode.DAILY_LOSS
     name: str = "daily_loss"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        limit = (context.equity - context.losses.pnl) * Decimal(repr(self.most))  # of what the day began with
-        if context.losses.pnl > -limit or limit <= 0:
+        equity, pnl = in_units(context.equity, context.losses.pnl).amounts
+        if not has_lost(equity, pnl, share_of(self.most)):
             return None
         return f"the day has lost ${-context.losses.pnl:.2f}, {self.most:.2%} of the equity or more"
 
@@ -63,11 +74,12 @@ class CoolDownRule:
     """No stock again so soon after its stop was hit."""
 
     minutes: int
+    code: ClassVar[RuleCode] = RuleCode.COOL_DOWN
     name: str = "cool_down"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         since = context.losses.stopped_out.get(candidate.symbol)
-        if since is None or context.now - since >= timedelta(minutes=self.minutes):
+        if since is None or not is_cooling(to_ns(context.now), to_ns(since), self.minutes * _MINUTE_NS):
             return None
         return f"{candidate.symbol} was stopped out less than {self.minutes} minutes ago"
 
@@ -77,11 +89,12 @@ class LosingRunRule:
     """Stop entering for the day after so many losses in a row."""
 
     most: int
+    code: ClassVar[RuleCode] = RuleCode.LOSING_RUN
     name: str = "losing_run"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
         run = context.losses.in_a_row
-        return f"{run} losses in a row" if run >= self.most else None
+        return f"{run} losses in a row" if is_losing(run, self.most) else None
 
 
 def guard_rules(entry: EntrySettings) -> tuple[EntryRule, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from trading.rules.entry_numbers import is_wide, spread_of
+
 
 class Quote(NamedTuple):
     """The newest bid and ask of a stock, dollars."""
@@ -19,7 +21,7 @@ class Quote(NamedTuple):
     @property
     def spread(self) -> float:
         """Ask minus bid, as a fraction of the mid price."""
-        return (self.ask - self.bid) / self.mid
+        return spread_of(self.bid, self.ask)
 
 
 def spread_refusal(symbol: str, quote: Quote | None, widest: float) -> tuple[str, str] | None:
@@ -33,6 +35,6 @@ def spread_refusal(symbol: str, quote: Quote | None, widest: float) -> tuple[str
         return None
     if quote is None:
         return "spread", f"the spread of {symbol} is not known"
-    if quote.spread > widest:
+    if is_wide(quote.bid, quote.ask, widest):
         return "spread", f"the spread of {symbol} is {quote.spread:.2%}, over {widest:.2%}"
     return None

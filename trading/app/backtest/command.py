@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 
 from config import Settings, load_settings
-from paper_exchange.account.engine import NAMESPACE
 from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions
 from trading.app.backtest.fills import PathFills
 from trading.app.backtest.models import (
@@ -25,15 +24,15 @@ from trading.app.backtest.models import (
 )
 from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
+from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
-from trading.app.live.venues import check_folder, reading_from
 from trading.backtest.engine.account import Account
-from trading.backtest.engine.entry_decisions import TradingRules
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
 from trading.backtest.engine.replay import Block, Day, Replay, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
+from trading.backtest.engine.trading_rules import TradingRules
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import UserError
@@ -210,6 +209,8 @@ def _records(settings: Settings, days: Days, console: Console) -> TradeRecords:
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
     mark_backtest(folder, days.market)
+    from paper_exchange.account.engine import NAMESPACE  # imports the whole exchange
+
     account = uuid.uuid5(NAMESPACE, "account:paper")
     return TradeRecords(
         log=TradeLog(folder),
@@ -227,7 +228,7 @@ def replay_of(settings: Settings, records: TradeRecords | None) -> Replay:
     s = settings
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     fills = PathFills(s.training.SEED)
-    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH)), fills.leverage), fills, records)
+    return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), fills, records)
 
 
 def _trade(

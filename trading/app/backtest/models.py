@@ -11,7 +11,8 @@ from trading.backtest.walk_forward import evening_fold, score
 from trading.backtest.yardstick.control_cache import settings_of_a_result
 from trading.base.calendar import at
 from trading.base.errors import ModelError, UserError
-from trading.models.store import LoadedModel, ModelStore, stamp
+from trading.models.loaded import CheckedModel
+from trading.models.store import ModelStore, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ class StoredModels:
         cache: predictions that were made before.
     """
 
-    model_of: Callable[[Session], LoadedModel]
+    model_of: Callable[[Session], CheckedModel]
     cache: PredictionCache
     feature_set: FeatureSet
     description: str
@@ -77,12 +78,12 @@ class StoredModels:
     def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
         return [self._of(self.model_of(session), of_session) for session, of_session in windows]
 
-    def _of(self, model: LoadedModel, windows: SessionWindows) -> Predictions:
+    def _of(self, model: CheckedModel, windows: SessionWindows) -> Predictions:
         files = {part: entry["sha256"] for part, entry in model.metrics["files"].items()}
         key = self.cache.key(windows, {**files, "calibration": model.metrics["calibration"]})
         found = self.cache.get(key, windows, model.timestamp)
         if found is None:
-            found = predict(model, windows)
+            found = predict(model.opened, windows)
             self.cache.put(key, found)
         return found
 
@@ -150,7 +151,7 @@ def _digest(fold: Fold) -> str:
 
 def one_model(
     store: ModelStore, timestamp: str | None, market: MarketId, cache: PredictionCache
-) -> tuple[StoredModels, LoadedModel]:
+) -> tuple[StoredModels, CheckedModel]:
     """The model of a TIMESTAMP, or the one in service (None), for every session.
 
     Raises:
@@ -159,19 +160,19 @@ def one_model(
     if timestamp is not None and timestamp not in store.timestamps():
         known = ", ".join(store.timestamps()[:3]) or "none"
         raise ModelError(f"--model {timestamp}: no such model in {store.folder}; the newest there: {known}")
-    model = store.newest(market=market) if timestamp is None else store.load(timestamp, market)
+    model = store.newest_checked(market=market) if timestamp is None else store.checked(timestamp, market)
     found = StoredModels(lambda session: model, cache, model.feature_set, f"model {model.timestamp}")
     return found, model
 
 
 def served_models(store: ModelStore, market: MarketId, cache: PredictionCache, feature_set: FeatureSet) -> StoredModels:
     """For each session the model that was in service when it opened."""
-    loaded: dict[str, LoadedModel] = {}
-    of_day: dict[date, LoadedModel] = {}
+    loaded: dict[str, CheckedModel] = {}
+    of_day: dict[date, CheckedModel] = {}
 
-    def model_of(session: Session) -> LoadedModel:
+    def model_of(session: Session) -> CheckedModel:
         if session.date not in of_day:
-            model = store.newest(now=session.open, market=market)
+            model = store.newest_checked(now=session.open, market=market)
             of_day[session.date] = loaded.setdefault(model.timestamp, model)
         return of_day[session.date]
 
@@ -207,7 +208,7 @@ def sessions_served(sessions: list[Session], models: StoredModels, start: date |
     )
 
 
-def refuse_seen(model: LoadedModel, sessions: Sequence[Session]) -> None:
+def refuse_seen(model: CheckedModel, sessions: Sequence[Session]) -> None:
     """See that a model is tested on sessions that it was not trained on.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from config import Settings, load_settings
-from trading.app.live.venues import reading_from
+from trading.app.inputs import reading_from
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
+from trading.app.inputs import check_folder
 from trading.app.live.account_state import STATE, first_account, patiently, unknown
 from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
 from trading.app.live.outside import Outside, alert_services
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import tidy
-from trading.app.live.venues import OpenVenue, check_folder, choose_venue
+from trading.app.live.venues import OpenVenue, choose_venue
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from config import ENV_FILE, FIELDS, AlertSettings, DataSettings, Settings, load_settings
 from trading.app.alert_test import tests_of
-from trading.app.live.venues import AlpacaVenue, check_folder
+from trading.app.inputs import check_folder
+from trading.app.live.venues import AlpacaVenue
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.env_file import write_env_file
 from trading.base.errors import BrokerError, UserError, as_started

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -13,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bar_files.errors import BarFileError
-from bar_files.options import AS_WRITTEN, Reading, reading_of
+from bar_files.options import AS_WRITTEN, Reading
 from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.books.store import StateError, stored_instant
 from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import PRESETS
+from trading.app.inputs import reading_from
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
@@ -43,8 +42,6 @@ LOG_FILES: Final = (
 )
 EARLIER_FOLDER: Final = "earlier"
 
-MIN_FREE_BYTES: Final = 32_000_000
-"""Free disk space that a run needs; the predictions of one day alone take about 10 MB."""
 
 MIN_HISTORY: Final = 2
 """Sessions before the first traded one: one to train on and one to test on."""
@@ -289,18 +286,6 @@ def _close(exchange: PaperExchange, path: Path) -> None:
         raise UserError(f"{path}: the account cannot be saved ({error}); free some space and run again") from None
 
 
-def reading_from(options: argparse.Namespace) -> Reading:
-    """How a command line says that the files of `--bars` are to be read.
-
-    Raises:
-        UserError: there is no such time zone, or the options stand without `--bars`.
-    """
-    try:
-        return reading_of(options)
-    except BarFileError as error:
-        raise UserError(str(error)) from None
-
-
 def _recorded(folder: Path, reading: Reading) -> tuple[Market, MarketId, tuple[str, ...]]:
     try:
         market, identity = RecordedMarket(folder, reading), FolderSource(folder, reading=reading).market
@@ -321,34 +306,6 @@ def _generated(settings: Settings) -> tuple[Market, MarketId]:
 def as_iex(market: MarketId) -> MarketId:
     """A market of which the feed shows only what IEX prints: its data and models are of their own."""
     return replace(market, slug=f"{market.slug}-as-iex", description=f"{market.description}, with the bars of IEX only")
-
-
-def check_folder(folder: Path, *, by_creating: bool = False) -> None:
-    """Check that the files of a day can be written to `folder`, which need not exist yet, and fit on its disk.
-
-    Args:
-        by_creating: create and remove something there too, which finds what permissions do not show.
-
-    Raises:
-        UserError: the folder cannot be written, or its disk is too full.
-    """
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"{folder}: {existing} is a file, not a folder; choose another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: {existing} cannot be written; change its permissions or choose another folder")
-    try:
-        if by_creating:
-            tempfile.TemporaryDirectory(dir=existing).cleanup()
-    except OSError as error:
-        why = os.strerror(error.errno or errno.EIO)
-        raise UserError(f"{folder}: nothing can be created in {existing} ({why}); choose another folder") from None
-    free = shutil.disk_usage(existing).free
-    if free < MIN_FREE_BYTES:
-        raise UserError(
-            f"{folder}: its disk has {free / 1e6:.1f} MB left, a day needs {MIN_FREE_BYTES / 1e6:.0f}: free some "
-            "space, or choose another folder"
-        )
 
 
 def move_logs_away(logs: Path) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trading.backtest.engine.account import dollars
-from trading.backtest.engine.entry_decisions import TradingRules
+from trading.backtest.engine.account import PARTS, dollars
 from trading.backtest.engine.session_run import SessionRun
 from trading.backtest.engine.signals import Signals
 from trading.rules.costs import cost_beyond_spread_pct
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from numpy.typing import NDArray
+
     from trading.backtest.engine.account import Account
     from trading.backtest.engine.fills import Fills
     from trading.backtest.engine.position import Position
     from trading.backtest.engine.session_market import SessionMarket
     from trading.backtest.engine.signals import Predictions
     from trading.backtest.engine.trade_records import TradeRecords
+    from trading.backtest.engine.trading_rules import TradingRules
     from trading.records.trade_log import Trade
 
 
@@ -118,20 +120,21 @@ class Replay:
         """
         before, carried = self.account.last_equity, self._carried
         run = SessionRun(market, signals, self.rules, self.account, self.fills, carried)
-        self._carried = run.run()
+        found = run.run()
+        self._carried = found.carried
         if self.records is not None:
-            self.records.add_session(market, run.positions)
+            self.records.add_session(market, found.positions())
             self.records.update(carried)
         if self.trades is not None:
-            self.trades.extend(run.trades)
-        closed = [trade for trade in run.trades if trade.pnl_amount is not None]
-        pnl = [trade.pnl_amount or Decimal(0) for trade in closed]
+            self.trades.extend(one.trade for one in found.positions())
+        closed = found.rows[found.closed]
+        pnl = closed["pnl"]
         equity = self.account.last_equity
         result = SessionResult(
             date=market.session.date,
             trades=len(closed),
-            won=sum(amount > 0 for amount in pnl),
-            pnl=sum(pnl, Decimal(0)),
+            won=int(np.count_nonzero(pnl > 0)),
+            pnl=dollars(int(pnl.sum())),
             equity=dollars(equity),
             gain=equity / before - 1.0,
             unpaid=self._unpaid(closed),
@@ -139,10 +142,9 @@ class Replay:
         self.sessions.append(result)
         return result
 
-    def _unpaid(self, closed: Sequence[Trade]) -> float:
+    def _unpaid(self, closed: NDArray[np.void]) -> float:
         exits = self.rules.exits
-        paid = np.array([float(trade.entry_price) for trade in closed])
-        qty = np.array([trade.qty for trade in closed], dtype=np.float64)
+        paid, qty = closed["bought"] / PARTS, closed["qty"].astype(np.float64)
         pct = cost_beyond_spread_pct(paid, exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
         return float((paid * qty * pct).sum()) / 100.0
 

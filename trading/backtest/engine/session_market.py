@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from trading.backtest.engine.account import PARTS
+from trading.backtest.engine.compiled.arrays import Prices
+from trading.base.compiled import compiled
 from trading.market.bars import MINUTE_NS, Bars, to_ns
 from trading.rules.exits import extremes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trading.base.arrays import Floats, Ints
+    from trading.base.arrays import Floats, Ints, Mask
     from trading.base.calendar import Session
 
 PRICE_PLACES: Final = 6
 """Decimals of a price at the exchange."""
-
-
-class MinuteBar(NamedTuple):
-    """The prices of one minute, dollars."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-
-
-Extremes = tuple["Floats", "Floats", "Floats", "Floats"]
-"""What `trading.rules.exits.first_touch` takes of a stock's bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,62 +32,49 @@ class SessionMarket:
         session: the session.
         symbols: the m stocks, sorted; positions in it number the stocks.
         bars: the checked bars of each stock within the session, as the trader sees them.
-        prices: open, high, low and close in dollars as the exchange books them, float64 (m, n, 4); NaN in a minute
-            without a bar.
-        last: the newest close up to each minute, millionths of a dollar, 0 before the first, int64 (m, n).
-        touch: for each stock, what finds the first bar that reaches a level.
+        has_bar: whether a stock has a bar in a minute, bool (m, n).
+        prices: the bars on the grid of the minutes.
     """
 
     session: Session
     symbols: tuple[str, ...]
     bars: tuple[Bars, ...]
-    prices: Floats
-    last: Ints
-    touch: tuple[Extremes, ...]
+    has_bar: Mask
+    prices: Prices
 
     @classmethod
     def of(cls, session: Session, bars: Mapping[str, Bars]) -> SessionMarket:
         """The market of the stocks of `bars`, which holds the session's bars of each, sorted by start."""
         symbols = tuple(sorted(bars))
-        prices = np.full((len(symbols), session.minutes, 4), np.nan)
+        shape = len(symbols), session.minutes
+        path, has_bar = np.zeros((*shape, 4), dtype=np.int64), np.zeros(shape, dtype=np.bool_)
         for number, symbol in enumerate(symbols):
             one = bars[symbol]
-            prices[number, minutes_of(one, session)] = _booked(np.stack((one.open, one.high, one.low, one.close), 1))
-        last = np.rint(_forward_filled(prices[:, :, 3]) * PARTS).astype(np.int64)
-        touch = tuple(extremes(*(np.ascontiguousarray(column) for column in stock.T[:3])) for stock in prices)
-        return cls(session, symbols, tuple(bars[symbol] for symbol in symbols), prices, last, touch)
+            where = minutes_of(one, session)
+            has_bar[number, where] = True
+            path[number, where] = np.rint(np.stack((one.open, one.low, one.high, one.close), 1) * PARTS)
+        touch = _touch(path, has_bar)
+        minute = np.arange(shape[1])
+        first = np.where(has_bar, minute, shape[1]).min(axis=1, initial=shape[1])
+        last = np.where(has_bar, minute, -1).max(axis=1, initial=-1)
+        _fill_gaps(path, has_bar)
+        prices = Prices(path, first, last, *touch, before=np.zeros(shape[0], dtype=np.int64))
+        return cls(session, symbols, tuple(bars[symbol] for symbol in symbols), has_bar, prices)
 
     @property
     def minutes(self) -> int:
         """Length of the session in minutes."""
         return self.session.minutes
 
-    def bar(self, stock: int, minute: int) -> MinuteBar:
-        """The bar of a stock in a minute that has one."""
-        return MinuteBar(*self.prices[stock, minute].tolist())
+    @cached_property
+    def seconds(self) -> dict[tuple[int, bytes], Ints]:
+        """The seconds at which the loop decides, for the backtests that share the session."""
+        return {}
 
-    def has_bar(self, stock: int, minute: int) -> bool:
-        """Whether a stock has a bar in a minute."""
-        price: float = self.prices.item((stock, minute, 0))
-        return price == price
-
-    def open(self, stock: int, minute: int) -> float:
-        """The open of a minute that has a bar, dollars."""
-        found: float = self.prices.item((stock, minute, 0))
-        return found
-
-    def close(self, stock: int, minute: int) -> float:
-        """The close of a minute that has a bar, dollars."""
-        found: float = self.prices.item((stock, minute, 3))
-        return found
-
-    def next_bar(self, stock: int, first: int, end: int) -> int:
-        """The first minute from `first` on with a bar of the stock, at most `end`."""
-        for minute in range(first, end):
-            price = self.prices.item((stock, minute, 0))
-            if price == price:
-                return minute
-        return end
+    @cached_property
+    def delays(self) -> dict[tuple[int, bytes], Ints]:
+        """How long orders wait at the exchange, as far as it is known, for each timing of decisions."""
+        return {}
 
 
 def minutes_of(bars: Bars, session: Session) -> Ints:
@@ -106,17 +83,24 @@ def minutes_of(bars: Bars, session: Session) -> Ints:
     return minute
 
 
-def _booked(price: Floats) -> Floats:
-    """Prices to `PRICE_PLACES` decimals, each the float nearest to its decimal form."""
-    rounded = np.round(price, PRICE_PLACES)
-    if (rounded == price).all():
-        return rounded
-    exact = [round(one, PRICE_PLACES) for one in price.ravel().tolist()]  # NumPy rounds ties by a product
-    return np.array(exact).reshape(price.shape)
+@compiled()
+def _touch(path: Ints, has_bar: Mask) -> tuple[Floats, Floats, Floats, Floats]:
+    """What finds the first bar of each stock that reaches a level, float64 (m, ...)."""
+    m, n = has_bar.shape
+    blocks = len(extremes(np.empty(n), np.empty(n), np.empty(n))[2])
+    lowest, highest = np.empty((m, n)), np.empty((m, n))
+    block_lowest, block_highest = np.empty((m, blocks)), np.empty((m, blocks))
+    for stock in range(m):
+        price = np.where(has_bar[stock], path[stock].T / PARTS, np.nan)
+        found = extremes(price[0], price[2], price[1])
+        lowest[stock], highest[stock], block_lowest[stock], block_highest[stock] = found
+    return lowest, highest, block_lowest, block_highest
 
 
-def _forward_filled(close: Floats) -> Floats:
-    known = np.where(np.isfinite(close), np.arange(close.shape[1]), -1)
-    newest = np.maximum.accumulate(known, axis=1)
-    filled: Floats = np.take_along_axis(close, np.maximum(newest, 0), axis=1)
-    return np.where(newest >= 0, filled, 0.0)
+@compiled()
+def _fill_gaps(path: Ints, has_bar: Mask) -> None:
+    """In a minute without a bar the last close stands."""
+    for stock in range(len(path)):
+        for minute in range(1, path.shape[1]):
+            if not has_bar[stock, minute]:
+                path[stock, minute] = path[stock, minute - 1, 3]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trading.backtest.engine.account import PARTS
+from trading.backtest.engine.compiled.arrays import Wanted
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trading.base.arrays import Floats
+    from trading.base.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +47,18 @@ class Signals:
 
     Attributes:
         model: TIMESTAMP of the model.
-        begin: the signals of the bar of minute i are [begin[i], begin[i + 1]).
-        stock, price, confidence, win_probability: of each signal.
-        universe: every stock that is predicted, as numbers in the session's market.
+        wanted: the signals of the bar of minute i are [begin[i], begin[i + 1]).
+        win_probability: of each signal, float64 (k,).
+        universe: every stock that is predicted, as numbers in the session's market, int64.
     """
 
     model: str
-    begin: list[int]
-    stock: list[int]
-    price: list[float]
-    confidence: list[float]
-    win_probability: list[float]
-    universe: list[int]
+    wanted: Wanted
+    win_probability: Floats
+    universe: Ints
+
+    def __len__(self) -> int:
+        return len(self.win_probability)
 
     @classmethod
     def of(
@@ -72,12 +75,12 @@ class Signals:
         which = np.flatnonzero(confidence >= threshold)
         number = np.array([bisect_left(symbols, symbol) for symbol in found.symbols], dtype=np.int64)
         which = which[np.lexsort((found.stock[which], -confidence[which], found.minute[which]))]
-        return cls(
-            model=found.model,
-            begin=np.searchsorted(found.minute[which], np.arange(minutes + 1)).tolist(),
-            stock=number[found.stock[which]].tolist(),
-            price=found.price[which].tolist(),
-            confidence=confidence[which].tolist(),
-            win_probability=found.calibrated[which].tolist(),
-            universe=number.tolist(),
+        price = found.price[which]
+        wanted = Wanted(
+            begin=np.searchsorted(found.minute[which], np.arange(minutes + 1)),
+            stock=number[found.stock[which]],
+            price=price,
+            amount=np.rint(price * PARTS).astype(np.int64),
+            confidence=confidence[which],
         )
+        return cls(found.model, wanted, found.calibrated[which], number)

@@ -46,7 +46,6 @@ class TradeRecords:
         self.log.start_day(market.session.date)
         for one in positions:
             self._complete(one, market)
-            assert one.trade is not None
             self.log.add(one.trade)
         self.log.save()
 
@@ -57,7 +56,6 @@ class TradeRecords:
             OSError: the log cannot be written.
         """
         for one in positions:
-            assert one.trade is not None
             self._number(one)
             self.log.mark_changed(one.trade)
         self.log.save()
@@ -66,7 +64,6 @@ class TradeRecords:
         from trading.execution.orders.order_cache import order_name  # imports the broker's client
 
         trade, exits = one.trade, self.exits
-        assert trade is not None
         minute = market.session.open + timedelta(minutes=one.minute)
         quote = self.fills.quote(one.price)
         trade.market, trade.decision_bid, trade.decision_ask = self.market, quote.bid, quote.ask
@@ -83,7 +80,6 @@ class TradeRecords:
 
     def _number(self, one: Position) -> None:
         trade, orders = one.trade, one.orders
-        assert trade is not None
         trade.entry_order_id = self.order_id(orders.entry)
         trade.stop_order_id, trade.target_order_id = self.order_id(orders.stop), self.order_id(orders.target)
         legs = (orders.entry + 1, orders.entry + 2)

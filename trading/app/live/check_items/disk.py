@@ -7,8 +7,8 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from trading.app.inputs import check_folder
 from trading.app.live.check_items.findings import Finding, Item, fail, ok, warn
-from trading.app.live.venues import check_folder
 from trading.base.errors import UserError
 from trading.base.market_folders import LOGS_BY_HAND, DamagedMarker, MarketId, foreseen, is_locked
 from trading.execution.control_files import ControlFiles

@@ -1,0 +1,1 @@
+"""The minutes of a session, compiled: positions, fills and entries as arrays."""
