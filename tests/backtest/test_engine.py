@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row
 from trading.app.backtest.fills import PathFills
+from trading.backtest.engine import session_run
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.predictions import predict, windows_of
 from trading.backtest.engine.replay import Day, Replay, trade_days
@@ -273,3 +275,9 @@ HARD = Case(
 def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:
     with TemporaryDirectory() as live, TemporaryDirectory() as backtest:
         assert backtested(case, Path(backtest)) == traded_live(case, Path(live))
+
+
+def test_a_session_makes_room_for_all_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = backtested(HARD, tmp_path / "whole")
+    monkeypatch.setattr(session_run, "_ROOM", 1)
+    assert backtested(HARD, tmp_path / "small") == whole

@@ -19,6 +19,7 @@ from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat, with_bars
 from trading.records.trade_log import Trade
 from trading.rules.entry import Candidate, EntryContext, Losses
+from trading.rules.entry_numbers import Share, losses_in_a_row, part_of
 from trading.rules.guards import CoolDownRule, DailyLossRule, LosingRunRule, guard_rules, losses_of
 
 if TYPE_CHECKING:
@@ -206,3 +207,16 @@ def test_daily_loss_counts_what_the_account_lost_elsewhere(tmp_path: Path) -> No
 def test_a_partly_sold_trade_loses_by_its_fills_and_its_price() -> None:
     trade = Trade("AAA", 5, D("10"), NOON, 0.7, D("9.80"), D("10.40"), sold_qty=3, sold_amount=D("27"))
     assert losses_of([trade], {"AAA": D("12")}).pnl == D("1")  # 3 sold at $9, 2 held at $12
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 1)), max_size=12))
+def test_losses_in_a_row_are_those_since_the_last_trade_without_a_loss(trades: list[tuple[int, int]]) -> None:
+    run = 0
+    for _, pnl in sorted(trades, key=lambda trade: trade[0]):  # of one instant in their order
+        run = run + 1 if pnl < 0 else 0
+    assert losses_in_a_row([at for at, _ in trades], [pnl for _, pnl in trades]) == run
+
+
+@given(st.integers(-(10**17), 10**17), st.integers(0, 10**9))
+def test_a_share_of_an_amount_is_exact(amount: int, parts: int) -> None:
+    assert part_of(amount, Share(parts, 10**9)) == amount * parts // 10**9
