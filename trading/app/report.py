@@ -8,16 +8,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from config import Settings, load_settings
 from trading.app.pages import models_of, refresh_models_index
+from trading.app.recorded_settings import recorded_settings
 from trading.base.calendar import new_york_calendar
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
 from trading.base.progress import progress_bars, standard_output
 from trading.performance.intervals import MIN_SESSIONS
-from trading.records.audit_days import settings_in_force
 from trading.records.log_reader import LogReader
 from trading.reports.against.page import show as show_comparison
 from trading.reports.against.page import write_page as write_comparison
@@ -50,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         return _why(options, reader, settings)
     days = _chosen(reader, options)
     market = _market(reader, folder)
-    in_force, settings_from = _recorded(settings, reader, days[-1])
+    in_force, settings_from = recorded_settings(settings, reader, days[-1])
     material = gather(
         reader, days, market, in_force, settings_from, new_york_calendar(),
         read_predictions_of=options.bars_of, backtest=(folder / BACKTEST_MARKER).exists(),
@@ -139,21 +137,6 @@ def _market(reader: LogReader, folder: Path) -> MarketId | None:
     return None
 
 
-def _recorded(settings: Settings, reader: LogReader, day: date) -> tuple[Settings, str]:
-    """The settings that were in force on `day`, and where they are from; a value that is not valid is left out."""
-    recorded = settings_in_force(reader, day)
-    found = {}
-    for name, section in (("exits", settings.exits), ("prediction", settings.prediction), ("entry", settings.entry)):
-        known = {key: value for key, value in recorded.items() if key in type(section).model_fields}
-        try:
-            found[name] = section.changed(**known)
-        except ValidationError:
-            reader.findings.append(f"audit up to {day}: its settings of {name} are not valid; today's are used")
-    if not recorded and not (reader.folder / BACKTEST_MARKER).exists():
-        reader.findings.append(f"audit up to {day}: it holds no start with its settings; today's are used")
-    return settings.model_copy(update=found), "the audit" if recorded else "today's settings"
-
-
 def _index_rows(reader: LogReader) -> list[tuple[str, str, str, str]]:
     """Day, trades, result and files of every day of the folder."""
     kinds = {kind: set(reader.days(kind)) for kind in ("trades", "audit", "predictions")}
@@ -217,7 +200,7 @@ def _why(options: argparse.Namespace, reader: LogReader, settings: Settings) -> 
 
     symbol, time = options.why
     question = Question.of(symbol, time, options.date)
-    found = answer(question, reader, new_york_calendar(), lambda day: _recorded(settings, reader, day)[0])
+    found = answer(question, reader, new_york_calendar(), lambda day: recorded_settings(settings, reader, day)[0])
     if options.json:
         print(json.dumps(found.as_json(), indent=2))
     else:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trading.base.clock import to_ns
-from trading.performance.universe import UniverseDay, hold_universe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
+
+    from trading.performance.universe import UniverseDay
 
 MINUTE_NS = 60 * 10**9
 
@@ -42,6 +43,8 @@ class LoggedBars:
 
     def universe(self, round_trip_cost: float, spread_ticks: float) -> UniverseDay | None:
         """What holding every stock from its first to its last logged price brought; None without a price."""
+        from trading.performance.universe import hold_universe  # takes half a second to import
+
         bars = [one for one in self.of.values() if len(one) > 1]
         first, last = np.array([one[0][4] for one in bars]), np.array([one[-1][4] for one in bars])
         return hold_universe(self.day, first, last, round_trip_cost, spread_ticks)
