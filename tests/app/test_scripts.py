@@ -16,9 +16,10 @@ PROJECT = Path(__file__).parents[2]
 SCRIPTS = (
     *("build_dataset", "ml_trainer", "ml_predictor", "market_scheduler", "live_trader", "backtest", "report"),
     "watchdog",
+    "dashboard",
 )
 HEAVY = {"numpy", "pandas", "pyarrow", "alpaca", "yfinance", "numba", "sklearn", "pydantic", "rich", "flask", "config"}
-HEAVY |= {"apprise", "argcomplete"}
+HEAVY |= {"apprise", "argcomplete", "starlette", "uvicorn"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

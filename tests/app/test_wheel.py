@@ -17,7 +17,8 @@ import trading
 
 CHECKOUT = Path(__file__).parents[2]
 PARTS = ("trading", "paper_exchange", "bar_files", "pyproject.toml", "requirements.txt", "README.md")
-COMMANDS = ("build-dataset", "ml-trainer", "ml-predictor", "market-scheduler", "live-trader", "report", "watchdog")
+COMMANDS = ("build-dataset", "ml-trainer", "ml-predictor", "market-scheduler", "live-trader", "report", "watchdog",
+            "dashboard")  # fmt: skip
 
 
 def run(*command: object, cwd: Path) -> str:

@@ -1,0 +1,204 @@
+"""The pages as a person sees and uses them: in Debian's chromium, on a phone and a desk, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from tests.app.report_logs import DAY, ny, trade
+from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
+from trading.base.clock import SimulatedClock
+from trading.base.files import read_lines
+from trading.records.journal import Journal
+from trading.records.trade_log import TradeLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+PAGES = ("/", "/trades", "/trades/2018-03-26/0", "/why?symbol=BBB&time=10:31", "/models", "/health", "/control",
+         "/control/ask?action=flatten", "/login")  # fmt: skip
+
+BLOCKED_STYLE = "Applying inline style violates"
+"""What the browser says of a style sheet for maps that plotly.js would insert, and no chart here needs."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is needed: apt install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page on a phone; whatever goes wrong in it fails the test."""
+    opened = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="light")
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
+    yield opened
+    opened.close()
+    assert [one for one in troubles if not one.startswith((BLOCKED_STYLE, "Failed to load resource"))] == []
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard whose logs change during the test."""
+    root = tmp_path_factory.mktemp("lived")
+    fill(root)
+    with dashboard(root, "--control") as one:
+        yield one
+
+
+def serious(page: Page) -> list[Any]:
+    """Findings of axe that hinder people."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], [node["html"][:120] for node in one["nodes"]][:3]) for one in found
+            if one["impact"] in ("serious", "critical")]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
+    served: Dashboard, guarded: tuple[Dashboard, str], page: Page, path: str
+) -> None:
+    one = guarded[0] if path == "/login" else served
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(one.url + path)
+    charts = page.locator("[data-chart]").count()
+    page.wait_for_function(f"document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
+    assert charts == (1 if path in ("/", "/trades/2018-03-26/0") else 0)
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme
+            ground = page.evaluate("+getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+            assert (ground < 127) == (scheme == "dark")
+            if (width, scheme) in ((390, "dark"), (1280, "light")):
+                assert serious(page) == []
+    assert all(url.startswith(one.url) for url in asked)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") in ("skip", "") and page.locator("h1").count() == 1
+
+
+def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: Page) -> None:
+    page.goto(lived.url)
+    page.wait_for_selector("[data-chart] .main-svg")
+    page.evaluate("document.querySelector('#chart-BBB').dataset.same = 'yes'")
+    journal = Journal(lived.logs, SimulatedClock(ny(DAY, "13:11:02")))
+    new = trade(DAY, "CCC", "13:11", None)
+    log = TradeLog(lived.logs)
+    log.add(new)
+    log.save()
+    journal.event("bought", symbol="CCC", client_order_id=new.client_order_id, qty=5, price=10.01, stop=9.8, target=10)
+    journal.close()
+    page.wait_for_selector("text=bought 5 CCC at $10.01", timeout=60_000)
+    page.wait_for_selector("#chart-CCC .main-svg")
+    assert page.locator("#chart-BBB[data-same=yes] .main-svg").count() > 0
+    beat(lived.logs, age=120)
+    page.wait_for_selector("#word:text('dead')", timeout=60_000)
+    assert page.locator("#said").text_content() == "The trader is dead."
+    lived.process.terminate()
+    page.wait_for_selector("#link:visible", timeout=60_000)
+
+
+def press(page: Page, served: Dashboard, button: str, confirm: str) -> None:
+    """Press a button of the page Control, and the one that asks once more."""
+    page.goto(f"{served.url}/control")
+    page.get_by_role("button", name=button, exact=True).click()
+    page.get_by_role("button", name=f"Yes, {confirm}", exact=True).click()
+    page.wait_for_selector("h1:text('Done')")
+
+
+def test_every_control_asks_once_more_acts_through_its_file_and_is_logged(served: Dashboard, page: Page) -> None:
+    control, models = served.root / "control", served.root / "models"
+    page.goto(f"{served.url}/control")
+    page.get_by_role("button", name="STOP ...").click()
+    page.get_by_role("link", name="No", exact=True).click()
+    assert not (control / "STOP").exists()
+    press(page, served, "STOP ...", "STOP")
+    assert (control / "STOP").exists()
+    page.goto(served.url)
+    assert page.get_by_text("STOP is there: no order is sent").count() == 1
+    press(page, served, "FLATTEN ...", "FLATTEN")
+    assert (control / "FLATTEN").exists()
+    press(page, served, "Take back STOP and FLATTEN ...", "Take back STOP and FLATTEN")
+    assert sorted(control.iterdir()) == []
+    page.goto(f"{served.url}/control")
+    page.get_by_label("Stock").fill("aaa")
+    press_pause = page.get_by_role("button", name="Pause ...")
+    press_pause.click()
+    page.get_by_role("button", name="Yes, Pause entries in AAA").click()
+    assert (control / "PAUSED").read_text() == "AAA\n"
+    press(page, served, "Resume AAA ...", "Resume entries in AAA")
+    assert not (control / "PAUSED").exists()
+    page.goto(f"{served.url}/control")
+    page.get_by_label("Model").select_option("20180322_200000")
+    page.get_by_role("button", name="Put into service ...").click()
+    page.get_by_role("button", name="Yes, Put model 20180322_200000 into service").click()
+    page.wait_for_selector("text=in service: 20180322_200000", timeout=120_000)
+    chosen = orjson.loads((models / "in_service.json").read_bytes())
+    assert (chosen["timestamp"], chosen["why"]) == ("20180322_200000", "chosen on the dashboard")
+    log = [record for path in (served.root / "logs").glob("control_*.jsonl") for record in read_lines(path)]
+    done = [(one["action"], one["target"], one["who"]) for one in log if one["event"] == "done"]
+    assert done == [
+        ("stop", "", "127.0.0.1"), ("flatten", "", "127.0.0.1"), ("take_back", "", "127.0.0.1"),
+        ("pause", "AAA", "127.0.0.1"), ("resume", "AAA", "127.0.0.1"), ("use", "20180322_200000", "127.0.0.1"),
+    ]  # fmt: skip
+    assert len(log) == 2 * len(done) and all(one["time"] for one in log)
+
+
+def test_what_cannot_be_done_says_why_without_a_folder(served: Dashboard, page: Page) -> None:
+    for action, target in (("use", "20990101_000000"), ("pause", "?")):
+        page.goto(f"{served.url}/control/ask?action={action}&target={target}")
+        page.locator("button.danger").click()
+        page.wait_for_selector("h1:text('Not done')", timeout=120_000)
+        assert str(served.root) not in page.content()
+
+
+def test_the_token_opens_the_pages_and_a_report_runs_in_a_sandbox(
+    guarded: tuple[Dashboard, str], browser: Browser
+) -> None:
+    served, token = guarded
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(served.url)
+    assert page.url.endswith("/login")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    assert page.get_by_role("alert").text_content() == "This is not the token."
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Open").click()
+    page.wait_for_selector("h1:text('Now')")
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name=f"training: report_{MODEL}.html").click()
+    page.wait_for_selector("#x:text('none')")  # the script ran, and saw no cookie
+    assert str(served.root) not in page.content() and page.context.cookies()
+    page.close()
+
+
+def test_a_trade_leads_to_its_answer(served: Dashboard, page: Page, tmp_path: Path) -> None:
+    page.goto(f"{served.url}/trades")
+    page.get_by_label("Stock").fill("aaa")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="AAA 2018-03-26 10:32:00").click()
+    assert page.get_by_text("sold").count() > 0
+    page.get_by_role("link", name="Why was it bought?").click()
+    assert "bought 5 at $10.01." in str(page.locator("#answer").text_content())
+    page.get_by_label("Minute").fill("25:99")
+    page.get_by_role("button", name="Answer").click()
+    assert "is no time" in str(page.locator(".findings").text_content())

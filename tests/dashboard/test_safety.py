@@ -1,0 +1,206 @@
+"""What the server refuses, and what no reply holds: a real process, and requests that a browser would not send."""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+import dashboard
+from config import PROJECT
+from tests.dashboard.dashboard_world import MODEL, Dashboard
+from trading.app import cli
+from trading.app.dashboard import command
+from trading.dashboard.web.limits import MOST_FAILURES, MOST_STREAMS_OF_ADDRESS, WINDOW_SECONDS, Failures
+from trading.dashboard.web.token import make_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = ("/", "/trades", "/trades/2018-03-26/0", "/why?symbol=AAA&time=10:31", "/models", "/health", "/control",
+         "/control/ask?action=stop", "/metrics", "/nothing", "/healthz",
+         f"/files/models/report_{MODEL}.html")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_reply_bears_the_protecting_headers_and_no_folder_of_this_machine(served: Dashboard, path: str) -> None:
+    reply = served.ask(path)
+    assert reply.status == (404 if path == "/nothing" else 200)
+    policy = reply.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy and ("unsafe-inline" in policy) == path.startswith("/files/")
+    assert reply.headers["x-content-type-options"] == "nosniff" and reply.headers["x-frame-options"] == "DENY"
+    assert reply.headers["referrer-policy"] == "same-origin" and reply.headers["cache-control"] == "no-store"
+    assert str(served.root) not in reply.text and str(PROJECT) not in reply.text and "server" not in reply.headers
+    if not path.startswith("/files/"):
+        assert "<style" not in reply.text and " style=" not in reply.text and " onclick" not in reply.text
+    head = served.ask(path, "HEAD")
+    assert (head.status, head.text) == (reply.status, "")
+
+
+def test_a_foreign_host_is_refused_and_an_allowed_name_is_answered(served: Dashboard) -> None:
+    port = urlsplit(served.url).port
+    for host in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "", "127.0.0.1",
+                 f"0.0.0.0:{port}", f"127.0.0.1:{port}@evil.example"):  # fmt: skip
+        reply = served.ask("/", Host=host)
+        assert reply.status in (400, 421) and "JKBP" not in reply.text and "Positions" not in reply.text, host
+    for host in (f"127.0.0.1:{port}", f"LOCALHOST:{port}", f"[::1]:{port}", f"trader.lan:{port}"):
+        assert served.ask("/", Host=host).status == 200, host
+
+
+def test_requests_of_other_sites_change_nothing(served: Dashboard) -> None:
+    form, cookie = served.form_of("stop")
+    own = {"Cookie": cookie, "Content_Type": "application/x-www-form-urlencoded"}
+    body = urlencode(form)
+    for origin in ("http://evil.example", "null", f"https://{served.host}.evil.example", "http://127.0.0.1:1", "x", ""):
+        assert served.ask("/control/do", "POST", body, Origin=origin, **own).status == 403, origin
+        assert served.ask("/", Origin=origin).status == 403, origin
+    assert served.ask("/control/do", "POST", body, **own).status == 403  # without any Origin
+    mine = {"Origin": served.url, "Content_Type": own["Content_Type"]}
+    for wrong, kept in ((form | {"csrf": "0" * 64}, cookie), (form | {"csrf": ""}, cookie), (form, ""), (form, "a=b"),
+                        (form, "dashboard_csrf=other"), (form | {"csrf": "é"}, cookie), ({}, cookie)):  # fmt: skip
+        reply = served.ask("/control/do", "POST", urlencode(wrong), Cookie=kept, **mine)
+        assert reply.status == 403 and "nothing was done" in reply.text
+    for method in ("GET", "PUT", "DELETE", "PATCH"):
+        assert served.ask("/control/do", method, Origin=served.url).status == 405
+    assert not list((served.root / "control").iterdir())
+    asked = served.ask("/control/ask?action=stop").headers["set-cookie"].lower()
+    assert "httponly" in asked and "samesite=strict" in asked
+
+
+def test_bodies_are_limited_and_other_methods_are_refused(served: Dashboard) -> None:
+    assert served.ask("/control/do", "POST", b"x" * 9000, Origin=served.url).status == 413
+    address = urlsplit(served.url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+    connection.request("POST", "/control/do", (b"x" * 1000 for _ in range(20)), {"Origin": served.url},
+                       encode_chunked=True)  # fmt: skip
+    assert connection.getresponse().status == 413
+    connection.close()
+    reply = served.ask("/", "POST", "", Origin=served.url)
+    assert reply.status == 405 and "GET" in reply.headers["allow"]
+    for action, target in (("rm", ""), ("stop", "AAA"), ("pause", ""), ("use", ""), ("__class__", "")):
+        assert served.ask(f"/control/ask?action={action}&target={target}").status == 404
+    for length in ("-1", "1e9", "99999999999"):
+        assert served.ask("/", "POST", Origin=served.url, Content_Length=length).status in (400, 413)
+
+
+def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, tmp_path: Path) -> None:
+    models = served.root / "models"
+    secret = tmp_path / "secret.html"
+    secret.write_text("a secret")
+    (models / "report_20180324_200000.html").symlink_to(secret)
+    (models / "report_20180325_200000.html").mkdir()
+    names = ("..%2f..%2fdashboard.token", "%2e%2e/logs/market.json", "../logs/audit_2018-03-26.jsonl", ".env",
+             f"metrics_{MODEL}.json", f"model_random_forest_{MODEL}.pkl", "report_20180324_200000.html",
+             "report_20180325_200000.html", f"report_{MODEL}.html%00", f"..%5creport_{MODEL}.html", "%ff",
+             f"report_{MODEL}.html/", "in_service.json", "report.html")  # fmt: skip
+    for name in names:
+        reply = served.ask(f"/files/models/{name}")
+        assert reply.status in (307, 404) and "secret" not in reply.text, name
+    for path in ("/files/logs/audit_2018-03-26.jsonl", "/files/data/dataset.json", "/files/control/STOP",
+                 "/static/../dashboard.py", "/static/%2e%2e%2fweb%2fapp.py", "/static/templates", "//etc/passwd",
+                 "/files//etc/passwd"):  # fmt: skip
+        assert served.ask(path).status == 404, path
+    page = served.ask(f"/files/models/report_{MODEL}.html")
+    assert "sandbox allow-scripts" in page.headers["content-security-policy"]
+    assert "allow-same-origin" not in page.headers["content-security-policy"]
+
+
+def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -> None:
+    address = urlsplit(served.url)
+    streams = []
+    for _ in range(MOST_STREAMS_OF_ADDRESS):
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        connection.request("GET", "/events")
+        reply = connection.getresponse()
+        assert reply.status == 200 and reply.readline() == b"retry: 2000\n"
+        streams.append(connection)
+    refused = served.ask("/events")
+    assert refused.status == 503 and refused.headers["retry-after"] == "10"
+    for connection in streams:
+        connection.close()
+    for _ in range(600):
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        connection.request("GET", "/events")
+        status = connection.getresponse().status
+        connection.close()
+        if status == 200:
+            return
+    raise AssertionError("closed streams are still counted")
+
+
+def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tuple[Dashboard, str]) -> None:
+    served, token = guarded
+    for path in ("/", "/metrics", "/events", "/files/models/x", "/health", "/nothing"):
+        assert served.ask(path).status == 401, path
+    browser = served.ask("/", Accept="text/html")
+    assert browser.status == 303 and browser.headers["location"] == "/login"
+    for path in ("/login", "/healthz", "/static/style.css", "/files/logs/plotly.min.js"):
+        assert served.ask(path).status == 200, path
+    assert "trader_equity_dollars" in served.ask("/metrics", Authorization=f"Bearer {token}").text
+    for wrong in (f"Basic {token}", "Bearer", "", "Bearer é", f"Token {token}"):
+        assert served.ask("/metrics", Authorization=wrong.encode("utf-8").decode("latin-1")).status == 401, wrong
+    given = served.ask("/login", "POST", urlencode({"token": token}), Origin=served.url)
+    cookie = given.headers["set-cookie"]
+    assert given.status == 303 and "HttpOnly" in cookie and token not in cookie
+    assert served.ask("/", Cookie=cookie.partition(";")[0]).status == 200
+    assert served.ask("/", Cookie="dashboard_session=guess").status == 401
+    assert served.ask("/control", Authorization=f"Bearer {token}").status == 404  # the page Control is off
+    assert served.ask("/", Authorization=f"Bearer {token}", Host="evil.example").status == 421
+    assert token not in (served.root / "dashboard.token").read_text()
+
+
+def test_wrong_tokens_are_rate_limited_with_the_right_one_too(guarded: tuple[Dashboard, str]) -> None:
+    served, token = guarded
+    from_there = {"source": "127.0.0.9", "Origin": served.url}
+    replies = [served.ask("/login", "POST", urlencode({"token": str(n)}), **from_there) for n in range(9)]
+    assert {one.status for one in replies} <= {403, 429} and replies[-1].status == 429
+    assert 0 < int(replies[-1].headers["retry-after"]) <= WINDOW_SECONDS
+    bearer = f"Bearer {token}"
+    assert served.ask("/metrics", source="127.0.0.9", Authorization=bearer, X_Forwarded_For="127.0.0.1").status == 429
+    assert served.ask("/metrics", Authorization=bearer).status == 200
+
+
+def test_failures_are_forgotten_after_a_while_and_counted_by_network() -> None:
+    now = 0.0
+    failures = Failures(lambda: now)
+    for n in range(MOST_FAILURES):
+        assert failures.wait(f"2001:db8::{n}") == 0
+        failures.add(f"2001:db8::{n}")
+    assert failures.wait("2001:db8::ffff") == WINDOW_SECONDS and failures.wait("2001:db8:0:1::1") == 0
+    now = WINDOW_SECONDS + 1
+    assert failures.wait("2001:db8::1") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host=0.0.0.0"], "needs a token"),
+        (["--host=203.0.113.7", "--token-file={open}"], "chmod 600"),
+        (["--token-file={damaged}"], "is no token file"),
+        (["--token-file={missing}"], "cannot be read"),
+        (["--make-token", "--token-file={damaged}"], "is there already"),
+        (["--host=not a host", "--token-file={good}"], "is no address of this machine"),
+        (["--host=203.0.113.7", "--token-file={good}"], "choose another one"),
+        (["--port=x"], "is no port"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_nothing_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    monkeypatch.setattr(command, "TOKEN_FILE", tmp_path / "none")
+    files = {name: tmp_path / name for name in ("open", "damaged", "missing", "good")}
+    files["open"].write_text('{"sha256": ""}')
+    files["open"].chmod(0o644)
+    files["damaged"].write_text("{")
+    files["damaged"].chmod(0o600)
+    make_token(files["good"])
+    assert files["good"].stat().st_mode & 0o777 == 0o600
+    options = ["--env-file=/dev/null", *(one.format(**files) for one in arguments)]
+    try:
+        code = cli.run(lambda: dashboard.main(options))
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    shown = capsys.readouterr()
+    assert code == 2 and said in shown.err and shown.err.count("\n") == 1 and not shown.out

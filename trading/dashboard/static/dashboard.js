@@ -1,0 +1,63 @@
+// Keeps an open page as the files are: asks for its changing part whenever the server says that something changed.
+// Loaded before: page.js gives `showHidden`, and on pages with charts, charts.js gives `figures` and `drawAll`.
+const live = document.getElementById("live");
+let asking = false, again = false;
+
+function put(text) {
+  const charts = new Map([...live.querySelectorAll("[data-chart][id]")].map((one) => [one.id, one]));
+  const open = [...live.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const focus = document.activeElement && live.contains(document.activeElement) ? document.activeElement : null;
+  const place = focus && [...live.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focus);
+  const word = document.getElementById("word")?.textContent;
+  live.innerHTML = text;
+  for (const fresh of live.querySelectorAll("[data-chart][id]")) {
+    const drawn = charts.get(fresh.id);
+    if (!drawn) continue;
+    drawn.dataset.chart = fresh.dataset.chart;
+    fresh.replaceWith(drawn);  // a chart that is there already is only given its new data
+  }
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focus) live.querySelectorAll("a, button, summary, [tabindex]")[place]?.focus({ preventScroll: true });
+  showHidden();
+  const now = document.getElementById("word")?.textContent;
+  if (now && word && now !== word) document.getElementById("said").textContent = `The trader is ${now}.`;
+  const data = document.getElementById("figures");
+  if (!data) return;
+  for (const key of Object.keys(figures)) delete figures[key];
+  Object.assign(figures, JSON.parse(data.textContent));
+  if (window.Plotly) drawAll();
+}
+
+function answers(yes) {
+  document.getElementById("link").hidden = yes;
+}
+
+async function refresh() {
+  if (asking) { again = true; return; }
+  asking = true;
+  try {
+    const reply = await fetch(location.href, { headers: { "X-Fragment": "1" }, signal: AbortSignal.timeout(10000) });
+    if (reply.redirected || reply.status === 401) location.assign("/login");
+    if (!reply.ok) throw new Error(reply.statusText);
+    put(await reply.text());
+    document.getElementById("read-at").textContent = new Date(reply.headers.get("date")).toISOString().slice(11, 19);
+    answers(true);
+  } catch {
+    answers(false);
+  }
+  setTimeout(() => { asking = false; if (again) { again = false; refresh(); } }, 500);
+}
+
+if (live.hasAttribute("data-watched")) {
+  let source = null;
+  const listen = () => {
+    source = new EventSource("/events");
+    source.addEventListener("change", refresh);
+    source.addEventListener("error", () => answers(false));
+  };
+  document.addEventListener("visibilitychange", () => {  // a phone in a pocket asks for nothing
+    source?.close();
+    if (!document.hidden) listen();
+  });
+  listen();
+}

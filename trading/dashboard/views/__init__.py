@@ -1,0 +1,1 @@
+"""The content of each page, computed from the state; knows nothing of HTTP."""

@@ -1,0 +1,207 @@
+"""The page Now: alive or not, equity, positions, orders in flight, what holds entries back, the best predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from trading.base.clock import NEW_YORK, from_ns
+from trading.dashboard.views.account import account, open_result
+from trading.dashboard.views.status import Status, status
+from trading.dashboard.views.words import audit_line, clock, shown
+from trading.reports.page import NONE, Tile, counted
+from trading.reports.traded.charts import trade_chart
+from trading.reports.traded.words import dollars, price
+
+if TYPE_CHECKING:
+    from trading.dashboard.state.live import Live
+    from trading.dashboard.state.predictions_state import Prediction
+    from trading.records.trade_log import Trade
+    from trading.reports.page import Figure
+
+BEST: Final = 12
+"""Predictions of the newest minute that are shown."""
+
+CHART_HEIGHT: Final = 220
+"""Pixels of the chart of a position."""
+
+EVENTS: Final = 15
+"""Newest events that are shown."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """An open position: figures as text, and the key of its chart."""
+
+    key: str
+    symbol: str
+    title: str
+    result: str
+    good: bool | None
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NowPage:
+    """The content of the page.
+
+    Attributes:
+        day: New York day that it is about; empty without logs.
+        holds: what keeps entries away, a line each.
+        best: symbol, confidence, price, and why it was not bought, of the best predictions.
+        minute: the minute of these predictions.
+        events: time and words, the newest first.
+    """
+
+    day: str
+    market: str
+    status: Status
+    tiles: tuple[Tile, ...]
+    trouble: str
+    positions: tuple[Position, ...]
+    in_flight: tuple[tuple[str, str, str], ...]
+    holds: tuple[str, ...]
+    minute: str
+    best: tuple[tuple[str, str, str, str], ...]
+    events: tuple[tuple[str, str], ...]
+    figures: dict[str, Figure]
+    findings: tuple[str, ...]
+
+
+def now_page(live: Live) -> NowPage:
+    """The page as of the last refresh."""
+    figures: dict[str, Figure] = {}
+    positions = tuple(_position(live, trade, i, figures) for i, trade in enumerate(live.open_trades))
+    market = live.heartbeat.market if live.heartbeat is not None else str(live.audit.started.get("market") or "")
+    if not market and live.market is not None:
+        market = live.market.description
+    return NowPage(
+        day="" if live.day is None else str(live.day),
+        market=shown(market),
+        status=status(live),
+        tiles=_tiles(live),
+        trouble=_trouble(live),
+        positions=positions,
+        in_flight=_in_flight(live),
+        holds=holds(live),
+        minute=live.predictions.minute[11:16],
+        best=_best(live),
+        events=tuple((clock(at), shown(words)) for at, _, words in list(live.audit.events)[: -EVENTS - 1 : -1]),
+        figures=figures,
+        findings=tuple(shown(line) for line in live.findings),
+    )
+
+
+def _tiles(live: Live) -> tuple[Tile, ...]:
+    found, beat = account(live), live.heartbeat
+    total = found.booked + found.open_pnl
+    start = live.audit.equity_start
+    tiles = [
+        Tile("Equity", NONE if found.equity is None else dollars(found.equity, sign=False),
+             "as the broker gave it after the close" if live.audit.equity_close is not None
+             else "no start of a day in the logs" if start is None else f"{dollars(start, sign=False)} at the start"),
+        Tile("P&L of the day", dollars(total), f"{dollars(found.booked)} booked, {dollars(found.open_pnl)} open"),
+        Tile("Positions", str(len(live.open_trades)), f"{counted(found.closed, 'trade')} closed, {found.won} won"),
+    ]  # fmt: skip
+    if beat is not None:
+        next_at = "" if beat.next_at is None else f"{beat.next_at.astimezone(NEW_YORK):%a %H:%M} New York"
+        tiles.append(Tile("Next", shown(beat.next_event or NONE), next_at))
+    lag = live.audit.minute.get("bars_after_seconds") if beat is None else beat.bars_after_seconds
+    tiles.append(Tile("Bar lag", NONE if not isinstance(lag, int | float) else f"{lag:.1f} s",
+                      "after the minute, until the bars were there"))  # fmt: skip
+    if beat is not None and beat.clock_offset_seconds is not None:
+        tiles.append(Tile("Clock", f"{beat.clock_offset_seconds:+.2f} s", "this machine's minus the broker's"))
+    day = f"{live.model[:4]}-{live.model[4:6]}-{live.model[6:8]}" if len(live.model) == 15 else shown(live.model)
+    tiles.append(Tile("Model of", day or NONE, f"{shown(live.model)} serves" if live.model else "none is named"))
+    return tuple(tiles)
+
+
+def _trouble(live: Live) -> str:
+    """The newest trouble, by the heartbeat or the audit; empty if there was none."""
+    if live.heartbeat is not None and live.heartbeat.last_error:
+        return shown(live.heartbeat.last_error)
+    return "" if live.audit.trouble is None else shown(f"{clock(live.audit.trouble[0])} {live.audit.trouble[1]}")
+
+
+def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure]) -> Position:
+    key = f"position{number}"
+    bars = live.predictions.bars(trade.symbol) if trade.day == live.day else []
+    # the chart of a trade ends with its sale, that of a position with its newest bar
+    end = from_ns(bars[-1][0]) + timedelta(minutes=1) if bars else trade.entry_time + timedelta(minutes=30)
+    figure = trade_chart(replace(trade, exit_time=max(end, trade.entry_time)), bars, live.predictions.whole)
+    figure["layout"]["height"] = CHART_HEIGHT
+    figures[key] = figure
+    result = open_result(live, trade)
+    newest = live.predictions.price(trade.symbol)
+    facts = (
+        ("entry", price(float(trade.entry_price))),
+        ("price now", NONE if newest is None else price(newest)),
+        ("stop", price(float(trade.stop_loss))),
+        ("target", price(float(trade.take_profit))),
+        ("confidence", f"{trade.confidence:.4f}"),
+        ("model", trade.model or NONE),
+        ("bought", f"{trade.entry_time.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"),
+    )
+    return Position(
+        key, trade.symbol, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
+        NONE if result is None else dollars(result), None if result is None else result >= 0.0, facts,
+    )  # fmt: skip
+
+
+def _in_flight(live: Live) -> tuple[tuple[str, str, str], ...]:
+    """Time, side and words of each order that has no outcome yet."""
+    rows = [(record, "buy") for record in live.audit.entries.values()]
+    rows += [(record, "sell") for record in live.audit.exits.values()]
+    return tuple((clock(str(record.get("time", ""))), side, audit_line(record)) for record, side in rows)
+
+
+def holds(live: Live) -> tuple[str, ...]:
+    """What keeps entries away: control files, blocks, and the rules that refused in the newest minute."""
+    lines = []
+    if live.controls.stop:
+        lines.append("STOP is there: no order is sent; resting orders stay")
+    if live.controls.flatten:
+        lines.append("FLATTEN is there: everything is sold, then the trader ends")
+    paused = live.controls.paused
+    if paused.all or paused.fault or paused.symbols:
+        lines.append(shown(paused.in_words()))
+    lines += [f"{clock(at)}: {shown(reason)}" for at, reason in live.audit.blocks.values()]
+    rules: dict[str, list[str]] = {}
+    refusals = live.audit.refusals_at(live.predictions.minute)
+    for symbol, record in refusals.items():
+        rules.setdefault(str(record.get("rule")), []).append(symbol)
+    for rule, symbols in sorted(rules.items()):
+        first = shown(refusals[symbols[0]].get("reason", ""))
+        lines.append(f"rule {shown(rule)}: {', '.join(sorted(symbols)[:8])} ({first})")
+    return tuple(lines)
+
+
+def _best(live: Live) -> tuple[tuple[str, str, str, str], ...]:
+    newest = sorted(live.predictions.newest.values(), key=lambda one: (-one.confidence, one.symbol))[:BEST]
+    return tuple((one.symbol, f"{one.confidence:.4f}", price(one.price), _why_not(live, one)) for one in newest)
+
+
+def _why_not(live: Live, one: Prediction) -> str:
+    """Why a prediction of the newest minute was not bought, or that it was."""
+    refusal = live.audit.refusals_at(live.predictions.minute).get(one.symbol)
+    if refusal is not None:
+        return shown(f"rule {refusal.get('rule')}: {refusal.get('reason', '')}")
+    if any(record.get("symbol") == one.symbol for record in live.audit.entries.values()):
+        return "its order is in flight"
+    held = next((trade for trade in live.trades if trade.symbol == one.symbol and _decided(trade, one)), None)
+    if held is not None:
+        return "bought"
+    if one.stale:
+        return f"its newest bar was of {one.bar_time[11:16]}, too old"
+    if not one.meets_threshold:
+        threshold = live.settings.get("MIN_CONFIDENCE")
+        return "under the threshold" + (f" {threshold:g}" if isinstance(threshold, float) else "")
+    for at, reason in live.audit.blocks.values():
+        return f"since {clock(at)}: {shown(reason)}"
+    return "the logs do not say why yet"
+
+
+def _decided(trade: Trade, one: Prediction) -> bool:
+    at = trade.decision_time or trade.entry_time
+    return f"{at.astimezone(NEW_YORK):%Y-%m-%dT%H:%M}" == one.made[:16]

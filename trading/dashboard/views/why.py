@@ -1,0 +1,84 @@
+"""The page Why: a stock and a minute, and the answer of report.py --why."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from trading.base.calendar import MarketCalendar
+from trading.base.clock import NEW_YORK
+from trading.base.errors import UserError
+from trading.dashboard.views.words import shown
+from trading.records.log_reader import LogReader
+from trading.reports.page import sentence
+from trading.reports.traded.why import Question, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from config import Settings
+
+    SettingsOf = Callable[[LogReader, date], Settings]
+
+
+@dataclass(frozen=True)
+class WhyPage:
+    """The question as it was asked, and the answer.
+
+    Attributes:
+        problem: why there is no answer; empty if there is one, or nothing was asked.
+    """
+
+    symbol: str = ""
+    time: str = ""
+    day: str = ""
+    kind: str = ""
+    lines: tuple[str, ...] = ()
+    problem: str = ""
+    findings: tuple[str, ...] = ()
+
+
+def why_page(logs: Path, query: Mapping[str, str], settings_of: SettingsOf) -> WhyPage:
+    """Answer the question of a query string.
+
+    Args:
+        settings_of: the settings in force on a day of the logs.
+    """
+    symbol, time, day = (query.get(name, "").strip()[:40] for name in ("symbol", "time", "day"))
+    if not symbol and not time:
+        return WhyPage()
+    reader = LogReader(logs)
+    try:
+        question = Question.of(symbol, time, _day(day))
+        calendar = _calendar(datetime.now(NEW_YORK).date().replace(day=1))
+        found = answer(question, reader, calendar, lambda at: settings_of(reader, at))
+    except UserError as error:
+        problem = sentence(str(error).removeprefix("--why: ").replace("--date", "the day"))
+        return WhyPage(symbol, time, day, problem=shown(problem))
+    return WhyPage(
+        symbol, f"{found.minute:%H:%M}", str(found.day), found.kind.replace("_", " "),
+        tuple(shown(line) for line in found.lines), findings=tuple(shown(line) for line in reader.findings),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _calendar(month: date) -> MarketCalendar:
+    """The calendar as of a month: it reaches a year beyond it, and the dashboard may run longer."""
+    return MarketCalendar.computed_apart()
+
+
+def _day(text: str) -> date | None:
+    """The day of the question.
+
+    Raises:
+        UserError: it is no date.
+    """
+    if not text:
+        return None
+    with suppress(ValueError):
+        return date.fromisoformat(text)
+    raise UserError(f"{text!r} is no date; write it as 2018-03-26")

@@ -1,0 +1,90 @@
+"""Texts of the logs as a page may show them: without folders, short, and with the audit's order events in words."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from trading.reports.console import in_words
+from trading.reports.traded.words import price
+
+if TYPE_CHECKING:
+    from trading.records.journal import Record
+
+LONGEST: Final = 400
+"""Characters of a text of the logs that a page shows."""
+
+_FOLDERS: Final = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:;,'\"()<>]+[/\\])+(?=[^\s/\\])")
+"""The folders of an absolute path; the name of the file remains."""
+
+ORDERS: Final[dict[str, str]] = {
+    "entry_intent": "to be bought: {qty} {symbol}, decided at {decision_price} with confidence {confidence}, planned "
+    "stop {stop}, target {target}, by model {model}",
+    "entry_sent": "the order to buy is at the broker",
+    "entry_unclear": "the broker gave no clear answer to the order to buy",
+    "entry_recovered": "the order to buy was found at the broker",
+    "entry_arrived_late": "the order to buy arrived late",
+    "entry_not_filled": "the order to buy ended without a fill ({status})",
+    "entry_never_arrived": "the order to buy never arrived at the broker",
+    "leg_moved": "a level was moved from {was} to {now}",
+    "cancel": "asked the broker to cancel a resting order ({reason}); accepted: {accepted}",
+    "exit_intent": "to be sold: {qty} {symbol} ({reason})",
+    "exit_sent": "the order to sell is at the broker",
+    "exit_not_filled": "the order to sell ended without a fill ({status})",
+    "not_bought": "not bought: the rule {rule} refused it: {reason}",
+}
+"""How the audit's events of one stock read, beside those that the console shows."""
+
+_PRICES: Final = frozenset({"decision_price", "stop", "target", "was", "now"})
+
+
+def shown(text: object) -> str:
+    """A text of a file as a page shows it: in one line, without the folders of paths, cut to `LONGEST`."""
+    line = _FOLDERS.sub("", " ".join(str(text).split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def audit_line(record: Record) -> str:
+    """An event of the audit in words; its name where there are none for it."""
+    event = str(record.get("event", ""))
+    template = ORDERS.get(event)
+    if template is None:
+        return shown(in_words(record) or event.replace("_", " "))
+    fields = {name: _field(name, value) for name, value in record.items()}
+    try:
+        return shown(template.format(**fields))
+    except (KeyError, ValueError, IndexError):
+        return shown(event.replace("_", " "))
+
+
+def _field(name: str, value: Any) -> str:
+    try:
+        if name in _PRICES:
+            return price(float(value))
+        if name == "confidence":
+            return f"{float(value):.4f}"
+    except (TypeError, ValueError):
+        return str(value)
+    return "yes" if value is True else "no" if value is False else str(value)
+
+
+def clock(iso: str) -> str:
+    """The time of day of an instant in ISO 8601."""
+    return iso[11:19]
+
+
+def span(seconds: float) -> str:
+    """A length of time for people: `12 s`, `5 min`, `3 h`, `2 days`."""
+    for limit, size, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (172_800.0, 3600.0, "h")):
+        if abs(seconds) < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,1 @@
+"""The server: routes, protection, event stream and the files that it serves."""

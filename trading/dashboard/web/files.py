@@ -1,0 +1,65 @@
+"""The files that are served: the dashboard's own, and pages of reports from `models/` and `logs/` by a whitelist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+
+from trading.dashboard.views.models import servable
+from trading.dashboard.web.site import STATIC
+from trading.reports.look import SCRIPT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from trading.dashboard.web.site import Site
+
+SANDBOX: Final = (
+    "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' {origin}; "
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Pages of reports have scripts of their own.  In the sandbox they run as an origin of their own, without cookies, and
+can send nothing anywhere."""
+
+
+def static_file(request: Request) -> Response:
+    """One of the dashboard's own files."""
+    found = STATIC.get(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    return FileResponse(found[0], media_type=found[1], headers={"cache-control": "max-age=3600"})
+
+
+def report_file(site: Site, request: Request) -> Response:
+    """A page of a report, in a sandbox; or the script of its charts."""
+    folder, name = request.path_params["folder"], request.path_params["name"]
+    if folder not in ("models", "logs"):
+        raise HTTPException(404)
+    if name == SCRIPT:
+        headers = {"cache-control": "max-age=3600", "cross-origin-resource-policy": "cross-origin"}
+        return FileResponse(STATIC[SCRIPT][0], media_type="text/javascript", headers=headers)
+    if not servable(folder, name):
+        raise HTTPException(404)
+    root = site.live.places.models if folder == "models" else site.live.places.logs
+    path = _inside(root, name)
+    if path is None:
+        raise HTTPException(404)
+    origin = f"{request.url.scheme}://{request.headers['host']}"
+    policy = SANDBOX.format(origin=f"{origin}/files/{folder}/{SCRIPT}")
+    return Response(
+        site.without_folders(path.read_text(encoding="utf-8", errors="replace")), media_type="text/html",
+        headers={"content-security-policy": policy, "cross-origin-opener-policy": "unsafe-none"},
+    )  # fmt: skip
+
+
+def _inside(root: Path, name: str) -> Path | None:
+    """The regular file `name` right inside `root`, links followed; None if there is none, or it lies elsewhere."""
+    try:
+        folder, path = root.resolve(), (root / name).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path if path.parent == folder and path.is_file() else None

@@ -1,0 +1,223 @@
+"""What every request passes: host, origin, size of its body, access; and the headers that every reply bears.
+
+A page on the loopback address is within reach of every web page that is open in the same browser.  A foreign page may
+send requests there (cross-site), and may let its own name resolve to the loopback address (DNS rebinding).  The first
+is refused by its Origin, the second by its Host.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from trading.dashboard.web.limits import Failures
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from trading.dashboard.web.token import TokenCheck
+
+MOST_BODY: Final = 8192
+"""Bytes of the body of a request; a form has some hundred."""
+
+MOST_SESSIONS: Final = 200
+SESSION: Final = "dashboard_session"
+CSRF: Final = "dashboard_csrf"
+
+POLICY: Final = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+HEADERS: Final = {
+    "content-security-policy": POLICY,
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # with no-referrer, browsers send `Origin: null` with our own forms
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+"""On every reply, unless the reply has another value."""
+
+OPEN: Final = ("/login", "/healthz", "/static/")
+"""Beginnings of paths that need no token: they hold nothing of the trader."""
+
+SCRIPTS: Final = frozenset({"/files/models/plotly.min.js", "/files/logs/plotly.min.js"})
+"""The charts' script where a report's page asks for it: without a cookie, because that page is sandboxed."""
+
+
+@dataclass
+class Access:
+    """Who may see the pages.
+
+    Attributes:
+        hosts: values of the Host header that are answered, in lower case, with the port.
+        any_address: whether a Host that is the very address that was reached is answered too (bound to all).
+        token: None if no token is needed.
+        sessions: session ids of browsers that gave the token.
+    """
+
+    hosts: frozenset[str]
+    any_address: bool = False
+    token: TokenCheck | None = None
+    failures: Failures = field(default_factory=Failures)
+    sessions: dict[str, None] = field(default_factory=dict)
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def new_session(self) -> str:
+        """A session for a browser that gave the token; the oldest ends if there are too many."""
+        made = secrets.token_urlsafe(32)
+        self.sessions[made] = None
+        while len(self.sessions) > MOST_SESSIONS:
+            del self.sessions[next(iter(self.sessions))]
+        return made
+
+    def csrf_of(self, cookie: str) -> str:
+        """The text that a form must carry if the browser has this cookie."""
+        return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
+
+    def is_form_of(self, cookie: str, sent: str) -> bool:
+        """Whether a form was made for the browser with this cookie."""
+        return bool(cookie) and hmac.compare_digest(self.csrf_of(cookie).encode(), sent.encode("utf-8", "replace"))
+
+
+def cookies_of(headers: Headers) -> dict[str, str]:
+    """The cookies of a request; none if they cannot be read."""
+    try:
+        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
+    except CookieError:
+        return {}
+
+
+def address_of(scope: Scope) -> str:
+    """The address that a request came from; never that of a forwarding header, which anybody may write."""
+    return scope["client"][0] if scope.get("client") else "unknown"
+
+
+class Guard:
+    """The middleware around all routes."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        refused = self._refusal(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        if refused is not None:
+            await refused(scope, receive, send_with_headers)
+            return
+        body = await _body(scope, receive)
+        if body is None:
+            await PlainTextResponse("The body is too large.\n", 413)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, _Replay(body, receive), send_with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The reply to a request that is refused; None if it is not."""
+        headers, path = Headers(scope=scope), scope["path"]
+        host = headers.get("host", "").lower()
+        if not self._is_host(host, scope):
+            return PlainTextResponse("This server is not known by that name. Name it with --allowed-host.\n", 421)
+        origin = headers.get("origin")
+        if origin is not None and not _is_same(origin, host) and path not in SCRIPTS:
+            return PlainTextResponse("Requests from other sites are refused.\n", 403)
+        if scope["method"] not in ("GET", "HEAD") and origin is None:
+            return PlainTextResponse("A change needs an Origin header, which browsers send.\n", 403)
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > MOST_BODY:
+            return PlainTextResponse("The body is too large.\n", 413)
+        if self._access.token is None or path.startswith(OPEN) or path in SCRIPTS:
+            return None
+        return self._without_token(headers, scope)
+
+    def _is_host(self, host: str, scope: Scope) -> bool:
+        if host in self._access.hosts:
+            return True
+        server = scope.get("server")
+        if not self._access.any_address or not server:
+            return False
+        address = f"[{server[0]}]" if ":" in server[0] else server[0]
+        return host in (f"{address}:{server[1]}", address if server[1] == 80 else "")
+
+    def _without_token(self, headers: Headers, scope: Scope) -> Response | None:
+        """The reply to a request that bears neither a session nor the token; None if it bears one."""
+        access = self._access
+        if cookies_of(headers).get(SESSION, "") in access.sessions:
+            return None
+        kind, _, sent = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and access.token is not None:
+            address = address_of(scope)
+            if wait := access.failures.wait(address):
+                return too_many(wait)
+            if access.token.fits(sent.strip()):
+                return None
+            access.failures.add(address)
+        elif "text/html" in headers.get("accept", "") and scope["method"] in ("GET", "HEAD"):
+            return RedirectResponse("/login", 303)
+        return PlainTextResponse(
+            "A token is needed: open /login, or send the header Authorization: Bearer TOKEN.\n", 401,
+            {"www-authenticate": 'Bearer realm="dashboard"'},
+        )  # fmt: skip
+
+
+def too_many(wait: int) -> Response:
+    """The reply to an address that gave too many wrong tokens."""
+    return PlainTextResponse(f"Too many wrong tokens; try again in {wait} s.\n", 429, {"retry-after": str(wait)})
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Whether an Origin is that of this server."""
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc == host
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes | None:
+    """The body of a request that may have one; None if it is too large."""
+    if scope["method"] in ("GET", "HEAD"):
+        return b""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return body
+        body += bytes(message.get("body", b""))
+        if len(body) > MOST_BODY:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+class _Replay:
+    """Gives the body that was read already, then what the server receives, such as the end of the connection."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._message: Message | None = {"type": "http.request", "body": body, "more_body": False}
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._message is not None:
+            message, self._message = self._message, None
+            return message
+        return await self._receive()
