@@ -106,10 +106,14 @@ def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: 
     log.add(new)
     log.save()
     journal.event("bought", symbol="CCC", client_order_id=new.client_order_id, qty=5, price=10.01, stop=9.8, target=10)
+    journal.event("stopped_by_file", note="<img src=x onerror=alert(1)><script>alert(2)</script> in /home/me/x/logs/a")
     journal.close()
     page.wait_for_selector("text=bought 5 CCC at $10.01", timeout=60_000)
+    page.locator("#chart-CCC").scroll_into_view_if_needed()
     page.wait_for_selector("#chart-CCC .main-svg")
     assert page.locator("#chart-BBB[data-same=yes] .main-svg").count() > 0
+    assert page.locator("main img, main script:not([type])").count() == 0
+    assert page.get_by_text("<img src=x onerror=alert(1)><script>alert(2)</script> in a").count() > 0
     beat(lived.logs, age=120)
     page.wait_for_selector("#word:text('dead')", timeout=60_000)
     assert page.locator("#said").text_content() == "The trader is dead."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import Settings
 from tests.app.report_logs import DAY, mark, prediction, trade, write_day
 from tests.app.report_logs import ny as at
 from tests.dashboard.dashboard_world import beat, still_open
@@ -21,11 +22,10 @@ from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.now import now_page
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.words import shown
+from trading.dashboard.web.guard import Access
+from trading.dashboard.web.site import Site
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def live_of(root: Path) -> Live:
@@ -218,6 +218,17 @@ def test_no_folder_of_a_path_is_shown(text: str, path: str) -> None:
     found = shown(f"{text} {path} cannot be written")
     assert "/home" not in found and "Users" not in found and "~/t" not in found and "/a/b" not in found
     assert shown("sold 5 A at $5.40: 10/26/2018, BRK/B, 50%") == "sold 5 A at $5.40: 10/26/2018, BRK/B, 50%"
+
+
+def test_folders_of_this_machine_are_removed_and_links_stay(tmp_path: Path) -> None:
+    for root in (tmp_path / "x", Path("/")):  # in a container, the folders lie below the root
+        live = Live(Places(root / "data", root / "models", root / "logs", root))
+        site = Site(live, Access(frozenset()), lambda reader, day: Settings())
+        text = site.without_folders(
+            f'<a href="/models"></a> {tmp_path}/x/logs/a.json <a href="/files/logs/report.html">'
+        )
+        assert '<a href="/models"></a>' in text and "/files/logs/report.html" in text
+        assert root == Path("/") or str(tmp_path) not in text
 
 
 def test_bars_come_once_and_in_order_though_predictions_are_repeated(logs: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from datetime import date
+    from types import FrameType
 
     from config import FolderSettings
     from trading.records.log_reader import LogReader
@@ -89,12 +90,24 @@ def _serve(site: Site, listening: socket.socket, host: str, port: int) -> None:
         console.print("The page Control is on: it can stop the trader and sell everything.", style="bold red",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     gc.freeze()
-    server = uvicorn.Server(uvicorn.Config(
+    config = uvicorn.Config(
         application(site), log_level="error", access_log=False, lifespan="off", server_header=False,
         proxy_headers=False, ws="none", limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=10,
-        timeout_graceful_shutdown=1,
-    ))  # fmt: skip
-    server.run(sockets=[listening])
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    _Server(config, site).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that ends its open event streams when a signal ends it."""
+
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._site.closing = True
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import bisect
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trading.performance.logged_bars import LoggedBar, logged_bars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
+
+BATCH: Final = 1000
+"""Records that are in memory at once."""
 
 
 class Prediction(NamedTuple):
@@ -43,19 +47,19 @@ class PredictionsState:
         self._day = day
         self._bars: dict[str, list[LoggedBar]] = {}
 
-    def take(self, records: Iterable[dict[str, Any]]) -> bool:
-        """Add records; returns whether there was any."""
-        added = list(records)
-        for record in added:
-            self._newest(record)
-        found = logged_bars(self._day, added)
-        self.odd += found.left_out
-        self.whole &= found.whole
-        for symbol, bars in found.of.items():
-            known = self._bars.setdefault(symbol, [])
-            for bar in bars:
-                _put(known, bar)
-        return bool(added)
+    def take(self, records: Iterable[dict[str, Any]]) -> None:
+        """Add records; a few at a time, because those of a whole day take 100 MB."""
+        rest = iter(records)
+        while added := list(islice(rest, BATCH)):
+            for record in added:
+                self._newest(record)
+            found = logged_bars(self._day, added)
+            self.odd += found.left_out
+            self.whole &= found.whole
+            for symbol, bars in found.of.items():
+                known = self._bars.setdefault(symbol, [])
+                for bar in bars:
+                    _put(known, bar)
 
     def bars(self, symbol: str) -> list[LoggedBar]:
         """The bars of a stock in order, so far; empty if there is none."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CHUNK: Final = 1 << 22
+CHUNK: Final = 1 << 20
 """Bytes that are read at once."""
 
-LONGEST: Final = 1 << 20
+LONGEST: Final = 1 << 18
 """Bytes of a line that is still read; the longest that is written has some 10 kB."""
 
 

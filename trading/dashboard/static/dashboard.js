@@ -1,7 +1,28 @@
 // Keeps an open page as the files are: asks for its changing part whenever the server says that something changed.
-// Loaded before: page.js gives `showHidden`, and on pages with charts, charts.js gives `figures` and `drawAll`.
+// Loaded before: page.js gives `showHidden`, and on pages with charts, charts.js gives `figures` and `draw`.
 const live = document.getElementById("live");
 let asking = false, again = false;
+
+// Only charts in sight are drawn again; the others once they come into sight.
+const inSight = new Set();
+const sight = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) inSight.add(target); else inSight.delete(target);
+    paint(target);
+  }
+}, { rootMargin: "100px" });
+
+function paint(place) {
+  if (!inSight.has(place) || !window.Plotly || !figures[place.dataset.chart]) return;
+  const figure = JSON.stringify(figures[place.dataset.chart]);
+  if (place.figure === figure) return;
+  place.figure = figure;
+  draw(place);
+}
+
+function watchCharts() {
+  for (const place of live.querySelectorAll("[data-chart]")) sight.observe(place);
+}
 
 function put(text) {
   const charts = new Map([...live.querySelectorAll("[data-chart][id]")].map((one) => [one.id, one]));
@@ -25,7 +46,10 @@ function put(text) {
   if (!data) return;
   for (const key of Object.keys(figures)) delete figures[key];
   Object.assign(figures, JSON.parse(data.textContent));
-  if (window.Plotly) drawAll();
+  watchCharts();
+  for (const place of inSight) {
+    if (place.isConnected) paint(place); else inSight.delete(place);
+  }
 }
 
 function answers(yes) {
@@ -45,10 +69,11 @@ async function refresh() {
   } catch {
     answers(false);
   }
-  setTimeout(() => { asking = false; if (again) { again = false; refresh(); } }, 500);
+  setTimeout(() => { asking = false; if (again) { again = false; refresh(); } }, 250);
 }
 
 if (live.hasAttribute("data-watched")) {
+  watchCharts();
   let source = null;
   const listen = () => {
     source = new EventSource("/events");

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.25
 """How often the files are looked at while a page is open."""
 
 AGE_SECONDS: Final = 5.0
@@ -122,7 +122,7 @@ class _Views:
         with self._site.streams.one(address):
             yield "retry: 2000\n\n"
             known, quiet = -1, 0.0
-            while True:
+            while not self._site.closing:
                 version = await run_in_threadpool(self._site.live.changed_since, known)
                 if version != known or quiet >= AGE_SECONDS:
                     known, quiet = version, 0.0

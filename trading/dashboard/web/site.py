@@ -40,6 +40,9 @@ STATIC: Final[Mapping[str, tuple[Path, str]]] = {
 }
 """The static files by name: the dashboard's own, and those that it shares with the pages of the reports."""
 
+SECRET_DEPTH: Final = 3
+"""Parts of a folder from which on it is removed: `/logs` of a container says nothing, and is part of our own links."""
+
 PAGES: Final = (("Now", "/"), ("Trades", "/trades"), ("Why", "/why"), ("Models", "/models"), ("Health", "/health"))
 
 
@@ -49,6 +52,7 @@ class Site:
 
     Attributes:
         control: None if the page Control is off.
+        closing: whether the server ends, so that open event streams do too.
         settings_of: the settings in force on a day of the logs.
     """
 
@@ -56,6 +60,7 @@ class Site:
     access: Access
     settings_of: SettingsOf
     control: Control | None = None
+    closing: bool = False
     streams: Streams = field(default_factory=Streams)
     templates: jinja2.Environment = field(default_factory=lambda: _templates())
 
@@ -73,11 +78,10 @@ class Site:
         """A text without the folders of this machine; views remove them too, this is the second line."""
         places = self.live.places
         named = {str(places.data): "data", str(places.models): "models", str(places.logs): "logs"}
-        for folder in (str(places.control), str(Path.home())):
-            if len(folder) > len("/x"):
-                named.setdefault(folder, "")
+        named |= {str(folder): "" for folder in (places.control, Path.home()) if str(folder) not in named}
         for folder in sorted(named, key=len, reverse=True):
-            text = text.replace(folder, named[folder])
+            if len(Path(folder).parts) >= SECRET_DEPTH:
+                text = text.replace(folder, named[folder])
         return text
 
 
