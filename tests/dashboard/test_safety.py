@@ -147,7 +147,10 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
     assert served.ask("/", Cookie=cookie.partition(";")[0]).status == 200
     assert served.ask("/", Cookie="dashboard_session=guess").status == 401
     assert served.ask("/control", Authorization=f"Bearer {token}").status == 404  # the page Control is off
-    assert served.ask("/", Authorization=f"Bearer {token}", Host="evil.example").status == 421
+    for host in ("evil.example", "127.0.0.1.evil.example", "127.0.0.1x", "[::1", "1.2.3.4:x", "999.1.1.1", ""):
+        assert served.ask("/", Authorization=f"Bearer {token}", Host=host).status in (400, 421), host
+    for host in ("192.168.1.5:9000", "[fd00::5]:8080", "localhost"):  # the port of a container is another one outside
+        assert served.ask("/", Authorization=f"Bearer {token}", Host=host).status == 200, host
     assert token not in (served.root / "dashboard.token").read_text()
 
 

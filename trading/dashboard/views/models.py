@@ -27,7 +27,9 @@ PAGES: Final[dict[str, tuple[str, re.Pattern[str]]]] = {
     "walk-forward": ("models", re.compile(rf"walk_forward_{STAMP}\.html")),
     "comparison": ("models", re.compile(rf"comparison_{STAMP}\.html")),
     "report of the logs": ("logs", re.compile(r"report\.html")),
+    "traded against backtest": ("logs", re.compile(r"against_backtest\.html")),
     "index of the logs": ("logs", re.compile(r"index\.html")),
+    "index of the models": ("models", re.compile(r"index\.html")),
 }
 """What a page is -> its folder, and the pattern of the names that are served; no other file is."""
 

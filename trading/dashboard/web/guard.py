@@ -8,9 +8,11 @@ is refused by its Origin, the second by its Host.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -61,7 +63,8 @@ class Access:
 
     Attributes:
         hosts: values of the Host header that are answered, in lower case, with the port.
-        any_address: whether a Host that is the very address that was reached is answered too (bound to all).
+        any_address: whether every Host that is an address and not a name is answered too (bound to all addresses);
+            DNS rebinding needs a name.
         token: None if no token is needed.
         sessions: session ids of browsers that gave the token.
     """
@@ -135,7 +138,7 @@ class Guard:
         """The reply to a request that is refused; None if it is not."""
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "").lower()
-        if not self._is_host(host, scope):
+        if not self._is_host(host):
             return PlainTextResponse("This server is not known by that name. Name it with --allowed-host.\n", 421)
         origin = headers.get("origin")
         if origin is not None and not _is_same(origin, host) and path not in SCRIPTS:
@@ -149,14 +152,8 @@ class Guard:
             return None
         return self._without_token(headers, scope)
 
-    def _is_host(self, host: str, scope: Scope) -> bool:
-        if host in self._access.hosts:
-            return True
-        server = scope.get("server")
-        if not self._access.any_address or not server:
-            return False
-        address = f"[{server[0]}]" if ":" in server[0] else server[0]
-        return host in (f"{address}:{server[1]}", address if server[1] == 80 else "")
+    def _is_host(self, host: str) -> bool:
+        return host in self._access.hosts or (self._access.any_address and _is_address(host))
 
     def _without_token(self, headers: Headers, scope: Scope) -> Response | None:
         """The reply to a request that bears neither a session nor the token; None if it bears one."""
@@ -182,6 +179,19 @@ class Guard:
 def too_many(wait: int) -> Response:
     """The reply to an address that gave too many wrong tokens."""
     return PlainTextResponse(f"Too many wrong tokens; try again in {wait} s.\n", 429, {"retry-after": str(wait)})
+
+
+def _is_address(host: str) -> bool:
+    """Whether a Host is an IP address, with a port or without, or `localhost`."""
+    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([0-9.]+)|(localhost))(?::[0-9]{1,5})?", host)
+    if found is None:
+        return False
+    if not found[3]:
+        try:
+            ip_address(found[1] or found[2])
+        except ValueError:
+            return False
+    return True
 
 
 def _is_same(origin: str, host: str) -> bool:
