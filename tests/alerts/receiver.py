@@ -27,6 +27,9 @@ class Receiver(ThreadingHTTPServer):
         self.got: list[dict[str, Any]] = []
         self.pings: list[str] = []
         self.status = 200
+        self.hold = threading.Event()
+        """Cleared: answers wait."""
+        self.hold.set()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -50,6 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        self.server.hold.wait()
         self.send_response(self.server.status)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -174,6 +174,20 @@ def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_pa
         assert told.dropped == 20 and len(good.got) == 20
 
 
+def test_a_late_answer_counts_and_the_message_is_not_sent_again() -> None:
+    with receiver() as web:
+        (service,) = services_of(web.url)
+        alert = messages().made("trouble", "x", "x", "x")
+        other = messages().made("trouble", "y", "y", "y")
+        assert alert is not None and other is not None
+        web.hold.clear()
+        assert service.send(alert, seconds=0.05) == "no answer within 0 s"
+        assert service.send(other, seconds=0.05) == "an earlier message has no answer yet"
+        web.hold.set()
+        assert service.send(alert, seconds=60) is None and service.send(other, seconds=60) is None
+    assert web.titles == ["x", "y"]
+
+
 def test_more_events_than_can_be_told_are_dropped_and_counted(tmp_path: Path) -> None:
     with receiver() as web:
         told = Alerts(services_of(web.url), messages(), tmp_path, told=tmp_path / TOLD_FILE)

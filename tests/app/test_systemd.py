@@ -1,4 +1,4 @@
-"""Notes to systemd over a real socket."""
+"""Notes to systemd over a real socket, and what the end of a run tells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from config import BrokerSettings, Settings
+from tests.alerts.receiver import receiver
+from tests.exchange.exchange_world import MONDAY, ny
+from trading.app.live.outside import Outside, alert_services
 from trading.app.live.systemd import SystemdWatchdog, notify
+from trading.app.live.venues import OpenVenue
+from trading.base.clock import SimulatedClock
+from trading.base.errors import BrokerError
+from trading.base.market_folders import MarketId
+from trading.broker.client import connect
+from trading.records.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,3 +67,26 @@ def test_a_process_that_systemd_does_not_watch_tells_nothing(
         SystemdWatchdog(lambda: True)
         with pytest.raises(TimeoutError):
             hearing.recv(100)
+
+
+def test_a_run_that_ends_with_an_error_tells_its_owner_and_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    clock = SimulatedClock(ny(MONDAY, "10:31"))
+    clients = connect(BrokerSettings(APCA_API_BASE_URL="http://127.0.0.1:9"), ("PKX", "secret-of-tests"), clock)
+    venue = OpenVenue(clock, clients, MarketId("by-hand", "by hand"), "", 1)
+    with receiver() as web, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing:
+        hearing.bind(name)
+        settings = Settings.of(
+            LOGS_DIR=tmp_path / "logs", ALERT_URLS=web.url, APCA_API_KEY_ID="PKX", APCA_API_SECRET_KEY="secret-of-tests"
+        )
+        outside = Outside(settings, venue, "", alert_services(settings.alerts))
+        journal = Journal(tmp_path / "logs", clock, outside.event)
+        with pytest.raises(BrokerError), outside.about(journal):
+            journal.event("started", market="by hand")
+            raise BrokerError(f"the broker refuses secret-of-tests at {web.url}")
+        assert [hearing.recv(100) for _ in range(2)] == [b"READY=1", b"STOPPING=1"]
+    assert web.titles == ["[simulated] trader started", "[simulated] trader stopped"]
+    assert web.got[1]["message"] == "BrokerError: the broker refuses (secret) at (secret)"

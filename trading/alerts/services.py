@@ -47,27 +47,23 @@ class Service:
     def __init__(self, plugin: Any, scheme: str) -> None:
         self._plugin = plugin
         self.scheme = scheme
-        self._stuck: threading.Thread | None = None
+        self._running: _Sending | None = None
         plugin.socket_connect_timeout, plugin.socket_read_timeout = CONNECT_SECONDS, READ_SECONDS
         if plugin.request_rate_per_sec >= APPRISE_PAUSE:
             plugin.request_rate_per_sec = PAUSE_SECONDS
 
     def send(self, alert: Alert, picture: bytes | None = None, seconds: float = SEND_SECONDS) -> str | None:
         """Send one message within `seconds`; returns why it was not taken, None if it was.  Never raises."""
-        if self._stuck is not None and self._stuck.is_alive():
+        running = self._running
+        if running is not None and running.alert is not alert and running.is_alive():
             return "an earlier message has no answer yet"
-        outcome: list[str | None] = []
-        thread = threading.Thread(
-            target=lambda: outcome.append(self._attempt(alert, picture)), name="alert", daemon=True
-        )
-        thread.start()
-        thread.join(seconds)
-        if outcome:
-            return outcome[0]
-        self._stuck = thread
-        return f"no answer within {seconds:.0f} s"
+        if running is None or running.alert is not alert or running.has_failed:
+            self._running = running = _Sending(self, alert, picture)
+            running.start()
+        running.join(seconds)  # a second attempt goes on waiting for the first, lest the message arrive twice
+        return f"no answer within {seconds:.0f} s" if running.is_alive() else running.failure
 
-    def _attempt(self, alert: Alert, picture: bytes | None) -> str | None:
+    def attempt(self, alert: Alert, picture: bytes | None) -> str | None:
         from apprise import AppriseAttachment, NotifyFormat, NotifyType
         from apprise.attachment.memory import AttachMemory
 
@@ -94,6 +90,29 @@ class Service:
         return None if taken else f"not taken{heard.status}"
 
 
+class _Sending(threading.Thread):
+    """One attempt to send a message, in a thread that can be left behind.
+
+    Attributes:
+        failure: why it was not taken; None if it was, or as long as it runs.
+    """
+
+    def __init__(self, service: Service, alert: Alert, picture: bytes | None) -> None:
+        super().__init__(name="alert", daemon=True)
+        self._service = service
+        self._picture = picture
+        self.alert = alert
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        self.failure = self._service.attempt(self.alert, self._picture)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended without success."""
+        return self.failure is not None
+
+
 class _Heard(logging.Handler):
     """Notes the HTTP status that Apprise logs; the rest of its lines may hold addresses."""
 
@@ -118,6 +137,7 @@ def services_of(urls: str) -> tuple[Service, ...]:
     if not found:
         return ()
     import apprise
+    import apprise.attachment.memory  # now, rather than in the thread of the first message
 
     logger = logging.getLogger("apprise")
     logger.propagate = False  # its lines may hold hosts and tokens

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trading.app.live.venues import OpenVenue
     from trading.records.journal import Journal, Record
 
-FAREWELL_SECONDS: Final = 4.0
+FAREWELL_SECONDS: Final = 3.0
 """Real time that the last alerts may take at the end of a run."""
 
 LEAST_FAREWELL: Final = 0.5
