@@ -80,5 +80,11 @@ def test_the_package_reads_its_own_files_and_works_in_the_current_folder(install
     project, package = run(installed / "python", "-c", code, cwd=tmp_path).split()
     assert Path(project) == tmp_path
     assert Path(package).is_relative_to(installed.parent)
-    for name in ("trading/py.typed", "trading/reports/templates/report.html", "paper_exchange/py.typed"):
+    for name in (
+        "trading/py.typed",
+        "trading/reports/templates/report.html",
+        "trading/dashboard/static/charts.css",
+        "trading/dashboard/templates/base.html",
+        "paper_exchange/py.typed",
+    ):
         assert (Path(package).parents[1] / name).is_file()

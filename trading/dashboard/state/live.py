@@ -91,10 +91,10 @@ class Live:
             self._refresh()
             yield self
 
-    def changed_since(self, version: int) -> int:
-        """The version as of now, after looking at the files; `version` if nothing has changed."""
+    def look(self) -> int:
+        """Look at the files; returns the version as of now."""
         with self.refreshed():
-            return self.version if self.version != version else version
+            return self.version
 
     @property
     def model(self) -> str:

@@ -123,7 +123,7 @@ class _Views:
             yield "retry: 2000\n\n"
             known, quiet = -1, 0.0
             while not self._site.closing:
-                version = await run_in_threadpool(self._site.live.changed_since, known)
+                version = await run_in_threadpool(self._site.live.look)
                 if version != known or quiet >= AGE_SECONDS:
                     known, quiet = version, 0.0
                     yield f"event: change\ndata: {version}\n\n"
