@@ -221,4 +221,4 @@ def test_pickles_are_loaded_in_one_place_only() -> None:
     loads = re.compile(r"\b(joblib|pickle|_?cloudpickle|dill)\.loads?\(|Unpickler\(|allow_pickle=True|read_pickle")
     found = [path.relative_to(project).as_posix() for path in files if loads.search(path.read_text())]
     assert found == ["trading/models/checks.py"]
-    assert sys.modules["trading.models.store"].unpickled.__module__ == "trading.models.checks"
+    assert sys.modules["trading.models.loaded"].unpickled.__module__ == "trading.models.checks"
