@@ -35,9 +35,9 @@ from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.broker.client import Broker, connect
 from trading.dataset.dataset import Dataset
 from trading.dataset.symbol_files import Fetched
+from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import fetch, latest_quote
-from trading.execution.preconditions import ControlFiles
 from trading.execution.trader import Trader
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration
