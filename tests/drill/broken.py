@@ -14,10 +14,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from trading.broker import validation
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.broker.error_body import ErrorBody
 from trading.execution.entries import Entries
-from trading.execution.orders import holdings
+from trading.execution.flattening import Flattening
+from trading.execution.orders import holdings, protection
 from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
@@ -163,13 +165,45 @@ def absent_at_once() -> None:
     Holdings._confirm = lambda self, symbol, listed: None  # type: ignore[method-assign]
 
 
+# Against time without a stop
+
+
+def ending_stop_protects() -> None:
+    """A stop whose cancellation is pending counts as protection."""
+    protection.PENDING_CANCEL = "never"  # type: ignore[misc]
+
+
+def next_minute_looks() -> None:
+    """What is unclear is looked at in the next minute."""
+    PositionManager.reconcile_until_clear = lambda self, until, *, at_least=0: None  # type: ignore[method-assign]
+
+
+def no_share_is_no_order() -> None:
+    """An order that ended without a share is refused."""
+    validation.UNFILLED = frozenset()  # type: ignore[misc]
+
+
+def exits_one_by_one() -> None:
+    """Before the close the legs of all positions are cancelled, and then one exit waits for the other."""
+
+    def close_all(self: Flattening, reason: str) -> None:
+        for trade in self._positions.open:
+            self._positions.cancel_ahead(trade, reason)
+        for trade in self._positions.open:
+            if trade.exit_intent is None:
+                self._positions.close(trade, reason)
+
+    Flattening._close_all = close_all  # type: ignore[method-assign]
+
+
 class LieBreakage(NamedTuple):
-    """A breakage, the seed that found it, the fraction of replies that lied, and of lies about a whole reply."""
+    """A breakage, the seed that found it, and the rates of lies, of lies about a whole reply, and of kills."""
 
     apply: Callable[[], None]
     seed: int
     lies: float
     whole: float
+    kills: float = 0.0
 
 
 BROKEN_BY_LIES: Final = {
@@ -178,6 +212,10 @@ BROKEN_BY_LIES: Final = {
     "list-of-positions-believed": LieBreakage(list_of_positions_believed, 1006, 0.2, 0.9),
     "any-4xx-refuses": LieBreakage(any_4xx_refuses, 1023, 0.2, 0.95),
     "absent-at-once": LieBreakage(absent_at_once, 1001, 0.2, 0.6),
+    "ending-stop-protects": LieBreakage(ending_stop_protects, 12, 0.1, 0.3, 0.01),
+    "next-minute-looks": LieBreakage(next_minute_looks, 1, 0.1, 0.3, 0.01),
+    "exits-one-by-one": LieBreakage(exits_one_by_one, 1, 0.1, 0.3, 0.01),
+    "no-share-is-no-order": LieBreakage(no_share_is_no_order, 1, 0.1, 0.3, 0.01),
 }
 """Breakages by their name for `--broken` of `embedded.py`."""
 

@@ -57,6 +57,7 @@ def check(
     own: Collection[str],
     halted: frozenset[str],
     down: Sequence[tuple[int, int]],
+    longest: float = MAX_UNPROTECTED,
 ) -> Findings:
     """Run every check of the drill.
 
@@ -67,6 +68,7 @@ def check(
         own: the owner's stocks.
         halted: stocks that did not trade until the close.
         down: when the trader was dead (ns since the epoch), which does not count as unprotected time.
+        longest: seconds that shares may be without stop and sale.
     """
     found = Findings()
     ours = [order for order in orders if order.symbol not in own and not order.client_order_id.startswith(NAME)]
@@ -87,7 +89,7 @@ def check(
     _money(trades, fills, parts, found)
     _flat(fills, to_ns(close), halted, logs, found)
     in_the_way = [one for one in orders if one.client_order_id.startswith(NAME) and one.symbol not in own]
-    _protection(ours, fills, to_ns(close), down, in_the_way, logs, found)
+    _protection(ours, fills, to_ns(close), down, in_the_way, logs, longest, found)
     found.figures |= {
         "buys": sum(fill.side == "buy" for fill in fills),
         "trades": len(trades),
@@ -292,6 +294,7 @@ def _protection(
     down: Sequence[tuple[int, int]],
     in_the_way: Sequence[Order],
     logs: Path,
+    longest_allowed: float,
     found: Findings,
 ) -> None:
     """Seconds of the session in which shares had no resting stop, and no sale at market either.
@@ -322,7 +325,7 @@ def _protection(
             without_stop += seconds * (held > stopped)
             uncovered += seconds * (held > max(stopped, sold))
             longest, longest_uncovered = max(longest, run), max(longest_uncovered, run_uncovered)
-            if run_uncovered > MAX_UNPROTECTED:
+            if run_uncovered > longest_allowed:
                 worst[symbol] = max(run_uncovered, worst.get(symbol, 0.0))
     said = b"".join(path.read_bytes() for path in logs.glob("audit_*.jsonl"))
     for symbol, seconds in worst.items():

@@ -5,7 +5,8 @@
     python -m tests.drill.embedded --broken all             which seed finds each protection that is broken (broken.py)
 
 Prices are random walks that hit stops and targets, orders fill in part, the owner trades beside, and the trader is
-abandoned and restarted now and then.  There are no sockets, faults or kills here: those are `run.py`'s.
+abandoned and restarted now and then.  With `--kills` it is also abandoned in the middle of a minute, before and after
+requests, on an exchange with the behaviours `drill`.  There are no sockets or faults here: those are `run.py`'s.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange import WsgiAdapter
-from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.behaviour import PRESETS, Behaviour
 from tests.drill.broken import BROKEN_BY_LIES
 from tests.drill.checks import Findings, check
 from tests.drill.lies import Liar, LiePlan
 from tests.drill.owner import Owner
 from tests.exchange.exchange_world import MONDAY, Row, ny
-from tests.execution.trading_world import TradingWorld, prediction
+from tests.execution.trading_world import Killed, TradingWorld, prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,9 @@ MEMORY: Final = "/dev/shm"
 """Where files cost no disk, on Linux."""
 
 RESTART_RATE: Final = 0.08
+LONGEST: Final = 45.0
+"""Seconds that shares may be without stop and sale here: less than promised, because no request takes time."""
+
 STEP: Final = 0.009
 """Standard deviation of a minute's return."""
 
@@ -80,11 +84,42 @@ def walk(chance: random.Random) -> list[Row]:
     return rows
 
 
-def run(seed: int, folder: Path, plan: LiePlan) -> tuple[Findings, Counter[tuple[str, str]]]:
-    """One session; returns what was found, and the lies that were told."""
+class Killer:
+    """Abandons the trader at requests that the seed draws, until `over`."""
+
+    def __init__(self, here: TradingWorld, seed: int, rate: float) -> None:
+        self._here = here
+        self._chance = random.Random(f"{seed}:kills")
+        self._rate = rate
+        self.over = False
+
+    def __call__(self) -> None:
+        if not self.over and self._chance.random() < self._rate:
+            raise Killed("before or after a request")
+
+    def start(self) -> None:
+        """Start a trader on the same folder; it may be killed while it recovers, and is started again."""
+        while True:
+            self._here.start()
+            self._here.wire.before = self
+            try:
+                return self._here.trader.recover()
+            except Killed:
+                continue
+
+
+def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Findings, Counter[tuple[str, str]]]:
+    """One session; returns what was found, and the lies that were told.
+
+    Args:
+        kills: probability of a kill before a request, and of one after it; the exchange is a harder one then.
+    """
     chance = random.Random(seed)
     bars = {symbol: {MONDAY: walk(chance)} for symbol in (*STOCKS, OWNERS)}
-    behaviour = Behaviour(partial_fills=0.25, latency=chance.choice((0.0, 0.0, 1.0)), seed=seed)
+    latency = chance.choice((0.0, 0.0, 1.0))
+    behaviour = Behaviour(partial_fills=0.25, latency=latency, seed=seed)
+    if kills:
+        behaviour = Behaviour(seed=seed, table=PRESETS["drill"])
     here = TradingWorld(folder / "logs", bars, ny(MONDAY, FIRST), margin=True, behaviour=behaviour)
     close = here.session.close
     owner = Owner(here.exchange, seed, [OWNERS], STOCKS, close)
@@ -96,7 +131,8 @@ def run(seed: int, folder: Path, plan: LiePlan) -> tuple[Findings, Counter[tuple
     here.wire.inner = WsgiAdapter(liar)
     predictor: Any = Walk(random.Random(f"{seed}:signals"))
     here.script = here.trader.predictor = predictor
-    here.trader.recover()
+    killer = Killer(here, seed, kills)
+    killer.start()
     begun = ny(MONDAY, "10:34")
     minutes = [begun + timedelta(minutes=n) for n in range(TRADED)]
     minutes += [ny(MONDAY, LAST) + timedelta(minutes=n) for n in range(10)]
@@ -105,15 +141,17 @@ def run(seed: int, folder: Path, plan: LiePlan) -> tuple[Findings, Counter[tuple
         owner.act(here.clock.now())
         try:
             if chance.random() < RESTART_RATE:
-                here.restart()
+                killer.start()
             here.tick(f"{minute:%H:%M}")
+        except Killed:
+            killer.start()
         except Exception as error:  # noqa: BLE001 - whatever ends a minute of all stocks
             raised.append(f"{minute:%H:%M} {error!r}"[:200])
-    lying[0] = False
+    lying[0], killer.over = False, True
     here.close_day()
     here.exchange.close()
     snapshot = here.exchange.snapshot()
-    found = check(snapshot.orders, here.exchange._engine.ledger, here.folder, close, [OWNERS], frozenset(), [])
+    found = check(snapshot.orders, here.exchange._engine.ledger, here.folder, close, [OWNERS], frozenset(), [], LONGEST)
     for one in raised:
         found.wrong("minute failed", one)
     for event in here.events("step_failed"):
@@ -128,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="seed of the first (default: 1)")
     parser.add_argument("--lies", type=float, default=0.1, help="fraction of replies that lie (default: 0.1)")
     parser.add_argument("--whole", type=float, default=0.3, help="fraction of lies about a whole reply (default: 0.3)")
+    parser.add_argument("--kills", type=float, default=0.0, help="probability of a kill at a request (default: 0)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs here")
     parser.add_argument("--broken", choices=("all", *BROKEN_BY_LIES), help="disable this protection until it is found")
     options = parser.parse_args(arguments)
@@ -143,7 +182,7 @@ def _runs(options: argparse.Namespace) -> int:
     for seed in range(options.seed, options.seed + options.runs):
         folder = kept / str(seed)
         folder.mkdir(parents=True)
-        found, told = run(seed, folder, LiePlan(seed, options.lies, whole=options.whole))
+        found, told = run(seed, folder, LiePlan(seed, options.lies, whole=options.whole), options.kills)
         for (lie, _), count in told.items():
             lies[lie] += count
         buys += found.figures.get("buys", 0)
@@ -181,7 +220,7 @@ def _find(name: str, options: argparse.Namespace, folder: Path) -> int:
     for seed in range(broken.seed, broken.seed + options.runs):
         home = folder / str(seed)
         home.mkdir()
-        found, _ = run(seed, home, LiePlan(seed, broken.lies, whole=broken.whole))
+        found, _ = run(seed, home, LiePlan(seed, broken.lies, whole=broken.whole), broken.kills)
         if found.violations:
             kinds = Counter(kind for kind, _ in found.violations)
             print(f"{name:28} seed {seed}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}", flush=True)

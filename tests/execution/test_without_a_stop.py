@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from paper_exchange.base.wire import from_ns
-from paper_exchange.faults.market import FaultyBehaviour
-from paper_exchange.faults.plan import FaultPlan, Rule
 from paper_exchange.orders.behaviour import Behaviour, Chance
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
@@ -31,10 +29,6 @@ def world(folder: Path, names: list[str], **options: Any) -> TradingWorld:
 
 def slow_cancels(seconds: float) -> Behaviour:
     return Behaviour(table={"pending_cancel": Chance(1.0, seconds)})
-
-
-def at(event: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(event["time"])
 
 
 @pytest.mark.parametrize("later", [0.0, 4.0])
@@ -67,45 +61,6 @@ def test_no_exit_waits_for_the_cancellations_of_others(tmp_path: Path) -> None:
         [gone] = {one.canceled_at for one in orders if one.symbol == name and one.canceled_at}
         [sent] = [one.submitted_at for one in orders if one.symbol == name and one.client_order_id.endswith("exit")]
         assert from_ns(sent) - from_ns(gone) < timedelta(seconds=3), name
-    here.check_books()
-
-
-def test_a_cancelled_entry_that_cannot_be_read_delays_no_other(tmp_path: Path) -> None:
-    one_share = FaultPlan(1, [Rule("stuck", start="10:31", until="10:40")])
-    here = world(tmp_path, ["AAA", "BBB"], behaviour=FaultyBehaviour(table={}, plan=one_share))
-
-    def unreadable(row: Any) -> Any:
-        return row | {"qty": "five"} if row["symbol"] == "AAA" and row["side"] == "buy" else row
-
-    here.wire.faults.append(Fault("GET /v2/orders/[0-9a-f-]{36}", edited(unreadable), times=None))
-    here.tick("10:31")
-    stops = {event["symbol"]: at(event) for event in here.events("unprotected")}
-    [cancelled] = [at(event) for event in here.events("cancel") if event["symbol"] == "BBB"]
-    assert here.open_orders("BBB") == [("sell", "stop", 9.8)]
-    assert stops["BBB"] - cancelled <= timedelta(seconds=10)  # the time that one wait may take
-    assert here.held("AAA") == 1 and here.trader.positions.discrepancies
-    here.wire.faults.clear()
-    here.tick("10:32")
-    assert here.open_orders("AAA") == [("sell", "stop", 9.8)]
-    here.check_books()
-
-
-def test_a_stop_is_placed_before_cancelled_entries_are_waited_for(tmp_path: Path) -> None:
-    """AAA has lost its legs in the minute in which the rest of a partly filled BBB is cancelled slowly."""
-    one_share = FaultPlan(1, [Rule("stuck", start="10:33", until="10:40")])
-    behaviour = FaultyBehaviour(table={"pending_cancel": Chance(1.0, 9.0)}, plan=one_share)
-    here = world(tmp_path, ["AAA", "BBB"], behaviour=behaviour)
-    here.script.signals = {"10:31": {"AAA": 0.8}, "10:33": {"BBB": 0.8}}
-    here.minutes("10:31", "10:32")
-    here.exchange.app.test_client().delete(
-        f"/v2/orders/{here.trade().stop_order_id}", headers={"APCA-API-KEY-ID": "x", "APCA-API-SECRET-KEY": "x"}
-    )
-    here.at("10:32:55")
-    here.tick("10:33")
-    stops = {event["symbol"]: at(event) for event in here.events("unprotected")}
-    [cancelled] = [at(event) for event in here.events("cancel") if event["symbol"] == "BBB"]
-    assert stops["AAA"] <= cancelled or stops["AAA"] < stops["BBB"]
-    assert here.open_orders("AAA") == here.open_orders("BBB") == [("sell", "stop", 9.8)]
     here.check_books()
 
 
