@@ -78,7 +78,7 @@ def of(symbol: str, decided: str = "10:31", **changes: Any) -> Trade:
 
 @pytest.mark.parametrize(("symbol", "decided", "kind", "words"), [
     ("AAA", "10:31", "logs", "as bought at $10.01; the trade log lacks it"),
-    ("BBB", "10:31", "follows", "the rule positions refused it: 10 of 10 positions are taken"),
+    ("BBB", "10:31", "follows", "10 of 10 positions are taken (the rule for the most positions"),
     ("CCC", "10:31", "bars", "confidence 0.4123, in the backtest 0.7100"),
     ("DDD", "10:31", "late bars", "the newest bar that the trader had was of 10:20"),
     ("NEW", "10:31", "late bars", "the trader had no prediction of it"),
