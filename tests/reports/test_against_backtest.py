@@ -183,6 +183,9 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
         "A backtest of these days is roughly right"
     )
     assert "bars came late or were changed after the decision (1); not explained (0)" in said(fewer)[2]
+    dearer = [of(symbol, entry_price=Decimal("10.02")) for symbol in STOCKS]
+    other = explained(matched(DAY, live, dearer), lambda one: Reason("fill", "bought at another price"))
+    assert said(other)[0].startswith("A backtest of these days shows what was bought, not what it earned")
     unknown = explained(matched(DAY, live, live[:4]), lambda one: Reason("not explained", ""))
     assert said(unknown)[0].startswith("Do not believe a backtest") and "not explained (1)" in said(unknown)[2]
     nothing = verdict(Comparison([], {DAY: "data/ has no bars of it"}, [], generated=False))
