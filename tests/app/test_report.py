@@ -86,7 +86,10 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
 def test_the_pages_say_the_verdict_first_and_need_no_network(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(logs) == 0
     shown = capsys.readouterr().out
-    assert "3 trades earned $2.90: +1.93% each" in shown and shown.splitlines()[-1] == str(logs / "index.html")
+    assert (
+        "3 trades earned $2.90 in all. A trade brought +1.93% of its price, on average." in shown
+        and shown.splitlines()[-1] == str(logs / "index.html")
+    )
     page = (logs / "report.html").read_text()
     elements = Elements(page)
     assert page.index("3 trades earned") < page.index('class="tile"') < page.index("data-chart")
@@ -196,7 +199,7 @@ def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixtur
         "bought 5 at $10.01.", "planned stop $9.80, target $10.40", "after the fill: stop $9.81, target $10.42.",
         "ranked 1 of 4", "Sold at 11:12:00 for $10.40", "+$1.95",
     )),
-    (("BBB", "10:31:40"), ("the rule positions refused it: 10 of 10 positions are taken", "0.6800", "ranked 3 of 4")),
+    (("BBB", "10:31:40"), ("10 of 10 positions are taken (the rule for the most pos", "0.6800", "ranked 3 of 4")),
     (("CCC", "10:31"), ("confidence 0.4123 was under the threshold 0.65", "ranked 4 of 4", "AAA with 0.7100")),
     (("DDD", "10:31"), ("newest bar was of 10:20, older than the 90 s",)),
     (("NEW", "10:31"), ("no prediction was made", "4 other stocks", "the first one of that day was at 10:32")),
@@ -314,3 +317,21 @@ def test_no_value_in_any_file_ends_a_report(
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(logs, *asked)
         assert code == 0 or (code == 2 and err.getvalue().count("\n") == 1), err.getvalue()
+
+
+def test_a_sum_and_a_mean_of_other_sign_are_both_said_plainly(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = logs / f"trades_{NEXT}.json"
+    (cheap, dear), name = json.loads(path.read_text()), "client_order_id"
+    dear |= {"qty": 500, name: f"{dear[name]}-x"}  # many shares lose 2%, few gain 4%
+    path.write_text(json.dumps([cheap, dear]))
+    assert run(logs) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "in all. A trade brought +" in said and "has another sign because" in said
+
+
+def test_damaged_predictions_are_no_session_with_bars(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (logs / f"predictions_{NEXT}.jsonl").write_text('{"cut')
+    assert run(logs / ".." / logs.name) == 0
+    out = capsys.readouterr().out
+    assert "Bars are drawn for 1 session of 2" in (logs / "report.html").read_text()
+    assert "after cost on 1 session of the 2;" in out and str(logs / "index.html") in out and ".." not in out

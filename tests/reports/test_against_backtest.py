@@ -78,7 +78,7 @@ def of(symbol: str, decided: str = "10:31", **changes: Any) -> Trade:
 
 @pytest.mark.parametrize(("symbol", "decided", "kind", "words"), [
     ("AAA", "10:31", "logs", "as bought at $10.01; the trade log lacks it"),
-    ("BBB", "10:31", "follows", "the rule positions refused it: 10 of 10 positions are taken"),
+    ("BBB", "10:31", "follows", "10 of 10 positions are taken (the rule for the most positions"),
     ("CCC", "10:31", "bars", "confidence 0.4123, in the backtest 0.7100"),
     ("DDD", "10:31", "late bars", "the newest bar that the trader had was of 10:20"),
     ("NEW", "10:31", "late bars", "the trader had no prediction of it"),
@@ -183,6 +183,9 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
         "A backtest of these days is roughly right"
     )
     assert "bars came late or were changed after the decision (1); not explained (0)" in said(fewer)[2]
+    dearer = [of(symbol, entry_price=Decimal("10.02")) for symbol in STOCKS]
+    other = explained(matched(DAY, live, dearer), lambda one: Reason("fill", "bought at another price"))
+    assert said(other)[0].startswith("A backtest of these days shows what was bought, not what it earned")
     unknown = explained(matched(DAY, live, live[:4]), lambda one: Reason("not explained", ""))
     assert said(unknown)[0].startswith("Do not believe a backtest") and "not explained (1)" in said(unknown)[2]
     nothing = verdict(Comparison([], {DAY: "data/ has no bars of it"}, [], generated=False))

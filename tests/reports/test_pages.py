@@ -161,9 +161,8 @@ def test_a_page_without_some_figures_can_be_made(walked: Walk, case: str) -> Non
     assert check_whole(page_html(page_of(walked, 0.999 if case == "no signal" else 0.65))) >= CHARTS
 
 
-def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
-    other = replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1].copy())
-    walks = [walked, other]
+def comparison_of(*walks: Walk) -> Page:
+    """The page of a comparison of some walks."""
     found = [figures(one, min_confidence=0.65) for one in walks]
     comparisons = compare(walks, found, min_confidence=0.65)
     stored: ComparisonResult = {
@@ -179,7 +178,11 @@ def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
         "variants_tried": 7,
         "variants_unreadable": 2,
     }
-    content = page_html(comparison_page(stored, comparisons))
+    return comparison_page(stored, comparisons)
+
+
+def test_a_comparison_page_shows_each_and_the_differences(walked: Walk) -> None:
+    content = page_html(comparison_of(walked, replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1])))
     assert check_whole(content) == 7
     assert '<meta name="description" content="Gradient boosting, +0.5% first did worse' in content.decode()
     for expected in (

@@ -1,14 +1,27 @@
-"""The pages of the logs as a person sees them: in Debian's chromium, at three widths, light and dark."""
+"""Every kind of page as a person sees it: in Debian's chromium, at three widths, light and dark."""
 
 from __future__ import annotations
 
+import re
 import shutil
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
 
 import pytest
 
 import report
 from tests.app.report_logs import DAY, mark, trade, write_day
+from tests.app.test_ml_trainer import SESSIONS, evening, fill, settings
+from tests.reports.test_backtest_page import noise, swept
+from tests.reports.test_pages import ROWS, TREES, comparison_of, page_of
+from trading.app.learn.retrain import retrain
+from trading.backtest.walk_forward import Variant, walk
+from trading.base.market_folders import MarketId
+from trading.reports.against.material import ComparedDay, Comparison, Reason, explained, matched
+from trading.reports.against.page import write_page as write_against
+from trading.reports.backtested.page import sweep_page
+from trading.reports.look.models_index import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,4 +76,108 @@ def test_the_page_fits_draws_its_charts_follows_the_dark_and_asks_for_nothing(
     page.wait_for_function(f"{ground} < 127 && {text} > 127")
     page.locator("button.term").first.click()
     assert page.locator(".meaning:popover-open").count() == 1
+    page.close()
+
+
+# Every kind of page
+
+
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (one) => {
+    for (let at = one; at; at = at.parentElement) {
+      const found = parse(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] > 0.99) return found;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || ["SCRIPT", "STYLE"].includes(one.tagName)) continue;
+    if (!one.checkVisibility({ contentVisibilityAuto: true })) continue;
+    const style = getComputedStyle(one);
+    const ink = parse(one.closest("svg") ? style.fill : style.color);
+    const [high, low] = [light(ink), light(ground(one))].sort((a, b) => b - a);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.6 && style.fontWeight >= 700);
+    if ((high + 0.05) / (low + 0.05) < (large ? 3 : 4.5)) poor.push(`${one.tagName} ${one.textContent.slice(0, 30)}`);
+  }
+  return poor;
+}"""
+"""The texts whose contrast is below that of WCAG 2.1, AA."""
+
+CUT_OFF = """() => [...document.querySelectorAll(".wide")].filter((one) =>
+  !one.closest("details:not([open])") && one.scrollWidth > one.clientWidth + 1
+  && !one.previousElementSibling.getClientRects().length).length"""
+"""Tables that are wider than their card, without a word above them."""
+
+SCREENS: tuple[tuple[Literal["light", "dark"], tuple[int, ...]], ...] = (
+    ("light", (390, 800, 1280)),
+    ("dark", (1280, 800, 390)),
+)
+
+KINDS = ("report", "against_backtest", "logs", "training", "walk_forward", "comparison", "backtest", "models")
+
+
+@pytest.fixture(scope="module")
+def every_page(page_of_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One page of each kind, in folders of models and of logs that know each other."""
+    root = tmp_path_factory.mktemp("every")
+    logs, models = shutil.copytree(page_of_logs.parent, root / "logs"), root / "models"
+    live = [trade(DAY), trade(DAY, "BBB")]
+    late = explained(matched(DAY, live, live[:1]), lambda one: Reason("late bars", "its bar of 10:30 came late " * 3))
+    write_against(Comparison([ComparedDay(DAY, "20180323_200000", late)], {}, ["A note."], False), logs, "1 session")
+    assert report.main([f"--logs-dir={logs}", "--env-file=/dev/null", "--html"]) == 0
+    data, at = root / "data", evening(SESSIONS[-1])
+    fill(data, SESSIONS, MarketId("bars-x", "recorded bars of x"))
+    model, _ = retrain(data, models, settings(LOGS_DIR=logs, HISTORY_DAYS=4, CONTROLS=1), at)
+    walked = walk(ROWS, Variant(), TREES, window=30)
+    pages = {
+        "walk_forward": page_of(walked),
+        "comparison": comparison_of(walked, replace(walked, variant=Variant("gradient_boosting"), p=walked.p[::-1])),
+        "backtest": sweep_page(swept(noise(30, 60))),
+    }
+    for kind, page in pages.items():
+        publish(page, models / f"{kind}_20180401_200000.html", model.timestamp, logs)
+    return {
+        **{kind: models / f"{kind}_20180401_200000.html" for kind in pages},
+        "report": logs / "report.html", "against_backtest": logs / "against_backtest.html",
+        "logs": logs / "index.html", "training": models / f"report_{model.timestamp}.html",
+        "models": models / "index.html",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_page_fits_every_screen_can_be_read_and_leads_back(
+    browser: Browser, every_page: dict[str, Path], kind: str
+) -> None:
+    path = every_page[kind]
+    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="light")
+    page.set_default_timeout(90_000)
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    undrawn = "[...document.querySelectorAll('[data-chart]')].filter(one => !one.closest('details:not([open])'))"
+    page.wait_for_function(f"{undrawn}.every(one => one.querySelector('.main-svg'))")
+    for scheme, widths in SCREENS:
+        page.emulate_media(color_scheme=scheme)
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function(f"document.documentElement.scrollWidth <= {width}")  # charts follow a moment later
+            page.wait_for_function(f"({CUT_OFF})() === 0")
+            page.wait_for_function(f"({CONTRAST})().length === 0")
+    headline = page.locator(".verdict p").first.inner_text()
+    assert page.locator("main > section").first.get_attribute("class") == "card verdict"
+    assert not re.search("log loss|ROC|Sharpe|Brier|p-value|interval|calibrat|bp", headline), headline
+    targets = [one.get_attribute("href") for one in page.locator("a").all()]
+    assert page.locator("header a").count() and all(target and "://" not in target for target in targets)
+    assert all((path.parent / unquote(target)).is_file() for target in targets)
+    if kind not in ("logs", "models"):
+        assert "index.html" in targets
+    assert troubles == []
     page.close()

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
     settings = load_settings(options.env_file, **given)
-    folder = settings.folders.LOGS_DIR
+    folder = settings.folders.LOGS_DIR.resolve()  # as it is shown
     reader = LogReader(_existing(folder))
     if not reader.days():
         raise UserError(f"{folder} holds no logs (trades_*.json, audit_*.jsonl); run python live_trader.py first")

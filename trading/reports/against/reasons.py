@@ -10,7 +10,7 @@ from trading.market.bars import MINUTE_NS
 from trading.reports.against.bars import changed_bars
 from trading.reports.against.material import ComparedTrade, Kind, Reason, decided_of, near
 from trading.reports.against.sales import sale_reason
-from trading.reports.traded.words import price
+from trading.reports.traded.words import price, rule_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,7 +228,7 @@ class Reasons:
 def _refused(found: MinuteOfDecision) -> Reason:
     rule = str((found.refusal or {}).get("rule"))
     kind: Kind = "follows" if rule in FOLLOWING else RULE_KINDS.get(rule, "guard")
-    return Reason(kind, f"the rule {rule} refused it: {str((found.refusal or {}).get('reason', ''))[:160]}")
+    return Reason(kind, rule_in_words(found.refusal or {}))
 
 
 def _blocked(text: str) -> Reason:

@@ -64,6 +64,8 @@ def _headline(trades: Sequence[ComparedTrade], ours: Sequence[ComparedTrade], bo
     share = len(both) / max(len(ours), len(trades) - len(ours) + len(both), 1)
     if 2 * unknown > sum(not one.is_equal for one in trades):
         return "Do not believe a backtest of these days yet: most differences are not explained."
+    if 2 * sum(one.is_equal for one in both) < len(both) and share >= 0.5:
+        return "A backtest of these days shows what was bought, not what it earned: most prices or shares differ."
     if share >= BELIEVABLE:
         return "A backtest of these days can be believed: it makes nearly the same trades."
     if share >= 0.5:

@@ -179,11 +179,11 @@ def _trades_note(material: Material, shown: int) -> str:
     parts = ["Results as the account booked them. Press a trade for its chart."]
     if shown < len(material.trades):
         parts.append(f"The newest {shown:,} of {len(material.trades):,}; --start and --end choose others.")
-    if material.bars and len(material.bars) < len(material.days):
-        parts.append(
-            f"Bars are drawn for the newest {counted(len(material.bars), 'session')}, from the predictions; --bars-of "
-            "reads more."
-        )
+    drawn = sum(bool(one.of) for one in material.bars.values())  # damaged predictions hold none
+    if drawn < len(material.days):
+        bars = counted(drawn, "session")
+        more = " --bars-of reads more." if len(material.bars) < len(material.days) else ""
+        parts.append(f"Bars are drawn for {bars} of {len(material.days)}, from the predictions.{more}")
     if any(not one.whole for one in material.bars.values()):
         parts.append("The relative features hold no open, high and low, so a line of prices stands for the bars.")
     return " ".join(parts)

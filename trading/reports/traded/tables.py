@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.page import NONE, Section, counted, interval, per_cent, plain, share
-from trading.reports.traded.words import dollars, moment, seldom
+from trading.reports.traded.words import RULES, dollars, moment, seldom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +158,10 @@ def refusals(material: Material) -> Section:
                 into[name] = into.get(name, 0) + times
     minutes = sum(one.minutes for one in material.audits)
     signals = sum(one.signals for one in material.audits)
-    rows = [[f"refused by the rule {name}", f"{times:,}"] for name, times in sorted(refused.items(), key=_most)]
+    rows = [
+        [f"refused by the rule for {RULES.get(name, name)}", f"{times:,}"]
+        for name, times in sorted(refused.items(), key=_most)
+    ]
     rows += [[f"event {name}", f"{times:,}"] for name, times in sorted(trouble.items(), key=_most)]
     return Section(
         "What was not bought, and what went wrong",

@@ -12,7 +12,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 from trading.reports.traded import minute_of_decision as minutes
 from trading.reports.traded.minute_of_decision import MinuteOfDecision
-from trading.reports.traded.words import dollars, price
+from trading.reports.traded.words import SALES, dollars, price, rule_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ def answer(
     if (trade := _decided_then(found.trades, instant)) is not None:  # the audit of that minute is missing
         return told("bought", *_by_trade(trade), prediction=found.prediction)
     if found.refusal is not None:
-        reason = f"not bought: the rule {found.refusal['rule']} refused it: {found.refusal.get('reason', '')}."
+        reason = f"not bought: {rule_in_words(found.refusal)}."
         lines = [reason, *_standing(found, settings.prediction.MIN_CONFIDENCE), *held]
         return told("refused", *lines, refusal=found.refusal, prediction=found.prediction)
     if found.prediction is not None:
@@ -228,7 +228,8 @@ def _fate(trade: Trade) -> str:
     if trade.exit_price is None or trade.pnl_amount is None:
         return f"It ended at {at_} without a known price ({trade.exit_reason})."
     return (
-        f"Sold at {at_} for {price(float(trade.exit_price))}: {trade.exit_reason}, "
+        f"Sold at {at_} for {price(float(trade.exit_price))}"
+        f"{f' {SALES[trade.exit_reason]}' if trade.exit_reason in SALES else ''} ({trade.exit_reason}): "
         f"{dollars(float(trade.pnl_amount))} booked."
     )
 

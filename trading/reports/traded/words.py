@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,6 +15,19 @@ from trading.reports.page import GENERATED, NONE, counted, per_cent, share
 if TYPE_CHECKING:
     from trading.performance.figures import Performance
     from trading.reports.traded.material import Material
+
+RULES: Final = {
+    "confidence": "the threshold", "market_open": "the hours of the market", "price": "the price band",
+    "not_owned": "one position in a stock", "positions": "the most positions at once", "size": "the size of a position",
+    "buying_power": "the buying power", "daily_loss": "the loss of a day", "cool_down": "the pause after a stop",
+    "losing_run": "losses in a row", "spread": "the widest spread", "same_bar": "one decision for a bar",
+    "account": "the state of the account", "one_trader": "one trader for an account",
+    "discrepancy": "agreement with the broker", "journal": "a written audit", "other_order": "orders of others",
+}  # fmt: skip
+"""Name of a rule in the audit -> what it is about."""
+
+SALES: Final = {"TAKE_PROFIT": "at its target", "STOP_LOSS": "at its stop", "END_OF_DAY": "before the close"}
+"""Reason of a sale -> its words."""
 
 MOST_DAYS: Final = 3
 """Days without readable trades that a sentence names."""
@@ -67,8 +80,7 @@ def _verdict(material: Material) -> list[str]:
         direction = f"would have {direction.replace('came', 'come')}"
     lines = [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
-        f"{dollars(abs(found.result), sign=False)}: {per_cent(found.expectancy_pct['value'])} each, on average. "
-        f"The account booked {dollars(booked.result)}.",
+        f"{dollars(abs(found.result), sign=False)} in all. {_mean(found)} The account booked {dollars(booked.result)}.",
         *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
     ]
@@ -79,6 +91,21 @@ def _verdict(material: Material) -> list[str]:
     if material.generated:
         lines.append(GENERATED)
     return [*lines, *_some(not_counted(material)), DIRECTION]
+
+
+def _mean(found: Performance) -> str:
+    """What a trade brought on average in per cent of its price, and why that may have another sign than the dollars."""
+    each = found.expectancy_pct["value"] or 0.0
+    words = f"A trade brought {per_cent(each)} of its price, on average"
+    if round(each, 2) * round(found.result, 2) < 0.0:
+        return f"{words}; the sum of dollars has another sign because dearer shares weigh more in it."
+    return f"{words}."
+
+
+def rule_in_words(refusal: dict[str, Any]) -> str:
+    """A refusal of the audit: `10 of 10 positions are taken (the rule for the most positions at once)`."""
+    rule, reason = str(refusal.get("rule")), str(refusal.get("reason", ""))[:160]
+    return f"{reason} (the rule for {RULES.get(rule, rule)})"
 
 
 def _some(text: str) -> list[str]:
@@ -126,10 +153,10 @@ def against_universe(material: Material) -> str:
         return ""
     held = float(np.mean([one.after_cost_pct for one in material.universe]))
     sessions = counted(len(material.universe), "session")
-    newest = "the newest " if len(material.universe) < len(material.days) else ""
+    of = f" of the {len(material.days)}" if len(material.universe) < len(material.days) else ""
     return (
         f"Buying every stock of the day in the morning and selling it before the close would have brought "
-        f"{per_cent(held)} each after cost on {newest}{sessions}; these trades brought "
+        f"{per_cent(held)} each after cost on {sessions}{of}; these trades brought "
         f"{per_cent(float(same.outcome_pct.mean()))}."
     )
 
