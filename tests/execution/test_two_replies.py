@@ -10,6 +10,7 @@ from alpaca.trading.requests import MarketOrderRequest
 
 from tests.execution.test_reconciliation import by_hand, holding, world
 from tests.execution.trading_world import Fault, edited, page
+from trading.execution.orders.order_cache import AGREED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,33 @@ def test_an_order_of_another_stock_in_the_log_is_dropped_once_two_replies_say_so
     here.tick("10:34")
     assert here.trade().is_open and here.trader.positions.discrepancies == []
     here.tick("15:55", "15:56", "15:57")
+    here.check_books()
+
+
+def test_a_leg_that_was_replaced_is_asked_for_until_three_replies_agree(tmp_path: Path) -> None:
+    """The entry is filled above the price of its decision, so both legs are replaced."""
+    here = world(tmp_path, ("10:31", 10.1, 10.1, 10.0, 10.0))
+
+    def late(body: Any) -> Any:
+        return body | {"status": "canceled"} if isinstance(body, dict) and body.get("status") == "replaced" else body
+
+    here.wire.faults = [Fault("GET /v2/orders/", edited(late), times=6)]  # not three alike
+    asked = []
+    for minute in ("10:31", "10:32", *(f"10:{minute}" for minute in range(33, 45))):
+        before = len(here.wire.sent)
+        here.tick(minute)
+        asked.append(sum("GET /v2/orders/" in line for line in here.wire.sent[before:]))
+    replaced = [one for one in here.exchange.snapshot().orders if one.status == "replaced"]
+    assert len(replaced) == 2 and {one.id for one in replaced} < set(here.trade().sell_order_ids)
+    assert sum(asked) > 6 and asked[-4:] == [0, 0, 0, 0]
+    before = len(here.wire.sent)
+    here.restart()
+    here.trader.recover()
+    here.tick("10:46", "10:47", "10:48")
+    asked_again = [line for line in here.wire.sent[before:] if "GET /v2/orders/" in line]
+    assert len(asked_again) == 2 * AGREED  # a new process knows nothing
+    here.tick("15:55", "15:56", "15:57")
+    assert not here.trade().is_open
     here.check_books()
 
 

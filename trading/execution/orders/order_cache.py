@@ -34,6 +34,9 @@ REPEAT_CANCEL_EVERY: Final = 3
 SEND_ATTEMPTS: Final = 3
 """How often an order that protects or sells is sent, under one client_order_id, until it is known to exist."""
 
+AGREED: Final = 3
+"""Replies in a row that must show a final order alike before it is no longer asked for every minute."""
+
 BROKER_LAG: Final = timedelta(seconds=30)
 """How long orders and positions may disagree after a fill; about 10 seconds have been seen."""
 
@@ -67,7 +70,11 @@ ONCE: Final = frozenset({"bought", "sold"})
 
 
 class OrderCache:
-    """The broker's positions as of the last `read`, and its orders by id and client_order_id, fetched on demand."""
+    """The broker's positions as of the last `read`, and its orders by id and client_order_id, fetched on demand.
+
+    Lists of orders do not show a leg that was replaced, so each `read` would be followed by a request for every such
+    leg of every trade.  A final order does not change, so it is kept once `AGREED` replies in a row show it alike.
+    """
 
     def __init__(self, broker: Broker, clock: Clock, instance: str) -> None:
         self._broker = broker
@@ -79,6 +86,8 @@ class OrderCache:
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
+        self._final: dict[str, tuple[Order, int]] = {}
+        """Final orders that were asked for by id, and how many replies in a row showed them alike."""
 
     def read(self, since: datetime | None) -> None:
         """Replace the contents by the current positions and the orders sent since an instant (None: no orders).
@@ -90,6 +99,8 @@ class OrderCache:
         orders = Orders() if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
         self.refused = positions.refused + orders.refused
+        self._final = {key: seen for key, seen in self._final.items() if since is not None and _sent(seen[0], since)}
+        self.add(order for order, replies in self._final.values() if replies >= AGREED)
         self.add(orders)
 
     def read_orders(self, since: datetime) -> None:
@@ -118,7 +129,13 @@ class OrderCache:
             found = self._broker.order(order_id)
             if found is not None:
                 self.add([found])
+                self._note_final(found)
         return self._by_id.get(order_id)
+
+    def _note_final(self, order: Order) -> None:
+        before, replies = self._final.pop(order.id, (order, 0))
+        if all(one.is_final for one in order.with_legs()):
+            self._final[order.id] = order, replies + 1 if before == order else 1
 
     def order_named(self, name: str) -> Order | None:
         """The order with a client_order_id, from the broker if it is not cached; None if there is none (yet)."""
@@ -282,6 +299,11 @@ class OrderCache:
                 self.add([order])
                 return order
         raise Unclear(f"sent {SEND_ATTEMPTS} times: {problem}") from problem
+
+
+def _sent(order: Order, since: datetime) -> bool:
+    """Whether an order was sent at `since` or later; an older one belongs to no open trade."""
+    return order.created_at is not None and order.created_at >= since - timedelta(minutes=1)
 
 
 def _facts(order: Order) -> tuple[object, ...]:
