@@ -103,9 +103,10 @@ class Killer:
             self._here.start()
             self._here.wire.before = self
             try:
-                return self._here.trader.recover()
+                self._here.trader.recover()
             except Killed:
                 continue
+            return
 
 
 def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Findings, Counter[tuple[str, str]]]:

@@ -109,16 +109,19 @@ def test_a_reverse_split_that_leaves_a_fraction_ends_the_trade(tmp_path: Path) -
     assert here.held("BBB") == 5
 
 
-def test_twice_the_shares_join_the_trade_after_three_minutes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", ["10", "10.1", "9.93"])  # of all ten shares; ours cost 10
+def test_twice_the_shares_join_the_trade_after_three_minutes(tmp_path: Path, average: str) -> None:
     here = holding(tmp_path)
-    books(here, "10", "10")
+    books(here, "10", average)
     here.tick("10:33")
     assert here.trader.positions.discrepancies == ["AAA: the log holds 5, the broker 10"]
     assert [(event["logged"], event["held"]) for event in here.events("positions_disagree")] == [(5, 10)]
     here.minutes("10:34", "10:37")
     (event,) = here.events("quantity_changed")
-    assert (event["old_qty"], event["new_qty"], here.trade().entry_price) == (5, 10, D("10"))
-    assert sorted(stops(here)) == [(5, D("9.8")), (5, D("9.8"))]
+    assert (event["old_qty"], event["new_qty"], here.trade().entry_price) == (5, 10, D(average))
+    level = here.trade().stop_loss
+    assert D("0.98") * D(average) <= level < D("0.98") * D(average) + D("0.01")
+    assert [qty for qty, _ in stops(here)] == [5, 5] and {price for _, price in stops(here)} <= {D("9.8"), level}
     here.minutes("10:38", "10:40")
     assert here.held("BBB") == 5
     end_day(here)

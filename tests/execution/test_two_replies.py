@@ -53,6 +53,18 @@ def test_an_order_of_another_stock_in_the_log_is_dropped_once_two_replies_say_so
     here.check_books()
 
 
+@pytest.mark.parametrize("field", ["entry_order_id", "stop_order_id", "sell_order_ids"])
+def test_an_id_in_the_log_that_is_none_of_the_brokers_does_not_keep_the_shares(tmp_path: Path, field: str) -> None:
+    here = holding(tmp_path)
+    setattr(here.trade(), field, ["zf"] if field == "sell_order_ids" else "zf")
+    here.trader.positions.save()
+    here.restart()
+    here.trader.recover()
+    here.tick("10:34", "10:35", "15:55", "15:56", "15:57")
+    assert (here.held(), here.trade().is_open) == (0, False)
+    here.check_books()
+
+
 def test_a_leg_that_was_replaced_is_asked_for_until_three_replies_agree(tmp_path: Path) -> None:
     """The entry is filled above the price of its decision, so both legs are replaced."""
     here = world(tmp_path, ("10:31", 10.1, 10.1, 10.0, 10.0))

@@ -176,6 +176,12 @@ def test_a_trade_is_filed_under_the_new_york_day_of_its_entry(tmp_path: Path) ->
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_price": 0}])),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"qty": -5}])),
         ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"sell_order_ids": [7]}])),
+        ("trades_2018-03-26.json", json.dumps([bought(entry_time=ny(TUESDAY, "10:35")).as_json()])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"entry_time": "2031-03-26T10:35:00-04:00"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"status": "CLOSED"}])),
+        ("trades_2018-03-26.json", json.dumps([sold().as_json() | {"status": "OPEN"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"symbol": "A\ud800PL"}])),
+        ("trades_2018-03-26.json", json.dumps([bought().as_json() | {"symbol": ""}])),
     ],
 )
 def test_a_malformed_trade_file_is_named_and_moved_aside_before_it_is_replaced(
@@ -189,6 +195,19 @@ def test_a_malformed_trade_file_is_named_and_moved_aside_before_it_is_replaced(
     assert "\n" not in line and log.damaged == []
     assert (tmp_path / f"{name}.damaged-1").read_text() == text
     assert json.loads((tmp_path / name).read_text()) == []
+
+
+def test_a_copy_of_a_trade_file_under_another_day_doubles_no_trade(tmp_path: Path) -> None:
+    log = TradeLog(tmp_path)
+    log.add(bought())
+    log.save()
+    for day in (TUESDAY, date(2031, 3, 26)):
+        (tmp_path / f"trades_{day}.json").write_bytes((tmp_path / f"trades_{MONDAY}.json").read_bytes())
+    log = TradeLog(tmp_path)
+    assert [trade.day for trade in log.open_trades] == [MONDAY] and len(log.set_damaged_aside()) == 2
+    log.mark_changed(log.trades[0])
+    log.save()
+    assert [trade.day for trade in TradeLog(tmp_path).trades] == [MONDAY] and not TradeLog(tmp_path).damaged
 
 
 def test_a_file_whose_name_has_no_date_is_left_where_it_is(tmp_path: Path) -> None:
@@ -206,7 +225,7 @@ def test_the_trades_before_a_cut_are_kept_and_the_damaged_file_too(
     log = TradeLog(folder)
     ends = []
     for number in range(trades):
-        log.add(bought(client_order_id=str(number), symbol="BÄH"))
+        log.add(bought(client_order_id=str(number), model="BÄH"))
         log.save()
         ends.append((folder / "trades_2018-03-26.json").read_bytes().rindex(b"}") + 1)
     path = folder / "trades_2018-03-26.json"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
 
 import requests
 from alpaca.common.enums import Sort
@@ -224,7 +225,12 @@ class Broker:
         raise Unclear(f"the list of orders does not end after {MOST_PAGES * PAGE_OF_ORDERS:,} orders")
 
     def order(self, order_id: str) -> Order | None:
-        """One order with its legs; None if the broker has none with this id.  Raises as `account`."""
+        """One order with its legs; None if the broker has none with this id.  Raises as `account`.
+
+        The broker's ids are UUIDs.  It is not asked for another one, which a damaged file may hold.
+        """
+        if not _is_uuid(order_id):
+            return None
         call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
         return _found(self._order(Asked(id=order_id)), call)
 
@@ -366,6 +372,14 @@ def _parsed(read: Callable[[object], T], reply: object) -> T:
         return read(reply)
     except MalformedReply as error:
         raise Unclear(one_line(error)) from error
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _found(parse: Callable[[object], T], call: Callable[[], object]) -> T | None:

@@ -73,12 +73,12 @@ class ControlFiles:
     @property
     def stop_requested(self) -> bool:
         """Whether STOP is there: send no orders; resting orders stay."""
-        return (self.folder / STOP).exists()
+        return os.path.lexists(self.folder / STOP)
 
     @property
     def flatten_requested(self) -> bool:
         """Whether FLATTEN is there: sell everything, then end."""
-        return (self.folder / FLATTEN).exists()
+        return os.path.lexists(self.folder / FLATTEN)
 
     def paused(self) -> Paused | None:
         """The stocks in which nothing is bought; None without the file PAUSED.

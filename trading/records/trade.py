@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -132,6 +133,8 @@ class Trade:
         Raises:
             KeyError, ValueError, TypeError, ArithmeticError: a field is missing or malformed.
         """
+        if record["status"] != ("OPEN" if record["exit_time"] is None else "CLOSED"):
+            raise ValueError(f"status={record['status']!r} with exit_time={record['exit_time']!r}")
         return Trade(
             symbol=record["symbol"],
             qty=int(record["qty"]),
@@ -193,6 +196,10 @@ def _instant(text: str) -> datetime:
     return instant
 
 
+_NAME: Final = re.compile(r"[!-~]{1,20}")
+"""What a symbol is made of: printable ASCII without spaces."""
+
+
 def sound(trade: Trade) -> Trade:
     """The trade, if it can be true.
 
@@ -205,6 +212,10 @@ def sound(trade: Trade) -> Trade:
     for name, price in prices.items():
         if not 0.0 < float(price) < LARGEST_PRICE:
             raise ValueError(f"{name}={price}")
+    if not (
+        isinstance(trade.symbol, str) and trade.symbol.isascii() and trade.symbol.isprintable() and trade.symbol.strip()
+    ):
+        raise ValueError(f"symbol={trade.symbol!r}")
     if not 1 <= trade.qty <= 10**9:
         raise ValueError(f"qty={trade.qty}")
     if not (math.isfinite(trade.confidence) and 0.0 <= trade.confidence <= 1.0):

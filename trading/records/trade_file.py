@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -27,8 +28,10 @@ class TradeFile(NamedTuple):
 def read_trade_file(path: Path) -> TradeFile:
     """Read a trade file; whatever it holds, nothing is raised.
 
-    Of a file that was cut, the trades before the cut are kept; a trade that cannot be true is left out.
+    Of a file that was cut, the trades before the cut are kept; a trade that cannot be true, or is of another day than
+    the file's name, is left out.
     """
+    day = day_of(path)
     if damage := why_unusable(path, MOST_BYTES):
         return TradeFile([], damage)
     try:
@@ -48,6 +51,8 @@ def read_trade_file(path: Path) -> TradeFile:
     for number, record in enumerate(records, 1):
         try:
             trade = sound(Trade.from_json(record))
+            if day is not None and trade.day != day:
+                raise ValueError(f"entry_time={trade.entry_time.isoformat()}, which is another day")
             if trade.client_order_id in names:
                 raise ValueError(f"{trade.client_order_id} stands in it twice")
         except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError) as error:
@@ -57,6 +62,14 @@ def read_trade_file(path: Path) -> TradeFile:
         names |= {trade.client_order_id} - {""}
         found.append(trade)
     return TradeFile(found, damage)
+
+
+def day_of(path: Path) -> date | None:
+    """The day in the name of a trade file; None if it has none."""
+    try:
+        return date.fromisoformat(path.stem.removeprefix("trades_"))
+    except ValueError:
+        return None
 
 
 def _whole_records(content: bytes) -> list[Any]:

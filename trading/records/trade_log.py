@@ -16,7 +16,7 @@ import orjson
 
 from trading.base.files import keep_beside, set_aside, to_json, why_unusable, write_bytes
 from trading.records.trade import Trade
-from trading.records.trade_file import read_trade_file
+from trading.records.trade_file import day_of, read_trade_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,8 @@ class TradeLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         paths = sorted(folder.glob("trades_*.json"))
-        self._known = sorted(day for path in paths if (day := _day_of(path)) is not None)
-        self.left_out = [f"{path}: its name has no date: left out" for path in paths if _day_of(path) is None]
+        self._known = sorted(day for path in paths if (day := day_of(path)) is not None)
+        self.left_out = [f"{path}: its name has no date: left out" for path in paths if day_of(path) is None]
         self._index, damage = _Index.read(folder, self._known)
         self._damaged = {folder / INDEX_FILE: damage} if damage else {}
         self._unwritten: set[date] = set()
@@ -97,7 +97,7 @@ class TradeLog:
         """
         lines = []
         for path, damage in list(self._damaged.items()):
-            day = _day_of(path)
+            day = day_of(path)
             if day is None:
                 aside, kept = set_aside(path), "all trade files are read once"
             else:
@@ -241,10 +241,3 @@ def newest_trades(folder: Path, files: int) -> list[Trade]:
     """The trades of the newest `files` trade files, in the order of entry; what is damaged in them is left out."""
     paths = sorted(folder.glob("trades_*.json"))[-files:]
     return [trade for path in paths for trade in read_trade_file(path).trades]
-
-
-def _day_of(path: Path) -> date | None:
-    try:
-        return date.fromisoformat(path.stem.removeprefix("trades_"))
-    except ValueError:
-        return None

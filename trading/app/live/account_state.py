@@ -39,7 +39,7 @@ def first_account(broker: Broker, log: TradeLog, journal: Journal, clock: Clock)
 
     Raises:
         BrokerError: the broker refuses the keys.
-        BrokerSilent: it does not answer, and no shares are held.
+        BrokerSilent: it does not answer, and the logs know of no shares.
     """
     may_hold = bool(log.open_trades) or any(event["event"] == INTENT for event in journal.newest_events(1))
     try:
@@ -51,7 +51,7 @@ def first_account(broker: Broker, log: TradeLog, journal: Journal, clock: Clock)
             note = "shares may be held: the run continues and asks again"
             journal.event("broker_unclear", reason=str(error), note=note)
             return None
-        journal.event("broker_unclear", reason=str(error), note="no shares are held: the run ends")
+        journal.event("broker_unclear", reason=str(error), note="the logs know of no shares: the run ends")
         reason = str(error).split("(")[0]
         raise BrokerSilent(
             f"the broker does not answer ({reason}): {unknown(log, journal)}; {_remedy(error)}, and run again"

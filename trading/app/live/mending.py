@@ -22,6 +22,7 @@ from trading.market.source import read_universe, universe_path
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import read_choice
 from trading.models.trust import UntrustedError
+from trading.records.heartbeat import FILE as HEARTBEAT
 from trading.records.instance import INSTANCE_FILE, read_instance, write_instance
 from trading.records.journal import Journal
 from trading.records.trade_log import newest_trades
@@ -131,6 +132,9 @@ def mend_files(folders: FolderSettings, clock: Clock) -> list[str]:
         )
     if not clock.simulated:
         lines += _mend_instance(instance)
+    beat = folders.LOGS_DIR / HEARTBEAT
+    if damage := why_unusable(beat, MOST_LOG_BYTES):
+        lines.append(_aside(beat, damage, "nothing: it is written every few seconds"))
     lines += [*_mend_choice(folders.MODELS_DIR), *_mend_data(folders.DATA_DIR, clock)]
     return lines
 

@@ -145,14 +145,13 @@ class Holdings:
         return surplus - external
 
     def _join(self, trade: Trade, left: int, surplus: int, position: Position | None) -> None:
-        """Add shares that nobody is known to have bought to the trade, at the broker's average price.
+        """Add shares that nobody is known to have bought to the trade, at the price that the broker's average implies.
 
         A stop for them comes first: the broker refuses it if they are not there.
         """
         if not self._protection.place_stop(trade, surplus):
             return
-        average = None if position is None else position.avg_entry_price
-        cost = trade.entry_price * trade.qty + (average or trade.entry_price) * surplus
+        cost = trade.entry_price * trade.qty + _price_of_others(trade, left, position) * surplus
         price = (cost / (trade.qty + surplus)).quantize(PRICE_STEP)
         self._change(trade, left, left + surplus, price, price, "more shares than logged: they join the trade")
 
@@ -267,6 +266,19 @@ class Holdings:
                 self._journal.event("position_returned", symbol=trade.symbol, qty=trade.qty, held=plain(position.qty))
                 return trade
         return None
+
+
+def _price_of_others(trade: Trade, left: int, position: Position | None) -> Decimal:
+    """What the shares of a position cost that are not the `left` ones of the trade, from the average of all; dollars.
+
+    Returns:
+        The entry price of the trade if the average is unknown; the average itself if the two contradict each other.
+    """
+    if position is None or position.avg_entry_price is None or position.qty <= left:
+        return trade.entry_price
+    average = position.avg_entry_price
+    price = (average * position.qty - trade.entry_price * left) / (position.qty - left)
+    return price if average / 2 < price < average * 2 else average
 
 
 def _same_price(position: Position, price: Decimal) -> bool:
