@@ -85,6 +85,24 @@ def test_the_dashboard_looks_where_the_trader_obeys_with_and_without_the_page_co
     assert options is not None and f"CONTROL_DIR={options.control_dir}" in DOCKERFILE.split()
 
 
+def test_the_commands_that_the_page_gives_for_a_server_are_those_of_the_units() -> None:
+    page = (PROJECT / "docs/operations.md").read_text()
+    commands = re.findall(r"/opt/ml-day-trader/\.venv/bin/python (/opt/ml-day-trader/\w+\.py[^\n`]*)", page)
+    assert len(commands) == 3
+    folders = ("data_dir", "models_dir", "logs_dir", "env_file", "control_dir")
+    for command in commands:
+        words = shlex.split(command)
+        options = vars(parsed(words) or {})
+        if options.get("make_token"):
+            assert options["token_file"] == Path("/var/lib/ml-day-trader/dashboard.token")
+            continue
+        unit = "ml-day-trader" if "live_trader" in words[0] else "ml-day-trader-dashboard"
+        served = vars(parsed(shlex.split(lines_of(DEPLOY / f"{unit}.service")["ExecStart"][0])[1:]) or {})
+        assert {name: options.get(name) for name in folders} == {name: served.get(name) for name in folders}
+    for name in re.findall(r"deploy/([\w.-]+\.(?:conf|yaml|example))", page):
+        assert (DEPLOY / name).is_file()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_takes_a_unit_and_finds_it_hardened(unit: Path, tmp_path: Path) -> None:
