@@ -2,6 +2,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Trade past sessions again, as the live loop would have traded them, and show what that earned.
 
+    python backtest.py --as-served                     sessions of data/, each with the model that served it
     python backtest.py                                 the model in service, on sessions of data/ that it has not seen
     python backtest.py --model 20180326_200000         this model, on the sessions after those that it was trained on
     python backtest.py --walk-forward                  a model trained the evening before each session

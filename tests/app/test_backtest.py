@@ -200,6 +200,26 @@ def test_what_cannot_be_traded_is_one_line(
         assert word in said.err
 
 
+def test_after_an_evening_the_error_names_the_command_that_works_and_it_does(
+    replayed: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest model has seen every session of data/; earlier ones served on some of them."""
+    assert run(replayed) == 2
+    refused = capsys.readouterr().err
+    assert "has seen every session" in refused and "use --as-served" in refused and "--seen" in refused
+    assert run(replayed, "--as-served") == 0
+    assert rows(capsys.readouterr().out)[-1][0] == "all"
+    models = tmp_path / "models"
+    shutil.copytree(replayed.models, models)
+    newest = max(models.glob("metrics_*.json")).stem.removeprefix("metrics_")
+    for path in models.iterdir():
+        if re.search(r"_\d{8}_\d{6}\.", path.name) and newest not in path.name:
+            path.unlink()
+    assert run(replayed, "--models-dir", models) == 2
+    alone = capsys.readouterr().err
+    assert "no earlier model: use --walk-forward" in alone and "--as-served" not in alone
+
+
 def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
     said = capsys.readouterr().out

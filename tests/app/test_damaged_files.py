@@ -73,6 +73,7 @@ class Account:
         script.model = SimpleNamespace(timestamp="20180323_200000", kind="random_forest")
         run.learning.predictor = script
         trader = run._trader()
+        trader.predictor = script
         run._scheduler(trader)  # reads the marks
         trader.recover()
         return run, trader

@@ -118,6 +118,7 @@ def test_check_names_what_is_wrong_and_goes_on_with_the_rest(
     with_keys(file, secret="wrong")
     file.chmod(0o644)
     (file.parent / "control_dir" / "STOP").touch()
+    (file.parent / "control_dir" / "FLATTEN").touch()
     models = file.parent / "models_dir"
     models.mkdir()
     models.chmod(0o777)
@@ -128,7 +129,9 @@ def test_check_names_what_is_wrong_and_goes_on_with_the_rest(
     assert code == 2
     assert items["keys"].startswith("FAIL the broker refuses the keys (401)") and "account" not in items
     assert items["settings file"].startswith("warn") and "chmod 600" in items["settings file"]
-    assert items["control files"].startswith("warn") and "no market.json" in items["data"]
+    assert items["control files"].startswith("warn") and "no order is sent until it is removed" in items["all"]
+    assert "FLATTEN is there too: without STOP a run sells everything and ends" in items["all"]
+    assert "no market.json" in items["data"]
     assert "FAIL  models" in items["all"] and "chmod go-w" in items["all"]
     assert "KEEP_DAYS=60  (the environment)" in items["all"] and "SEED=3  (the command line)" in items["all"]
 

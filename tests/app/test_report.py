@@ -210,6 +210,7 @@ def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixtur
     (("AAA", "08:00"), ("the market was closed; that session was 09:30 to 16:00",)),
     (("AAA", f"{DAY}T14:31:00Z"), (f"on {DAY}: bought 5 at $10.01",)),
     (("AAA", "10:31", "--date=2018-03-25"), ("closed all day (Sunday)",)),
+    (("ZZZ", "10:31"), (f"on {NEXT}: it was not among the 5 stocks of that day, so nothing was decided about it",)),
     (("ZZZ", "10:31", f"--date={DAY}"), ("it was not among the 5 stocks of that day",)),
 ])  # fmt: skip
 def test_why_says_what_happened(
@@ -231,7 +232,6 @@ def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(("arguments", "line"), [
-    (["--why", "ZZZ", "10:31"], "--why: ZZZ stands in no log"),
     (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
     (["--why", "A;B", "10:31"], "--why: 'A;B' is no symbol"),
     (["--why", "AAA", "10:31", "--date=2018-03-29"], "has no log of 2018-03-29; it has 2018-03-26 to 2018-03-27"),

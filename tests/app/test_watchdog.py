@@ -11,9 +11,11 @@ import pytest
 import watchdog
 from config import FIELDS, Settings
 from tests.alerts.receiver import receiver
+from tests.app.report_logs import trade
 from trading.app import cli
 from trading.app.watchdog import Watchdog, look
 from trading.records.heartbeat import FILE, Heartbeat
+from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,7 @@ BEAT = Heartbeat(
         (BEAT, 5, "alive", "alive, 5 s ago in state 'waiting', next: tick"),
         (BEAT, 60, "alive", ""),
         (BEAT, 61, "dead", "no sign of life since 2026-03-02 10:00:01 New York (61 s); it was in state 'waiting'"),
-        (BEAT, 1e7, "dead", "its newest trouble was: 10:01 unclear"),
+        (BEAT, 1e7, "dead", "in its audit, which need not be the cause: 10:01 unclear"),
         (BEAT, -30, "alive", "alive, 0 s ago"),
         (BEAT, -3600, "dead", "(-3,600 s)"),
         (replace(BEAT, state="stopped"), 1e7, "stopped", "stopped in order at 2026-03-02 10:00:01"),
@@ -44,7 +46,7 @@ def test_a_beat_is_judged_by_its_age(
     if beat is not None:
         beat.write(tmp_path)
     found = look(tmp_path, AT + timedelta(seconds=seconds))
-    assert found.condition == condition and said in found.text
+    assert found.condition == condition and said in found.in_full
 
 
 def test_a_damaged_heartbeat_is_dead(tmp_path: Path) -> None:
@@ -77,16 +79,29 @@ def test_dead_is_told_once_an_hour_and_alive_again_once(tmp_path: Path, monkeypa
         state: list = [False, None]
         assert watched(300, BEAT) == []
         assert watched(60) == []
+        log = TradeLog(tmp_path)
+        log.start_day(AT.date())
+        for symbol, sold in (("BBB", None), ("AAA", None), ("CCC", "10.40")):
+            log.add(trade(AT.date(), symbol, sold=sold))
+        log.save()
         assert watched(600) == ["TRADER DEAD"]
+        assert web.got[0]["type"] == "failure" and web.got[0]["message"] == (
+            "No sign of life since 2026-03-02 10:04:51 New York (80 s); it was in state 'waiting' on Alpaca, feed iex. "
+            "Its trade log holds 2 positions: AAA, BBB. Next: see at the broker's page that each position has its stop "
+            '(stops and targets end with the session), then start the trader. Steps: docs/operations.md, "When it is '
+            'dead". The newest trouble in its audit, which need not be the cause: 10:01 unclear'
+        )
         assert watched(2900) == [] and watched(600) == ["TRADER DEAD"]
         assert [line.split()[2] for line in said] == ["alive:", "dead:"]
-        assert watched(30, BEAT) == ["trader alive again"]
+        assert watched(30, BEAT) == ["trader alive again"] and web.got[0]["type"] == "info"
+        (tmp_path / f"trades_{AT.date()}.json").write_text("[]")
         assert watched(600, BEAT) == []
         assert watched(30, replace(BEAT, state="stopped")) == [] and watched(9000) == []
         now[0] += timedelta(hours=9)  # the machine slept: one look finds an old beat, the next a new one
         BEAT.write(tmp_path)
         assert watched(10) == [] and watched(10, replace(BEAT, simulated=True)) == []
         assert watched(600)[0] == "[simulated] TRADER DEAD"
+        assert "Its trade log holds no position. Next: start it again." in web.got[0]["message"]
 
 
 def test_one_look_answers_by_its_exit_code(

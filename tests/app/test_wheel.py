@@ -17,8 +17,8 @@ import trading
 
 CHECKOUT = Path(__file__).parents[2]
 PARTS = ("trading", "paper_exchange", "bar_files", "pyproject.toml", "requirements.txt", "README.md")
-COMMANDS = ("build-dataset", "ml-trainer", "ml-predictor", "market-scheduler", "live-trader", "report", "watchdog",
-            "dashboard")  # fmt: skip
+COMMANDS = ("build-dataset", "ml-trainer", "ml-predictor", "market-scheduler", "live-trader", "backtest", "report",
+            "watchdog", "dashboard")  # fmt: skip
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -82,7 +82,7 @@ def test_the_package_reads_its_own_files_and_works_in_the_current_folder(install
     assert Path(package).is_relative_to(installed.parent)
     for name in (
         "trading/py.typed",
-        "trading/reports/templates/report.html",
+        "trading/reports/templates/page.html",
         "trading/dashboard/static/charts.css",
         "trading/dashboard/templates/base.html",
         "paper_exchange/py.typed",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEPLOY = PROJECT / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
+DROP_IN = DEPLOY / "dashboard-control.conf"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
 MOST_EXPOSED = 2.0
@@ -64,6 +65,44 @@ def test_a_unit_runs_a_command_that_exists_and_never_loops_on_bad_input(unit: Pa
     assert keys == (unit.stem != "ml-day-trader-dashboard")  # it shows pages, and never needs a key
 
 
+def test_the_dashboard_looks_where_the_trader_obeys_with_and_without_the_page_control() -> None:
+    trader, dashboard = (lines_of(DEPLOY / f"ml-day-trader{name}.service") for name in ("", "-dashboard"))
+    obeyed = dict(word.split("=") for line in trader["Environment"] for word in line.split())["CONTROL_DIR"]
+    empty, command = lines_of(DROP_IN)["ExecStart"]  # the empty one removes the command of the unit
+    shown, controlled = parsed(shlex.split(dashboard["ExecStart"][0])[1:]), parsed(shlex.split(command)[1:])
+    assert empty == "" and shown is not None and controlled is not None
+    assert str(shown.control_dir) == obeyed and not shown.control and "ReadWritePaths" not in dashboard
+    own = {"control": True, "token_file": Path("/var/lib/ml-day-trader/dashboard.token")}
+    assert vars(controlled) == {**vars(shown), **own}
+    # The files of Control, its log, the models and their lock all lie below the one folder that becomes writable.
+    assert lines_of(DROP_IN)["ReadOnlyPaths"] == [""]
+    assert lines_of(DROP_IN)["ReadWritePaths"] == dashboard["ReadOnlyPaths"] == [str(Path(obeyed).parent)]
+
+    plain = COMPOSE["services"]["dashboard"]
+    override = yaml.safe_load((DEPLOY / "compose.control.yaml").read_text())["services"]["dashboard"]
+    assert override == {"command": [*plain["command"], "--control"], "volumes": ["state:/state"]}
+    options = parsed(override["command"])
+    assert options is not None and f"CONTROL_DIR={options.control_dir}" in DOCKERFILE.split()
+
+
+def test_the_commands_that_the_page_gives_for_a_server_are_those_of_the_units() -> None:
+    page = (PROJECT / "docs/operations.md").read_text()
+    commands = re.findall(r"/opt/ml-day-trader/\.venv/bin/python (/opt/ml-day-trader/\w+\.py[^\n`]*)", page)
+    assert len(commands) == 3
+    folders = ("data_dir", "models_dir", "logs_dir", "env_file", "control_dir")
+    for command in commands:
+        words = shlex.split(command)
+        options = vars(parsed(words) or {})
+        if options.get("make_token"):
+            assert options["token_file"] == Path("/var/lib/ml-day-trader/dashboard.token")
+            continue
+        unit = "ml-day-trader" if "live_trader" in words[0] else "ml-day-trader-dashboard"
+        served = vars(parsed(shlex.split(lines_of(DEPLOY / f"{unit}.service")["ExecStart"][0])[1:]) or {})
+        assert {name: options.get(name) for name in folders} == {name: served.get(name) for name in folders}
+    for name in re.findall(r"deploy/([\w.-]+\.(?:conf|yaml|example))", page):
+        assert (DEPLOY / name).is_file()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_takes_a_unit_and_finds_it_hardened(unit: Path, tmp_path: Path) -> None:
@@ -72,6 +111,11 @@ def test_systemd_takes_a_unit_and_finds_it_hardened(unit: Path, tmp_path: Path) 
     for other in UNITS:
         if other != unit:
             shutil.copy(other, tmp_path)
+    if "dashboard" in unit.name:
+        (tmp_path / f"{unit.name}.d").mkdir()
+        (tmp_path / f"{unit.name}.d" / "control.conf").write_text(
+            DROP_IN.read_text().replace("/opt/ml-day-trader/.venv/bin/python", sys.executable)
+        )
 
     def said(*command: str) -> str:
         done = subprocess.run(["systemd-analyze", *command, str(copy)], capture_output=True, text=True, check=False)

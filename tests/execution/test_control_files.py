@@ -51,7 +51,7 @@ def test_a_paused_stock_is_not_bought_its_position_is_managed_and_removing_the_l
     here.minutes("10:44", "10:53")
     assert here.held("BBB") == 5 and refused(here)[-1] == ("AAA", "paused")
     said = answer(Question.of("BBB", "10:36", None), LogReader(here.folder), CALENDAR, lambda _: Settings.of())
-    assert said.kind == "refused" and "the rule paused refused it: entries in BBB are paused" in said.lines[0]
+    assert said.kind == "refused" and "not bought: entries in BBB are paused" in said.lines[0]
     here.tick("15:55", "15:56", "15:57")
     assert (here.held("AAA"), here.held("BBB")) == (0, 0)
     here.check_books()

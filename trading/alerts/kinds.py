@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from trading.reports.console import in_words
 
@@ -36,7 +36,7 @@ class Alert:
 
     Attributes:
         cause: what it is about, such as "not_flat AAA"; the same cause is not told twice within an hour.
-        serious: shown as a warning by services that tell the two apart.
+        serious: shown as a warning by services that tell importance apart; that of a dead trader as a failure.
         day: the New York day whose equity curve is drawn beside it; None for no picture.
     """
 
@@ -46,6 +46,13 @@ class Alert:
     body: str
     serious: bool = False
     day: date | None = None
+
+    @property
+    def importance(self) -> Literal["info", "warning", "failure"]:
+        """The importance in the words of Apprise."""
+        if not self.serious:
+            return "info"
+        return "failure" if self.kind == "dead" else "warning"
 
 
 @dataclass(frozen=True)

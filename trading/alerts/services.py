@@ -79,7 +79,7 @@ class Service:
                 taken = self._plugin.notify(
                     body=alert.body,
                     title=alert.title,
-                    notify_type=NotifyType.WARNING if alert.serious else NotifyType.INFO,
+                    notify_type=NotifyType(alert.importance),
                     body_format=NotifyFormat.TEXT,
                     attach=attach,
                 )

@@ -14,6 +14,8 @@ from trading.alerts.kinds import Messages
 from trading.app.live.outside import FAREWELL_SECONDS, SIMULATED, alert_services
 from trading.base.clock import NEW_YORK
 from trading.records.heartbeat import BEAT_SECONDS, DEAD_AFTER_SECONDS, FILE, Heartbeat
+from trading.records.trade_log import TradeLog
+from trading.reports.page import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +29,14 @@ TOLD_FILE: Final = "alerts_watchdog.json"
 LOOKS: Final = 2
 """A trader is told to be dead after so many looks in a row: a machine that wakes up has an old beat for seconds."""
 
+TROUBLE: Final = "the newest trouble in its audit, which need not be the cause"
+
+NEXT: Final = (
+    "Next: see at the broker's page that each position has its stop (stops and targets end with the session), then "
+    'start the trader. Steps: docs/operations.md, "When it is dead".'
+)
+NEXT_SIMULATED: Final = "Next: start it again. Its market is simulated: a real broker holds nothing of it."
+
 Condition = Literal["alive", "stopped", "dead"]
 
 
@@ -37,11 +47,18 @@ class Look:
     Attributes:
         text: one line for people.
         simulated: whether the trader's clock is.
+        trouble: the newest trouble of a dead trader's audit, with its time; empty if it had none.
     """
 
     condition: Condition
     text: str
     simulated: bool = False
+    trouble: str = ""
+
+    @property
+    def in_full(self) -> str:
+        """The text, and the newest trouble if there was one."""
+        return f"{self.text}; {TROUBLE}: {self.trouble}" if self.trouble else self.text
 
 
 def look(logs: Path, now: datetime, after: float = DEAD_AFTER_SECONDS) -> Look:
@@ -59,9 +76,8 @@ def look(logs: Path, now: datetime, after: float = DEAD_AFTER_SECONDS) -> Look:
     if beat.state == "stopped":
         return Look("stopped", f"it stopped in order at {at}", beat.simulated)
     if abs(age) > after:
-        trouble = "" if beat.last_error is None else f"; its newest trouble was: {beat.last_error}"
-        state = f"it was in state {beat.state!r} on {beat.market}"
-        return Look("dead", f"no sign of life since {at} ({age:,.0f} s); {state}{trouble}", beat.simulated)
+        text = f"no sign of life since {at} ({age:,.0f} s); it was in state {beat.state!r} on {beat.market}"
+        return Look("dead", text, beat.simulated, beat.last_error or "")
     following = "" if beat.next_event is None else f", next: {beat.next_event}"
     return Look("alive", f"alive, {max(age, 0.0):.0f} s ago in state {beat.state!r}{following}", beat.simulated)
 
@@ -77,7 +93,7 @@ def watch(options: argparse.Namespace) -> int:
     logs, after = settings.folders.LOGS_DIR, float(options.after or DEAD_AFTER_SECONDS)
     if options.once:
         found = look(logs, datetime.now(UTC), after)
-        print(f"{found.condition}: {found.text}" if found.condition != "alive" else found.text)
+        print(f"{found.condition}: {found.in_full}" if found.condition != "alive" else found.text)
         return 0 if found.condition == "alive" else 1
     watchdog = Watchdog(settings, after)
     print(f"watching {logs}; {watchdog.where}", flush=True)
@@ -113,6 +129,7 @@ class Watchdog:
         self._dead = 0
         self._before: Condition | None = None
         self._was_told = False
+        self._held: str | None = None
 
     def close(self) -> None:
         """Send what waits."""
@@ -126,12 +143,15 @@ class Watchdog:
             return self._before or "alive"  # one more look
         if found.condition != self._before:
             self._before = found.condition
-            self._say(f"{self._now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {found.condition}: {found.text}")
+            self._say(f"{self._now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {found.condition}: {found.in_full}")
         messages = self._messages(found.simulated)
         if found.condition == "dead":
             self._was_told = True
-            self._alerts.tell(messages.made("dead", "dead", "TRADER DEAD", found.text))
-        elif self._was_told:
+            self._held = self._held or _held(self._logs)  # a dead trader's log does not change
+            self._alerts.tell(messages.made("dead", "dead", "TRADER DEAD", _told(found, self._held)))
+            return found.condition
+        self._held = None
+        if self._was_told:
             self._was_told = False
             title = "trader alive again" if found.condition == "alive" else "trader stopped"
             cause = f"{found.condition} {self._now():%Y-%m-%d %H:%M:%S}"
@@ -140,3 +160,22 @@ class Watchdog:
 
     def _messages(self, simulated: bool) -> Messages:
         return Messages(self._settings.alerts.ALERT_ON, SIMULATED if simulated else "", self._settings.secrets())
+
+
+def _told(found: Look, held: str) -> str:
+    """The text of the alert: what is known, what is held, what to do next."""
+    parts = [f"{found.text[:1].upper()}{found.text[1:]}.", held, NEXT_SIMULATED if found.simulated else NEXT]
+    if found.trouble:
+        parts.append(f"{TROUBLE[:1].upper()}{TROUBLE[1:]}: {found.trouble}")
+    return " ".join(parts)
+
+
+def _held(logs: Path) -> str:
+    """What the trade log holds, as a sentence."""
+    try:
+        symbols = sorted({trade.symbol for trade in TradeLog(logs).open_trades})
+    except OSError as error:
+        return f"Its trade log cannot be read ({error.strerror or type(error).__name__}): it may hold positions."
+    if not symbols:
+        return "Its trade log holds no position."
+    return f"Its trade log holds {counted(len(symbols), 'position')}: {', '.join(symbols)}."

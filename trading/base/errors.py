@@ -30,9 +30,9 @@ SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
 """Each script, and those of its options that say where things are."""
 
 _NAMED: Final = re.compile(
-    rf"\b(python |run )?({'|'.join(SCRIPTS)})\.py\b(?! --(?:env-file|data-dir|models-dir|logs-dir)\b)"
+    rf"\b(python |run )?({'|'.join(SCRIPTS)})\.py\b(?=( --(?:env-file|data-dir|models-dir|logs-dir)\b)?)"
 )
-"""A script in a text; one with options has been through `as_started` before."""
+"""A script in a text; one with such an option gets no more of them, as it may have been through `as_started` before."""
 
 
 def as_started(text: str, *, with_options: bool = True) -> str:
@@ -54,7 +54,8 @@ def as_started(text: str, *, with_options: bool = True) -> str:
         before, script = found[1] or "", found[2]
         name = script.replace("_", "-") if is_installed else f"{script}.py"
         options = (f" {option} {shlex.quote(given[option])}" for option in SCRIPTS[script] if option in given)
-        return f"{before if not is_installed or before != 'python ' else ''}{name}{''.join(options) if before else ''}"
+        added = "".join(options) if before and not found[3] else ""
+        return f"{before if not is_installed or before != 'python ' else ''}{name}{added}"
 
     return _NAMED.sub(named, text)
 

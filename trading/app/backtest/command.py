@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from config import DataSettings
     from trading.base.calendar import Session
     from trading.base.progress import Report
+    from trading.models.store import ModelStore
 
 BLOCK: Final = 5
 """Sessions that are in memory at once."""
@@ -157,12 +158,21 @@ def _models(
         if start > days.sessions[-1].date:
             raise UserError(
                 f"model {model.timestamp} has seen every session through {model.trained_through}, and the bars end on "
-                f"{days.sessions[-1].date}; choose an earlier --model, --walk-forward, or --seen"
+                f"{days.sessions[-1].date}; {_remedy(store, model.timestamp)}"
             )
     sessions = chosen_sessions(days, start, options.end)
     if not options.seen:
         refuse_seen(model, sessions)
     return sessions, forecaster
+
+
+def _remedy(store: ModelStore, timestamp: str) -> str:
+    """How to backtest although a model has seen every session; earlier models served, or may be named."""
+    if any(one < timestamp for one in store.timestamps()):
+        return (
+            "use --as-served (each session with the model that served), an earlier --model, --walk-forward, or --seen"
+        )
+    return "there is no earlier model: use --walk-forward (a model trained the evening before each session), or --seen"
 
 
 LEAST: Final = 5

@@ -36,7 +36,7 @@ class Question:
     """A stock and a minute, New York time.
 
     Attributes:
-        day: None for the newest day that has the stock.
+        day: None for the newest day that has the stock; if none has it, for the newest day.
     """
 
     symbol: str
@@ -93,9 +93,9 @@ def answer(
         settings_of: the settings in force on a day.
 
     Raises:
-        UserError: no log has the stock, or the day has no log.
+        UserError: the day has no log.
     """
-    day = question.day or _newest_with(question.symbol, reader)
+    day = question.day or _newest_with(question.symbol, reader) or reader.days()[-1]
     instant = at(day, question.minute)
     said = f"{question.symbol} at {question.minute:%H:%M} New York time on {day}"
 
@@ -135,12 +135,8 @@ def answer(
     return told(*_no_minute(found), *held)
 
 
-def _newest_with(symbol: str, reader: LogReader) -> date:
-    """The newest day on which the stock was considered, by the start of the day, its trades or its predictions.
-
-    Raises:
-        UserError: there is none.
-    """
+def _newest_with(symbol: str, reader: LogReader) -> date | None:
+    """The newest day on which the stock was considered, by the start of the day, its trades or its predictions."""
     named = f'"{symbol}"'.encode()
     with_audit = set(reader.days("audit"))
     for day in reversed(reader.days()):
@@ -157,8 +153,7 @@ def _newest_with(symbol: str, reader: LogReader) -> date:
             return day
         if any(trade.symbol == symbol for trade in reader.trades([day])):
             return day
-    known = reader.days()
-    raise UserError(f"--why: {symbol} stands in no log of {reader.folder} ({known[0]} to {known[-1]})")
+    return None
 
 
 def _not_considered(found: MinuteOfDecision, symbol: str) -> list[str]:

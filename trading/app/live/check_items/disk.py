@@ -101,7 +101,9 @@ class Files:
         paused = controls.paused()
         if controls.stop_requested:
             yield warn(f"{controls.folder / 'STOP'} is there: no order is sent until it is removed")
-        if controls.flatten_requested:
+        if controls.flatten_requested and controls.stop_requested:
+            yield warn(f"{controls.folder / 'FLATTEN'} is there too: without STOP a run sells everything and ends")
+        elif controls.flatten_requested:
             yield warn(f"{controls.folder / 'FLATTEN'} is there: a run sells everything and ends; remove it to trade")
         if paused is not None:
             what = "mend it" if paused.fault else "remove a line of it to resume"
