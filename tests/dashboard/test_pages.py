@@ -139,6 +139,11 @@ def test_every_control_asks_once_more_acts_through_its_file_and_is_logged(served
     assert (control / "STOP").exists()
     page.goto(served.url)
     assert page.get_by_text("STOP is there: no order is sent").count() == 1
+    page.goto(f"{served.url}/control")
+    page.get_by_role("button", name="FLATTEN ...", exact=True).click()
+    page.wait_for_selector("text=take back STOP first")
+    assert not (control / "FLATTEN").exists()
+    press(page, served, "Take back STOP and FLATTEN ...", "Take back STOP and FLATTEN")
     press(page, served, "FLATTEN ...", "FLATTEN")
     assert (control / "FLATTEN").exists()
     press(page, served, "Take back STOP and FLATTEN ...", "Take back STOP and FLATTEN")
@@ -161,16 +166,18 @@ def test_every_control_asks_once_more_acts_through_its_file_and_is_logged(served
     log = [record for path in (served.root / "logs").glob("control_*.jsonl") for record in read_lines(path)]
     done = [(one["action"], one["target"], one["who"]) for one in log if one["event"] == "done"]
     assert done == [
-        ("stop", "", "127.0.0.1"), ("flatten", "", "127.0.0.1"), ("take_back", "", "127.0.0.1"),
+        ("stop", "", "127.0.0.1"), ("take_back", "", "127.0.0.1"), ("flatten", "", "127.0.0.1"),
+        ("take_back", "", "127.0.0.1"),
         ("pause", "AAA", "127.0.0.1"), ("resume", "AAA", "127.0.0.1"), ("use", "20180322_200000", "127.0.0.1"),
     ]  # fmt: skip
     assert len(log) == 2 * len(done) and all(one["time"] for one in log)
 
 
 def test_what_cannot_be_done_says_why_without_a_folder(served: Dashboard, page: Page) -> None:
-    for action, target in (("use", "20990101_000000"), ("pause", "?")):
+    for action, target in (("use", "20990101_000000"), ("pause", "?"), ("pause", "Hello world"), ("pause", "A1")):
         page.goto(f"{served.url}/control/ask?action={action}&target={target}")
-        page.locator("button.danger").click()
+        if action == "use":
+            page.locator("button.danger").click()
         page.wait_for_selector("h1:text('Not done')", timeout=120_000)
         assert str(served.root) not in page.content()
 

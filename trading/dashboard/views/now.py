@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, from_ns
 from trading.dashboard.views.account import account, open_result
-from trading.dashboard.views.status import Status, status
+from trading.dashboard.views.status import Status, lost_protection, pauses, standing, status
 from trading.dashboard.views.words import audit_line, clock, shown
 from trading.reports.page import NONE, Tile, counted
 from trading.reports.traded.charts import trade_chart
@@ -40,6 +40,7 @@ class Position:
     result: str
     good: bool | None
     facts: tuple[tuple[str, str], ...]
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,17 @@ def _tiles(live: Live) -> tuple[Tile, ...]:
 
 
 def _trouble(live: Live) -> str:
-    """The newest trouble, by the heartbeat or the audit; empty if there was none."""
-    if live.heartbeat is not None and live.heartbeat.last_error:
-        return shown(live.heartbeat.last_error)
-    return "" if live.audit.trouble is None else shown(f"{clock(live.audit.trouble[0])} {live.audit.trouble[1]}")
+    """The newest trouble, by the heartbeat or the audit, and whether it has ended; empty if there was none."""
+    beat = "" if live.heartbeat is None else live.heartbeat.last_error or ""
+    if live.audit.trouble is None:
+        return shown(beat)
+    at, words = live.audit.trouble
+    if beat[:19] > at[:19].replace("T", " "):
+        return shown(beat)
+    ended = live.audit.trouble_ended
+    return shown(f"{at[:10]} {clock(at)} {words}") + (
+        f" Ended at {clock(ended[0])}: {shown(ended[1])}" if ended else ""
+    )
 
 
 def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure]) -> Position:
@@ -146,6 +154,7 @@ def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure])
     return Position(
         key, trade.symbol, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
         NONE if result is None else dollars(result), None if result is None else result >= 0.0, facts,
+        tuple(f"{clock(one.first)}: {shown(one.words)}" for one in lost_protection(live) if one.symbol == trade.symbol),
     )  # fmt: skip
 
 
@@ -158,14 +167,10 @@ def _in_flight(live: Live) -> tuple[tuple[str, str, str], ...]:
 
 def holds(live: Live) -> tuple[str, ...]:
     """What keeps entries away: control files, blocks, and the rules that refused in the newest minute."""
-    lines = []
-    if live.controls.stop:
-        lines.append("STOP is there: no order is sent; resting orders stay")
-    if live.controls.flatten:
-        lines.append("FLATTEN is there: everything is sold, then the trader ends")
+    lines = standing(live)
     paused = live.controls.paused
     if paused.all or paused.fault or paused.symbols:
-        lines.append(shown(paused.in_words()))
+        lines.append(pauses(live))
     lines += [f"{clock(at)}: {shown(reason)}" for at, reason in live.audit.blocks.values()]
     rules: dict[str, list[str]] = {}
     refusals = live.audit.refusals_at(live.predictions.minute)
