@@ -26,9 +26,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = ("/", "/trades", "/trades/2018-03-26/0", "/why?symbol=BBB&time=10:31", "/models", "/health", "/control",
          "/control/ask?action=flatten", "/login")  # fmt: skip
 
-BLOCKED_STYLE = "Applying inline style violates"
-"""What the browser says of a style sheet for maps that plotly.js would insert, and no chart here needs."""
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -50,7 +47,7 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
     yield opened
     opened.close()
-    assert [one for one in troubles if not one.startswith((BLOCKED_STYLE, "Failed to load resource"))] == []
+    assert [one for one in troubles if not one.startswith("Failed to load resource")] == []
 
 
 @pytest.fixture(scope="module")

@@ -116,3 +116,28 @@ def test_only_symbols_are_paused_and_their_words_are_true_under_stop(live: Live)
     with live.refreshed():
         assert "protected" not in pauses(live) and "BRK.B" in pauses(live)
         assert "neither managed nor sold" in consequence(live, "pause", "AAA")
+
+
+def test_only_what_is_no_part_of_a_normal_day_holds_entries_back_and_nothing_after_the_close(live: Live) -> None:
+    audit = live.places.logs / f"audit_{DAY}.jsonl"
+    audit.write_text("".join(line for line in audit.open() if "stopped_by_file" not in line))
+    predictions = live.places.logs / f"predictions_{DAY}.jsonl"
+    predictions.write_text("".join(line for line in predictions.open() if "T10:32" not in line))
+    with live.refreshed():
+        page = now_page(live)
+        assert page.holds == ()
+        assert page.refused == ("BBB: 10 of 10 positions are taken (the rule for the most positions at once)",)
+        assert (
+            page.invested
+            == "1 position, $50.05 invested; $1.00 lost from the entries if every stop fills at its price."
+        )
+        assert "Next" in [tile.name for tile in page.tiles]
+    write(live, "10:31:03", "not_bought", symbol="AAA", rule="daily_loss", reason="the loss of the day is reached")
+    with live.refreshed():
+        assert now_page(live).holds[0].startswith("AAA: the loss of the day is reached")
+    write(live, "16:00:01", "closed", session=str(DAY))
+    beat(live.places.logs, age=999)
+    with live.refreshed():
+        page = now_page(live)
+        assert page.holds == page.refused == () and "Next" not in [tile.name for tile in page.tiles]
+        assert "their stops have ended" in page.invested

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 Level = Literal["good", "warn", "bad"]
 
+STATES: Final = {
+    "preparing": "preparing the day", "waiting": "waiting for what comes next", "minute": "at work on a minute",
+    "evening": "at the evening's training",
+}  # fmt: skip
+"""State of the sign of life -> its words."""
+
 LATEST_CLOSE: Final = time(16)
 """New York time at which the session of every day is over; on some days it ends earlier."""
 
@@ -99,10 +105,14 @@ def _life(live: Live) -> Status:
         )
     if age > DEAD_AFTER_SECONDS:
         return Status(
-            "bad", "dead", f"no sign of life for {span(age)}; its last one said {shown(beat.state)!r}. Nothing is "
-            "decided, replaced or sold until it starts again"
+            "bad", "dead", f"no sign of life for {span(age)}; it was {STATES.get(beat.state, shown(beat.state))}. "
+            "Nothing is decided, replaced or sold until it starts again"
         )  # fmt: skip
-    return Status("good", "alive", f"its newest sign of life is {age:.0f} s old and says {shown(beat.state)!r}")
+    return Status(
+        "good",
+        "alive",
+        f"it is {STATES.get(beat.state, shown(beat.state))}; its newest sign of life is {age:.0f} s old",
+    )
 
 
 def _positions(live: Live, word: str) -> str:
