@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.app.report_logs import DAY, ny, trade
+from tests.app.report_logs import DAY, mark, ny, trade
 from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.base.clock import SimulatedClock
-from trading.base.files import read_lines
+from trading.base.files import read_lines, write_json
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 
@@ -193,9 +193,12 @@ def test_the_token_opens_the_pages_and_a_report_runs_in_a_sandbox(
     page.get_by_role("button", name="Open").click()
     page.wait_for_selector("h1:text('Now')")
     page.get_by_role("link", name="Models").click()
-    page.get_by_role("link", name=f"training: report_{MODEL}.html").click()
-    page.wait_for_selector("#x:text('none')")  # the script ran, and saw no cookie
-    assert str(served.root) not in page.content() and page.context.cookies()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name=f"training: report_{MODEL}.html").click()
+    report = opened.value
+    report.wait_for_selector("#x:text('none')")  # the script ran, and saw no cookie
+    assert str(served.root) not in report.content() and page.context.cookies()
+    report.close()
     page.close()
 
 
@@ -210,3 +213,24 @@ def test_a_trade_leads_to_its_answer(served: Dashboard, page: Page, tmp_path: Pa
     page.get_by_label("Minute").fill("25:99")
     page.get_by_role("button", name="Answer").click()
     assert "is no time" in str(page.locator(".findings").text_content())
+
+
+def test_a_model_says_its_test_and_its_trades_apart_and_its_page_opens_in_a_new_tab(
+    served: Dashboard, page: Page
+) -> None:
+    market = {"slug": "generated-1", "description": "a generated market", "generated": True}
+    write_json(served.logs / "market.json", market)
+    page.goto(f"{served.url}/models")
+    row = page.locator("tr", has_text=MODEL)
+    booked = row.locator("[data-label^=booked]")
+    assert booked.text_content() == "+$1.95 in 1 trade" and booked.bounding_box()["x"] < 390
+    assert row.locator("[data-label^=bought]").text_content() == "100.0% of 1"
+    assert row.locator("[data-label^=signals]").count() == 1
+    for link in page.locator("a[href^='/files/']").all():
+        assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener")
+    for path in ("/", "/models", "/control"):
+        page.goto(served.url + path)
+        assert page.get_by_text("about profit they prove nothing").count() == 1
+    mark(served.logs)
+    page.goto(served.url)
+    assert page.get_by_text("about profit they prove nothing").count() == 0

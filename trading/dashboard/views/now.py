@@ -12,11 +12,12 @@ from trading.dashboard.views.status import Status, lost_protection, pauses, sess
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.reports.page import NONE, Tile, counted
 from trading.reports.traded.charts import trade_chart
-from trading.reports.traded.words import dollars, price, rule_in_words
+from trading.reports.traded.words import RULES, dollars, price, rule_in_words
 
 if TYPE_CHECKING:
     from trading.dashboard.state.live import Live
     from trading.dashboard.state.predictions_state import Prediction
+    from trading.records.journal import Record
     from trading.records.trade_log import Trade
     from trading.reports.page import Figure
 
@@ -150,8 +151,8 @@ def _trouble(live: Live) -> str:
     if beat[:19] > at[:19].replace("T", " "):
         return shown(beat)
     ended = live.audit.trouble_ended
-    return shown(f"{at[:10]} {clock(at)} {words}") + (
-        f" Ended at {clock(ended[0])}: {shown(ended[1])}" if ended else ""
+    return shown(f"{at[:10]} {clock(at)} {words}").rstrip(".") + (
+        f". Ended at {clock(ended[0])}: {shown(ended[1])}" if ended else ""
     )
 
 
@@ -204,13 +205,16 @@ def _refusals(live: Live, *, weighty: bool) -> tuple[str, ...]:
     """What rules refused in the newest minute, a line a rule: those of `WEIGHTY`, or all others."""
     if session_is_over(live):
         return ()
-    rules: dict[str, list[str]] = {}
-    refusals = live.audit.refusals_at(live.predictions.minute)
-    for symbol, record in refusals.items():
+    rules: dict[str, dict[str, Record]] = {}
+    for symbol, record in sorted(live.audit.refusals_at(live.predictions.minute).items()):
         if (record.get("rule") in WEIGHTY) == weighty:
-            rules.setdefault(str(record.get("rule")), []).append(symbol)
-    return tuple(f"{', '.join(sorted(symbols)[:8])}: {shown(rule_in_words(refusals[symbols[0]]))}"
-                 for _, symbols in sorted(rules.items()))  # fmt: skip
+            rules.setdefault(str(record.get("rule")), {})[symbol] = record
+    lines = []
+    for rule, refused in sorted(rules.items()):
+        words = {rule_in_words(record) for record in refused.values()}
+        same = words.pop() if len(words) == 1 else f"the rule for {RULES.get(rule, rule)}"
+        lines.append(f"{', '.join(list(refused)[:8])}: {shown(same)}")
+    return tuple(lines)
 
 
 def _best(live: Live) -> tuple[tuple[str, str, str, str], ...]:
