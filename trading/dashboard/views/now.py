@@ -27,7 +27,7 @@ BEST: Final = 12
 CHART_HEIGHT: Final = 220
 """Pixels of the chart of a position."""
 
-WEIGHTY: Final = frozenset({"daily_loss", "discrepancy", "account", "one_trader", "journal", "paused"})
+WEIGHTY: Final = frozenset({"daily_loss", "discrepancy", "account", "one_trader", "journal"})
 """Rules whose refusal is no part of a normal day."""
 
 EVENTS: Final = 15
