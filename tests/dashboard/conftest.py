@@ -36,4 +36,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboar
     )  # fmt: skip
     with dashboard(root, "--host=0.0.0.0", f"--token-file={file}") as one:
         one.url = one.url.replace("0.0.0.0", "127.0.0.1")
+        assert one.process.stdout is not None
+        one.said.append(one.process.stdout.readline())
         yield one, made.stdout.splitlines()[0]

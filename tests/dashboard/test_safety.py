@@ -132,6 +132,7 @@ def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -
 
 def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tuple[Dashboard, str]) -> None:
     served, token = guarded
+    assert served.said[0].startswith("From a phone in the same network: ") and "0.0.0.0" not in served.said[0]
     for path in ("/", "/metrics", "/events", "/files/models/x", "/health", "/nothing"):
         assert served.ask(path).status == 401, path
     browser = served.ask("/", Accept="text/html")

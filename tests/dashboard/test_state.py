@@ -103,6 +103,8 @@ def test_the_page_now_has_the_position_the_refusals_and_what_holds_entries_back(
     live = live_of(tmp_path)
     (tmp_path / "control").mkdir()
     (tmp_path / "control" / "PAUSED").write_text("CCC\n")
+    audit = logs / f"audit_{DAY}.jsonl"
+    audit.write_text("".join(line for line in audit.open() if '"closed"' not in line))
     with live.refreshed():
         page = now_page(live)
     assert [one.symbol for one in page.positions] == ["BBB"] and page.status.word == "unknown"
@@ -124,8 +126,9 @@ def test_best_predictions_say_why_they_were_not_bought(logs: Path, tmp_path: Pat
     with live.refreshed():
         why = {symbol: reason for symbol, _, _, reason in now_page(live).best}
     assert why == {
-        "AAA": "bought", "BBB": "rule positions: 10 of 10 positions are taken", "CCC": "under the threshold 0.65",
-        "DDD": "its newest bar was of 10:20, too old",
+        "AAA": "bought",
+        "BBB": "10 of 10 positions are taken (the rule for the most positions at once)",
+        "CCC": "under the threshold 0.65", "DDD": "its newest bar was of 10:20, too old",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
@@ -10,7 +11,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 from trading.base.files import LineLog, line_files, read_lines
 from trading.dashboard.views.words import shown
-from trading.execution.control_files import ControlFiles
+from trading.execution.control_files import ALL, ControlFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,18 +39,25 @@ class Words(NamedTuple):
 
 
 WORDS: Final[dict[Action, Words]] = {
-    "stop": Words("STOP", "No order is sent any more, not even at the close. Stops and targets that rest at the "
-                  "exchange stay there. The trader keeps running.", "STOP is there: no order is sent."),
-    "flatten": Words("FLATTEN", "Everything is sold at market, and the trader ends once nothing is held.",
-                     "FLATTEN is there: everything is sold."),
-    "take_back": Words("Take back STOP and FLATTEN", "Both files are removed. A trader that still runs trades again "
-                       "from its next minute.", "STOP and FLATTEN are removed."),
+    "stop": Words("STOP", "The trader sends no order any more from its next minute on, not even before the close, and "
+                  "replaces no stop that is lost. Stops and targets that rest at the exchange stay until they end with "
+                  "the session. The trader keeps running.", "STOP is there."),
+    "flatten": Words("FLATTEN", "Everything is to be sold at market.", "FLATTEN is there."),
+    "take_back": Words("Take back STOP and FLATTEN", "Both files are removed.", "STOP and FLATTEN are removed."),
     "pause": Words("Pause entries in {}", "Nothing is bought in {} until you resume it. A position in it is managed "
                    "and sold as usual.", "Entries in {} are paused."),
     "resume": Words("Resume entries in {}", "{} may be bought again.", "Entries in {} are resumed."),
     "use": Words("Put model {} into service", "The trader follows at 4 AM or before the evening's training, until a "
                  "new model is promoted.", "Model {} is chosen."),
 }  # fmt: skip
+
+SYMBOL: Final = re.compile(r"[A-Z][A-Z.\-]{0,9}")
+"""What a stock that is to be paused looks like."""
+
+
+def stock(target: str) -> str:
+    """A target as the words name it."""
+    return "every stock" if target == ALL else target
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,22 @@ class Control:
         self._note(action, target, who, "done")
         return said + (f" It could not be recorded: {unwritten}." if unwritten else "")
 
+    def check(self, action: Action, target: str) -> None:
+        """Check whether an action can do what it says.
+
+        Raises:
+            UserError: it cannot, and why.
+        """
+        if action == "flatten" and self.files.stop_requested:
+            raise UserError("STOP is there. It forbids every order, so FLATTEN would sell nothing: take back STOP "
+                            "first, then give FLATTEN.")  # fmt: skip
+        if action == "pause" and target != ALL and not SYMBOL.fullmatch(target):
+            raise UserError(
+                f"{target!r} is no symbol of a US stock: write it as AMD or BRK.B, or {ALL} for every stock."
+            )
+
     def _act(self, action: Action, target: str) -> str:
+        self.check(action, target)
         match action:
             case "stop":
                 self.files.stop()
@@ -100,7 +123,7 @@ class Control:
                 self.files.resume(target)
             case "use":
                 return self.choose(target)
-        return WORDS[action].done.format(target)
+        return WORDS[action].done.format(stock(target))
 
     def _note(self, action: Action, target: str, who: str, what: str, **more: str) -> str:
         """Write a line to the log; returns why it could not be, empty if it could."""

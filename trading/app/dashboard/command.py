@@ -81,6 +81,11 @@ def _serve(site: Site, listening: socket.socket, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     console.print(f"http://{shown}:{port}/", highlight=False, markup=False, soft_wrap=True)
     if not _is_loopback(host):
+        if _is_any(listening.getsockname()[0]):
+            own = _own_address()
+            where = f"http://{own}:{port}/" if own else "an address of this machine"
+            console.print(f"From a phone in the same network: {where} (in a container: the address of its host).",
+                          highlight=False, markup=False, soft_wrap=True)  # fmt: skip
         console.print(
             "Other machines can reach this page, and what they send is not encrypted: use it in a network that you "
             "trust, or through a tunnel (ssh -L, WireGuard). A token is needed.",
@@ -139,6 +144,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _own_address() -> str:
+    """The IPv4 address by which this machine reaches others; empty if it has none.  Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # an address for documentation: only the route is looked up
+        except OSError:
+            return ""
+        return str(asking.getsockname()[0])
 
 
 def _is_any(host: str) -> bool:

@@ -54,6 +54,7 @@ class AuditState:
     """The audit of one New York day as far as it is written.  Times are ISO 8601 with the New York offset.
 
     Attributes:
+        is_closed: whether the session of the day is over.
         equity_start, equity_close: dollars at 4 AM and after the close; None if the audit does not say.
         minute: the newest `minute` record, and `bars_late` the times that bars were late.
         refusals: symbol -> the refusal of the newest minute.
@@ -66,6 +67,7 @@ class AuditState:
 
     started: Record = field(default_factory=dict)
     stopped: bool = False
+    is_closed: bool = False
     equity_start: float | None = None
     equity_close: float | None = None
     model: str = ""
@@ -88,6 +90,8 @@ class AuditState:
     odd: int = 0
     """Records whose fields are not as expected; they are left out."""
     _refusals_of: str = ""
+    _trouble_of: tuple[str, str] = ("", "")
+    _block_ended: tuple[str, str] = ("", "")
 
     def take(self, record: Record) -> None:
         """Add a record; one whose fields are not as expected is counted in `odd`."""
@@ -116,12 +120,23 @@ class AuditState:
             self.events.append((at, event, words))
         if event in TROUBLE:
             self.trouble = (at, words or event.replace("_", " "))
+            self._trouble_of = (event, str(record.get("symbol") or ""))
+            self._block_ended = ("", "")
 
     def _refuse(self, record: Record, at: str) -> None:
         if at[:16] != self._refusals_of:
             self._refusals_of, self.refusals = at[:16], {}
         self.refusals[str(record.get("symbol", ""))] = record
         self.refused[str(record["rule"])] += 1
+
+    @property
+    def trouble_ended(self) -> tuple[str, str] | None:
+        """When and how the newest trouble ended; None if it has not, or if the audit cannot say."""
+        event, symbol = self._trouble_of
+        for known in self.discrepancies:
+            if (known.event, known.symbol) == (event, symbol) and self.trouble and known.last == self.trouble[0]:
+                return (known.ended_at, known.ended) if known.ended else None
+        return self._block_ended if self._block_ended[0] else None
 
     def refusals_at(self, minute: str) -> dict[str, Record]:
         """The refusals of a minute (`2018-03-26T10:31`), if it is the newest that has any."""
@@ -132,6 +147,8 @@ class AuditState:
             if known.event == "unprotected" and not known.ended and known.last[:16] < at[:16]:
                 known.ended, known.ended_at = "its stop rested in the minute after", at
         for name in [*UNTIL_NEXT_MINUTE, "stopped_by_file", "flatten_by_file", "feed_late"]:
+            if name in self.blocks and self.blocks[name][0][:16] < at[:16] and name == self._trouble_of[0]:
+                self._block_ended = (at, "the next minute was decided on")
             self.blocks.pop(name, None)
 
     def _orders(self, record: Record, event: str) -> None:
@@ -155,7 +172,10 @@ class AuditState:
             equity = _dollars(record["equity"])
             self.equity_start = equity if self.equity_start is None else self.equity_start
             self.symbols = frozenset(str(one) for one in record.get("symbols") or ())
+        elif event == "closed":
+            self.is_closed = True
         elif event == "day_closed":
+            self.is_closed = True
             self.equity_close = _dollars(record["equity"])
         elif event == "model_in_service":
             self.model = str(record["model"])
@@ -174,6 +194,8 @@ class AuditState:
             self.blocks[event] = (at, BLOCKS[event] + (f" ({reason})" if reason else ""))
         elif event in ENDS:
             self.blocks.pop(ENDS[event], None)
+            if ENDS[event] == self._trouble_of[0]:
+                self._block_ended = (at, in_words(record) or event.replace("_", " "))
 
     def _discrepancy(self, record: Record, event: str, at: str) -> None:
         symbol = str(record.get("symbol") or "")

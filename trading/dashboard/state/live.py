@@ -102,6 +102,13 @@ class Live:
         return self.audit.model or self._last_model
 
     @property
+    def is_generated(self) -> bool:
+        """Whether the market is generated, so that its figures prove nothing about profit."""
+        if self.market is not None:
+            return self.market.generated
+        return self.heartbeat is not None and "generated" in self.heartbeat.market
+
+    @property
     def open_trades(self) -> list[Trade]:
         """Trades that still hold shares."""
         return [trade for trade in self.trades if trade.is_open]

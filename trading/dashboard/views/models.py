@@ -1,4 +1,4 @@
-"""The page Models: which serves, what each promised and what came true, and the pages that were made of them."""
+"""The page Models: which serves, how each did in its test and what it bought, and the pages that were made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.dashboard.views.model_files import ModelFile, Models, read_models
 from trading.dashboard.views.words import shown
-from trading.reports.page import NONE, count, per_cent, plain, share
+from trading.reports.page import NONE, counted, per_cent, plain, share
 from trading.reports.traded.words import dollars
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class PageLink(NamedTuple):
 
 
 class CameTrue(NamedTuple):
-    """The trades of one model: how many predictions are decided and came true, and what was booked."""
+    """The trades of one model: how many are sold, are decided, and came true, and what was booked."""
 
-    trades: int
+    sold: int
     decided: int
     true: int
     said: float | None
@@ -61,12 +61,10 @@ class ModelRow(NamedTuple):
     state: str
     kind: str
     through: str
-    promised: str
-    signals: str
-    came_true: str
+    tested: str
+    bought: str
     said: str
     booked: str
-    trades: str
     auc: str
     log_loss: str
     reason: str
@@ -144,11 +142,18 @@ def _row(one: ModelFile, live: Live, models: Models, trades: Sequence[Trade], pa
             f"{per_cent(one.champion_outcome_pct)}"
         )
     return ModelRow(
-        one.timestamp, state, shown(one.kind.replace("_", " ")), shown(one.trained_through), share(one.promised),
-        count(one.signals), f"{came.true} of {came.decided}" if came.decided else NONE, share(came.said),
-        dollars(came.booked) if came.trades else NONE, str(came.trades), plain(one.auc), plain(one.log_loss, 4),
+        one.timestamp, state, shown(one.kind.replace("_", " ")), shown(one.trained_through),
+        _part(one.promised, one.signals),
+        _part(came.true / came.decided if came.decided else None, came.decided), share(came.said),
+        f"{dollars(came.booked)} in {counted(came.sold, 'trade')}" if came.sold else NONE,
+        plain(one.auc), plain(one.log_loss, 4),
         shown(one.reason), shown(duel), page,
     )  # fmt: skip
+
+
+def _part(part: float | None, of: int | None) -> str:
+    """`56.1% of 1,312`."""
+    return NONE if part is None or not of else f"{share(part)} of {of:,}"
 
 
 def came_true(trades: Sequence[Trade], model: str) -> CameTrue:
@@ -157,6 +162,7 @@ def came_true(trades: Sequence[Trade], model: str) -> CameTrue:
     decided = [trade for trade in own if trade.reached_target_first is not None]
     said = [trade.win_probability for trade in own if trade.win_probability is not None]
     return CameTrue(
-        len(own), len(decided), sum(1 for trade in decided if trade.reached_target_first),
+        sum(1 for trade in own if trade.pnl_amount is not None), len(decided),
+        sum(1 for trade in decided if trade.reached_target_first),
         sum(said) / len(said) if said else None, sum(float(trade.pnl_amount or 0) for trade in own),
     )  # fmt: skip

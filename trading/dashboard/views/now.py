@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, from_ns
 from trading.dashboard.views.account import account, open_result
-from trading.dashboard.views.status import Status, status
-from trading.dashboard.views.words import audit_line, clock, shown
+from trading.dashboard.views.status import Status, lost_protection, pauses, session_is_over, standing, status
+from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.reports.page import NONE, Tile, counted
 from trading.reports.traded.charts import trade_chart
-from trading.reports.traded.words import dollars, price
+from trading.reports.traded.words import RULES, dollars, price, rule_in_words
 
 if TYPE_CHECKING:
     from trading.dashboard.state.live import Live
     from trading.dashboard.state.predictions_state import Prediction
+    from trading.records.journal import Record
     from trading.records.trade_log import Trade
     from trading.reports.page import Figure
 
@@ -25,6 +26,9 @@ BEST: Final = 12
 
 CHART_HEIGHT: Final = 220
 """Pixels of the chart of a position."""
+
+WEIGHTY: Final = frozenset({"daily_loss", "discrepancy", "account", "one_trader", "journal"})
+"""Rules whose refusal is no part of a normal day."""
 
 EVENTS: Final = 15
 """Newest events that are shown."""
@@ -40,6 +44,7 @@ class Position:
     result: str
     good: bool | None
     facts: tuple[tuple[str, str], ...]
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class NowPage:
 
     Attributes:
         day: New York day that it is about; empty without logs.
-        holds: what keeps entries away, a line each.
+        holds: what keeps entries away, a line each; `refused` what the other rules refused in the newest minute.
+        invested: the open positions in one line: number, dollars, and dollars at risk.
         best: symbol, confidence, price, and why it was not bought, of the best predictions.
         minute: the minute of these predictions.
         events: time and words, the newest first.
@@ -62,6 +68,8 @@ class NowPage:
     positions: tuple[Position, ...]
     in_flight: tuple[tuple[str, str, str], ...]
     holds: tuple[str, ...]
+    refused: tuple[str, ...]
+    invested: str
     minute: str
     best: tuple[tuple[str, str, str, str], ...]
     events: tuple[tuple[str, str], ...]
@@ -85,9 +93,13 @@ def now_page(live: Live) -> NowPage:
         positions=positions,
         in_flight=_in_flight(live),
         holds=holds(live),
+        refused=_refusals(live, weighty=False),
+        invested=_invested(live),
         minute=live.predictions.minute[11:16],
         best=_best(live),
-        events=tuple((clock(at), shown(words)) for at, _, words in list(live.audit.events)[: -EVENTS - 1 : -1]),
+        events=tuple(
+            (clock(at), shown(sold_in_words(words))) for at, _, words in list(live.audit.events)[: -EVENTS - 1 : -1]
+        ),
         figures=figures,
         findings=tuple(shown(line) for line in live.findings),
     )
@@ -101,10 +113,11 @@ def _tiles(live: Live) -> tuple[Tile, ...]:
         Tile("Equity", NONE if found.equity is None else dollars(found.equity, sign=False),
              "as the broker gave it after the close" if live.audit.equity_close is not None
              else "no start of a day in the logs" if start is None else f"{dollars(start, sign=False)} at the start"),
-        Tile("P&L of the day", dollars(total), f"{dollars(found.booked)} booked, {dollars(found.open_pnl)} open"),
+        Tile("P&L of the day", dollars(total),
+             f"{dollars(found.booked)} booked, {dollars(found.open_pnl)} open; before the assumed cost"),
         Tile("Positions", str(len(live.open_trades)), f"{counted(found.closed, 'trade')} closed, {found.won} won"),
     ]  # fmt: skip
-    if beat is not None:
+    if beat is not None and status(live).word == "alive":
         next_at = "" if beat.next_at is None else f"{beat.next_at.astimezone(NEW_YORK):%a %H:%M} New York"
         tiles.append(Tile("Next", shown(beat.next_event or NONE), next_at))
     lag = live.audit.minute.get("bars_after_seconds") if beat is None else beat.bars_after_seconds
@@ -117,11 +130,30 @@ def _tiles(live: Live) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
+def _invested(live: Live) -> str:
+    """The open positions in one line; empty if none is open."""
+    held = live.open_trades
+    if not held:
+        return ""
+    amount = sum(float(trade.entry_price) * trade.qty for trade in held)
+    loss = sum(float(trade.entry_price - trade.stop_loss) * trade.qty for trade in held)
+    at_risk = "their stops have ended" if session_is_over(live) else (
+        f"{dollars(max(0.0, loss), sign=False)} lost from the entries if every stop fills at its price")  # fmt: skip
+    return f"{counted(len(held), 'position')}, {dollars(amount, sign=False)} invested; {at_risk}."
+
+
 def _trouble(live: Live) -> str:
-    """The newest trouble, by the heartbeat or the audit; empty if there was none."""
-    if live.heartbeat is not None and live.heartbeat.last_error:
-        return shown(live.heartbeat.last_error)
-    return "" if live.audit.trouble is None else shown(f"{clock(live.audit.trouble[0])} {live.audit.trouble[1]}")
+    """The newest trouble, by the heartbeat or the audit, and whether it has ended; empty if there was none."""
+    beat = "" if live.heartbeat is None else live.heartbeat.last_error or ""
+    if live.audit.trouble is None:
+        return shown(beat)
+    at, words = live.audit.trouble
+    if beat[:19] > at[:19].replace("T", " "):
+        return shown(beat)
+    ended = live.audit.trouble_ended
+    return shown(f"{at[:10]} {clock(at)} {words}").rstrip(".") + (
+        f". Ended at {clock(ended[0])}: {shown(ended[1])}" if ended else ""
+    )
 
 
 def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure]) -> Position:
@@ -146,6 +178,7 @@ def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure])
     return Position(
         key, trade.symbol, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
         NONE if result is None else dollars(result), None if result is None else result >= 0.0, facts,
+        tuple(f"{clock(one.first)}: {shown(one.words)}" for one in lost_protection(live) if one.symbol == trade.symbol),
     )  # fmt: skip
 
 
@@ -157,23 +190,30 @@ def _in_flight(live: Live) -> tuple[tuple[str, str, str], ...]:
 
 
 def holds(live: Live) -> tuple[str, ...]:
-    """What keeps entries away: control files, blocks, and the rules that refused in the newest minute."""
-    lines = []
-    if live.controls.stop:
-        lines.append("STOP is there: no order is sent; resting orders stay")
-    if live.controls.flatten:
-        lines.append("FLATTEN is there: everything is sold, then the trader ends")
+    """What keeps every entry away: control files, blocks, discrepancies, the loss of the day; empty after the close."""
+    lines = standing(live)
     paused = live.controls.paused
     if paused.all or paused.fault or paused.symbols:
-        lines.append(shown(paused.in_words()))
+        lines.append(pauses(live))
+    if session_is_over(live):
+        return tuple(lines)
     lines += [f"{clock(at)}: {shown(reason)}" for at, reason in live.audit.blocks.values()]
-    rules: dict[str, list[str]] = {}
-    refusals = live.audit.refusals_at(live.predictions.minute)
-    for symbol, record in refusals.items():
-        rules.setdefault(str(record.get("rule")), []).append(symbol)
-    for rule, symbols in sorted(rules.items()):
-        first = shown(refusals[symbols[0]].get("reason", ""))
-        lines.append(f"rule {shown(rule)}: {', '.join(sorted(symbols)[:8])} ({first})")
+    return (*lines, *_refusals(live, weighty=True))
+
+
+def _refusals(live: Live, *, weighty: bool) -> tuple[str, ...]:
+    """What rules refused in the newest minute, a line a rule: those of `WEIGHTY`, or all others."""
+    if session_is_over(live):
+        return ()
+    rules: dict[str, dict[str, Record]] = {}
+    for symbol, record in sorted(live.audit.refusals_at(live.predictions.minute).items()):
+        if (record.get("rule") in WEIGHTY) == weighty:
+            rules.setdefault(str(record.get("rule")), {})[symbol] = record
+    lines = []
+    for rule, refused in sorted(rules.items()):
+        words = {rule_in_words(record) for record in refused.values()}
+        same = words.pop() if len(words) == 1 else f"the rule for {RULES.get(rule, rule)}"
+        lines.append(f"{', '.join(list(refused)[:8])}: {shown(same)}")
     return tuple(lines)
 
 
@@ -186,7 +226,7 @@ def _why_not(live: Live, one: Prediction) -> str:
     """Why a prediction of the newest minute was not bought, or that it was."""
     refusal = live.audit.refusals_at(live.predictions.minute).get(one.symbol)
     if refusal is not None:
-        return shown(f"rule {refusal.get('rule')}: {refusal.get('reason', '')}")
+        return shown(rule_in_words(refusal))
     if any(record.get("symbol") == one.symbol for record in live.audit.entries.values()):
         return "its order is in flight"
     held = next((trade for trade in live.trades if trade.symbol == one.symbol and _decided(trade, one)), None)
@@ -194,12 +234,13 @@ def _why_not(live: Live, one: Prediction) -> str:
         return "bought"
     if one.stale:
         return f"its newest bar was of {one.bar_time[11:16]}, too old"
-    if not one.meets_threshold:
-        threshold = live.settings.get("MIN_CONFIDENCE")
+    threshold = live.settings.get("MIN_CONFIDENCE")
+    if not one.meets_threshold or (isinstance(threshold, float) and one.confidence < threshold):
         return "under the threshold" + (f" {threshold:g}" if isinstance(threshold, float) else "")
     for at, reason in live.audit.blocks.values():
         return f"since {clock(at)}: {shown(reason)}"
-    return "the logs do not say why yet"
+    standing_now = standing(live)
+    return standing_now[0] if standing_now else "no reason is written yet for this minute"
 
 
 def _decided(trade: Trade, one: Prediction) -> bool:

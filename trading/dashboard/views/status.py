@@ -1,16 +1,32 @@
-"""Whether the trader lives, in one line, from its heartbeat."""
+"""Whether the trader lives, what that means for the open positions, and what the control files do, in sentences."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from datetime import datetime, time
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from trading.base.clock import NEW_YORK
 from trading.dashboard.views.words import shown, span
 from trading.records.heartbeat import DEAD_AFTER_SECONDS
+from trading.reports.page import counted
 
 if TYPE_CHECKING:
+    from trading.dashboard.state.audit_state import Discrepancy
     from trading.dashboard.state.live import Live
 
 Level = Literal["good", "warn", "bad"]
+
+STATES: Final = {
+    "preparing": "preparing the day", "waiting": "waiting for what comes next", "minute": "at work on a minute",
+    "evening": "at the evening's training",
+}  # fmt: skip
+"""State of the sign of life -> its words."""
+
+LATEST_CLOSE: Final = time(16)
+"""New York time at which the session of every day is over; on some days it ends earlier."""
+
+PROTECTION: Final = frozenset({"unprotected", "not_flat"})
+"""Discrepancies that say that held shares have no stop, or are held after the close."""
 
 
 class Status(NamedTuple):
@@ -22,7 +38,63 @@ class Status(NamedTuple):
 
 
 def status(live: Live) -> Status:
-    """Whether the trader lives, by the machine's clock."""
+    """Whether the trader lives, by the machine's clock, and whether the open positions are protected."""
+    found = _life(live)
+    bare = sorted({one.symbol for one in lost_protection(live)})
+    sentence = f"{found.sentence}. {_positions(live, found.word)}"
+    if bare:
+        sentence += f" No stop protects {', '.join(shown(symbol) for symbol in bare)}."
+    return Status("bad" if bare else found.level, found.word, sentence)
+
+
+def lost_protection(live: Live) -> list[Discrepancy]:
+    """The discrepancies of held stocks that say that no stop protects them, and that have not ended."""
+    held = {trade.symbol for trade in live.open_trades}
+    return [one for one in live.audit.discrepancies
+            if one.event in PROTECTION and one.symbol in held and not one.ended]  # fmt: skip
+
+
+def session_is_over(live: Live) -> bool:
+    """Whether the session of the newest day is over: by its audit, or by the clock of the run."""
+    if live.day is None:
+        return False
+    is_real = live.heartbeat is not None and not live.heartbeat.simulated
+    now: datetime = (live.read_at if is_real else live.now).astimezone(NEW_YORK)
+    return live.audit.is_closed or now.date() > live.day or (now.date() == live.day and now.time() >= LATEST_CLOSE)
+
+
+def standing(live: Live) -> list[str]:
+    """What STOP and FLATTEN do now, a sentence each; empty if neither is there."""
+    controls, word = live.controls, status(live).word
+    if controls.stop and controls.flatten:
+        return ["STOP and FLATTEN are both there: STOP forbids every order, so nothing is sold. To sell everything, "
+                "take both back first, then give FLATTEN again."]  # fmt: skip
+    if controls.stop:
+        return ["STOP is there: no order is sent and no lost stop is replaced; resting orders stay until the session "
+                "ends."]  # fmt: skip
+    if controls.flatten:
+        return [f"FLATTEN is there: {selling(word)}"]
+    return []
+
+
+def pauses(live: Live) -> str:
+    """What PAUSED says; what it means for positions is said only where it is true."""
+    words = live.controls.paused.in_words()
+    return shown(words.partition(";")[0] if live.controls.stop else words)
+
+
+def selling(word: str) -> str:
+    """What FLATTEN does, by the word of the status."""
+    if word == "alive":
+        return "the trader sells everything at market, and ends once nothing is held."
+    if word == "unknown":
+        return (
+            "a trader that runs sells everything at market and ends; without one, nothing is sold until the next start."
+        )
+    return "no trader lives, so nothing is sold until the next start, which sells everything and ends."
+
+
+def _life(live: Live) -> Status:
     beat = live.heartbeat
     if beat is None:
         return Status("warn", "unknown", "no sign of life file: the trader of this folder writes none or never ran")
@@ -33,7 +105,24 @@ def status(live: Live) -> Status:
         )
     if age > DEAD_AFTER_SECONDS:
         return Status(
-            "bad", "dead", f"no sign of life for {span(age)}; its last one said {shown(beat.state)!r}. Stops and "
-            "targets rest at the exchange; start the trader again to have the rest looked after"
+            "bad", "dead", f"no sign of life for {span(age)}; it was {STATES.get(beat.state, shown(beat.state))}. "
+            "Nothing is decided, replaced or sold until it starts again"
         )  # fmt: skip
-    return Status("good", "alive", f"its newest sign of life is {age:.0f} s old and says {shown(beat.state)!r}")
+    return Status(
+        "good",
+        "alive",
+        f"it is {STATES.get(beat.state, shown(beat.state))}; its newest sign of life is {age:.0f} s old",
+    )
+
+
+def _positions(live: Live, word: str) -> str:
+    """How many positions are open, and what protects them."""
+    number = len(live.open_trades)
+    if not number:
+        return "No position is open."
+    held = f"{counted(number, 'position')} {'is' if number == 1 else 'are'} open"
+    if session_is_over(live):
+        return f"{held} after the close, without a stop: stops and targets ended with the session."
+    if word == "alive" and not live.controls.stop:
+        return f"{held}."
+    return f"{held}: stops and targets that rest at the exchange end with the session."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.base.clock import NEW_YORK
 from trading.dashboard.views.account import open_result
-from trading.dashboard.views.words import audit_line, clock, shown
+from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.performance.logged_bars import logged_bars
 from trading.reports.page import NONE, counted, plain, share
 from trading.reports.traded.charts import trade_chart
@@ -73,7 +73,7 @@ class TradesPage:
     filter: Filter
     rows: tuple[Row, ...]
     days: tuple[str, ...]
-    exits: tuple[str, ...]
+    exits: tuple[tuple[str, str], ...]
     models: tuple[str, ...]
     summary: str
     findings: tuple[str, ...]
@@ -109,14 +109,16 @@ def trades_page(live: Live, wanted: Filter) -> TradesPage:
     won = sum(1 for one in amounts if one > 0)
     where = f"on {wanted.day}" if wanted.day else f"of the newest {counted(len(days), 'day')} with trades"
     summary = (
-        f"{counted(len(fitting), 'trade')} {where}; {len(amounts)} sold, {won} won, {dollars(sum(amounts))} booked."
+        f"{counted(len(fitting), 'trade')} {where}; {len(amounts)} sold, {won} won, {dollars(sum(amounts))} booked, "
+        "before the assumed cost."
     )
     if len(rows) > MOST_ROWS:
         summary += f" The newest {MOST_ROWS} are shown; choose a day or a stock for others."
     trades = [trade for _, _, trade in found]
+    exits = {"OPEN" if one.is_open else one.exit_reason or NONE for one in trades}
     return TradesPage(
         wanted, rows[:MOST_ROWS], tuple(str(day) for day in reversed(known)),
-        tuple(sorted({"OPEN" if one.is_open else shown(one.exit_reason or NONE) for one in trades})),
+        tuple((shown(one), "open" if one == "OPEN" else shown(sold_in_words(one))) for one in sorted(exits)),
         tuple(sorted({shown(one.model) for one in trades if one.model}, reverse=True)), summary,
         tuple(shown(line) for day in days for line in live.files.findings.get(day, ())),
     )  # fmt: skip
@@ -142,7 +144,7 @@ def trade_page(live: Live, day: date, trade: Trade) -> TradePage:
         result = open_result(live, trade)
     note = "" if bars else "The logs have no bars of that day for this stock, so only levels and fills are drawn."
     return TradePage(
-        title=f"{trade.qty} {trade.symbol}, {'open' if trade.is_open else shown(trade.exit_reason or '')}",
+        title=f"{trade.qty} {trade.symbol}, {_exit(trade)}",
         day=str(day),
         symbol=trade.symbol,
         minute=f"{decided:%H:%M}",
@@ -202,13 +204,17 @@ def _facts(trade: Trade) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _exit(trade: Trade) -> str:
+    return "open" if trade.is_open else f"sold {shown(sold_in_words(trade.exit_reason or NONE))}"
+
+
 def _row(live: Live, day: date, number: int, trade: Trade) -> Row:
     result = open_result(live, trade) if trade.is_open else trade.pnl_amount
     return Row(
         str(day), number, f"{trade.entry_time.astimezone(NEW_YORK):%H:%M:%S}", trade.symbol,
         f"{trade.qty} at {price(float(trade.entry_price))}",
         NONE if trade.exit_price is None else price(float(trade.exit_price)),
-        "OPEN" if trade.is_open else shown(trade.exit_reason or NONE), plain(trade.confidence),
+        _exit(trade), plain(trade.confidence),
         shown(trade.model or NONE), NONE if result is None else dollars(float(result)),
         None if result is None else result >= 0,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.reports.console import in_words
-from trading.reports.traded.words import price
+from trading.reports.traded.words import RULES, SALES, price
 
 if TYPE_CHECKING:
     from trading.records.journal import Record
@@ -31,9 +31,11 @@ ORDERS: Final[dict[str, str]] = {
     "exit_intent": "to be sold: {qty} {symbol} ({reason})",
     "exit_sent": "the order to sell is at the broker",
     "exit_not_filled": "the order to sell ended without a fill ({status})",
-    "not_bought": "not bought: the rule {rule} refused it: {reason}",
+    "not_bought": "not bought: {reason} (the rule for {rule})",
 }
 """How the audit's events of one stock read, beside those that the console shows."""
+
+_SALE: Final = re.compile(rf"\b(?:{'|'.join(SALES)})\b")
 
 _PRICES: Final = frozenset({"decision_price", "stop", "target", "was", "now"})
 
@@ -44,13 +46,22 @@ def shown(text: object) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+def sold_in_words(text: str) -> str:
+    """A line of the audit or a reason of a sale, with the reasons of sales in words: `at its stop`."""
+    return _SALE.sub(lambda found: SALES[found[0]], text)
+
+
 def audit_line(record: Record) -> str:
     """An event of the audit in words; its name where there are none for it."""
     event = str(record.get("event", ""))
     template = ORDERS.get(event)
     if template is None:
-        return shown(in_words(record) or event.replace("_", " "))
+        return shown(sold_in_words(in_words(record) or "") or event.replace("_", " "))
     fields = {name: _field(name, value) for name, value in record.items()}
+    if event == "not_bought":
+        fields["rule"] = RULES.get(fields.get("rule", ""), fields.get("rule", ""))
+    elif event == "exit_intent":
+        fields["reason"] = SALES.get(fields.get("reason", ""), fields.get("reason", ""))
     try:
         return shown(template.format(**fields))
     except (KeyError, ValueError, IndexError):

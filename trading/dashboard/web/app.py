@@ -16,16 +16,19 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from trading.base.errors import UserError
-from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS
+from trading.dashboard.consequences import consequence
+from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS, stock
 from trading.dashboard.views.health import health_page
 from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.model_files import read_models
 from trading.dashboard.views.models import models_page
 from trading.dashboard.views.now import now_page
+from trading.dashboard.views.status import pauses, standing, status
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.why import why_page
 from trading.dashboard.web.files import report_file, static_file
 from trading.dashboard.web.guard import CSRF, SESSION, Guard, address_of, cookies_of, too_many
+from trading.execution.control_files import ALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,18 +155,27 @@ class _Views:
             models = [one.timestamp for one in read_models(live.places.models).known]
             symbols = sorted(live.audit.symbols | {trade.symbol for trade in live.open_trades})
             return self._site.page(
-                request, "control.html", controls=live.controls, paused=sorted(live.controls.paused.symbols),
+                request, "control.html", controls=live.controls,
+                paused=[*([ALL] if live.controls.paused.all else []), *sorted(live.controls.paused.symbols)],
                 models=models, serves=live.model, symbols=symbols, acts=control.newest(), words=WORDS,
+                life=status(live), standing=standing(live), pauses=pauses(live),
             )  # fmt: skip
 
     def ask(self, request: Request) -> Response:
         """The question before an action; it changes nothing, and gives the browser the cookie that its form needs."""
         action, target = _wanted(request.query_params.get("action", ""), request.query_params.get("target", ""))
+        assert self._site.control is not None
+        try:
+            self._site.control.check(action, target)
+        except UserError as error:
+            return self._site.page(request, "error.html", 409, title="Not done", text=str(error))
         cookie = cookies_of(request.headers).get(CSRF) or secrets.token_urlsafe(32)
         words = WORDS[action]
+        with self._site.live.refreshed() as live:
+            follows, found = consequence(live, action, target), status(live)
         reply = self._site.page(
-            request, "ask.html", action=action, target=target, button=words.button.format(target),
-            asks=words.asks.format(target), form=self._site.access.csrf_of(cookie),
+            request, "ask.html", action=action, target=target, button=words.button.format(stock(target)), life=found,
+            asks=words.asks.format(stock(target)), follows=follows, form=self._site.access.csrf_of(cookie),
         )  # fmt: skip
         reply.set_cookie(CSRF, cookie, httponly=True, samesite="strict")
         return reply
@@ -179,9 +191,14 @@ class _Views:
         who = f"{address_of(request.scope)}{' with the token' if site.access.token is not None else ''}"
         try:
             said = await run_in_threadpool(site.control.act, action, target, who)
+            follows = await run_in_threadpool(self._follows, action, target)
         except UserError as error:
             return site.page(request, "error.html", 409, title="Not done", text=str(error))
-        return site.page(request, "done.html", said=said)
+        return site.page(request, "done.html", said=said, follows=follows)
+
+    def _follows(self, action: Action, target: str) -> str:
+        with self._site.live.refreshed() as live:
+            return consequence(live, action, target)
 
     async def refused(self, request: Request, error: Exception) -> Response:
         """The reply to what is not there or not allowed."""

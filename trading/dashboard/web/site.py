@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from trading import __version__
 from trading.dashboard.web.guard import CSRF, cookies_of
 from trading.dashboard.web.limits import Streams
-from trading.reports.page import TEMPLATES
+from trading.reports.page import GENERATED, TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,7 @@ class Site:
         pages = PAGES if self.control is None else (*PAGES, ("Control", "/control"))
         text = self.templates.get_template(template).render(
             pages=pages, path=request.url.path, fragment="x-fragment" in request.headers, version=__version__,
+            notice=GENERATED if self.live.is_generated and request.url.path != "/login" else "",
             has_token=self.access.token is not None, read_at=self.live.read_at,
             csrf=self.access.csrf_of(cookies_of(request.headers).get(CSRF, "")), **values,
         )  # fmt: skip
