@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from datetime import timedelta
 from functools import partial
@@ -172,6 +173,41 @@ def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_pa
             time.sleep(0.01)
         told.close(0.2)
         assert told.dropped == 20 and len(good.got) == 20
+
+
+def test_a_reply_without_end_takes_no_memory_of_the_trader_and_the_next_message_arrives() -> None:
+    with receiver() as web:
+        (service,) = services_of(web.url)
+        first, second = (messages().made("trouble", name, name, name) for name in "xy")
+        assert first is not None and second is not None
+        web.endless = True
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert service.send(first, seconds=60) == "its reply is too long"
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+        web.endless = False
+        assert service.send(second, seconds=60) is None and web.titles == ["x", "y"]
+        process = service.start()
+        process.kill()
+        process.wait()
+        assert service.send(first, seconds=60) is None  # in a new process
+        service.close()
+        failure = service.send(second, seconds=60)
+        assert failure is not None and len(web.got) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_address_that_only_leads_to_another_one_has_taken_nothing(status: int) -> None:
+    with receiver() as web:
+        web.status = status
+        assert ping(f"http://127.0.0.1:{web.server_port}/") == f"HTTP status {status}: it leads to another address"
+        if status in (302, 307):
+            (service,) = services_of(web.url)
+            web.status = status
+            alert = messages().made("trouble", "x", "x", "x")
+            assert alert is not None
+            assert service.send(alert, seconds=60) == f"not taken (HTTP status {status}: it leads to another address)"
+            service.close()
+        assert "/elsewhere" not in web.pings
 
 
 def test_a_late_answer_counts_and_the_message_is_not_sent_again() -> None:
