@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-MEMORY_BYTES: Final = 128 * 1024 * 1024
+MEMORY_BYTES: Final = 64 * 1024 * 1024
 """What replies may take beyond the memory of the process at its start."""
 
 STATUS: Final = re.compile(r"error=(\d{3})\b")
