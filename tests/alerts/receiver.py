@@ -27,6 +27,8 @@ class Receiver(ThreadingHTTPServer):
         self.got: list[dict[str, Any]] = []
         self.pings: list[str] = []
         self.status = 200
+        self.endless = False
+        """Replies end only when the client does."""
         self.hold = threading.Event()
         """Cleared: answers wait."""
         self.hold.set()
@@ -55,8 +57,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.server.hold.wait()
         self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
+        if 300 <= self.server.status < 400:
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+            self.server.status = 200
+        if not self.server.endless:
+            self.send_header("Content-Length", "0")
         self.end_headers()
+        with contextlib.suppress(OSError):
+            while self.server.endless:
+                self.wfile.write(bytes(1 << 20))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

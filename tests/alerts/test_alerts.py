@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import time
 from datetime import timedelta
 from functools import partial
@@ -70,8 +72,8 @@ def test_each_kind_of_alert_arrives_once_by_http_and_by_mail(tmp_path: Path, mon
     with receiver() as web, mail_server() as (box, mail):
         told = Alerts(services_of(f"{web.url} {mail}"), messages(prefix="[simulated] "), tmp_path)
         audit, _ = journal(tmp_path, told)
-        for _ in range(3):
-            for name, fields in EVENTS.items():
+        for name, fields in EVENTS.items():
+            for _ in range(3):
                 audit.event(name, **fields)
             audit.event("minute", predictions=5, signals=0)
             audit.event("not_bought", rule="spread", symbol="CCC", reason="too wide")
@@ -102,7 +104,7 @@ def test_a_kind_that_is_not_wanted_and_a_cause_told_within_the_hour_are_not_sent
     monkeypatch.setattr("trading.alerts.alerts.time.time", lambda: now[0])
     with receiver() as web:
 
-        def told_in(minutes: float) -> list[str]:
+        def told_in(minutes: float, reason: str = "no bars") -> list[str]:
             """What a process tells that starts so much later, and sees the same events."""
             web.got.clear()
             now[0] += 60 * minutes
@@ -112,16 +114,58 @@ def test_a_kind_that_is_not_wanted_and_a_cause_told_within_the_hour_are_not_sent
             for symbol in ("AAA", "BBB", "AAA"):
                 audit.event("not_flat", symbol=symbol, qty=1, note="")
             audit.event("bought", **EVENTS["bought"])
-            audit.event("retrain_failed", reason=f"for another reason after {minutes}", session=str(MONDAY))
+            audit.event("retrain_failed", reason=reason, session=str(MONDAY))
             told.close(60)
             return web.titles
 
         assert told_in(0) == ["NOT FLAT", "NOT FLAT", "retrain failed"]
-        assert told_in(59) == []
+        assert told_in(29) == []
+        assert told_in(30, "no memory") == ["retrain failed"]
         (tmp_path / TOLD_FILE).write_text("{half")
         assert len(told_in(0)) == 3
         assert len(told_in(61)) == 3
         assert len(told_in(-600)) == 3  # the clock was set back: nothing was told in the future
+
+
+def test_a_start_after_a_stop_is_told_and_a_loop_of_them_has_a_bound(tmp_path: Path) -> None:
+    with receiver() as web:
+        for time_of in range(12):
+            told = Alerts(services_of(web.url), messages(), tmp_path, told=tmp_path / TOLD_FILE)
+            audit, _ = journal(tmp_path, told)
+            audit.event("started", market="by hand")
+            if time_of:
+                audit.event("stopped", **EVENTS["stopped"])
+            told.close(60)
+        assert web.titles == ["trader started", "trader stopped"] + ["trader started", "trader stopped"] * 5
+
+
+DAMAGED: dict[str, bytes] = {
+    "deep": b"[" * 100_000, "deep object": b'{"a":' * 100_000, "list": b"[1]", "text": b'"dead"', "null": b"null",
+    "no time": b'{"dead": "now", "alive": null, "a": [], "b": {}, "c": true}', "no text": b"\xff\xfe\0", "empty": b"",
+    "absurd": b'{"dead": 1e400, "alive": -1e308, "not_flat AAA": 99999999999999999999999999}', "nan": b'{"dead": NaN}',
+    "surrogate": b'{"\\ud800": 1}', "long": b" " * 5_000_000 + b"{}", "pipe": b"", "folder": b"", "circle": b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_of_what_was_told_counts_as_none_and_alerts_are_sent(tmp_path: Path, name: str) -> None:
+    path = tmp_path / TOLD_FILE
+    match name:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "circle":
+            path.symlink_to(path)
+        case _:
+            path.write_bytes(DAMAGED[name])
+    told = Alerts((), messages(), tmp_path, told=path)
+    for cause in ("not_flat AAA", "dead"):
+        told.tell(messages().made("dead", cause, cause, "x", undoes="alive" if cause == "dead" else ""))
+    told.close(60)
+    assert told.dropped == 0 and told.newest("dead", "alive") == "dead"
+    if name != "folder":
+        assert {"dead", "not_flat AAA"} <= set(json.loads(path.read_bytes()))
 
 
 def test_shares_are_without_a_stop_if_the_one_that_was_placed_did_not_hold() -> None:
@@ -172,6 +216,41 @@ def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_pa
             time.sleep(0.01)
         told.close(0.2)
         assert told.dropped == 20 and len(good.got) == 20
+
+
+def test_a_reply_without_end_takes_no_memory_of_the_trader_and_the_next_message_arrives() -> None:
+    with receiver() as web:
+        (service,) = services_of(web.url)
+        first, second = (messages().made("trouble", name, name, name) for name in "xy")
+        assert first is not None and second is not None
+        web.endless = True
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert service.send(first, seconds=60) == "its reply is too long"
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+        web.endless = False
+        assert service.send(second, seconds=60) is None and web.titles == ["x", "y"]
+        process = service.start()
+        process.kill()
+        process.wait()
+        assert service.send(first, seconds=60) is None  # in a new process
+        service.close()
+        failure = service.send(second, seconds=60)
+        assert failure is not None and len(web.got) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_address_that_only_leads_to_another_one_has_taken_nothing(status: int) -> None:
+    with receiver() as web:
+        web.status = status
+        assert ping(f"http://127.0.0.1:{web.server_port}/") == f"HTTP status {status}: it leads to another address"
+        if status in (302, 307):
+            (service,) = services_of(web.url)
+            web.status = status
+            alert = messages().made("trouble", "x", "x", "x")
+            assert alert is not None
+            assert service.send(alert, seconds=60) == f"not taken (HTTP status {status}: it leads to another address)"
+            service.close()
+        assert "/elsewhere" not in web.pings
 
 
 def test_a_late_answer_counts_and_the_message_is_not_sent_again() -> None:

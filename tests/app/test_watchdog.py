@@ -52,6 +52,11 @@ def test_a_beat_is_judged_by_its_age(
 def test_a_damaged_heartbeat_is_dead(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"written": "20')
     assert look(tmp_path, AT).condition == "dead"
+    for written in ("0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"):
+        BEAT.write(tmp_path)
+        content = (tmp_path / FILE).read_text().replace(BEAT.written.isoformat(), written)
+        (tmp_path / FILE).write_text(content)
+        assert look(tmp_path, AT).condition == "dead" and written in content
 
 
 def test_dead_is_told_once_an_hour_and_alive_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,46 +66,54 @@ def test_dead_is_told_once_an_hour_and_alive_again_once(tmp_path: Path, monkeypa
     with receiver() as web:
         settings = Settings.of(LOGS_DIR=tmp_path, ALERT_URLS=web.url)
 
-        def watched(seconds: float, beat: Heartbeat | None = None) -> list[str]:
-            """The titles that come while the watchdog looks every ten seconds for so long."""
+        def watched(*parts: tuple[float, Heartbeat | None]) -> list[str]:
+            """The titles that come while one watchdog looks every ten seconds, for so long with such beats."""
             web.got.clear()
             dog = Watchdog(settings, 60, lambda: now[0], said.append)
-            dog._was_told, dog._before = state
-            end = now[0] + timedelta(seconds=seconds)
-            while now[0] < end:
-                if beat is not None:
-                    replace(beat, written=now[0]).write(tmp_path)
-                dog.look()
-                now[0] += timedelta(seconds=10)
+            dog._before = state[0]
+            for seconds, beat in parts:
+                end = now[0] + timedelta(seconds=seconds)
+                while now[0] < end:
+                    if beat is not None:
+                        replace(beat, written=now[0]).write(tmp_path)
+                    dog.look()
+                    now[0] += timedelta(seconds=10)
             dog.close()
-            state[:] = [dog._was_told, dog._before]
+            state[:] = [dog._before]
             return web.titles
 
-        state: list = [False, None]
-        assert watched(300, BEAT) == []
-        assert watched(60) == []
+        state: list = [None]
+        assert watched((300, BEAT)) == []
+        assert watched((60, None)) == []
         log = TradeLog(tmp_path)
         log.start_day(AT.date())
         for symbol, sold in (("BBB", None), ("AAA", None), ("CCC", "10.40")):
             log.add(trade(AT.date(), symbol, sold=sold))
         log.save()
-        assert watched(600) == ["TRADER DEAD"]
+        assert watched((600, None)) == ["TRADER DEAD"]
         assert web.got[0]["type"] == "failure" and web.got[0]["message"] == (
             "No sign of life since 2026-03-02 10:04:51 New York (80 s); it was in state 'waiting' on Alpaca, feed iex. "
             "Its trade log holds 2 positions: AAA, BBB. Next: see at the broker's page that each position has its stop "
             '(stops and targets end with the session), then start the trader. Steps: docs/operations.md, "When it is '
             'dead". The newest trouble in its audit, which need not be the cause: 10:01 unclear'
         )
-        assert watched(2900) == [] and watched(600) == ["TRADER DEAD"]
+        assert watched((2900, None)) == [] and watched((600, None)) == ["TRADER DEAD"]
         assert [line.split()[2] for line in said] == ["alive:", "dead:"]
-        assert watched(30, BEAT) == ["trader alive again"] and web.got[0]["type"] == "info"
+        assert watched((30, BEAT)) == ["trader alive again"] and web.got[0]["type"] == "info"
         (tmp_path / f"trades_{AT.date()}.json").write_text("[]")
-        assert watched(600, BEAT) == []
-        assert watched(30, replace(BEAT, state="stopped")) == [] and watched(9000) == []
+        assert watched((600, BEAT)) == []
+        assert watched((60, None)) == []
+        assert watched((60, None)) == ["TRADER DEAD"]  # within the hour, after it was alive again
+        now[0] += timedelta(hours=3)  # the watchdog does not run
+        assert watched((60, BEAT)) == ["trader alive again"]
+        flaps = watched(*[(90, None), (20, BEAT)] * 20)
+        assert 8 <= len(flaps) <= 12 and flaps[:4] == ["TRADER DEAD", "trader alive again"] * 2
+        assert watched((4000, BEAT)) in ([], ["trader alive again"])
+        assert watched((30, replace(BEAT, state="stopped"))) == [] and watched((9000, None)) == []
         now[0] += timedelta(hours=9)  # the machine slept: one look finds an old beat, the next a new one
         BEAT.write(tmp_path)
-        assert watched(10) == [] and watched(10, replace(BEAT, simulated=True)) == []
-        assert watched(600)[0] == "[simulated] TRADER DEAD"
+        assert watched((10, None)) == [] and watched((10, replace(BEAT, simulated=True))) == []
+        assert watched((600, None))[0] == "[simulated] TRADER DEAD"
         assert "Its trade log holds no position. Next: start it again." in web.got[0]["message"]
 
 

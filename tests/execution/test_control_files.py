@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +54,7 @@ def test_a_paused_stock_is_not_bought_its_position_is_managed_and_removing_the_l
     here.minutes("10:44", "10:53")
     assert here.held("BBB") == 5 and refused(here)[-1] == ("AAA", "paused")
     said = answer(Question.of("BBB", "10:36", None), LogReader(here.folder), CALENDAR, lambda _: Settings.of())
-    assert said.kind == "refused" and "not bought: entries in BBB are paused" in said.lines[0]
+    assert said.kind == "refused" and "not bought: entries in BBB are paused by PAUSED" in said.lines[0]
     here.tick("15:55", "15:56", "15:57")
     assert (here.held("AAA"), here.held("BBB")) == (0, 0)
     here.check_books()
@@ -120,8 +123,71 @@ def test_stop_and_flatten_are_set_and_taken_back(tmp_path: Path) -> None:
         wanted()
     assert controls.stop_requested and controls.flatten_requested
     controls.pause("AMD")
-    controls.take_back()
+    assert controls.take_back() == ("STOP", "FLATTEN") and controls.take_back() == ()
+    (controls.folder / "FLATTEN").symlink_to("nowhere")
+    assert controls.flatten_requested and controls.take_back() == ("FLATTEN",)
     assert [path.name for path in controls.folder.iterdir()] == ["PAUSED"]
-    for wrong in ("", "# AMD", "AMD F", "AMD\nF", "../x"):
+    for wrong in ("", "# AMD", "AMD F", "AMD\nF", "../x", "A#B", "AMD #", "\u00df", "\ufb00", "\u0131"):
         with pytest.raises(UserError, match="PAUSED"):
             controls.pause(wrong)
+
+
+PAUSE_FOUR = """
+import sys, pathlib
+from trading.execution.control_files import ControlFiles
+for name in sys.argv[2:]:
+    ControlFiles(pathlib.Path(sys.argv[1])).pause(name)
+"""
+
+
+def test_stocks_that_are_paused_at_the_same_time_are_all_paused(tmp_path: Path) -> None:
+    names = [f"A{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWX"]
+    command = [sys.executable, "-c", PAUSE_FOUR, str(tmp_path)]
+    others = [subprocess.Popen([*command, *names[at : at + 4]]) for at in (0, 4)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ControlFiles(tmp_path).pause, names[8:]))
+    assert [one.wait() for one in others] == [0, 0]
+    found = ControlFiles(tmp_path).paused()
+    assert found is not None and found.symbols == set(names) and not found.fault
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ControlFiles(tmp_path).resume, names))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_said_is_what_is_true(tmp_path: Path) -> None:
+    controls = ControlFiles(tmp_path)
+    assert controls.resume("amd") == "Entries in AMD were not paused."
+    assert controls.pause("amd") == "Entries in AMD are paused."
+    assert controls.pause("AMD") == "Entries in AMD were paused already."
+    assert controls.pause("*") == "Entries in every stock are paused."
+    assert controls.resume("AMD") == (
+        "Entries in AMD stay paused, because * in PAUSED pauses every stock: resume * too."
+    )
+    assert controls.pause("F") and controls.resume("*").startswith("* is removed from PAUSED; entries in F are paused")
+    assert controls.resume("F") == "Entries in F are resumed." and controls.paused() is None
+
+
+def test_a_symbolic_link_is_written_through_and_one_to_nothing_pauses_every_stock(tmp_path: Path) -> None:
+    controls, real = ControlFiles(tmp_path / "controls"), tmp_path / "real" / "list"
+    controls.folder.mkdir()
+    (controls.folder / "PAUSED").symlink_to(real)
+    found = controls.paused()
+    assert found is not None and "symbolic link" in found.fault
+    with pytest.raises(UserError, match="mend it"):
+        controls.pause("AMD")
+    real.parent.mkdir(exist_ok=True)
+    real.write_text("F\n")
+    controls.pause("AMD")
+    assert real.read_text() == "F\nAMD\n" and (controls.folder / "PAUSED").is_symlink()
+    controls.resume("AMD")
+    controls.resume("F")
+    assert real.read_text() == "" and controls.paused() == NOTHING_PAUSED
+
+
+def test_names_that_only_look_like_control_files_are_told_once(tmp_path: Path) -> None:
+    here = world(tmp_path, {})
+    for name in ("STOP.txt", "paused", "Flatten.TXT", "stopped", "STOP.md"):
+        (here.controls / name).touch()
+    here.minutes("10:31", "10:33")
+    assert [event["file"] for event in here.events("no_control_file")] == ["Flatten.TXT", "STOP.txt", "paused"]
+    assert here.events("no_control_file")[1]["note"].startswith("'STOP.txt' is no control file")

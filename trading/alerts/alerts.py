@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import math
 import queue
 import threading
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from trading.alerts.picture import equity_curve
 from trading.alerts.services import LONGEST_QUEUE, RETRY_SECONDS, Outbox, Service
-from trading.base.files import write_json
+from trading.base.files import why_unusable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,13 @@ TOLD_FILE: Final = "alerts.json"
 """In `logs/`: cause -> when it was told, in seconds since 1970, so that a restart does not repeat it."""
 
 AGAIN_SECONDS: Final = 3600.0
+
+MOST_AN_HOUR: Final = 6
+"""Alerts whose cause begins with the same word, if they may be told again within an hour: a trader that starts and
+stops every minute fills no mailbox."""
+
+MOST_BYTES: Final = 4_000_000
+"""Of the file of what was told; a longer one is none of ours."""
 
 
 class Alerts:
@@ -71,6 +80,11 @@ class Alerts:
         if alert is not None:
             self._put(alert)
 
+    def newest(self, *words: str) -> str:
+        """That of these first words with which the cause begins that was told last, by any process; empty if none."""
+        found = [(at, word) for cause, at in self._told.items() if (word := _word(cause)) in words]
+        return max(found)[1] if found else ""
+
     def close(self, seconds: float) -> None:
         """Send what waits within `seconds`, and drop the rest."""
         until = time.monotonic() + seconds
@@ -98,7 +112,7 @@ class Alerts:
                 logger.exception("an alert cannot be made")
 
     def _dispatch(self, alert: Alert | None, at: float) -> None:
-        if alert is None or not self._is_new(alert.cause, at):
+        if alert is None or not self._is_new(alert, at):
             return
         day = alert.day
 
@@ -113,12 +127,24 @@ class Alerts:
         for outbox in self._outboxes:
             outbox.put(alert, picture)
 
-    def _is_new(self, cause: str, now: float) -> bool:
-        """Whether the cause was not told within the hour, by this machine's clock; notes that it is told now."""
-        self._told = {one: at for one, at in self._told.items() if 0 <= now - at < AGAIN_SECONDS}
-        if cause in self._told:
+    def _is_new(self, alert: Alert, now: float) -> bool:
+        """Whether the cause was not told within the hour, by this machine's clock, or was undone since.
+
+        It notes that the cause is told now.
+        """
+        told = {one: at for one, at in self._told.items() if 0 <= now - at < AGAIN_SECONDS}
+        before = told.get(alert.cause)
+        if before is not None:
+            undone = [at for one, at in told.items() if alert.undoes and _word(one) == alert.undoes]
+            if before >= max(undone, default=0.0):
+                return False
+        word = _word(alert.cause)
+        if alert.undoes and sum(_word(one) == word for one in told) >= MOST_AN_HOUR:
             return False
-        self._told[cause] = now
+        if before is not None:
+            told[f"{alert.cause} ({before:.3f})"] = before  # it still counts among those of the hour
+        told[alert.cause] = now
+        self._told = told
         if self._told_file is not None:
             try:
                 write_json(self._told_file, self._told)
@@ -127,12 +153,22 @@ class Alerts:
         return True
 
 
+def _word(cause: str) -> str:
+    return cause.partition(" ")[0]
+
+
 def _read_told(path: Path | None) -> dict[str, float]:
     """What an earlier process told; nothing if the file is missing or damaged."""
-    if path is None:
+    if path is None or why_unusable(path, MOST_BYTES):
         return {}
     try:
-        content = json.loads(path.read_bytes())
-        return {str(cause): float(at) for cause, at in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        content = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
         return {}
+    if not isinstance(content, dict):
+        return {}
+    return {cause: float(at) for cause, at in content.items() if _is_instant(at)}
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

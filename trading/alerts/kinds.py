@@ -36,6 +36,8 @@ class Alert:
 
     Attributes:
         cause: what it is about, such as "not_flat AAA"; the same cause is not told twice within an hour.
+        undoes: first word of the causes that this one ends, such as "dead" for "alive": it is told again if one of them
+             was told since, but not without bound.
         serious: shown as a warning by services that tell importance apart; that of a dead trader as a failure.
         day: the New York day whose equity curve is drawn beside it; None for no picture.
     """
@@ -46,6 +48,7 @@ class Alert:
     body: str
     serious: bool = False
     day: date | None = None
+    undoes: str = ""
 
     @property
     def importance(self) -> Literal["info", "warning", "failure"]:
@@ -62,6 +65,7 @@ class _Source:
     Attributes:
         about: the field that tells two causes of this event apart; empty: there is one cause only.
         words: the body; None: as the console says it.
+        undoes: as in `Alert`; the text is a part of the cause then.
     """
 
     kind: AlertKind
@@ -69,6 +73,7 @@ class _Source:
     about: str = ""
     words: str | None = None
     serious: bool = True
+    undoes: str = ""
 
 
 SOURCES: Final[Mapping[str, _Source]] = {
@@ -89,9 +94,9 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "feed_late": _Source("trouble", "bars are late", words="the newest bar ended {newest_bar_ended}"),
     "trade_log_unwritten": _Source("trouble", "the trade log cannot be written", words="{reason}"),
     "model_trained": _Source("model", "model trained", "model", serious=False),
-    "retrain_failed": _Source("retrain_failed", "retrain failed"),
-    "started": _Source("started", "trader started", words="it trades on {market}", serious=False),
-    "stopped": _Source("stopped", "trader stopped", words="it holds: {open}"),
+    "retrain_failed": _Source("retrain_failed", "retrain failed", undoes="model_trained"),
+    "started": _Source("started", "trader started", words="it trades on {market}", serious=False, undoes="stopped"),
+    "stopped": _Source("stopped", "trader stopped", words="it holds: {open}", undoes="started"),
     "day_closed": _Source("summary", "day closed", "session", serious=False),
 }
 """Audit event -> its alert."""
@@ -118,20 +123,29 @@ class Messages:
         source = SOURCES.get(event)
         if source is None or source.kind not in self._on or not self._counts(event, record):
             return None
-        cause = f"{event} {record.get(source.about, '')}".strip()
+        body = _body(source, record)
+        cause = f"{event} {body if source.undoes else record.get(source.about, '')}".strip()
         day = date.fromisoformat(str(record["session"])) if source.kind == "summary" else None
         title = source.title
         if event == "model_trained":
             title = "model promoted" if record.get("in_service") else "model rejected"
-        return self.made(source.kind, cause, title, _body(source, record), serious=source.serious, day=day)
+        return self.made(source.kind, cause, title, body, serious=source.serious, day=day, undoes=source.undoes)
 
     def made(
-        self, kind: AlertKind, cause: str, title: str, body: str, *, serious: bool = True, day: date | None = None
+        self,
+        kind: AlertKind,
+        cause: str,
+        title: str,
+        body: str,
+        *,
+        serious: bool = True,
+        day: date | None = None,
+        undoes: str = "",
     ) -> Alert | None:
         """An alert that no event stands for; None if its kind is not wanted."""
         if kind not in self._on:
             return None
-        return Alert(kind, cause, f"{self._prefix}{title}", self._clean(body), serious, day)
+        return Alert(kind, self._clean(cause), f"{self._prefix}{title}", self._clean(body), serious, day, undoes)
 
     def _counts(self, event: str, record: Record) -> bool:
         if event == "not_bought":

@@ -20,7 +20,10 @@ def ping(url: str) -> str | None:
     """Ping once; returns why it failed, None if it did not.  Never raises, and never shows the address."""
     try:
         with unlogged(), requests.get(url, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
-            return None if response.ok else f"HTTP status {response.status_code}"
+            status = response.status_code
+            if 300 <= status < 400:
+                return f"HTTP status {status}: it leads to another address"
+            return None if 200 <= status < 300 else f"HTTP status {status}"
     except (requests.RequestException, ValueError) as error:
         return type(error).__name__
 

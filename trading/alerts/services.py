@@ -1,19 +1,23 @@
 """The services that take alerts, through Apprise: mail, Telegram, Discord, Slack, ntfy and more than a hundred others.
 
-Apprise takes half a second to import, so it is imported once there is an address.
+Each has a process of its own (`trading.alerts.sender`).  Apprise takes half a second to import, so it is imported once
+there is an address.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import logging
 import queue
 import re
+import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from trading.alerts.quiet import unlogged
+from trading.alerts import sender
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 5.0, 10.0
 
 SEND_SECONDS: Final = 30.0
-"""Longest time for one message; a service that drips its answer is left behind after it."""
+"""Longest wait for one message, of which there are two."""
+
+LONGEST_SECONDS: Final = 90
+"""The process of a message that takes longer is ended; above two waits and the pause between them."""
 
 RETRY_SECONDS: Final = 20.0
 """Pause before the second and last attempt of a message."""
@@ -38,19 +45,47 @@ LONGEST_QUEUE: Final = 200
 """Messages that wait for one service; more are dropped."""
 
 SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
-STATUS: Final = re.compile(r"error=(\d{3})\b")
+LONGEST_ANSWER: Final = 1000
+"""Characters of an answer of the process."""
 
 
 class Service:
-    """One address of ALERT_URLS; nothing here shows more of it than its scheme."""
+    """One address of ALERT_URLS and its process; nothing here shows more of it than its scheme."""
 
-    def __init__(self, plugin: Any, scheme: str) -> None:
-        self._plugin = plugin
+    def __init__(self, url: str, scheme: str) -> None:
+        self._url = url
         self.scheme = scheme
         self._running: _Sending | None = None
-        plugin.socket_connect_timeout, plugin.socket_read_timeout = CONNECT_SECONDS, READ_SECONDS
-        if plugin.request_rate_per_sec >= APPRISE_PAUSE:
-            plugin.request_rate_per_sec = PAUSE_SECONDS
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the process, unless it runs.
+
+        Raises:
+            OSError: it cannot be started, or the service is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise OSError("the service is closed")
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    sender.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    text=True, start_new_session=True,  # Ctrl-C is for the trader, which still tells that it ends
+                )  # fmt: skip
+                first = {"url": self._url, "timeouts": (CONNECT_SECONDS, READ_SECONDS), "longest_pause": APPRISE_PAUSE,
+                         "pause": PAUSE_SECONDS}  # fmt: skip
+                _write(self._process, first)
+            return self._process
+
+    def close(self) -> None:
+        """End the process; nothing is sent any more."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
 
     def send(self, alert: Alert, picture: bytes | None = None, seconds: float = SEND_SECONDS) -> str | None:
         """Send one message within `seconds`; returns why it was not taken, None if it was.  Never raises."""
@@ -64,30 +99,29 @@ class Service:
         return f"no answer within {seconds:.0f} s" if running.is_alive() else running.failure
 
     def attempt(self, alert: Alert, picture: bytes | None) -> str | None:
-        from apprise import AppriseAttachment, NotifyFormat, NotifyType
-        from apprise.attachment.memory import AttachMemory
-
-        attach = None
-        if picture is not None and self._plugin.attachment_support:
-            image = AttachMemory(content=picture, name="equity.png", mimetype="image/png")  # type: ignore[no-untyped-call]
-            attach = AppriseAttachment([image])
-        heard = _Heard()
-        logger = logging.getLogger("apprise")
-        logger.addHandler(heard)
+        """Send one message, however long it takes; returns as `send`."""
+        shown = None if picture is None else base64.b64encode(picture).decode()
+        message = {"title": alert.title, "body": alert.body, "importance": alert.importance, "picture": shown,
+                   "seconds": LONGEST_SECONDS}  # fmt: skip
         try:
-            with unlogged():
-                taken = self._plugin.notify(
-                    body=alert.body,
-                    title=alert.title,
-                    notify_type=NotifyType(alert.importance),
-                    body_format=NotifyFormat.TEXT,
-                    attach=attach,
-                )
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its text may hold the address
+            process = self.start()
+        except OSError as error:
             return f"it failed ({type(error).__name__})"
-        finally:
-            logger.removeHandler(heard)
-        return None if taken else f"not taken{heard.status}"
+        try:
+            _write(process, message)
+            assert process.stdout is not None
+            answer = json.loads(process.stdout.readline(LONGEST_ANSWER))
+        except (OSError, ValueError):  # its limits, a person or `close` have ended it; the next message has another one
+            process.kill()
+            process.wait()
+            return f"no whole answer within {LONGEST_SECONDS} s, or its process was ended"
+        return None if answer is None else str(answer)
+
+
+def _write(process: subprocess.Popen[str], line: object) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{json.dumps(line)}\n")
+    process.stdin.flush()
 
 
 class _Sending(threading.Thread):
@@ -113,20 +147,6 @@ class _Sending(threading.Thread):
         return self.failure is not None
 
 
-class _Heard(logging.Handler):
-    """Notes the HTTP status that Apprise logs; the rest of its lines may hold addresses."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
-        self.status = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = STATUS.search(record.getMessage()) if record.thread == self._thread else None
-        if found:
-            self.status = f" (HTTP status {found[1]})"
-
-
 def services_of(urls: str) -> tuple[Service, ...]:
     """The services of ALERT_URLS, which are separated by blanks, or by commas before the next scheme.
 
@@ -137,13 +157,11 @@ def services_of(urls: str) -> tuple[Service, ...]:
     if not found:
         return ()
     import apprise
-    import apprise.attachment.memory  # now, rather than in the thread of the first message
 
     logger = logging.getLogger("apprise")
     logger.propagate = False  # its lines may hold hosts and tokens
     logger.addHandler(logging.NullHandler())
-    asset = apprise.AppriseAsset(app_id="ML day trader", app_desc="ML day trader", async_mode=False)
-    services = []
+    asset, services = sender.asset(), []
     for number, url in enumerate(found, 1):
         scheme = SCHEME.match(url)
         plugin = apprise.Apprise.instantiate(url, asset=asset)
@@ -153,7 +171,7 @@ def services_of(urls: str) -> tuple[Service, ...]:
                 f"ALERT_URLS: address {number} ({shown}) is none that Apprise can use; write it as "
                 "https://appriseit.com/services shows for its service"
             )
-        services.append(Service(plugin, scheme[1].lower()))
+        services.append(Service(url, scheme[1].lower()))
     return tuple(services)
 
 
@@ -168,6 +186,8 @@ class Outbox:
         self.service = service
         self.dropped = 0
         self._accepted = self._done = 0
+        self._ended = False
+        self._counting = threading.Lock()
         self._retry_seconds = retry_seconds
         self._waiting: queue.Queue[tuple[Alert, Callable[[], bytes | None]] | None] = queue.Queue(LONGEST_QUEUE)
         self._closing = threading.Event()
@@ -191,14 +211,21 @@ class Outbox:
     def end_close(self, until: float) -> None:
         """Wait for what is left until this reading of the monotonic clock, and drop the rest."""
         self._thread.join(max(0.0, until - time.monotonic()))
-        self.dropped += self._accepted - self._done
+        with self._counting:
+            self._ended = True
+            self.dropped += self._accepted - self._done
+        self.service.close()
 
     def _run(self) -> None:
-        while (found := self._waiting.get()) is not None:
+        with contextlib.suppress(OSError):  # the first message tries it again
+            self.service.start()
+        while (found := self._waiting.get()) is not None and not self._ended:
             alert, picture = found
             failure = self.service.send(alert, picture())
             if failure is not None:
                 self._closing.wait(self._retry_seconds)
                 failure = self.service.send(alert, picture())
-            self.dropped += failure is not None
-            self._done += 1
+            with self._counting:
+                if not self._ended:  # then it is counted as dropped
+                    self.dropped += failure is not None
+                    self._done += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from config import load_settings
@@ -44,6 +45,7 @@ def tests_of(settings: AlertSettings) -> Iterator[tuple[str, str | None]]:
         UserError: an address cannot be used; nothing is sent then.
     """
     for number, service in enumerate(alert_services(settings), 1):
-        yield f"ALERT_URLS {number} ({service.scheme})", service.send(TEST_ALERT)
+        with closing(service):
+            yield f"ALERT_URLS {number} ({service.scheme})", service.send(TEST_ALERT)
     if settings.HEARTBEAT_URL is not None:
         yield "HEARTBEAT_URL", ping(settings.HEARTBEAT_URL.get_secret_value())

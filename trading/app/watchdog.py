@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from config import load_settings
-from trading.alerts.alerts import Alerts
+from trading.alerts.alerts import AGAIN_SECONDS, Alerts
 from trading.alerts.kinds import Messages
 from trading.app.live.outside import FAREWELL_SECONDS, SIMULATED, alert_services
 from trading.base.clock import NEW_YORK
@@ -71,8 +71,11 @@ def look(logs: Path, now: datetime, after: float = DEAD_AFTER_SECONDS) -> Look:
     beat = Heartbeat.read(logs)
     if beat is None:
         return Look("dead", f"{logs.name}/{FILE} is missing or cannot be read: no trader is seen to live")
-    age = beat.age(now)
-    at = f"{beat.written.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S} New York"
+    try:
+        age = beat.age(now)
+        at = f"{beat.written.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S} New York"
+    except (OverflowError, ValueError):  # the first or the last day that a date can be
+        return Look("dead", f"{logs.name}/{FILE} cannot be read: no trader is seen to live")
     if beat.state == "stopped":
         return Look("stopped", f"it stopped in order at {at}", beat.simulated)
     if abs(age) > after:
@@ -128,7 +131,10 @@ class Watchdog:
         self._alerts = Alerts(services, self._messages(False), self._logs, told=self._logs / TOLD_FILE)
         self._dead = 0
         self._before: Condition | None = None
-        self._was_told = False
+        self._was_told = self._alerts.newest("dead", "alive") == "dead"
+        """Whether the newest alert, also one of an earlier watchdog, says that the trader is dead."""
+        self._revived: Look | None = None
+        self._revived_at = self._now()
         self._held: str | None = None
 
     def close(self) -> None:
@@ -146,17 +152,26 @@ class Watchdog:
             self._say(f"{self._now().astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}  {found.condition}: {found.in_full}")
         messages = self._messages(found.simulated)
         if found.condition == "dead":
-            self._was_told = True
+            self._was_told, self._revived = True, None
             self._held = self._held or _held(self._logs)  # a dead trader's log does not change
-            self._alerts.tell(messages.made("dead", "dead", "TRADER DEAD", _told(found, self._held)))
+            text = _told(found, self._held)
+            self._alerts.tell(messages.made("dead", "dead", "TRADER DEAD", text, undoes="alive"))
             return found.condition
         self._held = None
         if self._was_told:
-            self._was_told = False
-            title = "trader alive again" if found.condition == "alive" else "trader stopped"
-            cause = f"{found.condition} {self._now():%Y-%m-%d %H:%M:%S}"
-            self._alerts.tell(messages.made("dead", cause, title, found.text, serious=False))
+            self._was_told, self._revived, self._revived_at = False, found, self._now()
+        if self._revived is not None:
+            self._tell_revived(self._revived, messages)
         return found.condition
+
+    def _tell_revived(self, found: Look, messages: Messages) -> None:
+        """Tell it at each look of an hour: it is sent once, when not too many were sent within the hour before."""
+        if not timedelta() <= self._now() - self._revived_at < timedelta(seconds=AGAIN_SECONDS):
+            self._revived = None
+            return
+        title = "trader alive again" if found.condition == "alive" else "trader stopped"
+        self._alerts.tell(messages.made("dead", f"alive {found.condition}", title, found.text, serious=False,
+                                        undoes="dead"))  # fmt: skip
 
     def _messages(self, simulated: bool) -> Messages:
         return Messages(self._settings.alerts.ALERT_ON, SIMULATED if simulated else "", self._settings.secrets())

@@ -75,6 +75,7 @@ LINES: Final[dict[str, str]] = {
     "damaged_file": "{line}",
     "entries_paused": "{note}",
     "entries_resumed": "{note}",
+    "no_control_file": "{note}",
 }
 """How the audit's weightier events read; the others are only written."""
 

@@ -94,7 +94,8 @@ class Outside:
     def _end_alerts(self, alerts: Alerts, error: BaseException | None) -> None:
         if error is not None and not (isinstance(error, StopSignal) and self._said_end):
             text = "a signal ended it" if isinstance(error, StopSignal) else f"{type(error).__name__}: {error}"
-            alerts.tell(self._messages.made("stopped", f"stopped {type(error).__name__}", "trader stopped", text))
+            told = self._messages.made("stopped", f"stopped {text}", "trader stopped", text, undoes="started")
+            alerts.tell(told)
         left = self._clock.time_left()
         most = FAREWELL_SECONDS if left is None else min(FAREWELL_SECONDS, left.total_seconds())
         alerts.close(max(LEAST_FAREWELL, most))

@@ -224,7 +224,7 @@ def _wanted(name: str, target: str) -> tuple[Action, str]:
     action = next((one for one in ACTIONS if one == name), None)
     if action is None or (action in WITH_TARGET) != bool(target):
         raise HTTPException(404)
-    return action, target.upper()
+    return action, target.upper() if target.isascii() else target  # the upper case of ß would be SS
 
 
 async def _form(request: Request) -> dict[str, str]:
