@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
+import orjson
 import pytest
 
-import dashboard
+import dashboard as script
 from config import PROJECT
-from tests.dashboard.dashboard_world import MODEL, Dashboard
+from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.app import cli
 from trading.app.dashboard import command
 from trading.dashboard.web.limits import MOST_FAILURES, MOST_STREAMS_OF_ADDRESS, WINDOW_SECONDS, Failures
 from trading.dashboard.web.token import make_token
+from trading.records.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +109,71 @@ def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, t
     page = served.ask(f"/files/models/report_{MODEL}.html")
     assert "sandbox allow-scripts" in page.headers["content-security-policy"]
     assert "allow-same-origin" not in page.headers["content-security-policy"]
+
+
+DAMAGED = ("logs/audit_2018-03-26.jsonl", "logs/predictions_2018-03-26.jsonl", "logs/trades_2018-03-26.json",
+           "logs/heartbeat.json", "logs/market.json", "logs/control_2018-03-26.jsonl", "logs/report.html",
+           f"models/metrics_{MODEL}.json", "models/in_service.json", "control/STOP", "control/PAUSED")  # fmt: skip
+
+SAY_SO = {"/health": DAMAGED[:5], "/models": DAMAGED[7:9], "/control": (DAMAGED[5], DAMAGED[10])}
+"""Pages, and the files of which they say that they could not be read."""
+
+
+def damage(path: Path, kind: str) -> None:
+    """Put a thing of a kind in the place of a file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "sparse":
+        with open(path, "wb") as file:
+            file.truncate(5_000_000_000)
+    elif kind == "bomb":
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(b"0" * 50_000_000, 1))
+    else:
+        path.write_bytes({"empty": b"", "garbage": b"\xff{\x00[" * 1000}[kind])
+
+
+def test_every_page_answers_whatever_lies_in_the_place_of_a_file_and_the_server_ends(tmp_path: Path) -> None:
+    fill(tmp_path)
+    pages = [path for path in PAGES if path not in ("/nothing", "/trades/2018-03-26/0") and "/files/" not in path]
+    kept = {name: (tmp_path / name).read_bytes() for name in DAMAGED if (tmp_path / name).exists()}
+    with dashboard(tmp_path, "--control") as served:
+        for kind in ("empty", "garbage", "bomb", "folder", "device", "sparse", "pipe"):
+            for name in DAMAGED:
+                (tmp_path / name).unlink(missing_ok=True)
+                damage(tmp_path / name, kind)
+            for path in pages * 2:
+                reply = served.ask(path)
+                assert reply.status == 200, (kind, path)
+                for name in SAY_SO.get(path, ()) if kind in ("folder", "device", "sparse", "pipe") else ():
+                    assert name.partition("/")[2] in reply.text, (kind, path, name)
+            assert served.ask("/files/logs/report.html").status == (200 if kind in ("empty", "garbage") else 404)
+            if kind == "pipe":
+                served.process.terminate()
+                assert served.process.wait(60) is not None
+                return
+            for name in DAMAGED:
+                file = tmp_path / name
+                if kind == "folder":
+                    file.rmdir()
+                file.unlink(missing_ok=True)
+                file.with_name(f"{file.name}.gz").unlink(missing_ok=True)
+                if name in kept:
+                    file.write_bytes(kept[name])
+            assert served.ask("/trades/2018-03-26/0").status == 200, kind
+
+
+@pytest.mark.parametrize("field", ["written", "now", "started", "next_at"])
+@pytest.mark.parametrize("year", ["0001", "9999", "1999"])
+def test_a_beat_of_an_impossible_year_is_damaged(tmp_path: Path, field: str, year: str) -> None:
+    beat(tmp_path)
+    content = orjson.loads((tmp_path / "heartbeat.json").read_bytes())
+    assert Heartbeat.read(tmp_path) is not None
+    (tmp_path / "heartbeat.json").write_bytes(orjson.dumps(content | {field: f"{year}-01-01T00:00:00+00:00"}))
+    assert Heartbeat.read(tmp_path) is None
 
 
 def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -> None:
@@ -202,7 +271,7 @@ def test_bad_input_ends_in_one_line_and_nothing_is_served(
     assert files["good"].stat().st_mode & 0o777 == 0o600
     options = ["--env-file=/dev/null", *(one.format(**files) for one in arguments)]
     try:
-        code = cli.run(lambda: dashboard.main(options))
+        code = cli.run(lambda: script.main(options))
     except SystemExit as ended:
         code = int(str(ended.code))
     shown = capsys.readouterr()

@@ -177,7 +177,14 @@ def test_a_folder_without_logs_and_one_that_is_missing_show_that_there_is_nothin
 
 def test_the_sign_of_life_says_alive_stopped_or_dead(logs: Path, tmp_path: Path) -> None:
     live = live_of(tmp_path)
-    for age, state, word in ((0.0, "minute", "alive"), (61.0, "minute", "dead"), (500.0, "stopped", "stopped")):
+    for age, state, word in (
+        (0.0, "minute", "alive"),
+        (61.0, "minute", "dead"),
+        (-61.0, "minute", "dead"),
+        (-9e8, "minute", "dead"),
+        (-30.0, "minute", "alive"),
+        (500.0, "stopped", "stopped"),
+    ):
         beat(logs, age=age, state=state)
         with live.refreshed():
             assert now_page(live).status.word == word

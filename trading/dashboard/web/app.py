@@ -148,12 +148,13 @@ class _Views:
     def control(self, request: Request) -> Response:
         control = self._site.control
         assert control is not None
+        acts, findings = control.newest()
         with self._site.live.refreshed() as live:
             models = [one.timestamp for one in read_models(live.places.models).known]
             symbols = sorted(live.audit.symbols | {trade.symbol for trade in live.open_trades})
             return self._site.page(
                 request, "control.html", controls=live.controls, paused=sorted(live.controls.paused.symbols),
-                models=models, serves=live.model, symbols=symbols, acts=control.newest(), words=WORDS,
+                models=models, serves=live.model, symbols=symbols, acts=acts, findings=findings, words=WORDS,
             )  # fmt: skip
 
     def ask(self, request: Request) -> Response:
