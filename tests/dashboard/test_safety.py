@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import http.client
 import os
+import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -16,7 +18,14 @@ from config import PROJECT
 from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.app import cli
 from trading.app.dashboard import command
-from trading.dashboard.web.limits import MOST_FAILURES, MOST_STREAMS_OF_ADDRESS, WINDOW_SECONDS, Failures
+from trading.dashboard.web.connections import MOST_OF_ADDRESS, REFUSAL
+from trading.dashboard.web.limits import (
+    MOST_FAILURES,
+    MOST_STREAMS,
+    MOST_STREAMS_OF_ADDRESS,
+    WINDOW_SECONDS,
+    Failures,
+)
 from trading.dashboard.web.token import make_token
 from trading.records.heartbeat import Heartbeat
 
@@ -197,6 +206,47 @@ def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -
         if status == 200:
             return
     raise AssertionError("closed streams are still counted")
+
+
+def connect(served: Dashboard, source: str, sent: bytes) -> socket.socket:
+    address = urlsplit(served.url)
+    made = socket.create_connection((str(address.hostname), address.port or 0), 60, (source, 0))
+    made.sendall(sent)
+    return made
+
+
+def ended_with(connection: socket.socket) -> bytes:
+    """What a connection brought until the server closed it."""
+    found = b""
+    with connection:
+        try:
+            while more := connection.recv(65_536):
+                found += more
+        except ConnectionResetError:
+            pass
+    return found
+
+
+def test_a_burst_of_streams_does_not_pass_the_limits(served: Dashboard) -> None:
+    request = f"GET /events HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode()
+    made = [(source, connect(served, source, b"")) for source in ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+            for _ in range(15)]  # fmt: skip
+    for _, connection in made:
+        connection.sendall(request)
+    allowed = Counter(source for source, connection in made if connection.recv(12) == b"HTTP/1.1 200")
+    for _, connection in made:
+        connection.close()
+    assert max(allowed.values()) <= MOST_STREAMS_OF_ADDRESS and 1 <= sum(allowed.values()) <= MOST_STREAMS
+
+
+def test_idle_connections_of_one_address_do_not_lock_others_out_and_end(served: Dashboard) -> None:
+    parts = (b"", b"GET / HTTP/1.1\r\nHo", f"POST /control/do HTTP/1.1\r\nHost: {served.host}\r\n"
+             f"Origin: {served.url}\r\nContent-Length: 100\r\n\r\na".encode())  # fmt: skip
+    made = [connect(served, "127.0.0.7", parts[n % 3]) for n in range(150)]
+    assert served.ask("/healthz").status == 200
+    told = [ended_with(connection) for connection in made]  # each ends, or the socket's patience of 60 s does
+    assert set(told[:MOST_OF_ADDRESS]) == {b""} and set(told[MOST_OF_ADDRESS::3]) == {REFUSAL}
+    assert served.ask("/healthz", source="127.0.0.7").status == 200
 
 
 def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tuple[Dashboard, str]) -> None:

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from trading.dashboard.control import Action
+    from trading.dashboard.web.limits import Streams
     from trading.dashboard.web.site import Site
 
 logger = logging.getLogger(__name__)
@@ -113,22 +114,18 @@ class _Views:
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `change` whenever a page would show something else."""
-        address = address_of(request.scope)
-        if self._site.streams.is_full(address):
-            return PlainTextResponse("Too many open pages; close one.\n", 503, {"retry-after": "10"})
-        return StreamingResponse(self._changes(address), media_type="text/event-stream")
+        return _Stream(self._changes(), self._site.streams)
 
-    async def _changes(self, address: str) -> AsyncIterator[str]:
-        with self._site.streams.one(address):
-            yield "retry: 2000\n\n"
-            known, quiet = -1, 0.0
-            while not self._site.closing:
-                version = await run_in_threadpool(self._site.live.look)
-                if version != known or quiet >= AGE_SECONDS:
-                    known, quiet = version, 0.0
-                    yield f"event: change\ndata: {version}\n\n"
-                await asyncio.sleep(LOOK_SECONDS)
-                quiet += LOOK_SECONDS
+    async def _changes(self) -> AsyncIterator[str]:
+        yield "retry: 2000\n\n"
+        known, quiet = -1, 0.0
+        while not self._site.closing:
+            version = await run_in_threadpool(self._site.live.look)
+            if version != known or quiet >= AGE_SECONDS:
+                known, quiet = version, 0.0
+                yield f"event: change\ndata: {version}\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
+            quiet += LOOK_SECONDS
 
     def login(self, request: Request) -> Response:
         return self._site.page(request, "login.html", problem="")
@@ -196,6 +193,22 @@ class _Views:
     async def failed(self, request: Request, error: Exception) -> Response:
         """The reply after an error of the dashboard; its cause is for the console alone."""
         return PlainTextResponse("The dashboard could not make this page; its console says why.\n", 500)
+
+
+class _Stream(StreamingResponse):
+    """A stream of events.  It is counted before its first byte is sent, so that no burst passes the limit."""
+
+    def __init__(self, events: AsyncIterator[str], streams: Streams) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.one(address_of(scope)) as is_allowed:
+            if is_allowed:
+                await super().__call__(scope, receive, send)
+                return
+        refusal = PlainTextResponse("Too many open pages; close one.\n", 503, {"retry-after": "10"})
+        await refusal(scope, receive, send)
 
 
 def _wanted(name: str, target: str) -> tuple[Action, str]:

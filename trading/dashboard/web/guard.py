@@ -204,14 +204,14 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """The body of a request that may have one; None if it is too large."""
+    """The body of a request that may have one; None if it is too large, or was not sent in full."""
     if scope["method"] in ("GET", "HEAD"):
         return b""
     body = b""
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return body
+            return None  # the connection ended: half a form must not be taken for one
         body += bytes(message.get("body", b""))
         if len(body) > MOST_BODY:
             return None

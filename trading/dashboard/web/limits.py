@@ -34,14 +34,14 @@ class Failures:
 
     def wait(self, address: str) -> int:
         """Seconds that an address has to wait before its next attempt; 0 if it need not."""
-        times = self._of.get(_network(address))
+        times = self._of.get(network_of(address))
         if times is None or len(times) < MOST_FAILURES:
             return 0
         return max(0, math.ceil(times[0] + WINDOW_SECONDS - self._now()))
 
     def add(self, address: str) -> None:
         """Note a wrong token."""
-        key = _network(address)
+        key = network_of(address)
         times = self._of.setdefault(key, deque(maxlen=MOST_FAILURES))
         self._of.move_to_end(key)
         times.append(self._now())
@@ -55,26 +55,31 @@ class Streams:
     def __init__(self) -> None:
         self._of: dict[str, int] = {}
 
-    def is_full(self, address: str) -> bool:
-        """Whether no further stream is allowed to an address."""
-        return sum(self._of.values()) >= MOST_STREAMS or self._of.get(address, 0) >= MOST_STREAMS_OF_ADDRESS
-
     @contextmanager
-    def one(self, address: str) -> Iterator[None]:
-        """A stream that is open as long as the block."""
-        self._of[address] = self._of.get(address, 0) + 1
+    def one(self, address: str) -> Iterator[bool]:
+        """A stream that is counted from here to the end of the block; whether it is allowed."""
+        key = network_of(address)
+        if sum(self._of.values()) >= MOST_STREAMS or self._of.get(key, 0) >= MOST_STREAMS_OF_ADDRESS:
+            yield False
+            return
+        self._of[key] = self._of.get(key, 0) + 1
         try:
-            yield
+            yield True
         finally:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
+            self._of[key] -= 1
+            if not self._of[key]:
+                del self._of[key]
 
 
-def _network(address: str) -> str:
-    """The address, or the /64 network of an IPv6 address: one household has that many."""
+def network_of(address: str) -> str:
+    """The address, or the /64 network of an IPv6 address: one household has that many.
+
+    An IPv4 address that a socket of IPv6 gives as `::ffff:192.0.2.1` is that IPv4 address.
+    """
     try:
         found = ip_address(address)
     except ValueError:
         return address
-    return str(int(found) >> 64) if isinstance(found, IPv6Address) else address
+    if not isinstance(found, IPv6Address):
+        return address
+    return str(found.ipv4_mapped or int(found) >> 64)
