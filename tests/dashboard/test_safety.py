@@ -19,6 +19,7 @@ from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, f
 from trading.app import cli
 from trading.app.dashboard import command
 from trading.dashboard.web.connections import MOST_OF_ADDRESS, REFUSAL
+from trading.dashboard.web.guard import address_of
 from trading.dashboard.web.limits import (
     MOST_FAILURES,
     MOST_STREAMS,
@@ -70,9 +71,10 @@ def test_requests_of_other_sites_change_nothing(served: Dashboard) -> None:
         assert served.ask("/control/do", "POST", body, Origin=origin, **own).status == 403, origin
         assert served.ask("/", Origin=origin).status == 403, origin
     assert served.ask("/control/do", "POST", body, **own).status == 403  # without any Origin
+    name = cookie.partition("=")[0]
     mine = {"Origin": served.url, "Content_Type": own["Content_Type"]}
     for wrong, kept in ((form | {"csrf": "0" * 64}, cookie), (form | {"csrf": ""}, cookie), (form, ""), (form, "a=b"),
-                        (form, "dashboard_csrf=other"), (form | {"csrf": "é"}, cookie), ({}, cookie)):  # fmt: skip
+                        (form, f"{name}=other"), (form | {"csrf": "é"}, cookie), ({}, cookie)):  # fmt: skip
         reply = served.ask("/control/do", "POST", urlencode(wrong), Cookie=kept, **mine)
         assert reply.status == 403 and "nothing was done" in reply.text
     for method in ("GET", "PUT", "DELETE", "PATCH"):
@@ -264,7 +266,7 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
     cookie = given.headers["set-cookie"]
     assert given.status == 303 and "HttpOnly" in cookie and token not in cookie
     assert served.ask("/", Cookie=cookie.partition(";")[0]).status == 200
-    assert served.ask("/", Cookie="dashboard_session=guess").status == 401
+    assert served.ask("/", Cookie=f"dashboard_session_{urlsplit(served.url).port}=guess").status == 401
     assert served.ask("/control", Authorization=f"Bearer {token}").status == 404  # the page Control is off
     for host in ("evil.example", "127.0.0.1.evil.example", "127.0.0.1x", "[::1", "1.2.3.4:x", "999.1.1.1", ""):
         assert served.ask("/", Authorization=f"Bearer {token}", Host=host).status in (400, 421), host
@@ -273,15 +275,39 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
     assert token not in (served.root / "dashboard.token").read_text()
 
 
-def test_wrong_tokens_are_rate_limited_with_the_right_one_too(guarded: tuple[Dashboard, str]) -> None:
+def test_wrong_tokens_are_rate_limited_and_the_right_one_passes(guarded: tuple[Dashboard, str]) -> None:
     served, token = guarded
     from_there = {"source": "127.0.0.9", "Origin": served.url}
     replies = [served.ask("/login", "POST", urlencode({"token": str(n)}), **from_there) for n in range(9)]
     assert {one.status for one in replies} <= {403, 429} and replies[-1].status == 429
     assert 0 < int(replies[-1].headers["retry-after"]) <= WINDOW_SECONDS
-    bearer = f"Bearer {token}"
-    assert served.ask("/metrics", source="127.0.0.9", Authorization=bearer, X_Forwarded_For="127.0.0.1").status == 429
-    assert served.ask("/metrics", Authorization=bearer).status == 200
+    other = {"source": "127.0.0.9", "X_Forwarded_For": "127.0.0.1"}
+    assert served.ask("/metrics", Authorization="Bearer wrong", **other).status == 429
+    assert served.ask("/metrics", Authorization=f"Bearer {token}", **other).status == 200
+    assert served.ask("/login", "POST", urlencode({"token": token}), **from_there).status == 303
+    assert served.ask("/metrics", Authorization="Bearer wrong").status == 401  # another address has its own count
+
+
+def test_cookies_of_two_ports_of_one_host_do_not_meet(guarded: tuple[Dashboard, str]) -> None:
+    served, token = guarded
+    names = set()
+    for host in ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1", "[::1]"):
+        body = urlencode({"token": token})
+        given = served.ask("/login", "POST", body, Host=host, Origin=f"http://{host}").headers["set-cookie"]
+        cookie = given.partition(";")[0]
+        names.add(cookie.partition("=")[0])
+        assert served.ask("/", Cookie=cookie, Host=host).status == 200
+        assert served.ask("/", Cookie=cookie, Host="127.0.0.1:3").status == 401
+    assert len(names) == 3
+
+
+def test_ipv4_addresses_on_a_socket_of_ipv6_are_themselves() -> None:
+    failures = Failures(lambda: 0.0)
+    for _ in range(MOST_FAILURES):
+        assert failures.add("::ffff:192.0.2.1") == 0
+    assert failures.wait("::ffff:192.0.2.1") and failures.wait("192.0.2.1") and not failures.wait("::ffff:192.0.2.2")
+    assert address_of({"client": ("::ffff:192.0.2.1", 5)}) == "192.0.2.1"
+    assert address_of({"client": ("2001:db8::1", 5)}) == "2001:db8::1" and address_of({}) == "unknown"
 
 
 def test_failures_are_forgotten_after_a_while_and_counted_by_network() -> None:

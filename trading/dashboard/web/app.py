@@ -25,7 +25,7 @@ from trading.dashboard.views.now import now_page
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.why import why_page
 from trading.dashboard.web.files import report_file, static_file
-from trading.dashboard.web.guard import CSRF, SESSION, Guard, address_of, cookies_of, too_many
+from trading.dashboard.web.guard import Guard, address_of, cookie_name, cookie_of, too_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -131,15 +131,15 @@ class _Views:
         return self._site.page(request, "login.html", problem="")
 
     async def give_token(self, request: Request) -> Response:
-        access, address = self._site.access, address_of(request.scope)
-        if wait := access.failures.wait(address):
-            return too_many(wait)
+        access = self._site.access
         sent = (await _form(request)).get("token", "").strip()
         if access.token is None or not access.token.fits(sent):
-            access.failures.add(address)
+            if wait := access.failures.add(address_of(request.scope)):
+                return too_many(wait)
             return self._site.page(request, "login.html", 403, problem="This is not the token.")
         reply = RedirectResponse("/", 303)
-        reply.set_cookie(SESSION, access.new_session(), httponly=True, samesite="lax", max_age=30 * 86_400)
+        name = cookie_name("session", request.headers)
+        reply.set_cookie(name, access.new_session(), httponly=True, samesite="lax", max_age=30 * 86_400)
         return reply
 
     def control(self, request: Request) -> Response:
@@ -157,20 +157,20 @@ class _Views:
     def ask(self, request: Request) -> Response:
         """The question before an action; it changes nothing, and gives the browser the cookie that its form needs."""
         action, target = _wanted(request.query_params.get("action", ""), request.query_params.get("target", ""))
-        cookie = cookies_of(request.headers).get(CSRF) or secrets.token_urlsafe(32)
+        cookie = cookie_of("csrf", request.headers) or secrets.token_urlsafe(32)
         words = WORDS[action]
         reply = self._site.page(
             request, "ask.html", action=action, target=target, button=words.button.format(target),
             asks=words.asks.format(target), form=self._site.access.csrf_of(cookie),
         )  # fmt: skip
-        reply.set_cookie(CSRF, cookie, httponly=True, samesite="strict")
+        reply.set_cookie(cookie_name("csrf", request.headers), cookie, httponly=True, samesite="strict")
         return reply
 
     async def do(self, request: Request) -> Response:
         site = self._site
         assert site.control is not None
         form = await _form(request)
-        if not site.access.is_form_of(cookies_of(request.headers).get(CSRF, ""), form.get("csrf", "")):
+        if not site.access.is_form_of(cookie_of("csrf", request.headers), form.get("csrf", "")):
             return site.page(request, "error.html", 403, title="Refused", text="The form is too old or was not made "
                              "here; nothing was done. Open the page Control and try again.")  # fmt: skip
         action, target = _wanted(form.get("action", ""), form.get("target", ""))

@@ -24,6 +24,9 @@ MOST_STREAMS_OF_ADDRESS: Final = 8
 class Failures:
     """Wrong tokens by address: after `MOST_FAILURES` within `WINDOW_SECONDS`, the address has to wait.
 
+    The right token passes at any time, so that a neighbour behind the same address locks nobody out.  It has 256 random
+    bits: no rate of attempts finds it, and the limit is there to end the noise.
+
     Args:
         now: a clock in seconds that never goes back.
     """
@@ -39,14 +42,20 @@ class Failures:
             return 0
         return max(0, math.ceil(times[0] + WINDOW_SECONDS - self._now()))
 
-    def add(self, address: str) -> None:
-        """Note a wrong token."""
+    def add(self, address: str) -> int:
+        """Note a wrong token; returns the seconds that the address had to wait before it, 0 if it had not.
+
+        An attempt that came too early is not counted, so the wait ends although attempts go on.
+        """
+        if wait := self.wait(address):
+            return wait
         key = network_of(address)
         times = self._of.setdefault(key, deque(maxlen=MOST_FAILURES))
         self._of.move_to_end(key)
         times.append(self._now())
         if len(self._of) > MOST_ADDRESSES:
             self._of.popitem(last=False)
+        return 0
 
 
 class Streams:
@@ -71,15 +80,21 @@ class Streams:
                 del self._of[key]
 
 
-def network_of(address: str) -> str:
-    """The address, or the /64 network of an IPv6 address: one household has that many.
-
-    An IPv4 address that a socket of IPv6 gives as `::ffff:192.0.2.1` is that IPv4 address.
-    """
+def plain_address(address: str) -> str:
+    """An address; an IPv4 address that a socket of IPv6 gives as `::ffff:192.0.2.1` in its own form."""
     try:
         found = ip_address(address)
     except ValueError:
         return address
-    if not isinstance(found, IPv6Address):
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return address if mapped is None else str(mapped)
+
+
+def network_of(address: str) -> str:
+    """The plain address, or the /64 network of an IPv6 address: one household has that many."""
+    address = plain_address(address)
+    try:
+        found = ip_address(address)
+    except ValueError:
         return address
-    return str(found.ipv4_mapped or int(found) >> 64)
+    return str(int(found) >> 64) if isinstance(found, IPv6Address) else address
