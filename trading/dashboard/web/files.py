@@ -27,7 +27,8 @@ SANDBOX: Final = (
     "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Pages of reports have scripts of their own.  In the sandbox they run as an origin of their own, without cookies, and
-can send nothing anywhere."""
+can send nothing in the background.  They can still navigate their own tab, or a new one, to an address that holds the
+content of the page: no policy forbids that, so what such a page shows is not secret from its own scripts."""
 
 
 def static_file(request: Request) -> Response:
