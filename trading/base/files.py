@@ -310,6 +310,9 @@ def read_lines(
 MOST_OF_LOG: Final = 4_000_000_000
 """Bytes of a `.jsonl` file; the largest that is written, the predictions of a day for every stock, has some 10^9."""
 
+MOST_LINES: Final = 20_000_000
+"""Lines of a compressed log; the predictions of a day for every stock have some 5 million."""
+
 LONGEST_LINE: Final = 16_000_000
 """Bytes of a line; a longer one is read in parts, none of which is JSON."""
 
@@ -320,12 +323,25 @@ def _lines_of(path: Path) -> Iterator[bytes]:
     if packed.exists():
         try:
             with open_regular(packed, MOST_OF_LOG) as plain_file, gzip.GzipFile(fileobj=plain_file) as file:
-                yield from iter(partial(file.readline, LONGEST_LINE), b"")
+                yield from packed_lines(file, LONGEST_LINE)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             yield b"the rest is damaged"
     if path.exists():
         with open_regular(path, MOST_OF_LOG) as file:
             yield from iter(partial(file.readline, LONGEST_LINE), b"")
+
+
+def packed_lines(file: gzip.GzipFile, longest: int) -> Iterator[bytes]:
+    """The lines of a compressed log; a longer one is cut in parts.
+
+    Raises:
+        EOFError: it ends early, or has more lines than `MOST_LINES`: a small file can hold billions of empty ones.
+        zlib.error, gzip.BadGzipFile: it is damaged.
+    """
+    for number, line in enumerate(iter(partial(file.readline, longest), b"")):
+        if number == MOST_LINES:
+            raise EOFError
+        yield line
 
 
 def is_damaged(packed: Path) -> bool:

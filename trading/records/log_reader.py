@@ -112,17 +112,22 @@ class LogReader:
         if day not in self._days[kind]:
             return
         path = self.folder / f"{kind}_{day}.jsonl"
-        broken: list[int] = []
+        broken = 0
+
+        def note(_: int) -> None:
+            nonlocal broken
+            broken += 1
+
         try:
-            for record in read_lines(path, broken=broken.append, wanted=wanted):
+            for record in read_lines(path, broken=note, wanted=wanted):
                 if isinstance(record, dict):
                     yield record
                 else:
-                    broken.append(0)
+                    broken += 1
         except OSError as error:
             self._find(path, f"cannot be read ({error.strerror or error})")
         if broken:
-            lines = "1 line" if len(broken) == 1 else f"{len(broken):,} lines"
+            lines = "1 line" if broken == 1 else f"{broken:,} lines"
             self._find(path, f"{lines} damaged or cut short; the others are reported")
 
     def _records(self, path: Path) -> Sequence[Any] | None:

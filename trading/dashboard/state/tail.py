@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from trading.base.files import MOST_OF_LOG, open_regular, packed_path
+from trading.base.files import MOST_OF_LOG, open_regular, packed_lines, packed_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ class Tail:
     def _packed(self) -> Iterator[dict[str, Any]]:
         try:
             with open_regular(packed_path(self.path), MOST_OF_LOG) as packed, gzip.GzipFile(fileobj=packed) as file:
-                while line := file.readline(LONGEST):
+                for line in packed_lines(file, LONGEST):
                     if len(line) == LONGEST:
                         raise EOFError  # no line of a log is as long: what follows is none of ours
                     yield from self._parsed([line])
