@@ -328,6 +328,7 @@ def test_failures_are_forgotten_after_a_while_and_counted_by_network() -> None:
         (["--host=203.0.113.7", "--token-file={open}"], "chmod 600"),
         (["--token-file={damaged}"], "is no token file"),
         (["--token-file={missing}"], "cannot be read"),
+        (["--token-file={pipe}"], "cannot be read (it is no file)"),
         (["--make-token", "--token-file={damaged}"], "is there already"),
         (["--host=not a host", "--token-file={good}"], "is no address of this machine"),
         (["--host=203.0.113.7", "--token-file={good}"], "choose another one"),
@@ -339,6 +340,8 @@ def test_bad_input_ends_in_one_line_and_nothing_is_served(
 ) -> None:
     monkeypatch.setattr(command, "TOKEN_FILE", tmp_path / "none")
     files = {name: tmp_path / name for name in ("open", "damaged", "missing", "good")}
+    files["pipe"] = tmp_path / "pipe"
+    os.mkfifo(files["pipe"])
     files["open"].write_text('{"sha256": ""}')
     files["open"].chmod(0o644)
     files["damaged"].write_text("{")
