@@ -128,7 +128,10 @@ def dashboard(root: Path, *arguments: str) -> Iterator[Dashboard]:
         yield Dashboard(process, url.rstrip("/"), root)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
 
 
 def fill(root: Path, *, with_models: bool = False) -> None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import os
+import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
+import orjson
 import pytest
 
-import dashboard
+import dashboard as script
 from config import PROJECT
-from tests.dashboard.dashboard_world import MODEL, Dashboard
+from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.app import cli
 from trading.app.dashboard import command
-from trading.dashboard.web.limits import MOST_FAILURES, MOST_STREAMS_OF_ADDRESS, WINDOW_SECONDS, Failures
+from trading.dashboard.web.connections import MOST_OF_ADDRESS, REFUSAL
+from trading.dashboard.web.guard import address_of
+from trading.dashboard.web.limits import (
+    MOST_FAILURES,
+    MOST_STREAMS,
+    MOST_STREAMS_OF_ADDRESS,
+    WINDOW_SECONDS,
+    Failures,
+)
 from trading.dashboard.web.token import make_token
+from trading.records.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +71,10 @@ def test_requests_of_other_sites_change_nothing(served: Dashboard) -> None:
         assert served.ask("/control/do", "POST", body, Origin=origin, **own).status == 403, origin
         assert served.ask("/", Origin=origin).status == 403, origin
     assert served.ask("/control/do", "POST", body, **own).status == 403  # without any Origin
+    name = cookie.partition("=")[0]
     mine = {"Origin": served.url, "Content_Type": own["Content_Type"]}
     for wrong, kept in ((form | {"csrf": "0" * 64}, cookie), (form | {"csrf": ""}, cookie), (form, ""), (form, "a=b"),
-                        (form, "dashboard_csrf=other"), (form | {"csrf": "é"}, cookie), ({}, cookie)):  # fmt: skip
+                        (form, f"{name}=other"), (form | {"csrf": "é"}, cookie), ({}, cookie)):  # fmt: skip
         reply = served.ask("/control/do", "POST", urlencode(wrong), Cookie=kept, **mine)
         assert reply.status == 403 and "nothing was done" in reply.text
     for method in ("GET", "PUT", "DELETE", "PATCH"):
@@ -107,6 +122,71 @@ def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, t
     assert "allow-same-origin" not in page.headers["content-security-policy"]
 
 
+DAMAGED = ("logs/audit_2018-03-26.jsonl", "logs/predictions_2018-03-26.jsonl", "logs/trades_2018-03-26.json",
+           "logs/heartbeat.json", "logs/market.json", "logs/control_2018-03-26.jsonl", "logs/report.html",
+           f"models/metrics_{MODEL}.json", "models/in_service.json", "control/STOP", "control/PAUSED")  # fmt: skip
+
+SAY_SO = {"/health": DAMAGED[:5], "/models": DAMAGED[7:9], "/control": (DAMAGED[5], DAMAGED[10])}
+"""Pages, and the files of which they say that they could not be read."""
+
+
+def damage(path: Path, kind: str) -> None:
+    """Put a thing of a kind in the place of a file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "sparse":
+        with open(path, "wb") as file:
+            file.truncate(5_000_000_000)
+    elif kind == "bomb":
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(b"0" * 50_000_000, 1))
+    else:
+        path.write_bytes({"empty": b"", "garbage": b"\xff{\x00[" * 1000}[kind])
+
+
+def test_every_page_answers_whatever_lies_in_the_place_of_a_file_and_the_server_ends(tmp_path: Path) -> None:
+    fill(tmp_path)
+    pages = [path for path in PAGES if path not in ("/nothing", "/trades/2018-03-26/0") and "/files/" not in path]
+    kept = {name: (tmp_path / name).read_bytes() for name in DAMAGED if (tmp_path / name).exists()}
+    with dashboard(tmp_path, "--control") as served:
+        for kind in ("empty", "garbage", "bomb", "folder", "device", "sparse", "pipe"):
+            for name in DAMAGED:
+                (tmp_path / name).unlink(missing_ok=True)
+                damage(tmp_path / name, kind)
+            for path in pages * 2:
+                reply = served.ask(path)
+                assert reply.status == 200, (kind, path)
+                for name in SAY_SO.get(path, ()) if kind in ("folder", "device", "sparse", "pipe") else ():
+                    assert name.partition("/")[2] in reply.text, (kind, path, name)
+            assert served.ask("/files/logs/report.html").status == (200 if kind in ("empty", "garbage") else 404)
+            if kind == "pipe":
+                served.process.terminate()
+                assert served.process.wait(60) is not None
+                return
+            for name in DAMAGED:
+                file = tmp_path / name
+                if kind == "folder":
+                    file.rmdir()
+                file.unlink(missing_ok=True)
+                file.with_name(f"{file.name}.gz").unlink(missing_ok=True)
+                if name in kept:
+                    file.write_bytes(kept[name])
+            assert served.ask("/trades/2018-03-26/0").status == 200, kind
+
+
+@pytest.mark.parametrize("field", ["written", "now", "started", "next_at"])
+@pytest.mark.parametrize("year", ["0001", "9999", "1999"])
+def test_a_beat_of_an_impossible_year_is_damaged(tmp_path: Path, field: str, year: str) -> None:
+    beat(tmp_path)
+    content = orjson.loads((tmp_path / "heartbeat.json").read_bytes())
+    assert Heartbeat.read(tmp_path) is not None
+    (tmp_path / "heartbeat.json").write_bytes(orjson.dumps(content | {field: f"{year}-01-01T00:00:00+00:00"}))
+    assert Heartbeat.read(tmp_path) is None
+
+
 def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -> None:
     address = urlsplit(served.url)
     streams = []
@@ -130,6 +210,47 @@ def test_open_streams_are_limited_by_address_and_given_back(served: Dashboard) -
     raise AssertionError("closed streams are still counted")
 
 
+def connect(served: Dashboard, source: str, sent: bytes) -> socket.socket:
+    address = urlsplit(served.url)
+    made = socket.create_connection((str(address.hostname), address.port or 0), 60, (source, 0))
+    made.sendall(sent)
+    return made
+
+
+def ended_with(connection: socket.socket) -> bytes:
+    """What a connection brought until the server closed it."""
+    found = b""
+    with connection:
+        try:
+            while more := connection.recv(65_536):
+                found += more
+        except ConnectionResetError:
+            pass
+    return found
+
+
+def test_a_burst_of_streams_does_not_pass_the_limits(served: Dashboard) -> None:
+    request = f"GET /events HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode()
+    made = [(source, connect(served, source, b"")) for source in ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+            for _ in range(15)]  # fmt: skip
+    for _, connection in made:
+        connection.sendall(request)
+    allowed = Counter(source for source, connection in made if connection.recv(12) == b"HTTP/1.1 200")
+    for _, connection in made:
+        connection.close()
+    assert max(allowed.values()) <= MOST_STREAMS_OF_ADDRESS and 1 <= sum(allowed.values()) <= MOST_STREAMS
+
+
+def test_idle_connections_of_one_address_do_not_lock_others_out_and_end(served: Dashboard) -> None:
+    parts = (b"", b"GET / HTTP/1.1\r\nHo", f"POST /control/do HTTP/1.1\r\nHost: {served.host}\r\n"
+             f"Origin: {served.url}\r\nContent-Length: 100\r\n\r\na".encode())  # fmt: skip
+    made = [connect(served, "127.0.0.7", parts[n % 3]) for n in range(150)]
+    assert served.ask("/healthz").status == 200
+    told = [ended_with(connection) for connection in made]  # each ends, or the socket's patience of 60 s does
+    assert set(told[:MOST_OF_ADDRESS]) == {b""} and set(told[MOST_OF_ADDRESS::3]) == {REFUSAL}
+    assert served.ask("/healthz", source="127.0.0.7").status == 200
+
+
 def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tuple[Dashboard, str]) -> None:
     served, token = guarded
     assert served.said[0].startswith("From a phone in the same network: ") and "0.0.0.0" not in served.said[0]
@@ -146,7 +267,7 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
     cookie = given.headers["set-cookie"]
     assert given.status == 303 and "HttpOnly" in cookie and token not in cookie
     assert served.ask("/", Cookie=cookie.partition(";")[0]).status == 200
-    assert served.ask("/", Cookie="dashboard_session=guess").status == 401
+    assert served.ask("/", Cookie=f"dashboard_session_{urlsplit(served.url).port}=guess").status == 401
     assert served.ask("/control", Authorization=f"Bearer {token}").status == 404  # the page Control is off
     for host in ("evil.example", "127.0.0.1.evil.example", "127.0.0.1x", "[::1", "1.2.3.4:x", "999.1.1.1", ""):
         assert served.ask("/", Authorization=f"Bearer {token}", Host=host).status in (400, 421), host
@@ -155,15 +276,39 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
     assert token not in (served.root / "dashboard.token").read_text()
 
 
-def test_wrong_tokens_are_rate_limited_with_the_right_one_too(guarded: tuple[Dashboard, str]) -> None:
+def test_wrong_tokens_are_rate_limited_and_the_right_one_passes(guarded: tuple[Dashboard, str]) -> None:
     served, token = guarded
     from_there = {"source": "127.0.0.9", "Origin": served.url}
     replies = [served.ask("/login", "POST", urlencode({"token": str(n)}), **from_there) for n in range(9)]
     assert {one.status for one in replies} <= {403, 429} and replies[-1].status == 429
     assert 0 < int(replies[-1].headers["retry-after"]) <= WINDOW_SECONDS
-    bearer = f"Bearer {token}"
-    assert served.ask("/metrics", source="127.0.0.9", Authorization=bearer, X_Forwarded_For="127.0.0.1").status == 429
-    assert served.ask("/metrics", Authorization=bearer).status == 200
+    other = {"source": "127.0.0.9", "X_Forwarded_For": "127.0.0.1"}
+    assert served.ask("/metrics", Authorization="Bearer wrong", **other).status == 429
+    assert served.ask("/metrics", Authorization=f"Bearer {token}", **other).status == 200
+    assert served.ask("/login", "POST", urlencode({"token": token}), **from_there).status == 303
+    assert served.ask("/metrics", Authorization="Bearer wrong").status == 401  # another address has its own count
+
+
+def test_cookies_of_two_ports_of_one_host_do_not_meet(guarded: tuple[Dashboard, str]) -> None:
+    served, token = guarded
+    names = set()
+    for host in ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1", "[::1]"):
+        body = urlencode({"token": token})
+        given = served.ask("/login", "POST", body, Host=host, Origin=f"http://{host}").headers["set-cookie"]
+        cookie = given.partition(";")[0]
+        names.add(cookie.partition("=")[0])
+        assert served.ask("/", Cookie=cookie, Host=host).status == 200
+        assert served.ask("/", Cookie=cookie, Host="127.0.0.1:3").status == 401
+    assert len(names) == 3
+
+
+def test_ipv4_addresses_on_a_socket_of_ipv6_are_themselves() -> None:
+    failures = Failures(lambda: 0.0)
+    for _ in range(MOST_FAILURES):
+        assert failures.add("::ffff:192.0.2.1") == 0
+    assert failures.wait("::ffff:192.0.2.1") and failures.wait("192.0.2.1") and not failures.wait("::ffff:192.0.2.2")
+    assert address_of({"client": ("::ffff:192.0.2.1", 5)}) == "192.0.2.1"
+    assert address_of({"client": ("2001:db8::1", 5)}) == "2001:db8::1" and address_of({}) == "unknown"
 
 
 def test_failures_are_forgotten_after_a_while_and_counted_by_network() -> None:
@@ -184,6 +329,7 @@ def test_failures_are_forgotten_after_a_while_and_counted_by_network() -> None:
         (["--host=203.0.113.7", "--token-file={open}"], "chmod 600"),
         (["--token-file={damaged}"], "is no token file"),
         (["--token-file={missing}"], "cannot be read"),
+        (["--token-file={pipe}"], "cannot be read (it is no file)"),
         (["--make-token", "--token-file={damaged}"], "is there already"),
         (["--host=not a host", "--token-file={good}"], "is no address of this machine"),
         (["--host=203.0.113.7", "--token-file={good}"], "choose another one"),
@@ -195,6 +341,8 @@ def test_bad_input_ends_in_one_line_and_nothing_is_served(
 ) -> None:
     monkeypatch.setattr(command, "TOKEN_FILE", tmp_path / "none")
     files = {name: tmp_path / name for name in ("open", "damaged", "missing", "good")}
+    files["pipe"] = tmp_path / "pipe"
+    os.mkfifo(files["pipe"])
     files["open"].write_text('{"sha256": ""}')
     files["open"].chmod(0o644)
     files["damaged"].write_text("{")
@@ -203,7 +351,7 @@ def test_bad_input_ends_in_one_line_and_nothing_is_served(
     assert files["good"].stat().st_mode & 0o777 == 0o600
     options = ["--env-file=/dev/null", *(one.format(**files) for one in arguments)]
     try:
-        code = cli.run(lambda: dashboard.main(options))
+        code = cli.run(lambda: script.main(options))
     except SystemExit as ended:
         code = int(str(ended.code))
     shown = capsys.readouterr()

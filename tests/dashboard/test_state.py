@@ -15,6 +15,7 @@ from config import Settings
 from tests.app.report_logs import DAY, mark, prediction, trade, write_day
 from tests.app.report_logs import ny as at
 from tests.dashboard.dashboard_world import beat, still_open
+from trading.base import files
 from trading.base.clock import SimulatedClock
 from trading.dashboard.state.live import Live, Places
 from trading.dashboard.state.tail import Tail
@@ -178,9 +179,29 @@ def test_a_folder_without_logs_and_one_that_is_missing_show_that_there_is_nothin
     assert page.day == "" and page.positions == () and page.status.level == "warn"
 
 
+def test_a_compressed_log_of_endless_lines_is_damaged_from_a_bound_on(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_LINES", 100)
+    (logs / f"audit_{DAY}.jsonl").unlink()
+    (logs / f"audit_{DAY}.jsonl.gz").write_bytes(gzip.compress(b"\n" * 100_000))
+    live = live_of(tmp_path)
+    with live.refreshed():
+        assert f"audit_{DAY}.jsonl: 1 line damaged or with other fields; left out" in live.findings
+    assert list(live.reader.audit(DAY)) == []
+    assert f"audit_{DAY}.jsonl: 101 lines damaged or cut short; the others are reported" in live.reader.findings
+
+
 def test_the_sign_of_life_says_alive_stopped_or_dead(logs: Path, tmp_path: Path) -> None:
     live = live_of(tmp_path)
-    for age, state, word in ((0.0, "minute", "alive"), (61.0, "minute", "dead"), (500.0, "stopped", "stopped")):
+    for age, state, word in (
+        (0.0, "minute", "alive"),
+        (61.0, "minute", "dead"),
+        (-61.0, "minute", "dead"),
+        (-9e8, "minute", "dead"),
+        (-30.0, "minute", "alive"),
+        (500.0, "stopped", "stopped"),
+    ):
         beat(logs, age=age, state=state)
         with live.refreshed():
             assert now_page(live).status.word == word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import itertools
 import math
@@ -124,6 +125,36 @@ def why_unusable(path: Path, most_bytes: int, *, appended: bool = False) -> str:
     if not os.access(path, os.R_OK) or (appended and not os.access(path, os.W_OK)):
         return "its permissions forbid it"
     return ""
+
+
+def open_regular(path: Path, most_bytes: int) -> BinaryIO:
+    """Open a regular file for reading; never waits for the writer of a pipe.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read, is no regular file, or is longer than `most_bytes`; `strerror` says which.
+    """
+    if damage := why_unusable(path, most_bytes):
+        raise OSError(errno.EINVAL, damage, str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # it may have been replaced by a pipe since
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most_bytes: int, *, packed: bool = False) -> bytes:
+    """The content of a file, decompressed if it is `packed`.
+
+    Raises:
+        OSError: as `open_regular`; or the content, which may grow meanwhile, is longer than `most_bytes`.
+        EOFError, zlib.error: a packed file is damaged.
+    """
+    with open_regular(path, most_bytes) as file:
+        content = gzip.GzipFile(fileobj=file).read(most_bytes + 1) if packed else file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it holds more than {most_bytes:,} bytes", str(path))
+    return content
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -276,6 +307,12 @@ def read_lines(
                 broken(number)
 
 
+MOST_OF_LOG: Final = 4_000_000_000
+"""Bytes of a `.jsonl` file; the largest that is written, the predictions of a day for every stock, has some 10^9."""
+
+MOST_LINES: Final = 20_000_000
+"""Lines of a compressed log; the predictions of a day for every stock have some 5 million."""
+
 LONGEST_LINE: Final = 16_000_000
 """Bytes of a line; a longer one is read in parts, none of which is JSON."""
 
@@ -285,13 +322,26 @@ def _lines_of(path: Path) -> Iterator[bytes]:
     packed = packed_path(path)
     if packed.exists():
         try:
-            with gzip.open(packed, "rb") as file:
-                yield from iter(partial(file.readline, LONGEST_LINE), b"")
+            with open_regular(packed, MOST_OF_LOG) as plain_file, gzip.GzipFile(fileobj=plain_file) as file:
+                yield from packed_lines(file, LONGEST_LINE)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             yield b"the rest is damaged"
     if path.exists():
-        with open(path, "rb") as file:
+        with open_regular(path, MOST_OF_LOG) as file:
             yield from iter(partial(file.readline, LONGEST_LINE), b"")
+
+
+def packed_lines(file: gzip.GzipFile, longest: int) -> Iterator[bytes]:
+    """The lines of a compressed log; a longer one is cut in parts.
+
+    Raises:
+        EOFError: it ends early, or has more lines than `MOST_LINES`: a small file can hold billions of empty ones.
+        zlib.error, gzip.BadGzipFile: it is damaged.
+    """
+    for number, line in enumerate(iter(partial(file.readline, longest), b"")):
+        if number == MOST_LINES:
+            raise EOFError
+        yield line
 
 
 def is_damaged(packed: Path) -> bool:

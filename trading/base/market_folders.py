@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock, Timeout
 
 from trading.base.errors import UserError
-from trading.base.files import why_unusable, write_json
+from trading.base.files import read_regular, why_unusable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def backtest_market_of(folder: Path) -> MarketId | None:
     An older marker holds the slug alone, which then stands for the description too.
     """
     try:
-        marker = json.loads((folder / BACKTEST_MARKER).read_text(encoding="utf-8"))
+        marker = json.loads(read_regular(folder / BACKTEST_MARKER, MOST_BYTES).decode())
     except (OSError, ValueError):
         return None
     slug = marker.get("market") if isinstance(marker, dict) else None

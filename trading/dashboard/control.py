@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
-from trading.base.files import LineLog, line_files, read_lines
+from trading.base.files import MOST_OF_LOG, LineLog, line_files, read_lines, why_unusable
 from trading.dashboard.views.words import shown
 from trading.execution.control_files import ALL, ControlFiles
 
@@ -133,6 +134,8 @@ class Control:
                   "action": action, "target": target, "who": who, **more}  # fmt: skip
         if not self.logs.is_dir():  # a folder of logs is made by its trader alone
             return "there is no folder of logs"
+        if damage := why_unusable(path, MOST_OF_LOG, appended=True):
+            return f"{path.name}: {damage}"
         try:
             log = LineLog(path)
             try:
@@ -143,11 +146,15 @@ class Control:
             return error.strerror or type(error).__name__
         return ""
 
-    def newest(self) -> list[tuple[str, str, str, str]]:
-        """The newest acts, the newest first: time, what, who, and how it went."""
+    def newest(self) -> tuple[list[tuple[str, str, str, str]], list[str]]:
+        """The newest acts, the newest first (time, what, who, and how it went), and what could not be read."""
         records: list[dict[str, Any]] = []
+        findings: list[str] = []
         for path in reversed(line_files(self.logs, "control")):
-            records = [*(one for one in read_lines(path) if isinstance(one, dict)), *records]
+            try:
+                records = [*deque((one for one in read_lines(path) if isinstance(one, dict)), NEWEST), *records]
+            except OSError as error:
+                findings.append(shown(f"{path.name}: cannot be read ({error.strerror}); its acts are left out"))
             if len(records) >= NEWEST:
                 break
         rows = []
@@ -156,4 +163,4 @@ class Control:
             went = str(record.get("event", "")) + (f": {record['reason']}" if record.get("reason") else "")
             rows.append((shown(str(record.get("time", ""))[:19].replace("T", " ")), shown(what),
                          shown(record.get("who", "")), shown(went)))  # fmt: skip
-        return rows
+        return rows, findings

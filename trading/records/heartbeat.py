@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from trading.base.files import write_json
+from trading.base.files import read_regular, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE: Final = "heartbeat.json"
+MOST_BYTES: Final = 1_000_000
+"""Bytes of the file; it has some 1 kB."""
+
+YEARS: Final = range(2000, 2101)
+"""Years of an instant; others are of no run, and the first and the last that there are cannot change time zone."""
+
 BEAT_SECONDS: Final = 10
 DEAD_AFTER_SECONDS: Final = 60
 """A trader whose newest beat is older is taken for dead, unless its last beat says that it stopped."""
@@ -72,6 +78,14 @@ class Heartbeat:
         """Seconds since it was written; `now` is the machine's clock."""
         return (now - self.written).total_seconds()
 
+    def is_recent(self, now: datetime, after: float = DEAD_AFTER_SECONDS) -> bool:
+        """Whether it is at most `after` seconds old; one from the future, of a wrong clock, is judged alike."""
+        return abs(self.age(now)) <= after
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether the trader lives, by this beat alone; `now` is the machine's clock."""
+        return self.state != "stopped" and self.is_recent(now)
+
     def write(self, logs: Path) -> None:
         """Replace the file in `logs`.
 
@@ -84,9 +98,9 @@ class Heartbeat:
     def read(cls, logs: Path) -> Heartbeat | None:
         """The newest beat of the trader of `logs`; None if there is none, or if the file is damaged."""
         try:
-            content = orjson.loads((logs / FILE).read_bytes())
+            content = orjson.loads(read_regular(logs / FILE, MOST_BYTES))
             return cls(**{name: _checked(name, value) for name, value in content.items()})
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, ArithmeticError):
             return None
 
 
@@ -116,7 +130,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _possible(name: str, value: Any) -> bool:
     if name in _INSTANTS:
-        return isinstance(value, datetime) and value.tzinfo is not None
+        return isinstance(value, datetime) and value.tzinfo is not None and value.year in YEARS
     if name in _TEXTS:
         return isinstance(value, str)
     if name in _NUMBERS:

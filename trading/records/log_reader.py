@@ -5,7 +5,6 @@ Nothing is written, and no file is locked, so a trader may be at work in the fol
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
 from datetime import date
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from trading.base.files import line_files, read_lines
+from trading.base.files import line_files, read_lines, read_regular
+from trading.records.heartbeat import YEARS
 from trading.records.trade import Trade, sound
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.records.journal import Record
+
+MOST_OF_TRADES: Final = 100_000_000
+"""Bytes of the trades of a day; a trade has some 1 kB."""
+
+MOST_SEARCHED: Final = 500_000_000
+"""Bytes of an audit that is searched as a whole."""
 
 KINDS: Final = ("trades", "audit", "predictions")
 
@@ -84,9 +90,9 @@ class LogReader:
         path = self.folder / f"audit_{day}.jsonl"
         packed = path.with_name(f"{path.name}.gz")
         try:
-            if path.exists() and text in path.read_bytes():
+            if path.exists() and text in read_regular(path, MOST_SEARCHED):
                 return True
-            return packed.exists() and text in gzip.decompress(packed.read_bytes())
+            return packed.exists() and text in read_regular(packed, MOST_SEARCHED, packed=True)
         except (OSError, EOFError, zlib.error):
             return path.exists() or packed.exists()  # it is read line by line, as far as it goes
 
@@ -106,24 +112,30 @@ class LogReader:
         if day not in self._days[kind]:
             return
         path = self.folder / f"{kind}_{day}.jsonl"
-        broken: list[int] = []
+        broken = 0
+
+        def note(_: int) -> None:
+            nonlocal broken
+            broken += 1
+
         try:
-            for record in read_lines(path, broken=broken.append, wanted=wanted):
+            for record in read_lines(path, broken=note, wanted=wanted):
                 if isinstance(record, dict):
                     yield record
                 else:
-                    broken.append(0)
+                    broken += 1
         except OSError as error:
             self._find(path, f"cannot be read ({error.strerror or error})")
         if broken:
-            lines = "1 line" if len(broken) == 1 else f"{len(broken):,} lines"
+            lines = "1 line" if broken == 1 else f"{broken:,} lines"
             self._find(path, f"{lines} damaged or cut short; the others are reported")
 
     def _records(self, path: Path) -> Sequence[Any] | None:
         """The records of a file of trades, compressed or not; None if it is damaged as a whole."""
         packed = path.with_name(f"{path.name}.gz")
         try:
-            content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+            is_plain = path.exists()
+            content = read_regular(path if is_plain else packed, MOST_OF_TRADES, packed=not is_plain)
             records = orjson.loads(content)
         except OSError as error:
             self._find(path, f"cannot be read ({error.strerror or error}); its trades are left out")
@@ -167,11 +179,14 @@ def _reason(error: Exception) -> str:
 
 
 def _in_order(trade: Trade) -> Trade:
-    """The trade, if it did not end before it began; figures of others would be of a negative time.
+    """The trade, if its times are possible and in order; figures of others would be of a negative time.
 
     Raises:
-        ValueError: it did.
+        ValueError: they are not.
     """
+    for at in (trade.entry_time, trade.exit_time, trade.decision_time):
+        if at is not None and at.year not in YEARS:
+            raise ValueError(f"a time in the year {at.year}")
     if trade.exit_time is not None and trade.exit_time < trade.entry_time:
         raise ValueError(f"exit_time={trade.exit_time.isoformat()} lies before the entry")
     return trade

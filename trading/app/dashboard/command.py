@@ -22,6 +22,7 @@ from trading.base.progress import standard_output
 from trading.dashboard.control import Control
 from trading.dashboard.state.live import Live, Places
 from trading.dashboard.web.app import application
+from trading.dashboard.web.connections import MOST_CONNECTIONS, WHOLE_SECONDS, LimitedProtocol
 from trading.dashboard.web.guard import Access
 from trading.dashboard.web.site import Site
 from trading.dashboard.web.token import TokenCheck, make_token
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 TOKEN_FILE: Final = PROJECT / "dashboard.token"
-MOST_CONNECTIONS: Final = 100
 CHOICE_SECONDS: Final = 120
 """How long a model may take to be loaded and checked before it is put into service."""
 
@@ -97,7 +97,7 @@ def _serve(site: Site, listening: socket.socket, host: str, port: int) -> None:
     gc.freeze()
     config = uvicorn.Config(
         application(site), log_level="error", access_log=False, lifespan="off", server_header=False,
-        proxy_headers=False, ws="none", limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=10,
+        proxy_headers=False, ws="none", http=LimitedProtocol, timeout_keep_alive=WHOLE_SECONDS,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
     _Server(config, site).run(sockets=[listening])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
-from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
+from trading.base.files import why_unusable
+from trading.base.market_folders import BACKTEST_MARKER, MARKER, MarketId, backtest_market_of, market_of
 from trading.dashboard.state.audit_state import AuditState
 from trading.dashboard.state.predictions_state import PredictionsState
 from trading.dashboard.state.tail import Tail
@@ -18,7 +20,7 @@ from trading.dashboard.state.trade_files import NEWEST, TradeFiles, stamp_of
 from trading.execution.control_files import FLATTEN, NOTHING_PAUSED, PAUSED, STOP, ControlFiles, Paused
 from trading.records.audit_days import settings_in_force
 from trading.records.heartbeat import FILE as HEARTBEAT
-from trading.records.heartbeat import Heartbeat
+from trading.records.heartbeat import MOST_BYTES, Heartbeat
 from trading.records.log_reader import LogReader
 from trading.reports.page import counted
 
@@ -83,6 +85,7 @@ class Live:
         self._seen: tuple[object, ...] = ()
         self._listing: object = None
         self._last_model = ""
+        self._odd_marker = ""
 
     @contextmanager
     def refreshed(self) -> Iterator[Live]:
@@ -158,8 +161,12 @@ class Live:
 
     def _market(self) -> MarketId | None:
         logs = self.places.logs
-        with suppress(UserError, OSError):
+        self._odd_marker = ""
+        try:
             found = market_of(logs)
+        except (UserError, OSError):
+            self._odd_marker = f"{MARKER}: is damaged or cannot be read; the market is not known"
+        else:
             if found is None and (logs / BACKTEST_MARKER).exists():
                 found = backtest_market_of(logs)
             if found is not None and isinstance(found.description, str):
@@ -192,6 +199,11 @@ class Live:
     def findings(self) -> list[str]:
         """What could not be read, a line each."""
         found = [line for lines in self.files.findings.values() for line in lines]
+        if self.heartbeat is None and os.path.lexists(self.places.logs / HEARTBEAT):
+            found.append(f"{HEARTBEAT}: {why_unusable(self.places.logs / HEARTBEAT, MOST_BYTES) or 'is damaged'}")
+        if self._odd_marker:
+            found.append(self._odd_marker)
+        found += [f"{tail.path.name}: {tail.problem}; left out" for tail in self._tails.values() if tail.problem]
         for kind, tail in self._tails.items():
             odd = self.audit.odd if kind == "audit" else self.predictions.odd
             count = tail.damaged + odd
@@ -204,7 +216,7 @@ class Live:
         """The clock of the run: that of the heartbeat, or the newest line of the audit, or else this machine's."""
         if self.heartbeat is not None:
             return self.heartbeat.now
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             if self.audit.last_time:
                 return datetime.fromisoformat(self.audit.last_time).astimezone(NEW_YORK)
         return self.read_at

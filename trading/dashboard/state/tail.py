@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from trading.base.files import packed_path
+from trading.base.files import MOST_OF_LOG, open_regular, packed_lines, packed_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +30,14 @@ class Tail:
 
     Attributes:
         damaged: lines that are no JSON object, or longer than `LONGEST`.
+        problem: why the file could not be read by the last call; empty if it could, or if there is none.
         restarts: how often the file was replaced or cut.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
+        self.problem = ""
         self.restarts = 0
         self._offset = 0
         self._file: tuple[int, int] | None = None
@@ -48,7 +50,7 @@ class Tail:
             self._begun = True
             yield from self._packed()
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path, MOST_OF_LOG) as file:
                 about = os.fstat(file.fileno())
                 self._notice_other_file((about.st_dev, about.st_ino), about.st_size)
                 file.seek(self._offset)
@@ -56,13 +58,17 @@ class Tail:
                     end = chunk.rfind(b"\n") + 1
                     if not end:
                         if len(chunk) < LONGEST:
-                            return  # the line is being written
+                            break  # the line is being written
                         end = len(chunk)
                     self._offset += end
                     file.seek(self._offset)
                     yield from self._parsed(chunk[:end].splitlines())
-        except OSError:
-            return
+        except FileNotFoundError:
+            self.problem = ""
+        except OSError as error:
+            self.problem = error.strerror or type(error).__name__
+        else:
+            self.problem = ""
 
     def _notice_other_file(self, file: tuple[int, int], size: int) -> None:
         if self._file is not None and (file != self._file or size < self._offset):
@@ -72,8 +78,10 @@ class Tail:
 
     def _packed(self) -> Iterator[dict[str, Any]]:
         try:
-            with gzip.open(packed_path(self.path), "rb") as file:
-                for line in file:
+            with open_regular(packed_path(self.path), MOST_OF_LOG) as packed, gzip.GzipFile(fileobj=packed) as file:
+                for line in packed_lines(file, LONGEST):
+                    if len(line) == LONGEST:
+                        raise EOFError  # no line of a log is as long: what follows is none of ours
                     yield from self._parsed([line])
         except FileNotFoundError:
             return

@@ -35,6 +35,8 @@ class TradeFiles:
         known = self._read.get(day)
         if known is not None and known[0] == stamp:
             return known[1]
+        reader.findings[:] = [line for line in reader.findings if line not in self.findings.get(day, ())]
+        reader.damaged.discard(day)
         found = len(reader.findings)
         trades = tuple(reader.trades([day]))
         if day in reader.damaged and known is not None:

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from trading.base.clock import NEW_YORK
 from trading.dashboard.views.account import account
 from trading.dashboard.views.health import free_space
-from trading.records.heartbeat import DEAD_AFTER_SECONDS
 
 if TYPE_CHECKING:
     from trading.dashboard.state.live import Live
@@ -40,11 +39,9 @@ def metrics(live: Live) -> bytes:
     disk = free_space(live.places.logs)
     gauges.append(("disk_free_bytes", "Free bytes on the disk of the logs.", None if disk is None else float(disk[0])))
     if beat is not None:
-        age = max(0.0, beat.age(live.read_at))
-        alive = beat.state != "stopped" and age <= DEAD_AFTER_SECONDS
         gauges += [
-            ("heartbeat_age_seconds", "Age of the newest sign of life, by this machine's clock.", age),
-            ("up", "Whether the trader lives.", float(alive)),
+            ("heartbeat_age_seconds", "Age of the sign of life, by this machine's clock.", beat.age(live.read_at)),
+            ("up", "Whether the trader lives.", float(beat.is_alive(live.read_at))),
             ("tick_seconds", "How long the newest minute took.", beat.tick_seconds),
             ("clock_offset_seconds", "This machine's clock minus the broker's.", beat.clock_offset_seconds),
             ("memory_bytes", "Resident memory of the trader.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from trading.base.errors import UserError
+from trading.base.files import read_regular
 from trading.models.choice import Choice, read_choice, serving_order
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST:
-        raise ValueError("too large")
-    content: dict[str, Any] = orjson.loads(path.read_bytes())
+    content: dict[str, Any] = orjson.loads(read_regular(path, LARGEST))
     return content
 
 

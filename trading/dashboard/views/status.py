@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from trading.base.clock import NEW_YORK
 from trading.dashboard.views.words import shown, span
-from trading.records.heartbeat import DEAD_AFTER_SECONDS
 from trading.reports.page import counted
 
 if TYPE_CHECKING:
@@ -98,20 +97,27 @@ def _life(live: Live) -> Status:
     beat = live.heartbeat
     if beat is None:
         return Status("warn", "unknown", "no sign of life file: the trader of this folder writes none or never ran")
-    age = max(0.0, beat.age(live.read_at))
+    age = beat.age(live.read_at)
     if beat.state == "stopped":
         return Status(
-            "warn", "stopped", f"the trader stopped {span(age)} ago; nothing is decided until it starts again"
+            "warn", "stopped", f"the trader stopped {span(max(0.0, age))} ago; nothing is decided until it starts again"
         )
-    if age > DEAD_AFTER_SECONDS:
+    if not beat.is_alive(live.read_at):
+        last = (
+            f"no sign of life for {span(age)}"
+            if age > 0
+            else (
+                f"the newest sign of life lies {span(-age)} in the future, so a clock was changed and it proves nothing"
+            )
+        )
         return Status(
-            "bad", "dead", f"no sign of life for {span(age)}; it was {STATES.get(beat.state, shown(beat.state))}. "
+            "bad", "dead", f"{last}; it was {STATES.get(beat.state, shown(beat.state))}. "
             "Nothing is decided, replaced or sold until it starts again"
         )  # fmt: skip
     return Status(
         "good",
         "alive",
-        f"it is {STATES.get(beat.state, shown(beat.state))}; its newest sign of life is {age:.0f} s old",
+        f"it is {STATES.get(beat.state, shown(beat.state))}; its newest sign of life is {max(0.0, age):.0f} s old",
     )
 
 

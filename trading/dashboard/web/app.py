@@ -27,16 +27,17 @@ from trading.dashboard.views.status import pauses, standing, status
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.why import why_page
 from trading.dashboard.web.files import report_file, static_file
-from trading.dashboard.web.guard import CSRF, SESSION, Guard, address_of, cookies_of, too_many
+from trading.dashboard.web.guard import Guard, address_of, cookie_name, cookie_of, too_many
 from trading.execution.control_files import ALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from trading.dashboard.control import Action
+    from trading.dashboard.web.limits import Streams
     from trading.dashboard.web.site import Site
 
 logger = logging.getLogger(__name__)
@@ -116,48 +117,45 @@ class _Views:
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `change` whenever a page would show something else."""
-        address = address_of(request.scope)
-        if self._site.streams.is_full(address):
-            return PlainTextResponse("Too many open pages; close one.\n", 503, {"retry-after": "10"})
-        return StreamingResponse(self._changes(address), media_type="text/event-stream")
+        return _Stream(self._changes(), self._site.streams)
 
-    async def _changes(self, address: str) -> AsyncIterator[str]:
-        with self._site.streams.one(address):
-            yield "retry: 2000\n\n"
-            known, quiet = -1, 0.0
-            while not self._site.closing:
-                version = await run_in_threadpool(self._site.live.look)
-                if version != known or quiet >= AGE_SECONDS:
-                    known, quiet = version, 0.0
-                    yield f"event: change\ndata: {version}\n\n"
-                await asyncio.sleep(LOOK_SECONDS)
-                quiet += LOOK_SECONDS
+    async def _changes(self) -> AsyncIterator[str]:
+        yield "retry: 2000\n\n"
+        known, quiet = -1, 0.0
+        while not self._site.closing:
+            version = await run_in_threadpool(self._site.live.look)
+            if version != known or quiet >= AGE_SECONDS:
+                known, quiet = version, 0.0
+                yield f"event: change\ndata: {version}\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
+            quiet += LOOK_SECONDS
 
     def login(self, request: Request) -> Response:
         return self._site.page(request, "login.html", problem="")
 
     async def give_token(self, request: Request) -> Response:
-        access, address = self._site.access, address_of(request.scope)
-        if wait := access.failures.wait(address):
-            return too_many(wait)
+        access = self._site.access
         sent = (await _form(request)).get("token", "").strip()
         if access.token is None or not access.token.fits(sent):
-            access.failures.add(address)
+            if wait := access.failures.add(address_of(request.scope)):
+                return too_many(wait)
             return self._site.page(request, "login.html", 403, problem="This is not the token.")
         reply = RedirectResponse("/", 303)
-        reply.set_cookie(SESSION, access.new_session(), httponly=True, samesite="lax", max_age=30 * 86_400)
+        name = cookie_name("session", request.headers)
+        reply.set_cookie(name, access.new_session(), httponly=True, samesite="lax", max_age=30 * 86_400)
         return reply
 
     def control(self, request: Request) -> Response:
         control = self._site.control
         assert control is not None
+        acts, findings = control.newest()
         with self._site.live.refreshed() as live:
             models = [one.timestamp for one in read_models(live.places.models).known]
             symbols = sorted(live.audit.symbols | {trade.symbol for trade in live.open_trades})
             return self._site.page(
                 request, "control.html", controls=live.controls,
                 paused=[*([ALL] if live.controls.paused.all else []), *sorted(live.controls.paused.symbols)],
-                models=models, serves=live.model, symbols=symbols, acts=control.newest(), words=WORDS,
+                models=models, serves=live.model, symbols=symbols, acts=acts, findings=findings, words=WORDS,
                 life=status(live), standing=standing(live), pauses=pauses(live),
             )  # fmt: skip
 
@@ -169,7 +167,7 @@ class _Views:
             self._site.control.check(action, target)
         except UserError as error:
             return self._site.page(request, "error.html", 409, title="Not done", text=str(error))
-        cookie = cookies_of(request.headers).get(CSRF) or secrets.token_urlsafe(32)
+        cookie = cookie_of("csrf", request.headers) or secrets.token_urlsafe(32)
         words = WORDS[action]
         with self._site.live.refreshed() as live:
             follows, found = consequence(live, action, target), status(live)
@@ -177,14 +175,14 @@ class _Views:
             request, "ask.html", action=action, target=target, button=words.button.format(stock(target)), life=found,
             asks=words.asks.format(stock(target)), follows=follows, form=self._site.access.csrf_of(cookie),
         )  # fmt: skip
-        reply.set_cookie(CSRF, cookie, httponly=True, samesite="strict")
+        reply.set_cookie(cookie_name("csrf", request.headers), cookie, httponly=True, samesite="strict")
         return reply
 
     async def do(self, request: Request) -> Response:
         site = self._site
         assert site.control is not None
         form = await _form(request)
-        if not site.access.is_form_of(cookies_of(request.headers).get(CSRF, ""), form.get("csrf", "")):
+        if not site.access.is_form_of(cookie_of("csrf", request.headers), form.get("csrf", "")):
             return site.page(request, "error.html", 403, title="Refused", text="The form is too old or was not made "
                              "here; nothing was done. Open the page Control and try again.")  # fmt: skip
         action, target = _wanted(form.get("action", ""), form.get("target", ""))
@@ -212,6 +210,22 @@ class _Views:
     async def failed(self, request: Request, error: Exception) -> Response:
         """The reply after an error of the dashboard; its cause is for the console alone."""
         return PlainTextResponse("The dashboard could not make this page; its console says why.\n", 500)
+
+
+class _Stream(StreamingResponse):
+    """A stream of events.  It is counted before its first byte is sent, so that no burst passes the limit."""
+
+    def __init__(self, events: AsyncIterator[str], streams: Streams) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.one(address_of(scope)) as is_allowed:
+            if is_allowed:
+                await super().__call__(scope, receive, send)
+                return
+        refusal = PlainTextResponse("Too many open pages; close one.\n", 503, {"retry-after": "10"})
+        await refusal(scope, receive, send)
 
 
 def _wanted(name: str, target: str) -> tuple[Action, str]:

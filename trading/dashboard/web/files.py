@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
+from trading.base.files import read_regular
 from trading.dashboard.views.models import servable
 from trading.dashboard.web.site import STATIC
 from trading.reports.look import SCRIPT
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
     from trading.dashboard.web.site import Site
 
+MOST_OF_PAGE: Final = 100_000_000
+"""Bytes of a page that is served; the longest that is written has some 10 MB."""
+
 SANDBOX: Final = (
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' {origin}; "
     "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Pages of reports have scripts of their own.  In the sandbox they run as an origin of their own, without cookies, and
-can send nothing anywhere."""
+can send nothing in the background.  They can still navigate their own tab, or a new one, to an address that holds the
+content of the page: no policy forbids that, so what such a page shows is not secret from its own scripts."""
 
 
 def static_file(request: Request) -> Response:
@@ -48,10 +53,14 @@ def report_file(site: Site, request: Request) -> Response:
     path = _inside(root, name)
     if path is None:
         raise HTTPException(404)
+    try:
+        text = read_regular(path, MOST_OF_PAGE).decode("utf-8", "replace")
+    except OSError as error:
+        raise HTTPException(404) from error
     origin = f"{request.url.scheme}://{request.headers['host']}"
     policy = SANDBOX.format(origin=f"{origin}/files/{folder}/{SCRIPT}")
     return Response(
-        site.without_folders(path.read_text(encoding="utf-8", errors="replace")), media_type="text/html",
+        site.without_folders(text), media_type="text/html",
         headers={"content-security-policy": policy, "cross-origin-opener-policy": "unsafe-none"},
     )  # fmt: skip
 

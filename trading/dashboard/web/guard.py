@@ -13,13 +13,13 @@ import secrets
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from trading.dashboard.web.limits import Failures
+from trading.dashboard.web.limits import Failures, plain_address
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,8 +30,7 @@ MOST_BODY: Final = 8192
 """Bytes of the body of a request; a form has some hundred."""
 
 MOST_SESSIONS: Final = 200
-SESSION: Final = "dashboard_session"
-CSRF: Final = "dashboard_csrf"
+Cookie = Literal["session", "csrf"]
 
 POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; "
@@ -93,17 +92,28 @@ class Access:
         return bool(cookie) and hmac.compare_digest(self.csrf_of(cookie).encode(), sent.encode("utf-8", "replace"))
 
 
-def cookies_of(headers: Headers) -> dict[str, str]:
-    """The cookies of a request; none if they cannot be read."""
+def cookie_name(kind: Cookie, headers: Headers) -> str:
+    """The name of a cookie for the port that the browser asked: browsers send cookies to every port of a host, and two
+    dashboards of one host must not overwrite each other's."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"dashboard_{kind}_{port if port.isascii() and port.isdigit() else 'default'}"
+
+
+def cookie_of(kind: Cookie, headers: Headers) -> str:
+    """The value of a cookie of a request; empty if there is none, or if they cannot be read."""
     try:
-        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
+        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(kind, headers))
     except CookieError:
-        return {}
+        return ""
+    return "" if found is None else found.value
 
 
 def address_of(scope: Scope) -> str:
-    """The address that a request came from; never that of a forwarding header, which anybody may write."""
-    return scope["client"][0] if scope.get("client") else "unknown"
+    """The address that a request came from; never that of a forwarding header, which anybody may write.
+
+    An IPv4 address is always in its own form, also on a socket of IPv6.
+    """
+    return plain_address(scope["client"][0]) if scope.get("client") else "unknown"
 
 
 class Guard:
@@ -158,16 +168,14 @@ class Guard:
     def _without_token(self, headers: Headers, scope: Scope) -> Response | None:
         """The reply to a request that bears neither a session nor the token; None if it bears one."""
         access = self._access
-        if cookies_of(headers).get(SESSION, "") in access.sessions:
+        if cookie_of("session", headers) in access.sessions:
             return None
         kind, _, sent = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and access.token is not None:
-            address = address_of(scope)
-            if wait := access.failures.wait(address):
-                return too_many(wait)
             if access.token.fits(sent.strip()):
                 return None
-            access.failures.add(address)
+            if wait := access.failures.add(address_of(scope)):
+                return too_many(wait)
         elif "text/html" in headers.get("accept", "") and scope["method"] in ("GET", "HEAD"):
             return RedirectResponse("/login", 303)
         return PlainTextResponse(
@@ -204,14 +212,14 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """The body of a request that may have one; None if it is too large."""
+    """The body of a request that may have one; None if it is too large, or was not sent in full."""
     if scope["method"] in ("GET", "HEAD"):
         return b""
     body = b""
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return body
+            return None  # the connection ended: half a form must not be taken for one
         body += bytes(message.get("body", b""))
         if len(body) > MOST_BODY:
             return None

@@ -24,6 +24,9 @@ MOST_STREAMS_OF_ADDRESS: Final = 8
 class Failures:
     """Wrong tokens by address: after `MOST_FAILURES` within `WINDOW_SECONDS`, the address has to wait.
 
+    The right token passes at any time, so that a neighbour behind the same address locks nobody out.  It has 256 random
+    bits: no rate of attempts finds it, and the limit is there to end the noise.
+
     Args:
         now: a clock in seconds that never goes back.
     """
@@ -34,19 +37,25 @@ class Failures:
 
     def wait(self, address: str) -> int:
         """Seconds that an address has to wait before its next attempt; 0 if it need not."""
-        times = self._of.get(_network(address))
+        times = self._of.get(network_of(address))
         if times is None or len(times) < MOST_FAILURES:
             return 0
         return max(0, math.ceil(times[0] + WINDOW_SECONDS - self._now()))
 
-    def add(self, address: str) -> None:
-        """Note a wrong token."""
-        key = _network(address)
+    def add(self, address: str) -> int:
+        """Note a wrong token; returns the seconds that the address had to wait before it, 0 if it had not.
+
+        An attempt that came too early is not counted, so the wait ends although attempts go on.
+        """
+        if wait := self.wait(address):
+            return wait
+        key = network_of(address)
         times = self._of.setdefault(key, deque(maxlen=MOST_FAILURES))
         self._of.move_to_end(key)
         times.append(self._now())
         if len(self._of) > MOST_ADDRESSES:
             self._of.popitem(last=False)
+        return 0
 
 
 class Streams:
@@ -55,24 +64,35 @@ class Streams:
     def __init__(self) -> None:
         self._of: dict[str, int] = {}
 
-    def is_full(self, address: str) -> bool:
-        """Whether no further stream is allowed to an address."""
-        return sum(self._of.values()) >= MOST_STREAMS or self._of.get(address, 0) >= MOST_STREAMS_OF_ADDRESS
-
     @contextmanager
-    def one(self, address: str) -> Iterator[None]:
-        """A stream that is open as long as the block."""
-        self._of[address] = self._of.get(address, 0) + 1
+    def one(self, address: str) -> Iterator[bool]:
+        """A stream that is counted from here to the end of the block; whether it is allowed."""
+        key = network_of(address)
+        if sum(self._of.values()) >= MOST_STREAMS or self._of.get(key, 0) >= MOST_STREAMS_OF_ADDRESS:
+            yield False
+            return
+        self._of[key] = self._of.get(key, 0) + 1
         try:
-            yield
+            yield True
         finally:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
+            self._of[key] -= 1
+            if not self._of[key]:
+                del self._of[key]
 
 
-def _network(address: str) -> str:
-    """The address, or the /64 network of an IPv6 address: one household has that many."""
+def plain_address(address: str) -> str:
+    """An address; an IPv4 address that a socket of IPv6 gives as `::ffff:192.0.2.1` in its own form."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return address if mapped is None else str(mapped)
+
+
+def network_of(address: str) -> str:
+    """The plain address, or the /64 network of an IPv6 address: one household has that many."""
+    address = plain_address(address)
     try:
         found = ip_address(address)
     except ValueError:

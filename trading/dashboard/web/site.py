@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from trading import __version__
-from trading.dashboard.web.guard import CSRF, cookies_of
+from trading.dashboard.web.guard import cookie_of
 from trading.dashboard.web.limits import Streams
 from trading.reports.page import GENERATED, TEMPLATES
 
@@ -71,7 +71,7 @@ class Site:
             pages=pages, path=request.url.path, fragment="x-fragment" in request.headers, version=__version__,
             notice=GENERATED if self.live.is_generated and request.url.path != "/login" else "",
             has_token=self.access.token is not None, read_at=self.live.read_at,
-            csrf=self.access.csrf_of(cookies_of(request.headers).get(CSRF, "")), **values,
+            csrf=self.access.csrf_of(cookie_of("csrf", request.headers)), **values,
         )  # fmt: skip
         return HTMLResponse(self.without_folders(text), status)
 

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from trading.base.errors import UserError
+from trading.base.files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 BYTES: Final = 32
 """Random bytes of a token: 256 bits, which nobody guesses, so a plain SHA-256 of it is safe."""
+
+MOST_BYTES: Final = 4096
+"""Bytes of its file, which has some 80."""
 
 PRIVATE: Final = 0o600
 REMEDY: Final = "make a new one with --make-token"
@@ -59,7 +63,7 @@ class TokenCheck:
         """
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
-            content = path.read_bytes()[:4096]
+            content = read_regular(path, MOST_BYTES)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
         if mode & 0o077:
