@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -95,6 +96,14 @@ def plain(value: float | None, decimals: int = 3, sign: bool = False) -> str:
 def share(value: float | None, decimals: int = 1) -> str:
     """A fraction as per cent, or a dash for None."""
     return NONE if value is None else f"{value:.{decimals}%}"
+
+
+def fine(value: float | None, sign: bool = False) -> str:
+    """A fraction as per cent with three digits that count, and at least two decimals: `12.34%`, `0.0123%`."""
+    if value is None:
+        return NONE
+    decimals = min(6, max(2, 2 - math.floor(math.log10(abs(100.0 * value))))) if value else 2
+    return f"{value:{'+' if sign else ''}.{decimals}%}"
 
 
 def level(threshold: float) -> str:

@@ -22,14 +22,14 @@ from trading.app.backtest.models import (
     served_models,
     sessions_served,
 )
-from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
+from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
-from trading.backtest.engine.replay import Block, Day, Replay, traded
+from trading.backtest.engine.replay import Block, Day, Replay, Total, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
@@ -42,6 +42,8 @@ from trading.dataset.dataset import Dataset
 from trading.market.bars import Bars
 from trading.performance.overfitting import LATER_SHARE
 from trading.records.trade_log import TradeLog
+from trading.reports.backtested.material import Fall
+from trading.reports.backtested.words import fall_in_words
 from trading.reports.live import DIRECTION
 from trading.rules.labels import LabelRules
 
@@ -106,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
             _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
-            copies.append(best_ratio(again))
+            copies.append(best_measure(again))
     _show(combinations, days, sessions, forecaster, console)
     folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
     place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
@@ -330,7 +332,7 @@ def _show(
         table.add_column(name, justify="right")
     for one in combinations:
         total = one.replay.total
-        table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), f"{total.drawdown:.2%}")
+        table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), _fall(total))
     console.print(table)
 
 
@@ -344,7 +346,11 @@ def _show_sessions(one: Combination, console: Console) -> None:
     table.add_section()
     table.add_row("all", *_cells(total.trades, total.won, total.pnl), "")
     console.print(table)
-    console.print(f"worst drawdown, from close to close: {total.drawdown:.2%}", highlight=False)
+    console.print(f"worst drawdown, from close to close: {_fall(total)} of the equity", highlight=False)
+
+
+def _fall(total: Total) -> str:
+    return fall_in_words(Fall(total.drawdown_dollars, total.drawdown))
 
 
 def _cells(trades: int, won: int, pnl: Decimal) -> tuple[str, str, str]:

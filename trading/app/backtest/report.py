@@ -19,8 +19,8 @@ from trading.models.store import stamp
 from trading.performance.closed_trades import ClosedTrades
 from trading.performance.figures import Sessions, performance
 from trading.performance.groups import groups
-from trading.performance.overfitting import sharpe_ratios
-from trading.reports.backtested.material import About, Run, Setting, Sweep
+from trading.performance.overfitting import measure
+from trading.reports.backtested.material import About, Fall, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_sweep
 from trading.reports.look.models_index import publish
@@ -103,9 +103,9 @@ def returns_of(combinations: Sequence[Combined]) -> Floats:
     return np.array(found, dtype=np.float64).T
 
 
-def best_ratio(combinations: Sequence[Combined]) -> float:
-    """The highest Sharpe ratio of a session."""
-    return float(sharpe_ratios(returns_of(combinations)).max())
+def best_measure(combinations: Sequence[Combined]) -> float:
+    """The highest figure among those by which the best combination is chosen."""
+    return float(measure(returns_of(combinations)).max())
 
 
 def show_verdict(
@@ -123,7 +123,7 @@ def show_verdict(
 
     Args:
         logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
-        copies: `best_ratio` of each coin-flipped copy.
+        copies: `best_measure` of each coin-flipped copy.
         later_share: share of the sessions on which the setting is shown that was chosen on those before.
 
     Raises:
@@ -203,7 +203,9 @@ def _sweep(combinations: Sequence[Combined], about: About, copies: Sequence[floa
     for one in combinations:
         total = one.replay.total
         values = tuple(one.values.values())
-        settings.append(Setting(values, total.trades, total.won, float(total.pnl), total.drawdown))
+        start = one.settings.exchange.PAPER_CASH
+        fall = Fall(total.drawdown_dollars, total.drawdown)
+        settings.append(Setting(values, start, total.trades, total.won, float(total.pnl), fall))
     names = tuple(combinations[0].values)
     return Sweep(about, names, settings, returns_of(combinations), tuple(copies), later_share)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trading.base.files import write_bytes
-from trading.performance.figures import of_returns
+from trading.performance.figures import SESSIONS_A_YEAR, of_returns
+from trading.performance.intervals import MIN_SESSIONS
 from trading.performance.overfitting import compounded
 from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.material import Run, Sweep
-from trading.reports.backtested.words import of_run, of_sweep, percent
+from trading.reports.backtested.words import fall_in_words, measure_in_words, of_run, of_sweep, percent
 from trading.reports.look.models_index import link_to_index
 from trading.reports.look.page import Block, HtmlPage, render, write_script
-from trading.reports.page import NONE, Section, Tile, interval, plain, share
+from trading.reports.page import NONE, Section, Tile, fine, interval, plain, share
 from trading.reports.traded import charts, tables
 from trading.reports.traded.words import dollars, seldom
 
@@ -109,7 +110,7 @@ def _figures(sweep: Sweep) -> Section:
 
     def cell(one: Estimate, ratio: bool) -> str:
         if not ratio:
-            return share(one["value"], 3)
+            return fine(one["value"])
         return seldom(one["value"], one["sessions"], plain(one["value"], 2))
 
     rows = []
@@ -139,27 +140,33 @@ def _figures(sweep: Sweep) -> Section:
 
 def _range(one: Estimate) -> str:
     low, high = one["low"], one["high"]
-    return NONE if low is None or high is None else f"{low:.3%} to {high:.3%}"
+    return NONE if low is None or high is None else f"{fine(low)} to {fine(high)}"
 
 
 def _combinations(sweep: Sweep) -> Section:
     """Every combination, in the order of its values."""
     total, later = compounded(sweep.returns), sweep.choice.later
     after = None if later is None else compounded(sweep.returns[later.first :])
-    year = np.sqrt(252.0)
+    year = np.sqrt(SESSIONS_A_YEAR)
     rows = [
         [
             *one.values, f"{one.trades:,}", share(one.won / one.trades, 0) if one.trades else NONE, dollars(one.pnl),
             percent(float(total[i])), NONE if after is None else percent(float(after[i])),
-            f"{year * sweep.ratios[i]:.2f}", share(one.drawdown, 2),
+            dollars(sweep.per_session(i)), *([f"{year * sweep.measured[i]:.2f}"] if sweep.by_ratio else []),
+            fall_in_words(one.drawdown),
         ]
         for i, one in enumerate(sweep.settings)
     ]  # fmt: skip
-    columns = ("trades", "win rate", "booked", "after cost", "sessions after", "Sharpe ratio", "worst drawdown")
+    ratio = ("Sharpe ratio",) if sweep.by_ratio else ()
+    columns = (
+        *("trades", "win rate", "booked", "after cost", "sessions after", "per session"), *ratio, "worst drawdown",
+    )  # fmt: skip
     return Section(
         "Every combination",
-        "In the order of its values, not of its result. Booked, win rate and drawdown are those of the account; the "
-        "other columns are after the assumed cost.",
+        "In the order of its values, not of its result. Booked, win rate and drawdown (from one close to a later one, "
+        "and in per cent of the equity) are those of the account; the other columns are after the assumed cost. The "
+        f"best is the one with the highest {measure_in_words(sweep)}"
+        f"{'' if sweep.by_ratio else f', as a Sharpe ratio needs {MIN_SESSIONS} sessions'}.",
         head=(*sweep.names, *columns),
         rows=rows,
     )
@@ -183,7 +190,7 @@ def run_page(run: Run) -> HtmlPage:
         tiles = [
             Tile("After the assumed cost", dollars(net.result), f"booked {dollars(run.booked.result)}"),
             Tile("Trades", f"{net.trades:,}", f"{share(net.win_rate['value'], 0)} gained after cost"),
-            Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{net.drawdown.fraction:.3%} of the equity"),
+            Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{fine(net.drawdown.fraction)} of the equity"),
         ]
     rows = [
         [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]

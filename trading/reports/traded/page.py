@@ -10,7 +10,7 @@ from trading.reports.live import live_sections
 from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.models_index import BACK, link_to_index, pages_in
 from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
-from trading.reports.page import NONE, Section, Tile, counted, per_cent, share
+from trading.reports.page import NONE, Section, Tile, counted, fine, per_cent, share
 from trading.reports.traded import charts, tables
 from trading.reports.traded.words import dollars, period, price, verdict
 
@@ -113,7 +113,7 @@ def _tiles(material: Material) -> list[Tile]:
         Tile("Result after the assumed cost", dollars(found.result), f"the account booked {dollars(booked.result)}"),
         Tile("Trades", f"{found.trades:,}", f"{found.won:,} gained ({share(found.win_rate['value'], 0)}) after cost"),
         Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
-        Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
+        Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{fine(found.drawdown.fraction)} of the equity"),
         Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
         Tile("Cost beyond the spread", dollars(-found.cost), "deducted; the spread is in the prices"),
     ]  # fmt: skip
