@@ -44,7 +44,7 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_script(folder)
     path = folder / f"backtest_{timestamp}.html"
-    links = link_to_index("All logs", folder, folder)
+    links = link_to_index("The trades of this backtest", folder, folder)
     write_bytes(path, render(replace(page_of(backtest), links=links)))
     return path
 
