@@ -183,8 +183,8 @@ def _same_recipe(champion: FittedModel, newest: date) -> Decision:
         )
         return Decision(False, reason, champion.timestamp)
     reason = (
-        f"not compared with {champion.timestamp}: same settings, and the sessions through {newest} are new; the new model "
-        "goes into service, because it is the same recipe with newer sessions, and a difference in one test is chance"
+        f"not compared with {champion.timestamp}: same settings, and the sessions through {newest} are new; the new "
+        "model goes into service, as the same recipe with newer sessions: a difference in one test is chance"
     )
     return Decision(True, reason, champion.timestamp)
 
