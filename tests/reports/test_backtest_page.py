@@ -95,6 +95,16 @@ def test_few_sessions_have_no_yearly_ratio_and_the_best_by_result(sessions: int,
     assert ("mean result per session" in of_sweep(sweep)[1]) != ratio
 
 
+def test_the_title_tells_backtests_apart() -> None:
+    sweep = swept(noise(3, 10))
+    assert sweep_page(sweep).title == (
+        "Backtest of 10 settings (MIN_CONFIDENCE, STOP_LOSS_PCT), 2018-03-01 to 2018-03-03"
+    )
+    assert sweep.about.title == "2018-03-01 to 2018-03-03"
+    four = replace(sweep.about, days=sweep.about.days[:1], changed=("A=1", "B=2", "C=3", "D=4", "E=5"))
+    assert four.title == "2018-03-01, A=1, B=2, C=3, 2 more settings"
+
+
 def test_the_charts_hold_the_returns() -> None:
     sweep = swept(noise(30, 20))
     total = np.prod(1.0 + sweep.returns, axis=0) - 1.0

@@ -121,16 +121,24 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "", fraction: bool = False) -> str:
+def interval(
+    figure: Estimate,
+    decimals: int = 3,
+    sign: bool = False,
+    unit: str = "",
+    fraction: bool = False,
+    fewest: int = ENOUGH_SESSIONS,
+) -> str:
     """`low to high`, a dash without an interval, or `TOO_FEW` with fewer sessions than an interval needs.
 
     Args:
         fraction: the figure cannot leave 0 to 1, so neither may its interval; so too with the unit "%".
+        fewest: sessions that an interval needs.
     """
     low, high = figure["low"], figure["high"]
     if low is None or high is None:
         return NONE
-    if figure["sessions"] < ENOUGH_SESSIONS:
+    if figure["sessions"] < fewest:
         return TOO_FEW
     if fraction or unit == "%":
         low, high = max(0.0, low), min(1.0, high)

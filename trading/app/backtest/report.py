@@ -156,22 +156,27 @@ def settings_notes(combinations: Sequence[Combined], forecaster: Forecaster) -> 
     """Which settings the trades were made with: what was swept, and what differs from the defaults."""
     swept = {name: list(dict.fromkeys(one.values[name] for one in combinations)) for name in combinations[0].values}
     swept = {name: values for name, values in swept.items() if len(values) > 1}
-    notes = []
+    other, notes = changed_settings(combinations, forecaster), []
     if swept:
         notes.append(f"Swept: {'; '.join(f'{name}={_listed(values)}' for name, values in swept.items())}.")
+    if other:
+        notes.append(f"Settings that differ from the defaults: {', '.join(other)}.")
+    else:
+        notes.append(f"All {'other ' if swept else ''}settings of the trades have their defaults.")
+    return notes
+
+
+def changed_settings(combinations: Sequence[Combined], forecaster: Forecaster) -> list[str]:
+    """The settings of the trades that were not swept and differ from their defaults, `NAME=value` each."""
+    swept = {name for name in combinations[0].values if len({one.values[name] for one in combinations}) > 1}
     sections = {*TRADED_BY, "training"} if isinstance(forecaster, EveningModels) else TRADED_BY
-    other = [
+    return [
         f"{name}={value}"
         for name, value in combinations[0].settings.by_name().items()
         if (SECTION_OF[name] in sections or name in ("TICK_SECOND", "PAPER_CASH", "SEED"))
         and name not in swept
         and value != FIELDS[name].default
     ]
-    if other:
-        notes.append(f"Settings that differ from the defaults: {', '.join(other)}.")
-    else:
-        notes.append(f"All {'other ' if swept else ''}settings of the trades have their defaults.")
-    return notes
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -195,6 +200,7 @@ def _about(combinations: Sequence[Combined], days: Days, forecaster: Forecaster,
         days=[session.date for session in sessions],
         start=one.settings.exchange.PAPER_CASH,
         generated=days.market.generated,
+        changed=changed_settings(combinations, forecaster),
     )
 
 

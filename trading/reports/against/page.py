@@ -133,7 +133,12 @@ def days_section(found: Comparison) -> Section:
             dollars(float(day_apart(day))), day.model,
         ])  # fmt: skip
     head = ("day", "live", "backtest", "in both", "equal", "P&L live", "backtest P&L", "apart", "model")
-    return Section("Each day", "Trades count on the day of their purchase.", head=head, rows=rows)
+    return Section(
+        "Each day",
+        "Trades count on the day of their purchase here, in the report on the day of their sale.",
+        head=head,
+        rows=rows,
+    )
 
 
 def reasons_section(trades: Sequence[ComparedTrade]) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.figures import Performance
     from trading.performance.groups import Group
+
+
+MOST_NAMED: Final = 3
+"""Settings that a title names."""
 
 
 class Fall(NamedTuple):
@@ -57,6 +61,7 @@ class About:
         days: the sessions.
         start: equity before the first one, dollars.
         generated: whether the market is generated.
+        changed: the settings that differ from their defaults, `NAME=value` each.
     """
 
     what: str
@@ -64,6 +69,19 @@ class About:
     days: Sequence[date]
     start: float
     generated: bool
+    changed: Sequence[str] = ()
+
+    @property
+    def period(self) -> str:
+        """`2018-03-26 to 2018-03-28`, or the only day."""
+        first, last = self.days[0], self.days[-1]
+        return str(first) if first == last else f"{first} to {last}"
+
+    @property
+    def title(self) -> str:
+        """The days, and the first settings that differ from their defaults, which tell two backtests apart."""
+        more = [f"{len(self.changed) - MOST_NAMED} more settings"] if len(self.changed) > MOST_NAMED else []
+        return ", ".join([self.period, *self.changed[:MOST_NAMED], *more])
 
 
 @dataclass(frozen=True)

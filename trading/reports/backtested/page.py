@@ -51,7 +51,7 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
 
 def sweep_page(sweep: Sweep) -> HtmlPage:
     """The page of several combinations of settings."""
-    title = f"Backtest of {len(sweep.settings):,} settings"
+    title = f"Backtest of {len(sweep.settings):,} settings ({', '.join(sweep.names)}), {sweep.about.period}"
     combinations = Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
     if not sweep.traded:
         return HtmlPage(
@@ -164,8 +164,9 @@ def _combinations(sweep: Sweep) -> Section:
     return Section(
         "Every combination",
         "In the order of its values, not of its result. Booked, win rate and drawdown (from one close to a later one, "
-        "and in per cent of the equity) are those of the account; the other columns are after the assumed cost. The "
-        f"best is the one with the highest {measure_in_words(sweep)}"
+        "and in per cent of the equity) are those that the backtest booked; the other columns are after the assumed "
+        "cost, per session too. "
+        f"The best is the one with the highest {measure_in_words(sweep)}"
         f"{'' if sweep.by_ratio else f', as a Sharpe ratio needs {MIN_SESSIONS} sessions'}.",
         head=(*sweep.names, *columns),
         rows=rows,
@@ -196,9 +197,17 @@ def run_page(run: Run) -> HtmlPage:
         [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]
         for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)
     ]
-    text = "As the account booked it; trades count on the day of their purchase."
+    text = (
+        "As the backtest booked it; trades count on the day of their purchase here, and on that of their sale in the "
+        "figures above."
+    )
     table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
     blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))
     return HtmlPage(
-        title="Backtest", what=run.about.what, verdict=of_run(run), tiles=tiles, blocks=blocks, figures=found
+        title=f"Backtest of {run.about.title}",
+        what=run.about.what,
+        verdict=of_run(run),
+        tiles=tiles,
+        blocks=blocks,
+        figures=found,
     )

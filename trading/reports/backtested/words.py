@@ -124,7 +124,7 @@ def of_run(run: Run) -> list[str]:
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "come out even at"
     return [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} would have {direction} "
-        f"{dollars(abs(found.result), sign=False)}. The account booked {dollars(run.booked.result)}.",
+        f"{dollars(abs(found.result), sign=False)}. The backtest booked {dollars(run.booked.result)}.",
         luck(found),
         *_ending(run),
     ]

@@ -83,6 +83,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
     first = {"week": "week from", "hour": "hour", "exit reason": "reason"}.get(by, by)
     return Section(
         TITLES[by],
+        "Trades count on the day of their sale." if by in ("day", "week", "month") else "",
         head=(first, "trades", "won", "sessions", "booked", "after cost", "each", "95% interval"),
         rows=[
             [
