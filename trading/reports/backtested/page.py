@@ -125,7 +125,7 @@ def _figures(sweep: Sweep) -> Section:
         rows.append(row)
     for name, texts in (
         ("trades", [f"{sweep.settings[i].trades:,}" for i in (found.best, found.median)]),
-        ("booked by the account", [dollars(sweep.settings[i].pnl) for i in (found.best, found.median)]),
+        ("booked by the backtest", [dollars(sweep.settings[i].pnl) for i in (found.best, found.median)]),
     ):
         rows.append([name, texts[0], NONE, texts[1], NONE])
     return Section(
