@@ -138,7 +138,7 @@ def test_the_page_of_a_run_has_its_figures(
     assert f"page    {page}" in said and (logs / "plotly.min.js").exists()
     trades = [one for path in logs.glob("trades_*.json") for one in json.loads(path.read_text())]
     pnl = sum(round(100 * one["pnl_amount"]) for one in trades) / 100
-    booked = f"The account booked {'-' if pnl < 0 else '+'}${abs(pnl):,.2f}."
+    booked = f"The backtest booked {'-' if pnl < 0 else '+'}${abs(pnl):,.2f}."
     assert booked in said
     text = page.read_text()
     (differing,) = (line for line in said.splitlines() if line.startswith("Settings that differ from the defaults: "))

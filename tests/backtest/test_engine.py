@@ -28,7 +28,7 @@ from trading.app.backtest.fills import PathFills
 from trading.backtest.engine import session_run
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.predictions import predict, windows_of
-from trading.backtest.engine.replay import Day, Replay, trade_days
+from trading.backtest.engine.replay import Day, Replay, SessionResult, trade_days
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
@@ -232,6 +232,18 @@ def replay_of(s: Settings, folder: Path) -> Replay:
     )
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
     return Replay(rules, Account(Decimal(str(s.exchange.PAPER_CASH))), fills, records)
+
+
+def test_the_worst_drawdown_in_dollars_is_seen_from_the_start_and_from_every_close(tmp_path: Path) -> None:
+    replay, before = replay_of(Settings.of(), tmp_path), 1000.0
+    for equity in (990.0, 1010.0, 1000.0, 995.0, 1020.0, 1006.0):  # 1000 to 990, 1010 to 995, 1020 to 1006
+        gain = equity / before - 1.0
+        replay.sessions.append(SessionResult(MONDAY, 1, 0, Decimal(0), Decimal(str(equity)), gain, 0.0))
+        before = equity
+    assert replay.total.drawdown_dollars == pytest.approx(15.0)
+    assert replay.total.drawdown == pytest.approx(15 / 1010)
+    replay.sessions = replay.sessions[:1]
+    assert replay.total.drawdown_dollars == pytest.approx(10.0), "the start is a peak"
 
 
 def backtested(case: Case, folder: Path) -> dict[str, bytes]:

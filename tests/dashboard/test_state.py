@@ -22,7 +22,7 @@ from trading.dashboard.state.tail import Tail
 from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.now import now_page
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
-from trading.dashboard.views.words import shown
+from trading.dashboard.views.words import audit_line, shown
 from trading.dashboard.web.guard import Access
 from trading.dashboard.web.site import Site
 from trading.records.journal import Journal
@@ -265,3 +265,9 @@ def test_bars_come_once_and_in_order_though_predictions_are_repeated(logs: Path,
         bars = live.predictions.bars("AAA")
         assert [bar[0] for bar in bars] == sorted({bar[0] for bar in bars})
         assert live.predictions.price("AAA") == 11.0 and bars[-2][4] == 9.0
+
+
+def test_the_audit_names_the_level_that_was_moved() -> None:
+    record = {"event": "leg_moved", "symbol": "AAA", "was": "10.31", "now": "10.32"}
+    assert audit_line({**record, "level": "stop"}) == "the stop was moved from $10.31 to $10.32"
+    assert audit_line(record) == "the level was moved from $10.31 to $10.32", "an audit of an earlier version"

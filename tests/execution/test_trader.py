@@ -75,7 +75,7 @@ def test_the_legs_of_an_entry_are_replaced_at_the_levels_of_its_fill(tmp_path: P
     assert {name: record[name] for name in expected} == expected
     assert record["entry_time"].startswith("2018-03-26T10:31:02.")
     here.minutes("10:32", "10:36")
-    assert len(here.events("leg_moved")) == 2  # once each
+    assert [one["level"] for one in here.events("leg_moved")] == ["stop", "target"]  # once each
 
 
 @pytest.mark.parametrize(

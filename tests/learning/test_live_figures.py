@@ -175,3 +175,11 @@ def test_only_the_newest_days_count_and_only_their_files_are_read(tmp_path: Path
     found = live_figures(log.trades, RULES, None)
     assert found["all_models"]["comes_true"][-1]["trades"] == LIVE_DAYS
     assert found["all_models"]["comes_true"][-1]["share"] == 1.0
+
+
+def test_a_report_shows_no_interval_of_fewer_sessions_than_its_other_tables() -> None:
+    trades = [trade(sold=price, entry_time=OPEN + timedelta(days=n)) for n, price in enumerate(["9.90", "10.40"] * 3)]
+    found = live_figures(trades, RULES, None)
+    early, late = (live_sections(found, fewest)[1] for fewest in (5, 20))
+    assert " to " in early.rows[-1][-1] and "it needs 5." in early.text
+    assert late.rows[-1][-1] == "too few sessions" and "it needs 20." in late.text

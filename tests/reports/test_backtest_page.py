@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trading.reports.backtested.charts import equity_of_settings, heat_map
-from trading.reports.backtested.material import About, Setting, Sweep
+from trading.reports.backtested.material import About, Fall, Setting, Sweep
 from trading.reports.backtested.page import sweep_page, write_page
 from trading.reports.backtested.words import of_sweep
 
@@ -28,7 +28,7 @@ def swept(returns: np.ndarray, down: int = 5, flipped: tuple[float, ...] = (0.1,
     days = [date(2018, 3, 1) + timedelta(days=n) for n in range(sessions)]
     about = About("by hand", ("Orders fill at once.",), days, 100_000.0, generated=False)
     values = [(f"{0.5 + i / 100:.2f}", f"{0.01 + j / 1000:.3f}") for i in range(down) for j in range(count // down)]
-    settings = [Setting(one, 3, 1, 12.5, 0.01) for one in values]
+    settings = [Setting(one, 100_000.0, 3, 1, 12.5, Fall(7.5, 0.000075)) for one in values]
     return Sweep(about, ("MIN_CONFIDENCE", "STOP_LOSS_PCT"), settings, returns, flipped)
 
 
@@ -74,9 +74,35 @@ def test_a_sweep_without_a_trade_has_no_best_setting(tmp_path: Path) -> None:
 def test_too_little_is_said_in_the_headline(sessions: int, count: int) -> None:
     sweep = swept(noise(sessions, count), down=2, flipped=())
     said = of_sweep(sweep)
-    assert "cannot be said" in said[0] and f"there are {sessions} and {count}." in said[0]
+    assert "cannot be said" in said[0]
+    assert ("20 are needed" in said[0]) == (sessions < 20) and ("5 are needed" in said[0]) == (count < 5)
     assert any("No coin-flipped copies" in line for line in said)
     assert sweep_page(sweep).tiles[0].value == "cannot be said"
+
+
+@pytest.mark.parametrize(("sessions", "ratio"), [(3, False), (19, False), (20, True)])
+def test_few_sessions_have_no_yearly_ratio_and_the_best_by_result(sessions: int, ratio: bool) -> None:
+    returns: np.ndarray = np.tile([[0.00001], [0.00002]], (sessions, 8))[:sessions] * np.arange(1, 9)
+    returns[:, 7] += np.random.default_rng(3).normal(0.0, 0.00001, sessions)  # the most, but not steady
+    sweep = swept(returns, down=4)
+    table = next(one.section for one in sweep_page(sweep).blocks if one.section.title == "Every combination")
+    assert ("Sharpe ratio" in table.head) == ratio and "per session" in table.head
+    assert table.rows[0][-1] == "-$7.50 (0.00750%)"
+    each = [float(row[table.head.index("per session")].lstrip("+$")) for row in table.rows]
+    assert each == pytest.approx(returns.mean(axis=0) * 100_000, abs=0.006)
+    assert (sweep.choice.best == 7) != ratio
+    assert ("The best by its Sharpe ratio" in of_sweep(sweep)[1]) == ratio
+    assert ("mean result per session" in of_sweep(sweep)[1]) != ratio
+
+
+def test_the_title_tells_backtests_apart() -> None:
+    sweep = swept(noise(3, 10))
+    assert sweep_page(sweep).title == (
+        "Backtest of 10 settings (MIN_CONFIDENCE, STOP_LOSS_PCT), 2018-03-01 to 2018-03-03"
+    )
+    assert sweep.about.title == "2018-03-01 to 2018-03-03"
+    four = replace(sweep.about, days=sweep.about.days[:1], changed=("A=1", "B=2", "C=3", "D=4", "E=5"))
+    assert four.title == "2018-03-01, A=1, B=2, C=3, 2 more settings"
 
 
 def test_the_charts_hold_the_returns() -> None:

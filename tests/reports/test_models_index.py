@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html.parser
 import os
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
+import pytest
+
+from trading.app.pages import logs_of
+from trading.base.market_folders import MarketId, claim, mark_backtest
 from trading.reports.look import INDEX
 from trading.reports.look.models_index import pages_in, publish, write_models_index
 from trading.reports.look.page import HtmlPage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMES = (
     "report_20180326_200000.html",
@@ -48,7 +50,8 @@ def test_every_page_is_listed_newest_first_with_its_headline_and_the_model_in_se
     links = Links(text).found
     assert links == ["../the%20logs/index.html", *sorted(NAMES, key=lambda one: one[-20:], reverse=True)]
     assert "Model 20180326_200000 is in service." in text and text.count(">in service<") == 1
-    assert "Pages: 2 trainings, 1 walk-forward, 1 comparison, 1 backtest." in text
+    plain = re.sub("</?button[^>]*>", "", text)  # words of the glossary open their meaning
+    assert "Pages: 2 trainings, 1 walk-forward, 1 comparison, 1 backtest." in plain
     assert (
         "Title of report_20180326_200000.html &lt;b&gt;" in text
         and "<b>" not in text.split("<main>")[1].split("<div popover")[0]
@@ -61,3 +64,24 @@ def test_without_logs_and_models_the_index_says_so(tmp_path: Path) -> None:
     write_models_index(tmp_path, None, tmp_path / "none")
     text = (tmp_path / INDEX).read_text()
     assert "No model is in service." in text and "There is no page yet." in text and Links(text).found == []
+
+
+def test_only_a_folder_beside_the_models_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = tmp_path / "trader" / "models"
+    models.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "trader")
+    for name, linked in (("trader/logs", True), ("logs", False), ("trader/models/logs", False), ("a/b/logs", False)):
+        logs = tmp_path / name
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / INDEX).write_text("")
+        for given in (logs, Path(os.path.relpath(logs))):
+            write_models_index(models, None, given)
+            assert Links((models / INDEX).read_text()).found == (["../logs/index.html"] if linked else []), name
+
+
+def test_the_folder_of_a_backtest_is_not_linked_as_the_logs(tmp_path: Path) -> None:
+    market = MarketId("by-hand", "made by hand", generated=False)
+    for name in ("models", "logs"):
+        claim(tmp_path / name, market)
+    mark_backtest(tmp_path / "logs", market)
+    assert logs_of(tmp_path / "models", tmp_path / "logs") is None

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trading.models.metrics_file import MarketRecord
 
 SECTIONS = (
-    "Real bars beside coin-flipped copies",
+    "The market&#39;s bars beside coin-flipped copies",
     "Against the same minute",
     "All sessions",
     "Reliability",

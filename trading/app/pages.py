@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
-from trading.base.market_folders import market_of
+from trading.base.market_folders import BACKTEST_MARKER, market_of
 from trading.models.admin import serving
 from trading.models.store import ModelStore
 from trading.reports.look import INDEX
@@ -25,7 +25,9 @@ def serving_in(models: Path) -> str | None:
 
 
 def logs_of(models: Path, logs: Path) -> Path | None:
-    """The folder of logs, if both folders exist and belong to one market."""
+    """The folder of logs, if both folders exist and belong to one market; never the trades of a backtest."""
+    if (logs / BACKTEST_MARKER).exists():
+        return None
     return logs if _market(models) is not None and _market(models) == _market(logs) else None
 
 

@@ -182,7 +182,10 @@ def _same_recipe(champion: FittedModel, newest: date) -> Decision:
             f"the newest session {newest}: there is nothing new to learn, and it stays in service"
         )
         return Decision(False, reason, champion.timestamp)
-    reason = f"not compared with {champion.timestamp}: same settings, and the sessions through {newest} are new"
+    reason = (
+        f"not compared with {champion.timestamp}: same settings, and the sessions through {newest} are new; the new "
+        "model goes into service, as the same recipe with newer sessions: a difference in one test is chance"
+    )
     return Decision(True, reason, champion.timestamp)
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats, Ints
 
 MIN_SESSIONS: Final = 20
-"""Sessions below which no interval is shown."""
+"""Sessions below which no bootstrap interval and no yearly ratio is shown.
+
+The evening's figures are jackknives with Student's t, which widens with few sessions, so theirs begin at
+`trading.learning.session_statistics.ENOUGH_SESSIONS`.
+"""
 
 RESAMPLES: Final = 1999
 SEED: Final = 1

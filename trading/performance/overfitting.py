@@ -2,7 +2,9 @@
 
 Every function takes the returns of sessions, float64 (sessions, combinations), each a fraction of the equity at the
 close before.  Sharpe ratios here are those of a session: mean divided by standard deviation, not multiplied by the root
-of 252.  A combination whose returns are all equal, as one that never trades, has the ratio 0.
+of 252.  A combination whose returns are all equal, as one that never trades, has the ratio 0.  The best combination has
+the highest Sharpe ratio; over fewer than `MIN_SESSIONS` sessions, where a ratio says nothing, it has the highest mean
+return (`measure`).
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Later:
     """A setting that was chosen on the first sessions, on the sessions after.
 
     Attributes:
-        chosen: index of the combination with the highest Sharpe ratio on the first sessions.
+        chosen: index of the combination with the highest measure on the first sessions.
         first: number of these sessions.
         result_before, result: its compounded return on the first sessions and on those after, fractions.
         median: the median of the compounded returns of all combinations on the sessions after.
@@ -65,7 +67,7 @@ class Choice:
     """What the choice of the best combination is worth.
 
     Attributes:
-        best: index of the combination with the highest Sharpe ratio on all sessions.
+        best: index of the combination with the highest `measure` on all sessions.
         median: index of the combination with the median compounded return, the lower one of two.
         distinct: number of combinations that differ in at least one session.
         overfitting: `probability_of_overfitting`, None if it cannot be said.
@@ -106,9 +108,8 @@ def choice(returns: Floats, later_share: float = LATER_SHARE) -> Choice:
     """
     distinct = np.unique(returns, axis=1) if returns.size else returns[:, :1]
     total = compounded(returns)
-    ratio = sharpe_ratios(returns)
     order = np.argsort(total, kind="stable")
-    best = int(np.argmax(ratio))
+    best = int(np.argmax(measure(returns)))
     expected = expected_best_sharpe(sharpe_ratios(distinct)) if enough(distinct) else None
     return Choice(
         best=best,
@@ -126,7 +127,7 @@ def _later(returns: Floats, share: float) -> Later | None:
     first = sessions - round(sessions * share)
     if first < 2 or first >= sessions:
         return None
-    chosen = int(np.argmax(sharpe_ratios(returns[:first])))
+    chosen = int(np.argmax(measure(returns[:first], of=sessions)))
     after = compounded(returns[first:])
     others = np.delete(after, chosen)
     beaten = np.mean((others < after[chosen]) + 0.5 * (others == after[chosen])) if len(others) else 0.5
@@ -143,6 +144,20 @@ def enough(returns: Floats) -> bool:
 def compounded(returns: Floats) -> Floats:
     """The return of each combination over all sessions, a fraction: (sessions, combinations) to (combinations,)."""
     found: Floats = np.prod(1.0 + returns, axis=0) - 1.0
+    return found
+
+
+def measure(returns: Floats, of: int | None = None) -> Floats:
+    """The figure by which the best combination is chosen, (sessions, combinations) to (combinations,).
+
+    It is the Sharpe ratio of a session, or the mean return of a session where the backtest is too short for a ratio.
+
+    Args:
+        of: number of sessions of the whole backtest, if `returns` are a part of it.
+    """
+    if (len(returns) if of is None else of) >= MIN_SESSIONS:
+        return sharpe_ratios(returns)
+    found: Floats = returns.mean(axis=0) if len(returns) else np.zeros(returns.shape[1])
     return found
 
 

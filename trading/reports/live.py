@@ -43,8 +43,13 @@ def live_lines(live: LiveFigures) -> list[str]:
     return lines
 
 
-def live_sections(live: LiveFigures) -> list[Section]:
-    """The same as tables of a page, for all models and for the one in service."""
+def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Section]:
+    """The same as tables of a page, for all models and for the one in service.
+
+    Args:
+        fewest: sessions that an interval needs.  The evening's page shows the first that Student's t can give; a report
+            whose other intervals need more shows none earlier.
+    """
     if not live["first"]:
         return [Section("Live: trades of this account", f"There is none yet. {DIRECTION}")]
     groups: list[tuple[str, OfTrades]] = [("all models", live["all_models"])]
@@ -76,20 +81,20 @@ def live_sections(live: LiveFigures) -> list[Section]:
         Section(
             "Live: does it earn?",
             f"Closed trades of the same days, mean outcome after cost. This does not follow from the table above. "
-            f"{DIRECTION} The interval is over sessions.",
+            f"{DIRECTION} The interval is over sessions; it needs {fewest}.",
             head=("said", "of", "trades", "sessions", "outcome", "95% interval"),
             rows=[
                 [_band(one), name, str(one["trades"]), str(one["outcome_pct"]["sessions"]),
-                 per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True)]
+                 per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True, fewest=fewest)]
                 for name, group in groups
                 for one in group["earns"]
             ],
         ),
     ]  # fmt: skip
-    return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live)]
+    return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live, fewest)]
 
 
-def _costs(live: LiveFigures) -> Section:
+def _costs(live: LiveFigures, fewest: int) -> Section:
     title, costs = "Live: the cost of a round trip", live["costs"]
     if costs is None:
         return Section(title, "No trade has a quote at its decision yet.")
@@ -103,7 +108,9 @@ def _costs(live: LiveFigures) -> Section:
         title,
         f"{trades} What was measured holds the spread, and the price's move until the fill.",
         head=("", "mean", "95% interval"),
-        rows=[[name, per_cent(figure["value"], 3), interval(figure, 3, sign=True)] for name, figure in rows],
+        rows=[
+            [name, per_cent(figure["value"], 3), interval(figure, 3, sign=True, fewest=fewest)] for name, figure in rows
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -97,6 +98,14 @@ def share(value: float | None, decimals: int = 1) -> str:
     return NONE if value is None else f"{value:.{decimals}%}"
 
 
+def fine(value: float | None, sign: bool = False) -> str:
+    """A fraction as per cent with three digits that count, and at least two decimals: `12.34%`, `0.0123%`."""
+    if value is None:
+        return NONE
+    decimals = min(6, max(2, 2 - math.floor(math.log10(abs(100.0 * value))))) if value else 2
+    return f"{value:{'+' if sign else ''}.{decimals}%}"
+
+
 def level(threshold: float) -> str:
     """A threshold, a fraction, as per cent with all its digits."""
     return f"{100 * threshold:g}%"
@@ -112,16 +121,24 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def interval(figure: Estimate, decimals: int = 3, sign: bool = False, unit: str = "", fraction: bool = False) -> str:
+def interval(
+    figure: Estimate,
+    decimals: int = 3,
+    sign: bool = False,
+    unit: str = "",
+    fraction: bool = False,
+    fewest: int = ENOUGH_SESSIONS,
+) -> str:
     """`low to high`, a dash without an interval, or `TOO_FEW` with fewer sessions than an interval needs.
 
     Args:
         fraction: the figure cannot leave 0 to 1, so neither may its interval; so too with the unit "%".
+        fewest: sessions that an interval needs.
     """
     low, high = figure["low"], figure["high"]
     if low is None or high is None:
         return NONE
-    if figure["sessions"] < ENOUGH_SESSIONS:
+    if figure["sessions"] < fewest:
         return TOO_FEW
     if fraction or unit == "%":
         low, high = max(0.0, low), min(1.0, high)

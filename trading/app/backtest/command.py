@@ -22,14 +22,14 @@ from trading.app.backtest.models import (
     served_models,
     sessions_served,
 )
-from trading.app.backtest.report import FlippedDays, best_ratio, settings_notes, show_verdict
+from trading.app.backtest.report import FlippedDays, best_measure, returns_of, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.backtest.engine.predictions import sessions_needed, windows_of
-from trading.backtest.engine.replay import Block, Day, Replay, traded
+from trading.backtest.engine.replay import Block, Day, Replay, Total, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
@@ -42,7 +42,10 @@ from trading.dataset.dataset import Dataset
 from trading.market.bars import Bars
 from trading.performance.overfitting import LATER_SHARE
 from trading.records.trade_log import TradeLog
+from trading.reports.backtested.material import Fall
+from trading.reports.backtested.words import fall_in_words
 from trading.reports.live import DIRECTION
+from trading.reports.traded.words import dollars
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -107,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
             _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
-            copies.append(best_ratio(again))
+            copies.append(best_measure(again))
     _show(combinations, days, sessions, forecaster, console)
     folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
     place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
@@ -336,12 +339,15 @@ def _show(
     table = Table(title=f"{len(combinations)} combinations, {len(sessions)} sessions", title_justify="left")
     for name in combinations[0].values:
         table.add_column(name, justify="right")
-    for name in ("trades", "win rate", "P&L", "worst drawdown"):
+    for name in ("trades", "win rate", "P&L", "per session", "worst drawdown"):
         table.add_column(name, justify="right")
-    for one in combinations:
-        total = one.replay.total
-        table.add_row(*one.values.values(), *_cells(total.trades, total.won, total.pnl), f"{total.drawdown:.2%}")
+    after_cost = returns_of(combinations).mean(axis=0)
+    for one, earned in zip(combinations, after_cost, strict=True):
+        total, cash = one.replay.total, one.settings.exchange.PAPER_CASH
+        cells = *_cells(total.trades, total.won, total.pnl), dollars(float(earned) * cash), _fall(total)
+        table.add_row(*one.values.values(), *cells)
     console.print(table)
+    say("P&L as the backtest books it; per session: the mean result of a session after the assumed cost.")
 
 
 def _show_sessions(one: Combination, console: Console) -> None:
@@ -354,7 +360,11 @@ def _show_sessions(one: Combination, console: Console) -> None:
     table.add_section()
     table.add_row("all", *_cells(total.trades, total.won, total.pnl), "")
     console.print(table)
-    console.print(f"worst drawdown, from close to close: {total.drawdown:.2%}", highlight=False)
+    console.print(f"worst drawdown, from close to close: {_fall(total)} of the equity", highlight=False)
+
+
+def _fall(total: Total) -> str:
+    return fall_in_words(Fall(total.drawdown_dollars, total.drawdown))
 
 
 def _cells(trades: int, won: int, pnl: Decimal) -> tuple[str, str, str]:

@@ -19,8 +19,8 @@ from trading.models.store import stamp
 from trading.performance.closed_trades import ClosedTrades
 from trading.performance.figures import Sessions, performance
 from trading.performance.groups import groups
-from trading.performance.overfitting import sharpe_ratios
-from trading.reports.backtested.material import About, Run, Setting, Sweep
+from trading.performance.overfitting import measure
+from trading.reports.backtested.material import About, Fall, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_sweep
 from trading.reports.look.models_index import publish
@@ -103,9 +103,9 @@ def returns_of(combinations: Sequence[Combined]) -> Floats:
     return np.array(found, dtype=np.float64).T
 
 
-def best_ratio(combinations: Sequence[Combined]) -> float:
-    """The highest Sharpe ratio of a session."""
-    return float(sharpe_ratios(returns_of(combinations)).max())
+def best_measure(combinations: Sequence[Combined]) -> float:
+    """The highest figure among those by which the best combination is chosen."""
+    return float(measure(returns_of(combinations)).max())
 
 
 def show_verdict(
@@ -123,7 +123,7 @@ def show_verdict(
 
     Args:
         logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
-        copies: `best_ratio` of each coin-flipped copy.
+        copies: `best_measure` of each coin-flipped copy.
         later_share: share of the sessions on which the setting is shown that was chosen on those before.
 
     Raises:
@@ -156,22 +156,27 @@ def settings_notes(combinations: Sequence[Combined], forecaster: Forecaster) -> 
     """Which settings the trades were made with: what was swept, and what differs from the defaults."""
     swept = {name: list(dict.fromkeys(one.values[name] for one in combinations)) for name in combinations[0].values}
     swept = {name: values for name, values in swept.items() if len(values) > 1}
-    notes = []
+    other, notes = changed_settings(combinations, forecaster), []
     if swept:
         notes.append(f"Swept: {'; '.join(f'{name}={_listed(values)}' for name, values in swept.items())}.")
+    if other:
+        notes.append(f"Settings that differ from the defaults: {', '.join(other)}.")
+    else:
+        notes.append(f"All {'other ' if swept else ''}settings of the trades have their defaults.")
+    return notes
+
+
+def changed_settings(combinations: Sequence[Combined], forecaster: Forecaster) -> list[str]:
+    """The settings of the trades that were not swept and differ from their defaults, `NAME=value` each."""
+    swept = {name for name in combinations[0].values if len({one.values[name] for one in combinations}) > 1}
     sections = {*TRADED_BY, "training"} if isinstance(forecaster, EveningModels) else TRADED_BY
-    other = [
+    return [
         f"{name}={value}"
         for name, value in combinations[0].settings.by_name().items()
         if (SECTION_OF[name] in sections or name in ("TICK_SECOND", "PAPER_CASH", "SEED"))
         and name not in swept
         and value != FIELDS[name].default
     ]
-    if other:
-        notes.append(f"Settings that differ from the defaults: {', '.join(other)}.")
-    else:
-        notes.append(f"All {'other ' if swept else ''}settings of the trades have their defaults.")
-    return notes
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -195,6 +200,7 @@ def _about(combinations: Sequence[Combined], days: Days, forecaster: Forecaster,
         days=[session.date for session in sessions],
         start=one.settings.exchange.PAPER_CASH,
         generated=days.market.generated,
+        changed=changed_settings(combinations, forecaster),
     )
 
 
@@ -203,7 +209,9 @@ def _sweep(combinations: Sequence[Combined], about: About, copies: Sequence[floa
     for one in combinations:
         total = one.replay.total
         values = tuple(one.values.values())
-        settings.append(Setting(values, total.trades, total.won, float(total.pnl), total.drawdown))
+        start = one.settings.exchange.PAPER_CASH
+        fall = Fall(total.drawdown_dollars, total.drawdown)
+        settings.append(Setting(values, start, total.trades, total.won, float(total.pnl), fall))
     names = tuple(combinations[0].values)
     return Sweep(about, names, settings, returns_of(combinations), tuple(copies), later_share)
 

@@ -74,13 +74,15 @@ class SessionResult:
 class Total:
     """The sums of a backtest: closed trades, those with a profit, their profit in dollars, and the worst drawdown.
 
-    The drawdown is the largest loss of equity from one close to a later one, as a fraction.
+    The drawdown is the largest loss of equity from one close, or the start, to a later close: `drawdown` is the largest
+    as a fraction of the equity before, `drawdown_dollars` the largest in dollars.
     """
 
     trades: int
     won: int
     pnl: Decimal
     drawdown: float
+    drawdown_dollars: float
 
 
 @dataclass
@@ -157,11 +159,14 @@ class Replay:
     def total(self) -> Total:
         """The sums over all sessions."""
         gains = np.cumprod([1.0, *(1.0 + one.gain for one in self.sessions)])
+        equity = np.array([float(one.equity) for one in self.sessions])
+        equity = np.concatenate((equity[:1] / (1.0 + self.sessions[0].gain), equity)) if self.sessions else gains
         return Total(
             trades=sum(one.trades for one in self.sessions),
             won=sum(one.won for one in self.sessions),
             pnl=sum((one.pnl for one in self.sessions), Decimal(0)),
             drawdown=float(np.max(1.0 - gains / np.maximum.accumulate(gains))),
+            drawdown_dollars=float(np.max(np.maximum.accumulate(equity) - equity)),
         )
 
 

@@ -26,7 +26,7 @@ ORDERS: Final[dict[str, str]] = {
     "entry_arrived_late": "the order to buy arrived late",
     "entry_not_filled": "the order to buy ended without a fill ({status})",
     "entry_never_arrived": "the order to buy never arrived at the broker",
-    "leg_moved": "a level was moved from {was} to {now}",
+    "leg_moved": "the {level} was moved from {was} to {now}",
     "cancel": "asked the broker to cancel a resting order ({reason}); accepted: {accepted}",
     "exit_intent": "to be sold: {qty} {symbol} ({reason})",
     "exit_sent": "the order to sell is at the broker",
@@ -57,7 +57,7 @@ def audit_line(record: Record) -> str:
     template = ORDERS.get(event)
     if template is None:
         return shown(sold_in_words(in_words(record) or "") or event.replace("_", " "))
-    fields = {name: _field(name, value) for name, value in record.items()}
+    fields = {"level": "level", **{name: _field(name, value) for name, value in record.items()}}  # older audits lack it
     if event == "not_bought":
         fields["rule"] = RULES.get(fields.get("rule", ""), fields.get("rule", ""))
     elif event == "exit_intent":

@@ -194,7 +194,10 @@ class Protection:
             return
         self._cache.add([replacement])
         self.add(trade, (replacement,))
-        self._journal.event("leg_moved", symbol=trade.symbol, order_id=replacement.id, was=before, now=wanted)
+        self._journal.event(
+            "leg_moved", symbol=trade.symbol, order_id=replacement.id, level="target" if stop is None else "stop",
+            was=before, now=wanted,
+        )  # fmt: skip
 
     def place_stop(self, trade: Trade, qty: int) -> bool:
         """Place a stop under shares that no order sells; False if the broker refuses it.

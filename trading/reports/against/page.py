@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
 from trading.reports.against.material import KINDS
-from trading.reports.against.words import apart, counted_reasons, total_pnl, verdict
+from trading.reports.against.words import apart, counted_reasons, day_apart, total_apart, total_pnl, verdict
 from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, Tile, say, share, show_table
@@ -52,7 +52,7 @@ def page_of(found: Comparison, what: str) -> HtmlPage:
     blocks: list[Block] = []
     if trades:
         figures["days"] = _by_day(found)
-        text = "As booked. Where the two bars of a day are equal, a backtest of that day says what was earned."
+        text = "As booked."
         blocks = [
             Block(Section("Result of each day, live and in the backtest", text), ["days"]),
             Block(days_section(found), folded=len(found.days) > MOST_SHOWN),
@@ -63,7 +63,7 @@ def page_of(found: Comparison, what: str) -> HtmlPage:
         title="Live trades against a backtest of the same days",
         what=what,
         verdict=verdict(found),
-        tiles=_tiles(trades),
+        tiles=_tiles(found),
         blocks=blocks,
         links=[("All logs", INDEX), ("What was really traded", REPORT)],
         figures=figures,
@@ -82,7 +82,8 @@ def show(found: Comparison, console: Console) -> None:
         show_table(differences(trades, MOST_SHOWN), console)
 
 
-def _tiles(trades: Sequence[ComparedTrade]) -> list[Tile]:
+def _tiles(found: Comparison) -> list[Tile]:
+    trades = found.trades
     if not trades:
         return []
     live, backtest = (total_pnl(trades, side) for side in ("live", "backtest"))
@@ -91,12 +92,15 @@ def _tiles(trades: Sequence[ComparedTrade]) -> list[Tile]:
     equal = sum(one.is_equal for one in trades)
     return [
         Tile("Live trades in the backtest", f"{both:,} of {ours:,}", share(both / ours, 0) if ours else NONE),
-        Tile("Equal in every respect", f"{equal:,}", "shares, both prices, reason of the sale"),
+        Tile("Same shares, prices and reason", f"{equal:,} of {ours:,}", share(equal / ours, 0) if ours else NONE),
         Tile("Only live", f"{ours - both:,}", "not in the backtest"),
         Tile("Only in the backtest", f"{alone:,}", "not traded"),
         Tile("Booked live", dollars(float(live)), f"in the backtest {dollars(float(backtest))}"),
-        Tile("Apart", dollars(float(live - backtest)), "live minus backtest"),
-    ]
+        Tile(
+            "Apart, day by day", dollars(float(total_apart(found)), sign=False),
+            f"sum of the absolute differences; net {dollars(float(live - backtest))}",
+        ),
+    ]  # fmt: skip
 
 
 def _by_day(found: Comparison) -> Figure:
@@ -126,10 +130,15 @@ def days_section(found: Comparison) -> Section:
             str(day.day), f"{sum(one.live is not None for one in trades):,}",
             f"{sum(one.backtest is not None for one in trades):,}", f"{sum(one.in_both for one in trades):,}",
             f"{sum(one.is_equal for one in trades):,}", dollars(float(live)), dollars(float(backtest)),
-            dollars(float(live - backtest)), day.model,
+            dollars(float(day_apart(day))), day.model,
         ])  # fmt: skip
     head = ("day", "live", "backtest", "in both", "equal", "P&L live", "backtest P&L", "apart", "model")
-    return Section("Each day", "Trades count on the day of their purchase.", head=head, rows=rows)
+    return Section(
+        "Each day",
+        "Trades count on the day of their purchase here, in the report on the day of their sale.",
+        head=head,
+        rows=rows,
+    )
 
 
 def reasons_section(trades: Sequence[ComparedTrade]) -> Section:

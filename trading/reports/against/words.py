@@ -7,17 +7,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.reports.against.material import KINDS, ComparedTrade, pnl_of
-from trading.reports.page import GENERATED, counted
+from trading.reports.page import GENERATED, counted, share
 from trading.reports.traded.words import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trading.records.trade_log import Trade
-    from trading.reports.against.material import Comparison, Kind
+    from trading.reports.against.material import ComparedDay, Comparison, Kind
 
 BELIEVABLE: Final = 0.95
-"""Share of live trades that the backtest has, from which on it trades the same in this sense."""
+"""Share of the trades in both, from which on the backtest makes nearly the same trades."""
+
+EQUAL: Final = 0.9
+"""Share of the live trades that are equal in the backtest, from which on its results can be believed."""
 
 
 def verdict(found: Comparison) -> list[str]:
@@ -37,19 +40,23 @@ def _verdict(found: Comparison) -> list[str]:
         return [f"Nothing was traded on {_days(found)}, neither live nor in the backtest: they agree."]
     ours, both = [one for one in trades if one.live], [one for one in trades if one.in_both]
     equal = sum(one.is_equal for one in both)
-    apart = abs(live - backtest)
     sums = f"P&L {dollars(float(live))} live and {dollars(float(backtest))} in the backtest"
     if equal == len(trades):
         return [
             f"The backtest trades what was traded: all {counted(len(ours), 'live trade')} of {_days(found)} are in the "
-            f"backtest with the same shares, prices and reason of the sale, and it has no other. {sums}: $0.00 apart."
+            f"backtest with the same shares, prices and reason of the sale, and it has no other. {sums}: $0.00 apart "
+            "on every day."
         ]
-    head = _headline(trades, ours, both)
+    head = _headline(found, ours, both)
     alone = sum(one.live is None for one in trades)
+    same = f"{equal} ({share(equal / len(ours), 0)})" if ours else str(equal)
+    by_day = dollars(float(total_apart(found)), sign=False)
     lines = [
-        f"{head} Of {counted(len(ours), 'live trade')} on {_days(found)}, {len(both)} are in the backtest, {equal} of "
-        f"them with the same shares, prices and reason of the sale; P&L {dollars(float(apart), sign=False)} apart.",
-        f"{sums}. {counted(len(ours) - len(both), 'trade')} only live, {counted(alone, 'trade')} only in the backtest.",
+        f"{head} Of {counted(len(ours), 'live trade')} on {_days(found)}, {len(both)} are in the backtest, and {same} "
+        "have the same shares, prices and reason of the sale there. "
+        f"P&L apart: {by_day}, the sum of the absolute differences by day.",
+        f"{sums}, net {dollars(float(live - backtest))}. {counted(len(ours) - len(both), 'trade')} only live, "
+        f"{counted(alone, 'trade')} only in the backtest.",
     ]
     reasons = counted_reasons(trades)
     known = [f"{KINDS[kind]} ({count})" for kind, count in reasons if kind != "not explained"]
@@ -59,17 +66,20 @@ def _verdict(found: Comparison) -> list[str]:
     return lines
 
 
-def _headline(trades: Sequence[ComparedTrade], ours: Sequence[ComparedTrade], both: Sequence[ComparedTrade]) -> str:
+def _headline(found: Comparison, ours: Sequence[ComparedTrade], both: Sequence[ComparedTrade]) -> str:
+    trades, equal = found.trades, sum(one.is_equal for one in both)
     unknown = sum(one.reason is not None and one.reason.kind == "not explained" for one in trades)
-    share = len(both) / max(len(ours), len(trades) - len(ours) + len(both), 1)
+    in_both = len(both) / max(len(ours), len(trades) - len(ours) + len(both), 1)
     if 2 * unknown > sum(not one.is_equal for one in trades):
         return "Do not believe a backtest of these days yet: most differences are not explained."
-    if 2 * sum(one.is_equal for one in both) < len(both) and share >= 0.5:
+    if 2 * equal < len(both) and in_both >= 0.5:
         return "A backtest of these days shows what was bought, not what it earned: most prices or shares differ."
-    if share >= BELIEVABLE:
+    turned = [str(one.day) for one in found.days if sign_turned(one)]
+    if in_both >= BELIEVABLE and equal >= EQUAL * len(ours) and not turned:
         return "A backtest of these days can be believed: it makes nearly the same trades."
-    if share >= 0.5:
-        return "A backtest of these days is roughly right: it makes most of the same trades."
+    if in_both >= 0.5:
+        wrong = f", but a day that lost gained in it, or the other way round: {_listed(turned)}" if turned else ""
+        return f"A backtest of these days is roughly right: it makes most of the same trades{wrong}."
     return "A backtest of these days does not show what was traded: it makes mostly other trades."
 
 
@@ -93,6 +103,21 @@ def _days(found: Comparison) -> str:
 def total_pnl(trades: Sequence[ComparedTrade], side: str) -> Decimal:
     """Dollars booked by one side, "live" or "backtest"; open trades count nothing."""
     return sum((pnl_of(getattr(one, side)) or Decimal(0) for one in trades), Decimal(0))
+
+
+def day_apart(day: ComparedDay) -> Decimal:
+    """Dollars that a day brought live beyond what it brought in the backtest."""
+    return total_pnl(day.trades, "live") - total_pnl(day.trades, "backtest")
+
+
+def total_apart(found: Comparison) -> Decimal:
+    """Sum of the absolute differences of the days, dollars: differences of opposite sign do not cancel out."""
+    return sum((abs(day_apart(day)) for day in found.days), Decimal(0))
+
+
+def sign_turned(day: ComparedDay) -> bool:
+    """Whether a day gained live and lost in the backtest, or the other way round."""
+    return total_pnl(day.trades, "live") * total_pnl(day.trades, "backtest") < 0
 
 
 def apart(one: ComparedTrade) -> Decimal:
@@ -119,6 +144,9 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "equal": sum(one.is_equal for one in trades),
         "live_pnl": float(total_pnl(trades, "live")),
         "backtest_pnl": float(total_pnl(trades, "backtest")),
+        "pnl_apart_by_day": {str(day.day): float(day_apart(day)) for day in found.days},
+        "pnl_apart_absolute": float(total_apart(found)),
+        "days_with_another_sign": [str(day.day) for day in found.days if sign_turned(day)],
         "reasons": dict(counted_reasons(trades)),
         "differences": [
             {

@@ -36,13 +36,13 @@ def equity_of_settings(sweep: Sweep) -> Figure:
     data = [
         {
             "type": "scatter", "mode": "lines", "name": name, "x": x, "y": _curve(sweep, i),
-            "line": {"color": colour, "width": 2, "dash": dash}, "hovertemplate": "%{y:+.3~%}",
+            "line": {"color": colour, "width": 2, "dash": dash}, "hovertemplate": "%{y:+.3~p}",
         }
         for name, i, colour, dash in lines
     ]  # fmt: skip
     layout = {
         "height": 380, "hovermode": "x unified", "shapes": shapes,
-        "xaxis": {"type": "category", "nticks": 5}, "yaxis": {"tickformat": "+.3~%"},
+        "xaxis": {"type": "category", "nticks": 5}, "yaxis": {"tickformat": "+.3~p"},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -66,11 +66,11 @@ def heat_map(sweep: Sweep) -> Figure | None:
     cells = {
         "type": "heatmap", "x": across, "y": down, "z": [_rounded(row) for row in z], "zmin": -largest, "zmax": largest,
         "colorscale": [[0, "$bad"], [0.5, "$paper"], [1, "$good"]], "xgap": 2, "ygap": 2,
-        "colorbar": {"tickformat": "+.3~%", "thickness": 10, "outlinewidth": 0},
-        "hovertemplate": f"{sweep.names[0]}=%{{y}}<br>{sweep.names[1]}=%{{x}}<br>%{{z:+.3~%}}<extra></extra>",
+        "colorbar": {"tickformat": "+.3~p", "thickness": 10, "outlinewidth": 0},
+        "hovertemplate": f"{sweep.names[0]}=%{{y}}<br>{sweep.names[1]}=%{{x}}<br>%{{z:+.3~p}}<extra></extra>",
     }  # fmt: skip
     if len(across) <= MOST_WITH_TEXT:  # wide enough on a phone, where the scale would take their room
-        cells |= {"texttemplate": "%{z:+.3~%}", "textfont": {"size": 11}, "showscale": False}
+        cells |= {"texttemplate": "%{z:+.3~p}", "textfont": {"size": 11}, "showscale": False}
     axes = [{"type": "category", "title": {"text": name, "standoff": 16}} for name in sweep.names]
     layout = {
         "height": min(560, 170 + 34 * len(down)), "showlegend": False, "xaxis": axes[1], "yaxis": axes[0],
@@ -79,4 +79,4 @@ def heat_map(sweep: Sweep) -> Figure | None:
 
 
 def _rounded(values: Any) -> list[float]:
-    return [round(float(value), 6) for value in values]
+    return [round(float(value), 9) for value in values]

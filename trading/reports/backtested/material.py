@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trading.performance.overfitting import LATER_SHARE, Choice, choice, sharpe_ratios
+from trading.performance.intervals import MIN_SESSIONS
+from trading.performance.overfitting import LATER_SHARE, Choice, choice, measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,22 +21,34 @@ if TYPE_CHECKING:
     from trading.performance.groups import Group
 
 
+MOST_NAMED: Final = 3
+"""Settings that a title names."""
+
+
+class Fall(NamedTuple):
+    """The largest loss of equity from one close to a later one: the largest in dollars, and as a fraction."""
+
+    dollars: float
+    fraction: float
+
+
 @dataclass(frozen=True)
 class Setting:
     """One combination of the settings that were swept, and its sums as the account booked them.
 
     Attributes:
         values: of the swept settings, in the order of their names.
+        start: equity before the first session, dollars.
         trades, won: closed trades, and those with a profit.
         pnl: dollars.
-        drawdown: largest loss of equity from one close to a later one, a fraction.
     """
 
     values: Sequence[str]
+    start: float
     trades: int
     won: int
     pnl: float
-    drawdown: float
+    drawdown: Fall
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class About:
         days: the sessions.
         start: equity before the first one, dollars.
         generated: whether the market is generated.
+        changed: the settings that differ from their defaults, `NAME=value` each.
     """
 
     what: str
@@ -55,6 +69,19 @@ class About:
     days: Sequence[date]
     start: float
     generated: bool
+    changed: Sequence[str] = ()
+
+    @property
+    def period(self) -> str:
+        """`2018-03-26 to 2018-03-28`, or the only day."""
+        first, last = self.days[0], self.days[-1]
+        return str(first) if first == last else f"{first} to {last}"
+
+    @property
+    def title(self) -> str:
+        """The days, and the first settings that differ from their defaults, which tell two backtests apart."""
+        more = [f"{len(self.changed) - MOST_NAMED} more settings"] if len(self.changed) > MOST_NAMED else []
+        return ", ".join([self.period, *self.changed[:MOST_NAMED], *more])
 
 
 @dataclass(frozen=True)
@@ -65,7 +92,7 @@ class Sweep:
         names: of the swept settings.
         settings: the combinations.
         returns: of each session and combination after the assumed cost, fractions, float64 (sessions, combinations).
-        flipped: Sharpe ratio of a session of the best combination of each coin-flipped copy.
+        flipped: `measured` of the best combination of each coin-flipped copy.
         later_share: share of the sessions that the first choice does not see.
     """
 
@@ -82,9 +109,18 @@ class Sweep:
         return choice(self.returns, self.later_share)
 
     @cached_property
-    def ratios(self) -> Floats:
-        """Sharpe ratio of a session of each combination."""
-        return sharpe_ratios(self.returns)
+    def measured(self) -> Floats:
+        """The figure of each combination by which the best one is chosen, as `measure` gives it."""
+        return measure(self.returns)
+
+    @property
+    def by_ratio(self) -> bool:
+        """Whether that figure is the Sharpe ratio of a session; over few sessions it is the mean return."""
+        return len(self.returns) >= MIN_SESSIONS
+
+    def per_session(self, i: int) -> float:
+        """The mean result of a session of a combination after the assumed cost, dollars of the equity at the start."""
+        return float(self.returns[:, i].mean()) * self.settings[i].start if len(self.returns) else 0.0
 
     @property
     def traded(self) -> bool:
@@ -94,7 +130,7 @@ class Sweep:
     @property
     def as_good(self) -> int:
         """Number of coin-flipped copies whose best combination is at least as good as the best one here."""
-        return int(np.sum(np.array(self.flipped) >= self.ratios[self.choice.best])) if self.flipped else 0
+        return int(np.sum(np.array(self.flipped) >= self.measured[self.choice.best])) if self.flipped else 0
 
     @property
     def more_than_luck(self) -> bool:

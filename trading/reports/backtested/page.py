@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trading.base.files import write_bytes
-from trading.performance.figures import of_returns
+from trading.performance.figures import SESSIONS_A_YEAR, of_returns
+from trading.performance.intervals import MIN_SESSIONS
 from trading.performance.overfitting import compounded
 from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.material import Run, Sweep
-from trading.reports.backtested.words import of_run, of_sweep, percent
+from trading.reports.backtested.words import fall_in_words, measure_in_words, of_run, of_sweep, percent
 from trading.reports.look.models_index import link_to_index
 from trading.reports.look.page import Block, HtmlPage, render, write_script
-from trading.reports.page import NONE, Section, Tile, interval, plain, share
+from trading.reports.page import NONE, Section, Tile, fine, interval, plain, share
 from trading.reports.traded import charts, tables
 from trading.reports.traded.words import dollars, seldom
 
@@ -43,14 +44,14 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_script(folder)
     path = folder / f"backtest_{timestamp}.html"
-    links = link_to_index("All logs", folder, folder)
+    links = link_to_index("The trades of this backtest", folder, folder)
     write_bytes(path, render(replace(page_of(backtest), links=links)))
     return path
 
 
 def sweep_page(sweep: Sweep) -> HtmlPage:
     """The page of several combinations of settings."""
-    title = f"Backtest of {len(sweep.settings):,} settings"
+    title = f"Backtest of {len(sweep.settings):,} settings ({', '.join(sweep.names)}), {sweep.about.period}"
     combinations = Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
     if not sweep.traded:
         return HtmlPage(
@@ -109,7 +110,7 @@ def _figures(sweep: Sweep) -> Section:
 
     def cell(one: Estimate, ratio: bool) -> str:
         if not ratio:
-            return share(one["value"], 3)
+            return fine(one["value"])
         return seldom(one["value"], one["sessions"], plain(one["value"], 2))
 
     rows = []
@@ -124,7 +125,7 @@ def _figures(sweep: Sweep) -> Section:
         rows.append(row)
     for name, texts in (
         ("trades", [f"{sweep.settings[i].trades:,}" for i in (found.best, found.median)]),
-        ("booked by the account", [dollars(sweep.settings[i].pnl) for i in (found.best, found.median)]),
+        ("booked by the backtest", [dollars(sweep.settings[i].pnl) for i in (found.best, found.median)]),
     ):
         rows.append([name, texts[0], NONE, texts[1], NONE])
     return Section(
@@ -139,27 +140,34 @@ def _figures(sweep: Sweep) -> Section:
 
 def _range(one: Estimate) -> str:
     low, high = one["low"], one["high"]
-    return NONE if low is None or high is None else f"{low:.3%} to {high:.3%}"
+    return NONE if low is None or high is None else f"{fine(low)} to {fine(high)}"
 
 
 def _combinations(sweep: Sweep) -> Section:
     """Every combination, in the order of its values."""
     total, later = compounded(sweep.returns), sweep.choice.later
     after = None if later is None else compounded(sweep.returns[later.first :])
-    year = np.sqrt(252.0)
+    year = np.sqrt(SESSIONS_A_YEAR)
     rows = [
         [
             *one.values, f"{one.trades:,}", share(one.won / one.trades, 0) if one.trades else NONE, dollars(one.pnl),
             percent(float(total[i])), NONE if after is None else percent(float(after[i])),
-            f"{year * sweep.ratios[i]:.2f}", share(one.drawdown, 2),
+            dollars(sweep.per_session(i)), *([f"{year * sweep.measured[i]:.2f}"] if sweep.by_ratio else []),
+            fall_in_words(one.drawdown),
         ]
         for i, one in enumerate(sweep.settings)
     ]  # fmt: skip
-    columns = ("trades", "win rate", "booked", "after cost", "sessions after", "Sharpe ratio", "worst drawdown")
+    ratio = ("Sharpe ratio",) if sweep.by_ratio else ()
+    columns = (
+        *("trades", "win rate", "booked", "after cost", "sessions after", "per session"), *ratio, "worst drawdown",
+    )  # fmt: skip
     return Section(
         "Every combination",
-        "In the order of its values, not of its result. Booked, win rate and drawdown are those of the account; the "
-        "other columns are after the assumed cost.",
+        "In the order of its values, not of its result. Booked, win rate and drawdown (from one close to a later one, "
+        "and in per cent of the equity) are those that the backtest booked; the other columns are after the assumed "
+        "cost, per session too. "
+        f"The best is the one with the highest {measure_in_words(sweep)}"
+        f"{'' if sweep.by_ratio else f', as a Sharpe ratio needs {MIN_SESSIONS} sessions'}.",
         head=(*sweep.names, *columns),
         rows=rows,
     )
@@ -183,15 +191,23 @@ def run_page(run: Run) -> HtmlPage:
         tiles = [
             Tile("After the assumed cost", dollars(net.result), f"booked {dollars(run.booked.result)}"),
             Tile("Trades", f"{net.trades:,}", f"{share(net.win_rate['value'], 0)} gained after cost"),
-            Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{net.drawdown.fraction:.3%} of the equity"),
+            Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{fine(net.drawdown.fraction)} of the equity"),
         ]
     rows = [
         [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]
         for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)
     ]
-    text = "As the account booked it; trades count on the day of their purchase."
+    text = (
+        "As the backtest booked it; trades count on the day of their purchase here, and on that of their sale in the "
+        "figures above."
+    )
     table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
     blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))
     return HtmlPage(
-        title="Backtest", what=run.about.what, verdict=of_run(run), tiles=tiles, blocks=blocks, figures=found
+        title=f"Backtest of {run.about.title}",
+        what=run.about.what,
+        verdict=of_run(run),
+        tiles=tiles,
+        blocks=blocks,
+        figures=found,
     )

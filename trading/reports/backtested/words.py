@@ -8,18 +8,25 @@ from trading.performance.figures import SESSIONS_A_YEAR
 from trading.performance.intervals import MIN_SESSIONS
 from trading.performance.overfitting import MIN_COMBINATIONS, MOST_OVERFIT, SURE, compounded
 from trading.reports.live import DIRECTION
-from trading.reports.page import GENERATED, counted, share
+from trading.reports.page import GENERATED, counted, fine, share
 from trading.reports.traded.words import dollars, luck
 
 if TYPE_CHECKING:
-    from trading.reports.backtested.material import Run, Sweep
+    from trading.reports.backtested.material import Fall, Run, Sweep
+
+FEW_FOR_A_RATIO: Final = f" The best of {MIN_SESSIONS} sessions or more is chosen by its Sharpe ratio."
 
 NOT_FLIPPED: Final = "No coin-flipped copies of the bars were traded (--flipped 0, or --walk-forward)."
 
 
 def percent(fraction: float) -> str:
-    """`+1.25%` of a fraction, and `+0.012%` of a small one."""
-    return f"{fraction:+.{3 if abs(fraction) < 0.001 else 2}%}"
+    """`+1.25%` of a fraction, and `+0.0123%` of a small one."""
+    return fine(fraction, sign=True)
+
+
+def fall_in_words(fall: Fall) -> str:
+    """`-$12.30 (0.0123%)`, or `$0.00` without a fall."""
+    return f"{dollars(-fall.dollars)} ({fine(fall.fraction)})" if round(fall.dollars, 2) else "$0.00"
 
 
 def of_sweep(sweep: Sweep) -> list[str]:
@@ -31,25 +38,26 @@ def of_sweep(sweep: Sweep) -> list[str]:
     best = float(compounded(sweep.returns)[found.best])
     lines = [_headline(sweep)]
     lines.append(
-        f"The best by its Sharpe ratio is {sweep.named(found.best)}: {percent(best)} over "
+        f"The best by its {measure_in_words(sweep)} is {sweep.named(found.best)}: {percent(best)} over "
         f"{counted(len(sweep.about.days), 'session')}, after the assumed cost."
+        f"{'' if sweep.by_ratio else FEW_FOR_A_RATIO}"
     )
     if found.overfitting is not None and found.deflated is not None and found.expected_best is not None:
-        year = SESSIONS_A_YEAR**0.5
+        year = SESSIONS_A_YEAR**0.5  # both are None below MIN_SESSIONS, so the measure is the Sharpe ratio
         lines += [
             f"Probability of overfitting {share(found.overfitting, 0)}: so often was the setting that is best on one "
             f"half of the sessions not above the median on the other half. Luck alone gives about 50%; up to "
             f"{share(MOST_OVERFIT, 0)} counts as more.",
             f"Deflated Sharpe ratio {_probability(found.deflated)}: the probability that its Sharpe ratio, "
-            f"{year * sweep.ratios[found.best]:.2f}, is above the {year * found.expected_best:.2f} that luck gives to "
-            f"the best of {found.distinct:,}. From {SURE} on it counts as more than luck.",
+            f"{year * sweep.measured[found.best]:.2f}, is above the {year * found.expected_best:.2f} that luck gives "
+            f"to the best of {found.distinct:,}. From {SURE} on it counts as more than luck.",
         ]
     if sweep.flipped:
         copies = "copy" if len(sweep.flipped) == 1 else "copies"
         lines.append(
             f"On {len(sweep.flipped)} coin-flipped {copies} of the bars, where "
-            f"nothing can be known, the best of the same {count:,} settings had at least this Sharpe ratio "
-            f"{sweep.as_good} of {len(sweep.flipped)} times."
+            f"nothing can be known, the best of the same {count:,} settings had at least this "
+            f"{measure_in_words(sweep)} {sweep.as_good} of {len(sweep.flipped)} times."
         )
     else:
         lines.append(NOT_FLIPPED)
@@ -60,12 +68,8 @@ def of_sweep(sweep: Sweep) -> list[str]:
 def _headline(sweep: Sweep) -> str:
     found, count = sweep.choice, f"{len(sweep.settings):,}"
     if not found.known:
-        return (
-            f"Whether the best of {count} settings is more than luck cannot be said: it needs {MIN_SESSIONS} sessions "
-            f"and {MIN_COMBINATIONS} settings that trade differently; there are {len(sweep.about.days)} and "
-            f"{found.distinct:,}."
-        )
-    if sweep.ratios[found.best] < 0.0:
+        return f"Whether the best of {count} settings is more than luck cannot be said: {_too_few(sweep)}."
+    if sweep.measured[found.best] < 0.0:
         return f"Even the best of {count} settings lost on these sessions, so there is none to choose."
     if sweep.more_than_luck:
         return (
@@ -77,6 +81,22 @@ def _headline(sweep: Sweep) -> str:
     if overfit and shallow:
         return f"The best of {count} settings is what luck gives: choosing it says nothing about other sessions."
     return f"The best of {count} settings is not shown to be more than luck."
+
+
+def _too_few(sweep: Sweep) -> str:
+    """Which of sessions and settings are too few for a verdict."""
+    days, distinct = len(sweep.about.days), sweep.choice.distinct
+    parts = []
+    if days < MIN_SESSIONS:
+        parts.append(f"the backtest has {counted(days, 'session')}, and {MIN_SESSIONS} are needed")
+    if distinct < MIN_COMBINATIONS:
+        parts.append(f"the settings gave {counted(distinct, 'different result')}, and {MIN_COMBINATIONS} are needed")
+    return "; ".join(parts)
+
+
+def measure_in_words(sweep: Sweep) -> str:
+    """The name of the figure by which the best combination is chosen."""
+    return "Sharpe ratio" if sweep.by_ratio else "mean result per session"
 
 
 def _probability(value: float) -> str:
@@ -104,7 +124,7 @@ def of_run(run: Run) -> list[str]:
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "come out even at"
     return [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} would have {direction} "
-        f"{dollars(abs(found.result), sign=False)}. The account booked {dollars(run.booked.result)}.",
+        f"{dollars(abs(found.result), sign=False)}. The backtest booked {dollars(run.booked.result)}.",
         luck(found),
         *_ending(run),
     ]

@@ -235,16 +235,17 @@ def points(entries: Sequence[tuple[str, float]], xlabel: str = "log loss (lower 
 
 
 def controls(measures: Sequence[JudgedMeasure]) -> list[Figure]:
-    """Each measure on a chart of its own: the real figure with its interval, and the figures of the controls."""
+    """Each measure on a chart of its own: the market's figure with its interval, and those of the controls."""
     found: list[Figure] = []
     for one in measures:
         known = [value for value in one["controls"] if value is not None]
         real = [one["real"]]
         data: list[Figure] = [{
-            "type": "scatter", "mode": "markers", "name": "real bars, with 95% interval", "x": _values(real), "y": [0],
+            "type": "scatter", "mode": "markers", "name": "the market's bars, with 95% interval",
+            "x": _values(real), "y": [0],
             "error_x": _errors(real, "$accent"),
             "marker": {"color": "$accent", "size": 12, "symbol": "diamond"},
-            "hovertemplate": "real: %{x}<extra></extra>",
+            "hovertemplate": "market: %{x}<extra></extra>",
         }]  # fmt: skip
         if known:
             data.insert(0, {

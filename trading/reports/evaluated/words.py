@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.backtest.compare import MEASURES
 from trading.backtest.yardstick.skill import BEST_TENTH, measure_of
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from trading.backtest.compare import Comparison
     from trading.backtest.yardstick.skill import Skill
     from trading.models.metrics_file import DecisionRecord
+
+
+PROMOTED: Final = "The new model was promoted: it trades from the next 4 AM on, until another goes into service."
 
 
 def of_skill(skill: Skill) -> str:
@@ -31,8 +34,8 @@ def of_skill(skill: Skill) -> str:
 
 
 def of_training(decision: DecisionRecord, skill: Skill) -> str:
-    """Whether the new model trades, and whether it was shown to choose better than luck."""
-    trades = "The new model trades from now on." if decision["in_service"] else "The new model does not trade."
+    """Whether the new model was promoted, and whether it was shown to choose better than luck."""
+    trades = PROMOTED if decision["in_service"] else "The new model was not promoted: it does not trade."
     return f"{trades} {of_skill(skill)}"
 
 

@@ -28,7 +28,7 @@ _DECIMALS: Final[dict[MeasureName, int]] = {
 
 
 def controls_section(skill: Skill) -> Section:
-    """The real figures beside those of the controls."""
+    """The figures on the market's bars, recorded or generated, beside those of the controls."""
     if not skill["controls"]:
         return Section(
             "No controls",
@@ -36,7 +36,7 @@ def controls_section(skill: Skill) -> Section:
             "whatever the figures.",
         )
     return Section(
-        "Real bars beside coin-flipped copies",
+        "The market's bars beside coin-flipped copies",
         f"The same evaluation on {skill['controls']} copies of the bars on which every minute's move is turned round "
         "by a coin, the same for all stocks: volatility, volume and hours stay, direction cannot be known. A figure "
         "inside the range of the copies is what a market shows in which there is nothing to learn about direction. "
@@ -44,7 +44,7 @@ def controls_section(skill: Skill) -> Section:
         "zero. It is measured before cost, because cost depends on the price alone: leaving out low-priced "
         "stocks, where a tick costs most, needs no skill.",
         charts.controls([one for one in skill["measures"] if one["real"]["value"] is not None]),
-        ("", "real", "interval", "copies", "real lies"),
+        ("", "market", "interval", "copies", "market lies"),
         [_row(one) for one in skill["measures"]],
         WHY_NOT_BY_SESSION,
     )

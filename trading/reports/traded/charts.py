@@ -132,7 +132,10 @@ def earned_by_confidence(found: Sequence[Earns]) -> Figure:
 
 
 def trade_chart(trade: Trade, bars: Sequence[LoggedBar], whole: bool) -> Figure:
-    """The bars of a trade with its levels, entry and exit; without bars, the levels and fills alone."""
+    """The bars of a trade with its levels, entry and exit; without bars, the levels and fills alone.
+
+    The legend names the dotted lines and the triangles.
+    """
     decided = trade.decision_time or trade.entry_time
     end = trade.exit_time or trade.entry_time + timedelta(minutes=30)
     first, last = to_ns(decided) - MARGIN_MINUTES * 60 * 10**9, to_ns(end) + MARGIN_MINUTES * 60 * 10**9
@@ -151,7 +154,8 @@ def trade_chart(trade: Trade, bars: Sequence[LoggedBar], whole: bool) -> Figure:
                      "line": line})  # fmt: skip
     ends = [_clock(decided), _clock(end)]
     for name, level, colour in (
-        ("stop", trade.stop_loss, "$bad"), ("entry", trade.entry_price, "$soft"), ("target", trade.take_profit, "$good")
+        ("stop", trade.stop_loss, "$bad"), ("price paid", trade.entry_price, "$soft"),
+        ("target", trade.take_profit, "$good"),
     ):  # fmt: skip
         data.append({
             "type": "scatter", "mode": "lines", "name": name, "x": ends, "y": [float(level)] * 2,
@@ -162,7 +166,7 @@ def trade_chart(trade: Trade, bars: Sequence[LoggedBar], whole: bool) -> Figure:
     if trade.exit_time is not None and trade.exit_price is not None:
         data.append(_mark("sold", trade.exit_time, float(trade.exit_price), "triangle-down", "$ink"))
     layout = {
-        "height": 300, "showlegend": False, "yaxis": {"tickformat": DOLLARS},
+        "height": 330, "showlegend": True, "yaxis": {"tickformat": DOLLARS},
         "xaxis": {"type": "date", "rangeslider": {"visible": False}, "tickformat": "%H:%M"},
     }  # fmt: skip
     return {"data": data, "layout": layout}

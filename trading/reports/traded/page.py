@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
+from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.live import live_sections
 from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.models_index import BACK, link_to_index, pages_in
 from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
-from trading.reports.page import NONE, Section, Tile, counted, per_cent, share
+from trading.reports.page import NONE, Section, Tile, counted, fine, per_cent, share
 from trading.reports.traded import charts, tables
-from trading.reports.traded.words import dollars, period, price, verdict
+from trading.reports.traded.words import booked_in_words, dollars, period, price, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,14 +107,14 @@ def _against(material: Material) -> list[tuple[str, str]]:
 
 
 def _tiles(material: Material) -> list[Tile]:
-    found, booked = material.after_cost, material.booked
+    found, booked, who = material.after_cost, material.booked, booked_in_words(material.backtest)
     if not found.trades:
         return []
     return [
-        Tile("Result after the assumed cost", dollars(found.result), f"the account booked {dollars(booked.result)}"),
+        Tile("Result after the assumed cost", dollars(found.result), f"{who} {dollars(booked.result)}"),
         Tile("Trades", f"{found.trades:,}", f"{found.won:,} gained ({share(found.win_rate['value'], 0)}) after cost"),
         Tile("A trade brought", per_cent(found.expectancy_pct["value"]), "of the price, on average, after cost"),
-        Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{found.drawdown.fraction:.3%} of the equity"),
+        Tile("Deepest drawdown", dollars(-found.drawdown.dollars), f"{fine(found.drawdown.fraction)} of the equity"),
         Tile("Held for", f"{found.hold_minutes or 0:.0f} min", "on average"),
         Tile("Cost beyond the spread", dollars(-found.cost), "deducted; the spread is in the prices"),
     ]  # fmt: skip
@@ -129,7 +130,7 @@ def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     if live["earns"]:
         found["earned"] = charts.earned_by_confidence(live["earns"])
         keys[1] = ["earned"]
-    sections = live_sections(material.live)
+    sections = live_sections(material.live, MIN_SESSIONS)  # as the other intervals of this page
     titles = ("Did predictions come true?", "Did they earn?", "What buying and selling cost: assumed and paid")
     return [
         Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note), key)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from trading.performance.intervals import MIN_SESSIONS
-from trading.reports.page import NONE, Section, counted, interval, per_cent, plain, share
+from trading.reports.page import NONE, Section, counted, fine, interval, per_cent, plain, share
 from trading.reports.traded.words import RULES, dollars, moment, seldom
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def figures(booked: Performance, net: Performance) -> Section:
         rows.append([name, texts[0], range_, texts[1]])
 
     add("result", [dollars(x.result) for x in both])
-    add("return of the equity", [_small(x.total_return["value"]) for x in both], _range(net, "total_return", 3))
+    add("return of the equity", [fine(x.total_return["value"]) for x in both], _range(net, "total_return", 3))
     add("expectancy in dollars", [dollars(x.expectancy["value"] or 0.0) if x.trades else NONE for x in both])
     add(
         "expectancy in per cent of the price",
@@ -83,6 +83,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
     first = {"week": "week from", "hour": "hour", "exit reason": "reason"}.get(by, by)
     return Section(
         TITLES[by],
+        "Trades count on the day of their sale." if by in ("day", "week", "month") else "",
         head=(first, "trades", "won", "sessions", "booked", "after cost", "each", "95% interval"),
         rows=[
             [
@@ -192,7 +193,7 @@ def _small(value: float | None) -> str:
 
 
 def _depth(found: Drawdown) -> str:
-    return NONE if not found.dollars else f"{dollars(-found.dollars)} ({_small(-found.fraction)})"
+    return NONE if not found.dollars else f"{dollars(-found.dollars)} ({fine(-found.fraction)})"
 
 
 def _length(found: Drawdown) -> str:

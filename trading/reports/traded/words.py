@@ -10,13 +10,14 @@ from trading.base.clock import NEW_YORK, from_ns
 from trading.learning.session_statistics import above, below
 from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.live import APART, DIRECTION
-from trading.reports.page import GENERATED, NONE, counted, per_cent, share
+from trading.reports.page import GENERATED, NONE, counted, per_cent, sentence, share
 
 if TYPE_CHECKING:
     from trading.performance.figures import Performance
     from trading.reports.traded.material import Material
 
 RULES: Final = {
+    "paused": "the file PAUSED",
     "confidence": "the threshold", "market_open": "the hours of the market", "price": "the price band",
     "not_owned": "one position in a stock", "positions": "the most positions at once", "size": "the size of a position",
     "buying_power": "the buying power", "daily_loss": "the loss of a day", "cool_down": "the pause after a stop",
@@ -80,7 +81,8 @@ def _verdict(material: Material) -> list[str]:
         direction = f"would have {direction.replace('came', 'come')}"
     lines = [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
-        f"{dollars(abs(found.result), sign=False)} in all. {_mean(found)} The account booked {dollars(booked.result)}.",
+        f"{dollars(abs(found.result), sign=False)} in all. {_mean(found)} "
+        f"{sentence(booked_in_words(material.backtest))} {dollars(booked.result)}.",
         *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
     ]
@@ -100,6 +102,11 @@ def _mean(found: Performance) -> str:
     if round(each, 2) * round(found.result, 2) < 0.0:
         return f"{words}; the sum of dollars has another sign because dearer shares weigh more in it."
     return f"{words}."
+
+
+def booked_in_words(backtest: bool) -> str:
+    """Who booked the results, as the subject of a sentence begins and goes on."""
+    return "the backtest booked" if backtest else "the account booked"
 
 
 def rule_in_words(refusal: dict[str, Any]) -> str:
