@@ -179,8 +179,10 @@ def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: P
     seen = process_list()
     assert "tests.app.loud" in seen  # the process list does include the two processes
     orders: list | dict = []
-    end = time.monotonic() + PATIENCE
+    end, starts = time.monotonic() + PATIENCE, 1
     while len(orders) < 6:
+        if trader.process.poll() == 2 and starts < 3:  # a fault left a start without bars: its owner runs it again
+            trader, starts = trade(tmp_path, "trader", origin), starts + 1
         assert trader.process.poll() is None and time.monotonic() < end, trader.said[-3000:]
         time.sleep(0.3)
         orders = asked(f"{origin}/v2/orders?status=all", good) or []

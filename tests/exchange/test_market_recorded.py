@@ -148,7 +148,11 @@ def test_kept_bars_are_valid_and_dropped_ones_are_counted(tmp_path: Path, rows: 
     sound = row("A", OPEN + timedelta(days=8))
     lines = [row("A", OPEN + timedelta(days=day, minutes=minute), ",".join(v)) for minute, day, *v in rows]
     write(tmp_path, "A", *lines, sound)
-    market = RecordedMarket(tmp_path)
+    try:
+        market = RecordedMarket(tmp_path)
+    except BarFileError as error:  # most of many random bars contradict themselves: then the file is wrong as a whole
+        assert len(lines) + 1 >= 20 and ("look mixed up" in str(error) or "look swapped" in str(error))
+        return
     kept = 0
     for day in range(10):
         bars = market.session_bars("A", OPEN.date() + timedelta(days=day))
