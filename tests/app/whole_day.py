@@ -43,7 +43,7 @@ QUICK = {
     "TRAIN_EVERY_NTH_ROW": 3,
     "FOREST_MIN_SAMPLES_LEAF": 20,
     "MIN_CONFIDENCE": 0.55,
-    "MARKET_STOCKS": 30,
+    "MARKET_STOCKS": 40,
     "LEARNABILITY": 1,
 }
 """Settings that train fast and trade often."""
