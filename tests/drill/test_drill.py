@@ -41,7 +41,7 @@ def test_a_short_drill_has_no_violation(tmp_path: Path) -> None:
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "run-4" / "hostile.json").read_text())
-    assert len(report["kills"]) >= 3
+    assert len(report["kills"]) >= 2
     assert sum(count for _, _, count in report["faults"]) >= 20
     assert sum(count for _, _, count in report["lies"]) >= 15
     assert len(TradeLog(tmp_path / "run-4" / "logs").trades) >= 3

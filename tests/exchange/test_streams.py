@@ -125,7 +125,7 @@ def test_bars_reach_the_real_client_as_they_end(folder: Path) -> None:
             wait_for(lambda: sum(hasattr(item, "vwap") for item in seen) >= 3)
         bars = [item for item in seen if hasattr(item, "vwap")]
         stamps = [bar.timestamp for bar in bars]
-        assert stamps[0] >= ny(MONDAY, "10:31")
+        assert stamps[0] >= ny(MONDAY, "10:30")
         assert stamps == [stamps[0] + timedelta(minutes=i) for i in range(len(stamps))]
         assert (bars[0].open, bars[0].high, bars[0].volume) == (10.0, 10.1, 1000)
         assert {item.symbol for item in seen} == {"AAA"}
