@@ -78,7 +78,7 @@ def look(logs: Path, now: datetime, after: float = DEAD_AFTER_SECONDS) -> Look:
         return Look("dead", f"{logs.name}/{FILE} cannot be read: no trader is seen to live")
     if beat.state == "stopped":
         return Look("stopped", f"it stopped in order at {at}", beat.simulated)
-    if abs(age) > after:
+    if not beat.is_recent(now, after):
         text = f"no sign of life since {at} ({age:,.0f} s); it was in state {beat.state!r} on {beat.market}"
         return Look("dead", text, beat.simulated, beat.last_error or "")
     following = "" if beat.next_event is None else f", next: {beat.next_event}"

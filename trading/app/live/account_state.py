@@ -106,7 +106,7 @@ def _by_the_logs(log: TradeLog, journal: Journal) -> str:
         elif event["event"] in SETTLED:
             coming.pop(name, None)
     on_the_way = f"; entries without an answer: {', '.join(coming.values())}" if coming else ""
-    rests = "; stops and targets rest at the broker as they were" if held or coming else ""
+    rests = "; stops and targets rest at the broker as they were, until the session ends" if held or coming else ""
     return f"the trade log holds: {', '.join(held) or 'nothing'}{on_the_way}{rests}"
 
 

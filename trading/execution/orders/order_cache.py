@@ -133,6 +133,7 @@ class OrderCache:
         return self._by_id.get(order_id)
 
     def _note_final(self, order: Order) -> None:
+        """Count the replies in a row that show an order, with its legs, as final and alike."""
         before, replies = self._final.pop(order.id, (order, 0))
         if all(one.is_final for one in order.with_legs()):
             self._final[order.id] = order, replies + 1 if before == order else 1
