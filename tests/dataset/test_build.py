@@ -337,6 +337,55 @@ def test_only_missing_sessions_are_requested(recorded: Path, tmp_path: Path) -> 
     assert Dataset(tmp_path / "data", CALENDAR).manifest.stop_loss == 0.01
 
 
+class Forgetful:
+    """A WSGI application whose replies with 1-minute bars lack those of some stocks for a number of requests."""
+
+    def __init__(self, app: Any, forgotten: frozenset[str], times: int) -> None:
+        self._app, self._forgotten, self.times = app, forgotten, times
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        whole = list(self._app(environ, answered := _Kept()))
+        if "timeframe=1Min" in environ["QUERY_STRING"] and self.times > 0:
+            self.times -= 1
+            reply = json.loads(b"".join(whole))
+            reply["bars"] = {name: rows for name, rows in reply["bars"].items() if name not in self._forgotten}
+            whole = [json.dumps(reply).encode()]
+        start_response(answered.status, [one for one in answered.headers if one[0].lower() != "content-length"])
+        return whole
+
+
+class _Kept:
+    """The status and the headers that an application gives."""
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+        self.status, self.headers = status, headers
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "times", "first"),
+    [(frozenset(STOCKS), 1, 3), (frozenset(STOCKS), 2, None), (frozenset({"BBB"}), 1, 2)],
+    ids=["once", "twice", "one stock"],
+)
+def test_an_answer_without_bars_is_not_the_last_word(
+    forgotten: frozenset[str], times: int, first: int | None, recorded: Path, tmp_path: Path
+) -> None:
+    exchange = PaperExchange(RecordedMarket(recorded), SimulatedClock(evening(3)).now)
+    source, recorder = alpaca(Forgetful(exchange.app, forgotten, times))
+
+    def bring_up_to_date() -> int:
+        rules = LabelRules.of(SETTINGS.exits)
+        return build(source, SETTINGS.data, rules, "document", evening(3), CALENDAR, tmp_path / "data").symbols
+
+    if first is None:
+        with pytest.raises(SourceError, match="no bars at all"):
+            bring_up_to_date()
+    else:
+        assert bring_up_to_date() == first
+    assert bring_up_to_date() == 3
+    recorder.asked.clear()
+    assert bring_up_to_date() == 3 and recorder.bars() == []
+
+
 def test_a_stock_that_left_the_universe_keeps_its_rows(recorded: Path, tmp_path: Path) -> None:
     source, _, clock = on_exchange(recorded, evening(3))
     build(

@@ -126,6 +126,12 @@ class Dataset:
         """
         return tuple(sorted(symbol for symbol, record in self.manifest.symbols.items() if record.rows))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no symbol has a row."""
+        manifest = read_manifest(self.folder)
+        return manifest is None or not any(record.rows for record in manifest.symbols.values())
+
     def bars_path(self, symbol: str) -> Path:
         """`data/bars/SYMBOL.csv`."""
         return self._files(symbol).bars_path

@@ -196,8 +196,8 @@ class Source(Protocol):
         name: its name on the command line.
         market: the market of its data; a data folder holds the data of one market.
         feed: the feed of that market.
-        exhaustive: whether an answer without bars of a session means that there are none; otherwise it may be a
-            failure, and the session is requested again.
+        exhaustive: whether an answer with some bars of a stock is for all its sessions, those without a bar too;
+            otherwise a session without a bar may be a failure, and it is requested again.
         ahead: number of stocks that are requested after those of the current request, for messages.
         notes: one line for each omission and for each failure that the source's library only logs.
         outcomes: the source of the bars that tell outcomes where `feed` lacks most trades (OUTCOME_FEED); None: there

@@ -14,6 +14,7 @@ from trading.market.source import FeedRefused, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from config import FeatureSet
     from trading.base.calendar import Session
@@ -77,7 +78,7 @@ def fetch_missing(
         for symbol, one in fetched.items():
             kept[symbol] += len(one.bars)
             left_out.update(one.left_out)
-        if not source.exhaustive and not kept.total():
+        if not kept.total() and (not source.exhaustive or dataset.is_empty):
             # The most active stocks are requested first: if they have no bars, the source is not working.
             raise SourceError(f"{source.market.description}: no bars at all; {_last(source.notes)}")
         shown = rows_progress(progress) if dataset.is_stale(rules, feature_set) else None
@@ -147,20 +148,37 @@ class _Requests:
     adjusted_through: str
 
     def checked(self, requested: Sequence[str], run: Sequence[Session]) -> dict[str, Fetched]:
-        """The plausible bars of these stocks, with the sessions that the answer is for."""
-        answer = self.source.bars(requested, run)
-        told = None if self.outcomes is None else self.outcomes.bars(requested, run)
+        """The plausible bars of these stocks, with the sessions that the answer is for.
+
+        A source may answer with an empty list though there are bars.  So an answer without a bar of any of the stocks
+        is asked for once more, and a stock without a bar in the whole run counts as not answered: the next build asks
+        again.
+        """
+        answer = self._asked(self.source, requested, run)
+        told = None if self.outcomes is None else self._asked(self.outcomes, requested, run)
         fetched = {}
         for symbol in requested:
             bars, left_out = check_bars(answer.get(symbol, Bars.empty()), run)
             outcome, more = (None, {}) if told is None else check_bars(told.get(symbol, Bars.empty()), run)
-            answered = list(run)
-            if not self.source.exhaustive:
-                answered = [run[i] for i in sorted(set(session_numbers(bars.start, run).tolist()))]
-            days = [session.date for session in answered]
+            known = bars if outcome is None else outcome  # the outcome feed has every bar that the other has
+            days = self._answered(known if self.source.exhaustive else bars, run)
+            if not days:
+                bars, outcome = Bars.empty(), None if outcome is None else Bars.empty()
             counts = dict(Counter(left_out) + Counter(more))
             fetched[symbol] = Fetched(bars, days, counts, outcome, self.adjusted_through)
         return fetched
+
+    def _asked(self, source: Source, requested: Sequence[str], run: Sequence[Session]) -> dict[str, Bars]:
+        answer = source.bars(requested, run)
+        if source.exhaustive and not any(map(len, answer.values())):
+            answer = source.bars(requested, run)
+        return answer
+
+    def _answered(self, bars: Bars, run: Sequence[Session]) -> list[date]:
+        """The dates of the sessions that bars of one stock answer for."""
+        if self.source.exhaustive:
+            return [session.date for session in run] if len(bars) else []
+        return [run[i].date for i in sorted(set(session_numbers(bars.start, run).tolist()))]
 
 
 def _anew(
