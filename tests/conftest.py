@@ -1,4 +1,8 @@
-"""Fixtures of all tests: no deadlines for hypothesis, and default signal handlers."""
+"""Fixtures of all tests: the settings of hypothesis, and default signal handlers.
+
+Hypothesis draws the same examples in every run, so that a change fails or passes by itself;
+`--hypothesis-profile=explore` draws new ones.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

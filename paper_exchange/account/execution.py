@@ -102,14 +102,15 @@ class Execution:
             self._lifecycle.activate(legs, qty, at, entry)
 
     def _reduce_pair(self, order: Order, at: int) -> None:
-        """After a fill of a stop or a target: cancel the other one, or reduce it to what is left."""
+        """After a fill of a stop or a target: cancel the other one, or reduce it and its replacement to what is left."""
         if not order.is_open:
             self._lifecycle.end_group(order, "canceled", at)
             return
         for other in self._registry.group(order):
             if other is not order and other.role in ("target", "stop"):
-                other.qty = other.filled_qty + order.remaining
-                self._registry.mark_changed(other)
+                for one in filter(None, (other, self._registry.orders.get(other.successor or ""))):
+                    one.qty = min(one.qty, shares(one.filled_qty + order.remaining))
+                    self._registry.mark_changed(one)
 
     def _fill(self, order: Order, price: Decimal, stretch: Stretch, at: int) -> bool:
         """Book a fill; an order that the account cannot pay for or deliver is rejected or cancelled instead."""

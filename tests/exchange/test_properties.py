@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paper_exchange import Behaviour
@@ -331,7 +331,15 @@ def test_invariants_hold_after_any_requests(bars: int, plan: list, cash: int, be
     check_replies(here)
 
 
+REPLACED_STOP = [
+    *[("wait", seed) for seed in (232, 0, 0, 0)],
+    *[("order", 0), ("wait", 0), ("wait", 17), ("order", 652), ("wait", 1), ("replace", 1), ("wait", 1)],
+]
+"""A target fills in part while the replacement of its stop is pending."""
+
+
 @settings(max_examples=150, deadline=None)
+@example(bars=0, plan=REPLACED_STOP, cash=2050, behaviour=BEHAVIOURS[3])
 @given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
 def test_invariants_hold_on_margin(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     """Short sales, fractional, notional and trailing-stop orders: the same invariants."""
