@@ -132,6 +132,34 @@ def test_positions_lag_a_fill_and_the_books_do_not() -> None:
     assert here.exchange.snapshot().positions == {}
 
 
+def test_positions_lag_a_fill_after_the_exchange_was_killed_as_they_did_before(tmp_path: Path) -> None:
+    behaviour = only(position_lag=Chance(1.0, 8.0, 4.0))
+    here = venue(*CALM_MINUTES, behaviour=behaviour, state=tmp_path / "state.sqlite")
+
+    def is_the_same_after_a_kill() -> list[str]:
+        shown = here.raw.get_all_positions()
+        again = venue(*CALM_MINUTES, behaviour=behaviour, state=killed(tmp_path / "state.sqlite"))
+        again.time = here.time
+        assert again.raw.get_all_positions() == shown
+        again.later(8)  # and the lag ends there
+        books = again.exchange.snapshot().positions.values()
+        assert [one["qty"] for one in again.raw.get_all_positions()] == [str(one.qty) for one in books]
+        return [one["qty"] for one in shown]
+
+    here.trading.submit_order(market())
+    here.later(1)
+    assert is_the_same_after_a_kill() == []
+    here.later(8)
+    here.trading.submit_order(market("sell", 2))
+    here.later(1)
+    assert is_the_same_after_a_kill() == ["5"]
+    here.later(8)
+    assert is_the_same_after_a_kill() == ["3"]
+    here.trading.close_position("AAA")
+    here.later(1)
+    assert is_the_same_after_a_kill() == ["3"]
+
+
 def stopped(behaviour: Behaviour, qty: int = 5) -> tuple[Venue, Any, list]:
     """A bracket whose stop fires in the bar of 10:40."""
     rows = [row if row[0] != "10:40" else ("10:40", *DOWN) for row in CALM_MINUTES]
