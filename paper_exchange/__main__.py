@@ -149,6 +149,12 @@ def _add_behaviour(found: argparse.ArgumentParser) -> None:
         help="what the feed iex shows: all bars, or those of a venue with 2.5%% of the volume (default: whole)",
     )
     found.add_argument(
+    found.add_argument(
+        "--extended-bars",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show bars from 4:00 and until 20:00 as well (default), or of the core session only",
+    )
         "--partial-fills",
         metavar="P",
         type=_real,

@@ -110,6 +110,7 @@ def _exchange(
         margin=options.margin is not False,
         fractionable=options.fractionable is not False,
     )
+        extended_bars=options.extended_bars,
     return exchange, clock, start
 
 
