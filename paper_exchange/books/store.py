@@ -42,7 +42,10 @@ class StateError(ValueError):
 def _unusable(path: Path, error: OSError | sqlite3.Error) -> StateError:
     if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
         return StateError(f"state file {path} is in use by another exchange; stop it, or name another file")
-    return StateError(f"state file {path}: {error}; name another one, or delete it to start with a new account")
+    what = error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        what = f"{path.parent} is no folder"
+    return StateError(f"state file {path}: {what}; name another one, or delete it to start with a new account")
 
 
 def _row_of(holding: Holding) -> JsonObject:
@@ -211,8 +214,11 @@ def stored(path: Path) -> Saved | None:
     Raises:
         StateError: the file cannot be used.
     """
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise _unusable(path, error) from error
     store = Store(path)
     try:
         return store.load()
