@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from decimal import Decimal
@@ -149,6 +150,12 @@ def _add_behaviour(found: argparse.ArgumentParser) -> None:
         help="what the feed iex shows: all bars, or those of a venue with 2.5%% of the volume (default: whole)",
     )
     found.add_argument(
+        "--extended-bars",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show bars from 4:00 and until 20:00 as well (default), or of the core session only",
+    )
+    found.add_argument(
         "--partial-fills",
         metavar="P",
         type=_real,
@@ -175,10 +182,17 @@ def main(arguments: list[str] | None = None) -> int:
 
         serve = prepare(options)
     except (ValueError, OSError) as error:
-        print(f"paper_exchange: {error}", file=sys.stderr)
+        print(f"paper_exchange: {_described(error)}", file=sys.stderr)
         return 2
     serve()
     return 0
+
+
+def _described(error: ValueError | OSError) -> str:
+    """The message of an error, in one line; that of the operating system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'system'}: {error.strerror}; free it, or name another one"
+    return " ".join(str(error).split())
 
 
 def check(options: argparse.Namespace) -> None:
@@ -202,7 +216,7 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--chance-seed {options.chance_seed}: choose a whole number from 0 on")
     if options.cash is not None and not _is_money(options.cash):
         raise ValueError(f"--cash {options.cash}: give dollars and cents up to {MOST_CASH}, such as 100000")
-    if options.bars is not None and not Path(options.bars).is_dir():
+    if options.bars is not None and not os.path.isdir(options.bars):  # unlike Path.is_dir it never raises
         raise ValueError(f"--bars {options.bars}: no such folder; give one that holds SYMBOL.csv files")
 
 

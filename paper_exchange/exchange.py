@@ -11,7 +11,8 @@ from paper_exchange.api.app import Gateway
 from paper_exchange.base.calendar import xnys
 from paper_exchange.base.wire import to_ns
 from paper_exchange.books.store import StateError, Store
-from paper_exchange.market.coverage import COVERAGES, ThinnedMarket
+from paper_exchange.market.coverage import COVERAGES, ThinnedMarket, ThinnedOutside
+from paper_exchange.market.interface import WholeDayMarket
 from paper_exchange.market.published import Publication, PublishedTape
 from paper_exchange.market.quotes import Spread
 from paper_exchange.market.tape import Halt, Tape
@@ -46,6 +47,7 @@ class PaperExchange(Gateway):
         late_bars: The probability that market data shows a bar up to 90 s later still.
         revised_bars: The probability that market data shows a bar wrong at first, and right 30 s later.
         coverage: What the feed `iex` shows: the "whole" market, or the bars of a venue like "iex".
+        extended_bars: Show bars before the open and after the close too; daily bars never contain them.
         spread_ticks: Ticks between bid and ask in the core session; 0 has one price on both sides, at all hours.
         spread_of_range: If that is more, this share of the range of the latest finished bar.
         margin: Open a margin account that may sell short, as Alpaca's paper accounts; else a cash account.
@@ -73,6 +75,7 @@ class PaperExchange(Gateway):
         late_bars: float = 0.0,
         revised_bars: float = 0.0,
         coverage: str = "whole",
+        extended_bars: bool = False,
         spread_ticks: int = 1,
         spread_of_range: float = 0.0,
         margin: bool = True,
@@ -85,13 +88,19 @@ class PaperExchange(Gateway):
             raise ValueError(f"coverage={coverage!r}: choose one of {', '.join(COVERAGES)}")
         self._store = Store(state_path) if state_path else None
         spread = Spread(spread_ticks, spread_of_range)
+
+        def shown(market: Market) -> PublishedTape:
+            return PublishedTape(market, xnys(), halts, publication, spread=spread, seed=seed)
+
         tape = published = Tape(market, xnys(), halts, spread=spread, seed=seed)
         if not publication.is_immediate or coverage == "iex":
-            published = PublishedTape(market, xnys(), halts, publication, spread=spread, seed=seed)
+            published = shown(market)
         if coverage == "iex":
-            published.iex = PublishedTape(
-                ThinnedMarket(market, seed), xnys(), halts, publication, spread=spread, seed=seed
-            )
+            published.iex = shown(ThinnedMarket(market, seed))
+        if extended_bars:
+            published.day = shown(WholeDayMarket(market, published.outside))
+            if coverage == "iex":
+                published.iex.day = shown(WholeDayMarket(published.iex.market, ThinnedOutside(published.outside, seed)))
         if fractionable:
             tape.listings = {name: replace(one, fractionable=True) for name, one in tape.listings.items()}
         configurations = (MARGIN if margin else {}) | ({"fractional_trading": True} if fractionable else {})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import os
 import re
 import signal
+import socket
 import threading
 from datetime import date, datetime
 from decimal import Decimal
@@ -28,7 +31,7 @@ from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paper_exchange.books.store import Saved
     from paper_exchange.market.interface import Market
@@ -57,7 +60,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
     if options.start == NOW:
         start = datetime.now(NEW_YORK)
     print(exchange.description)
-    origin = f"127.0.0.1:{options.port}" if options.host in ANY_ADDRESS else f"{options.host}:{options.port}"
+    origin = _origin("127.0.0.1" if options.host in ANY_ADDRESS else options.host, options.port)
     if saved:
         print(resumption(options, saved, start))
     print(f"streams: ws://{origin}/stream and ws://{origin}/v2/iex")
@@ -107,6 +110,7 @@ def _exchange(
         spread_ticks=options.spread_ticks,
         spread_of_range=options.spread_of_range,
         coverage=options.coverage,
+        extended_bars=options.extended_bars,
         margin=options.margin is not False,
         fractionable=options.fractionable is not False,
     )
@@ -144,10 +148,36 @@ def _server(
             return Server(exchange, options.host, *ports)
         app = FaultyApp(exchange, plan, clock, stopping.wait)
         return Server(exchange, options.host, *ports, app=app, plan=plan, now=clock, workers=FAULTY_WORKERS)
-    except OSError as error:
-        names = f"{options.host}:{' and '.join(map(str, ports))}"
-        remedy = "choose another --port" + (" or --stream-port" if len(ports) > 1 else "")
-        raise ValueError(f"cannot listen on {names} ({error.strerror}); {remedy}") from error
+    except (OSError, UnicodeError) as error:
+        raise ValueError(_cannot_listen(options.host, ports, error)) from error
+
+
+def _origin(host: str, *ports: int) -> str:
+    """An address as a URL has it, such as 127.0.0.1:8765 or [::1]:8765."""
+    return f"[{host}]:{ports[0]}" if ":" in host else f"{host}:{' and '.join(map(str, ports))}"
+
+
+def _cannot_listen(host: str, ports: Sequence[int], error: OSError | UnicodeError) -> str:
+    """Why the server cannot listen, and what to do about it."""
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
+    other_port = "choose another --port" + (" or --stream-port" if len(ports) > 1 else "")
+    if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"--host {host}: no address of this machine; choose one, such as 127.0.0.1, or 0.0.0.0 for all"
+    if number is None:
+        return f"--host {host}: no address and no name of a machine; write it as 127.0.0.1, ::1 or localhost"
+    if _lacks_interface(host):
+        return f"--host {host}: a link-local address needs its network interface; write it as {host}%eth0"
+    if number == errno.EACCES:
+        other_port += ", from 1024 on"
+    return f"cannot listen on {_origin(host, *ports)} ({os.strerror(number)}); {other_port}"
+
+
+def _lacks_interface(host: str) -> bool:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return address.is_link_local and address.scope_id is None
 
 
 def _stop(*_: object) -> NoReturn:

@@ -113,7 +113,7 @@ def _parse_start(text: str) -> datetime:
         if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise ValueError
         day = date.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"--start {text}: not a date (YYYY-MM-DD), an ISO instant or now") from None
     session = xnys().on(day)
     if session is None:

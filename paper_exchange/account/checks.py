@@ -47,13 +47,13 @@ def infer_intent(engine: Engine, draft: Draft) -> str:
 
 
 def check_short(engine: Engine, draft: Draft, now: int) -> None:
-    """403 if the account or the stock does not allow a short sale."""
+    """403 if the account or the stock does not allow a short sale; 422 for a fraction, as seen on paper accounts."""
     if not engine.may_short or engine.valuation.multiplier(now) < 2:
         raise _no_short(engine, draft.symbol)
     if not engine.tape.listings[draft.symbol].shortable:
         raise ApiError(403, f'asset "{draft.symbol}" cannot be sold short', FORBIDDEN)
     if draft.fractional:
-        raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
+        raise rule_violation("fractional orders cannot be sold short")
 
 
 def check_other_openings(engine: Engine, draft: Draft) -> None:

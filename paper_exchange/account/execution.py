@@ -10,7 +10,7 @@ from paper_exchange.account.schedule import Schedule, fill_price, next_minute, r
 from paper_exchange.base.wire import MINUTE, SMALLEST_PART, Shares, magnitude, shares
 from paper_exchange.market.path import dollars
 from paper_exchange.market.quotes import Kind
-from paper_exchange.orders.matching import STOPS
+from paper_exchange.orders.matching import STOPS, price_beyond
 from paper_exchange.orders.order import Fill
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Execution:
 
     def _trade(self, order: Order, stretch: Stretch, at: int) -> None:
         """Fill an order, and bring its legs or the other order of its pair up to date."""
-        price = dollars(fill_price(order, stretch, at))
+        price = dollars(self._price(order, stretch, at))
         order = self._lifecycle.fires(order, at)
         if not self._fill(order, price, stretch, at):
             return
@@ -90,6 +90,13 @@ class Execution:
             self._reduce_pair(order, at)
         elif order.status == "filled" and (legs := [leg for leg in self._registry.legs(order) if leg.is_open]):
             self._activate_legs(legs, order, at)
+
+    def _price(self, order: Order, stretch: Stretch, at: int) -> int:
+        """What an order pays or gets; a stop that fires can fill beyond the price of that instant."""
+        beyond = 0
+        if order.type in STOPS and not order.filled_qty:
+            beyond = self._behaviour.delay("stop_beyond", order.sequence)
+        return price_beyond(stretch, at, beyond, buy=order.buy) if beyond else fill_price(order, stretch, at)
 
     def _activate_legs(self, legs: list[Order], entry: Order, at: int) -> None:
         """Activate the legs for the entry's filled shares, or what is left of them after closing orders."""

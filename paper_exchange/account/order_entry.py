@@ -18,7 +18,6 @@ from paper_exchange.account.checks import (
     reserve_per_share,
 )
 from paper_exchange.base.wire import (
-    FORBIDDEN,
     SMALLEST_PART,
     ApiError,
     Shares,
@@ -76,8 +75,6 @@ def _check_account(engine: Engine, order: Order, draft: Draft, now: int) -> None
             check_short(engine, draft, now)
         check_other_openings(engine, draft)
         check_buying_power(engine, order.reserved_amount, now)
-    elif order.buy and draft.fractional:
-        raise ApiError(403, "fractional orders are not allowed to short", FORBIDDEN)
     else:
         check_shares(engine, order.symbol, order.qty)
 
@@ -265,7 +262,7 @@ def close_position(engine: Engine, symbol: str, qty: object, percentage: object,
         part = parse_decimal(percentage, "percentage")
         if part is None or not 0 < part <= 100:
             raise bad_parameter("percentage must be between 0 and 100")
-        smallest = SMALLEST_PART if held > 0 and engine.tape.listings[symbol].fractionable else Decimal(1)
+        smallest = Decimal(1) if isinstance(held, int) else SMALLEST_PART  # a fraction only of a fractional position
         wanted = shares((existing * part / 100).quantize(smallest, ROUND_FLOOR))
         if not wanted:
             raise bad_parameter("percentage is less than one share")

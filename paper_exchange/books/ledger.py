@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.wire import Shares, magnitude, shares
@@ -52,8 +53,8 @@ class Ledger:
     fills: list[Fill] = field(default_factory=list)
     equity_at_close: dict[date, Decimal] = field(default_factory=dict)
     margin: bool = False
-    _before: list[tuple[Fill, Holding | None]] = field(default_factory=list, repr=False, compare=False)
-    """The latest fills, each with the position before it; not stored."""
+    before: dict[int, Holding | None] = field(default_factory=dict, repr=False, compare=False)
+    """By the number of each of the latest fills, the position before it; None if there was none."""
 
     def qty(self, symbol: str) -> Shares:
         """Shares held; negative for a short position."""
@@ -76,9 +77,13 @@ class Ledger:
             self._open(fill, signed)
         self.cash -= signed * fill.price
         self.fills.append(fill)
-        if self._before and fill.at - self._before[0][0].at > SHOWN_LATE:
-            self._before = [(one, was) for one, was in self._before if fill.at - one.at <= SHOWN_LATE]
-        self._before.append((fill, before))
+        self.before[fill.sequence] = before
+        self.forget_before(fill.at - SHOWN_LATE)
+
+    def forget_before(self, instant: int) -> None:
+        """Forget the positions before the fills that are older than an instant (ns since the epoch)."""
+        for number in list(takewhile(lambda number: self.fills[number - 1].at < instant, self.before)):
+            del self.before[number]
 
     def shown(self, is_hidden: Callable[[Fill], bool], since: int) -> dict[str, Holding]:
         """The positions as if hidden fills, and later ones of the same stock, had not happened yet.
@@ -88,7 +93,8 @@ class Ledger:
             since: At most `SHOWN_LATE` ago.
         """
         found = dict(self.holdings)
-        for fill, before in reversed(self._before):
+        for number, before in reversed(self.before.items()):
+            fill = self.fills[number - 1]
             if fill.at <= since:
                 break
             if is_hidden(fill):

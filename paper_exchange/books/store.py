@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.wire import JsonObject, from_ns, shares
-from paper_exchange.books.ledger import Holding, Ledger
+from paper_exchange.books.ledger import SHOWN_LATE, Holding, Ledger
 from paper_exchange.orders.order import Fill, Order
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body TEXT NOT NULL)
 """
 
 
+BEFORE = "before"
+"""In the row of a fill, the position before it, so that a position that lags a fill lags it after a restart too."""
+
+
 class StateError(ValueError):
     """A state file that cannot be used; the message names it and the remedy."""
 
@@ -38,7 +42,27 @@ class StateError(ValueError):
 def _unusable(path: Path, error: OSError | sqlite3.Error) -> StateError:
     if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
         return StateError(f"state file {path} is in use by another exchange; stop it, or name another file")
-    return StateError(f"state file {path}: {error}; name another one, or delete it to start with a new account")
+    what = error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        what = f"{path.parent} is no folder"
+    return StateError(f"state file {path}: {what}; name another one, or delete it to start with a new account")
+
+
+def _row_of(holding: Holding) -> JsonObject:
+    return asdict(holding) | {"cost": str(holding.cost)}
+
+
+def _holding_of(row: JsonObject) -> Holding:
+    counts = {name: shares(row[name]) for name in ("qty", "overnight")}
+    return Holding(row["symbol"], cost=Decimal(row["cost"]), **counts)
+
+
+def _fill_row(fill: Fill, ledger: Ledger) -> JsonObject:
+    row: JsonObject = asdict(fill)
+    if fill.sequence in ledger.before:
+        before = ledger.before[fill.sequence]
+        row[BEFORE] = None if before is None else _row_of(before)
+    return row
 
 
 @dataclass(frozen=True)
@@ -94,14 +118,17 @@ class Store:
 
     def _saved(self, body: JsonObject) -> Saved:
         ledger = Ledger(Decimal(body["start"]), Decimal(body["cash"]), Decimal(body["realised"]))
-        for row in body["holdings"]:
-            counts = {name: shares(row[name]) for name in ("qty", "overnight")}
-            ledger.holdings[row["symbol"]] = Holding(row["symbol"], cost=Decimal(row["cost"]), **counts)
+        ledger.holdings = {row["symbol"]: _holding_of(row) for row in body["holdings"]}
         ledger.equity_at_close = {date.fromisoformat(day): Decimal(value) for day, value in body["closes"].items()}
         for (text,) in self._db.execute("SELECT body FROM fills ORDER BY sequence"):
             fields = json.loads(text)
+            if BEFORE in fields:  # files of earlier versions do not have it
+                row = fields.pop(BEFORE)
+                ledger.before[fields["sequence"]] = _holding_of(row) if row else None
             counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
             ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
+        if ledger.fills:
+            ledger.forget_before(ledger.fills[-1].at - SHOWN_LATE)
         orders = [Order.from_json(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
         configurations = body.get("configurations", {})
         return Saved(
@@ -121,7 +148,7 @@ class Store:
             "start": str(ledger.start),
             "cash": str(ledger.cash),
             "realised": str(ledger.realised),
-            "holdings": [asdict(holding) | {"cost": str(holding.cost)} for holding in ledger.holdings.values()],
+            "holdings": [_row_of(holding) for holding in ledger.holdings.values()],
             "closes": {day.isoformat(): str(value) for day, value in ledger.equity_at_close.items()},
             "sequence": state.sequence,
             "processed": state.processed,
@@ -137,7 +164,7 @@ class Store:
             )
             self._db.executemany(
                 "INSERT INTO fills VALUES (?, ?)",
-                [(fill.sequence, json.dumps(asdict(fill), default=str)) for fill in new_fills],
+                [(fill.sequence, json.dumps(_fill_row(fill, ledger), default=str)) for fill in new_fills],
             )
             self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, json.dumps(body, default=str)))
             self._db.execute("COMMIT")
@@ -187,8 +214,11 @@ def stored(path: Path) -> Saved | None:
     Raises:
         StateError: the file cannot be used.
     """
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise _unusable(path, error) from error
     store = Store(path)
     try:
         return store.load()

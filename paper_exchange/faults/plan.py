@@ -12,6 +12,7 @@ every session.  The n-th draw of a rule is the same in every run with the same s
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import threading
@@ -77,6 +78,13 @@ STREAM: Final[dict[str, str]] = {
 
 SECONDS: Final[dict[str, float]] = {"stale_positions": 10.0, "stale_orders": 10.0, "wrong_clock": 420.0}
 DELAY_SECONDS: Final = 20.0
+MOST_SECONDS: Final = 86_400
+MOST_BYTES: Final = 1 << 20
+KINDS: Final = {"rate": "a number", "seconds": "a number", "size": "a number", "most": "a whole number"}
+"""Fields of a rule that are no text, and what they are."""
+
+
+REMEDY: Final = "name a JSON file of a fault plan, or give a whole number, the seed of a storm"
 
 
 class PlanError(ValueError):
@@ -102,6 +110,8 @@ class Rule:
             raise PlanError(f"fault={self.fault!r}: unknown; choose from {', '.join(known)}")
         if not 0.0 <= self.rate <= 1.0:
             raise PlanError(f"{self.fault}: rate={self.rate!r}: give a probability from 0 to 1")
+        if self.seconds is not None and not 0.0 <= self.seconds <= MOST_SECONDS:
+            raise PlanError(f"{self.fault}: seconds={self.seconds!r}: give a number from 0 to {MOST_SECONDS}")
         if not -0.95 <= self.size <= 10.0:
             raise PlanError(f"{self.fault}: size={self.size!r}: give a fraction from -0.95 to 10")
         for name in ("start", "until"):
@@ -243,7 +253,7 @@ class FaultPlan:
         if not isinstance(record, Mapping) or not isinstance(record.get("rules"), list):
             raise PlanError('a plan is {"seed": 7, "rules": [{"fault": "reset_after", "rate": 0.1}, ...]}')
         seed = record.get("seed", 1)
-        if not isinstance(seed, int):
+        if not isinstance(seed, int) or isinstance(seed, bool):
             raise PlanError(f"seed={seed!r}: give a whole number")
         known = {field.name for field in fields(Rule)}
         rules = []
@@ -253,10 +263,9 @@ class FaultPlan:
             unknown = sorted(set(given) - known)
             if unknown:
                 raise PlanError(f"rule {number}: {unknown[0]} is not a field; choose from {', '.join(sorted(known))}")
-            try:
-                rules.append(Rule(**given))
-            except TypeError as error:
-                raise PlanError(f"rule {number}: {error}") from None
+            for name, value in given.items():
+                _check_kind(f"rule {number}: {name}", value, KINDS.get(name, "a text"))
+            rules.append(Rule(**given))
         return cls(seed, rules)
 
     @classmethod
@@ -266,13 +275,45 @@ class FaultPlan:
         Raises:
             PlanError: it is neither.
         """
-        if text.isdigit():
+        if re.fullmatch(r"[0-9]{1,30}", text):
             return storm(int(text))
         try:
-            with open(text, encoding="utf-8") as file:
-                return cls.from_json(json.load(file))
-        except (OSError, ValueError) as error:
+            return cls.from_json(json.loads(_content(text)))
+        except OSError as error:
+            raise PlanError(f"{text}: {error.strerror}; {REMEDY}") from None
+        except UnicodeDecodeError:
+            raise PlanError(f"{text}: not a text in UTF-8; {REMEDY}") from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise PlanError(f"{text}: not JSON ({error}); {REMEDY}") from None
+        except ValueError as error:
             raise PlanError(f"{text}: {error}") from None
+
+
+def _content(path: str) -> str:
+    """The text of a fault plan.
+
+    Raises:
+        PlanError: it is not a file, or longer than a plan can be.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would wait for its writer
+        raise PlanError(f"not a file; {REMEDY}")
+    with open(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise PlanError(f"longer than {MOST_BYTES} bytes; {REMEDY}")
+    return content.decode("utf-8-sig")
+
+
+def _check_kind(what: str, value: object, kind: str) -> None:
+    """PlanError for a value of a rule that is not of its kind."""
+    if kind == "a text":
+        right = isinstance(value, str)
+    else:
+        right = isinstance(value, int if kind == "a whole number" else (int, float)) and not isinstance(value, bool)
+    if not right and value is not None:
+        raise PlanError(f"{what}={value!r}: give {kind}")
 
 
 ORDERS: Final = " /v2/orders"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from paper_exchange.market.interface import BarColumns, DerivedMarket, Market, s
 from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from numpy.typing import NDArray
@@ -130,6 +130,18 @@ def _on_tick(prices: NDArray[np.float64]) -> NDArray[np.float64]:
     ticks = np.where(prices >= 1.0, 100.0, 10_000.0)
     found: NDArray[np.float64] = np.rint(prices * ticks) / ticks
     return found
+
+
+@dataclass(frozen=True)
+class ThinnedOutside:
+    """What one venue prints of the bars before the open and after the close, of which there are few in any case."""
+
+    outside: Callable[[str, date], tuple[BarColumns, BarColumns]]
+    seed: int
+
+    def __call__(self, symbol: str, session: date) -> tuple[BarColumns, BarColumns]:
+        before, after = self.outside(symbol, session)
+        return thinned(before, symbol, self.seed), thinned(after, symbol, self.seed)
 
 
 class ThinnedMarket(DerivedMarket):

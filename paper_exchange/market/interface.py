@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
     from decimal import Decimal
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from paper_exchange.market.summary import Summary
@@ -116,6 +118,34 @@ class DerivedMarket:
     @property
     def last_session(self) -> date:
         return self._market.last_session
+
+
+class WholeDayMarket(DerivedMarket):
+    """Another market with the bars outside the core session; summaries, and so daily bars, are of the core session.
+
+    Args:
+        market: The market.
+        outside: The bars of a stock before the open and after the close of a session.
+    """
+
+    def __init__(self, market: Market, outside: Callable[[str, date], tuple[BarColumns, BarColumns]]) -> None:
+        super().__init__(market)
+        self._outside = outside
+
+    @property
+    def description(self) -> str:
+        return f"{self._market.description}, with extended hours"
+
+    def session_bars(self, symbol: str, session: date) -> BarColumns:
+        before, after = self._outside(symbol, session)
+        parts = [part for part in (before, self._market.session_bars(symbol, session), after) if len(part)]
+        if len(parts) < 2:
+            return parts[0] if parts else before
+        names = [field.name for field in fields(BarColumns)]
+        return BarColumns(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def summary(self, symbol: str, session: date) -> Summary | None:
+        return self._market.summary(symbol, session)
 
 
 def source_of(market: Market) -> Market:

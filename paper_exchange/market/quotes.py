@@ -117,7 +117,7 @@ class Stretch:
     """One stock in [start, end) (ns since the epoch); `moves` are empty if it has never traded.
 
     `ticks` lie between bid and ask, `size` shares are quoted on either side, `volume` shares traded, and orders can
-    trade if `trades`.
+    trade if `trades`.  `printed` are the trades outside the core session.
     """
 
     kind: Kind
@@ -128,6 +128,7 @@ class Stretch:
     size: int = QUOTE_SIZE
     volume: int = 0
     trades: bool = False
+    printed: Sequence[Trade] = ()
 
     def price(self, instant: int) -> int:
         """The price at an instant."""
@@ -156,10 +157,8 @@ class Stretch:
     @cached_property
     def prints(self) -> Sequence[Trade]:
         """The trades shown: of a bar its open, low, high and close, which share its volume."""
-        if self.kind is Kind.EXTENDED:
-            return [Trade(self.start, self.moves[0].first, self.size, extended=True)] if self.trades else ()
         if self.kind is not Kind.BAR:
-            return ()
+            return self.printed
         part = self.volume // 4
         sizes = (part, part, part, self.volume - 3 * part)
         corners = (0, *CORNERS[1:])

@@ -7,6 +7,9 @@ Files of bars do not have the hours before the open and after the close.  There 
 intervals of 15 minutes, from the close to the next open, drawn from a seed.  Over many nights such a price is a
 martingale if gaps have its standard deviation (1.5% a night), so that it tells little of the open.  A stock without a
 bar in the last minute of the session, or in the first one of the next, does not trade at night.
+
+Others trade there in some minutes, drawn from the seed: once, at the price of the path, at most as many shares as the
+book has.  The bars of these hours are made of these trades.
 """
 
 from __future__ import annotations
@@ -17,20 +20,22 @@ from zlib import crc32
 
 import numpy as np
 
+from paper_exchange.base.draws import uniform
 from paper_exchange.base.wire import MINUTE
-from paper_exchange.market.path import SMALL_TICK, Move, millionths, moves_of, tick_at
-from paper_exchange.market.quotes import Kind, Spread, Stretch
+from paper_exchange.market.interface import BarColumns
+from paper_exchange.market.path import DOLLAR, SECOND, SMALL_TICK, Move, millionths, moves_of, price_at, tick_at
+from paper_exchange.market.quotes import Kind, Spread, Stretch, Trade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paper_exchange.base.calendar import Session
-    from paper_exchange.market.interface import BarColumns
     from paper_exchange.market.tape import Tape
 
 INTERVAL = 15 * MINUTE
 DEVIATION = 0.0025  # of the price's logarithm in an interval
 SIZES = (5, 41)  # shares of the thin book outside the core session
+PRINTED = 0.1  # probability that a minute outside the core session has a trade
 CACHED_NIGHTS = 512
 
 
@@ -84,6 +89,13 @@ class Stretches:
         close, low, high = (millionths(float(column[index])) for column in (bars.close, bars.low, bars.high))
         return self._spread.core(close, low, high)
 
+    def outside(self, symbol: str, session: Session) -> tuple[BarColumns, BarColumns]:
+        """The bars of a listed stock before the open and after the close of a session."""
+        before = self._tape.calendar.sessions[session.index - 1]
+        morning = [one for one in self._night(symbol, before) if one.start >= session.pre_open]
+        evening = [one for one in self._night(symbol, session) if one.start < session.after_close]
+        return _bars_of(morning), _bars_of(evening)
+
     # -- outside of it ---------------------------------------------------------------------------------------------
 
     def _night(self, symbol: str, before: Session) -> Sequence[Stretch]:
@@ -111,23 +123,40 @@ class Stretches:
         random = np.random.default_rng([self._seed, crc32(symbol.encode()), before.index])
         prices = _bridge(random, first, last, len(starts))
         sizes = random.integers(*SIZES, len(starts)).tolist()
+        moves = [Move(start, start + INTERVAL, prices[i], prices[i + 1]) for i, start in enumerate(starts)]
+        printed = self._prints(symbol, moves, sizes)
         ticks = self._spread.outside(first)
         parts = [
             Stretch(
                 Kind.EXTENDED,
                 start,
                 start + INTERVAL,
-                (Move(start, start + INTERVAL, prices[i], prices[i + 1]),),
+                (moves[i],),
                 ticks,
                 sizes[i],
                 trades=True,
+                printed=printed[i],
             )
             for i, start in enumerate(starts)
         ]
         price = prices[len(evening)]
-        moves = (Move(before.after_close, after.pre_open, price, price),)
-        closed = Stretch(Kind.CLOSED, before.after_close, after.pre_open, moves, ticks)
+        still = (Move(before.after_close, after.pre_open, price, price),)
+        closed = Stretch(Kind.CLOSED, before.after_close, after.pre_open, still, ticks)
         return [*parts[: len(evening)], closed, *parts[len(evening) :]]
+
+    def _prints(self, symbol: str, moves: Sequence[Move], sizes: Sequence[int]) -> list[list[Trade]]:
+        """The trades along each move, of which the book has a size."""
+        minutes = (np.array([move.start for move in moves])[:, None] + np.arange(0, INTERVAL, MINUTE)).ravel()
+        numbers = minutes // MINUTE
+        chosen = np.flatnonzero(uniform(self._seed, "night print", symbol, numbers) < PRINTED)
+        second, part = (uniform(self._seed, f"night {what}", symbol, numbers[chosen]) for what in ("second", "size"))
+        at = minutes[chosen] + (second * 60).astype(np.int64) * SECOND
+        found: list[list[Trade]] = [[] for _ in moves]
+        intervals = chosen // (INTERVAL // MINUTE)
+        for index, instant, share in zip(intervals.tolist(), at.tolist(), part.tolist(), strict=True):
+            price = price_at(moves[index], instant)
+            found[index].append(Trade(instant, price, 1 + int(share * sizes[index]), extended=True))
+        return found
 
     def _next_open(self, symbol: str, before: Session, after: Session) -> float | None:
         """The open of the next session, for a stock that trades up to the close and from the open; else None."""
@@ -138,6 +167,15 @@ class Stretches:
         if self._tape.halted_between(symbol, before.close, after.open):
             return None
         return float(following.open[0])
+
+
+def _bars_of(stretches: Sequence[Stretch]) -> BarColumns:
+    """The bars of the trades of some stretches, oldest first; a minute has one trade at most."""
+    trades = [trade for stretch in stretches for trade in stretch.prints]
+    start = np.array([trade.at // MINUTE * MINUTE for trade in trades], dtype=np.int64)
+    price = np.array([trade.price / DOLLAR for trade in trades], dtype=np.float64)
+    volume = np.array([trade.size for trade in trades], dtype=np.int64)
+    return BarColumns(start, price, price, price, price, volume)
 
 
 def _bridge(random: np.random.Generator, first: int, last: int, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from paper_exchange.market.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from decimal import Decimal
 
     from paper_exchange.base.calendar import Calendar, Session
@@ -93,6 +93,7 @@ class Tape:
         self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
         self._lock = threading.Lock()  # of the cache; never held while the market makes bars
         self.iex: Tape = self  # what the feed `iex` shows, if that is less than the whole market
+        self.day: Tape = self  # the bars from the pre-market to after hours, if they are shown
 
     def halted(self, symbol: str, instant: int) -> bool:
         """Whether trading of a stock is halted at an instant."""
@@ -146,8 +147,8 @@ class Tape:
         return self.session_bars(symbol, session) if self.covers(session) else NO_BARS
 
     def recent_sessions(self, instant: int, count: int = LOOK_BACK) -> list[Session]:
-        """Sessions that have opened by an instant and that the market covers, latest first."""
-        newest = self.calendar.opened_by(instant).index
+        """Sessions that the market covers, latest first, from `newest_session` on."""
+        newest = self.newest_session(instant).index
         wanted = self.calendar.sessions[max(0, newest - count + 1) : newest + 1]
         low, high = self.market.first_session, self.market.last_session
         return [session for session in reversed(wanted) if low <= session.day <= high]
@@ -155,6 +156,19 @@ class Tape:
     def stretch(self, symbol: str, instant: int) -> Stretch:
         """The prices of a listed stock around an instant, future ones included: for quotes and matching only."""
         return self._stretches.at(symbol, instant)
+
+    def outside(self, symbol: str, day: date) -> tuple[BarColumns, BarColumns]:
+        """The bars of a listed stock before the open and after the close of a session, future ones included."""
+        session = self.calendar.on(day)
+        return (NO_BARS, NO_BARS) if session is None else self._stretches.outside(symbol, session)
+
+    def newest_session(self, instant: int) -> Session:
+        """The latest session of which bars may be shown at an instant: from its open, or with `day` from 4:00."""
+        opened = self.calendar.opened_by(instant)
+        if self.day is self:
+            return opened
+        following = self.calendar.sessions[opened.index + 1]
+        return following if following.pre_open <= instant else opened
 
     def last_price(self, symbol: str, instant: int) -> Decimal | None:
         """The price of a stock at an instant, in dollars; None for one that has not traded yet."""

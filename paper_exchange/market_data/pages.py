@@ -124,7 +124,8 @@ def _sessions(tape: Tape, request: PageRequest) -> list[Session]:
 
 
 def _minutes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    bars = tape.published(symbol, session, request.now)
+    inside = session.open <= request.start and request.end < session.close
+    bars = (tape if inside else tape.day).published(symbol, session, request.now)
     low, high = between(bars, request.start, request.end)
     return to_rows(bars, low, high)
 
@@ -161,7 +162,7 @@ def _days(tape: Tape, symbol: str, session: Session, request: PageRequest) -> li
 
 def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
     """Bars of minutes or hours, counted from midnight in New York; the latest one may be incomplete."""
-    bars = tape.published(symbol, session, request.now)
+    bars = tape.day.published(symbol, session, request.now)
     midnight = session.pre_open - 4 * 60 * MINUTE
     return _long_rows(bars, midnight + (bars.start - midnight) // request.frame.size * request.frame.size, request)
 

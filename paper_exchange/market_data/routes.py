@@ -141,7 +141,7 @@ def _bar(tape: Tape, symbol: str, now: int) -> JsonObject | None:
     if symbol not in tape.listings:
         return None
     for session in tape.recent_sessions(now):
-        bars = tape.published(symbol, session, now)
+        bars = tape.day.published(symbol, session, now)
         if len(bars):
             return to_rows(bars, len(bars) - 1, len(bars))[0][1]
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paper_exchange.market.path import millionths
+from paper_exchange.market.path import millionths, price_at
 from paper_exchange.market.quotes import ask_of, bid_under
 
 if TYPE_CHECKING:
@@ -79,6 +79,16 @@ def side_price(stretch: Stretch, instant: int, *, buy: bool) -> int:
     """What a buy pays (the ask), or a sale gets (the bid)."""
     bid = stretch.price(instant)
     return ask_of(bid, stretch.ticks) if buy else bid
+
+
+def price_beyond(stretch: Stretch, instant: int, span: int, *, buy: bool) -> int:
+    """The worse of what is paid at an instant and what the price's present move brings `span` ns later.
+
+    It stays within the move, and so within the bar; a price that stands still or turns away makes no difference.
+    """
+    move = next(one for one in stretch.moves if instant < one.end)
+    prices = (stretch.price(instant), price_at(move, min(instant + span, move.end)))
+    return ask_of(max(prices), stretch.ticks) if buy else min(prices)
 
 
 def _required(price: Decimal | None) -> Decimal:

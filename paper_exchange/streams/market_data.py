@@ -107,12 +107,12 @@ def messages_between(tape: Tape, symbols: set[str], ticking: set[str], after: in
     """Messages about (after, until], oldest first: bars of `symbols`, trades and quotes of `ticking` (`*`: all)."""
     found = [item for symbol in _listed(tape, ticking) for item in _ticks(tape, symbol, after, until)]
     calendar = tape.calendar
-    first, last = calendar.opened_by(after).index, calendar.opened_by(until).index
+    first, last = calendar.opened_by(after).index, tape.iex.newest_session(until).index
     for session in calendar.sessions[first : last + 1]:
         if not tape.covers(session):
             continue
         for name in _listed(tape, symbols):
-            for kind, start in tape.iex.published_between(name, session, after, until):
+            for kind, start in tape.iex.day.published_between(name, session, after, until):
                 found += [(start + MINUTE, message) for message in _bars(tape, name, session, kind, start, until)]
     return [message for _, message in sorted(found, key=lambda item: item[0])]
 
@@ -129,10 +129,10 @@ def _ticks(tape: Tape, symbol: str, after: int, until: int) -> Iterator[tuple[in
 
 
 def _bars(tape: Tape, symbol: str, session: Session, kind: str, start: int, now: int) -> list[JsonObject]:
-    bars = tape.iex.published(symbol, session, now)
+    bars = tape.iex.day.published(symbol, session, now)
     index = int(np.searchsorted(bars.start, start))
     row = {"T": kind, "S": symbol} | to_rows(bars, index, index + 1)[0][1]
-    if kind == "u":
+    if kind == "u" or not session.open <= start < session.close:  # daily bars are of the core session
         return [row]
     day = tape.iex.day_bar(symbol, session, now)
     return [row, *([{"T": "d", "S": symbol} | day_json(day)] if day else [])]

@@ -159,9 +159,10 @@ class Server:
 def _bound(host: str, ports: tuple[int, ...]) -> list[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as opened:
-        found = [
-            opened.enter_context(socket.create_server((host, port), family=family, backlog=BACKLOG)) for port in ports
-        ]
+        found = []
+        for port in ports:  # the address of IPv6 names the interface too
+            address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+            found.append(opened.enter_context(socket.create_server(address, family=family, backlog=BACKLOG)))
         opened.pop_all()
     return found
 

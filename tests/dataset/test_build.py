@@ -81,10 +81,12 @@ def alpaca(app: Any, clock: SimulatedClock | None = None, feed: str = "iex") -> 
     return AlpacaSource(clients, feed), recorder
 
 
-def on_exchange(folder: Path, now: datetime) -> tuple[AlpacaSource, Recorder, SimulatedClock]:
+def on_exchange(
+    folder: Path, now: datetime, *, extended_bars: bool = False
+) -> tuple[AlpacaSource, Recorder, SimulatedClock]:
     """Alpaca's source on an exchange that replays `folder`."""
     clock = SimulatedClock(now)
-    exchange = PaperExchange(RecordedMarket(folder), clock.now)
+    exchange = PaperExchange(RecordedMarket(folder), clock.now, extended_bars=extended_bars)
     return *alpaca(exchange.app, clock), clock
 
 
@@ -270,7 +272,7 @@ def test_alpaca_and_the_recorded_files_give_the_same_dataset(recorded: Path, tmp
         CALENDAR,
         tmp_path / "files",
     )
-    source, recorder, _ = on_exchange(recorded, evening(-1))
+    source, recorder, _ = on_exchange(recorded, evening(-1), extended_bars=True)
     report = build(
         source,
         SETTINGS.data,
@@ -280,6 +282,8 @@ def test_alpaca_and_the_recorded_files_give_the_same_dataset(recorded: Path, tmp
         CALENDAR,
         tmp_path / "wire",
     )
+    sent, kept = source.bars(["AAA"], SESSIONS)["AAA"], read_bars_file(tmp_path / "wire" / "bars" / "AAA.csv")
+    assert len(sent) > len(kept), "the exchange sends bars of extended hours, and none is stored"
     assert without_names(tmp_path / "wire") == without_names(tmp_path / "files")
     assert report.universe.symbols == FolderSource(recorded).universe(evening(-1), DataSettings()).symbols
     for query in recorder.bars():

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import GetOrdersRequest, ReplaceOrderRequest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paper_exchange import Behaviour
 from paper_exchange.__main__ import main
+from paper_exchange.base.wire import MINUTE
+from paper_exchange.market.path import TICK, moves_of
+from paper_exchange.market.quotes import Kind, Stretch
 from paper_exchange.orders.behaviour import BEHAVIOURS, PRESETS, Chance, table_of
+from paper_exchange.orders.matching import price_beyond, side_price
 from tests.exchange.exchange_world import TUESDAY, Venue, killed
 from tests.exchange.order_requests import FLAT, bracket, held, limit, market, nested, refusal, stop, venue
 
@@ -132,6 +138,34 @@ def test_positions_lag_a_fill_and_the_books_do_not() -> None:
     assert here.exchange.snapshot().positions == {}
 
 
+def test_positions_lag_a_fill_after_the_exchange_was_killed_as_they_did_before(tmp_path: Path) -> None:
+    behaviour = only(position_lag=Chance(1.0, 8.0, 4.0))
+    here = venue(*CALM_MINUTES, behaviour=behaviour, state=tmp_path / "state.sqlite")
+
+    def is_the_same_after_a_kill() -> list[str]:
+        shown = here.raw.get_all_positions()
+        again = venue(*CALM_MINUTES, behaviour=behaviour, state=killed(tmp_path / "state.sqlite"))
+        again.time = here.time
+        assert again.raw.get_all_positions() == shown
+        again.later(8)  # and the lag ends there
+        books = again.exchange.snapshot().positions.values()
+        assert [one["qty"] for one in again.raw.get_all_positions()] == [str(one.qty) for one in books]
+        return [one["qty"] for one in shown]
+
+    here.trading.submit_order(market())
+    here.later(1)
+    assert is_the_same_after_a_kill() == []
+    here.later(8)
+    here.trading.submit_order(market("sell", 2))
+    here.later(1)
+    assert is_the_same_after_a_kill() == ["5"]
+    here.later(8)
+    assert is_the_same_after_a_kill() == ["3"]
+    here.trading.close_position("AAA")
+    here.later(1)
+    assert is_the_same_after_a_kill() == ["3"]
+
+
 def stopped(behaviour: Behaviour, qty: int = 5) -> tuple[Venue, Any, list]:
     """A bracket whose stop fires in the bar of 10:40."""
     rows = [row if row[0] != "10:40" else ("10:40", *DOWN) for row in CALM_MINUTES]
@@ -185,6 +219,38 @@ def test_a_stop_slips_until_the_market_order_that_it_becomes_trades(interrupted:
     assert statuses(here, target, loss) == ["canceled", "filled"]
     shown = here.trading.get_order_by_id(loss.id)
     assert (shown.stop_price, shown.filled_avg_price) == ("9.8", "9.76")
+
+
+@pytest.mark.parametrize(("seconds", "price"), [(3.0, "9.74"), (60.0, "9.7")])
+def test_a_stop_that_fires_in_a_fast_move_fills_ticks_beyond_and_within_the_bar(seconds: float, price: str) -> None:
+    """The price falls by two cents a second; the stop of 9.80 is reached at second 20, the low of 9.70 at second 25."""
+    here, (_, loss), _ = stopped(only(stop_beyond=Chance(1.0, seconds)))
+    assert here.trading.get_order_by_id(loss.id).filled_avg_price == price
+    calm, (_, loss), _ = stopped(only())
+    assert calm.trading.get_order_by_id(loss.id).filled_avg_price == "9.8"
+    gap = [row if row[0] != "10:40" else ("10:40", 9.5, 9.6, 9.3, 9.4) for row in CALM_MINUTES]
+    there = venue(*gap, behaviour=only(stop_beyond=Chance(1.0, seconds)))
+    entry = there.trading.submit_order(bracket())
+    there.at("10:41")
+    assert nested(there, entry).legs[1].filled_avg_price == "9.5", "the price stood still when the stop fired"
+
+
+@given(
+    prices=st.lists(st.integers(200, 240), min_size=4, max_size=4).map(sorted),
+    order=st.booleans(),
+    instant=st.integers(0, MINUTE - 1),
+    span=st.integers(0, MINUTE),
+)
+def test_what_a_stop_fills_beyond_is_never_better_than_the_quote_nor_outside_the_bar(
+    prices: list[int], order: bool, instant: int, span: int
+) -> None:
+    low, opened, close, high = (price * TICK for price in prices)
+    opened, close = (opened, close) if order else (close, opened)
+    stretch = Stretch(Kind.BAR, 0, MINUTE, moves_of(0, opened, low, high, close), ticks=2, trades=True)
+    sale, buy = (price_beyond(stretch, instant, span, buy=buy) for buy in (False, True))
+    assert low <= sale <= side_price(stretch, instant, buy=False)
+    assert side_price(stretch, instant, buy=True) <= buy <= high + 2 * TICK
+    assert sale % TICK == 0 == buy % TICK
 
 
 def test_the_target_ends_replaced_when_the_stop_fills() -> None:

@@ -101,12 +101,12 @@ def test_a_notional_sale_never_exceeds_its_reserved_shares() -> None:
     assert refusal(here.trading.submit_order, dollars(15, "sell"))[0] == 403
 
 
-def test_a_percentage_of_a_position_may_be_fractional() -> None:
-    here = parts()
-    here.trading.submit_order(market(qty=1))
+@pytest.mark.parametrize(("side", "qty", "part"), [("buy", 4, "1"), ("buy", 4.5, "1.4985"), ("sell", 4, "1")])
+def test_a_percentage_is_fractional_only_of_a_fractional_position(side: str, qty: float, part: str) -> None:
+    here = parts(margin=True)
+    here.trading.submit_order(market(side, qty))
     here.at("10:32:00")
-    order = here.trading.close_position("AAA", ClosePositionRequest(percentage="33.3"))
-    assert order.qty == "0.333"
+    assert here.trading.close_position("AAA", ClosePositionRequest(percentage="33.3")).qty == part
 
 
 def test_a_fractional_order_never_fills_partially() -> None:
@@ -216,15 +216,38 @@ def test_bodies_that_are_refused(body: dict, message: str) -> None:
     assert got.status_code == 422 and message in got.json()["message"], got.text
 
 
-def test_fractions_cannot_be_sold_short_or_covered() -> None:
+def test_a_fraction_cannot_be_sold_short() -> None:
     here = parts(margin=True)
-    for order in (market("sell", 0.5), dollars(5, "sell")):
-        got = refusal(here.trading.submit_order, order)
-        assert got == (403, {"code": 40310000, "message": "fractional orders are not allowed to short"})
     here.trading.submit_order(market("sell", 2))
-    here.at("10:32:00")
-    assert refusal(here.trading.submit_order, market("buy", 0.5))[0] == 403
-    assert here.trading.close_position("AAA", ClosePositionRequest(percentage="50")).qty == "1"
+    for wait in ("10:31:02", "10:32:00"):  # without a position, and with a short one
+        here.at(wait)
+        for order in (market("sell", 0.5), dollars(5, "sell"), limit(10.5, "sell", 1.5)):
+            got = refusal(here.trading.submit_order, order)
+            assert got == (422, {"code": 42210000, "message": "fractional orders cannot be sold short"})
+
+
+def test_a_short_position_is_bought_back_in_fractions_and_never_beyond_it() -> None:
+    here = parts(margin=True)
+    here.trading.submit_order(market("sell", 2))
+    here.at("10:31:30")
+    part = here.trading.submit_order(market("buy", 0.5))
+    assert part.position_intent == "buy_to_close"
+    amount = here.trading.submit_order(dollars(2.5))
+    here.at("10:31:31")
+    assert [here.trading.get_order_by_id(one.id).filled_qty for one in (part, amount)] == ["0.5", "0.25"]
+    short = here.trading.get_open_position("AAA")
+    assert (short.qty, short.side, short.avg_entry_price) == ("-1.25", "short", "10")
+    status, body = refusal(here.trading.submit_order, market("buy", 1.5))
+    assert (status, body["code"], body["available"]) == (403, 40310000, "1.25")
+    resting = here.trading.submit_order(limit(9.5, qty=0.75))
+    assert here.trading.get_open_position("AAA").qty_available == "-0.5"
+    assert refusal(here.trading.close_position, "AAA")[0] == 403
+    here.trading.cancel_order_by_id(resting.id)
+    here.at("10:32:30")
+    assert here.trading.close_position("AAA").qty == "1.25"
+    here.at("10:33")
+    state = here.exchange.snapshot()
+    assert (state.positions, state.realised, state.cash) == ({}, D("1.25"), D("100001.25"))
 
 
 def test_stock_and_account_must_allow_fractions() -> None:

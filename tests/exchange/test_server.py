@@ -209,6 +209,9 @@ TEXTS = ("--bars", "--symbols", "--state", "--host", "--start", "--cash", "--beh
 NO_SYMBOLS = {"SPY,a b": "a b", ",": "", "SPY,": "", "spy": "spy", "A/B": "A/B", "SPY, AAPL": " AAPL", "A.B.C": "A.B.C"}
 
 
+LONG = "x" * 300
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -246,6 +249,14 @@ NO_SYMBOLS = {"SPY,a b": "a b", ",": "", "SPY,": "", "spy": "spy", "A/B": "A/B",
         (["--symbols", "SPY", "--bars", "."], "--symbols: only for a generated market"),
         (["--start", "2025-07-04"], "--start 2025-07-04: not a trading day"),
         (["--start", "2018-03-26"], "--start 2018-03-26: the market has bars from 2025-01-02"),
+        (["--start", "0001-01-01T00:00:00+14:00"], "--start 0001-01-01T00:00:00+14:00: not a date"),
+        (["--faults", "no.json"], "--faults no.json: No such file or directory; name a JSON file of a fault plan"),
+        (["--faults", "."], "--faults .: not a file; name a JSON file of a fault plan"),
+        (["--faults", "\uff17"], "--faults \uff17: No such file or directory"),
+        (["--faults", LONG], "File name too long; name a JSON file of a fault plan"),
+        (["--bars", LONG], "no such folder"),
+        (["--state", LONG], "File name too long; name another one"),
+        (["--state", f"{__file__}/s.sqlite"], f"s.sqlite: {__file__} is no folder; name another one"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -257,6 +268,50 @@ def test_bad_input_is_one_line_and_exit_code_2(
         code = end.code
     got = capsys.readouterr().err
     assert (code, message in got, got.count("\n")) == (2, True, 1), got
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "plan.json: not JSON (Expecting value: line 1 column 1 (char 0)); name a JSON file"),
+        (b"\xff\xfe{", "plan.json: not a text in UTF-8; name a JSON file"),
+        (b"[" * 100_000, "plan.json: not JSON ("),
+        (b" " * (1 << 20) + b"7", "plan.json: longer than 1048576 bytes"),
+        (b"{}", 'plan.json: a plan is {"seed": 7'),
+        (b'{"rules": [{"fault": "halt", "rate": "often"}]}', "plan.json: rule 1: rate='often': give a number"),
+        (b'{"rules": [{"fault": "halt", "rate": NaN}]}', "plan.json: halt: rate=nan: give a probability"),
+        (b'{"rules": [{"fault": "delay", "seconds": -1}]}', "plan.json: delay: seconds=-1: give a number from 0"),
+        (b'{"rules": [{"fault": "delay", "most": 1.5}]}', "plan.json: rule 1: most=1.5: give a whole number"),
+        (b'{"rules": [{"fault": "delay", "on": 5}]}', "plan.json: rule 1: on=5: give a text"),
+        (b'{"rules": [{"fault": ["halt"]}]}', "plan.json: rule 1: fault=['halt']: give a text"),
+    ],
+)
+def test_a_fault_plan_that_is_none_is_named(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(content)
+    assert main(["--faults", str(plan)]) == 2
+    got = capsys.readouterr().err
+    assert message in got and got.startswith("paper_exchange: --faults ") and got.count("\n") == 1, got
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("fe80::1", "--host fe80::1: a link-local address needs its network interface; write it as fe80::1%eth0"),
+        ("192.0.2.7", "--host 192.0.2.7: no address of this machine; choose one, such as 127.0.0.1"),
+        ("2001:db8::7", "--host 2001:db8::7: no address of this machine"),
+        ("ä" * 70, "no address and no name of a machine; write it as 127.0.0.1, ::1 or localhost"),
+        ("1:2", "--host 1:2: no address and no name of a machine"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_named(
+    host: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--bars", str(folder), "--port", str(free_port()), "--host", host]) == 2
+    got = capsys.readouterr().err
+    assert message in got and got.count("\n") == 1, got
 
 
 def test_a_port_in_use_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
