@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tests.browser import browser as browser
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

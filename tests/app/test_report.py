@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tempfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 import report
 from tests.app.report_logs import DAY, mark, trade, write_day
 from trading.app import cli
+from trading.base.calendar import new_york_calendar
+from trading.base.clock import NEW_YORK
 from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
 
 NEXT = DAY + timedelta(days=1)
@@ -219,6 +221,19 @@ def test_why_says_what_happened(
     assert run(written, "--why", *asked) == 0
     out, err = capsys.readouterr()
     assert all(part in out for part in said) and err == ""
+
+
+def test_why_of_a_minute_to_come_and_of_one_after_the_end_of_the_audit(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = new_york_calendar().following(datetime.now(NEW_YORK).date()).date
+    assert run(logs, "--why", "AAA", "10:31", f"--date={later}") == 0
+    assert capsys.readouterr().out == f"AAA at 10:31 New York time on {later}: that minute has not come yet.\n"
+    audit = logs / f"audit_{DAY}.jsonl"
+    audit.write_text(audit.read_text().partition('{"time":"2018-03-26T10:33')[0])
+    assert run(logs, "--why", "AAA", "10:40", f"--date={DAY}") == 0
+    out = capsys.readouterr().out
+    assert "nothing is known of that minute: the audit of that day ends at 10:32." in out and "It was held" in out
 
 
 def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

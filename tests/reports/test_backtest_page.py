@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
-import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from trading.reports.backtested.charts import equity_of_settings, heat_map
+from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Setting, Sweep
 from trading.reports.backtested.page import sweep_page, write_page
 from trading.reports.backtested.words import of_sweep
@@ -19,7 +21,7 @@ from trading.reports.backtested.words import of_sweep
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+    from playwright.sync_api import Browser
 
 
 def swept(returns: np.ndarray, down: int = 5, flipped: tuple[float, ...] = (0.1, 0.2)) -> Sweep:
@@ -95,6 +97,20 @@ def test_few_sessions_have_no_yearly_ratio_and_the_best_by_result(sessions: int,
     assert ("mean result per session" in of_sweep(sweep)[1]) != ratio
 
 
+@pytest.mark.parametrize(("sessions", "count", "ratio"), [(19, 10, False), (20, 10, True), (20, 1010, True)])
+def test_the_table_on_the_screen_is_that_of_the_page(sessions: int, count: int, ratio: bool) -> None:
+    sweep, console = swept(noise(sessions, count)), Console(file=io.StringIO(), width=150)
+    show_combinations(sweep, console)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    screen = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    page = next(one.section for one in sweep_page(sweep).blocks if one.section.title == "Every combination")
+    both = [i for i, name in enumerate(page.head) if name not in ("after cost", "sessions after")]
+    assert screen == [[row[i] for i in both] for row in page.rows[:1000]]
+    assert f"{count:,} combinations, {sessions} sessions" in said and ("Sharpe ratio" in said) == ratio
+    assert ("The first 1,000 of 1,010 combinations; the page has all." in said) == (count == 1010)
+
+
 def test_the_title_tells_backtests_apart() -> None:
     sweep = swept(noise(3, 10))
     assert sweep_page(sweep).title == (
@@ -117,21 +133,17 @@ def test_the_charts_hold_the_returns() -> None:
     assert heat_map(swept(noise(30, 5), down=5)) is None, "one stop only"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is needed: apt install chromium")
-def test_the_page_fits_a_phone_and_begins_with_the_verdict(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
+def test_the_page_fits_a_phone_and_begins_with_the_verdict(browser: Browser, tmp_path: Path) -> None:
     path = write_page(swept(noise(30, 60)), tmp_path, "20180401_200000")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
-        troubles: list[str] = []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)
-        page.goto(path.as_uri())
-        page.wait_for_function("[...document.querySelectorAll('[data-chart] .main-svg')].length >= 2")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert page.locator("main > section").first.inner_text().startswith("The best of 60 settings")
-        assert page.locator("main > section").first.locator("button.term").count() >= 3
-        assert page.locator("tbody").last.locator("tr").count() == 60
-        assert troubles == []
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    page.wait_for_function("[...document.querySelectorAll('[data-chart] .main-svg')].length >= 2")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("main > section").first.inner_text().startswith("The best of 60 settings")
+    assert page.locator("main > section").first.locator("button.term").count() >= 3
+    assert page.locator("tbody").last.locator("tr").count() == 60
+    assert troubles == []
+    page.close()

@@ -12,6 +12,7 @@ from config import Settings, load_settings
 from trading.app.pages import models_of, refresh_models_index
 from trading.app.recorded_settings import recorded_settings
 from trading.base.calendar import new_york_calendar
+from trading.base.clock import SystemClock
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
 from trading.base.progress import progress_bars, standard_output
@@ -200,7 +201,8 @@ def _why(options: argparse.Namespace, reader: LogReader, settings: Settings) -> 
 
     symbol, time = options.why
     question = Question.of(symbol, time, options.date)
-    found = answer(question, reader, new_york_calendar(), lambda day: recorded_settings(settings, reader, day)[0])
+    now = SystemClock().now()
+    found = answer(question, reader, new_york_calendar(), lambda day: recorded_settings(settings, reader, day)[0], now)
     if options.json:
         print(json.dumps(found.as_json(), indent=2))
     else:

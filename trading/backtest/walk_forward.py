@@ -216,14 +216,7 @@ def walk(
         UserError: as `Workers.map`.
     """
     settings = variant.applied(settings)
-    plans = _plans(rows.session, window, least)
-    inside = [np.arange(plan.begin, plan.end) for plan in plans]
-    if scored is not None:
-        inside = [which[scored[which]] for which in inside]
-        plans = [plan for plan, which in zip(plans, inside, strict=True) if len(which)]
-        inside = [which for which in inside if len(which)]
-    if not plans:
-        raise DataError("no stock of the data was in the universe of a session that could be scored")
+    plans, inside = _scored_plans(rows.session, window, least, scored)
     names, groups = ((), ()) if lean else importance_groups(COLUMNS[variant.feature_set])
     seed = settings.training.SEED
     samples = [importance_sample(len(which), seed, 0 if lean else PERMUTED_ROWS) for which in inside]
@@ -234,6 +227,27 @@ def walk(
     what = f"walk-forward: {variant.name}"
     progress(what, 0, len(plans))
     results = at.map(score_lean if lean else score, len(plans), fold, lambda done: progress(what, done, len(plans)))
+    return _joined(rows, variant, settings, window, plans, inside, names, samples, results)
+
+
+def _joined(
+    rows: Rows,
+    variant: Variant,
+    settings: LearningSettings,
+    window: int,
+    plans: Sequence[_Plan],
+    inside: Sequence[Ints],
+    names: tuple[str, ...],
+    samples: Sequence[Ints],
+    results: Sequence[FoldResult],
+) -> Walk:
+    """The results of all folds, one after the other.
+
+    Args:
+        inside: positions of the scored rows of each fold.
+        names: of what was permuted.
+        samples: positions among `inside` of the permuted rows.
+    """
     tested = np.concatenate(inside)
     first = np.cumsum([0, *map(len, inside)])
     return Walk(
@@ -337,6 +351,23 @@ def permuted(scaler: Scaler, model: Classifier, X: Floats, groups: tuple[tuple[i
         shuffled[:, group] = X[random.permutation(len(X))][:, group]
         result[i] = probabilities(scaler, model, shuffled)
     return result
+
+
+def _scored_plans(session: Days, window: int, least: int, scored: Mask | None) -> tuple[list[_Plan], list[Ints]]:
+    """The folds with a row to score, and the positions of the rows that each scores.
+
+    Raises:
+        DataError: as `walk`.
+    """
+    plans = _plans(session, window, least)
+    inside = [np.arange(plan.begin, plan.end) for plan in plans]
+    if scored is not None:
+        inside = [which[scored[which]] for which in inside]
+        plans = [plan for plan, which in zip(plans, inside, strict=True) if len(which)]
+        inside = [which for which in inside if len(which)]
+    if not plans:
+        raise DataError("no stock of the data was in the universe of a session that could be scored")
+    return plans, inside
 
 
 def _plans(session: Days, window: int, least: int) -> list[_Plan]:

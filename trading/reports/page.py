@@ -65,7 +65,7 @@ def show_table(section: Section, console: Console) -> None:
     """Print the table of a section; columns of numbers are aligned right."""
     table = Table(title=section.title, title_justify="left")
     for i, name in enumerate(section.head):
-        numbers = all(row[i][:1] in "+-0123456789" for row in section.rows)
+        numbers = all(row[i][:1] in "+-$0123456789" for row in section.rows)
         short = not i and all(len(row[0]) <= KEY_WIDTH for row in section.rows)
         table.add_column(name, justify="right" if i and numbers else "left", no_wrap=short)
     for row in section.rows:

@@ -22,7 +22,7 @@ from trading.app.backtest.models import (
     served_models,
     sessions_served,
 )
-from trading.app.backtest.report import FlippedDays, best_measure, returns_of, settings_notes, show_verdict
+from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
@@ -45,7 +45,6 @@ from trading.records.trade_log import TradeLog
 from trading.reports.backtested.material import Fall
 from trading.reports.backtested.words import fall_in_words
 from trading.reports.live import DIRECTION
-from trading.reports.traded.words import dollars
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -335,19 +334,6 @@ def _show(
     say(f"Orders fill {fills.description}. {DIRECTION}")
     if len(combinations) == 1:
         _show_sessions(combinations[0], console)
-        return
-    table = Table(title=f"{len(combinations)} combinations, {len(sessions)} sessions", title_justify="left")
-    for name in combinations[0].values:
-        table.add_column(name, justify="right")
-    for name in ("trades", "win rate", "P&L", "per session", "worst drawdown"):
-        table.add_column(name, justify="right")
-    after_cost = returns_of(combinations).mean(axis=0)
-    for one, earned in zip(combinations, after_cost, strict=True):
-        total, cash = one.replay.total, one.settings.exchange.PAPER_CASH
-        cells = *_cells(total.trades, total.won, total.pnl), dollars(float(earned) * cash), _fall(total)
-        table.add_row(*one.values.values(), *cells)
-    console.print(table)
-    say("P&L as the backtest books it; per session: the mean result of a session after the assumed cost.")
 
 
 def _show_sessions(one: Combination, console: Console) -> None:

@@ -20,6 +20,7 @@ from trading.performance.closed_trades import ClosedTrades
 from trading.performance.figures import Sessions, performance
 from trading.performance.groups import groups
 from trading.performance.overfitting import measure
+from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_sweep
@@ -119,7 +120,7 @@ def show_verdict(
     copies: Sequence[float],
     later_share: float,
 ) -> None:
-    """Print the verdict, write the page into `folder`, and name it.
+    """Print the table of a sweep and the verdict, write the page into `folder`, and name it.
 
     Args:
         logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
@@ -136,6 +137,7 @@ def show_verdict(
         said = of_run(backtest)
     else:
         backtest = _sweep(combinations, about, copies, later_share)
+        show_combinations(backtest, console)
         said = of_sweep(backtest)
     for line in said[: -len(about.notes) - 1]:  # the notes and DIRECTION stand above the table
         say(console, line)

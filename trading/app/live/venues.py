@@ -25,7 +25,7 @@ from trading.base.market_folders import MarketId
 from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
 from trading.market.sources.recorded import FolderSource
-from trading.reports.look import AGAINST, INDEX, REPORT, SCRIPT
+from trading.reports.look import AGAINST, EARLIER, INDEX, REPORT, SCRIPT
 
 if TYPE_CHECKING:
     import argparse
@@ -40,8 +40,6 @@ LOG_FILES: Final = (
     *("trades_*.json", "predictions_*.jsonl*", "audit_*.jsonl", "schedule.json", f"{STATE_FILE}*"),
     *(REPORT, AGAINST, INDEX, SCRIPT),  # beside the logs that the pages are about
 )
-EARLIER_FOLDER: Final = "earlier"
-
 
 MIN_HISTORY: Final = 2
 """Sessions before the first traded one: one to train on and one to test on."""
@@ -149,7 +147,7 @@ class EmbeddedVenue:
         self._first = self._first_session(start)
         self.again = (
             f"The same command starts this replay again with its first session, {self._first.date}, and a new account; "
-            f"the logs of this run move to {settings.folders.LOGS_DIR / EARLIER_FOLDER}."
+            f"the logs of this run move to {settings.folders.LOGS_DIR / EARLIER}."
             if self._is_replay
             else "The same command goes on where this run stopped, with the same account, until the end of "
             + ("a session." if self._sessions == 1 else f"{self._sessions} sessions.")
@@ -313,7 +311,7 @@ def move_logs_away(logs: Path) -> None:
     found = sorted({path for pattern in LOG_FILES for path in logs.glob(pattern)})
     if not found:
         return
-    earlier = logs / EARLIER_FOLDER
+    earlier = logs / EARLIER
     numbers = [int(path.name) for path in earlier.glob("[0-9]*") if path.name.isdigit()]
     target = earlier / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)

@@ -54,8 +54,9 @@ def why_page(logs: Path, query: Mapping[str, str], settings_of: SettingsOf) -> W
     reader = LogReader(logs)
     try:
         question = Question.of(symbol, time, _day(day))
-        calendar = _calendar(datetime.now(NEW_YORK).date().replace(day=1))
-        found = answer(question, reader, calendar, lambda at: settings_of(reader, at))
+        now = datetime.now(NEW_YORK)
+        calendar = _calendar(now.date().replace(day=1))
+        found = answer(question, reader, calendar, lambda at: settings_of(reader, at), now)
     except UserError as error:
         problem = sentence(str(error).removeprefix("--why: ").replace("--date", "the day"))
         return WhyPage(symbol, time, day, problem=shown(problem))

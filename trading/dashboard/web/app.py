@@ -58,6 +58,7 @@ def application(site: Site) -> ASGIApp:
         Route("/", views.now), Route("/trades", views.trades), Route("/trades/{day}/{number}", views.trade),
         Route("/why", views.why), Route("/models", views.models), Route("/health", views.health),
         Route("/events", views.events), Route("/metrics", views.metrics), Route("/healthz", views.healthz),
+        Route("/files/logs/earlier/{number:int}/{name}", partial(report_file, site)),
         Route("/files/{folder}/{name}", partial(report_file, site)), Route("/static/{name}", static_file),
     ]  # fmt: skip
     if site.access.token is not None:

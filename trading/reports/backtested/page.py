@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from trading.base.files import write_bytes
-from trading.performance.figures import SESSIONS_A_YEAR, of_returns
-from trading.performance.intervals import MIN_SESSIONS
+from trading.performance.figures import of_returns
 from trading.performance.overfitting import compounded
 from trading.reports.backtested.charts import equity_of_settings, heat_map
+from trading.reports.backtested.combinations import combinations
 from trading.reports.backtested.material import Run, Sweep
-from trading.reports.backtested.words import fall_in_words, measure_in_words, of_run, of_sweep, percent
+from trading.reports.backtested.words import of_run, of_sweep, percent
 from trading.reports.look.models_index import link_to_index
 from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, Tile, fine, interval, plain, share
@@ -52,10 +50,10 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
 def sweep_page(sweep: Sweep) -> HtmlPage:
     """The page of several combinations of settings."""
     title = f"Backtest of {len(sweep.settings):,} settings ({', '.join(sweep.names)}), {sweep.about.period}"
-    combinations = Block(_combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
+    table = Block(combinations(sweep), folded=len(sweep.settings) > MOST_UNFOLDED)
     if not sweep.traded:
         return HtmlPage(
-            title=title, what=sweep.about.what, verdict=of_sweep(sweep), tiles=[], blocks=[combinations], figures={}
+            title=title, what=sweep.about.what, verdict=of_sweep(sweep), tiles=[], blocks=[table], figures={}
         )
     found = {"equity": equity_of_settings(sweep)}
     blocks = [
@@ -72,7 +70,7 @@ def sweep_page(sweep: Sweep) -> HtmlPage:
         found["map"] = cells
         text = "Return of every combination after the assumed cost. Neighbours that differ much are a sign of luck."
         blocks.append(Block(Section("Two settings against each other", text), ["map"]))
-    blocks += [Block(_figures(sweep)), combinations]
+    blocks += [Block(_figures(sweep)), table]
     return HtmlPage(
         title=title,
         what=sweep.about.what,
@@ -141,36 +139,6 @@ def _figures(sweep: Sweep) -> Section:
 def _range(one: Estimate) -> str:
     low, high = one["low"], one["high"]
     return NONE if low is None or high is None else f"{fine(low)} to {fine(high)}"
-
-
-def _combinations(sweep: Sweep) -> Section:
-    """Every combination, in the order of its values."""
-    total, later = compounded(sweep.returns), sweep.choice.later
-    after = None if later is None else compounded(sweep.returns[later.first :])
-    year = np.sqrt(SESSIONS_A_YEAR)
-    rows = [
-        [
-            *one.values, f"{one.trades:,}", share(one.won / one.trades, 0) if one.trades else NONE, dollars(one.pnl),
-            percent(float(total[i])), NONE if after is None else percent(float(after[i])),
-            dollars(sweep.per_session(i)), *([f"{year * sweep.measured[i]:.2f}"] if sweep.by_ratio else []),
-            fall_in_words(one.drawdown),
-        ]
-        for i, one in enumerate(sweep.settings)
-    ]  # fmt: skip
-    ratio = ("Sharpe ratio",) if sweep.by_ratio else ()
-    columns = (
-        *("trades", "win rate", "booked", "after cost", "sessions after", "per session"), *ratio, "worst drawdown",
-    )  # fmt: skip
-    return Section(
-        "Every combination",
-        "In the order of its values, not of its result. Booked, win rate and drawdown (from one close to a later one, "
-        "and in per cent of the equity) are those that the backtest booked; the other columns are after the assumed "
-        "cost, per session too. "
-        f"The best is the one with the highest {measure_in_words(sweep)}"
-        f"{'' if sweep.by_ratio else f', as a Sharpe ratio needs {MIN_SESSIONS} sessions'}.",
-        head=(*sweep.names, *columns),
-        rows=rows,
-    )
 
 
 def run_page(run: Run) -> HtmlPage:

@@ -45,9 +45,9 @@ def of_sweep(sweep: Sweep) -> list[str]:
     if found.overfitting is not None and found.deflated is not None and found.expected_best is not None:
         year = SESSIONS_A_YEAR**0.5  # both are None below MIN_SESSIONS, so the measure is the Sharpe ratio
         lines += [
-            f"Probability of overfitting {share(found.overfitting, 0)}: so often was the setting that is best on one "
-            f"half of the sessions not above the median on the other half. Luck alone gives about 50%; up to "
-            f"{share(MOST_OVERFIT, 0)} counts as more.",
+            f"Probability of overfitting {share(found.overfitting, 0)}: the share of the ways to halve the sessions in "
+            "which the best setting of one half is not above the median on the other half. Luck alone gives about 50%; "
+            f"up to {share(MOST_OVERFIT, 0)} counts as more than luck.",
             f"Deflated Sharpe ratio {_probability(found.deflated)}: the probability that its Sharpe ratio, "
             f"{year * sweep.measured[found.best]:.2f}, is above the {year * found.expected_best:.2f} that luck gives "
             f"to the best of {found.distinct:,}. From {SURE} on it counts as more than luck.",
@@ -112,8 +112,15 @@ def _later(sweep: Sweep) -> str:
     return (
         f"Chosen on the first {counted(later.first, 'session')} alone, the best is {sweep.named(later.chosen)}{same}: "
         f"{percent(later.result_before)} there, and {percent(later.result)} on the {after} after, better than "
-        f"{share(later.beaten, 0)} of the other settings (median {percent(later.median)})."
+        f"{_of_the_others(later.beaten)} (median {percent(later.median)})."
     )
+
+
+def _of_the_others(beaten: float) -> str:
+    """The share of the other settings that were worse, equal ones by half."""
+    if beaten == 1.0:
+        return "all other settings"
+    return f"{share(beaten, 0)} of the other settings" if beaten else "none of the other settings"
 
 
 def of_run(run: Run) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING
 
 from trading.backtest.verdict import verdict
 from trading.backtest.yardstick.skill import BEST_TENTH, SIGNIFICANT, measure_of
 from trading.learning.session_statistics import interval_at
 from trading.reports.evaluated import charts
+from trading.reports.evaluated.pooled import pooled_section
+from trading.reports.evaluated.sessions import sessions_section
 from trading.reports.evaluated.words import of_skill
 from trading.reports.evaluated.yardstick import controls_section, minute_section, tried_line
 from trading.reports.look.page import HtmlPage, with_charts
@@ -32,14 +34,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from trading.backtest.figures import Pooled, WalkFigures
+    from trading.backtest.figures import WalkFigures
     from trading.backtest.random_split import RandomSplitFigures
     from trading.backtest.results import WalkForwardResult
     from trading.backtest.simulated_trades import WeekFigures
     from trading.backtest.yardstick.skill import Skill
     from trading.learning.session_statistics import Estimate
-
-Together = Literal["pooled_roc_auc", "pooled_log_loss", "pooled_brier"]
 
 
 def walk_page(found: WalkForwardResult) -> HtmlPage:
@@ -80,7 +80,7 @@ def walk_page(found: WalkForwardResult) -> HtmlPage:
 
 def show_walk(found: WalkForwardResult, page: Path, console: Console) -> None:
     """Print the tables and the verdict."""
-    show_table(_sessions_section(found), console)
+    show_table(sessions_section(found), console)
     show_table(_evolution_section(found["evolution"]), console)
     if found["skill"]["controls"]:
         show_table(controls_section(found["skill"]), console)
@@ -108,9 +108,9 @@ def figure_sections(found: WalkFigures, trades: Estimate | None = None) -> list[
     return [
         controls_section(found["skill"]),
         minute_section(found["pooled"], found["threshold"], trades),
-        _pooled_section(found["pooled"], found["threshold"]),
+        pooled_section(found["pooled"], found["threshold"]),
         *_plots(found),
-        _sessions_section(found),
+        sessions_section(found),
     ]
 
 
@@ -156,73 +156,6 @@ def _tiles(found: WalkFigures) -> list[Tile]:
             f"against the minute {per_cent(model['against_minute']['signals']['value'])}",
         ),
     ]
-
-
-def _pooled_section(pooled: Pooled, threshold: float) -> Section:
-    model, calibrated, base = pooled["model"], pooled["calibrated"], pooled["base_rate"]
-
-    def row(name: str, one: Estimate, other: Estimate, last: str, decimals: int = 4) -> list[str]:
-        fraction = name.startswith("ROC-AUC")
-        cells = (
-            cell
-            for part in (one, other)
-            for cell in (plain(part["value"], decimals), interval(part, decimals, fraction=fraction))
-        )
-        return [name, *cells, last]
-
-    def together(name: str, key: Together, decimals: int, last: str) -> list[str]:
-        """A score of all rows together, as the console and the list of models show it."""
-        return [
-            f"{name}, all rows together",
-            plain(model[key], decimals),
-            "",
-            plain(calibrated[key], decimals),
-            "",
-            last,
-        ]
-
-    def signals(name: str, one: Estimate, other: Estimate, every: Estimate, show: Any, **style: Any) -> list[str]:
-        cells = (cell for part in (one, other) for cell in (show(part["value"]), interval(part, **style)))
-        return [name, *cells, show(every["value"])]
-
-    outcome: Final = "outcome_per_signal_pct"
-    return Section(
-        title="All sessions",
-        text="Scores are means over sessions, those within the minute over pairs of stocks. The base rate is the share "
-        "of rows that came true in the history before each session; for signals the last column is the result of "
-        "buying every row. Whether a signal comes true and what it earns are different figures.",
-        head=("", "model", "interval", "calibrated", "interval", "base rate"),
-        rows=[
-            row(
-                "ROC-AUC within the minute",
-                model["roc_auc_within_minute"],
-                calibrated["roc_auc_within_minute"],
-                "0.5",
-                3,
-            ),
-            ["ROC-AUC pooled", plain(model["pooled_roc_auc"]), "", plain(calibrated["pooled_roc_auc"]), "", "0.5"],
-            row("ROC-AUC by session", model["roc_auc"], calibrated["roc_auc"], "above 0.5 without skill", 3),
-            row("log loss", model["log_loss"], calibrated["log_loss"], plain(base["log_loss"]["value"], 4)),
-            together("log loss", "pooled_log_loss", 4, plain(base["pooled_log_loss"], 4)),
-            row("Brier score", model["brier"], calibrated["brier"], plain(base["brier"]["value"], 4)),
-            together("Brier score", "pooled_brier", 4, ""),
-            [
-                *("accuracy", share(model["accuracy"]), "", share(calibrated["accuracy"]), ""),
-                f"{share(base['accuracy_of_always_no'])} (always no)",
-            ],
-            [f"signals at {level(threshold)}", count(model["signals"]), "", count(calibrated["signals"]), "", NONE],
-            signals("came true", model["precision"], calibrated["precision"], base["won"], share, decimals=1, unit="%"),
-            signals(
-                "earned each, %",
-                model[outcome],
-                calibrated[outcome],
-                base["outcome_pct"],
-                per_cent,
-                decimals=2,
-                sign=True,
-            ),
-        ],
-    )
 
 
 def _plots(found: WalkFigures) -> list[Section]:
@@ -320,53 +253,4 @@ def _random_split_section(random: RandomSplitFigures, found: WalkFigures) -> Sec
                 NONE,
             ],
         ],
-    )
-
-
-def _sessions_section(found: WalkFigures) -> Section:
-    rows = []
-    for day in found["by_session"]:
-        model, trades = day["model"], day.get("trades")
-        rows.append(
-            [
-                day["session"],
-                count(day["rows"]),
-                share(day["won"]),
-                share(day["base_rate"]["probability"]),
-                plain(model["roc_auc"]),
-                plain(model["log_loss"], 4),
-                plain(day["calibrated"]["log_loss"], 4),
-                plain(day["base_rate"]["log_loss"], 4),
-                count(model["signals"]),
-                share(model["precision"]),
-                per_cent(model["outcome_per_signal_pct"]),
-                per_cent(model["against_minute_pct"]),
-                NONE if trades is None else count(trades["trades"]),
-                NONE if trades is None else per_cent(trades["outcome_per_trade_pct"]),
-                NONE if trades is None else per_cent(trades["against_minute_pct"]),
-            ]
-        )
-    return Section(
-        title="Every session",
-        text="Figures of all rows, of the signals and of the simulated trades. “Came true before” is the share of rows "
-        "in the history before the session; “earned” is the mean outcome after cost, “vs minute” the same against "
-        "the stocks of the same minute.",
-        head=(
-            "session",
-            "rows",
-            "rows came true",
-            "came true before",
-            "ROC-AUC",
-            "log loss",
-            "calibrated",
-            "base rate",
-            "signals",
-            "signals came true",
-            "signals earned",
-            "signals vs minute",
-            "trades",
-            "trades earned",
-            "trades vs minute",
-        ),
-        rows=rows,
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 GLOSSARY: Final[dict[str, str]] = {
     "95% interval": "The range that the true figure lies in, in 95 of 100 cases. Whole sessions are drawn again and "
-    "again from those that were traded (bootstrap), because trades of one day hang together.",
+    "again from those that were traded (bootstrap), because trades of one day depend on each other.",
     "Sharpe ratio": "Mean daily return divided by its standard deviation, times the square root of 252. Above 1 is "
     "good if it lasts; a few weeks say little.",
     "Sortino ratio": "Like the Sharpe ratio, but only losses count as risk.",
@@ -21,7 +21,7 @@ GLOSSARY: Final[dict[str, str]] = {
     "turnover": "Dollars bought per session, as a share of the equity.",
     "win rate": "Share of the trades that gained. Many small gains and a few large losses still lose.",
     "slippage": "The difference between the price at the decision and the price of the fill.",
-    "spread": "Ask minus bid: whoever buys at the one and sells at the other has paid it.",
+    "spread": "Ask minus bid: buying at the ask and selling at the bid costs it.",
     "assumed cost": "What buying and selling again costs: the larger of ROUND_TRIP_COST and SPREAD_TICKS price steps. "
     "The prices of the fills contain the spread already, so only the part beyond it is deducted from the results.",
     "cost beyond the spread": "The part of the assumed cost that is deducted from the booked result: ROUND_TRIP_COST "

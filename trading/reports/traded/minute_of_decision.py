@@ -50,6 +50,7 @@ class MinuteOfDecision:
         predictions, rank, best: how many stocks had a prediction, the rank of this one, and the most confident.
         blocked: why nothing was bought in the minute, whatever the stock; empty if nothing is known.
         empty_minute: the minute was decided on without any prediction.
+        newest: minute of the newest event of the audit, as `when` of `add_audit`; empty without an audit.
         first_seen: when the first prediction of the stock was made on that day.
         trades: the stock's trades that were entered on that day.
     """
@@ -66,6 +67,7 @@ class MinuteOfDecision:
     empty_minute: bool = False
     held_only: bool = False
     no_profile: bool = False
+    newest: str = ""
     first_seen: datetime | None = None
     trades: list[Trade] = field(default_factory=list)
 
@@ -108,6 +110,7 @@ def add_audit(found: MinuteOfDecision, symbol: str, when: str, records: Iterable
     decided = False
     for record in records:
         event, at = str(record.get("event")), str(record.get("time", ""))[:16]
+        found.newest = max(found.newest, at)
         if at <= when:
             _block(blocks, record, event, at)
         if event == "day_started" and isinstance(record.get("symbols"), list):

@@ -85,12 +85,17 @@ class Answer:
 
 
 def answer(
-    question: Question, reader: LogReader, calendar: MarketCalendar, settings_of: Callable[[date], Settings]
+    question: Question,
+    reader: LogReader,
+    calendar: MarketCalendar,
+    settings_of: Callable[[date], Settings],
+    now: datetime | None = None,
 ) -> Answer:
     """Answer a question.
 
     Args:
         settings_of: the settings in force on a day.
+        now: the time; a later minute has no answer yet.  None: no minute is taken for a later one.
 
     Raises:
         UserError: the day has no log.
@@ -107,7 +112,10 @@ def answer(
     session = calendar.session(day)
     if not session.open <= instant < session.close:
         begin, end = (f"{one.astimezone(NEW_YORK):%H:%M}" for one in (session.open, session.close))
-        return told("closed", f"the market was closed; that session was {begin} to {end}.")
+        was = "is" if now is not None and instant > now else "was"
+        return told("closed", f"the market {was} closed; that session {was} {begin} to {end}.")
+    if now is not None and instant > now:
+        return told("no_minute", "that minute has not come yet.")
     if day not in reader.days():
         known = reader.days()
         raise UserError(f"{reader.folder} has no log of {day}; it has {known[0]} to {known[-1]}")
@@ -132,7 +140,7 @@ def answer(
         return told("stopped", f"nothing is bought from {since} on: positions are sold before the close.", *held)
     if found.predictions:
         return told("no_prediction", *_without_a_bar(found, instant), *held)
-    return told(*_no_minute(found), *held)
+    return told(*_no_minute(found, f"{day}T{question.minute:%H:%M}"), *held)
 
 
 def _newest_with(symbol: str, reader: LogReader) -> date | None:
@@ -275,12 +283,16 @@ def _without_a_bar(found: MinuteOfDecision, instant: datetime) -> list[str]:
     return [first, "Its window of 20 minutes had no bar."]
 
 
-def _no_minute(found: MinuteOfDecision) -> tuple[Any, ...]:
-    """Kind and lines where nothing was decided in the whole minute."""
+def _no_minute(found: MinuteOfDecision, when: str) -> tuple[Any, ...]:
+    """Kind and lines where nothing was decided in the whole minute, `when`."""
     if found.blocked:
         return "stopped", f"nothing was decided in that minute: {found.blocked}."
     if found.empty_minute:
         return "no_prediction", "no stock had a prediction yet: each needs 20 minutes of bars since its first one."
+    if not found.newest:
+        return "no_minute", "nothing was decided in that minute; the audit of that day is missing, so why is not known."
+    if found.newest < when:
+        return "no_minute", f"nothing is known of that minute: the audit of that day ends at {found.newest[11:]}."
     return "no_minute", "nothing was decided in that minute, and the audit does not say why: the trader did not run."
 
 

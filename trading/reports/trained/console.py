@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from trading.learning.session_statistics import has_interval
+from trading.reports.evaluated.sessions import SessionRow
 from trading.reports.live import live_lines
 from trading.reports.page import (
     GENERATED,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from trading.learning.metrics import AtThreshold, Evaluation, ProbabilityFigures
+    from trading.learning.metrics import Evaluation, ProbabilityFigures, SessionFigures
     from trading.models.metrics_file import ModelMetrics
     from trading.models.store import LoadedModel
 
@@ -104,27 +105,16 @@ def _scores(metrics: ModelMetrics) -> Section:
 
 
 def _sessions(figures: Evaluation) -> Section:
-    rows = []
-    for day in figures["by_session"]:
-        minimum: AtThreshold = day["at_min_confidence"]
-        rows.append(
-            [
-                day["session"],
-                count(day["rows"]),
-                share(day["base_rate"]),
-                plain(day["roc_auc"]),
-                plain(day["log_loss"], 4),
-                count(minimum["signals"]),
-                share(minimum["precision"]),
-                per_cent(minimum["mean_outcome_after_cost_pct"]),
-                per_cent(minimum["mean_outcome_against_minute_pct"]),
-            ]
-        )
-    head = (
-        *("session", "rows", "rows came true", "ROC-AUC", "log loss"),
-        *("signals", "signals came true", "signals earned", "signals vs minute"),
-    )
-    return Section("By session", head=head, rows=rows)
+    rows = [_row(day).cells() for day in figures["by_session"]]
+    return Section("By session", head=list(rows[0]), rows=[list(cells.values()) for cells in rows])
+
+
+def _row(day: SessionFigures) -> SessionRow:
+    minimum = day["at_min_confidence"]
+    return SessionRow(
+        day["session"], day["rows"], day["base_rate"], day["roc_auc"], day["log_loss"], minimum["signals"],
+        minimum["precision"], minimum["mean_outcome_after_cost_pct"], minimum["mean_outcome_against_minute_pct"],
+    )  # fmt: skip
 
 
 def signals_in_words(figures: Evaluation) -> str:

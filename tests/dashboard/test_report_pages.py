@@ -1,0 +1,57 @@
+"""The pages of reports through the dashboard: every link of them leads to a page, whatever the folders are called."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html import unescape
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import pytest
+
+import report
+from tests.app.report_logs import DAY, mark, write_day
+from tests.dashboard.dashboard_world import MODEL, dashboard, write_page
+from trading.reports.look.models_index import write_models_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HREF = re.compile(r'href="(/files/[^"#]+|[^"/#:]*[^":#]*\.html)"')
+
+
+@pytest.mark.parametrize(("models", "logs"), [("logs", "models"), ("my models", 'trades "A&B" 100%')])
+def test_every_link_leads_to_a_page_whatever_the_folders_are_called(models: str, logs: str, tmp_path: Path) -> None:
+    (tmp_path / models).mkdir()
+    mark(tmp_path / models)
+    mark(tmp_path / logs)
+    write_day(tmp_path / logs)
+    write_page(tmp_path / models)
+    (tmp_path / "env").write_text(f"MODELS_DIR='{tmp_path / models}'\n")
+    asked = [f"--logs-dir={tmp_path / logs}", f"--env-file={tmp_path / 'env'}", "--html"]
+    write_models_index(tmp_path / models, MODEL, None)
+    assert report.main(asked) == 0  # the index of the models links to the logs from now on
+    earlier = tmp_path / logs / "earlier" / "1"
+    earlier.mkdir(parents=True)
+    for name in ("report.html", "index.html"):
+        shutil.copy(tmp_path / logs / name, earlier)
+    assert report.main(asked) == 0
+    with dashboard(tmp_path, f"--models-dir={tmp_path / models}", f"--logs-dir={tmp_path / logs}") as one:
+        seen, left = {}, ["/models"]
+        while left:
+            path = left.pop()
+            reply = one.ask(path)
+            assert reply.status == 200, path
+            seen[path] = reply.text
+            assert path == "/models" or "sandbox" in reply.headers["content-security-policy"]
+            left += {urljoin(path, unescape(link)) for link in HREF.findall(reply.text)} - {*seen, *left}
+        assert set(seen) == {
+            "/models", f"/files/models/report_{MODEL}.html", "/files/models/index.html", "/files/logs/index.html",
+            "/files/logs/report.html", "/files/logs/earlier/1/report.html", "/files/logs/earlier/1/index.html",
+        }  # fmt: skip
+        assert str(DAY) in seen["/files/logs/earlier/1/report.html"]
+        assert 'src="/files/logs/plotly.min.js"' in seen["/files/logs/earlier/1/report.html"]
+        assert "/files/logs/index.html" in seen["/files/models/index.html"]
+        assert one.ask("/files/logs/earlier/1/trades_2018-03-26.json").status == 404
+        assert one.ask("/files/logs/earlier/../report.html").status == 404
