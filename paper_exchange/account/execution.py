@@ -109,7 +109,7 @@ class Execution:
             self._lifecycle.activate(legs, qty, at, entry)
 
     def _reduce_pair(self, order: Order, at: int) -> None:
-        """After a fill of a stop or a target: cancel the other one, or reduce it and its replacement to what is left."""
+        """After a fill of a stop or a target: cancel the other one, or cut it and its replacement to what is left."""
         if not order.is_open:
             self._lifecycle.end_group(order, "canceled", at)
             return
