@@ -61,7 +61,7 @@ class PositionManager:
         self._records = Records(log, journal, clock)
         self.cache = OrderCache(broker, clock, instance)
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
-        self._protection = Protection(broker, self.cache, self._records)
+        self._protection = Protection(broker, self.cache, self._records, clock)
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
         self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits)

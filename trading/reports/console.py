@@ -62,6 +62,7 @@ LINES: Final[dict[str, str]] = {
     "external_shares": "{symbol}: {qty} shares beside our {ours}: {note}",
     "symbol_changed": "{old} is {symbol} now: its {qty} shares are still ours",
     "position_returned": "{symbol}: the broker shows {held} shares again that were written off",
+    "unlisted_shares": "{symbol}: the positions lack {qty} shares of ours; a stop for them was {answer}",
     "stock_disputed": "{symbol} is not clear for minutes ({reason}): {note}",
     "step_failed": "{what} failed: {reason}",
     "another_trader": "ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}",
