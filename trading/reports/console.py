@@ -61,7 +61,7 @@ LINES: Final[dict[str, str]] = {
     "quantity_changed": "{symbol}: {old_qty} shares at {old_price} are {new_qty} at {new_price} now ({note})",
     "external_shares": "{symbol}: {qty} shares beside our {ours}: {note}",
     "symbol_changed": "{old} is {symbol} now: its {qty} shares are still ours",
-    "position_returned": "{symbol}: the broker shows {held} shares again that were written off",
+    "position_returned": "{symbol}: {qty} shares of a closed trade are still held, by the orders: it is open again",
     "unlisted_shares": "{symbol}: the positions lack {qty} shares of ours; a stop for them was {answer}",
     "stock_disputed": "{symbol} is not clear for minutes ({reason}): {note}",
     "step_failed": "{what} failed: {reason}",

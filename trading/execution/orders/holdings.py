@@ -298,18 +298,6 @@ class Holdings:
         else:
             self._exits.end(trade, self._clock.now(), "NOT_AT_BROKER")
 
-    def returned(self, position: Position) -> Trade | None:
-        """The trade that was written off and whose shares are shown again, reopened; None if there is none."""
-        for trade in reversed(self._records.log.trades):
-            gone = trade.symbol == position.symbol and trade.exit_reason == "NOT_AT_BROKER" and not trade.is_open
-            if gone and position.qty >= 1 and _same_price(position, trade.entry_price):
-                trade.exit_time = trade.exit_reason = None
-                self.external.discard(trade.symbol)
-                self._records.log.mark_changed(trade)
-                self._journal.event("position_returned", symbol=trade.symbol, qty=trade.qty, held=plain(position.qty))
-                return trade
-        return None
-
 
 def _price_of_others(trade: Trade, left: int, position: Position | None) -> Decimal:
     """What the shares of a position cost that are not the `left` ones of the trade, from the average of all; dollars.
