@@ -63,6 +63,9 @@ def books(here: TradingWorld, qty: str, average: str) -> None:
     """Give the exchange's own books another position in AAA, as a corporate action does."""
     shares = D(qty)
     ledger = here.exchange._engine.ledger
+    if not shares:
+        del ledger.holdings["AAA"]
+        return
     ledger.holdings["AAA"] = Holding("AAA", int(shares) if shares == int(shares) else shares, shares * D(average))
 
 
@@ -102,7 +105,8 @@ def test_a_split_changes_quantity_price_and_levels_at_once(
 
 def test_a_reverse_split_that_leaves_a_fraction_ends_the_trade(tmp_path: Path) -> None:
     here = holding(tmp_path)
-    show(here, qty="0.5", avg_entry_price="100")
+    here.broker.cancel(here.trade().stop_order_id or "")
+    books(here, "0.5", "100")
     here.minutes("10:33", "10:40")
     assert (here.trade().is_open, here.trade().exit_reason) == (False, "NOT_AT_BROKER")
     assert [(event["held"], event["old_qty"]) for event in here.events("position_gone")] == [(0.5, 5)]
@@ -149,17 +153,18 @@ def test_a_surplus_joins_the_trade_at_its_exit_without_waiting(tmp_path: Path) -
     assert (here.held(), here.trade().sold_qty, here.trade().exit_reason) == (0, 10, "END_OF_DAY")
 
 
-@pytest.mark.parametrize("shown", [{"qty": "-3"}, {"qty": "0.5"}, {}])
-def test_vanished_shares_are_written_off_and_do_not_block_other_stocks(tmp_path: Path, shown: dict[str, str]) -> None:
+@pytest.mark.parametrize("held", ["-3", "0.5", "0"])
+def test_vanished_shares_are_written_off_and_do_not_block_other_stocks(tmp_path: Path, held: str) -> None:
     here = holding(tmp_path)
-    show(here, **shown)
+    here.broker.cancel(here.trade().stop_order_id or "")
+    books(here, held, "10")
     here.tick("10:33")
     assert here.trader.positions.discrepancies and here.held("BBB") == 0
     here.minutes("10:34", "10:40")
     trade = here.trade()
     assert (trade.is_open, trade.exit_reason, trade.exit_price) == (False, "NOT_AT_BROKER", None)
     (event,) = here.events("position_gone")
-    assert (event["old_qty"], event["new_qty"], event["held"]) == (5, 0, float(shown.get("qty", 0)))
+    assert (event["old_qty"], event["new_qty"], event["held"]) == (5, 0, float(held))
     assert here.held("BBB") == 5 and here.trader.positions.discrepancies == []
 
 
@@ -183,7 +188,8 @@ def test_a_sale_that_the_orders_show_late_is_not_written_off(tmp_path: Path) -> 
 @pytest.mark.parametrize("qty", ["2", "2.5"])
 def test_fewer_shares_are_protected_sold_and_the_rest_is_written_off(tmp_path: Path, qty: str) -> None:
     here = holding(tmp_path)
-    show(here, qty=qty)
+    here.broker.cancel(here.trade().stop_order_id or "")
+    books(here, qty, "10")
     here.minutes("10:33", "10:38")
     (event,) = here.events("quantity_changed")
     assert (event["old_qty"], event["new_qty"], here.trade().qty) == (5, 2, 2)
@@ -215,10 +221,11 @@ def test_a_renamed_stock_keeps_its_trade(tmp_path: Path) -> None:
 
 def test_a_position_that_was_written_off_and_is_shown_again_is_sold(tmp_path: Path) -> None:
     here = holding(tmp_path)
-    show(here, qty="-3")
+    here.broker.cancel(here.trade().stop_order_id or "")
+    books(here, "0", "10")
     here.minutes("10:33", "10:37")
     assert not here.trade().is_open
-    here.wire.faults = []
+    books(here, "5", "10")
     here.minutes("10:38", "10:40")
     assert here.trade().is_open and [kind for _, kind, _ in here.open_orders()] == ["stop"]
     end_day(here)

@@ -66,12 +66,16 @@ T = TypeVar("T")
 
 
 class OrderRefused(Exception):
-    """Alpaca itself, not a proxy, refused the request and took nothing.  The text is its reason."""
+    """Alpaca itself, not a proxy, refused the request and took nothing.  The text is its reason.
 
-    def __init__(self, status: int, reason: str, code: int | None = None) -> None:
+    `existing` is the number of shares that it holds, where the refusal of a sale says so.
+    """
+
+    def __init__(self, status: int, reason: str, code: int | None = None, existing: Decimal | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.code = code
+        self.existing = existing
 
     @property
     def is_unknown(self) -> bool:
@@ -202,8 +206,10 @@ class Broker:
             lambda: self._client.get_open_position(symbol),
         )
 
-    def orders(self, *, after: datetime | None = None, open_only: bool = False) -> Orders:
+    def orders(self, *, after: datetime | None = None, open_only: bool = False, symbol: str | None = None) -> Orders:
         """Orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
+
+        With `symbol` those of one stock alone.
 
         An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.
         """
@@ -215,6 +221,7 @@ class Broker:
                 limit=PAGE_OF_ORDERS,
                 direction=Sort.ASC,
                 nested=True,
+                symbols=None if symbol is None else [symbol],
             )
             page = _read(validation.read_list, partial(self._client.get_orders, query))
             rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
@@ -438,7 +445,7 @@ def _ask(call: Callable[[], T]) -> T:
         if body.keys_problem and (method == "GET" or body.is_alpacas or body.status == 401):
             raise KeysRefused(body.keys_problem, body.status) from None
         if body.is_refusal:
-            raise OrderRefused(body.status, body.message, body.code) from error
+            raise OrderRefused(body.status, body.message, body.code, body.existing) from error
         raise Unclear(f"HTTP {body.status}: {body.message}", body.status) from error
     except (
         requests.RequestException,

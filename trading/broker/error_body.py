@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from trading.broker.fields import sum_or_none
+
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     import requests
 
 REFUSING: Final = frozenset({400, 403, 404, 422, 429})
@@ -19,6 +23,8 @@ class ErrorBody(NamedTuple):
     code: int | None = None
     is_alpacas: bool = False
     """Whether the body has the form of Alpaca's; pages of proxies do not have it."""
+    existing: Decimal | None = None
+    """Shares that the broker holds, where a refused sale says so."""
 
     @property
     def is_refusal(self) -> bool:
@@ -53,7 +59,8 @@ def error_body(reply: requests.Response | None) -> ErrorBody:
         return ErrorBody(status, fallback)
     code = body.get("code")
     is_code = isinstance(code, int) and not isinstance(code, bool)
-    return ErrorBody(status, one_line(message), code if is_code else None, is_alpacas=True)
+    existing = sum_or_none(body.get("existing_qty"))
+    return ErrorBody(status, one_line(message), code if is_code else None, is_alpacas=True, existing=existing)
 
 
 def one_line(text: object) -> str:

@@ -23,7 +23,7 @@ REPEAT_EVERY: Final = 4
 FIRST_EXIT_POLLS: Final = 10
 """Polls after which the exit of another position is begun although the first one is not accepted yet."""
 
-STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent")
+STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opposite side", "position intent", "short")
 """Phrases of Alpaca's refusals that concern one stock, not the account."""
 
 

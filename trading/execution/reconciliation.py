@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import Order
+from trading.broker.messages import Order, Position
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings, plain
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
 from trading.execution.orders.ownership import OtherTrader, Ownership
 from trading.execution.orders.protection import Protection
+from trading.execution.shares.reclaim import Reclaim
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
@@ -61,10 +62,13 @@ class PositionManager:
         self._records = Records(log, journal, clock)
         self.cache = OrderCache(broker, clock, instance)
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
-        self._protection = Protection(broker, self.cache, self._records)
+        self._protection = Protection(broker, self.cache, self._records, clock)
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
         self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits)
+        self._reclaim = Reclaim(
+            broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
+        )
 
     # State
 
@@ -221,15 +225,28 @@ class PositionManager:
                 return  # the program is stopping: this was the last look
 
     def _check_positions(self, before: set[str]) -> None:
-        """Report positions that are not ours, once; one that was written off and is shown again is reopened."""
+        """Find out whose the shares are that no open trade holds."""
         ours = {trade.symbol for trade in self.open}
         before |= self._ownership.unread
         # A position that was ours may have been sold since the positions were read, and is shown for a while after.
         sold = self._clock.now() - BROKER_LAG
         before |= {one.symbol for one in self._log.trades if one.exit_time is not None and one.exit_time >= sold}
+        pending = {entry.symbol for entry in self.pending.values()}
         for symbol, position in self.cache.positions.items():
-            if symbol in ours | before or self._holdings.returned(position) or symbol in self._holdings.external:
-                continue
+            if symbol not in pending and (symbol in ours or symbol not in before):
+                self._records.contain(f"the position in {symbol}", partial(self._assign, position), symbol)
+
+    def _assign(self, position: Position) -> None:
+        """Find out whose the shares beyond those of open trades are: reopen our trades, report other shares once."""
+        symbol = position.symbol
+        taken = sum(self._protection.shares_left(trade) for trade in self.open if trade.symbol == symbol)
+        if (taken and position.qty - taken < 1) or not self._reclaim.is_due(symbol):
+            return
+        reopened = self._reclaim.claim(position, taken)
+        if reopened:
+            self._holdings.external.discard(symbol)
+            self._update_all(reopened)
+        elif not taken and symbol not in self._holdings.external and self._reclaim.is_external(symbol):
             self._holdings.external.add(symbol)
             other = self._ownership.bought_by_other(symbol)
             note = "not ours: left alone" if other is None else f"left alone: {other}"
@@ -257,6 +274,13 @@ class PositionManager:
                 self._records.contain(what, partial(self._cancel_orphan, order), order.symbol)
 
     def _cancel_orphan(self, order: Order) -> None:
+        if order.side == "sell" and all(trade.symbol != order.symbol for trade in self.open):
+            position = self._broker.position(order.symbol)
+            if position is not None:  # it may protect shares of a trade that the log has closed
+                self._assign(position)
+                known = {order_id for trade in self.open for order_id in trade.sell_order_ids}
+                if order.id in known or any(entry.symbol == order.symbol for entry in self.pending.values()):
+                    return
         accepted = self._broker.cancel(order.id)
         self._journal.event(
             "orphan_order_cancelled", symbol=order.symbol, order_id=order.id, side=order.side, accepted=accepted

@@ -42,7 +42,7 @@ TROUBLES: Final = frozenset({
     *("day_not_started", "exit_refused", "feed_late", "job_failed", "job_given_up", "marks_not_written", "no_bars"),
     *("not_flat", "oversold", "position_gone", "positions_disagree", "prices_disagree", "reply_refused"),
     *("retrain_failed", "step_failed", "stock_disputed", "stop_refused", "ticks_skipped", "trade_log_unwritten"),
-    *("unclear", "unprotected"),
+    *("unclear", "unlisted_shares", "unprotected"),
 })  # fmt: skip
 """Audit events of which the newest is `Heartbeat.last_error`."""
 

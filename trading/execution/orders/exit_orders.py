@@ -105,17 +105,28 @@ class ExitOrders:
 
         A resting target is no protection, and holds the shares that the stop needs: it is cancelled first.
         """
-        if any(not order.is_final for order in self._protection.orders(trade)):
-            self.cancel_legs(trade, "NO_STOP", wait=False)
-            left = self._protection.shares_left(trade)
-            if left <= 0:
-                return  # the target sold them meanwhile; the next reconciliation ends the trade
-        if self._clock.now() - trade.entry_time > BROKER_LAG:
-            left = min(left, int(self._protection.held(trade)))
-        if left <= 0:
-            return  # a discrepancy, which `Holdings` settles
-        if not self._protection.place_stop(trade, left):
-            self._close(trade, "NO_STOP", None, wait=False)
+        listed, stopped = self._listed(trade, left), self._protection.stopped_shares(trade)
+        if stopped < max(listed, 1):
+            if any(not order.is_final for order in self._protection.orders(trade)):
+                self.cancel_legs(trade, "NO_STOP", wait=False)
+                left = self._protection.shares_left(trade)
+                if left <= 0:
+                    return  # the target sold them meanwhile; the next reconciliation ends the trade
+            stopped = listed = min(listed, left)
+            if listed and not self._protection.place_stop(trade, listed):
+                self._close(trade, "NO_STOP", None, wait=False)
+                return
+        if stopped < left:
+            self._protection.try_stop(trade, left - stopped)  # a discrepancy, which `Holdings` settles
+
+    def _listed(self, trade: Trade, left: int) -> int:
+        """How many of the `left` shares of a trade the positions show; all of them while these may lag its entry."""
+        if self._clock.now() - trade.entry_time <= BROKER_LAG:
+            return left
+        try:
+            return min(left, max(0, int(self._protection.held(trade))))
+        except Unclear:
+            return 0  # its position cannot be read
 
     # Sold
 
@@ -238,8 +249,10 @@ class ExitOrders:
             del self._wanted[trade.client_order_id]
             return
         position = self._broker.position(trade.symbol)
-        left = 0 if position is None else min(left, int(position.qty))
-        if left <= 0:
+        lacks = self._protection.broker_lacks(trade)
+        if position is not None and position.qty >= 1:
+            left = left if lacks is False else min(left, int(position.qty))
+        elif lacks:
             raise Unclear("the broker holds no share of it")
         # Not before: after an unclear reply the exit goes on, instead of a new stop that must be cancelled again.
         del self._wanted[trade.client_order_id]
@@ -257,6 +270,8 @@ class ExitOrders:
     def _check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
 
+        Shares that live sell orders hold are there, whatever the positions show.
+
         Raises:
             Unclear: the account is blocked, holds no share, or an order of somebody else rests on the other side,
                 which would make every sale a wash trade.
@@ -265,6 +280,8 @@ class ExitOrders:
         if account.blocked is not None:
             raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
         if position is None or position.qty < 1:
+            self._cache.refresh(self._protection.resting(trade))
+        if (position is None or position.qty < 1) and not self._protection.reserved(trade):
             raise Unclear("the broker holds no share of it: its stop and target stay")
         for order in self._broker.orders(open_only=True):
             if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
@@ -302,6 +319,7 @@ class ExitOrders:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
             trade.exit_intent = trade.exit_reason = None
+            self._protection.note_refusal(trade, refusal)
             self._refused[trade.client_order_id] = str(refusal)
             self._records.log.mark_changed(trade)
             self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {refusal}")

@@ -6,7 +6,10 @@ A difference ends as follows, and is audited with the old and the new quantity:
 - A renamed stock (same quantity and average price under a symbol that nobody bought): the trade takes the new symbol.
 - More shares than logged: those that somebody else bought are left alone; the others join the trade after
   `GIVE_UP_AFTER`, or at its exit, once the broker takes a stop for them.
-- Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`.
+- Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`, if a
+  second source agrees.  No live sell order holds them, and the broker refuses a stop for them (`Protection.try_stop`).
+  Until then the stock is a discrepancy, its orders stay, and before the close the shares are sold, which the broker
+  takes or refuses.
 - A fraction of a share cannot rest under a stop: whole shares are protected and sold, the fraction is left.
 
 Every change needs two replies that agree, the list of positions and the single position.
@@ -14,6 +17,7 @@ Every change needs two replies that agree, the list of positions and the single 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +45,15 @@ SAME_PRICE: Final = Decimal("0.0001")
 """Largest difference between two average prices, as a fraction, that counts as none."""
 
 
+NONE: Final = Decimal(0)
+
+GONE_AFTER: Final = timedelta(minutes=30)
+"""After this long, shares that neither positions nor live orders show are gone, even without a refusal that says so."""
+
+LOOK_EVERY: Final = timedelta(minutes=1)
+"""How often sell orders that contradict the positions are asked for alone."""
+
+
 class Holdings:
     """Settles differences between the trade log and the broker's positions."""
 
@@ -66,6 +79,10 @@ class Holdings:
         """By client_order_id of a trade: the quantity at the broker that differs from the log, and since when."""
         self.external: set[str] = set()
         """Symbols of positions that are not ours."""
+        self._looked: dict[str, datetime] = {}
+        """By client_order_id of a trade: when its sell orders, which contradict the positions, were asked for alone."""
+        self._unreserved: dict[str, datetime] = {}
+        """By client_order_id of a trade: since when no live sell order holds shares that the positions lack."""
         self._reported: dict[str, Decimal] = {}
         """By client_order_id of a trade: the surplus that was reported as not ours."""
 
@@ -84,6 +101,8 @@ class Holdings:
         left, held = self._protection.shares_left(trade), self._protection.held(trade)
         if left <= 0 or held == left:
             self._since.pop(trade.client_order_id, None)
+            self._unreserved.pop(trade.client_order_id, None)
+            self._protection.listed_again(trade)
             return
         position = self._cache.positions.get(trade.symbol)
         if position is None and self._rename(trade, left):
@@ -97,7 +116,11 @@ class Holdings:
             if surplus < 1:
                 self._since.pop(trade.client_order_id, None)
                 return
-        self._records.doubt(trade.symbol, f"{trade.symbol}: the log holds {left}, the broker {plain(held)}")
+        reserved = 0 if surplus > 0 else self._reserved(trade, held)
+        if surplus <= 0 and self._protection.shares_left(trade) != left:
+            return  # an order that was asked for alone has sold some
+        orders_say = f"; live sell orders hold {reserved}" if reserved > max(held, NONE) else ""
+        self._records.doubt(trade.symbol, f"{trade.symbol}: the log holds {left}, the broker {plain(held)}{orders_say}")
         counted, since = self._since.get(trade.client_order_id, (held, self._clock.now()))
         if counted != held or trade.client_order_id not in self._since:
             since = self._clock.now()
@@ -108,8 +131,27 @@ class Holdings:
         self._confirm(trade.symbol, position)
         if surplus > 0:
             self._join(trade, left, int(surplus), position)
-        else:
+        elif reserved <= max(held, NONE) and self._lacks(trade):
             self._write_off(trade, left, held)
+
+    def _lacks(self, trade: Trade) -> bool:
+        """Whether the broker's answer to a stop agrees with the positions, or no order has held the shares for long."""
+        answer, since = self._protection.broker_lacks(trade), self._unreserved[trade.client_order_id]
+        return self._clock.now() - since >= GONE_AFTER if answer is None else answer
+
+    def _reserved(self, trade: Trade, held: Decimal) -> int:
+        """Shares that live sell orders hold; orders that contradict the positions are asked for alone once a minute."""
+        reserved, now = self._protection.reserved(trade), self._clock.now()
+        looked = self._looked.get(trade.client_order_id)
+        if reserved > max(held, NONE) and (looked is None or now - looked >= LOOK_EVERY):
+            self._looked[trade.client_order_id] = now
+            self._cache.refresh(self._protection.resting(trade))
+            reserved = self._protection.reserved(trade)
+        if reserved > max(held, NONE):
+            self._unreserved.pop(trade.client_order_id, None)
+        else:
+            self._unreserved.setdefault(trade.client_order_id, now)
+        return reserved
 
     def _last_fill(self, trade: Trade) -> datetime:
         """When shares of a trade were last bought or sold."""
@@ -147,9 +189,10 @@ class Holdings:
     def _join(self, trade: Trade, left: int, surplus: int, position: Position | None) -> None:
         """Add shares that nobody is known to have bought to the trade, at the price that the broker's average implies.
 
-        A stop for them comes first: the broker refuses it if they are not there.
+        A stop for them, and for shares of the trade without one, comes first: the broker refuses it if they are not
+        there.
         """
-        if not self._protection.place_stop(trade, surplus):
+        if not self._protection.place_stop(trade, surplus + max(0, left - self._protection.reserved(trade))):
             return
         cost = trade.entry_price * trade.qty + _price_of_others(trade, left, position) * surplus
         price = (cost / (trade.qty + surplus)).quantize(PRICE_STEP)
@@ -254,18 +297,6 @@ class Holdings:
             self._records.log.mark_changed(trade)  # `update` ends it at the price of what was sold
         else:
             self._exits.end(trade, self._clock.now(), "NOT_AT_BROKER")
-
-    def returned(self, position: Position) -> Trade | None:
-        """The trade that was written off and whose shares are shown again, reopened; None if there is none."""
-        for trade in reversed(self._records.log.trades):
-            gone = trade.symbol == position.symbol and trade.exit_reason == "NOT_AT_BROKER" and not trade.is_open
-            if gone and position.qty >= 1 and _same_price(position, trade.entry_price):
-                trade.exit_time = trade.exit_reason = None
-                self.external.discard(trade.symbol)
-                self._records.log.mark_changed(trade)
-                self._journal.event("position_returned", symbol=trade.symbol, qty=trade.qty, held=plain(position.qty))
-                return trade
-        return None
 
 
 def _price_of_others(trade: Trade, left: int, position: Position | None) -> Decimal:

@@ -344,6 +344,10 @@ class Records:
         """The reason of a sale that an earlier run wrote into the audit; empty if it did not."""
         return self._told.get(("sold", client_order_id), "")
 
+    def forget_sale(self, client_order_id: str) -> None:
+        """Forget that the audit has the sale of a trade, because it was none."""
+        self._told.pop(("sold", client_order_id), None)
+
     def event_once(self, name: str, *, client_order_id: str, **fields: object) -> None:
         """Write an event of `ONCE`, unless the audit has it: what is recovered was bought, and sold, only once."""
         if not self.is_told(name, client_order_id):

@@ -189,7 +189,7 @@ class Ownership:
                 or self._unsold(order, orders)
             ):
                 what = f"recovering the entry of {order.symbol}"
-                self._records.contain(what, partial(self._recover_entry, order), order.symbol)
+                self._records.contain(what, partial(self.recover_entry, order), order.symbol)
                 if not self._is_known(name):
                     self.unread.add(order.symbol)
 
@@ -209,7 +209,8 @@ class Ownership:
         }
         return max(0, entry.filled_qty - sum(sold.values()))
 
-    def _recover_entry(self, order: Order) -> None:
+    def recover_entry(self, order: Order) -> None:
+        """Make a pending entry of an order of ours that the log lacks; `EntryOrders.settle` opens its trade."""
         basis = order.filled_avg_price
         stop = next((leg.stop_price for leg in order.legs if leg.stop_price is not None), None)
         target = next((leg.limit_price for leg in order.legs if leg.limit_price is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from trading.base.clock import Clock
     from trading.records.trade_log import Trade
 
 STOP_TYPES: Final = frozenset({"stop", "stop_limit", "trailing_stop", "market"})
 """Order types that sell when the price falls; a broker may replace a stop that is hit by a market order."""
 
+LACKING: Final = ("position intent", "allowed to short", "sold short", "position does not exist")
+"""Phrases of Alpaca's refusals of a sale in a stock of which it holds no share."""
+
+TRY_EVERY: Final = timedelta(minutes=1)
+"""How often a stop is tried under shares that the broker does not list."""
 
 PENDING_CANCEL: Final = "pending_cancel"
 """Status of an order whose cancellation is requested and not executed yet."""
@@ -27,11 +34,16 @@ PENDING_CANCEL: Final = "pending_cancel"
 class Protection:
     """Finds the sell orders of open trades, keeps legs at their levels, and places a stop where none is left."""
 
-    def __init__(self, broker: Broker, cache: OrderCache, records: Records) -> None:
+    def __init__(self, broker: Broker, cache: OrderCache, records: Records, clock: Clock) -> None:
         self._broker = broker
         self._cache = cache
         self._records = records
         self._journal = records.journal
+        self._clock = clock
+        self._tried: dict[str, datetime] = {}
+        """By client_order_id of a trade: when a stop was last tried under shares that the broker does not list."""
+        self._lacks: dict[str, bool] = {}
+        """By client_order_id of a trade: whether the broker's answer to a sale or a stop was that it lacks shares."""
 
     # Which orders
 
@@ -77,6 +89,15 @@ class Protection:
         """
         alive = (order for order in self.orders(trade) if not order.is_final and order.status != PENDING_CANCEL)
         return sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
+
+    def reserved(self, trade: Trade) -> int:
+        """Shares that live sell orders hold at the broker, which are there: a stop and a target hold the same ones.
+
+        Raises as `orders`.
+        """
+        alive = [order for order in self.orders(trade) if not order.is_final]
+        stops = sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
+        return max(stops, sum(order.qty - order.filled_qty for order in alive) - stops)
 
     def stop_is_ending(self, trade: Trade) -> bool:
         """Whether the cancellation of a stop is pending: it holds its shares until it is gone.  Raises as `orders`."""
@@ -139,8 +160,15 @@ class Protection:
         theirs = self._other_buyers(trade)
         named = [order for order in unassigned if order.client_order_id.startswith(OURS)]
         self.add(trade, [order for order in named if instance_in(order.client_order_id) not in theirs])
-        if trade.exit_intent is None and self.held(trade) < self.shares_left(trade):
+        if trade.exit_intent is None and unassigned and self._is_short_of(self.shares_left(trade), trade):
             self.add(trade, [order for order in unassigned if order.filled_qty])
+
+    def _is_short_of(self, left: int, trade: Trade) -> bool:
+        """Whether the positions show fewer shares of a trade; False if its position cannot be read."""
+        try:
+            return self.held(trade) < left
+        except Unclear:
+            return False
 
     def _unassigned(self, trade: Trade) -> list[Order]:
         """Sell orders of the stock, from the start of the trade to that of the next one, that belong to no trade."""
@@ -207,15 +235,65 @@ class Protection:
         """
         name = self._cache.unused_name(trade.symbol, "stop")
         self._journal.event("unprotected", symbol=trade.symbol, qty=qty, remedy=f"stop at {trade.stop_loss}")
-        send = partial(self._broker.sell_stop, trade.symbol, qty, trade.stop_loss, name)
         try:
-            order = self._cache.send_until_known(name, send)
+            self._send_stop(trade, qty, name)
         except OrderRefused as refusal:
             self._records.doubt(trade.symbol, f"{trade.symbol} has no stop: {refusal}")
             self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
             return False
-        self.add(trade, (order,))
         return True
+
+    def _send_stop(self, trade: Trade, qty: int, name: str) -> None:
+        send = partial(self._broker.sell_stop, trade.symbol, qty, trade.stop_loss, name)
+        try:
+            order = self._cache.send_until_known(name, send)
+        except OrderRefused as refusal:
+            self.note_refusal(trade, refusal)
+            raise
+        self._lacks[trade.client_order_id] = False
+        self.add(trade, (order,))
+
+    # Shares that the broker does not list
+
+    def try_stop(self, trade: Trade, qty: int) -> None:
+        """Send a stop for shares that the list of positions lacks, once a minute.
+
+        The broker takes a sale that closes a position only if it holds the shares, so its answer is a second source
+        beside the positions, and the shares are protected if the positions are wrong.
+
+        Raises:
+            Unclear: it is unknown whether the stop exists.
+        """
+        now, key = self._clock.now(), trade.client_order_id
+        if key in self._tried and now - self._tried[key] < TRY_EVERY:
+            return
+        self._tried[key] = now
+        answer = "taken, so the broker holds them"
+        try:
+            self._send_stop(trade, qty, self._cache.unused_name(trade.symbol, "stop"))
+        except OrderRefused as refusal:
+            answer = f"refused: {refusal}"
+        self._journal.event("unlisted_shares", symbol=trade.symbol, qty=qty, answer=answer)
+
+    def note_refusal(self, trade: Trade, refusal: OrderRefused) -> None:
+        """Note whether a sale or a stop was refused because the broker lacks the shares; orders may hold them too."""
+        if refusal.existing is not None:
+            same = (one for one in self._records.log.open_trades if one.symbol == trade.symbol)
+            lacks = refusal.existing < sum(self.shares_left(one) for one in same)
+        elif any(phrase in str(refusal).lower() for phrase in LACKING):
+            lacks = True
+        else:
+            return
+        self._lacks[trade.client_order_id] = lacks
+
+    def broker_lacks(self, trade: Trade) -> bool | None:
+        """Whether the broker lacks shares of the trade, by its answer to a sale or a stop; None if it did not say."""
+        return self._lacks.get(trade.client_order_id)
+
+    def listed_again(self, trade: Trade) -> None:
+        """Forget refusals and tries: the positions hold the shares of the trade."""
+        self._lacks.pop(trade.client_order_id, None)
+        self._tried.pop(trade.client_order_id, None)
 
 
 def _sells(order: Order, trade: Trade) -> bool:

@@ -1,0 +1,1 @@
+"""Whose the shares are that the broker holds beyond the open trades."""

@@ -1,0 +1,199 @@
+"""Shares that the broker holds and no open trade does: ours if our orders bought more than was sold.
+
+The names of the orders decide, not the log: a trade that the log has closed without a sale (a crash, a damaged file, a
+reply that lied) is reopened, and an entry that it lacks is recovered.  Only what is left after that is external.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from trading.broker.client import Broker, Unclear
+from trading.execution.orders.order_cache import OrderCache, Records, intent_of
+from trading.execution.orders.ownership import LOOK_BACK, Ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trading.base.clock import Clock
+    from trading.broker.messages import Order, Position
+    from trading.execution.orders.entry_orders import EntryOrders
+    from trading.execution.orders.protection import Protection
+    from trading.records.trade_log import Trade
+
+LOOK_AGAIN: Final = (timedelta(minutes=1), timedelta(minutes=5))
+"""When a position that is not ours is looked at a second time, and how often after that: one list of orders may lack
+an order of ours."""
+
+
+class Reclaim:
+    """Finds the shares of a position that our orders bought and nobody sold."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        cache: OrderCache,
+        records: Records,
+        clock: Clock,
+        protection: Protection,
+        entries: EntryOrders,
+        ownership: Ownership,
+    ) -> None:
+        self._broker = broker
+        self._cache = cache
+        self._records = records
+        self._clock = clock
+        self._protection = protection
+        self._entries = entries
+        self._ownership = ownership
+        self._looks: dict[str, tuple[datetime, int]] = {}
+        """By symbol: when its orders were last read, and how many times in a row nothing of ours was found."""
+
+    def is_due(self, symbol: str) -> bool:
+        """Whether the orders of a stock are to be read (again)."""
+        if symbol not in self._looks:
+            return True
+        last, looks = self._looks[symbol]
+        return self._clock.now() - last >= LOOK_AGAIN[min(looks, len(LOOK_AGAIN)) - 1]
+
+    def is_external(self, symbol: str) -> bool:
+        """Whether the last look at the orders of a stock found nothing of ours."""
+        return symbol in self._looks
+
+    def claim(self, position: Position, taken: int = 0) -> list[Trade]:
+        """Reopen the closed trades, and recover the unknown entries, whose shares a position holds.
+
+        A recovered entry is a discrepancy until the next reconciliation has made a trade of it.
+
+        Args:
+            position: as the list of positions shows it.
+            taken: shares of it that open trades hold.
+
+        Returns:
+            The reopened trades.
+
+        Raises:
+            Unclear: the orders cannot be read, or the position differs when it is asked for alone.
+        """
+        symbol = position.symbol
+        closed = self._closed(symbol)
+        orders = self._orders(symbol, closed)
+        wanted = self._ours(position, orders, taken)
+        if wanted < 1:
+            self._looks[symbol] = self._clock.now(), self._looks.get(symbol, (None, 0))[1] + 1
+            return []
+        self._looks.pop(symbol, None)
+        alone = self._broker.position(symbol)
+        if alone is None or alone.qty != position.qty:
+            raise Unclear(f"our orders bought {wanted} more than were sold, but its position is not confirmed")
+        if self._recover_unknown(orders.values()):
+            self._records.doubt(symbol, f"{symbol}: an order of ours that the log lacks is being recovered")
+            return []
+        found = []
+        for trade in closed:
+            unsold = self._reopen(trade, wanted, orders)
+            if unsold:
+                found.append(trade)
+                wanted -= unsold
+        if not found:
+            raise Unclear(f"our orders bought {wanted} more than were sold, and no trade of the log lacks a sale")
+        return found
+
+    def _closed(self, symbol: str) -> list[Trade]:
+        """The closed trades of a stock whose orders are read, the newest first."""
+        since = self._clock.now() - LOOK_BACK
+        trades = (one for one in self._records.log.trades if one.symbol == symbol and not one.is_open)
+        return sorted((one for one in trades if one.entry_time >= since), key=lambda one: one.entry_time, reverse=True)
+
+    def _orders(self, symbol: str, closed: Iterable[Trade]) -> dict[str, Order]:
+        """The orders of a stock by id; those of a trade that does not look sold are asked for alone, too."""
+        found = self._broker.orders(after=self._clock.now() - LOOK_BACK, symbol=symbol)
+        self._cache.add(order for order in found if self._cache.cached(order.id) is None)
+        orders = {one.id: one for order in found for one in order.with_legs()}
+        for trade in closed:
+            if _entry(trade, orders) is not None and _unsold(trade, orders) < 1:
+                continue
+            for order_id in (trade.entry_order_id, *trade.sell_order_ids):
+                order = self._cache.order(order_id, refresh=True)
+                orders |= {} if order is None else {one.id: one for one in order.with_legs()}
+        return orders
+
+    def _ours(self, position: Position, orders: dict[str, Order], taken: int) -> int:
+        """Shares of the position that our orders bought, nobody sold, and no open trade holds."""
+        ids = {leg.id for order in orders.values() if self._is_ours(order) for leg in order.legs}
+        for trade in self._records.log.trades:
+            if trade.symbol == position.symbol:
+                ids |= set(trade.sell_order_ids)
+        net = theirs = 0
+        for order in orders.values():
+            filled = order.filled_qty if order.side == "buy" else -order.filled_qty
+            if self._is_ours(order) or order.id in ids or order.replaces in ids:
+                net += filled
+            else:
+                theirs += filled
+        # What others sold beyond what they bought may have been ours; what they hold is not.
+        return min(net + min(0, theirs), int(position.qty) - max(0, theirs)) - taken
+
+    def _is_ours(self, order: Order) -> bool:
+        return self._ownership.is_name_ours(order.client_order_id)
+
+    def _recover_unknown(self, orders: Iterable[Order]) -> bool:
+        """Make pending entries of the filled ones that the log lacks; whether there are any."""
+        found = False
+        for order in orders:
+            name = order.client_order_id
+            if order.side != "buy" or not order.filled_qty or not self._is_ours(order) or intent_of(order) != "entry":
+                continue
+            if self._records.log.has_entry(name) or name in self._entries.pending:
+                continue
+            if name in self._entries.given_up:
+                self._entries.pending[name] = self._entries.given_up.pop(name)
+            else:
+                self._ownership.recover_entry(order)
+            found = True
+        return found
+
+    def _reopen(self, trade: Trade, wanted: int, orders: dict[str, Order]) -> int:
+        """Open a closed trade again if its orders did not sell all its shares; returns the shares that are not sold."""
+        entry = _entry(trade, orders)
+        if entry is None or _unsold(trade, orders) < 1:
+            return 0
+        trade.entry_order_id = entry.id
+        self._protection.adopt(trade)
+        sold = sum(order.filled_qty for order in self._protection.orders(trade))
+        unsold = min(wanted, entry.filled_qty - sold)
+        if unsold < 1:
+            return 0
+        was, trade.qty = trade.exit_reason, sold + unsold
+        trade.exit_price = trade.exit_time = trade.exit_reason = trade.exit_intent = None
+        self._records.log.mark_changed(trade)
+        self._records.forget_sale(trade.client_order_id)
+        self._records.journal.event(
+            "position_returned",
+            symbol=trade.symbol,
+            qty=unsold,
+            closed_as=was,
+            client_order_id=trade.client_order_id,
+        )
+        return unsold
+
+
+def _entry(trade: Trade, orders: dict[str, Order]) -> Order | None:
+    """The entry order of a trade; by its name if the id in the log is none of the broker's."""
+    named = (order for order in orders.values() if order.client_order_id == trade.client_order_id)
+    entry = orders.get(trade.entry_order_id) or next(named, None)
+    return entry if entry is not None and entry.side == "buy" else None
+
+
+def _sold(trade: Trade, orders: dict[str, Order]) -> int:
+    """Shares that the orders of a trade sold."""
+    entry = _entry(trade, orders)
+    ids = {*trade.sell_order_ids, *(leg.id for leg in (entry.legs if entry is not None else ()))}
+    return sum(orders[one].filled_qty for one in ids if one in orders and orders[one].side == "sell")
+
+
+def _unsold(trade: Trade, orders: dict[str, Order]) -> int:
+    """Shares that the entry of a trade bought and its orders did not sell; 0 if the broker does not know the entry."""
+    entry = _entry(trade, orders)
+    return 0 if entry is None else entry.filled_qty - _sold(trade, orders)
