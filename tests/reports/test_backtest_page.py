@@ -124,6 +124,7 @@ def test_the_page_fits_a_phone_and_begins_with_the_verdict(tmp_path: Path) -> No
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+        page.set_default_timeout(180_000)
         troubles: list[str] = []
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)
