@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.controller import Controller
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -93,10 +95,8 @@ class Mailbox:
 @contextlib.contextmanager
 def mail_server() -> Iterator[tuple[Mailbox, str]]:
     """A mailbox, and the address of ALERT_URLS that reaches it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    box = Mailbox()
-    server = Controller(box, hostname="127.0.0.1", port=port)
+    port, box = free_port(), Mailbox()
+    server = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=120.0)
     server.start()
     try:
         yield box, f"mailto://127.0.0.1:{port}?from=trader@test.example&to=owner@test.example&mode=insecure"

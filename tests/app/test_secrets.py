@@ -32,8 +32,9 @@ from paper_exchange import PaperExchange
 from paper_exchange.__main__ import main
 from paper_exchange.streams.server import Server
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
-from tests.exchange.test_server import ROOT, free_port
+from tests.exchange.test_server import ROOT
 from tests.exchange.test_streams import running
+from tests.ports import free_port
 from trading.app import cli
 from trading.base.clock import SimulatedClock
 from trading.broker.client import Broker
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 KEY, SECRET = "PKTESTONLY7Q2W9E4R8T", "zX9/testonly+8vB7nM6kL5jH4gF3dS2aQ1"
 WRONG = "PKWRONGONLY5T5T5T5T5", "wR0ng/testonly+0987654321abcdefghi"
 START, SPEED = "2018-03-28T10:10:00-04:00", 30
-PATIENCE = 150  # seconds after which a test gives up
+PATIENCE = 400  # seconds after which a test gives up; an idle machine needs a thirtieth of it
+STARTS = 5  # of which all would have to fail by bad luck
 PLAN = {
     "seed": 1,
     "rules": [
@@ -60,11 +62,15 @@ TOP_STOCKS=8
 N_ESTIMATORS=5
 TRAIN_EVERY_NTH_ROW=1
 MIN_CONFIDENCE=0.01
-READ_TIMEOUT_SECONDS=2
+MAX_BAR_AGE_SECONDS=100000
+CONNECT_TIMEOUT_SECONDS=60
+TRADING_TIMEOUT_SECONDS=60
+READ_TIMEOUT_SECONDS=60
 REQUESTS_PER_MINUTE=5000
 TRAINING_REPORT=false
 CONTROL_DIR={folder}
 """
+"""A busy machine may take a second of real time, which is half a minute here, for what an idle one does at once."""
 
 
 @pytest.fixture
@@ -159,10 +165,7 @@ def leaks(folder: Path, more: str = "") -> list[str]:
 
 
 def trade(tmp_path: Path, name: str, origin: str, keys: tuple[str, str] = (KEY, SECRET)) -> Loud:
-    good = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET}
-    told = (asked(f"{origin}/v2/clock", good) for _ in range(50))
-    start = next(one["timestamp"] for one in told if isinstance(one, dict) and "timestamp" in one)
-    at = str(time.monotonic())  # the same clock for every process of the machine
+    start, at = clock_of(origin)
     settings = tmp_path / "settings.env"
     settings.write_text(SETTINGS.format(origin=origin, folder=tmp_path))
     places = [f"--{what}-dir={tmp_path / what}" for what in ("data", "models", "logs")]
@@ -170,6 +173,24 @@ def trade(tmp_path: Path, name: str, origin: str, keys: tuple[str, str] = (KEY, 
     return Loud(tmp_path, name, "trader", start, at, str(SPEED), *arguments, keys=keys)
 
 
+def clock_of(origin: str) -> tuple[str, str]:
+    """What the exchange's clock shows at a reading of the monotonic clock, which is the same for all processes.
+
+    It is the quickest of several replies, because a trader whose clock is off by 30 s, a second here, does not trade.
+    """
+    readings = []
+    end = time.monotonic() + PATIENCE
+    while len(readings) < 5 and time.monotonic() < end:
+        asked_at = time.monotonic()
+        reply = asked(f"{origin}/v2/clock", {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET})
+        took = time.monotonic() - asked_at
+        if isinstance(reply, dict) and "timestamp" in reply:
+            readings.append((took, reply["timestamp"], asked_at + took / 2))
+    _, shown, at = min(readings)
+    return str(shown), str(at)
+
+
+@pytest.mark.timeout(4 * PATIENCE)
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc here to read a process list from")
 def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: Path) -> None:
     server, origin, stream_port = exchange
@@ -181,16 +202,21 @@ def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: P
     orders: list | dict = []
     end, starts = time.monotonic() + PATIENCE, 1
     while len(orders) < 6:
-        if trader.process.poll() == 2 and starts < 3:  # a fault left a start without bars: its owner runs it again
+        if (
+            trader.process.poll() in (1, 2) and starts < STARTS
+        ):  # faults left it without bars: its owner starts it again
             trader, starts = trade(tmp_path, "trader", origin), starts + 1
         assert trader.process.poll() is None and time.monotonic() < end, trader.said[-3000:]
         time.sleep(0.3)
         orders = asked(f"{origin}/v2/orders?status=all", good) or []
     seen += process_list()
     assert trader.end() == 143
-    refused = trade(tmp_path, "refused", origin, keys=WRONG)
-    assert refused.process.wait(timeout=PATIENCE) == 2
-    assert "APCA_API_SECRET_KEY" in refused.said
+    for _ in range(STARTS):
+        refused = trade(tmp_path, "refused", origin, keys=WRONG)
+        code = refused.process.wait(timeout=PATIENCE)
+        if "APCA_API_SECRET_KEY" in refused.said:  # else every attempt met a fault
+            break
+    assert code == 2 and "APCA_API_SECRET_KEY" in refused.said
     ask_in_every_wrong_way(origin, stream_port, good, bad)
     assert server.end() == 0
     assert leaks(tmp_path, seen) == []
@@ -200,7 +226,7 @@ def test_no_key_is_written_anywhere(exchange: tuple[Loud, str, int], tmp_path: P
 def asked(url: str, keys: dict[str, str]) -> list | dict | None:
     """The reply of the exchange; None if a fault prevented it."""
     try:
-        return requests.get(url, headers=keys, timeout=5).json()
+        return requests.get(url, headers=keys, timeout=60).json()
     except (requests.RequestException, ValueError):
         return None
 
@@ -214,20 +240,21 @@ def ask_in_every_wrong_way(origin: str, stream_port: int, good: dict[str, str], 
     for line in (f"GET /v2/account?key={KEY} HTTP/9.9.9", f"{SECRET} {KEY}", f"APCA-API-KEY-ID: {KEY}"):
         for each in (port, stream_port):
             with socket.create_connection(("127.0.0.1", each), timeout=5) as plain:
-                plain.sendall(f"{line}\r\n{line}\r\n\r\n".encode())
-                with_patience(plain)
+                send(plain, f"{line}\r\n{line}\r\n\r\n".encode())
     for keys in ((KEY, SECRET), WRONG):
-        with connect(f"ws://127.0.0.1:{stream_port}/v2/iex") as data:
+        with connect(f"ws://127.0.0.1:{stream_port}/v2/iex", open_timeout=PATIENCE) as data:
             data.send(json.dumps({"action": "auth", "key": keys[0], "secret": keys[1]}))
-            data.recv(timeout=5)
-        with connect(f"ws://127.0.0.1:{stream_port}/stream", additional_headers=good) as updates:
+            data.recv(timeout=PATIENCE)
+        address = f"ws://127.0.0.1:{stream_port}/stream"
+        with connect(address, additional_headers=good, open_timeout=PATIENCE) as updates:
             inner = {"key_id": keys[0], "secret_key": keys[1]}
             updates.send(json.dumps({"action": "authenticate", "data": inner}))
-            updates.recv(timeout=5)
+            updates.recv(timeout=PATIENCE)
 
 
-def with_patience(plain: socket.socket) -> None:
+def send(plain: socket.socket, data: bytes) -> None:
     try:
+        plain.sendall(data)
         plain.recv(1000)
     except OSError:
         return  # the server cut the connection, which is a valid reply

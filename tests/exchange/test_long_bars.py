@@ -98,7 +98,7 @@ class SlowMarket(HandMade):
     def session_bars(self, symbol: str, session: date) -> BarColumns:
         if symbol == "SLOW":
             self.asked.set()
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(240)
         return super().session_bars(symbol, session)
 
 
@@ -112,12 +112,10 @@ def test_no_request_waits_for_bars_that_another_needs(path: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(here.raw_data._session.get, ORIGIN + path, headers=headers)
         try:
-            assert market.asked.wait(20)
-            begun = time.monotonic()
-            pool.submit(here.trading.submit_order, limit(9.0)).result(timeout=10)
+            assert market.asked.wait(120)
+            pool.submit(here.trading.submit_order, limit(9.0)).result(timeout=60)
             assert here.exchange.advance()
-            assert time.monotonic() - begun < 5  # of a loaded machine; without a lock it takes milliseconds
-            assert not slow.done()
+            assert not slow.done()  # which waits until now
         finally:
             market.go_on.set()
         assert slow.result().status_code == 200

@@ -21,7 +21,7 @@ from paper_exchange.streams.rest import MAX_BODY
 from paper_exchange.streams.server import Server
 from tests.exchange.exchange_world import MONDAY, HandMade, ny
 from tests.exchange.test_server import folder, free_port
-from tests.exchange.test_streams import START, running, talk, wait_for
+from tests.exchange.test_streams import PATIENCE, START, running, talk, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def serving(clock: Callable[[], datetime] | None = None, host: str = "127.0.0.1"
 
 
 def get(port: int, path: str, **headers: str) -> requests.Response:
-    return requests.get(f"http://127.0.0.1:{port}{path}", headers=KEYS | headers, timeout=5)
+    return requests.get(f"http://127.0.0.1:{port}{path}", headers=KEYS | headers, timeout=PATIENCE)
 
 
 def stream(port: int, path: str, **headers: str) -> Any:
@@ -69,7 +69,7 @@ def stream(port: int, path: str, **headers: str) -> Any:
 
 def exchange_bytes(port: int, sent: bytes) -> bytes:
     """What the server sends in reply until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
         plain.sendall(sent)
         parts = []
         while part := plain.recv(65536):
@@ -80,7 +80,7 @@ def exchange_bytes(port: int, sent: bytes) -> bytes:
 def received(port: int, path: str, **headers: str) -> list[Any]:
     """The first two messages of a market-data stream."""
     with stream(port, path, **headers) as socket:
-        return [json.loads(socket.recv(timeout=5)) for _ in range(2)]
+        return [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(2)]
 
 
 def test_rest_and_streams_share_one_port_with_and_without_a_slash() -> None:
@@ -138,7 +138,7 @@ def test_the_test_stream_sends_while_the_market_is_closed() -> None:
             talk(socket, {"action": "subscribe", "bars": ["FAKEPACA"], "trades": ["*"], "quotes": ["FAKEPACA", "AAA"]})
             seen: dict[str, Any] = {}
             while len(seen) < 3:
-                seen |= {one["T"]: one for one in json.loads(socket.recv(timeout=10))}
+                seen |= {one["T"]: one for one in json.loads(socket.recv(timeout=PATIENCE))}
             assert {one["S"] for one in seen.values()} == {"FAKEPACA"}
             assert seen["q"]["bp"] < seen["q"]["ap"]
             bar = seen["b"]
@@ -173,7 +173,7 @@ def test_web_pages_may_not_use_it(header: str, value: str, allowed: bool) -> Non
             f"GET /stream HTTP/1.1\r\nHost: {host}\r\n{origin}Upgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
             plain.sendall(handshake.encode())
             assert plain.recv(100).startswith(b"HTTP/1.1 101" if allowed else b"HTTP/1.1 403")
 
@@ -194,13 +194,15 @@ def test_a_large_body_is_refused_before_it_is_read() -> None:
         chunk = b"%x\r\n%s\r\n" % (MAX_BODY + 1, b"x" * (MAX_BODY + 1))
         assert exchange_bytes(port, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk).startswith(b"HTTP/1.1 413")
         url = f"http://127.0.0.1:{port}/v2/orders"
-        assert requests.post(url, data=b"x" * MAX_BODY, timeout=5).status_code == 401
+        assert requests.post(url, data=b"x" * MAX_BODY, timeout=PATIENCE).status_code == 401
 
 
 def test_idle_connections_block_nobody_and_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "IDLE_SECONDS", 4.0)
     with serving() as port, ExitStack() as opened:
-        idle = [opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(300)]
+        idle = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) for _ in range(300)
+        ]
         for plain in idle[::2]:
             plain.sendall(b"POST /v2/orders HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # the rest never comes
         assert get(port, "/v2/clock").status_code == 200
@@ -224,11 +226,11 @@ def test_a_failure_is_reported_and_the_stream_goes_on_without_a_gap(caplog: Any)
         socket.recv(), socket.recv()
         talk(socket, {"action": "subscribe", "bars": ["AAA"]})
         clock.time = ny(MONDAY, "10:32:02")
-        assert [one["t"] for one in json.loads(socket.recv(timeout=5))] == ["2018-03-26T14:31:00Z"]
+        assert [one["t"] for one in json.loads(socket.recv(timeout=PATIENCE))] == ["2018-03-26T14:31:00Z"]
         clock.error = OSError("the disk is full")
         wait_for(lambda: "the disk is full" in caplog.text)
         assert "the streams stand still" in caplog.text
         clock.time = ny(MONDAY, "10:34:02")
         clock.error = None
-        assert [one["t"][11:16] for one in json.loads(socket.recv(timeout=5))] == ["14:32", "14:33"]
+        assert [one["t"][11:16] for one in json.loads(socket.recv(timeout=PATIENCE))] == ["14:32", "14:33"]
         wait_for(lambda: "the streams resumed after" in caplog.text)

@@ -27,14 +27,9 @@ from paper_exchange.base.wire import to_ns
 from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.serving import market_of
 from tests.exchange.exchange_world import MONDAY, ny
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -84,7 +79,7 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         assert client.get_account().buying_power == "9991"  # of a margin account
     finally:
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=20) == 0
+        assert server.wait(timeout=120) == 0
     server = serve(folder, port, state)
     try:
         client = TradingClient("any", "keys", url_override=f"http://127.0.0.1:{port}")
@@ -92,7 +87,7 @@ def test_it_serves_the_real_client_and_keeps_its_state(folder: Path, tmp_path: P
         assert client.get_clock().timestamp >= ny(MONDAY, "10:31:02")
     finally:
         server.kill()
-        server.wait(timeout=20)
+        server.wait(timeout=120)
 
 
 def test_the_default_account_is_alpacas_paper_account(folder: Path, tmp_path: Path) -> None:
@@ -111,7 +106,7 @@ def test_the_default_account_is_alpacas_paper_account(folder: Path, tmp_path: Pa
         assert client.submit_order(half).qty == "0.5"
     finally:
         server.kill()
-        server.wait(timeout=20)
+        server.wait(timeout=120)
 
 
 def sessions_ago(count: int) -> date:
@@ -162,7 +157,7 @@ def test_a_generated_market_has_real_symbols_and_todays_date(tmp_path: Path) -> 
         assert data.get_stock_bars(days)["SPY"][0].timestamp.date() == first
     finally:
         server.kill()
-        server.wait(timeout=20)
+        server.wait(timeout=120)
 
 
 def test_a_bot_that_knows_only_the_documentation_trades_spy_on_a_market_of_this_week() -> None:
@@ -179,7 +174,7 @@ def test_a_bot_that_knows_only_the_documentation_trades_spy_on_a_market_of_this_
         done = subprocess.run(bot, capture_output=True, text=True, timeout=200, check=False)
     finally:
         server.kill()
-        server.wait(timeout=20)
+        server.wait(timeout=120)
     assert done.returncode == 0, done.stderr
     fills = [line for line in done.stdout.splitlines() if line.startswith("update: fill")]
     assert fills == ["update: fill buy SPY", "update: fill sell SPY"]
@@ -201,7 +196,7 @@ def test_a_bar_is_shown_a_second_after_its_minute_unless_bar_delay_is_0(folder: 
             found.append(latest.timestamp.minute)
         finally:
             server.kill()
-            server.wait(timeout=20)
+            server.wait(timeout=120)
     assert found == [29, 30]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["folder"]
-PATIENCE = 30  # seconds until a test gives up; nothing is measured
+PATIENCE = 120  # seconds until a test gives up; nothing is measured
 
 
 class Running:
@@ -241,7 +241,7 @@ def test_the_trading_streams_errors(folder: Path) -> None:
 def test_a_foreign_bot_trades_by_changing_one_url(folder: Path) -> None:
     with running(folder, *START, "--speed", "120") as server:
         bot = [sys.executable, str(Path(__file__).with_name("foreign_bot.py")), server.url, "AAA"]
-        done = subprocess.run(bot, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(bot, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 0, done.stderr
         said = done.stdout.splitlines()
         assert said[0] == "$200000 is available as buying power."

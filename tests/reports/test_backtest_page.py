@@ -136,6 +136,7 @@ def test_the_charts_hold_the_returns() -> None:
 def test_the_page_fits_a_phone_and_begins_with_the_verdict(browser: Browser, tmp_path: Path) -> None:
     path = write_page(swept(noise(30, 60)), tmp_path, "20180401_200000")
     page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    page.set_default_timeout(180_000)
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", lambda asked: troubles.append(asked.url) if asked.url.startswith("http") else None)

@@ -43,6 +43,7 @@ def test_the_page_fits_draws_its_charts_follows_the_dark_and_asks_for_nothing(
     browser: Browser, page_of_logs: Path, width: int
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="light")
+    page.set_default_timeout(180_000)
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda message: troubles.append(message.text))
@@ -142,7 +143,7 @@ def test_each_page_fits_every_screen_can_be_read_and_leads_back(
 ) -> None:
     path = every_page[kind]
     page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="light")
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(180_000)
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda message: troubles.append(message.text))
