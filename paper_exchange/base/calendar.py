@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from exchange_calendars import get_calendar
 
 from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, to_ns
 
@@ -110,6 +109,8 @@ def _session(index: int, day: date, opening: int, closing: int) -> Session:
 @lru_cache(maxsize=1)
 def xnys() -> Calendar:
     """The calendar of the New York Stock Exchange, built once per process (about 0.2 s)."""
+    from exchange_calendars import get_calendar  # with pandas, half a second
+
     source = get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
     opens, closes = (
         column.dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -138,6 +139,8 @@ class SessionTimes:
 
 def session_times(first: date, last: date) -> SessionTimes:
     """The XNYS sessions from `first` to `last`, both inclusive; empty if there are none."""
+    from exchange_calendars import get_calendar
+
     # exchange_calendars refuses a range without sessions, so the range gets a margin of a week.
     week = timedelta(days=7)
     calendar = get_calendar("XNYS", start=(first - week).isoformat(), end=(last + week).isoformat())

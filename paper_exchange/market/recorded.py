@@ -10,6 +10,7 @@ A folder holds one file per stock, in one of the forms that `bar_files` reads.  
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bar_files.columns import NUMBERS
+from bar_files.columns import Columns as FileColumns
 from bar_files.errors import BarFileError
 from bar_files.folder import files_of, read_file
 from bar_files.options import AS_WRITTEN, Reading
@@ -50,6 +52,8 @@ class RecordedMarket:
     Args:
         directory: the folder.
         reading: how the time stamps are to be read.
+        read: reads a file, as `bar_files.folder.read_file`.
+        times: the sessions from one day to another, both included.
 
     Attributes:
         dropped: The number of dropped bars by reason; empty if none.
@@ -58,11 +62,18 @@ class RecordedMarket:
         BarFileError: `directory` or one of its files cannot be used.
     """
 
-    def __init__(self, directory: Path, reading: Reading = AS_WRITTEN) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        reading: Reading = AS_WRITTEN,
+        *,
+        read: Callable[[Path, Reading], FileColumns] = read_file,
+        times: Callable[[date, date], SessionTimes] = session_times,
+    ) -> None:
         directory = Path(directory)
         files = files_of(directory)
-        raw = {symbol: vars(read_file(path, reading)) for symbol, path in files.items()}
-        self._sessions = _sessions_of(raw)
+        raw = {symbol: vars(read(path, reading)) for symbol, path in files.items()}
+        self._sessions = _sessions_of(raw, times)
         dropped: Counter[str] = Counter()
         self._symbols: dict[str, _SymbolBars] = {}
         for symbol, path in files.items():
@@ -121,12 +132,12 @@ class RecordedMarket:
         return summarise(self.session_bars(symbol, session))
 
 
-def _sessions_of(raw: dict[str, Columns]) -> SessionTimes:
+def _sessions_of(raw: dict[str, Columns], times: Callable[[date, date], SessionTimes]) -> SessionTimes:
     """The XNYS sessions from the oldest bar to the newest."""
     oldest = min(int(columns["start"].min()) for columns in raw.values())
     newest = max(int(columns["start"].max()) for columns in raw.values())
     first, last = (datetime.fromtimestamp(instant / 1e9, UTC).date() for instant in (oldest, newest))
-    return session_times(min(max(first, EARLIEST), LATEST), max(min(last, LATEST), EARLIEST))
+    return times(min(max(first, EARLIEST), LATEST), max(min(last, LATEST), EARLIEST))
 
 
 def _usable_bars(columns: Columns, sessions: SessionTimes) -> tuple[BarColumns, dict[str, int]]:

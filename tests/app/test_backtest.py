@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import pytest
 
 import backtest
 import report
-from tests.app.whole_day import FRIDAY, MONDAY, MOST, Place, clean_environment, trade
+from tests.app.whole_day import FRIDAY, MONDAY, MOST, PROJECT, Place, clean_environment, environment, trade
 from trading.app import cli
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, backtest_market_of, claim, market_of
@@ -30,6 +33,9 @@ MANY = "MIN_CONFIDENCE=" + ",".join(f"0.{n}" for n in range(100, 500))
 
 CALM = {"EXCHANGE_BEHAVIOUR": "calm", "BAR_DELAY_SECONDS": 0, "UPDATED_BARS": 0}
 """The exchange that the backtest knows: it draws no behaviour, and publishes every bar at once."""
+
+SLOW = frozenset({"pandas", "exchange_calendars", "sklearn", "plotly", "alpaca", "matplotlib", "yfinance", "flask"})
+"""Libraries that a backtest of recorded bars with kept predictions does not need, each a tenth of a second or more."""
 
 
 def run(place: Place, *arguments: object) -> int:
@@ -76,6 +82,67 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     again, name = tmp_path / "again", f"trades_{FRIDAY}.json"
     assert run(calm, "--bars", bars, "--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", again) == 0
     assert (again / name).read_bytes() == found[name]
+
+
+def test_a_changed_bar_file_never_gives_an_old_result(
+    replayed: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with other prices, but of the same name, size and time, so the market is the same too."""
+
+    def said() -> list[list[str]]:
+        chosen = (f"--models-dir={models}", "--model", FIRST_MODEL, "--end", FRIDAY)
+        assert run(replayed, "--bars", changing, *chosen) == 0
+        return rows(capsys.readouterr().out)
+
+    changing, models = tmp_path / bars.name, tmp_path / "models"
+    shutil.copytree(bars, changing)
+    shutil.copytree(replayed.models, models)
+    before = said()
+    assert said() == before
+    for path in changing.iterdir():
+        times, text = path.stat(), path.read_text()
+        digits = str.maketrans("3456", "4365")
+        lines = [line if str(FRIDAY) not in line else _with_prices(line, digits) for line in text.splitlines(True)]
+        path.write_text("".join(lines))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert path.stat().st_size == times.st_size
+    after = said()
+    shutil.rmtree(models / "predictions")
+    assert said() == after != before
+
+
+def _with_prices(line: str, digits: dict[int, int]) -> str:
+    """A line of a bar file with other digits after the point of its prices; the order of its prices stays."""
+    symbol, stamp, *prices, volume = line.split(",")
+    others = [price[:-1] + price[-1].translate(digits) for price in prices]
+    open_, high, low, close = map(float, others)
+    return (
+        line
+        if not low <= min(open_, close) <= max(open_, close) <= high
+        else ",".join((symbol, stamp, *others, volume))
+    )
+
+
+def test_a_backtest_whose_predictions_are_kept_imports_no_library_that_it_does_not_need(
+    replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ("--bars", bars, "--model", FIRST_MODEL, "--end", FRIDAY)
+    assert run(replayed, *chosen) == 0
+    capsys.readouterr()
+    code = "import sys, backtest; backtest.main(sys.argv[1:]); print(*{one.split('.')[0] for one in sys.modules})"
+    folders = [f"--{name}-dir={replayed.root / name}" for name in ("data", "models")]
+    arguments = [*folders, f"--env-file={replayed.root / 'settings.env'}", *map(str, chosen)]
+    made = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=PROJECT,
+        env=environment(),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    loaded = set(made.stdout.splitlines()[-1].split())
+    assert {"numba", "trading"} <= loaded
+    assert not loaded & SLOW
 
 
 def test_every_combination_is_the_backtest_with_these_settings(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, market_of
-from trading.models.admin import serving
 from trading.models.store import ModelStore
 from trading.reports.look import INDEX
 from trading.reports.look.models_index import write_models_index
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
 
 
 def serving_in(models: Path) -> str | None:
-    """TIMESTAMP of the model in service; None if no model can be used."""
+    """TIMESTAMP of the model in service; None if no model can be used.  It is checked, and not opened: that is slow."""
     with suppress(UserError):
-        model = serving(ModelStore(models), market_of(models))
-        return None if model is None else model.timestamp
+        return ModelStore(models).newest_checked(market=market_of(models)).timestamp
     return None
 
 

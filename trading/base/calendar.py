@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from multiprocessing import get_context
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,18 @@ class MarketCalendar:
     """The sessions of the New York Stock Exchange (exchange_calendars' XNYS).
 
     They reach a year beyond the machine's date.  `extend` moves that end in a process that lives longer.
+
+    Args:
+        until: computes the sessions until a day; by default `sessions_until`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, until: Callable[[date], dict[date, Session]] | None = None) -> None:
+        self._until = until or sessions_until
         self._announced: dict[date, Session] = {}
 
     @cached_property
     def _sessions(self) -> dict[date, Session]:
-        return _sessions_until(datetime.now(NEW_YORK).date() + REACH)
+        return self._until(datetime.now(NEW_YORK).date() + REACH)
 
     @cached_property
     def _days(self) -> list[date]:
@@ -70,7 +77,7 @@ class MarketCalendar:
         """The same calendar, computed in a process of its own, which takes its memory (80 MB) with it."""
         found = cls()
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found._sessions = process.submit(_sessions_until, datetime.now(NEW_YORK).date() + REACH).result()
+            found._sessions = process.submit(sessions_until, datetime.now(NEW_YORK).date() + REACH).result()
         return found
 
     def extend(self, now: datetime) -> None:
@@ -78,7 +85,7 @@ class MarketCalendar:
         day = now.astimezone(NEW_YORK).date()
         if self._days[-1] - day >= MARGIN or day > LAST_DAY:
             return
-        sessions = _sessions_until(day + REACH) | self._announced
+        sessions = self._until(day + REACH) | self._announced
         # Another thread may read meanwhile: each assignment replaces a whole object.
         self._sessions, self._days = sessions, sorted(sessions)
 
@@ -89,7 +96,7 @@ class MarketCalendar:
 
     def copy(self) -> MarketCalendar:
         """A calendar with the same sessions; what is announced to it does not change this one."""
-        copied = MarketCalendar()
+        copied = MarketCalendar(self._until)
         copied._sessions, copied._announced = self._sessions, dict(self._announced)
         return copied
 
@@ -171,7 +178,8 @@ class MarketCalendar:
         return today if today is not None and now < today.close else self.following(day)
 
 
-def _sessions_until(last: date) -> dict[date, Session]:
+def sessions_until(last: date) -> dict[date, Session]:
+    """The sessions from `FIRST_DAY` to a day, oldest first."""
     import exchange_calendars  # takes half a second, so only programs that use the calendar pay for it
 
     end = max(last, FIRST_DAY + REACH)  # the clock of a machine without a battery may start in 1970

@@ -16,6 +16,7 @@ from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from trading.base.errors import UserError
 from trading.broker.client import Unclear, market_data
 from trading.broker.pages import bar_pages
+from trading.execution.timing import REFETCH_SECONDS
 from trading.features.session_bars import SessionBars
 from trading.records.journal import new_york_time
 from trading.rules.spread import Quote
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from trading.features.session_bars import SessionBars
     from trading.records.journal import Journal
 
-
-REFETCH_SECONDS: Final = (3, 5, 8)
-"""Seconds of the minute at which bars are fetched again while bars of the minute that just ended are missing: Alpaca's
-minute bars appear 1 to 3 s after their minute."""
 
 LATE_FEED: Final = timedelta(minutes=2)
 """A feed whose newest bar, of all stocks, is this far behind is reported."""

@@ -22,6 +22,7 @@ from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
 from trading.execution.orders.ownership import OtherTrader, Ownership
 from trading.execution.orders.protection import Protection
 from trading.execution.shares.reclaim import Reclaim
+from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
@@ -33,13 +34,8 @@ if TYPE_CHECKING:
 PriceOf = Callable[[str, datetime], float | None]
 """The newest price of a stock that is not older than an instant; None if there is none."""
 
-PAUSES: Final = (timedelta(seconds=5), timedelta(seconds=15))
-"""Pauses before the further reconciliations of one minute for pending entries alone."""
-
-PENDING_ENTRY_LOOKS: Final = len(PAUSES)
-
 URGENT_PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 3, 5, 5, 10, 10, 10, 10))
-"""The same while there is a discrepancy, which may mean shares without a stop."""
+"""`PAUSES` while there is a discrepancy, which may mean shares without a stop."""
 
 
 class PositionManager:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,8 +54,9 @@ class Section:
     note: str = ""
 
 
+@lru_cache(maxsize=1)
 def templates() -> Environment:
-    """The templates of the pages; a name that a template needs and does not get is an error."""
+    """The templates of the pages, compiled once; a name that a template needs and does not get is an error."""
     import jinja2  # takes a tenth of a second to import
 
     loader = jinja2.FileSystemLoader(TEMPLATES)

@@ -28,18 +28,19 @@ from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.prediction_cache import PredictionCache
-from trading.backtest.engine.predictions import sessions_needed, windows_of
+from trading.backtest.engine.predictions import SessionInput, sessions_needed
 from trading.backtest.engine.replay import Block, Day, Replay, Total, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
 from trading.backtest.workers import ALONE, Workers, workers
-from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
+from trading.market.bar_cache import BarCache
 from trading.market.bars import Bars
+from trading.market.kept_calendar import kept_calendar
 from trading.performance.overfitting import LATER_SHARE
 from trading.records.trade_log import TradeLog
 from trading.reports.backtested.material import Fall
@@ -50,11 +51,12 @@ from trading.rules.labels import LabelRules
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
     from config import DataSettings
-    from trading.base.calendar import Session
+    from trading.base.calendar import MarketCalendar, Session
     from trading.base.progress import Report
     from trading.models.store import ModelStore
 
@@ -86,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
     _check_dates(options)
     swept = swept_values(options)
     check_verdict(options, swept)
-    console, calendar = standard_output(), new_york_calendar()
+    console, kept = standard_output(), _kept_in(settings.folders.MODELS_DIR)
+    calendar = kept_calendar(kept)
     copied = 0 if options.walk_forward else COPIES if options.flipped is None else options.flipped
     count = math.prod(map(len, swept.values()))
     if count >= SHARED_FROM:
@@ -95,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if options.logs_dir is not None and len(chosen) > 1:
         raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
     _check_folders(options, settings)
-    days = _days(options, settings, calendar)
+    days = _days(options, settings, calendar, kept)
     with ExitStack() as stack:
         at = stack.enter_context(workers(options.backend, options.scheduler))
         progress = stack.enter_context(progress_bars(console))
@@ -129,11 +132,16 @@ def _check_dates(options: argparse.Namespace) -> None:
         raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
 
 
-def _days(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> Days:
+def _days(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar, kept: Path | None) -> Days:
     reading = reading_from(options)
     if options.bars is None:
         return StoredDays(settings.folders.DATA_DIR, calendar)
-    return RecordedDays(options.bars, reading, calendar)
+    return RecordedDays(options.bars, reading, calendar, BarCache(kept))
+
+
+def _kept_in(models_dir: Path) -> Path | None:
+    """Where bars and sessions are kept; None if there are no models, because a misspelt folder is not made."""
+    return PredictionCache(models_dir).folder if models_dir.is_dir() else None
 
 
 def _models(
@@ -280,7 +288,7 @@ def block_of(
     followed: set[str],
 ) -> list[Day]:
     """The bars and predictions of some sessions; `followed`, the stocks of earlier universes, grows."""
-    markets, windows = [], []
+    markets, inputs = [], []
     for session in sessions:
         universe = sorted(days.universe(session, data))
         followed.update(universe)
@@ -292,8 +300,8 @@ def block_of(
             known = days.checked(universe)
             before = {name: known[name].between(needed[0].open, session.open) for name in universe}
         today = {name: bars[name] for name in universe}
-        windows.append((session, windows_of(needed, today, before, forecaster.feature_set)))
-    return [Day(one, found) for one, found in zip(markets, forecaster.predictions(windows), strict=True)]
+        inputs.append(SessionInput(needed, today, before, forecaster.feature_set))
+    return [Day(one, found) for one, found in zip(markets, forecaster.predictions(inputs), strict=True)]
 
 
 def _traded(members: Sequence[Combination], block: list[Day], at: Workers) -> Iterator[Replay]:

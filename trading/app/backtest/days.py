@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bar_files.errors import BarFileError
+from paper_exchange.base.calendar import SessionTimes
 from paper_exchange.market.recorded import RecordedMarket
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bar_files.options import Reading
     from config import DataSettings
     from trading.base.calendar import MarketCalendar, Session
+    from trading.market.bar_cache import BarCache
 
 
 class Days(Protocol):
@@ -73,19 +75,30 @@ def within(bars: Bars, session: Session) -> Bars:
 class RecordedDays:
     """The sessions of a folder of recorded bars, with the bars that the embedded exchange shows of it.
 
+    Args:
+        cache: reads the files.
+
     Raises:
         UserError: the folder cannot be read.
     """
 
-    def __init__(self, folder: Path, reading: Reading, calendar: MarketCalendar) -> None:
+    def __init__(self, folder: Path, reading: Reading, calendar: MarketCalendar, cache: BarCache) -> None:
         self._folder = folder
         self._calendar = calendar
         try:
-            self._market = RecordedMarket(folder, reading)
+            self._market = RecordedMarket(folder, reading, read=cache.read, times=self._times)
+            cache.prune()
             self.market = FolderSource(folder, calendar, reading).market
         except BarFileError as error:
             raise UserError(f"--bars: {error}") from None
         self._universes: dict[DataSettings, PastUniverses] = {}
+
+    def _times(self, first: date, last: date) -> SessionTimes:
+        """The sessions as the exchange has them: those of one calendar, which may be kept on disk."""
+        found = self._calendar.between(first, last)
+        opens, closes = ([to_ns(getattr(one, end)) for one in found] for end in ("open", "close"))
+        dates = tuple(one.date for one in found)
+        return SessionTimes(dates, np.array(opens, dtype=np.int64), np.array(closes, dtype=np.int64))
 
     @cached_property
     def sessions(self) -> list[Session]:

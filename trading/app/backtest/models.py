@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from trading.backtest.engine.predictions import SessionWindows, predict
+import numpy as np
+
+from trading.backtest.engine.predictions import predict
 from trading.backtest.walk_forward import evening_fold, score
 from trading.backtest.yardstick.control_cache import settings_of_a_result
 from trading.base.calendar import at
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from config import FeatureSet
     from trading.backtest.engine.prediction_cache import PredictionCache
+    from trading.backtest.engine.predictions import SessionInput
     from trading.backtest.engine.signals import Predictions
     from trading.backtest.walk_forward import Fold, FoldResult
     from trading.backtest.workers import Workers
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
     from trading.base.market_folders import MarketId
     from trading.dataset.dataset import Rows
     from trading.learning.fitting import LearningSettings
-
-Windows = tuple["Session", SessionWindows]
 
 
 class Forecaster(Protocol):
@@ -50,8 +51,8 @@ class Forecaster(Protocol):
     def seen(self, sessions: Sequence[Session]) -> int:
         """How many of these sessions have trained the model that predicts them."""
 
-    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
-        """The predictions for the windows of some sessions, in their order.
+    def predictions(self, sessions: Sequence[SessionInput]) -> list[Predictions]:
+        """The predictions of some sessions, in their order.
 
         Raises:
             UserError: a session cannot be predicted.
@@ -75,15 +76,15 @@ class StoredModels:
     def seen(self, sessions: Sequence[Session]) -> int:
         return sum(session.date <= self.model_of(session).trained_through for session in sessions)
 
-    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
-        return [self._of(self.model_of(session), of_session) for session, of_session in windows]
+    def predictions(self, sessions: Sequence[SessionInput]) -> list[Predictions]:
+        return [self._of(self.model_of(given.session), given) for given in sessions]
 
-    def _of(self, model: CheckedModel, windows: SessionWindows) -> Predictions:
+    def _of(self, model: CheckedModel, given: SessionInput) -> Predictions:
         files = {part: entry["sha256"] for part, entry in model.metrics["files"].items()}
-        key = self.cache.key(windows, {**files, "calibration": model.metrics["calibration"]})
-        found = self.cache.get(key, windows, model.timestamp)
+        key = self.cache.key(given, {**files, "calibration": model.metrics["calibration"]})
+        found = self.cache.get(key, given, model.timestamp)
         if found is None:
-            found = predict(model.opened, windows)
+            found = predict(model.opened, given.windows)
             self.cache.put(key, found)
         return found
 
@@ -118,23 +119,25 @@ class EveningModels:
     def seen(self, sessions: Sequence[Session]) -> int:
         return 0
 
-    def predictions(self, windows: Sequence[Windows]) -> list[Predictions]:
+    def predictions(self, sessions: Sequence[SessionInput]) -> list[Predictions]:
         found: dict[int, Predictions] = {}
         missing: list[tuple[int, str, Fold]] = []
-        for i, (session, of_session) in enumerate(windows):
-            fold = evening_fold(self.rows, session.date, self.learning, of_session.X)
-            key = self.cache.key(of_session, {"fold": _digest(fold)})
-            known = self.cache.get(key, of_session, self._timestamp(session.date))
+        for i, given in enumerate(sessions):
+            day = given.session.date
+            fold = evening_fold(self.rows, day, self.learning, np.empty((0, self.rows.X.shape[1])))
+            key = self.cache.key(given, {"fold": _digest(fold)})
+            known = self.cache.get(key, given, self._timestamp(day))
             if known is None:
-                missing.append((i, key, fold))
+                missing.append((i, key, replace(fold, unseen=given.windows.X)))
             else:
                 found[i] = known
         results: list[FoldResult] = self.workers.map(score, len(missing), lambda n: missing[n][2])
         for (i, key, _), result in zip(missing, results, strict=True):
-            session, of_session = windows[i]
-            found[i] = of_session.predicted(self._timestamp(session.date), result.p, result.calibrated)
+            given = sessions[i]
+            timestamp = self._timestamp(given.session.date)
+            found[i] = given.windows.predicted(timestamp, result.p, result.calibrated)
             self.cache.put(key, found[i])
-        return [found[i] for i in range(len(windows))]
+        return [found[i] for i in range(len(sessions))]
 
     def _timestamp(self, day: date) -> str:
         return stamp(at(self.calendar.preceding(day).date, self.retrain_at))

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trading.backtest.engine.compiled.arrays import Times
-from trading.execution.live_feed import REFETCH_SECONDS
-from trading.execution.orders.entry_orders import ENTRY_MAX_AGE
-from trading.execution.reconciliation import PAUSES, PENDING_ENTRY_LOOKS
+from trading.execution.timing import ENTRY_MAX_AGE, PAUSES, PENDING_ENTRY_LOOKS, REFETCH_SECONDS
 from trading.market.bars import MINUTE_NS, SECOND_NS
 
 if TYPE_CHECKING:

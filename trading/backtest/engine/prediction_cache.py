@@ -1,13 +1,13 @@
 """Predictions on disk: `models/predictions/KEY.npz`, where KEY is a hash of all that they depend on.
 
-A file begins with a hash of its content.  A missing, damaged or foreign file is a session to be predicted again.
+A missing, damaged or foreign file is a session to be predicted again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,20 +15,25 @@ import orjson
 
 from trading.backtest.engine.signals import Predictions
 from trading.backtest.workers import identity
-from trading.base.files import write_bytes
+from trading.backtest.yardstick.control_cache import bars_digest
+from trading.base.clock import to_ns
+from trading.market.kept_files import KeptFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trading.backtest.engine.predictions import SessionWindows
+    from trading.backtest.engine.predictions import SessionInput
 
 FOLDER: Final = "predictions"
 MOST_BYTES: Final = 1_000_000_000
-"""Bytes of all files that are kept, the most recently used; a session of 75 stocks has about half a megabyte."""
+"""Bytes of all files that are kept, the most recently used; a session of 75 stocks has about a megabyte."""
 
-FORMAT: Final = 1
-_DIGEST: Final = 32
+FORMAT: Final = 2
+COLUMNS: Final = {
+    "stock": np.int32, "minute": np.int32, "price": np.float64, "own": np.float64, "calibrated": np.float64,
+}  # fmt: skip
+"""Columns of `Predictions` that a file holds, with their types."""
 
 
 class PredictionCache:
@@ -41,62 +46,60 @@ class PredictionCache:
 
     def __init__(self, models_dir: Path, most: int = MOST_BYTES) -> None:
         self.folder = models_dir / FOLDER
-        self._most = most
-        self._identity = identity()
+        self._kept = KeptFiles(self.folder, "npz", most)
 
-    def key(self, windows: SessionWindows, model: Mapping[str, Any]) -> str:
-        """The key of the predictions for these windows.
+    def key(self, given: SessionInput, model: Mapping[str, Any]) -> str:
+        """The key of the predictions from these bars.
 
         Args:
-            model: what the probabilities depend on beside the feature vectors: checksums of a model's files, or a
-                digest of the rows and the settings that it is trained with.
+            model: what the probabilities depend on beside the bars: checksums of a model's files, or a digest of the
+                rows and the settings that it is trained with.
         """
-        found = hashlib.sha256(
-            orjson.dumps(
-                {"format": FORMAT, "model": model, "symbols": windows.symbols, **self._identity},
-                option=orjson.OPT_SORT_KEYS,
-            )
-        )
-        for column in (windows.stock, windows.minute, windows.price, windows.X):
-            found.update(np.ascontiguousarray(column).tobytes())
-        return found.hexdigest()[:40]
+        about = {
+            "format": FORMAT,
+            "model": model,
+            "features": given.feature_set,
+            "sessions": [(to_ns(one.open), to_ns(one.close)) for one in given.sessions],
+            "bars": [bars_digest(given.today), bars_digest(given.before)],
+            **self._libraries,
+        }
+        return hashlib.sha256(orjson.dumps(about, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
-    def get(self, key: str, windows: SessionWindows, model: str) -> Predictions | None:
+    @cached_property
+    def _libraries(self) -> dict[str, str]:
+        return identity()
+
+    def get(self, key: str, given: SessionInput, model: str) -> Predictions | None:
         """The predictions under a key, for the model with this TIMESTAMP; None if they are missing or damaged."""
-        path = self.folder / f"{key}.npz"
+        content = self._kept.get(key)
+        if content is None:
+            return None
         try:
-            content = path.read_bytes()
-            if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
-                return None
-            with np.load(io.BytesIO(content[_DIGEST:]), allow_pickle=False) as arrays:
-                own, calibrated = arrays["own"], arrays["calibrated"]
-            os.utime(path)  # the least recently used are removed first
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = Predictions(model, given.symbols, *(arrays[name] for name in COLUMNS))
         except (OSError, ValueError, KeyError):
             return None
-        for p in (own, calibrated):
-            if p.shape != windows.price.shape or p.dtype != np.float64 or not ((p >= 0.0) & (p <= 1.0)).all():
-                return None
-        return windows.predicted(model, own, calibrated)
+        return found if _fits(found, given) else None
 
     def put(self, key: str, found: Predictions) -> None:
         """Keep predictions; a folder that cannot be written only costs time later."""
         buffer = io.BytesIO()
-        np.savez(buffer, own=found.own, calibrated=found.calibrated)
-        content = buffer.getvalue()
-        try:
-            write_bytes(self.folder / f"{key}.npz", hashlib.sha256(content).digest() + content)
-        except OSError:
-            return
+        np.savez(buffer, **{name: getattr(found, name) for name in COLUMNS})
+        self._kept.put(key, buffer.getvalue())
 
     def prune(self) -> None:
         """Remove the least recently used files beyond the limit, and what killed runs left."""
-        try:
-            for left in self.folder.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
-            total = 0
-            for path in sorted(self.folder.glob("*.npz"), key=lambda one: one.stat().st_mtime, reverse=True):
-                total += path.stat().st_size
-                if total > self._most:
-                    path.unlink(missing_ok=True)
-        except OSError:
-            return
+        self._kept.prune()
+
+
+def _fits(found: Predictions, given: SessionInput) -> bool:
+    """Whether these can be predictions of this session."""
+    for name, kind in COLUMNS.items():
+        column = getattr(found, name)
+        if column.dtype != kind or column.shape != found.price.shape or column.ndim != 1:
+            return False
+    within = (found.stock >= 0) & (found.stock < len(given.symbols)) & (found.price > 0.0)
+    within &= (found.minute >= 0) & (found.minute < given.session.minutes)
+    for p in (found.own, found.calibrated):
+        within &= (p >= 0.0) & (p <= 1.0)
+    return bool(within.all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,38 @@ class SessionWindows:
     def predicted(self, model: str, own: Floats, calibrated: Floats) -> Predictions:
         """The predictions of a model with this TIMESTAMP: its own and the calibrated probabilities, float64 (n,)."""
         return Predictions(model, self.symbols, self.stock, self.minute, self.price, own, calibrated)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionInput:
+    """The bars from which the predictions of a session are made.
+
+    Attributes:
+        sessions: those whose bars the features depend on, oldest first, the session itself last.
+        today: symbol -> its bars of the session, sorted.
+        before: symbol -> its checked bars of the sessions before, sorted.
+        feature_set: the features of the models.
+    """
+
+    sessions: Sequence[Session]
+    today: Mapping[str, Bars]
+    before: Mapping[str, Bars]
+    feature_set: FeatureSet
+
+    @property
+    def session(self) -> Session:
+        """The session to predict."""
+        return self.sessions[-1]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The stocks, sorted."""
+        return tuple(sorted(self.today))
+
+    @cached_property
+    def windows(self) -> SessionWindows:
+        """The windows with their features, computed when first used: predictions that are kept need none."""
+        return windows_of(self.sessions, self.today, self.before, self.feature_set)
 
 
 def sessions_needed(session: Session, calendar: MarketCalendar, feature_set: FeatureSet) -> list[Session]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Broker, Unclear
 from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.timing import ENTRY_MAX_AGE
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
@@ -75,10 +76,6 @@ class PendingEntry:
             decision_bid=record.get("decision_bid"),  # absent in the audit of earlier versions
             decision_ask=record.get("decision_ask"),
         )
-
-
-ENTRY_MAX_AGE: Final = timedelta(minutes=2)
-"""An entry that is not filled by then (its stock may be halted) is cancelled: its price was decided long ago."""
 
 
 class EntryOrders:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -16,7 +17,6 @@ from trading.reports.page import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from trading.reports.page import Figure, Section, Tile
 
@@ -115,7 +115,9 @@ def write_script(folder: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    package = find_spec("plotly")  # importing it would take a quarter of a second
+    assert package is not None and package.origin is not None  # it is one of requirements.txt
+    script = Path(package.origin).with_name("package_data") / "plotly.min.js"
     beside = folder / SCRIPT
-    if not beside.exists() or beside.stat().st_size != len(script):
-        write_bytes(beside, script)
+    if not beside.exists() or beside.stat().st_size != script.stat().st_size:
+        write_bytes(beside, script.read_bytes())
