@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from trading.backtest.importance import PERMUTED_ROWS, importance_groups, importance_sample, permuted
 from trading.backtest.workers import ALONE, Workers
 from trading.base.errors import DataError
 from trading.features.sets import COLUMNS
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
+from trading.learning.fitting import LearningSettings, fit, probabilities
 from trading.learning.rows import thin
 from trading.learning.train import train
 
@@ -36,17 +37,6 @@ if TYPE_CHECKING:
 
 LEAST_SESSIONS: Final = 5
 """Minimum sessions of history before a session is scored."""
-
-PERMUTED_ROWS: Final = 2000
-"""Maximum rows of a session that permutation importance is measured on."""
-
-ALIKE: Final = {
-    "prices together": ("Open", "High", "Low", "Close", "VWAP", "Typical_Price"),
-    "session together": ("From_High", "From_Low", "From_Open", "Session_Time"),
-    "trend together": ("VWAP_Deviation", "MACD_Rel", "MACD_Signal_Rel", "MACD_Hist_Rel", "Return_5", "Return_19"),
-    "volumes together": ("Volume_Habit", "Window_Volume_Habit"),
-}
-"""Groups of nearly redundant features: if only one of a group is permuted, the others replace it."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -334,25 +324,6 @@ def score_lean(fold: Fold) -> FoldResult:
     return FoldResult(p, p, np.empty((0, 0)))
 
 
-def permuted(scaler: Scaler, model: Classifier, X: Floats, groups: tuple[tuple[int, ...], ...], seed: int) -> Floats:
-    """Probabilities of rows of one session with each group of columns in turn taken from other rows.
-
-    Args:
-        X: features, shape (n, columns).
-        groups: positions of columns.
-
-    Returns:
-        Shape (len(groups), n).
-    """
-    random = np.random.default_rng(seed)
-    result = np.empty((len(groups), len(X)))
-    for i, group in enumerate(groups):
-        shuffled = X.copy()
-        shuffled[:, group] = X[random.permutation(len(X))][:, group]
-        result[i] = probabilities(scaler, model, shuffled)
-    return result
-
-
 def _scored_plans(session: Days, window: int, least: int, scored: Mask | None) -> tuple[list[_Plan], list[Ints]]:
     """The folds with a row to score, and the positions of the rows that each scores.
 
@@ -386,18 +357,3 @@ def _plans(session: Days, window: int, least: int) -> list[_Plan]:
         first = max(0, i - window)
         found.append(_Plan(int(edge[first]), int(edge[i]), int(edge[i + 1]), i - first))
     return found
-
-
-def importance_groups(features: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """(names, positions of columns) of what is permuted: every column alone, and the groups of `ALIKE`."""
-    named: dict[str, tuple[int, ...]] = {name: (i,) for i, name in enumerate(features)}
-    for name, members in ALIKE.items():
-        if all(member in named for member in members):
-            named[name] = tuple(features.index(member) for member in members)
-    return tuple(named), tuple(named.values())
-
-
-def importance_sample(n: int, seed: int, most: int = PERMUTED_ROWS) -> Ints:
-    """Positions of at most `most` of n rows, ascending."""
-    chosen = np.random.default_rng(seed).choice(n, min(n, most), replace=False)
-    return np.sort(chosen).astype(np.int64)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trading.backtest.figures import figures
+from trading.backtest.importance import importance_groups, importance_sample, permuted
 from trading.backtest.verdict import verdict
-from trading.backtest.walk_forward import Variant, Walk, importance_groups, importance_sample, permuted
+from trading.backtest.walk_forward import Variant, Walk
 from trading.backtest.yardstick.controls import Evaluation, entry_costs
 from trading.features.sets import COLUMNS
 from trading.models.metrics_file import recorded_setting
