@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ from paper_exchange.account.checks import (
 )
 from paper_exchange.base.wire import JsonObject, bad_parameter, number, rule_violation
 from paper_exchange.orders.lifetime import lifetime
-from paper_exchange.orders.order import Order
 from paper_exchange.orders.validation import client_id_of, price_on_tick, shares_of, time_in_force_of, trail_of
 
 if TYPE_CHECKING:
     from paper_exchange.account.engine import Engine
+    from paper_exchange.orders.order import Order
 
 
 def replace_order(engine: Engine, order: Order, body: object, now: int) -> Order:
@@ -86,7 +87,7 @@ def _checked_replacement(engine: Engine, order: Order, body: JsonObject, now: in
 
 
 def _replacement(engine: Engine, order: Order, terms: JsonObject, now: int) -> Order:
-    new = Order(**(vars(order) | terms))
+    new = replace(order, **terms)
     if new.extended_hours and new.time_in_force not in ("day", "gtc"):
         raise rule_violation("extended hours order must be DAY or GTC limit orders")
     new.replaces, new.replaced_by, new.abandoned = order.id, None, False

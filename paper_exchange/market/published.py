@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from paper_exchange.base.draws import uniform
+from paper_exchange.base.session_cache import SessionCache
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.interface import BarColumns, Market
 from paper_exchange.market.tape import CACHED_SESSIONS, Halt, Tape
@@ -95,8 +94,7 @@ class PublishedTape(Tape):
         super().__init__(market, calendar, halts, spread=spread, seed=seed)
         self._how = publication or Publication()
         self.settles_in = self._how.settles_in
-        self._schedules: OrderedDict[tuple[str, int], Schedule] = OrderedDict()
-        self._drawing = threading.Lock()
+        self._schedules: SessionCache[Schedule] = SessionCache(CACHED_SESSIONS)
 
     def published(self, symbol: str, session: Session, instant: int) -> BarColumns:
         """The bars published by an instant, in the version known then."""
@@ -139,14 +137,8 @@ class PublishedTape(Tape):
         return [(kind, start) for _, kind, start in sorted(found)]
 
     def _schedule(self, symbol: str, session: Session, bars: BarColumns) -> Schedule:
-        key = (symbol, session.index)
-        with self._drawing:
-            found = self._schedules.get(key)
-            if found is None:
-                found = self._schedules[key] = self._draw(symbol, bars)
-                if len(self._schedules) > CACHED_SESSIONS:
-                    self._schedules.popitem(last=False)
-            return found
+        found = self._schedules.get(symbol, session.index)
+        return found or self._schedules.put(symbol, session.index, self._draw(symbol, bars))
 
     def _draw(self, symbol: str, bars: BarColumns) -> Schedule:
         how = self._how

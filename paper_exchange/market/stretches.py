@@ -21,6 +21,7 @@ from zlib import crc32
 import numpy as np
 
 from paper_exchange.base.draws import uniform
+from paper_exchange.base.session_cache import SessionCache
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.interface import BarColumns
 from paper_exchange.market.path import DOLLAR, SECOND, SMALL_TICK, Move, millionths, moves_of, price_at, tick_at
@@ -47,7 +48,7 @@ class Stretches:
         self._spread = spread
         self._seed = seed
         self._latest: dict[str, Stretch] = {}
-        self._nights: dict[tuple[str, int], Sequence[Stretch]] = {}
+        self._nights: SessionCache[Sequence[Stretch]] = SessionCache(CACHED_NIGHTS)
 
     def at(self, symbol: str, instant: int) -> Stretch:
         """The stretch of a listed stock that covers an instant."""
@@ -100,13 +101,8 @@ class Stretches:
 
     def _night(self, symbol: str, before: Session) -> Sequence[Stretch]:
         """The stretches from a session's close to the next one's open."""
-        key = (symbol, before.index)
-        found = self._nights.get(key)
-        if found is None:
-            if len(self._nights) >= CACHED_NIGHTS:
-                self._nights.clear()
-            found = self._nights[key] = self._make_night(symbol, before)
-        return found
+        found = self._nights.get(symbol, before.index)
+        return found or self._nights.put(symbol, before.index, self._make_night(symbol, before))
 
     def _make_night(self, symbol: str, before: Session) -> Sequence[Stretch]:
         after = self._tape.calendar.sessions[before.index + 1]

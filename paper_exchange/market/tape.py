@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paper_exchange.base.session_cache import SessionCache
 from paper_exchange.base.wire import MINUTE, to_ns
 from paper_exchange.market.interface import BarColumns, Listing, Market
 from paper_exchange.market.path import dollars
@@ -90,8 +89,7 @@ class Tape:
         self.calendar = calendar
         self.listings: dict[str, Listing] = {listing.symbol: listing for listing in market.listings}
         self._stretches = Stretches(self, spread or Spread(), seed)
-        self._cache: OrderedDict[tuple[str, int], BarColumns] = OrderedDict()
-        self._lock = threading.Lock()  # of the cache; never held while the market makes bars
+        self._cache: SessionCache[BarColumns] = SessionCache(CACHED_SESSIONS)
         self.iex: Tape = self  # what the feed `iex` shows, if that is less than the whole market
         self.day: Tape = self  # the bars from the pre-market to after hours, if they are shown
 
@@ -109,21 +107,14 @@ class Tape:
 
     def session_bars(self, symbol: str, session: Session) -> BarColumns:
         """All bars of a listed symbol in a session, future ones included: for tapes and matching only."""
-        key = (symbol, session.index)
-        with self._lock:
-            found = self._cache.get(key)
-            if found is not None:
-                self._cache.move_to_end(key)
-                return found
+        found = self._cache.get(symbol, session.index)
+        if found is not None:
+            return found
         found = self.market.session_bars(symbol, session.day)
         for halt in self._halts:
             if halt.symbol == symbol:
                 found = halt.without(found)
-        with self._lock:
-            self._cache[key] = found
-            if len(self._cache) > CACHED_SESSIONS:
-                self._cache.popitem(last=False)
-        return found
+        return self._cache.put(symbol, session.index, found)
 
     def count_ended(self, bars: BarColumns, instant: int) -> int:
         """The number of bars that are over at an instant."""

@@ -23,7 +23,7 @@ MONEY = ("limit_price", "stop_price", "reserve", "filled_value", "notional", "tr
 FINISHED_AT = {"filled": "filled_at", "expired": "expired_at", "canceled": "canceled_at", "rejected": "failed_at"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fill:
     """One execution.  `at` is its instant, `bar` the start of its minute (ns since the epoch).
 
@@ -42,7 +42,7 @@ class Fill:
     leaves: Shares = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Order:
     """One order.  Instants are nanoseconds since the epoch (UTC) or None, prices Decimals of dollars, qty shares.
 

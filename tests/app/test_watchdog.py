@@ -14,6 +14,7 @@ from tests.alerts.receiver import receiver
 from tests.app.report_logs import trade
 from trading.app import cli
 from trading.app.watchdog import Watchdog, look
+from trading.base.market_folders import MarketId, claim_logs, market_of
 from trading.records.heartbeat import FILE, Heartbeat
 from trading.records.trade_log import TradeLog
 
@@ -138,3 +139,18 @@ def test_one_look_answers_by_its_exit_code(
     assert [line.split()[0] for line in said] == ["dead:", "alive,", "dead:", "stopped:"]
     with pytest.raises(SystemExit):
         code("--after", "0")
+
+
+def test_a_watchdog_that_looks_before_there_is_a_trader_does_not_keep_it_from_its_folder(tmp_path: Path) -> None:
+    logs, market = tmp_path / "logs", MarketId("by-hand", "by hand")
+    with receiver() as web:
+        watching = Watchdog(Settings.of(LOGS_DIR=logs, ALERT_URLS=web.url), 60, lambda: AT, lambda line: None)
+        assert [watching.look() for _ in range(3)] == ["alive", "dead", "dead"]
+        watching.close()
+        assert web.titles == ["TRADER DEAD"] and list(logs.iterdir())
+    assert claim_logs(logs, market) is None and market_of(logs) == market
+    # The folder of another market waits beside: it comes back.
+    logs.rename(tmp_path / "logs.by-hand")
+    (logs / "alerts_watchdog.json").parent.mkdir()
+    (logs / "alerts_watchdog.json").write_text("{}")
+    assert claim_logs(logs, market) is None and market_of(logs) == market

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from config import PROJECT
 from tests.app.report_logs import DAY, mark, ny, trade, write_day
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
+from trading import __version__
 from trading.base.market_folders import market_of
 from trading.learning.train import train
 from trading.models.store import ModelStore
@@ -80,7 +81,7 @@ def beat(logs: Path, *, age: float = 0.0, **changes: object) -> None:
     """Write a sign of life."""
     now = datetime.now(UTC) - timedelta(seconds=age)
     known = Heartbeat(
-        now, ny(DAY, "10:32:03"), now - timedelta(hours=3), 1, "0.3.0", "waiting", "recorded bars of x", True,
+        now, ny(DAY, "10:32:03"), now - timedelta(hours=3), 1, __version__, "waiting", "recorded bars of x", True,
         next_event="minute", next_at=ny(DAY, "10:33:02"), tick_seconds=0.25, bars_after_seconds=3.0,
         clock_offset_seconds=0.02, requests={"2xx": 40, "4xx": 1}, memory_mb=300.0,
     )  # fmt: skip

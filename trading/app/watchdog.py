@@ -13,6 +13,7 @@ from trading.alerts.alerts import AGAIN_SECONDS, Alerts
 from trading.alerts.kinds import Messages
 from trading.app.live.outside import FAREWELL_SECONDS, SIMULATED, alert_services
 from trading.base.clock import NEW_YORK
+from trading.base.market_folders import WATCHDOG_FILE
 from trading.records.heartbeat import BEAT_SECONDS, DEAD_AFTER_SECONDS, FILE, Heartbeat
 from trading.records.trade_log import TradeLog
 from trading.reports.page import counted
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
-
-TOLD_FILE: Final = "alerts_watchdog.json"
 
 LOOKS: Final = 2
 """A trader is told to be dead after so many looks in a row: a machine that wakes up has an old beat for seconds."""
@@ -128,7 +127,7 @@ class Watchdog:
         self._say = say
         services = alert_services(settings.alerts)
         self.where = f"alerts go to {', '.join(one.scheme for one in services)}" if services else "no ALERT_URLS is set"
-        self._alerts = Alerts(services, self._messages(False), self._logs, told=self._logs / TOLD_FILE)
+        self._alerts = Alerts(services, self._messages(False), self._logs, told=self._logs / WATCHDOG_FILE)
         self._dead = 0
         self._before: Condition | None = None
         self._was_told = self._alerts.newest("dead", "alive") == "dead"

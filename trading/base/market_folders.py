@@ -34,8 +34,11 @@ MARKER = "market.json"
 BACKTEST_MARKER = "backtest.json"
 """File of a logs folder that belongs to backtests; its fields are `market`, `description` and `generated`."""
 
-LEFTOVERS = f".{MARKER}.*.tmp"
-"""Temporary files of the marker, which killed processes leave."""
+WATCHDOG_FILE = "alerts_watchdog.json"
+"""In `logs/`: what a watchdog has told, which may look before there is a trader."""
+
+OF_NO_MARKET = (f".{MARKER}.*.tmp", WATCHDOG_FILE, f".{WATCHDOG_FILE}.*.tmp")
+"""Files that say nothing of whose folder it is: a watchdog's, and temporary ones that killed processes leave."""
 
 LOCK_POLL = 0.25
 """Seconds between two attempts of `when_free`."""
@@ -147,8 +150,8 @@ def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:
     if _is_adopted(folder, owner, market, adopted):
         write_json(folder / MARKER, asdict(market))
         return None
-    for leftover in folder.glob(LEFTOVERS) if owner is None else ():
-        leftover.unlink()
+    for leftover in _of_no_market(folder) if owner is None else ():
+        leftover.unlink(missing_ok=True)
     renamed, kept = None, _aside(folder, market)
     if owner is not None:
         folder.rename(_aside(folder, owner))
@@ -196,6 +199,10 @@ def _aside(folder: Path, market: MarketId) -> Path:
     return folder.with_name(f"{folder.name}.{market.slug}")
 
 
+def _of_no_market(folder: Path) -> list[Path]:
+    return [path for pattern in OF_NO_MARKET for path in folder.glob(pattern)]
+
+
 def _is_adopted(folder: Path, owner: MarketId | None, market: MarketId, adopted: str) -> bool:
     """Whether a folder that is not `market`'s yet becomes its as it is; if not, it can be renamed or is empty.
 
@@ -207,7 +214,7 @@ def _is_adopted(folder: Path, owner: MarketId | None, market: MarketId, adopted:
         if aside.exists():
             raise UserError(f"{folder} holds {owner.slug} and {aside} exists too; move one of them away and run again")
         return False
-    files = [one for one in folder.iterdir() if not one.match(LEFTOVERS)] if folder.exists() else []
+    files = set(folder.iterdir()).difference(_of_no_market(folder)) if folder.exists() else set()
     if not files:
         return False
     if adopted and not _aside(folder, market).exists() and all(path.match(adopted) for path in files):

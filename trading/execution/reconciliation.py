@@ -361,6 +361,12 @@ class PositionManager:
         since = self._oldest_needed()
         self._records.contain("the orders", lambda: self.cache.read_orders(since))
 
+    def forget_closed(self) -> None:
+        """Forget what was noted of trades that are closed."""
+        still_open = {trade.client_order_id for trade in self.open}
+        self._exits.forget_closed(still_open)
+        self._holdings.forget_closed(still_open)
+
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""
         self._records.save()

@@ -17,6 +17,7 @@ from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
+from trading.execution.orders.order_cache import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
 from trading.execution.snapshot import DayResult, NoTrade, Snapshot
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
 """How far below the last price the limit orders of 4 AM are, as a fraction, so that a thin order book fills them."""
-
-AUDITED_DAYS: Final = 5
-"""Days of audit in which a start looks for pending entries; the crash may lie days back."""
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -171,6 +169,8 @@ class Trader:
     def start_day(self, session: Session) -> None:
         """Choose the universe, start with empty bars, and create the trade file even if nothing will be traded.
 
+        What was noted of earlier days and closed trades is forgotten.
+
         Raises:
             Unclear, UserError, APIError, requests' exceptions, OSError: the day cannot be started.
         """
@@ -180,6 +180,8 @@ class Trader:
         also = self._held_beside(symbols)
         self.day = Day(session, self._bars_of(session, [*symbols, *also]), frozenset(also))
         self._log.start_day(session.date)
+        self._decided = {}
+        self.positions.forget_closed()
         self.positions.save()
         self._journal.event(
             "day_started", session=str(session.date), stocks=len(symbols), equity=self.account.equity, symbols=symbols

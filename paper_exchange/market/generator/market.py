@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_exchange.base.calendar import session_times
+from paper_exchange.base.session_cache import SESSIONS_BEHIND
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.generator.named import named
 from paper_exchange.market.generator.process import SessionPrices, State, first_state, night
@@ -61,7 +62,7 @@ DEFAULT_LEARNABILITY = 0.5
 FIRST_SESSION = date(2025, 1, 2)
 YEARS = 10
 MAX_STOCKS = 5_000
-KEPT_SESSIONS = 64  # about 1.5 MB each with 60 stocks; evicted sessions are generated again on demand
+KEPT_SESSIONS = 64  # about 1.5 MB each with 60 stocks; those that are dropped are generated again on demand
 SUMMARY_BYTES = 128 * 2**20  # for summaries of sessions: all ten years with 900 stocks, a year with 5,000
 
 NO_SUMMARY = (np.nan,) * len(Summary._fields)
@@ -206,8 +207,10 @@ class GeneratedMarket:
         bars = [_bars(start, prices, column) for column in range(len(self._stocks))]
         rows = np.array([summarise(one) or NO_SUMMARY for one in bars])
         with self._lock:
-            if len(self._states) == i + 1:
+            if len(self._states) == i + 1:  # later than all before
                 self._states.append(following)
+                for past in [one for one in self._kept if one < i - SESSIONS_BEHIND]:
+                    del self._kept[past]
             self._kept[i], self._summaries[i] = bars, rows
             while len(self._kept) > KEPT_SESSIONS:
                 self._kept.popitem(last=False)

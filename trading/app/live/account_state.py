@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from trading.base.errors import BrokerSilent, UserError
 from trading.broker.client import KeysRefused, Unclear
 from trading.execution.orders.entry_orders import INTENT, SETTLED
-from trading.execution.trader import AUDITED_DAYS
+from trading.execution.orders.order_cache import AUDITED_DAYS
 from trading.reports.console import price
 
 if TYPE_CHECKING:

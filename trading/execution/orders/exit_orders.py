@@ -18,6 +18,7 @@ from trading.execution.orders.protection import PENDING_CANCEL, Protection
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from trading.base.clock import Clock
@@ -193,6 +194,11 @@ class ExitOrders:
         """End a trade."""
         trade.exit_time, trade.exit_reason, trade.exit_intent = instant, reason, None
         self._records.log.mark_changed(trade)
+
+    def forget_closed(self, still_open: Collection[str]) -> None:
+        """Forget what was noted of trades that are not among these client_order_ids."""
+        self._refused = {name: why for name, why in self._refused.items() if name in still_open}
+        self._wanted = {name: wanted for name, wanted in self._wanted.items() if name in still_open}
 
     # Closing
 

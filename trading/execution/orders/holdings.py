@@ -29,6 +29,7 @@ from trading.execution.orders.protection import Protection
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from config import ExitSettings
@@ -85,6 +86,11 @@ class Holdings:
         """By client_order_id of a trade: since when no live sell order holds shares that the positions lack."""
         self._reported: dict[str, Decimal] = {}
         """By client_order_id of a trade: the surplus that was reported as not ours."""
+
+    def forget_closed(self, still_open: Collection[str]) -> None:
+        """Forget what was noted of trades that are not among these client_order_ids."""
+        self._since = {name: since for name, since in self._since.items() if name in still_open}
+        self._reported = {name: qty for name, qty in self._reported.items() if name in still_open}
 
     def settle(self, trade: Trade, *, at_once: bool = False) -> None:
         """Compare the shares of an open trade with the broker's position, and settle a difference.

@@ -65,6 +65,9 @@ def intent_of(order: Order) -> str:
     return order.client_order_id.rsplit("-", 1)[-1].rstrip("0123456789")
 
 
+AUDITED_DAYS: Final = 5
+"""Days of audit in which a start looks for pending entries and for what was told; the crash may lie days back."""
+
 ONCE: Final = frozenset({"bought", "sold"})
 """Audit events that stand for money that was moved."""
 
@@ -326,23 +329,30 @@ class Records:
         """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
         self._since: dict[str, datetime] = {}
         self._doubted: set[str] = set()
-        self._told: dict[tuple[str, str], str] = {}
-        """Purchases and sales that an earlier run wrote: (event, client_order_id) -> reason of a sale."""
+        self._told: dict[str, dict[tuple[str, str], str]] = {}
+        """Purchases and sales in the audit of the newest `AUDITED_DAYS`, as a start reads them: day of the audit ->
+        (event, client_order_id) -> reason of a sale."""
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: note the purchases and sales that the audit has, so that they are not written again."""
         for event in events:
             if event["event"] in ONCE:
                 key = event["event"], str(event.get("client_order_id"))
-                self._told[key] = str(event.get("reason") or "")
+                self._note_told(str(event.get("time"))[:10], key, event.get("reason"))
 
     def is_told(self, event: str, client_order_id: str) -> bool:
         """Whether the audit of the newest days has an event of `ONCE` of a trade."""
-        return (event, client_order_id) in self._told
+        return any((event, client_order_id) in known for known in self._told.values())
 
     def told_reason(self, client_order_id: str) -> str:
         """The reason of a sale that an earlier run wrote into the audit; empty if it did not."""
-        return self._told.get(("sold", client_order_id), "")
+        key = "sold", client_order_id
+        return next((known[key] for known in self._told.values() if key in known), "")
+
+    def _note_told(self, day: str, key: tuple[str, str], reason: object) -> None:
+        self._told.setdefault(day, {})[key] = str(reason or "")
+        for past in sorted(self._told)[:-AUDITED_DAYS]:
+            del self._told[past]
 
     def forget_sale(self, client_order_id: str) -> None:
         """Forget that the audit has the sale of a trade, because it was none."""
@@ -351,7 +361,8 @@ class Records:
     def event_once(self, name: str, *, client_order_id: str, **fields: object) -> None:
         """Write an event of `ONCE`, unless the audit has it: what is recovered was bought, and sold, only once."""
         if not self.is_told(name, client_order_id):
-            self._told[name, client_order_id] = str(fields.get("reason") or "")
+            today = str(self._clock.now().astimezone(NEW_YORK).date())
+            self._note_told(today, (name, client_order_id), fields.get("reason"))
             self.journal.event(name, client_order_id=client_order_id, **fields)
 
     def start_round(self) -> None:

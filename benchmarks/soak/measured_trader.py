@@ -1,0 +1,132 @@
+"""`live_trader.py` as it is, which also prints how long the minutes of each session took, after its close.
+
+    python -m benchmarks.soak.measured_trader OPTIONS OF live_trader.py
+
+With the environment variable SOAK_TRACE=FILE it also appends a line to FILE after each close: what its memory holds,
+measured after a garbage collection.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import pyarrow as pa
+
+import live_trader
+from trading.app.live import outside
+from trading.app.live.pulse import Pulse, resident_mb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trading.records.journal import Record
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MARK: Final = "soak: "
+"""Begins the line of a session; what follows is JSON."""
+
+TRACE: Final = "SOAK_TRACE"
+OURS: Final = ("trading", "paper_exchange", "bar_files")
+MOST_SHOWN: Final = 25
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """The ticks of a session: how many, and their median and longest duration in milliseconds."""
+
+    ticks: int
+    median_ms: float
+    longest_ms: float
+
+
+class MeasuredPulse(Pulse):
+    """The pulse of a run, which times every minute."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._seconds: list[float] = []
+
+    def during(self, state: str, work: Callable[P, R]) -> Callable[P, R]:
+        """As in `Pulse`; the seconds of "minute" are noted."""
+        known = super().during(state, work)
+        if state != "minute":
+            return known
+
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            begun = time.perf_counter()
+            try:
+                return known(*args, **kwargs)
+            finally:
+                self._seconds.append(time.perf_counter() - begun)
+
+        return timed
+
+    def event(self, record: Record) -> None:
+        """As in `Pulse`; after the close the session's durations are printed."""
+        super().event(record)
+        if record["event"] == "day_closed":
+            seconds, self._seconds = self._seconds or [0.0], []
+            found = Minutes(len(seconds), round(1000 * statistics.median(seconds), 1), round(1000 * max(seconds), 1))
+            print(f"{MARK}{json.dumps(asdict(found))}", flush=True)
+            if path := os.environ.get(TRACE):
+                _trace(Path(path), str(record["time"])[:10])
+
+
+def _trace(path: Path, day: str) -> None:
+    """Append what the memory of this process holds, in MB and in objects by class."""
+    gc.collect()
+    held: Counter[str] = Counter()
+    for one in tracemalloc.take_snapshot().statistics("filename"):
+        held[_place(one.traceback[0].filename)] += one.size
+    classes = Counter(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
+    line = {
+        "day": day,
+        "resident_mb": resident_mb(),
+        "without_spare_mb": _without_spare_mb(),
+        "traced_mb": round(tracemalloc.get_traced_memory()[0] / 1e6, 2),
+        "held_mb": {name: round(size / 1e6, 3) for name, size in held.most_common(MOST_SHOWN)},
+        "objects": {name: count for name, count in classes.most_common() if name.split(".")[0] in OURS},
+        "builtins": dict(classes.most_common(12)),
+    }
+    with path.open("a") as file:
+        file.write(f"{json.dumps(line)}\n")
+
+
+def _without_spare_mb() -> float | None:
+    """Resident memory once the allocators have given back what nothing uses, where the C library can."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_mb()
+
+
+def _place(filename: str) -> str:
+    """A file of this project by its path, another one by its package."""
+    path = Path(filename)
+    parts = path.parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    for name in OURS:
+        if name in parts:
+            return "/".join(parts[parts.index(name) :])
+    return "python" if path.suffix == ".py" else filename
+
+
+if __name__ == "__main__":
+    if os.environ.get(TRACE):
+        tracemalloc.start()
+    vars(outside)["Pulse"] = MeasuredPulse
+    sys.exit(live_trader.command())

@@ -1,0 +1,128 @@
+"""What a soak measures of each session, as lines of JSON, as a table and as curves."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FILE: Final = "sessions.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One session, measured after its close.
+
+    Attributes:
+        day: its date.
+        starts: how often the trader was started so far.
+        trader_mb, senders_mb, watchdog_mb, dashboard_mb: resident memory, the second of the processes that send the
+            trader's alerts; None for a process that was being started.
+        threads, files: of the trader, the second open ones.
+        cpu_seconds: of the trader since the session before, its evening included.
+        ticks, median_ms, longest_ms: minutes of this process, and their durations.
+        logs_mb: without the account of the embedded exchange, which is `account_mb`.
+        alerts, dropped: messages that arrived in this session, and those that no server took since the trader's start.
+        skipped: minutes without a tick since the trader's start.
+        events, pages, bad, connections: what the dashboard's client had in this session (see `visitor.Seen`).
+        ended: processes that were ended in this session, and how.
+    """
+
+    session: int
+    day: str
+    starts: int
+    trader_mb: float | None
+    senders_mb: float
+    watchdog_mb: float | None
+    dashboard_mb: float | None
+    threads: int
+    files: int
+    cpu_seconds: float
+    wall_seconds: float
+    ticks: int
+    median_ms: float
+    longest_ms: float
+    logs_mb: float
+    account_mb: float
+    data_mb: float
+    models_mb: float
+    alerts: int
+    dropped: int | None
+    skipped: int | None
+    events: int
+    pages: int
+    bad: int
+    connections: int
+    ended: tuple[str, ...] = ()
+
+    def write(self, state: Path) -> None:
+        """Append this row to the file of a soak."""
+        with (state / FILE).open("a") as file:
+            file.write(f"{json.dumps(asdict(self))}\n")
+
+    @staticmethod
+    def read(state: Path) -> list[Row]:
+        """The rows of a soak so far."""
+        path = state / FILE
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [Row(**(fields | {"ended": tuple(fields["ended"])})) for fields in map(json.loads, lines)]
+
+
+def table(rows: Sequence[Row], every: int = 1) -> str:
+    """The first, every Nth and the last row in Markdown, and those that follow a start of the trader."""
+    names = (
+        *("session", "start", "trader, MB", "senders", "watchdog", "dashboard", "threads", "files"),
+        *("minute, ms", "longest", "CPU, s", "logs, MB", "account", "data", "models", "alerts", "stream", "pages"),
+    )
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for before, row in zip([None, *rows], rows, strict=False):
+        is_first = before is None or before.starts != row.starts
+        if not (is_first or row.session % every == 0 or row is rows[-1]):
+            continue
+        cells = [
+            *(row.session, row.starts, _whole(row.trader_mb), _whole(row.senders_mb), _whole(row.watchdog_mb)),
+            *(_whole(row.dashboard_mb), row.threads, row.files, row.median_ms, row.longest_ms),
+            *(round(row.cpu_seconds), row.logs_mb, row.account_mb, row.data_mb, row.models_mb, row.alerts),
+            *(row.events, row.pages),
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else str(round(value))
+
+
+def picture(rows: Sequence[Row]) -> bytes:
+    """Memory of each process, size of the files and duration of the minutes by session, as PNG."""
+    from matplotlib.figure import Figure
+
+    number = [row.session for row in rows]
+    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
+    memory, files, minutes = figure.subplots(3, 1, sharex=True)
+    for name in ("trader_mb", "dashboard_mb", "watchdog_mb", "senders_mb"):
+        values = [getattr(row, name) for row in rows]
+        memory.plot(number, [float("nan") if one is None else one for one in values], label=name.removesuffix("_mb"))
+    for name in ("logs_mb", "account_mb", "data_mb", "models_mb"):
+        files.plot(number, [getattr(row, name) for row in rows], label=name.removesuffix("_mb"))
+    minutes.plot(number, [row.median_ms for row in rows], label="median")
+    minutes.plot(number, [row.longest_ms for row in rows], label="longest")
+    minutes.set_yscale("log")
+    for axes, what in ((memory, "memory, MB"), (files, "files, MB"), (minutes, "a minute, ms")):
+        for row in rows:
+            if any(one.startswith("trader") for one in row.ended):
+                axes.axvline(row.session + 0.5, color="#8a8f98", linewidth=0.7, linestyle=":")
+        axes.set_ylabel(what)
+        axes.set_ylim(bottom=0 if axes is not minutes else None)
+        axes.legend(loc="upper left", ncols=4, frameon=False, fontsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    minutes.set_xlabel("session (dotted: the trader was ended)")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
