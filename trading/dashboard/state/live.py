@@ -14,6 +14,7 @@ from trading.base.errors import UserError
 from trading.base.files import why_unusable
 from trading.base.market_folders import BACKTEST_MARKER, MARKER, MarketId, backtest_market_of, market_of
 from trading.dashboard.state.audit_state import AuditState
+from trading.dashboard.state.day_equity import DayEquities
 from trading.dashboard.state.predictions_state import PredictionsState
 from trading.dashboard.state.tail import Tail
 from trading.dashboard.state.trade_files import NEWEST, TradeFiles, stamp_of
@@ -84,6 +85,7 @@ class Live:
         self._tails: dict[str, Tail] = {}
         self._seen: tuple[object, ...] = ()
         self._listing: object = None
+        self.equities = DayEquities(places.logs)
         self._last_model = ""
         self._odd_marker = ""
 

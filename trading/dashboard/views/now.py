@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, from_ns
-from trading.dashboard.views.account import account, open_result
+from trading.dashboard.results.account import account, open_result
 from trading.dashboard.views.status import Status, lost_protection, pauses, session_is_over, standing, status
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.reports.page import NONE, Tile, counted

@@ -18,6 +18,8 @@ from starlette.routing import Route
 from trading.base.errors import UserError
 from trading.dashboard.consequences import consequence
 from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS, stock
+from trading.dashboard.results.by_day import results
+from trading.dashboard.results.download import download
 from trading.dashboard.views.health import health_page
 from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.model_files import read_models
@@ -56,6 +58,7 @@ def application(site: Site) -> ASGIApp:
     views = _Views(site)
     routes = [
         Route("/", views.now), Route("/trades", views.trades), Route("/trades/{day}/{number}", views.trade),
+        Route("/download/{name}", views.download),
         Route("/why", views.why), Route("/models", views.models), Route("/health", views.health),
         Route("/events", views.events), Route("/metrics", views.metrics), Route("/healthz", views.healthz),
         Route("/files/{folder}/{name}", partial(report_file, site)), Route("/static/{name}", static_file),
@@ -83,7 +86,20 @@ class _Views:
 
     def trades(self, request: Request) -> Response:
         with self._site.live.refreshed() as live:
-            return self._site.page(request, "trades.html", page=trades_page(live, Filter.of(request.query_params)))
+            found = None
+            if live.day is not None:
+                found = results(live, self._site.settings_of(live.reader, live.day).exits)
+            page = trades_page(live, Filter.of(request.query_params))
+            return self._site.page(request, "trades.html", page=page, results=found)
+
+    def download(self, request: Request) -> Response:
+        with self._site.live.refreshed() as live:
+            found = download(live, request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        content = self._site.without_folders(found.content.decode("utf-8", "replace"))
+        headers = {"content-disposition": f'attachment; filename="{found.name}"'}
+        return Response(content, media_type=found.media_type, headers=headers)
 
     def trade(self, request: Request) -> Response:
         with self._site.live.refreshed() as live:
