@@ -26,10 +26,11 @@ from trading.records.log_reader import LogReader
 from trading.reports.page import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
+    from trading.base.calendar import MarketCalendar
     from trading.records.trade_log import Trade
 
 
@@ -59,6 +60,9 @@ OLDER: Final = 3
 class Live:
     """What the files of a trader say now.  All attributes are those of the last `refreshed`.
 
+    Args:
+        calendar: returns the exchange calendar, or None while it is not known.
+
     Attributes:
         day: newest New York day that has logs; None without any.
         heartbeat: None if the trader writes none or never ran.
@@ -67,8 +71,10 @@ class Live:
         version: grows whenever something that a page shows has changed.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, calendar: Callable[[], MarketCalendar | None] = lambda: None) -> None:
         self.places = places
+        self.calendar: MarketCalendar | None = None
+        self._calendar = calendar
         self.day: date | None = None
         self.heartbeat: Heartbeat | None = None
         self.market: MarketId | None = None
@@ -79,13 +85,13 @@ class Live:
         self.controls = ControlState()
         self.reader = LogReader(places.logs)
         self.files = TradeFiles(places.logs)
+        self.equities = DayEquities(places.logs)
         self.version = 0
         self.read_at = datetime.now(UTC)
         self._lock = threading.RLock()
         self._tails: dict[str, Tail] = {}
         self._seen: tuple[object, ...] = ()
         self._listing: object = None
-        self.equities = DayEquities(places.logs)
         self._last_model = ""
         self._odd_marker = ""
 
@@ -121,6 +127,7 @@ class Live:
     def _refresh(self) -> None:
         logs = self.places.logs
         self.read_at = datetime.now(UTC)
+        self.calendar = self._calendar()
         listing = stamp_of(logs)
         if listing != self._listing or self.day is None:
             self._listing = listing
@@ -129,7 +136,8 @@ class Live:
         names = () if day is None else (f"audit_{day}.jsonl", f"predictions_{day}.jsonl", f"trades_{day}.json")
         control = self.places.control
         seen = (
-            day, listing, stamp_of(self.places.models), *(stamp_of(logs / name) for name in (HEARTBEAT, *names)),
+            self.calendar is None, day, listing,
+            stamp_of(self.places.models), *(stamp_of(logs / name) for name in (HEARTBEAT, *names)),
             *(stamp_of(control / name) for name in (STOP, FLATTEN, PAUSED)),
         )  # fmt: skip
         if seen == self._seen:

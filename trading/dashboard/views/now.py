@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, from_ns
 from trading.dashboard.results.account import account, open_result
-from trading.dashboard.views.status import Status, lost_protection, pauses, session_is_over, standing, status
+from trading.dashboard.views.market_hours import session_is_over
+from trading.dashboard.views.status import Status, lost_protection, pauses, standing, status
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.reports.page import NONE, Tile, counted, share
 from trading.reports.traded.charts import trade_chart

@@ -110,7 +110,7 @@ class _Views:
 
     def why(self, request: Request) -> Response:
         logs = self._site.live.places.logs
-        page = why_page(logs, request.query_params, self._site.settings_of)
+        page = why_page(logs, request.query_params, self._site.settings_of, self._site.calendar.wait)
         with self._site.live.refreshed() as live:
             days = [str(day) for day in reversed(live.reader.days())]
         return self._site.page(request, "why.html", page=page, days=days)
