@@ -19,9 +19,9 @@ from trading.learning.calibration import win_probability
 from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, Bars, read_bars_file, to_ns
 from trading.models.store import ModelStore
-from trading.rules.costs import round_trip_cost_pct, tick
+from trading.rules.costs import round_trip_cost_pct
 from trading.rules.exits import levels
-from trading.rules.labels import target_first
+from trading.rules.labels import target_first, tick
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,6 +22,7 @@ from trading.records.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
     from pathlib import Path
 
     from trading.records.trade_log import Trade
@@ -107,9 +108,9 @@ def write_page(folder: Path) -> None:
     (folder / f"report_{MODEL}.html").write_text(page)
 
 
-def still_open() -> Trade:
+def still_open(day: date = DAY) -> Trade:
     """A position that is held at the end of the logs."""
-    return trade(DAY, "BBB", "11:00", None, reached_target_first=None)
+    return trade(day, "BBB", "11:00", None, reached_target_first=None)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     page.goto(one.url + path)
     charts = page.locator("[data-chart]").count()
     page.wait_for_function(f"document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
-    assert charts == (1 if path in ("/", "/trades/2018-03-26/0") else 0)
+    assert charts == (1 if path in ("/", "/trades", "/trades/2018-03-26/0") else 0)
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):
@@ -80,6 +80,37 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     assert all(url.startswith(one.url) for url in asked)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") in ("skip", "") and page.locator("h1").count() == 1
+
+
+ROWS = """(() => {
+  const rows = {};
+  for (const tile of document.querySelectorAll(".tile")) {
+    const at = tile.getBoundingClientRect();
+    const row = rows[Math.round(at.top)] ??= [at.left, at.right, 0];
+    rows[Math.round(at.top)] = [Math.min(row[0], at.left), Math.max(row[1], at.right), row[2] + 1];
+  }
+  return Object.values(rows);
+})()"""
+
+
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_every_row_of_tiles_is_filled_and_a_position_is_one_line(served: Dashboard, page: Page, path: str) -> None:
+    page.goto(served.url + path)
+    for width in (390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        rows = page.evaluate(ROWS)
+        assert max(row[0] for row in rows) - min(row[0] for row in rows) <= 1
+        assert max(row[1] for row in rows) - min(row[1] for row in rows) <= 4
+        assert width == 390 or min(row[2] for row in rows) > 1, rows
+    if path == "/":
+        page.set_viewport_size({"width": 390, "height": 844})
+        line = page.locator(".position > summary")
+        assert line.inner_text().split() == ["5", "BBB", "+$0.45", "no", "stop"]  # after the close
+        place, last = line.bounding_box(), line.locator(".to-stop").bounding_box()
+        assert 44 <= place["height"] < 60 and last["x"] + last["width"] <= place["x"] + place["width"] + 1
+        assert page.locator(".position .chart:visible").count() == 1
+        line.press("Enter")
+        assert page.locator(".position .chart:visible").count() == 0
 
 
 def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: Page) -> None:
@@ -95,7 +126,8 @@ def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: 
     journal.event("stopped_by_file", note="<img src=x onerror=alert(1)><script>alert(2)</script> in /home/me/x/logs/a")
     journal.close()
     page.wait_for_selector("text=bought 5 CCC at $10.01")
-    page.locator("#chart-CCC").scroll_into_view_if_needed()
+    assert page.locator("#position-BBB[open]").count() == 1 and page.locator("#position-CCC[open]").count() == 0
+    page.locator("#position-CCC summary").click()
     page.wait_for_selector("#chart-CCC .main-svg")
     assert page.locator("#chart-BBB[data-same=yes] .main-svg").count() > 0
     assert page.locator("main img, main script:not([type])").count() == 0

@@ -16,6 +16,7 @@ import pytest
 
 import dashboard as script
 from config import PROJECT
+from tests.app.report_logs import DAY
 from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.app import cli
 from trading.app.dashboard import command
@@ -121,6 +122,15 @@ def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, t
     page = served.ask(f"/files/models/report_{MODEL}.html")
     assert "sandbox allow-scripts" in page.headers["content-security-policy"]
     assert "allow-same-origin" not in page.headers["content-security-policy"]
+
+
+def test_a_download_is_a_file_with_a_plain_name(served: Dashboard) -> None:
+    for ending, kind in (("csv", "text/csv; charset=utf-8"), ("json", "application/json")):
+        reply = served.ask(f"/download/trades_{DAY}.{ending}")
+        assert (reply.status, reply.headers["content-type"]) == (200, kind)
+        assert reply.headers["content-disposition"] == f'attachment; filename="trades_{DAY}.{ending}"'
+        assert str(served.root) not in reply.text and "AAA" in reply.text
+    assert served.ask("/download/..%2ftrades_2018-03-26.json").status == 404
 
 
 DAMAGED = ("logs/audit_2018-03-26.jsonl", "logs/predictions_2018-03-26.jsonl", "logs/trades_2018-03-26.json",

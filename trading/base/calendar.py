@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -76,7 +78,7 @@ class MarketCalendar:
     def computed_apart(cls) -> MarketCalendar:
         """The same calendar, computed in a process of its own, which takes its memory (80 MB) with it."""
         found = cls()
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_behind_the_parent) as process:
             found._sessions = process.submit(sessions_until, datetime.now(NEW_YORK).date() + REACH).result()
         return found
 
@@ -176,6 +178,12 @@ class MarketCalendar:
         day = now.astimezone(NEW_YORK).date()
         today = self._sessions.get(day)
         return today if today is not None and now < today.close else self.following(day)
+
+
+def _behind_the_parent() -> None:
+    """Leave the keyboard's interrupt and the processor to the parent, which goes on meanwhile."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)
 
 
 def sessions_until(last: date) -> dict[date, Session]:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.base.compiled import compiled
-
 if TYPE_CHECKING:
     from trading.base.arrays import Floats
 
@@ -20,10 +18,6 @@ SMALL_TICK: Final = 0.0001
 def step(price: float) -> float:
     """Step of the exchange's price grid at `price`, dollars."""
     return TICK if price >= 1.0 else SMALL_TICK
-
-
-tick: Final = compiled()(step)
-"""`step`, for compiled functions."""
 
 
 def round_trip_cost_pct(entry: Floats, round_trip_cost: float, spread_ticks: float) -> Floats:

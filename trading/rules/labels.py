@@ -13,7 +13,7 @@ import numpy as np
 
 from trading.base.arrays import Floats, Ints, Labels, Mask
 from trading.base.compiled import compiled
-from trading.rules.costs import round_trip_cost_pct, tick
+from trading.rules.costs import round_trip_cost_pct, step
 from trading.rules.exits import Exit, exit_in_bar, extremes, first_touch, levels, outcomes
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ UNKNOWN: Final = -1
 
 ROUNDING_PCT: Final = 1e-9
 """Rounding error of an outcome, per cent."""
+
+tick: Final = compiled()(step)
+"""`step`, for compiled functions."""
 
 _TAKE_PROFIT: Final = int(Exit.TAKE_PROFIT)
 _MINUTE_NS: Final = 60 * 1_000_000_000

@@ -20,6 +20,7 @@ from trading.app.recorded_settings import recorded_settings
 from trading.base.errors import UserError
 from trading.base.progress import standard_output
 from trading.dashboard.control import Control
+from trading.dashboard.state.exchange_calendar import ExchangeCalendar
 from trading.dashboard.state.live import Live, Places
 from trading.dashboard.web.app import application
 from trading.dashboard.web.connections import MOST_CONNECTIONS, WHOLE_SECONDS, LimitedProtocol
@@ -69,10 +70,11 @@ def run(options: argparse.Namespace) -> int:
     listening = _listen(options.host, options.port)
     host, port = listening.getsockname()[:2]
     access = Access(_hosts(options.host, port, options.allowed_host), _is_any(host), token)
-    _serve(Site(
-        Live(Places(folders.DATA_DIR, folders.MODELS_DIR, folders.LOGS_DIR, folders.CONTROL_DIR)), access,
-        _settings_of, _control(folders, options.env_file) if options.control else None,
-    ), listening, options.host, port)  # fmt: skip
+    calendar = ExchangeCalendar()
+    places = Places(folders.DATA_DIR, folders.MODELS_DIR, folders.LOGS_DIR, folders.CONTROL_DIR)
+    control = _control(folders, options.env_file) if options.control else None
+    site = Site(Live(places, calendar.if_known), access, _settings_of, control, calendar)
+    _serve(site, listening, options.host, port)
     return 0
 
 

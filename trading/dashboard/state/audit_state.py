@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from trading.dashboard.state.day_equity import equity_of
 from trading.records.audit_days import TROUBLE
 from trading.reports.console import in_words
 from trading.reports.traded.minute_of_decision import BLOCKS, ENDS, OUTCOMES, UNTIL_NEXT_MINUTE
@@ -170,14 +170,14 @@ class AuditState:
         elif event == "stopped":
             self.stopped = True
         elif event == "day_started":
-            equity = _dollars(record["equity"])
+            equity = equity_of(record["equity"])
             self.equity_start = equity if self.equity_start is None else self.equity_start
             self.symbols = frozenset(str(one) for one in record.get("symbols") or ())
         elif event == "closed":
             self.is_closed = True
         elif event == "day_closed":
             self.is_closed = True
-            self.equity_close = _dollars(record["equity"])
+            self.equity_close = equity_of(record["equity"])
         elif event == "model_in_service":
             self.model = str(record["model"])
             self.models.append((at, self.model))
@@ -212,15 +212,3 @@ class AuditState:
             same_stock = bool(symbol) and known.symbol == symbol and event in SETTLED
             if not known.ended and (same_stock or ENDS.get(event) == known.event):
                 known.ended, known.ended_at = in_words(record) or event.replace("_", " "), at
-
-
-def _dollars(value: Any) -> float:
-    """An equity.
-
-    Raises:
-        ValueError: it cannot be one.
-    """
-    equity = float(value)
-    if not 0.0 <= equity < math.inf:
-        raise ValueError("equity")
-    return equity

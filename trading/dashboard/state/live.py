@@ -14,6 +14,7 @@ from trading.base.errors import UserError
 from trading.base.files import why_unusable
 from trading.base.market_folders import BACKTEST_MARKER, MARKER, MarketId, backtest_market_of, market_of
 from trading.dashboard.state.audit_state import AuditState
+from trading.dashboard.state.day_equity import DayEquities
 from trading.dashboard.state.predictions_state import PredictionsState
 from trading.dashboard.state.tail import Tail
 from trading.dashboard.state.trade_files import NEWEST, TradeFiles, stamp_of
@@ -25,10 +26,11 @@ from trading.records.log_reader import LogReader
 from trading.reports.page import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
+    from trading.base.calendar import MarketCalendar
     from trading.records.trade_log import Trade
 
 
@@ -58,6 +60,9 @@ OLDER: Final = 3
 class Live:
     """What the files of a trader say now.  All attributes are those of the last `refreshed`.
 
+    Args:
+        calendar: returns the exchange calendar, or None while it is not known.
+
     Attributes:
         day: newest New York day that has logs; None without any.
         heartbeat: None if the trader writes none or never ran.
@@ -66,8 +71,10 @@ class Live:
         version: grows whenever something that a page shows has changed.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, calendar: Callable[[], MarketCalendar | None] = lambda: None) -> None:
         self.places = places
+        self.calendar: MarketCalendar | None = None
+        self._calendar = calendar
         self.day: date | None = None
         self.heartbeat: Heartbeat | None = None
         self.market: MarketId | None = None
@@ -78,6 +85,7 @@ class Live:
         self.controls = ControlState()
         self.reader = LogReader(places.logs)
         self.files = TradeFiles(places.logs)
+        self.equities = DayEquities(places.logs)
         self.version = 0
         self.read_at = datetime.now(UTC)
         self._lock = threading.RLock()
@@ -119,6 +127,7 @@ class Live:
     def _refresh(self) -> None:
         logs = self.places.logs
         self.read_at = datetime.now(UTC)
+        self.calendar = self._calendar()
         listing = stamp_of(logs)
         if listing != self._listing or self.day is None:
             self._listing = listing
@@ -127,7 +136,8 @@ class Live:
         names = () if day is None else (f"audit_{day}.jsonl", f"predictions_{day}.jsonl", f"trades_{day}.json")
         control = self.places.control
         seen = (
-            day, listing, stamp_of(self.places.models), *(stamp_of(logs / name) for name in (HEARTBEAT, *names)),
+            self.calendar is None, day, listing,
+            stamp_of(self.places.models), *(stamp_of(logs / name) for name in (HEARTBEAT, *names)),
             *(stamp_of(control / name) for name in (STOP, FLATTEN, PAUSED)),
         )  # fmt: skip
         if seen == self._seen:

@@ -26,7 +26,7 @@ function watchCharts() {
 
 function put(text) {
   const charts = new Map([...live.querySelectorAll("[data-chart][id]")].map((one) => [one.id, one]));
-  const open = [...live.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const folded = new Map([...live.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
   const focus = document.activeElement && live.contains(document.activeElement) ? document.activeElement : null;
   const place = focus && [...live.querySelectorAll("a, button, summary, [tabindex]")].indexOf(focus);
   const word = document.getElementById("word")?.textContent;
@@ -37,7 +37,7 @@ function put(text) {
     drawn.dataset.chart = fresh.dataset.chart;
     fresh.replaceWith(drawn);  // a chart that is there already is only given its new data
   }
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  for (const fresh of live.querySelectorAll("details[id]")) fresh.open = folded.get(fresh.id) ?? fresh.open;
   if (focus) live.querySelectorAll("a, button, summary, [tabindex]")[place]?.focus({ preventScroll: true });
   showHidden();
   const now = document.getElementById("word")?.textContent;

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from trading.base.clock import NEW_YORK
-from trading.dashboard.views.account import account
+from trading.dashboard.results.account import account
 from trading.dashboard.views.health import free_space
 
 if TYPE_CHECKING:

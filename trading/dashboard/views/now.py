@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, from_ns
-from trading.dashboard.views.account import account, open_result
-from trading.dashboard.views.status import Status, lost_protection, pauses, session_is_over, standing, status
+from trading.dashboard.results.account import account, open_result
+from trading.dashboard.views.market_hours import session_is_over
+from trading.dashboard.views.status import Status, lost_protection, pauses, standing, status
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
-from trading.reports.page import NONE, Tile, counted
+from trading.reports.page import NONE, Tile, counted, share
 from trading.reports.traded.charts import trade_chart
 from trading.reports.traded.words import RULES, dollars, price, rule_in_words
 
@@ -36,13 +37,19 @@ EVENTS: Final = 15
 
 @dataclass(frozen=True)
 class Position:
-    """An open position: figures as text, and the key of its chart."""
+    """An open position: figures as text, and the key of its chart.
+
+    Attributes:
+        to_stop: how far the newest price is above the stop, in words.
+    """
 
     key: str
     symbol: str
+    qty: int
     title: str
     result: str
     good: bool | None
+    to_stop: str
     facts: tuple[tuple[str, str], ...]
     troubles: tuple[str, ...] = ()
 
@@ -121,10 +128,10 @@ def _tiles(live: Live) -> tuple[Tile, ...]:
         next_at = "" if beat.next_at is None else f"{beat.next_at.astimezone(NEW_YORK):%a %H:%M} New York"
         tiles.append(Tile("Next", shown(beat.next_event or NONE), next_at))
     lag = live.audit.minute.get("bars_after_seconds") if beat is None else beat.bars_after_seconds
+    offset = "" if beat is None or beat.clock_offset_seconds is None else (
+        f"; this machine's clock {beat.clock_offset_seconds:+.2f} s from the broker's")  # fmt: skip
     tiles.append(Tile("Bar lag", NONE if not isinstance(lag, int | float) else f"{lag:.1f} s",
-                      "after the minute, until the bars were there"))  # fmt: skip
-    if beat is not None and beat.clock_offset_seconds is not None:
-        tiles.append(Tile("Clock", f"{beat.clock_offset_seconds:+.2f} s", "this machine's minus the broker's"))
+                      f"until the bars of a minute came{offset}"))  # fmt: skip
     day = f"{live.model[:4]}-{live.model[4:6]}-{live.model[6:8]}" if len(live.model) == 15 else shown(live.model)
     tiles.append(Tile("Model of", day or NONE, f"{shown(live.model)} serves" if live.model else "none is named"))
     return tuple(tiles)
@@ -175,11 +182,21 @@ def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure])
         ("model", trade.model or NONE),
         ("bought", f"{trade.entry_time.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"),
     )
+    lost = [one for one in lost_protection(live) if one.symbol == trade.symbol]
     return Position(
-        key, trade.symbol, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
-        NONE if result is None else dollars(result), None if result is None else result >= 0.0, facts,
-        tuple(f"{clock(one.first)}: {shown(one.words)}" for one in lost_protection(live) if one.symbol == trade.symbol),
+        key, trade.symbol, trade.qty, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
+        NONE if result is None else dollars(result), None if result is None else result >= 0.0,
+        "no stop" if lost or session_is_over(live) else _to_stop(trade, newest), facts,
+        tuple(f"{clock(one.first)}: {shown(one.words)}" for one in lost),
     )  # fmt: skip
+
+
+def _to_stop(trade: Trade, newest: float | None) -> str:
+    """How far a price is above the stop, as a share of it."""
+    if newest is None:
+        return "no price yet"
+    distance = 1.0 - float(trade.stop_loss) / newest
+    return f"{share(distance)} to its stop" if distance > 0.0 else "at or below its stop"
 
 
 def _in_flight(live: Live) -> tuple[tuple[str, str, str], ...]:

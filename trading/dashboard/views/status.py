@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from trading.base.clock import NEW_YORK
+from trading.dashboard.views.market_hours import market_hours, session_is_over
 from trading.dashboard.views.words import shown, span
 from trading.reports.page import counted
 
@@ -21,19 +20,17 @@ STATES: Final = {
 }  # fmt: skip
 """State of the sign of life -> its words."""
 
-LATEST_CLOSE: Final = time(16)
-"""New York time at which the session of every day is over; on some days it ends earlier."""
-
 PROTECTION: Final = frozenset({"unprotected", "not_flat"})
 """Discrepancies that say that held shares have no stop, or are held after the close."""
 
 
 class Status(NamedTuple):
-    """Whether the trader lives: how good that is, in a word, and in a sentence."""
+    """Whether the trader lives: how good that is, in a word, and in a sentence; and whether the market is open."""
 
     level: Level
     word: str
     sentence: str
+    market: str = ""
 
 
 def status(live: Live) -> Status:
@@ -43,7 +40,7 @@ def status(live: Live) -> Status:
     sentence = f"{found.sentence}. {_positions(live, found.word)}"
     if bare:
         sentence += f" No stop protects {', '.join(shown(symbol) for symbol in bare)}."
-    return Status("bad" if bare else found.level, found.word, sentence)
+    return Status("bad" if bare else found.level, found.word, sentence, market_hours(live))
 
 
 def lost_protection(live: Live) -> list[Discrepancy]:
@@ -51,15 +48,6 @@ def lost_protection(live: Live) -> list[Discrepancy]:
     held = {trade.symbol for trade in live.open_trades}
     return [one for one in live.audit.discrepancies
             if one.event in PROTECTION and one.symbol in held and not one.ended]  # fmt: skip
-
-
-def session_is_over(live: Live) -> bool:
-    """Whether the session of the newest day is over: by its audit, or by the clock of the run."""
-    if live.day is None:
-        return False
-    is_real = live.heartbeat is not None and not live.heartbeat.simulated
-    now: datetime = (live.read_at if is_real else live.now).astimezone(NEW_YORK)
-    return live.audit.is_closed or now.date() > live.day or (now.date() == live.day and now.time() >= LATEST_CLOSE)
 
 
 def standing(live: Live) -> list[str]:

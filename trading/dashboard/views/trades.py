@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.base.clock import NEW_YORK
-from trading.dashboard.views.account import open_result
+from trading.dashboard.results.account import open_result
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.performance.logged_bars import logged_bars
 from trading.reports.page import NONE, counted, plain, share

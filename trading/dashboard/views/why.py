@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import lru_cache
+from datetime import date
 from typing import TYPE_CHECKING
 
-from trading.base.calendar import MarketCalendar
-from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 from trading.dashboard.views.words import shown
 from trading.records.log_reader import LogReader
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
+    from trading.base.calendar import MarketCalendar
 
     SettingsOf = Callable[[LogReader, date], Settings]
 
@@ -42,11 +40,14 @@ class WhyPage:
     findings: tuple[str, ...] = ()
 
 
-def why_page(logs: Path, query: Mapping[str, str], settings_of: SettingsOf) -> WhyPage:
+def why_page(
+    logs: Path, query: Mapping[str, str], settings_of: SettingsOf, calendar: Callable[[], MarketCalendar]
+) -> WhyPage:
     """Answer the question of a query string.
 
     Args:
         settings_of: the settings in force on a day of the logs.
+        calendar: returns the exchange calendar.
     """
     symbol, time, day = (query.get(name, "").strip()[:40] for name in ("symbol", "time", "day"))
     if not symbol and not time:
@@ -55,8 +56,7 @@ def why_page(logs: Path, query: Mapping[str, str], settings_of: SettingsOf) -> W
     try:
         question = Question.of(symbol, time, _day(day))
         now = datetime.now(NEW_YORK)
-        calendar = _calendar(now.date().replace(day=1))
-        found = answer(question, reader, calendar, lambda at: settings_of(reader, at), now)
+        found = answer(question, reader, calendar(), lambda at: settings_of(reader, at), now)
     except UserError as error:
         problem = sentence(str(error).removeprefix("--why: ").replace("--date", "the day"))
         return WhyPage(symbol, time, day, problem=shown(problem))
@@ -64,12 +64,6 @@ def why_page(logs: Path, query: Mapping[str, str], settings_of: SettingsOf) -> W
         symbol, f"{found.minute:%H:%M}", str(found.day), found.kind.replace("_", " "),
         tuple(shown(line) for line in found.lines), findings=tuple(shown(line) for line in reader.findings),
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _calendar(month: date) -> MarketCalendar:
-    """The calendar as of a month: it reaches a year beyond it, and the dashboard may run longer."""
-    return MarketCalendar.computed_apart()
 
 
 def _day(text: str) -> date | None:

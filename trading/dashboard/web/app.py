@@ -18,6 +18,8 @@ from starlette.routing import Route
 from trading.base.errors import UserError
 from trading.dashboard.consequences import consequence
 from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS, stock
+from trading.dashboard.results.by_day import results
+from trading.dashboard.results.download import download
 from trading.dashboard.views.health import health_page
 from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.model_files import read_models
@@ -56,6 +58,7 @@ def application(site: Site) -> ASGIApp:
     views = _Views(site)
     routes = [
         Route("/", views.now), Route("/trades", views.trades), Route("/trades/{day}/{number}", views.trade),
+        Route("/download/{name}", views.download),
         Route("/why", views.why), Route("/models", views.models), Route("/health", views.health),
         Route("/events", views.events), Route("/metrics", views.metrics), Route("/healthz", views.healthz),
         Route("/files/logs/earlier/{number:int}/{name}", partial(report_file, site)),
@@ -84,7 +87,20 @@ class _Views:
 
     def trades(self, request: Request) -> Response:
         with self._site.live.refreshed() as live:
-            return self._site.page(request, "trades.html", page=trades_page(live, Filter.of(request.query_params)))
+            found = None
+            if live.day is not None:
+                found = results(live, self._site.settings_of(live.reader, live.day).exits)
+            page = trades_page(live, Filter.of(request.query_params))
+            return self._site.page(request, "trades.html", page=page, results=found)
+
+    def download(self, request: Request) -> Response:
+        with self._site.live.refreshed() as live:
+            found = download(live, request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        content = self._site.without_folders(found.content.decode("utf-8", "replace"))
+        headers = {"content-disposition": f'attachment; filename="{found.name}"'}
+        return Response(content, media_type=found.media_type, headers=headers)
 
     def trade(self, request: Request) -> Response:
         with self._site.live.refreshed() as live:
@@ -95,7 +111,7 @@ class _Views:
 
     def why(self, request: Request) -> Response:
         logs = self._site.live.places.logs
-        page = why_page(logs, request.query_params, self._site.settings_of)
+        page = why_page(logs, request.query_params, self._site.settings_of, self._site.calendar.wait)
         with self._site.live.refreshed() as live:
             days = [str(day) for day in reversed(live.reader.days())]
         return self._site.page(request, "why.html", page=page, days=days)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from trading import __version__
+from trading.dashboard.state.exchange_calendar import ExchangeCalendar
 from trading.dashboard.web.guard import cookie_of
 from trading.dashboard.web.limits import Streams
 from trading.reports.page import GENERATED, TEMPLATES
@@ -60,6 +61,7 @@ class Site:
     access: Access
     settings_of: SettingsOf
     control: Control | None = None
+    calendar: ExchangeCalendar = field(default_factory=ExchangeCalendar)
     closing: bool = False
     streams: Streams = field(default_factory=Streams)
     templates: jinja2.Environment = field(default_factory=lambda: _templates())
