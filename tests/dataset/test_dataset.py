@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tests.dataset.data_world import AROUND_CLOCK_CHANGE, CALENDAR, STOCKS, WITH_HALF_DAY, bars_of, content, fetched
 from tests.settings import label_rules
 from trading.base.errors import DataError
-from trading.dataset.dataset import Dataset, Rows
+from trading.dataset.dataset import Dataset, Rows, _gathered
 from trading.dataset.manifest import read_manifest
-from trading.dataset.rows import SymbolRows, rows_of
+from trading.dataset.rows import SymbolRows, distinct_days, rows_of
 from trading.dataset.symbol_files import Fetched
 from trading.features.document import FEATURES, features
 from trading.features.minute_grid import on_minutes
@@ -335,3 +335,17 @@ def test_the_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == manifest
     assert manifest.rules == RULES
     assert not replace(manifest, lookback=30).made_with(RULES)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_features_are_gathered_in_any_order_and_may_be_left_out(lengths: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    parts = [random.random((length, 2)) for length in lengths]
+    order = random.permutation(sum(lengths))[: random.integers(0, sum(lengths) + 1)]
+    assert np.array_equal(_gathered(parts, order), np.concatenate(parts)[order])
+
+
+@given(st.lists(st.integers(0, 3), max_size=20))
+def test_the_distinct_days_are_those_of_numpy_in_any_order(days: list[int]) -> None:
+    session = np.array(days, dtype="datetime64[D]")
+    assert np.array_equal(distinct_days(session), np.unique(session))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from trading.learning.fitting import LEVELS, _in_levels, fit
+from trading.learning.forest import grow
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2000), st.sampled_from([1, 2, 50, 10_000]))
@@ -33,7 +36,37 @@ def test_a_column_of_few_values_is_unchanged() -> None:
 @pytest.mark.parametrize("rows", [200, 400])
 def test_a_tree_gets_a_minimum_of_rows_in_a_short_history(rows: int) -> None:
     few = made_up_rows(sessions=1)
-    settings = FEW_TREES.changed(FOREST_MAX_SAMPLES=0.01)
-    _, model = fit(few.X[:rows], few.label[:rows], settings.training)
+    changed = FEW_TREES.changed(FOREST_MAX_SAMPLES=0.01)
+    _, model = fit(few.X[:rows], few.label[:rows], changed.training)
     assert isinstance(model, RandomForestClassifier)
     assert max(tree.tree_.node_count for tree in model.estimators_) > 1
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(2, 400),
+    share=st.sampled_from([0.01, 0.05, 0.5, 1.0]),
+    winners=st.sampled_from([0.02, 0.5]),
+    weighted=st.booleans(),
+    depth=st.sampled_from([None, 1, 10]),
+)
+@settings(max_examples=25, deadline=None)
+@pytest.mark.filterwarnings("ignore:Using the fractional value max_samples")
+def test_a_forest_of_drawn_rows_is_scikit_learns_forest_to_the_byte(
+    seed: int, rows: int, share: float, winners: float, weighted: bool, depth: int | None
+) -> None:
+    """Also where a tree draws rows of one label only, where rows are drawn twice, and with weights of 0."""
+    random = np.random.default_rng(seed)
+    X = random.integers(0, 9, (rows, 5)).astype(np.float32)
+    y = (random.random(rows) < winners).astype(np.int8)
+    y[:2] = 0, 1
+    weight = random.integers(0, 4, rows) + np.arange(rows) % 2 if weighted else None
+
+    def forest() -> RandomForestClassifier:
+        return RandomForestClassifier(
+            3, max_samples=max(share, 1 / rows), max_features=0.65, max_depth=depth, random_state=seed, n_jobs=1
+        )
+
+    ours, theirs = forest(), forest().fit(X, y, sample_weight=weight)
+    grow(ours, X, y, weight)
+    assert pickle.dumps(ours) == pickle.dumps(theirs)

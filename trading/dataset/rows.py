@@ -147,6 +147,14 @@ def days_of(start: Ints) -> Days:
     return start.astype("datetime64[ns]").astype("datetime64[D]")
 
 
+def distinct_days(session: Days) -> Days:
+    """The distinct dates, oldest first, as `np.unique` gives them; faster, because the rows of a day are adjacent."""
+    begins = np.ones(len(session), dtype=np.bool_)
+    begins[1:] = session[1:] != session[:-1]
+    distinct: Days = np.unique(session[begins])
+    return distinct
+
+
 def sessions_around(start: Ints, calendar: MarketCalendar) -> list[Session]:
     """The sessions from the earliest to the latest of these bar starts (ns)."""
     if not len(start):

@@ -105,9 +105,13 @@ def fit(X: Floats, y: Labels, settings: TrainingSettings, weight: Floats | None 
     with threadpool_limits(1):
         scaler = StandardScaler().fit(X)
         scaled = scaler.transform(X)
+        model = _classifier(settings, len(y))
         if settings.MODEL_KIND == "random_forest":
-            scaled = _in_levels(scaled)
-        model = _classifier(settings, len(y)).fit(scaled, y, sample_weight=weight)
+            from trading.learning.forest import grow
+
+            grow(model, _in_levels(scaled), y, weight)
+        else:
+            model.fit(scaled, y, sample_weight=weight)
     if hasattr(model, "n_jobs"):
         model.n_jobs = 1  # below thousands of rows, threads cost more than they save
     return scaler, model
@@ -121,7 +125,7 @@ def _in_levels(X: Floats) -> NDArray[np.float32]:
     values.  The quantiles are those of about 10,000 rows, spread evenly.
     """
     step = 1 + len(X) // 10_000
-    levels = np.empty(X.shape, dtype=np.float32)
+    levels = np.empty(X.shape, dtype=np.float32, order="F")
     for column in range(X.shape[1]):
         values = np.ascontiguousarray(X[:, column])
         ranks = np.searchsorted(np.quantile(values[::step], np.arange(1, LEVELS) / LEVELS), values)

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from trading.base.arrays import Days, Floats, Ints, Labels, Mask
 
 
-class Ranking(TypedDict):
+class Losses(TypedDict):
+    """Proper scores of probabilities against labels."""
+
+    log_loss: float | None
+    brier: float | None
+
+
+class Ranking(Losses):
     """Scores of probabilities against labels."""
 
     roc_auc: float | None
-    log_loss: float | None
-    brier: float | None
 
 
 class AtThreshold(TypedDict):
@@ -97,11 +102,16 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def ranking(p: Floats, y: Labels) -> Ranking:
     """ROC-AUC, log loss and Brier score of probabilities."""
-    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+    from sklearn.metrics import roc_auc_score
 
     both = 0 < int(np.sum(y)) < len(y)
+    return {"roc_auc": number(roc_auc_score(y, p)) if both else None, **_losses(p, y)}
+
+
+def _losses(p: Floats, y: Labels) -> Losses:
+    from sklearn.metrics import brier_score_loss, log_loss
+
     return {
-        "roc_auc": number(roc_auc_score(y, p)) if both else None,
         "log_loss": number(log_loss(y, p, labels=[0, 1])) if len(y) else None,
         "brier": number(brier_score_loss(y, p, labels=[0, 1], pos_label=1)) if len(y) else None,
     }
@@ -133,7 +143,7 @@ def at_threshold(p: Floats, y: Labels, outcome: Floats, threshold: float, agains
 
 def always_no(y: Labels, base_rate: float) -> AlwaysNo:
     """Scores of never buying and of giving every row the base rate of the training part."""
-    constant = ranking(np.full(len(y), base_rate), y)
+    constant = _losses(np.full(len(y), base_rate), y)
     return {
         "accuracy": _ratio(int(np.sum(y == 0)), len(y)),
         "probability": number(base_rate),

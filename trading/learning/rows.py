@@ -10,6 +10,7 @@ import numpy as np
 from trading.base.arrays import Days, Floats, Mask
 from trading.base.errors import DataError
 from trading.dataset.dataset import Rows
+from trading.dataset.rows import distinct_days
 
 if TYPE_CHECKING:
     from typing import Any
@@ -54,7 +55,7 @@ def split_by_session(session: Days, test_size: float = 0.2) -> tuple[Mask, Mask]
     Raises:
         DataError: fewer than two sessions.
     """
-    sessions = np.unique(session)
+    sessions = distinct_days(session)
     if len(sessions) < 2:
         raise DataError(
             f"{len(sessions)} session(s) in the data: training needs two; run build_dataset.py with more --days"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 import numpy as np
 
 from trading.base.errors import DataError
+from trading.dataset.rows import distinct_days
 from trading.features.sets import COLUMNS
 from trading.learning.calibration import Calibration, fit_calibration, win_probability
 from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
@@ -116,7 +117,7 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Float
     X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
     weight = weights_of(rows, chosen)
     training = settings.training
-    sessions = np.unique(session)
+    sessions = distinct_days(session)
     if len(sessions) < 2:
         return None
     if training.MODEL_KIND == "random_forest":
@@ -234,14 +235,15 @@ def _calibration(tested: Tested, known: Floats | None, sampled: Mask) -> Calibra
 
 
 def _days(session: Days) -> list[str]:
-    return [session_date(one).isoformat() for one in np.unique(session)]
+    return [session_date(one).isoformat() for one in distinct_days(session)]
 
 
 def _check(rows: Rows) -> None:
+    if np.isfinite(rows.X).all() and np.isfinite(rows.outcome).all():
+        return
     bad = ~(np.isfinite(rows.X).all(axis=1) & np.isfinite(rows.outcome))
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"{int(bad.sum())} row(s) hold a NaN or infinite feature or outcome, the first on "
-            f"{session_date(rows.session[first])}; run build_dataset.py again"
-        )
+    first = int(np.flatnonzero(bad)[0])
+    raise DataError(
+        f"{int(bad.sum())} row(s) hold a NaN or infinite feature or outcome, the first on "
+        f"{session_date(rows.session[first])}; run build_dataset.py again"
+    )
