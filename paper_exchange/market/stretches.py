@@ -102,7 +102,7 @@ class Stretches:
     def _night(self, symbol: str, before: Session) -> Sequence[Stretch]:
         """The stretches from a session's close to the next one's open."""
         found = self._nights.get(symbol, before.index)
-        return found or self._nights.put(symbol, before.index, self._make_night(symbol, before))
+        return self._nights.put(symbol, before.index, self._make_night(symbol, before)) if found is None else found
 
     def _make_night(self, symbol: str, before: Session) -> Sequence[Stretch]:
         after = self._tape.calendar.sessions[before.index + 1]

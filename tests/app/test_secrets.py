@@ -178,7 +178,7 @@ def clock_of(origin: str) -> tuple[str, str]:
 
     It is the quickest of several replies, because a trader whose clock is off by 30 s, a second here, does not trade.
     """
-    readings = []
+    readings: list[tuple[float, str, float]] = []
     end = time.monotonic() + PATIENCE
     while len(readings) < 5 and time.monotonic() < end:
         asked_at = time.monotonic()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 from trading.dashboard.views.words import shown
 from trading.records.log_reader import LogReader

@@ -356,7 +356,8 @@ class Records:
 
     def forget_sale(self, client_order_id: str) -> None:
         """Forget that the audit has the sale of a trade, because it was none."""
-        self._told.pop(("sold", client_order_id), None)
+        for known in self._told.values():
+            known.pop(("sold", client_order_id), None)
 
     def event_once(self, name: str, *, client_order_id: str, **fields: object) -> None:
         """Write an event of `ONCE`, unless the audit has it: what is recovered was bought, and sold, only once."""
