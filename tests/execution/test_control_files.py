@@ -60,6 +60,16 @@ def test_a_paused_stock_is_not_bought_its_position_is_managed_and_removing_the_l
     here.check_books()
 
 
+@pytest.mark.parametrize("lines", ["AAA\n", "*\n", "17\n"])
+def test_what_is_paused_is_not_called_protected_while_stop_is_there(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "PAUSED").write_text(lines)
+    controls = ControlFiles(tmp_path)
+    assert "stay protected" in (controls.paused() or NOTHING_PAUSED).in_words(stopped=controls.stop_requested)
+    controls.stop()
+    words = (controls.paused() or NOTHING_PAUSED).in_words(stopped=controls.stop_requested)
+    assert "protected" not in words and "no lost stop" in words
+
+
 @pytest.mark.parametrize("content", [b"AAA,BBB\n", b"AAA\n17\n", b"\xff\xfeA\0", b"A\0B", "ÄÖ".encode(), b"A" * 99_999])
 def test_a_file_that_cannot_be_used_pauses_every_stock_and_says_so_once(tmp_path: Path, content: bytes) -> None:
     here = world(tmp_path, {"10:31": {"AAA": 0.8, "BBB": 0.9}, "10:33": {"AAA": 0.8}, "10:36": {"AAA": 0.8}})

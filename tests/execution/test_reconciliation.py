@@ -149,6 +149,25 @@ def test_the_rest_of_a_partly_filled_entry_is_cancelled(tmp_path: Path) -> None:
     assert here.wire.count("DELETE /v2/orders/") == 1
 
 
+def test_a_cancelled_entry_that_cannot_be_read_keeps_no_other_stock_waiting(tmp_path: Path) -> None:
+    halted = {MONDAY: flat("09:30", "10:30")}
+    here = TradingWorld(tmp_path, {"AAA": halted, "BBB": halted}, ny(MONDAY, "10:30"))
+    here.script.signals = {"10:31": {"AAA": 0.9, "BBB": 0.8}}
+    here.trader.recover()
+    here.minutes("10:31", "10:32")
+    unreadable = next(order.id for order in here.exchange.snapshot().orders if order.symbol == "AAA")
+    here.wire.faults = [Fault(f"GET /v2/orders/{unreadable}", page(200, "{}"), times=None)]
+    here.at("10:33:10")
+    begun = here.clock.now()
+    here.trader.positions.reconcile()
+    assert here.clock.now() - begun <= timedelta(seconds=2)
+    assert [event["symbol"] for event in here.events("entry_not_filled")] == ["BBB"]
+    assert [entry.symbol for entry in here.trader.positions.pending.values()] == ["AAA"]
+    here.wire.faults = []
+    here.trader.positions.reconcile()
+    assert not here.trader.positions.pending and here.trader.positions.discrepancies == []
+
+
 @pytest.mark.parametrize(("hidden", "times"), [("filled_at", None), ("legs", 2)])
 def test_a_fill_without_a_time_or_with_late_legs_becomes_a_trade(
     tmp_path: Path, hidden: str, times: int | None

@@ -64,13 +64,15 @@ class Paused:
             return f"entries in every stock are paused by {ALL} in {PAUSED}"
         return f"entries in {symbol} are paused by {PAUSED}" if symbol in self.symbols else None
 
-    def in_words(self) -> str:
-        """What is paused, as a sentence without its full stop."""
+    def in_words(self, *, stopped: bool = False) -> str:
+        """What is paused, as a sentence without its full stop; `stopped`: STOP is there too, so nothing is sent."""
         if self.fault or self.all:
-            return f"{self.refusal(ALL)}; positions stay protected and are sold as usual"
+            then = f"{STOP} is there too: nothing is sold, no lost stop is replaced" if stopped else ""
+            return f"{self.refusal(ALL)}; {then or 'positions stay protected and are sold as usual'}"
         if not self.symbols:
             return f"{PAUSED} names no stock: nothing is paused ({ALL} pauses every stock)"
-        return f"entries in {', '.join(sorted(self.symbols))} are paused; their positions stay protected"
+        then = f"{STOP} is there too: no lost stop of theirs is replaced" if stopped else ""
+        return f"entries in {', '.join(sorted(self.symbols))} are paused; {then or 'their positions stay protected'}"
 
 
 NAMES: Final = (STOP, FLATTEN, PAUSED)
@@ -150,7 +152,8 @@ class ControlFiles:
         if found.all:
             return f"Entries in {name} stay paused, because {ALL} in {PAUSED} pauses every stock: resume {ALL} too."
         if name == ALL and found.symbols:
-            return f"{ALL} {'is removed from' if was else 'was not in'} {PAUSED}; {found.in_words()}."
+            words = found.in_words(stopped=self.stop_requested)
+            return f"{ALL} {'is removed from' if was else 'was not in'} {PAUSED}; {words}."
         return f"Entries in {stocks} {'are resumed' if was else 'were not paused'}."
 
     def stop(self) -> None:
@@ -328,5 +331,7 @@ class EntryPauses:
                 )
             else:
                 stocks = [ALL] if found.all or found.fault else sorted(found.symbols)
-                self.journal.event("entries_paused", symbols=stocks, note=found.in_words())
+                self.journal.event(
+                    "entries_paused", symbols=stocks, note=found.in_words(stopped=self.controls.stop_requested)
+                )
         return found or NOTHING_PAUSED

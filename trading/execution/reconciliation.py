@@ -158,8 +158,7 @@ class PositionManager:
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
-        if self._entries.settle_cancelled():  # not before, because it waits
-            self._update_all([trade for trade in self.open if trade.client_order_id not in known])
+        self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
         self._check_positions(before)
         self.save()
 
@@ -168,6 +167,12 @@ class PositionManager:
         since = [entry.decision_time for entry in (*self.pending.values(), *self._entries.given_up.values())]
         since += [trade.decision_time or trade.entry_time for trade in self.open]
         return min([*since, self._ownership.watched or self._clock.now()])
+
+    def _update_others(self, known: set[str]) -> None:
+        """Update the open trades that are not among the known client_order_ids, and add them to these."""
+        opened = [trade for trade in self.open if trade.client_order_id not in known]
+        known |= {trade.client_order_id for trade in opened}
+        self._update_all(opened)
 
     def _update_all(self, trades: Iterable[Trade]) -> None:
         for trade in sorted(trades, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first

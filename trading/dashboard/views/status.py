@@ -66,8 +66,7 @@ def standing(live: Live) -> list[str]:
 
 def pauses(live: Live) -> str:
     """What PAUSED says; what it means for positions is said only where it is true."""
-    words = live.controls.paused.in_words()
-    return shown(words.partition(";")[0] if live.controls.stop else words)
+    return shown(live.controls.paused.in_words(stopped=live.controls.stop))
 
 
 def selling(word: str) -> str:

@@ -8,7 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import (
+    CANCEL_POLLS,
+    GIVE_UP_AFTER,
+    REPEAT_CANCEL_EVERY,
+    OrderCache,
+    Records,
+)
 from trading.execution.timing import ENTRY_MAX_AGE
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
@@ -28,6 +34,10 @@ SETTLED: Final = frozenset({"entry_refused", "entry_not_filled", NEVER_ARRIVED})
 
 LATEST_ARRIVAL: Final = timedelta(hours=12)
 """A day order that has not arrived after this long never will."""
+
+
+UNREADABLE_POLLS: Final = 2
+"""Polls after which a cancelled entry that cannot be read keeps the other stocks waiting no longer."""
 
 
 @dataclass
@@ -134,21 +144,41 @@ class EntryOrders:
         for entry in found:
             self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
 
-    def settle_cancelled(self) -> bool:
-        """Wait for the entries that `settle` has cancelled, and settle them; False if there are none.
+    def settle_cancelled(self, protect: Callable[[], None]) -> None:
+        """Wait for the entries that `settle` has cancelled, after the stops of other stocks are placed.
 
-        It waits for all of them together, after the stops of other stocks are placed.
+        Each is settled as soon as it is gone, so that none waits for the cancellation of another.  One that cannot be
+        read is left to the next reconciliation after `UNREADABLE_POLLS`.
+
+        Args:
+            protect: called when entries were settled, which may have bought shares.
         """
-        unwanted, self._unwanted = self._unwanted, []
-        wait = partial(self._wait_cancelled, [order for _, order in unwanted])
-        self._records.contain("the cancelled entries", wait)
-        for entry, _ in unwanted:
-            what = f"the entry of {entry.symbol}"
-            self._records.contain(what, partial(self._settle_cancelled, entry), entry.symbol)
-        return bool(unwanted)
+        waiting, self._unwanted = self._unwanted, []
+        for poll in range(CANCEL_POLLS if waiting else 0):
+            if poll:
+                self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
+            if poll and poll % REPEAT_CANCEL_EVERY == 0:
+                self._cache.request_cancel([order for _, order in waiting], lambda order, accepted: None)
+            states = [(one, self._is_gone(one[1])) for one in waiting]
+            for (entry, _), gone in states:
+                if gone or (gone is None and poll + 1 >= UNREADABLE_POLLS):
+                    what = f"the entry of {entry.symbol}"
+                    self._records.contain(what, partial(self._settle_cancelled, entry), entry.symbol)
+            protect()
+            waiting = [one for one, gone in states if gone is False or (gone is None and poll + 1 < UNREADABLE_POLLS)]
+            if not waiting:
+                return
+        for entry, _ in waiting:
+            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle_cancelled, entry), entry.symbol)
+        protect()
 
-    def _wait_cancelled(self, orders: list[Order]) -> None:
-        self._cache.wait_cancelled(orders)  # those that are not final yet are looked up again
+    def _is_gone(self, order: Order) -> bool | None:
+        """Whether an order is final; None if it cannot be read."""
+        try:
+            found = self._cache.order(order.id, refresh=True)
+        except Unclear:
+            return None
+        return found is None or found.is_final
 
     def _settle_cancelled(self, entry: PendingEntry) -> None:
         self._settle(entry)

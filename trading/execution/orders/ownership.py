@@ -23,6 +23,7 @@ from trading.broker.client import Broker
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
 from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in, intent_of
+from trading.execution.shares.lots import unsold
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -197,17 +198,8 @@ class Ownership:
         return self._records.log.has_entry(name) or name in self._entries.pending or name in self._entries.given_up
 
     def _unsold(self, entry: Order, orders: list[Order]) -> int:
-        """Shares of an entry that no order of its stock has sold before the next entry."""
-        if not _is_entry(entry):
-            return 0
-        same = [order for order in orders if order.symbol == entry.symbol and _created(order) >= _created(entry)]
-        following = min((_created(order) for order in same if _is_entry(order) and order.id != entry.id), default=None)
-        sold = {
-            order.id: order.filled_qty
-            for order in same
-            if order.side == "sell" and (following is None or _created(order) < following)
-        }
-        return max(0, entry.filled_qty - sum(sold.values()))
+        """Shares of an entry that no order of its stock has sold."""
+        return unsold(order for order in orders if order.symbol == entry.symbol).get(entry.id, 0)
 
     def recover_entry(self, order: Order) -> None:
         """Make a pending entry of an order of ours that the log lacks; `EntryOrders.settle` opens its trade."""

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.orders.order_cache import OrderCache, Records, intent_of
+from trading.execution.orders.order_cache import OrderCache, Records
 from trading.execution.orders.ownership import LOOK_BACK, Ownership
+from trading.execution.shares.lots import unsold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +88,7 @@ class Reclaim:
         alone = self._broker.position(symbol)
         if alone is None or alone.qty != position.qty:
             raise Unclear(f"our orders bought {wanted} more than were sold, but its position is not confirmed")
-        if self._recover_unknown(orders.values()):
+        if self._recover_unknown(orders.values(), wanted):
             self._records.doubt(symbol, f"{symbol}: an order of ours that the log lacks is being recovered")
             return []
         found = []
@@ -138,20 +139,22 @@ class Reclaim:
     def _is_ours(self, order: Order) -> bool:
         return self._ownership.is_name_ours(order.client_order_id)
 
-    def _recover_unknown(self, orders: Iterable[Order]) -> bool:
-        """Make pending entries of the filled ones that the log lacks; whether there are any."""
+    def _recover_unknown(self, orders: Iterable[Order], wanted: int) -> bool:
+        """Make pending entries of those that the log lacks and that hold shares; whether there are any."""
+        known = list(orders)
+        left = unsold(known)
+        entries = [order for order in known if left.get(order.id) and self._is_ours(order)]
+        lacking = [order for order in entries if not self._records.log.has_entry(order.client_order_id)]
         found = False
-        for order in orders:
+        for order in reversed(lacking):  # the newest first
             name = order.client_order_id
-            if order.side != "buy" or not order.filled_qty or not self._is_ours(order) or intent_of(order) != "entry":
-                continue
-            if self._records.log.has_entry(name) or name in self._entries.pending:
-                continue
+            if wanted < 1 or name in self._entries.pending:
+                break
             if name in self._entries.given_up:
                 self._entries.pending[name] = self._entries.given_up.pop(name)
             else:
                 self._ownership.recover_entry(order)
-            found = True
+            found, wanted = True, wanted - left[order.id]
         return found
 
     def _reopen(self, trade: Trade, wanted: int, orders: dict[str, Order]) -> int:

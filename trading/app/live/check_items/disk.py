@@ -107,6 +107,7 @@ class Files:
             yield warn(f"{controls.folder / 'FLATTEN'} is there: a run sells everything and ends; remove it to trade")
         if paused is not None:
             what = "mend it" if paused.fault else "remove a line of it to resume"
-            yield warn(f"{controls.folder / 'PAUSED'}: {paused.in_words()}; {what}")
+            words = paused.in_words(stopped=controls.stop_requested)
+            yield warn(f"{controls.folder / 'PAUSED'}: {words}; {what}")
         if not controls.stop_requested and not controls.flatten_requested and paused is None:
             yield ok(f"no STOP, FLATTEN or PAUSED in {controls.folder}")
