@@ -8,6 +8,7 @@
     python live_trader.py --seed 7                 another generated market
     python live_trader.py --setup                  ask for keys, feed, folders and alerts, test them, and write .env
     python live_trader.py --check                  show what a run would find, with these options; change nothing
+    python live_trader.py --take-over t1a2b3       recover the positions of a trader that ran elsewhere and has ended
     python live_trader.py --alert-test             send one test alert to each address of ALERT_URLS
 
 The keys APCA_API_KEY_ID and APCA_API_SECRET_KEY come from .env or the environment.  The program contacts only Alpaca
@@ -82,6 +83,12 @@ def parser() -> cli.Parser:
     )
     found.add_argument(
         "--sessions", type=cli.positive, metavar="N", help="sessions to trade (default: 1; on Alpaca: no limit)"
+    )
+    found.add_argument(
+        "--take-over",
+        type=cli.instances,
+        metavar="ID",
+        help="recover the positions of this trader of the account, which no longer runs (a refused start names it)",
     )
     found.add_argument(
         "--seed", type=cli.seed, metavar="N", help="seed of the generated market and of training (default: SEED)"

@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 from datetime import date
@@ -18,6 +19,9 @@ from trading.base.errors import UserError, as_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+INSTANCE: Final = re.compile(r"[a-z][a-z0-9]{1,11}")
+"""What the id of a trader looks like (`instance.json`)."""
 
 REMEDIES: Final = {
     errno.ENOSPC: "free some space and run again",
@@ -87,6 +91,14 @@ def seed(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def instances(text: str) -> list[str]:
+    """The argument `t1a2b3,t4c5d6` as the ids of traders."""
+    found = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in found if not INSTANCE.fullmatch(part)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is no id of a trader; the start that was refused names it")
+    return found
 
 
 def symbols(text: str) -> list[str]:
