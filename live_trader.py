@@ -16,8 +16,9 @@ paper or a loopback address.  The embedded exchange runs in this process, on a s
 generated market, a run resumes the account and the day of the last run.  With --bars or --start a run starts from
 scratch, and moves the logs of the run before to logs/earlier/.  Missing data and models are built first.
 
-Ctrl-C and SIGTERM end the program within two seconds, and within ten if the network gives no answer.  Stops and targets
-stay at the exchange, open positions are listed, and the next run recovers them.  An interrupted replay starts again.
+Ctrl-C and SIGTERM end the program within ten seconds, usually within two.  It takes longer than two while shares are
+without a stop, while the network gives no answer, or on a busy machine.  Stops and targets stay at the exchange, open
+positions are listed, and the next run recovers them.  An interrupted replay starts again.
 
 Exit codes: 0 all sessions traded; 1 a failure, see the audit log, or no answer of the broker; 2 bad input, explained in
 one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test: 0 if nothing fails, else 2.
@@ -25,8 +26,7 @@ one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bar_files.options import add_arguments
 from trading.app import cli
@@ -96,10 +96,10 @@ def parser() -> cli.Parser:
     return found
 
 
-def command() -> int:
+def command() -> NoReturn:
     """The console script `live-trader`."""
-    return cli.run(main)
+    cli.leave(cli.run(main))
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    command()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import errno
 import logging
 import os
 import re
 import signal
 import sys
+import threading
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -136,6 +139,20 @@ def log_errors() -> None:
     handler.setFormatter(OneLine())
     handler.addFilter(Once())
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter apart, which takes seconds on a busy machine.
+
+    As at any end, threads that are no daemons are waited for, what is registered for the end (logging, temporary
+    folders, pools of processes) is run, and the output is written.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def run(main: Callable[[], int]) -> int:
