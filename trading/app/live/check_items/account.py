@@ -155,24 +155,24 @@ class AccountItems:
             yield warn(f"{line}: a run moves what is damaged aside and recovers its positions from the broker")
         trades = [] if log is None else log.open_trades
         ours = {trade.symbol for trade in trades}
-        yield from _held(positions, orders, trades, self._recoverable() if set(positions) - ours else set())
+        yield from _held(positions, orders, trades, self._recoverable() if set(positions) - ours else {})
 
     def _history(self) -> list[Order]:
         """The orders that a start reads, with their legs."""
         found = self._broker.orders(after=self._venue.clock.now() - LOOK_BACK)
         return [one for order in found for one in order.with_legs()]
 
-    def _recoverable(self) -> set[str]:
-        """The stocks of which a run recovers shares, because orders with our name bought them."""
+    def _recoverable(self) -> dict[str, set[str]]:
+        """The stocks of which a run recovers shares, because orders with our name bought them, and the legs' ids."""
         orders, other = self._history(), None
         if not self._venue.market.embedded:
             other = self._other(orders)
         theirs = None if other is None else other.instance
-        return {
-            order.symbol
-            for order in orders
-            if is_entry(order) and unsold(order, orders) and instance_in(order.client_order_id) != theirs
-        }
+        found: dict[str, set[str]] = {}
+        for order in orders:
+            if is_entry(order) and unsold(order, orders) and instance_in(order.client_order_id) != theirs:
+                found.setdefault(order.symbol, set()).update(leg.id for leg in order.with_legs())
+        return found
 
     def _other(self, orders: list[Order]) -> OtherTrader | None:
         """The other trader because of which a run is refused, by the broker's orders."""
@@ -200,22 +200,20 @@ class AccountItems:
             yield fail(f"{other}, {other.remedy(self._venue.clock.now())}")
 
 
-def _held(positions: Positions, orders: Orders, trades: list[Trade], recoverable: set[str]) -> Iterator[Finding]:
+def _held(
+    positions: Positions, orders: Orders, trades: list[Trade], recoverable: Mapping[str, set[str]]
+) -> Iterator[Finding]:
     """What the account holds, what of it is ours, and whether a stop rests under it.
 
     Args:
-        recoverable: stocks that the trade log lacks, of which a run recovers shares.
+        recoverable: stocks of which a run recovers shares that the trade log lacks -> the ids of the legs.
     """
     logged = {trade.symbol for trade in trades}
-    ours = logged | (recoverable & set(positions))
+    ours = logged | (set(recoverable) & set(positions))
     sells = {order_id for trade in trades for order_id in trade.sell_order_ids}  # legs bear names of the broker
+    sells = sells.union(*recoverable.values())
     everything = [order for one in orders for order in one.with_legs()]
-    named = [
-        order
-        for one in orders
-        for order in one.with_legs()
-        if any(name.startswith(OURS) for name in (one.client_order_id, order.client_order_id)) or order.id in sells
-    ]
+    named = [order for order in everything if order.client_order_id.startswith(OURS) or order.id in sells]
     strangers = sorted(set(positions) - ours)
     stops = {order.symbol for order in everything if order.side == "sell" and order.stop_price}
     held = ", ".join(f"{positions[symbol].qty:f} {symbol}" for symbol in sorted(ours & set(positions)))
