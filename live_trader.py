@@ -8,6 +8,7 @@
     python live_trader.py --seed 7                 another generated market
     python live_trader.py --setup                  ask for keys, feed, folders and alerts, test them, and write .env
     python live_trader.py --check                  show what a run would find, with these options; change nothing
+    python live_trader.py --take-over t1a2b3       recover the positions of a trader that ran elsewhere and has ended
     python live_trader.py --alert-test             send one test alert to each address of ALERT_URLS
 
 The keys APCA_API_KEY_ID and APCA_API_SECRET_KEY come from .env or the environment.  The program contacts only Alpaca
@@ -15,8 +16,9 @@ paper or a loopback address.  The embedded exchange runs in this process, on a s
 generated market, a run resumes the account and the day of the last run.  With --bars or --start a run starts from
 scratch, and moves the logs of the run before to logs/earlier/.  Missing data and models are built first.
 
-Ctrl-C and SIGTERM end the program within two seconds, and within ten if the network gives no answer.  Stops and targets
-stay at the exchange, open positions are listed, and the next run recovers them.  An interrupted replay starts again.
+Ctrl-C and SIGTERM end the program within ten seconds, usually within two.  It takes longer than two while shares are
+without a stop, while the network gives no answer, or on a busy machine.  Stops and targets stay at the exchange, open
+positions are listed, and the next run recovers them.  An interrupted replay starts again.
 
 Exit codes: 0 all sessions traded; 1 a failure, see the audit log, or no answer of the broker; 2 bad input, explained in
 one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test: 0 if nothing fails, else 2.
@@ -24,8 +26,7 @@ one line; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP.  --check, --alert-test
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bar_files.options import add_arguments
 from trading.app import cli
@@ -84,15 +85,21 @@ def parser() -> cli.Parser:
         "--sessions", type=cli.positive, metavar="N", help="sessions to trade (default: 1; on Alpaca: no limit)"
     )
     found.add_argument(
+        "--take-over",
+        type=cli.instances,
+        metavar="ID",
+        help="recover the positions of this trader of the account, which no longer runs (a refused start names it)",
+    )
+    found.add_argument(
         "--seed", type=cli.seed, metavar="N", help="seed of the generated market and of training (default: SEED)"
     )
     return found
 
 
-def command() -> int:
+def command() -> NoReturn:
     """The console script `live-trader`."""
-    return cli.run(main)
+    cli.leave(cli.run(main))
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    command()

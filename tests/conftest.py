@@ -22,6 +22,14 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of the tests for what a trader notes for its user (`trading.records.this_machine`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def default_signals() -> Iterator[None]:
     """Restore SIGINT and SIGHUP, which a shell sets to be ignored for background jobs and under nohup.

@@ -362,7 +362,10 @@ def test_an_account_that_another_trader_trades(
     with clean_environment():
         assert cli.run(lambda: live_trader.main(place.arguments())) == 2
     assert one_line(error := capsys.readouterr().err), error
-    assert f"trader t99 sent {name} at 2025-03-03 10:00:00 New York" in error and "after 10:02:00" in error
+    assert (
+        f"trader t99 sent {name} at 2025-03-03 10:00:00 New York" in error
+        and "after 10:02:00 with --take-over t99" in error
+    )
     assert not list(place.data.glob("*.csv")) and not list(place.models.glob("*.pkl"))
     assert [order.client_order_id for order in person.get_orders()] == [name]  # type: ignore[union-attr]
 

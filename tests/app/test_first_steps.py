@@ -32,6 +32,7 @@ from trading.app.live.venues import OpenVenue
 from trading.base.env_file import read_env_file, with_values
 from trading.base.market_folders import MarketId, lock
 from trading.broker.client import Bracket
+from trading.records.instance import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,9 +173,9 @@ def test_check_works_on_the_generated_market_and_on_recorded_bars(
 class Looked:
     """A world's account as `--check` looks at it, without the command around it."""
 
-    def __init__(self, world: TradingWorld) -> None:
+    def __init__(self, world: TradingWorld, market: MarketId | None = None) -> None:
         self.settings = Settings.of(LOGS_DIR=world.folder, CONTROL_DIR=world.controls)
-        market = MarketId("alpaca-iex", "Alpaca")
+        market = market or MarketId("alpaca-iex", "Alpaca")
         venue = OpenVenue(world.clock, world.clients, market, "", None)
         files = Files(self.settings, market, Path(os.devnull))
         self.items = dict(AccountItems(venue, self.settings, CALENDAR, files, {}).items())
@@ -209,6 +210,34 @@ def test_check_during_a_session_sees_positions_stops_strangers_and_a_late_feed(t
     world.wire.faults.append(Fault("/bars/latest", edited(lambda reply: late), None))
     late_feed = "iex: newest bar AAA Mon 2018-03-26 10:20 New York, 12 minutes late: nothing is bought on old bars"
     assert looked.find("feed") == [(Level.WARN, f"{late_feed}; check again")]
+
+
+def test_check_knows_as_ours_what_a_run_recovers(tmp_path: Path) -> None:
+    """With an empty trade log: positions of an embedded run, of this folder, and of a trader that counts as running."""
+    bars = {"AAA": {MONDAY: flat("09:30", "15:59")}, "BBB": {MONDAY: flat("09:30", "15:59")}}
+    world = TradingWorld(tmp_path / "logs", bars, ny(MONDAY, "10:30"))
+    ours = ("mlt-20180326-AAA-1031-entry", f"mlt-{instance_of(world.folder)}-20180326-AAA-1031-entry")
+    for embedded, name in zip((True, False), ours, strict=True):
+        world.at("10:31" if embedded else "10:35")
+        world.broker.buy(Bracket("AAA", 1, Decimal("9.80"), Decimal("10.40"), name))
+        if embedded:
+            world.at("10:32")
+        else:
+            world.broker.buy(
+                Bracket("BBB", 2, Decimal("9.80"), Decimal("10.40"), "mlt-tother1-20180326-BBB-1035-entry")
+            )
+            world.at("10:50")
+        looked = Looked(world, MarketId("generated-1", "a generated market") if embedded else None)
+        lines = looked.find("positions")
+        strangers = 0 if embedded else 1
+        assert f"1 position of ours ({1 if embedded else 2} AAA) and {strangers} of somebody else" in lines[0][1]
+        assert f"{2 if embedded else 4} open orders of ours and {2 * strangers} of somebody else" in lines[0][1]
+        recovered = "not in the trade log: AAA: bought under our name, and recovered by the next run"
+        assert (Level.WARN, recovered) in lines
+        left = [text for _, text in lines if text.startswith("not in the trade log: BBB: left alone")]
+        assert len(left) == strangers
+    ((level, said),) = looked.find("other traders")
+    assert level is Level.FAIL and "and has 2 BBB since" in said and "--take-over tother1" in said
 
 
 # --setup

@@ -46,6 +46,31 @@ finally:
     assert "--version" in done.stdout
 
 
+LEAVING = """
+import atexit, sys, threading, time
+import live_trader
+from trading.app import cli
+
+class Part:
+    def __del__(self):
+        print("taken apart")
+
+part = Part()
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.3), print("the thread"))).start()
+live_trader.main = lambda: print("traded") or 3
+cli.run = lambda main: live_trader.main()
+live_trader.command()
+"""
+
+
+def test_the_trader_ends_without_taking_the_interpreter_apart() -> None:
+    """That took 9 s on a busy machine, beyond what SIGTERM promises."""
+    done = subprocess.run([sys.executable, "-c", LEAVING], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.splitlines() == ["traded", "the thread", "registered"]
+
+
 @pytest.mark.parametrize(
     ("started", "text", "suggested"),
     [

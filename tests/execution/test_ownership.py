@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.client import TradingClient
-from alpaca.trading.requests import MarketOrderRequest, StopLossRequest, TakeProfitRequest
+from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, StopLossRequest, TakeProfitRequest
 
 from paper_exchange import mount
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, page, with_bars
 from trading.broker import client
 from trading.broker.messages import OURS
-from trading.execution.orders.ownership import ACTIVE_WITHIN
+from trading.execution.orders.other_traders import ACTIVE_WITHIN
 from trading.execution.trader import Trader
 from trading.records.instance import INSTANCE_FILE, instance_of
 from trading.records.trade_log import TradeLog
@@ -42,9 +42,10 @@ def by_hand(here: TradingWorld) -> TradingClient:
     return client
 
 
-def start_elsewhere(here: TradingWorld, name: str = "second") -> Trader:
+def start_elsewhere(here: TradingWorld, name: str = "second", *gone: str) -> Trader:
     """Start a trader on another logs folder, while the first is left as it is."""
     here.folder = here.first_folder.with_name(f"{here.first_folder.name}-{name}")
+    here.gone = frozenset(gone)
     here.start()
     here.trader.recover()
     return here.trader
@@ -55,7 +56,7 @@ def test_a_start_with_an_empty_folder_recovers_protects_and_sells(tmp_path: Path
     here.minutes("10:31", "10:34")
     first = here.trade()
     assert here.open_orders() == [("sell", "limit", 10.46), ("sell", "stop", 9.85)]
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     trade = here.trade()
     recovered = ("qty", "entry_price", "entry_time", "stop_loss", "take_profit", "client_order_id", "entry_order_id")
     assert [getattr(trade, name) for name in recovered] == [getattr(first, name) for name in recovered]
@@ -75,7 +76,7 @@ def test_a_recovered_trade_whose_legs_are_gone_gets_a_stop_at_the_start(tmp_path
     here.minutes("10:31", "10:32")
     by_hand(here).cancel_orders()
     here.at("10:40")
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     assert here.open_orders() == [("sell", "stop", 9.8)]
 
 
@@ -90,7 +91,7 @@ def test_an_older_folder_gets_the_trades_of_later_hours_with_their_exits(tmp_pat
     expected = [trade.as_json() for trade in here.log.trades]
     assert [record["exit_reason"] for record in expected] == ["STOP_LOSS", None, None]
     here.at("10:56")
-    start_elsewhere(here, "older")
+    start_elsewhere(here, "older", INSTANCE)
     found = [trade.as_json() for trade in here.log.trades]
     same = ("symbol", "qty", "entry_price", "exit_price", "exit_reason", "client_order_id", "stop_loss")
     assert [[one[name] for name in same] for one in found] == [[one[name] for name in same] for one in expected]
@@ -118,7 +119,7 @@ def test_orders_beyond_one_page_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     here = world(tmp_path, signals={"10:31": {"AAA": 0.9}, "10:33": {"BBB": 0.8}, "10:35": {"CCC": 0.7}})
     here.minutes("10:31", "10:38")
     monkeypatch.setattr(client, "PAGE_OF_ORDERS", 2)
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     assert [trade.symbol for trade in here.log.open_trades] == ["AAA", "BBB", "CCC"]
 
 
@@ -137,7 +138,7 @@ def test_what_the_first_start_could_not_read_is_recovered_in_the_first_minute(tm
     here = world(tmp_path)
     here.minutes("10:31", "10:34")
     here.wire.faults = [Fault("GET /v2/orders\\?", page(500, ""), times=None)]
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     assert here.log.open_trades == [] and not here.events("external_position")
     here.wire.faults = []
     here.tick("10:36")
@@ -180,7 +181,7 @@ def test_a_moved_trader_recovers_once_the_old_folder_is_silent(tmp_path: Path) -
     here.minutes("10:31", "10:32")
     last = here.exchange.snapshot().orders[0]
     assert here.clock.now() < ny(MONDAY, "10:31:02") + ACTIVE_WITHIN and last.client_order_id == ENTRY
-    trader = start_elsewhere(here)
+    trader = start_elsewhere(here, "second", INSTANCE)
     assert not trader.positions.is_ours and here.log.trades == []
     here.tick("10:33", "10:34")
     assert trader.positions.is_ours and trader.positions.other_trader is None
@@ -245,6 +246,98 @@ def test_shares_of_another_trader_are_not_touched(tmp_path: Path) -> None:
     assert event["symbol"] == "BBB" and "trader t99" in event["note"]
 
 
+def leave(here: TradingWorld, what: str) -> None:
+    """Let the first trader leave something at the broker, and be silent for an hour, or until the next morning."""
+    here.minutes("10:31", "10:34")
+    if what == "an open order":
+        here.at("10:35")
+        name = f"{OURS}{INSTANCE}-20180326-BBB-1035-entry"
+        order = LimitOrderRequest(
+            symbol="BBB", qty=1, side="buy", limit_price=5.0, time_in_force="day", client_order_id=name
+        )
+        by_hand(here).submit_order(order)
+    if what in ("nothing", "an open order"):
+        here.trader.positions.close(here.log.open_trades[0], "REBALANCE")
+        here.tick("10:36")
+    elif what == "shares that somebody sold":
+        by_hand(here).cancel_orders()
+        here.at("10:36")
+        by_hand(here).submit_order(MarketOrderRequest(symbol="AAA", qty=5, side="sell", time_in_force="day"))
+    here.at("03:00" if what == "shares of yesterday" else "15:59", TUESDAY if "yesterday" in what else MONDAY)
+
+
+@pytest.mark.parametrize("who", ["the same folder", "another folder", "another folder, told that the first has ended"])
+@pytest.mark.parametrize(
+    "what", ["shares", "an open order", "nothing", "shares that somebody sold", "shares of yesterday"]
+)
+def test_a_start_is_refused_by_what_another_trader_has_however_long_it_is_silent(
+    tmp_path: Path, what: str, who: str
+) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.9}})
+    leave(here, what)
+    sent = here.wire.count("POST|PATCH|DELETE")
+    if who == "the same folder":
+        here.restart()
+    else:
+        start_elsewhere(here, "second", *([INSTANCE] if "told" in who else []))
+    refused = who == "another folder" and what in ("shares", "an open order")
+    positions = here.trader.positions
+    assert positions.is_ours != refused
+    assert [trade.symbol for trade in here.log.open_trades] == (
+        ["AAA"] if what in ("shares", "shares of yesterday") and not refused else []
+    )
+    if refused:
+        here.at("15:59:10")
+        assert here.wire.count("POST|PATCH|DELETE") == sent and here.log.trades == []
+        other = positions.other_trader
+        assert other is not None and other.instance == INSTANCE
+        has = "5 AAA since 2018-03-26 10:31" if what == "shares" else "an open order in BBB since 2018-03-26 10:35"
+        assert f" and has {has}" in str(other)
+        assert f"if it no longer runs, start again with --take-over {INSTANCE} and" in other.remedy(here.clock.now())
+
+
+def test_a_restart_after_a_take_over_is_automatic_until_the_other_is_seen(tmp_path: Path) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.9}, "10:41": {"CCC": 0.9}})
+    here.minutes("10:31", "10:34")
+    script = here.trader.predictor
+    second = start_elsewhere(here, "second", INSTANCE)
+    second.predictor = script
+    here.minutes("10:41", "10:43")
+    here.gone = frozenset()
+    here.restart()
+    assert here.trader.positions.is_ours and here.trader.positions.other_trader is None
+    assert [trade.symbol for trade in here.log.open_trades] == ["AAA", "CCC"]
+    bracket = {
+        "order_class": "bracket",
+        "stop_loss": StopLossRequest(stop_price=9),
+        "take_profit": TakeProfitRequest(limit_price=12),
+    }
+    theirs = f"{OURS}{INSTANCE}-20180326-BBB-1045-entry"
+    by_hand(here).submit_order(
+        MarketOrderRequest(symbol="BBB", qty=3, side="buy", time_in_force="day", client_order_id=theirs, **bracket)
+    )
+    here.tick("10:45", "10:46")
+    here.at("11:30")
+    here.restart()
+    other = here.trader.positions.other_trader
+    assert here.trader.positions.is_ours and other is not None and other.instance == INSTANCE
+    here.tick("15:55", "15:56", "15:57")
+    assert (here.held("AAA"), here.held("CCC"), here.held("BBB")) == (0, 0, 3)
+    assert len(here.open_orders("BBB")) == 2
+
+
+def test_a_reply_without_the_orders_of_another_trader_lets_nobody_take_them(tmp_path: Path) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.9}})
+    here.minutes("10:31", "10:34")
+    here.wire.faults = [Fault("GET /v2/orders\\?", edited(lambda rows: []), times=1)]
+    here.at("11:30")
+    assert not start_elsewhere(here).positions.is_ours
+    here.wire.faults = [
+        Fault("GET /v2/orders\\?", edited(lambda rows: [row | {"filled_qty": "-1"} for row in rows]), times=2)
+    ]
+    assert not start_elsewhere(here, "third").positions.is_ours
+
+
 def test_a_copied_folder_is_another_trader(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     first = instance_of(one)
@@ -280,7 +373,7 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
 
     here.wire.faults = [Fault("GET /v2/orders\\?", edited(unreadable), times=None)]
     here.at("10:36")
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     assert [trade.symbol for trade in here.log.open_trades] == ["BBB"]
     assert (here.open_orders(), here.open_orders("BBB")) == (stop, stop)
     assert any(ENTRY in reason for reason in here.trader.positions.discrepancies)

@@ -218,6 +218,8 @@ class TradingWorld:
         self.controls.mkdir(exist_ok=True)
         self.guards: Sequence[EntryRule] = ()
         self.widest_spread = 0.0
+        self.gone: frozenset[str] = frozenset()
+        """Instances that do not run any more."""
         self.start()
 
     def start(self) -> None:
@@ -248,6 +250,7 @@ class TradingWorld:
             universe=lambda session: self.universe(session),
             controls=ControlFiles(self.controls),
             instance=INSTANCE if self.folder == self.first_folder else None,
+            gone=self.gone,
         )
 
     def restart(self) -> None:

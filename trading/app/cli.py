@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import errno
 import logging
 import os
+import re
 import signal
 import sys
+import threading
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -18,6 +22,9 @@ from trading.base.errors import UserError, as_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+INSTANCE: Final = re.compile(r"[a-z][a-z0-9]{1,11}")
+"""What the id of a trader looks like (`instance.json`)."""
 
 REMEDIES: Final = {
     errno.ENOSPC: "free some space and run again",
@@ -89,6 +96,14 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def instances(text: str) -> list[str]:
+    """The argument `t1a2b3,t4c5d6` as the ids of traders."""
+    found = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in found if not INSTANCE.fullmatch(part)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is no id of a trader; the start that was refused names it")
+    return found
+
+
 def symbols(text: str) -> list[str]:
     """The argument `A,B` as upper-case symbols without duplicates."""
     found = list(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
@@ -124,6 +139,20 @@ def log_errors() -> None:
     handler.setFormatter(OneLine())
     handler.addFilter(Once())
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter apart, which takes seconds on a busy machine.
+
+    As at any end, threads that are no daemons are waited for, what is registered for the end (logging, temporary
+    folders, pools of processes) is run, and the output is written.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def run(main: Callable[[], int]) -> int:

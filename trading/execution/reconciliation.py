@@ -6,7 +6,7 @@ Reconciliation compares the three.  No order is sent a second time before it was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,8 @@ from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings, plain
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
-from trading.execution.orders.ownership import OtherTrader, Ownership
+from trading.execution.orders.other_traders import OtherTrader
+from trading.execution.orders.ownership import Ownership
 from trading.execution.orders.protection import Protection
 from trading.execution.shares.reclaim import Reclaim
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
@@ -50,6 +51,7 @@ class PositionManager:
         exits: ExitSettings,
         market: str,
         instance: str,
+        gone: Collection[str] = (),
     ) -> None:
         self._broker = broker
         self._log = log
@@ -61,7 +63,7 @@ class PositionManager:
         self._protection = Protection(broker, self.cache, self._records, clock)
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
         self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
-        self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits)
+        self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
         )
@@ -124,6 +126,7 @@ class PositionManager:
         for trade in self.open:
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         known = list(events)
+        self._ownership.remember(known)
         self._records.recover(known)
         self._entries.recover(known)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -65,12 +65,14 @@ class Trader:
         controls: ControlFiles,
         bars_of: Callable[[Session, Sequence[str]], SessionBars] = SessionBars,
         instance: str | None = None,
+        gone: Collection[str] = (),
     ) -> None:
         """Build a trader without sending anything.
 
         Args:
             instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
                 else can reach.
+            gone: instances of which it is known that they do not run any more; their trades are recovered.
         """
         self._broker = broker
         self._log = log
@@ -95,7 +97,7 @@ class Trader:
         """Symbol -> start of the newest bar on which a signal was decided."""
         if instance is None:
             instance = instance_of(journal.folder)
-        self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance)
+        self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance, gone)
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
         self.day: Day | None = None
@@ -122,6 +124,8 @@ class Trader:
         known = self.positions.try_reconcile()  # first of all, because shares may be without a stop
         if known:
             self.positions.cancel_orphan_orders()
+        if self.positions.other_trader is not None and not self.positions.is_ours:
+            return known
         try:
             self.account = self._broker.account()
         except Unclear as error:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from trading.base.errors import BrokerSilent, UserError
 from trading.broker.client import KeysRefused, Unclear
+from trading.broker.transport import allowed_origin
 from trading.execution.orders.entry_orders import INTENT, SETTLED
 from trading.execution.orders.order_cache import AUDITED_DAYS
+from trading.records.this_machine import account_path, state_folder
 from trading.reports.console import price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from config import BrokerSettings
     from trading.base.clock import Clock
     from trading.broker.client import Broker
     from trading.broker.messages import Account
@@ -28,6 +32,12 @@ PAUSES: Final = tuple(timedelta(seconds=seconds) for seconds in (2, 4, 8, 16, 30
 
 RATE_LIMITED: Final = 429
 T = TypeVar("T")
+
+
+def path_of(broker: BrokerSettings) -> Path:
+    """The file of the account on this machine that these settings name (`trading.records.this_machine`)."""
+    key = "" if broker.APCA_API_KEY_ID is None else broker.APCA_API_KEY_ID.get_secret_value()
+    return account_path(allowed_origin(broker.APCA_API_BASE_URL), key, state_folder())
 
 
 def first_account(broker: Broker, log: TradeLog, journal: Journal, clock: Clock) -> Account | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from config import SECRETS, Settings, load_settings
 from trading.app import cli
 from trading.app.inputs import check_folder
-from trading.app.live.account_state import STATE, first_account, patiently, unknown
+from trading.app.live.account_state import STATE, first_account, path_of, patiently, unknown
 from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
 from trading.app.live.outside import Outside, alert_services
@@ -26,7 +26,6 @@ from trading.dataset.upkeep.build import pick_universe
 from trading.execution.control_files import ControlFiles
 from trading.execution.entries import EntryPolicy
 from trading.execution.live_feed import QUOTE_SECONDS, fetch, latest_quote
-from trading.execution.orders.ownership import ACTIVE_WITHIN, OtherTrader, active_other
 from trading.execution.trader import Trader
 from trading.learning.trades.live_figures import live_figures
 from trading.market.source import Source, read_universe, write_universe
@@ -34,6 +33,7 @@ from trading.market.sources.alpaca import AlpacaSource
 from trading.models.store import ModelStore
 from trading.records.instance import instance_of
 from trading.records.journal import Journal
+from trading.records.this_machine import AccountLock
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, left_behind, summary, whereabouts
 from trading.reports.live import DIRECTION, live_lines
@@ -46,12 +46,13 @@ from trading.schedule.timetable import Times
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from trading.alerts.services import Service
     from trading.broker.messages import Account
     from trading.execution.entries import Signal
+    from trading.execution.orders.other_traders import OtherTrader
     from trading.features.session_bars import Windows
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
@@ -78,12 +79,14 @@ def trade(options: argparse.Namespace) -> int:
     ModelStore(settings.folders.MODELS_DIR).check_trust()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
-        mended = claim_folders(folders, chosen.market, console.say)
-        venue = chosen.open()
-        try:
-            return Run(venue, settings, calendar, console, mended, services).go()
-        finally:
-            venue.close()
+        with contextlib.ExitStack() as opened:
+            alone = None if chosen.market.embedded else AccountLock(path_of(settings.broker))
+            if alone is not None:
+                opened.callback(alone.release)
+            mended = claim_folders(folders, chosen.market, console.say)
+            venue = chosen.open()
+            opened.callback(venue.close)
+            return Run(venue, settings, calendar, console, mended, services, alone, options.take_over or ()).go()
     except StopSignal as stop:  # while the run was being prepared
         stop.again = stop.again or chosen.again
         raise
@@ -110,6 +113,8 @@ class Run:
         console: Output,
         mended: Sequence[str] = (),
         services: Sequence[Service] = (),
+        alone: AccountLock | None = None,
+        take_over: Collection[str] = (),
     ) -> None:
         self.venue = venue
         self.settings = settings
@@ -130,6 +135,8 @@ class Run:
         """What was damaged at the start, one line each."""
         # Nobody else can reach an embedded account, so its order names need no instance.
         self.instance = "" if venue.clock.simulated else instance_of(settings.folders.LOGS_DIR)
+        here = frozenset[str]() if alone is None else alone.register(self.instance, settings.folders.LOGS_DIR)
+        self.gone = here | set(take_over)
         self.outside = Outside(settings, venue, self.instance, services)
         self.journal = Journal(settings.folders.LOGS_DIR, venue.clock, self.view.event, self.outside.event)
         self.signals = SignalHandler()
@@ -180,12 +187,12 @@ class Run:
         try:
             account = first_account(self.broker, self.log, self.journal, self.venue.clock)
             missing = missing[1:] if account is not None else missing
-            self._check_alone()
             self.signals.divert(scheduler.stop)
             with self.signals:
                 known = trader.recover()  # before the model, because shares may be without a stop
             missing = [] if known else missing
-            self._refuse(trader.positions.other_trader)
+            if not trader.positions.is_ours:
+                self._refuse(trader.positions.other_trader)
             if self.signals.received is None:
                 self._make_model(trader, missing)
         except StopSignal as stop:
@@ -209,26 +216,11 @@ class Run:
         model = trader.predictor.model
         self.journal.event("model_in_service", model=model.timestamp, kind=model.kind)
 
-    def _check_alone(self) -> None:
-        """See that no other trader trades the account, before data and model are made.
-
-        Raises:
-            UserError: one does.
-        """
-        now = self.venue.clock.now()
-        with contextlib.suppress(Unclear):  # asked again when the positions are recovered
-            orders = self.broker.orders(after=now - ACTIVE_WITHIN)
-            self._refuse(active_other(orders, self.instance, now))
-
     def _refuse(self, other: OtherTrader | None) -> None:
         if other is None:
             return
         self.journal.event("another_trader", instance=other.instance, last_order=other.at, note="the run ends")
-        again = (other.at + ACTIVE_WITHIN).astimezone(NEW_YORK)
-        raise UserError(
-            f"{other}, so it trades this account: stop it, or give this one an account of its own; if it no longer "
-            f"runs, start again after {again:%H:%M:%S} and its positions are recovered"
-        )
+        raise UserError(f"{other}, {other.remedy(self.venue.clock.now())}")
 
     def _exit_code(self, scheduler: MarketScheduler) -> int:
         """The exit code of a run that has ended.
@@ -281,6 +273,7 @@ class Run:
             bars_of=self.learning.session_bars,
             controls=ControlFiles(s.folders.CONTROL_DIR),
             instance=self.instance,
+            gone=self.gone,
         )
 
     def _universe(self, session: Session) -> list[str]:

@@ -4,30 +4,31 @@ Every logs folder has an instance id, and every order name carries it.  The name
 
 - Shares that an order with our prefix bought are ours, whatever the logs folder knows of it.  A start reads the orders
   of `LOOK_BACK` and adds the trades that its log lacks: those that still hold shares, and those of the current day.
-- A start is refused while another instance is active: its newest order is younger than `ACTIVE_WITHIN` and newer than
-  ours.  Nothing is read into the log and nothing is sent.  Once the other has been silent for that long, as after a
-  move of the logs to another folder or machine, its trades are recovered as ours.
+- A start is refused while another instance counts as running (`trading.execution.orders.other_traders`).  Nothing is
+  read into the log and nothing is sent.  The trades of one that does not, as after a move of the logs to another folder
+  or machine, are recovered as ours.
+- A start with shares or orders of its own is not refused: it buys nothing, and protects and sells what is ours.
 - An order that another instance sends after our start ends our entries until it is `SEEN_FOR` old.  The trades in our
   log are still protected and sold; orders and shares of the other are left alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
-from trading.broker.client import Broker
+from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
 from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in, intent_of
-from trading.execution.shares.lots import unsold
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in
+from trading.execution.orders.other_traders import OtherTrader, has_open, other_trader, sender, senders
+from trading.execution.shares.lots import created, is_entry, unsold_of
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from config import ExitSettings
@@ -37,9 +38,6 @@ DECIDED: Final = frozenset({INTENT, "exit_intent"})
 
 LOOK_BACK: Final = timedelta(days=30)
 """How far back a start reads the broker's orders; shares of older orders count as external."""
-
-ACTIVE_WITHIN: Final = timedelta(minutes=2)
-"""An instance whose newest order is younger than this counts as running."""
 
 SEEN_FOR: Final = timedelta(days=1)
 """How long an order of another instance prevents our entries."""
@@ -55,20 +53,6 @@ def instance_in_audit(events: Iterable[Mapping[str, Any]]) -> str | None:
     return newest
 
 
-@dataclass(frozen=True)
-class OtherTrader:
-    """Another instance that trades the account, by its newest order."""
-
-    instance: str
-    order: str
-    symbol: str
-    at: datetime
-
-    def __str__(self) -> str:
-        who = f"trader {self.instance}" if self.instance else "a trader of an earlier version"
-        return f"{who} sent {self.order} at {self.at.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S} New York"
-
-
 class Ownership:
     """Recovers trades from the broker's orders at the start, and watches for another trader afterwards."""
 
@@ -80,8 +64,13 @@ class Ownership:
         clock: Clock,
         entries: EntryOrders,
         exits: ExitSettings,
+        gone: Collection[str] = (),
     ) -> None:
         self._broker = broker
+        self._gone = frozenset(gone)
+        """Instances of which it is known that they do not run any more."""
+        self._taken: set[str] = set()
+        """Instances whose trades an earlier run of ours took over."""
         self._cache = cache
         self._records = records
         self._clock = clock
@@ -126,8 +115,16 @@ class Ownership:
 
     # Start
 
+    def remember(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Note from our audit whose trades we took over, unless that trader has been seen since."""
+        for event in events:
+            if event["event"] == "taken_over" and event.get("by") == self._cache.instance:
+                self._taken.add(str(event.get("instance")))
+            elif event["event"] == "another_trader":
+                self._taken.discard(str(event.get("instance")))
+
     def take(self) -> None:
-        """Make the account ours, unless another trader is active, and read the orders that `recover` needs.
+        """Make the account ours, unless another trader counts as running, and read the orders that `recover` needs.
 
         Without effect once every entry is recovered.
 
@@ -142,26 +139,47 @@ class Ownership:
             self._found = found
             return
         orders = _with_legs(found)
-        active = active_other(orders, self._cache.instance, now)
-        if active is not None:
-            self._report(active, "it is active: nothing is recovered and nothing is sent")
+        own = self._cache.instance
+        running = self._running(found)
+        if not has_open(orders, own):
+            # Nothing here is ours, and one reply may leave out what is another's.
+            running = running or self._running(self._broker.orders(after=now - LOOK_BACK))
+        if running is not None and not has_open(orders, own):
+            self._report(running, "nothing is recovered and nothing is sent")
             return
-        newest = _newest_of_others(orders, self._cache.instance)
-        if newest is not None and self._open_of_others(orders):
-            again = "if that trader still runs, stop it: two traders of one account buy nothing"
-            self._records.journal.event("taken_over", instance=newest.instance, last_order=newest.at, note=again)
-        self._since = self.watched = now
         self._other = None
+        if running is not None:
+            self._leave_alone(running, orders)
+        newest = {other.instance: other for other in sorted(senders(orders, own), key=lambda other: other.at)}
+        for name in [name for name in newest if name not in self._active and has_open(orders, name)]:
+            again = "if that trader still runs, stop it: two traders of one account buy nothing"
+            self._records.journal.event("taken_over", instance=name, by=own, last_order=newest[name].at, note=again)
+        self._since = self.watched = now
         self._found = found
 
-    def _open_of_others(self, orders: list[Order]) -> bool:
-        """Whether shares or open orders of another instance are taken over."""
-        return any(
-            instance_in(order.client_order_id) not in ("", self._cache.instance)
-            and (not order.is_final or self._unsold(order, orders) > 0)
-            for order in orders
-            if order.client_order_id.startswith(OURS)
-        )
+    def _running(self, found: Orders) -> OtherTrader | None:
+        """The other trader that counts as running by the orders of one reply.
+
+        Raises:
+            Unclear: the positions, or an order that another trader sent today, cannot be read.
+        """
+        now, own, orders = self._clock.now(), self._cache.instance, _with_legs(found)
+        gone = self._gone | self._taken
+        running = other_trader(orders, self._broker.positions, own, now, gone)
+        if running is None and not has_open(orders, own):
+            today = f"{now.astimezone(NEW_YORK):%Y%m%d}"
+            for one in found.refused:
+                if today in one.client_order_id and instance_in(one.client_order_id) not in {"", own, *gone}:
+                    raise Unclear(f"an order of another trader cannot be read: {one}")
+        return running
+
+    def _leave_alone(self, running: OtherTrader, orders: list[Order]) -> None:
+        """Treat the orders and shares of a trader that counts as running as those of somebody else."""
+        self._active.add(running.instance)
+        for order in orders:
+            if is_entry(order) and instance_in(order.client_order_id) == running.instance and unsold_of(order, orders):
+                self._bought[order.symbol] = sender(order)
+        self._report(running, "nothing is bought; its orders and shares are left alone, ours are protected and sold")
 
     def recover(self) -> None:
         """Add the entries that the log lacks, of the current day or with shares left, to the pending entries.
@@ -180,15 +198,13 @@ class Ownership:
                 self.unread.add(named["symbol"])
                 self._records.doubt(named["symbol"], f"{one.client_order_id} cannot be recovered: {one}")
         today = self._clock.now().astimezone(NEW_YORK).date()
-        for order in sorted(orders, key=_created):
+        for order in sorted(orders, key=created):
             name = order.client_order_id
-            if self._is_known(name) or not _is_entry(order) or (order.is_final and not order.filled_qty):
+            if self._is_known(name) or not is_entry(order) or (order.is_final and not order.filled_qty):
                 continue
-            if (
-                not order.is_final
-                or _created(order).astimezone(NEW_YORK).date() == today
-                or self._unsold(order, orders)
-            ):
+            if instance_in(name) in self._active:
+                continue
+            if not order.is_final or created(order).astimezone(NEW_YORK).date() == today or unsold_of(order, orders):
                 what = f"recovering the entry of {order.symbol}"
                 self._records.contain(what, partial(self.recover_entry, order), order.symbol)
                 if not self._is_known(name):
@@ -196,10 +212,6 @@ class Ownership:
 
     def _is_known(self, name: str) -> bool:
         return self._records.log.has_entry(name) or name in self._entries.pending or name in self._entries.given_up
-
-    def _unsold(self, entry: Order, orders: list[Order]) -> int:
-        """Shares of an entry that no order of its stock has sold."""
-        return unsold(order for order in orders if order.symbol == entry.symbol).get(entry.id, 0)
 
     def recover_entry(self, order: Order) -> None:
         """Make a pending entry of an order of ours that the log lacks; `EntryOrders.settle` opens its trade."""
@@ -218,7 +230,7 @@ class Ownership:
             confidence=0.0,
             win_probability=None,
             model="",
-            decision_time=_created(order),
+            decision_time=created(order),
             decision_price=None,
         )
         self.recovered.add(order.client_order_id)
@@ -243,11 +255,11 @@ class Ownership:
                 continue
             # Orders of an earlier version, which have no instance, are ours unless they are sent after our start.
             lag = timedelta(0) if instance_in(name) else BROKER_LAG
-            if _created(order) <= self._since + lag:
+            if created(order) <= self._since + lag:
                 continue
-            other = _sender(order)
+            other = sender(order)
             self._active.add(other.instance)
-            if _is_entry(order):
+            if is_entry(order):
                 self._bought[order.symbol] = other
             if self._other is None or other.at > self._other.at:
                 self._report(other, "nothing is bought; its orders and shares are left alone")
@@ -266,41 +278,5 @@ class Ownership:
         self._other = other
 
 
-def active_other(orders: Iterable[Order], instance: str, now: datetime) -> OtherTrader | None:
-    """The other trader that trades the account now, by the orders of the last minutes; None if there is none.
-
-    Args:
-        orders: at least those of `ACTIVE_WITHIN`.
-        instance: our own id.
-        now: the current time.
-    """
-    orders = list(orders)
-    newest = _newest_of_others(orders, instance)
-    if newest is None or now - newest.at >= ACTIVE_WITHIN:
-        return None
-    own = (order for order in orders if order.client_order_id.startswith(OURS))
-    newer = any(instance_in(order.client_order_id) == instance and _created(order) > newest.at for order in own)
-    return None if newer else newest
-
-
-def _newest_of_others(orders: Iterable[Order], instance: str) -> OtherTrader | None:
-    named = (order for order in orders if order.client_order_id.startswith(OURS))
-    found = (_sender(order) for order in named if instance_in(order.client_order_id) not in ("", instance))
-    return max(found, key=lambda other: other.at, default=None)
-
-
-def _sender(order: Order) -> OtherTrader:
-    return OtherTrader(instance_in(order.client_order_id), order.client_order_id, order.symbol, _created(order))
-
-
-def _is_entry(order: Order) -> bool:
-    return order.side == "buy" and intent_of(order) == "entry"
-
-
 def _with_legs(orders: Orders) -> list[Order]:
     return [one for order in orders for one in order.with_legs()]
-
-
-def _created(order: Order) -> datetime:
-    """When an order was created; in the far past for one without a time, which proves nothing about now."""
-    return order.created_at or datetime(1970, 1, 1, tzinfo=NEW_YORK)

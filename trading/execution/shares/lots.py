@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trading.base.clock import NEW_YORK
-from trading.broker.messages import OURS
 from trading.execution.orders.order_cache import intent_of
 
 if TYPE_CHECKING:
@@ -24,22 +23,29 @@ def unsold(orders: Iterable[Order]) -> dict[str, int]:
         orders: of one stock, with the legs.
     """
     known = {order.id: order for order in orders}
-    entries = sorted((one for one in known.values() if _is_entry(one)), key=_created)
+    entries = sorted((one for one in known.values() if is_entry(one)), key=created)
     left = {one.id: one.filled_qty - sum(leg.filled_qty for leg in one.legs) for one in entries}
     legs = {leg.id for one in entries for leg in one.legs}
     sales = (one for one in known.values() if one.side == "sell" and one.id not in legs)
-    for sale in sorted(sales, key=_created):
+    for sale in sorted(sales, key=created):
         rest = sale.filled_qty
         for entry in entries:
-            if _created(entry) <= _created(sale):
+            if created(entry) <= created(sale):
                 taken = max(0, min(rest, left[entry.id]))
                 left[entry.id], rest = left[entry.id] - taken, rest - taken
     return {entry: max(0, shares) for entry, shares in left.items()}
 
 
-def _is_entry(order: Order) -> bool:
-    return order.side == "buy" and order.client_order_id.startswith(OURS) and intent_of(order) == "entry"
+def unsold_of(entry: Order, orders: Iterable[Order]) -> int:
+    """Shares of an order that no order of its stock has sold; 0 for one that is no entry of this system."""
+    return unsold(order for order in orders if order.symbol == entry.symbol).get(entry.id, 0)
 
 
-def _created(order: Order) -> datetime:
+def is_entry(order: Order) -> bool:
+    """Whether an order is an entry of this system."""
+    return order.side == "buy" and intent_of(order) == "entry"
+
+
+def created(order: Order) -> datetime:
+    """When an order was created; in the far past for one without a time, which proves nothing about now."""
     return order.created_at or datetime(1970, 1, 1, tzinfo=NEW_YORK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from trading.app.live.account_state import path_of
 from trading.app.live.check_items.findings import Finding, Item, fail, ok, warn
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, KeysRefused, Unclear
@@ -12,10 +13,13 @@ from trading.broker.messages import OURS
 from trading.broker.transport import without_password
 from trading.execution.live_feed import LATE_FEED
 from trading.execution.orders.order_cache import instance_in
-from trading.execution.orders.ownership import ACTIVE_WITHIN, active_other
+from trading.execution.orders.other_traders import ACTIVE_WITHIN, OtherTrader, other_trader
+from trading.execution.orders.ownership import LOOK_BACK
 from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, clock_difference
+from trading.execution.shares.lots import is_entry, unsold_of
 from trading.market.sources.alpaca import AlpacaSource
 from trading.records.instance import INSTANCE_FILE, stored_instance
+from trading.records.this_machine import gone_here, running_here
 from trading.records.trade_log import TradeLog
 from trading.reports.page import counted
 
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from trading.app.live.check_items.disk import Files
     from trading.app.live.venues import OpenVenue
     from trading.base.calendar import MarketCalendar, Session
-    from trading.broker.messages import Orders, Positions
+    from trading.broker.messages import Order, Orders, Positions
     from trading.records.trade_log import Trade
 
 SMALL_DIFFERENCE: Final = timedelta(seconds=5)
@@ -150,7 +154,32 @@ class AccountItems:
         positions, orders = self._broker.positions(), self._broker.orders(open_only=True)
         for line in () if log is None else (*log.damaged, *log.left_out):
             yield warn(f"{line}: a run moves what is damaged aside and recovers its positions from the broker")
-        yield from _held(positions, orders, [] if log is None else log.open_trades)
+        trades = [] if log is None else log.open_trades
+        ours = {trade.symbol for trade in trades}
+        yield from _held(positions, orders, trades, self._recoverable() if set(positions) - ours else {})
+
+    def _history(self) -> list[Order]:
+        """The orders that a start reads, with their legs."""
+        found = self._broker.orders(after=self._venue.clock.now() - LOOK_BACK)
+        return [one for order in found for one in order.with_legs()]
+
+    def _recoverable(self) -> dict[str, set[str]]:
+        """The stocks of which a run recovers shares, because orders with our name bought them, and the legs' ids."""
+        orders, other = self._history(), None
+        if not self._venue.market.embedded:
+            other = self._other(orders)
+        theirs = None if other is None else other.instance
+        found: dict[str, set[str]] = {}
+        for order in orders:
+            if is_entry(order) and unsold_of(order, orders) and instance_in(order.client_order_id) != theirs:
+                found.setdefault(order.symbol, set()).update(leg.id for leg in order.with_legs())
+        return found
+
+    def _other(self, orders: list[Order]) -> OtherTrader | None:
+        """The other trader because of which a run is refused, by the broker's orders."""
+        instance = stored_instance(self._files.logs / INSTANCE_FILE) or ""
+        gone = gone_here(path_of(self._settings.broker))
+        return other_trader(orders, self._broker.positions, instance, self._venue.clock.now(), gone)
 
     def _others(self) -> Iterator[Finding]:
         if self._files.is_running:
@@ -158,23 +187,34 @@ class AccountItems:
         if self._venue.market.embedded:
             yield ok("nobody else can reach an embedded account")
             return
-        now = self._venue.clock.now()
-        instance = stored_instance(self._files.logs / INSTANCE_FILE) or ""
-        other = active_other(self._broker.orders(after=now - ACTIVE_WITHIN), instance, now)
+        here = None if self._files.is_running else running_here(path_of(self._settings.broker))
+        if here is not None:
+            yield fail(f"{here} trades this account on this machine: stop it, or give this one an account of its own")
+            return
+        other = self._other(self._history())
         if other is None:
             minutes = ACTIVE_WITHIN.total_seconds() / 60
-            yield ok(f"none: no order of another trader in the last {minutes:.0f} minutes")
+            yield ok(
+                f"none: no order of another trader in the last {minutes:.0f} minutes, and nothing that one holds today"
+            )
         else:
-            yield fail(f"{other}, so it trades this account: stop it, or give this one an account of its own")
+            yield fail(f"{other}, {other.remedy(self._venue.clock.now())}")
 
 
-def _held(positions: Positions, orders: Orders, trades: list[Trade]) -> Iterator[Finding]:
-    """What the account holds, what of it the trade log knows, and whether a stop rests under it."""
-    ours = {trade.symbol for trade in trades}
+def _held(
+    positions: Positions, orders: Orders, trades: list[Trade], recoverable: Mapping[str, set[str]]
+) -> Iterator[Finding]:
+    """What the account holds, what of it is ours, and whether a stop rests under it.
+
+    Args:
+        recoverable: stocks of which a run recovers shares that the trade log lacks -> the ids of the legs.
+    """
+    logged = {trade.symbol for trade in trades}
+    ours = logged | (set(recoverable) & set(positions))
     sells = {order_id for trade in trades for order_id in trade.sell_order_ids}  # legs bear names of the broker
+    sells = sells.union(*recoverable.values())
     everything = [order for one in orders for order in one.with_legs()]
     named = [order for order in everything if order.client_order_id.startswith(OURS) or order.id in sells]
-    bought = {order.symbol for order in named if instance_in(order.client_order_id)}
     strangers = sorted(set(positions) - ours)
     stops = {order.symbol for order in everything if order.side == "sell" and order.stop_price}
     held = ", ".join(f"{positions[symbol].qty:f} {symbol}" for symbol in sorted(ours & set(positions)))
@@ -185,10 +225,11 @@ def _held(positions: Positions, orders: Orders, trades: list[Trade]) -> Iterator
     )
     if unprotected := sorted((ours & set(positions)) - stops):
         yield warn(f"no stop rests under {', '.join(unprotected)}: start the trader, which places one at once")
-    if gone := sorted(ours - set(positions) - {one.symbol for one in positions.refused if one.symbol}):
+    if gone := sorted(logged - set(positions) - {one.symbol for one in positions.refused if one.symbol}):
         yield warn(f"the trade log holds {', '.join(gone)}, the broker does not: the next run settles it")
+    if unlogged := sorted(ours - logged):
+        yield warn(f"not in the trade log: {', '.join(unlogged)}: bought under our name, and recovered by the next run")
     if strangers:
-        also = "; some bear our name and are recovered by the next run" if bought & set(strangers) else ""
-        yield warn(f"not in the trade log: {', '.join(strangers)}: left alone, but they count as open{also}")
+        yield warn(f"not in the trade log: {', '.join(strangers)}: left alone, but they count as open")
     for one in (*positions.refused, *orders.refused):
         yield warn(f"{one}: it is asked again by a run")
