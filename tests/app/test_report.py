@@ -20,11 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import report
-from tests.app.report_logs import DAY, mark, trade, write_day
+from config import Settings
+from tests.app.report_logs import DAY, mark, ny, trade, write_day
 from trading.app import cli
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import NEW_YORK
+from trading.records.log_reader import LogReader
 from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.traded.why import Question, answer
 
 NEXT = DAY + timedelta(days=1)
 
@@ -212,6 +215,7 @@ def test_compressed_logs_are_read_alike(logs: Path, capsys: pytest.CaptureFixtur
     (("AAA", "08:00"), ("the market was closed; that session was 09:30 to 16:00",)),
     (("AAA", f"{DAY}T14:31:00Z"), (f"on {DAY}: bought 5 at $10.01",)),
     (("AAA", "10:31", "--date=2018-03-25"), ("closed all day (Sunday)",)),
+    (("AAA", "10:31", "--date=2018-03-30"), ("closed all day (Friday, a holiday)",)),
     (("ZZZ", "10:31"), (f"on {NEXT}: it was not among the 5 stocks of that day, so nothing was decided about it",)),
     (("ZZZ", "10:31", f"--date={DAY}"), ("it was not among the 5 stocks of that day",)),
 ])  # fmt: skip
@@ -228,7 +232,10 @@ def test_why_of_a_minute_to_come_and_of_one_after_the_end_of_the_audit(
 ) -> None:
     later = new_york_calendar().following(datetime.now(NEW_YORK).date()).date
     assert run(logs, "--why", "AAA", "10:31", f"--date={later}") == 0
-    assert capsys.readouterr().out == f"AAA at 10:31 New York time on {later}: that minute has not come yet.\n"
+    assert capsys.readouterr().out == f"AAA at 10:31 New York time on {later}: that day has not come yet.\n"
+    question, noon = Question.of("AAA", "12:01", DAY), ny(DAY, "12:00")
+    found = answer(question, LogReader(logs), new_york_calendar(), lambda day: Settings(), noon)
+    assert found.lines == [f"AAA at 12:01 New York time on {DAY}: that minute has not come yet."]
     audit = logs / f"audit_{DAY}.jsonl"
     audit.write_text(audit.read_text().partition('{"time":"2018-03-26T10:33')[0])
     assert run(logs, "--why", "AAA", "10:40", f"--date={DAY}") == 0
@@ -342,6 +349,23 @@ def test_a_sum_and_a_mean_of_other_sign_are_both_said_plainly(logs: Path, capsys
     assert run(logs) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "in all. A trade brought +" in said and "has another sign because" in said
+
+
+def test_trades_that_cannot_be_read_are_one_line_and_not_taken_for_none(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = logs / f"trades_{NEXT}.json"
+    fields = [{name: value for name, value in one.items() if name != "model"} for one in json.loads(path.read_text())]
+    path.write_text(json.dumps(fields))
+    assert run(logs) == 0
+    said = capsys.readouterr().out
+    assert "Missing in all figures: 2 trades cannot be read." in said and "1 trade earned $1.95. That is +3.90%" in said
+    assert [line for line in said.splitlines() if "left out" in line] == [
+        f"warning: trades_{NEXT}.json: 2 trades are left out (no field 'model')"
+    ]
+    assert run(logs, f"--start={NEXT}") == 0
+    said = capsys.readouterr().out
+    assert "cannot be said: 2 trades cannot be read." in said and "Nothing was sold" not in said
 
 
 def test_damaged_predictions_are_no_session_with_bars(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,5 +27,5 @@ def recorded_settings(settings: Settings, reader: LogReader, day: date) -> tuple
         except ValidationError:
             reader.findings.append(f"audit up to {day}: its settings of {name} are not valid; today's are used")
     if not recorded and not (reader.folder / BACKTEST_MARKER).exists():
-        reader.findings.append(f"audit up to {day}: it holds no start with its settings; today's are used")
+        reader.findings.append(f"audit up to {day}: it has no start, which names the settings; today's are used")
     return settings.model_copy(update=found), "the audit" if recorded else "today's settings"

@@ -37,12 +37,14 @@ class LogReader:
     Attributes:
         findings: one line for each thing that is damaged, missing or left out.
         damaged: days whose file of trades could not be read, once it was tried.
+        left_out: day -> number of records of its file of trades that are no sound trade, once it was read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.findings: list[str] = []
         self.damaged: set[date] = set()
+        self.left_out: dict[date, int] = {}
         self._days = {kind: self._days_of(kind) for kind in KINDS}
 
     def days(self, *kinds: str) -> list[date]:
@@ -59,17 +61,22 @@ class LogReader:
             records = self._records(path)
             if records is None:
                 self.damaged.add(day)
+            wrong: dict[str, list[int]] = {}
             for number, record in enumerate(records or (), 1):
                 try:
                     trade = _in_order(sound(Trade.from_json(record)))
                 except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError) as error:
-                    self._find(path, f"trade {number} is left out ({_reason(error)})")
+                    wrong.setdefault(_reason(error), []).append(number)
                     continue
                 name = trade.client_order_id or f"{path.name}-{number}"
                 if name in found:
                     self._find(path, f"trade {number} is left out: {name} stands in the logs twice")
                 else:
                     found[name] = trade
+            for reason, numbers in wrong.items():
+                several = f"{len(numbers):,} trades are" if len(numbers) > 1 else f"trade {numbers[0]} is"
+                self._find(path, f"{several} left out ({reason})")
+            self.left_out[day] = sum(map(len, wrong.values()))
         return sorted(found.values(), key=lambda trade: (trade.entry_time, trade.symbol))
 
     def booked(self, day: date) -> tuple[int, float] | None:
@@ -175,7 +182,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TypeError | AttributeError):
         return "it is not the record of a trade, or a field has another type"
     text = " ".join(str(error).split())[:120]
-    return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
+    return f"no field {text}" if isinstance(error, KeyError) else text or type(error).__name__
 
 
 def _in_order(trade: Trade) -> Trade:

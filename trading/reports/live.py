@@ -51,7 +51,7 @@ def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Sect
             whose other intervals need more shows none earlier.
     """
     if not live["first"]:
-        return [Section("Live: trades of this account", f"There is none yet. {DIRECTION}")]
+        return [Section("Live: trades of this account", f"There is no trade that can be counted yet. {DIRECTION}")]
     groups: list[tuple[str, OfTrades]] = [("all models", live["all_models"])]
     if live["in_service"] is not None:
         groups.append((f"model {live['model']}", live["in_service"]))

@@ -61,8 +61,9 @@ def _verdict(found: Comparison) -> list[str]:
     reasons = counted_reasons(trades)
     known = [f"{KINDS[kind]} ({count})" for kind, count in reasons if kind != "not explained"]
     unknown = f"not explained ({dict(reasons).get('not explained', 0)})"
-    differ = counted(len(trades) - equal, "difference")
-    lines.append(f"Reasons of the {differ}: {'; '.join([*known, unknown])}.")
+    differ = len(trades) - equal
+    of = "Reason of the one difference" if differ == 1 else f"Reasons of the {differ:,} differences"
+    lines.append(f"{of}: {'; '.join([*known, unknown])}.")
     return lines
 
 

@@ -63,6 +63,7 @@ _BY_LOWER: Final = {term.lower(): term for term in GLOSSARY}
 _TERMS: Final = re.compile(
     r"\b(" + "|".join(re.escape(term) for term in sorted(GLOSSARY, key=len, reverse=True)) + r")(?!\w)", re.IGNORECASE
 )
+_OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
 def anchor(term: str) -> str:
@@ -71,7 +72,10 @@ def anchor(term: str) -> str:
 
 
 def with_terms(text: str) -> Markup:
-    """A text for HTML in which each term of the glossary opens its meaning, at its first occurrence."""
+    """A text for HTML in which each term of the glossary opens its meaning, at its first occurrence.
+
+    The name of an option, such as `--why`, is not broken at its hyphens.
+    """
     seen: set[str] = set()
 
     def button(found: re.Match[str]) -> str:
@@ -81,4 +85,5 @@ def with_terms(text: str) -> Markup:
         seen.add(term)
         return f'<button type="button" class="term" popovertarget="{anchor(term)}">{found[0]}</button>'
 
-    return Markup(_TERMS.sub(button, str(escape(text))))
+    whole = _OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text)))
+    return Markup(_TERMS.sub(button, whole))

@@ -47,6 +47,7 @@ class Material:
         groups: key of `KEYS` -> its groups.
         bars: the sessions whose predictions were read, the newest of the range.
         findings: what is damaged, missing or left out, a line each.
+        left_out: records of trades of the range that cannot be read, in files that can.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Material:
     bars: dict[date, LoggedBars]
     universe: Sequence[UniverseDay]
     findings: Sequence[str]
+    left_out: int
 
     @property
     def days(self) -> list[date]:
@@ -128,6 +130,7 @@ def gather(
         bars=bars,
         universe=[one for one in held if one is not None],
         findings=reader.findings,
+        left_out=sum(reader.left_out.get(day, 0) for day in days),
     )
 
 

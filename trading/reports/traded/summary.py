@@ -31,7 +31,7 @@ def show_summary(material: Material, console: Console) -> None:
     for line in material.findings[:MOST_FINDINGS]:
         say(console, f"warning: {line}")
     if len(material.findings) > MOST_FINDINGS:
-        say(console, f"warning: and {len(material.findings) - MOST_FINDINGS} more files; the page has them")
+        say(console, f"warning: and {len(material.findings) - MOST_FINDINGS} more; the page has them")
     if not len(material.closed):
         return
     show_table(tables.figures(material.booked, material.after_cost), console)

@@ -53,9 +53,9 @@ def figures(booked: Performance, net: Performance) -> Section:
         texts = [seldom(y["value"], y["sessions"], plain(y["value"], 2)) for y in shown]
         add(name, texts, interval(shown[0], 2))
     add("exposure", [share(x.exposure) for x in both])
-    add("mean share of the equity that was invested", [_small(x.invested) for x in both])
+    add("mean share of the equity that was invested", [fine(x.invested) for x in both])
     add("mean time held", [_minutes(x.hold_minutes) for x in both])
-    add("turnover per session", [_small(x.turnover) for x in both])
+    add("turnover per session", [fine(x.turnover) for x in both])
     add("cost beyond the spread, all trades", [dollars(-net.cost), NONE])
     return Section(
         "All figures",
@@ -138,12 +138,13 @@ def arrival_of_bars(material: Material) -> Section:
             rows.append([name, f"{inside:,}", share(inside / total)])
     stale = sum(one.stale for one in material.bars.values())
     late = sum(one.late for one in material.audits)
-    read = counted(len(material.bars), "session")
+    feed = f"late {counted(late, 'time')}" if late else "never late"
+    read = "the newest session" if len(material.bars) == 1 else f"the newest {len(material.bars):,} sessions"
     return Section(
         "How late the bars were",
-        f"From the end of a stock's newest bar to the prediction on it: {counted(total, 'prediction')} of the newest "
-        f"{read}. {stale:,} were on too old a bar to buy. The feed as a whole was late "
-        f"{counted(late, 'time')} in the range.",
+        f"From the end of a stock's newest bar to the prediction on it: {counted(total, 'prediction')} of "
+        f"{read}. {stale:,} had a bar that was too old for a purchase. The feed as a whole was "
+        f"{feed} in the range.",
         head=("prediction after the bar's end", "predictions", "share"),
         rows=rows,
     )
@@ -185,11 +186,6 @@ def _range(found: Performance, field: str, decimals: int) -> str:
     figure = getattr(found, field)
     low, high = figure["low"], figure["high"]
     return NONE if low is None or high is None else f"{100 * low:+.{decimals}f}% to {100 * high:+.{decimals}f}%"
-
-
-def _small(value: float | None) -> str:
-    """A fraction as per cent, with more digits where it is small."""
-    return NONE if value is None else f"{value:.{3 if abs(value) < 0.01 else 1}%}"
 
 
 def _depth(found: Drawdown) -> str:

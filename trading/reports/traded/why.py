@@ -28,6 +28,7 @@ Kind = Literal[
 ]  # fmt: skip
 """What happened at the minute that was asked about."""
 
+SATURDAY: Final = 5
 TIME: Final = re.compile(r"(\d{1,2}):(\d\d)(?::\d\d)?")
 
 
@@ -107,8 +108,11 @@ def answer(
     def told(kind: Kind, *lines: str, **facts: Any) -> Answer:
         return Answer(kind, question.symbol, day, question.minute, [f"{said}: {lines[0]}", *lines[1:]], facts)
 
+    if now is not None and day > now.astimezone(NEW_YORK).date():
+        return told("no_minute", "that day has not come yet.")
     if not calendar.is_session(day):
-        return told("closed", f"the market was closed all day ({day:%A}); nothing is decided then.")
+        why = f"{day:%A}" if day.weekday() >= SATURDAY else f"{day:%A}, a holiday"
+        return told("closed", f"the market was closed all day ({why}); nothing is decided then.")
     session = calendar.session(day)
     if not session.open <= instant < session.close:
         begin, end = (f"{one.astimezone(NEW_YORK):%H:%M}" for one in (session.open, session.close))
@@ -288,7 +292,7 @@ def _no_minute(found: MinuteOfDecision, when: str) -> tuple[Any, ...]:
     if found.blocked:
         return "stopped", f"nothing was decided in that minute: {found.blocked}."
     if found.empty_minute:
-        return "no_prediction", "no stock had a prediction yet: each needs 20 minutes of bars since its first one."
+        return "no_prediction", "no stock had a prediction yet: each needs 20 minutes of bars."
     if not found.newest:
         return "no_minute", "nothing was decided in that minute; the audit of that day is missing, so why is not known."
     if found.newest < when:

@@ -21,7 +21,7 @@ RULES: Final = {
     "confidence": "the threshold", "market_open": "the hours of the market", "price": "the price band",
     "not_owned": "one position in a stock", "positions": "the most positions at once", "size": "the size of a position",
     "buying_power": "the buying power", "daily_loss": "the loss of a day", "cool_down": "the pause after a stop",
-    "losing_run": "losses in a row", "spread": "the widest spread", "same_bar": "one decision for a bar",
+    "losing_run": "losses in a row", "spread": "the widest spread", "same_bar": "one decision per bar",
     "account": "the state of the account", "one_trader": "one trader for an account",
     "discrepancy": "agreement with the broker", "journal": "a written audit", "other_order": "orders of others",
 }  # fmt: skip
@@ -79,9 +79,10 @@ def _verdict(material: Material) -> list[str]:
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "came out even at"
     if material.backtest:
         direction = f"would have {direction.replace('came', 'come')}"
+    in_all = " in all" if found.trades > 1 else ""
     lines = [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} {direction} "
-        f"{dollars(abs(found.result), sign=False)} in all. {_mean(found)} "
+        f"{dollars(abs(found.result), sign=False)}{in_all}. {_mean(found)} "
         f"{sentence(booked_in_words(material.backtest))} {dollars(booked.result)}.",
         *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
@@ -98,6 +99,8 @@ def _verdict(material: Material) -> list[str]:
 def _mean(found: Performance) -> str:
     """What a trade brought on average in per cent of its price, and why that may have another sign than the dollars."""
     each = found.expectancy_pct["value"] or 0.0
+    if found.trades == 1:
+        return f"That is {per_cent(each)} of its price."
     words = f"A trade brought {per_cent(each)} of its price, on average"
     if round(each, 2) * round(found.result, 2) < 0.0:
         return f"{words}; the sum of dollars has another sign because dearer shares weigh more in it."
@@ -123,7 +126,10 @@ def _unread(material: Material) -> str:
     """Which trades cannot be read; empty if all can."""
     days = [str(day) for day in material.unreadable]
     more = f" and {len(days) - MOST_DAYS} other days" if len(days) > MOST_DAYS else ""
-    return f"the trades of {', '.join(days[:MOST_DAYS])}{more} cannot be read" if days else ""
+    parts = [f"the trades of {', '.join(days[:MOST_DAYS])}{more}"] if days else []
+    if material.left_out:
+        parts.append(f"{counted(material.left_out, 'other trade' if days else 'trade')}")
+    return f"{' and '.join(parts)} cannot be read" if parts else ""
 
 
 def not_counted(material: Material) -> str:
@@ -160,10 +166,11 @@ def against_universe(material: Material) -> str:
         return ""
     held = float(np.mean([one.after_cost_pct for one in material.universe]))
     sessions = counted(len(material.universe), "session")
+    own = "these trades" if len(same) > 1 else "the trade"
     of = f" of the {len(material.days)}" if len(material.universe) < len(material.days) else ""
     return (
         f"Buying every stock of the day in the morning and selling it before the close would have brought "
-        f"{per_cent(held)} each after cost on {sessions}{of}; these trades brought "
+        f"{per_cent(held)} each after cost on {sessions}{of}; {own} brought "
         f"{per_cent(float(same.outcome_pct.mean()))}."
     )
 
@@ -182,6 +189,6 @@ def came_true(material: Material) -> str:
 
 def seldom(value: float | None, sessions: int, text: str) -> str:
     """A yearly ratio; in few sessions it says nothing and is not shown."""
-    if value is None:
-        return NONE
-    return text if sessions >= MIN_SESSIONS else f"needs {MIN_SESSIONS} sessions"
+    if sessions < MIN_SESSIONS:
+        return f"needs {MIN_SESSIONS} sessions"
+    return NONE if value is None else text
