@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=0, help="sessions that the folder has in the end")
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which processes end")
     parser.add_argument("--every", type=int, default=1, help="print every Nth session")
-    parser.add_argument("--trace", action="store_true", help="trace the trader's memory, which makes it slow")
+    parser.add_argument("--trace", action="store_true", help="note what the trader's memory holds")
     parser.add_argument("--picture", type=Path, help="PNG file of the curves")
     options = parser.parse_args()
     state: Path = options.state.absolute()

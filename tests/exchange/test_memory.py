@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from datetime import timedelta
 
+import numpy as np
+
 from paper_exchange.base.session_cache import SESSIONS_BEHIND, SessionCache
 from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket
 from paper_exchange.market.interface import BarColumns
@@ -48,6 +50,15 @@ def test_bars_and_prices_of_past_sessions_are_forgotten() -> None:
         counts.append(remembered())
     assert max(counts[-3:]) <= max(counts[6:-3]), counts
     assert len(here.exchange.snapshot().orders) == len(SESSIONS)  # an account keeps its orders
+
+
+def test_what_stays_of_a_generated_session_is_a_number_a_stock() -> None:
+    market = GeneratedMarket(1, 12)
+    market.session_bars(market.listings[0].symbol, SESSIONS[-1].date)
+    assert len(market._states) > len(SESSIONS)
+    for array in (one for state in market._states for one in vars(state).values() if isinstance(one, np.ndarray)):
+        whole = array if array.base is None else array.base
+        assert whole.nbytes <= 8 * len(market.listings)
 
 
 def test_a_new_session_drops_old_ones_and_a_download_of_the_past_stays_until_the_next() -> None:

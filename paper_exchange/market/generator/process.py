@@ -127,9 +127,9 @@ def session(
         printed=printed,
     )
     after = State(
-        price=close[-1],
+        price=close[-1].copy(),
         day_volatility=state.day_volatility,
-        minute_volatility=level[-1],
+        minute_volatility=level[-1].copy(),  # a view would keep all minutes in memory
         market_day_volatility=state.market_day_volatility,
         market_minute_volatility=float(market_level[-1, 0]),
         day_volume=state.day_volume,
