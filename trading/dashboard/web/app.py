@@ -28,7 +28,7 @@ from trading.dashboard.views.now import now_page
 from trading.dashboard.views.status import pauses, standing, status
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.why import why_page
-from trading.dashboard.web.files import report_file, static_file
+from trading.dashboard.web.files import inside_file, report_file, static_file
 from trading.dashboard.web.guard import Guard, address_of, cookie_name, cookie_of, too_many
 from trading.execution.control_files import ALL
 
@@ -61,7 +61,8 @@ def application(site: Site) -> ASGIApp:
         Route("/download/{name}", views.download),
         Route("/why", views.why), Route("/models", views.models), Route("/health", views.health),
         Route("/events", views.events), Route("/metrics", views.metrics), Route("/healthz", views.healthz),
-        Route("/files/{folder}/{name}", partial(report_file, site)), Route("/static/{name}", static_file),
+        Route("/files/{folder}/{name}", partial(report_file, site)),
+        Route("/inside/{secret}/{folder}/{name}", partial(inside_file, site)), Route("/static/{name}", static_file),
     ]  # fmt: skip
     if site.access.token is not None:
         routes += [Route("/login", views.login), Route("/login", views.give_token, methods=["POST"])]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from trading.base.files import read_regular
 from trading.dashboard.views.models import servable
+from trading.dashboard.web.guard import POLICY
 from trading.dashboard.web.site import STATIC
 from trading.reports.look import SCRIPT
 
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
 
     from trading.dashboard.web.site import Site
 
+FOLDERS: Final = ("models", "logs")
+
 MOST_OF_PAGE: Final = 100_000_000
 """Bytes of a page that is served; the longest that is written has some 10 MB."""
 
 SANDBOX: Final = (
-    "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' {origin}; "
-    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' {script}; style-src 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors {origin}"
 )
 """Pages of reports have scripts of their own.  In the sandbox they run as an origin of their own, without cookies, and
-can send nothing in the background.  They can still navigate their own tab, or a new one, to an address that holds the
-content of the page: no policy forbids that, so what such a page shows is not secret from its own scripts."""
+can send nothing in the background."""
+
+FRAMING: Final = "; frame-src {origin}{inside}"
+"""What the page around the frame adds to its policy: the frame can be navigated to pages of reports alone.  Together
+with the sandbox, which keeps the page from its top and from new windows, no script can carry its content away in an
+address."""
 
 
 def static_file(request: Request) -> Response:
@@ -40,29 +47,59 @@ def static_file(request: Request) -> Response:
 
 
 def report_file(site: Site, request: Request) -> Response:
-    """A page of a report, in a sandbox; or the script of its charts."""
+    """A page of a report, in a frame."""
     folder, name = request.path_params["folder"], request.path_params["name"]
-    if folder not in ("models", "logs"):
+    _text_of(site, folder, name)
+    source = f"{site.access.inside}{folder}/{name}"
+    reply = site.page(request, "report.html", name=name, source=source)
+    reply.headers["content-security-policy"] = POLICY + FRAMING.format(
+        origin=_origin(request), inside=site.access.inside
+    )
+    return reply
+
+
+def inside_file(site: Site, request: Request) -> Response:
+    """What the frame shows: a page of a report, in a sandbox; or the script of its charts.
+
+    The address has a secret, because the sandbox has no cookies: whoever knows it was given the page around it.
+    """
+    folder, name = request.path_params["folder"], request.path_params["name"]
+    if not site.access.is_inside(request.scope["path"]) or folder not in FOLDERS:
         raise HTTPException(404)
+    if request.headers.get("sec-fetch-dest") == "document":  # on its own in a tab, it could be navigated
+        return RedirectResponse(f"/files/{folder}/{name}", 303)
     if name == SCRIPT:
         headers = {"cache-control": "max-age=3600", "cross-origin-resource-policy": "cross-origin"}
         return FileResponse(STATIC[SCRIPT][0], media_type="text/javascript", headers=headers)
-    if not servable(folder, name):
+    origin = _origin(request)
+    policy = SANDBOX.format(origin=origin, script=f"{origin}{site.access.inside}{folder}/{SCRIPT}")
+    return Response(
+        site.without_folders(_text_of(site, folder, name)), media_type="text/html",
+        headers={"content-security-policy": policy, "x-frame-options": "SAMEORIGIN", "x-dns-prefetch-control": "off",
+                 "referrer-policy": "no-referrer"},
+    )  # fmt: skip
+
+
+def _text_of(site: Site, folder: str, name: str) -> str:
+    """The text of a page.
+
+    Raises:
+        HTTPException: it is none that is served, or cannot be read.
+    """
+    if folder not in FOLDERS or not servable(folder, name):
         raise HTTPException(404)
     root = site.live.places.models if folder == "models" else site.live.places.logs
     path = _inside(root, name)
     if path is None:
         raise HTTPException(404)
     try:
-        text = read_regular(path, MOST_OF_PAGE).decode("utf-8", "replace")
+        return read_regular(path, MOST_OF_PAGE).decode("utf-8", "replace")
     except OSError as error:
         raise HTTPException(404) from error
-    origin = f"{request.url.scheme}://{request.headers['host']}"
-    policy = SANDBOX.format(origin=f"{origin}/files/{folder}/{SCRIPT}")
-    return Response(
-        site.without_folders(text), media_type="text/html",
-        headers={"content-security-policy": policy, "cross-origin-opener-policy": "unsafe-none"},
-    )  # fmt: skip
+
+
+def _origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers['host']}"
 
 
 def _inside(root: Path, name: str) -> Path | None:
