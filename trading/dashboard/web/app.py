@@ -21,7 +21,6 @@ from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS, stock
 from trading.dashboard.results.by_day import results
 from trading.dashboard.results.download import download
 from trading.dashboard.views.health import health_page
-from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.model_files import read_models
 from trading.dashboard.views.models import models_page
 from trading.dashboard.views.now import now_page
@@ -125,6 +124,8 @@ class _Views:
             return self._site.page(request, "health.html", page=health_page(live))
 
     def metrics(self, request: Request) -> Response:
+        from trading.dashboard.views.metrics import metrics  # Prometheus' library is a tenth of the start
+
         with self._site.live.refreshed() as live:
             return Response(metrics(live), media_type=METRICS_TYPE)
 
