@@ -218,8 +218,8 @@ def test_the_token_opens_the_pages_and_a_report_runs_in_a_sandbox(
     with page.context.expect_page() as opened:
         page.get_by_role("link", name=f"training: report_{MODEL}.html").click()
     report = opened.value
-    report.wait_for_selector("#x:text('none')")  # the script ran, and saw no cookie
-    assert str(served.root) not in report.content() and page.context.cookies()
+    report.frame_locator("iframe").locator("#x:text('none')").wait_for()  # the script ran, and saw no cookie
+    assert str(served.root) not in report.frames[1].content() and page.context.cookies()
     report.close()
     page.close()
 

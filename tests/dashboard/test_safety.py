@@ -45,12 +45,11 @@ def test_every_reply_bears_the_protecting_headers_and_no_folder_of_this_machine(
     reply = served.ask(path)
     assert reply.status == (404 if path == "/nothing" else 200)
     policy = reply.headers["content-security-policy"]
-    assert "frame-ancestors 'none'" in policy and ("unsafe-inline" in policy) == path.startswith("/files/")
+    assert "frame-ancestors 'none'" in policy and "unsafe-inline" not in policy
     assert reply.headers["x-content-type-options"] == "nosniff" and reply.headers["x-frame-options"] == "DENY"
     assert reply.headers["referrer-policy"] == "same-origin" and reply.headers["cache-control"] == "no-store"
     assert str(served.root) not in reply.text and str(PROJECT) not in reply.text and "server" not in reply.headers
-    if not path.startswith("/files/"):
-        assert "<style" not in reply.text and " style=" not in reply.text and " onclick" not in reply.text
+    assert "<style" not in reply.text and " style=" not in reply.text and " onclick" not in reply.text
     head = served.ask(path, "HEAD")
     assert (head.status, head.text) == (reply.status, "")
 
@@ -119,9 +118,19 @@ def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, t
                  "/static/../dashboard.py", "/static/%2e%2e%2fweb%2fapp.py", "/static/templates", "//etc/passwd",
                  "/files//etc/passwd"):  # fmt: skip
         assert served.ask(path).status == 404, path
-    page = served.ask(f"/files/models/report_{MODEL}.html")
-    assert "sandbox allow-scripts" in page.headers["content-security-policy"]
-    assert "allow-same-origin" not in page.headers["content-security-policy"]
+    source = framed(served)
+    policy = served.ask(source).headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts; default-src 'none'; ") and "models/x" in served.ask(source).text
+    for wrong in (source.replace("report", "metrics"), source.replace("/models/", "/data/"),
+                  source.replace("/inside/", "/inside/x"), f"/inside/x/models/report_{MODEL}.html"):  # fmt: skip
+        assert served.ask(wrong).status == 404, wrong
+
+
+def framed(served: Dashboard, **headers: str) -> str:
+    """The address of the frame of a report."""
+    page = served.ask(f"/files/models/report_{MODEL}.html", **headers)
+    assert f"frame-src {served.url}/inside/" in page.headers["content-security-policy"]
+    return page.text.partition('<iframe class="report" src="')[2].partition('"')[0]
 
 
 def test_a_download_is_a_file_with_a_plain_name(served: Dashboard) -> None:
@@ -270,8 +279,12 @@ def test_without_the_token_nothing_is_shown_and_with_it_everything(guarded: tupl
         assert served.ask(path).status == 401, path
     browser = served.ask("/", Accept="text/html")
     assert browser.status == 303 and browser.headers["location"] == "/login"
-    for path in ("/login", "/healthz", "/static/style.css", "/files/logs/plotly.min.js"):
+    for path in ("/login", "/healthz", "/static/style.css"):
         assert served.ask(path).status == 200, path
+    source = framed(served, Authorization=f"Bearer {token}")  # the sandbox has no cookie
+    for path in (source, source.replace(f"report_{MODEL}.html", "plotly.min.js")):
+        assert served.ask(path, Origin="null").status == 200, path
+        assert served.ask(path.replace("/inside/", "/inside/x")).status == 401, path
     assert "trader_equity_dollars" in served.ask("/metrics", Authorization=f"Bearer {token}").text
     for wrong in (f"Basic {token}", "Bearer", "", "Bearer é", f"Token {token}"):
         assert served.ask("/metrics", Authorization=wrong.encode("utf-8").decode("latin-1")).status == 401, wrong

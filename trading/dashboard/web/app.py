@@ -21,14 +21,13 @@ from trading.dashboard.control import ACTIONS, WITH_TARGET, WORDS, stock
 from trading.dashboard.results.by_day import results
 from trading.dashboard.results.download import download
 from trading.dashboard.views.health import health_page
-from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.model_files import read_models
 from trading.dashboard.views.models import models_page
 from trading.dashboard.views.now import now_page
 from trading.dashboard.views.status import pauses, standing, status
 from trading.dashboard.views.trades import Filter, trade_of, trade_page, trades_page
 from trading.dashboard.views.why import why_page
-from trading.dashboard.web.files import report_file, static_file
+from trading.dashboard.web.files import inside_file, report_file, static_file
 from trading.dashboard.web.guard import Guard, address_of, cookie_name, cookie_of, too_many
 from trading.execution.control_files import ALL
 
@@ -62,7 +61,9 @@ def application(site: Site) -> ASGIApp:
         Route("/why", views.why), Route("/models", views.models), Route("/health", views.health),
         Route("/events", views.events), Route("/metrics", views.metrics), Route("/healthz", views.healthz),
         Route("/files/logs/earlier/{number:int}/{name}", partial(report_file, site)),
-        Route("/files/{folder}/{name}", partial(report_file, site)), Route("/static/{name}", static_file),
+        Route("/files/{folder}/{name}", partial(report_file, site)),
+        Route("/inside/{secret}/logs/earlier/{number:int}/{name}", partial(inside_file, site)),
+        Route("/inside/{secret}/{folder}/{name}", partial(inside_file, site)), Route("/static/{name}", static_file),
     ]  # fmt: skip
     if site.access.token is not None:
         routes += [Route("/login", views.login), Route("/login", views.give_token, methods=["POST"])]
@@ -125,6 +126,8 @@ class _Views:
             return self._site.page(request, "health.html", page=health_page(live))
 
     def metrics(self, request: Request) -> Response:
+        from trading.dashboard.views.metrics import metrics  # Prometheus' library is a tenth of the start
+
         with self._site.live.refreshed() as live:
             return Response(metrics(live), media_type=METRICS_TYPE)
 

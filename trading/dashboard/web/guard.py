@@ -52,8 +52,8 @@ HEADERS: Final = {
 OPEN: Final = ("/login", "/healthz", "/static/")
 """Beginnings of paths that need no token: they hold nothing of the trader."""
 
-SCRIPTS: Final = frozenset({"/files/models/plotly.min.js", "/files/logs/plotly.min.js"})
-"""The charts' script where a report's page asks for it: without a cookie, because that page is sandboxed."""
+INSIDE: Final = "/inside/"
+"""Beginning of the paths of what the frames of reports show; a secret follows it."""
 
 
 @dataclass
@@ -66,6 +66,7 @@ class Access:
             DNS rebinding needs a name.
         token: None if no token is needed.
         sessions: session ids of browsers that gave the token.
+        inside: beginning of the paths of what the frames of reports show, with its secret.
     """
 
     hosts: frozenset[str]
@@ -73,7 +74,12 @@ class Access:
     token: TokenCheck | None = None
     failures: Failures = field(default_factory=Failures)
     sessions: dict[str, None] = field(default_factory=dict)
+    inside: str = field(default_factory=lambda: f"{INSIDE}{secrets.token_urlsafe(32)}/")
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def is_inside(self, path: str) -> bool:
+        """Whether a path has the secret of the frames, which only the page around one gives away."""
+        return hmac.compare_digest(path[: len(self.inside)].encode("utf-8", "replace"), self.inside.encode())
 
     def new_session(self) -> str:
         """A session for a browser that gave the token; the oldest ends if there are too many."""
@@ -147,18 +153,19 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """The reply to a request that is refused; None if it is not."""
         headers, path = Headers(scope=scope), scope["path"]
+        inside = self._access.is_inside(path)  # asked for by a sandbox: without cookies, and with another origin
         host = headers.get("host", "").lower()
         if not self._is_host(host):
             return PlainTextResponse("This server is not known by that name. Name it with --allowed-host.\n", 421)
         origin = headers.get("origin")
-        if origin is not None and not _is_same(origin, host) and path not in SCRIPTS:
+        if origin is not None and not _is_same(origin, host) and not inside:
             return PlainTextResponse("Requests from other sites are refused.\n", 403)
         if scope["method"] not in ("GET", "HEAD") and origin is None:
             return PlainTextResponse("A change needs an Origin header, which browsers send.\n", 403)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > MOST_BODY:
             return PlainTextResponse("The body is too large.\n", 413)
-        if self._access.token is None or path.startswith(OPEN) or path in SCRIPTS:
+        if self._access.token is None or path.startswith(OPEN) or inside:
             return None
         return self._without_token(headers, scope)
 
