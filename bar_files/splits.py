@@ -114,7 +114,7 @@ def find_splits(columns: Columns) -> list[SplitFound]:
 
 def _usual(jump: float) -> float | None:
     """The ratio of a split that a jump is near, as new shares for an old one; None if there is none."""
-    if not math.isfinite(jump):
+    if not math.isfinite(jump) or abs(math.log(jump)) < math.log(min(RATIOS)) - NEAR:  # nearly every night
         return None
     ratios = [*RATIOS, *(1.0 / ratio for ratio in RATIOS)]
     best = min(ratios, key=lambda ratio: abs(math.log(jump / ratio)))

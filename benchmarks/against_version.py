@@ -4,7 +4,8 @@
     python -m benchmarks.against_version v0.3.0 --rounds 9
 
 Each round runs both versions, each in a process of its own, in turn; the ratio is the median of the rounds' ratios.
-The other version is checked out into a temporary work tree, which is removed at the end.
+The other version is checked out into a temporary work tree, which is removed at the end.  Ctrl-C prints the table of
+the rounds so far.
 """
 
 from __future__ import annotations
@@ -93,8 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"{chosen.revision}: could not be measured: {error}", file=sys.stderr)
         return 2
-    print(table(before, now, chosen.revision))
-    print(f"\n{machine()}; {chosen.rounds} rounds, load {min(loads):.1f} to {max(loads):.1f}.")
+    except KeyboardInterrupt:
+        if not now:
+            raise
+        print("stopped; the table is of the whole rounds", file=sys.stderr)
+    print(table(before[: len(now)], now, chosen.revision))
+    print(f"\n{machine()}; {len(now)} rounds, load {min(loads):.1f} to {max(loads):.1f}.")
     return 0
 
 

@@ -18,7 +18,10 @@ from trading.reports.look.models_index import write_models_index
 if TYPE_CHECKING:
     from pathlib import Path
 
-HREF = re.compile(r'href="(/files/[^"#]+|[^"/#:]*[^":#]*\.html)"')
+HREF = re.compile(r'href="(/files/[^"#]+|/inside/[^"#]+|[^"/#:]*[^":#]*\.html)"')
+
+FRAMED = re.compile(r'src="(/inside/[^"]+)"')
+SECRET = re.compile(r"/inside/[^/]+/")
 
 
 @pytest.mark.parametrize(("models", "logs"), [("logs", "models"), ("my models", 'trades "A&B" 100%')])
@@ -43,15 +46,21 @@ def test_every_link_leads_to_a_page_whatever_the_folders_are_called(models: str,
             path = left.pop()
             reply = one.ask(path)
             assert reply.status == 200, path
+            at = path
+            if framed := FRAMED.search(reply.text):
+                at, reply = framed[1], one.ask(framed[1])
+                assert reply.status == 200 and "sandbox" in reply.headers["content-security-policy"]
+            assert bool(framed) == (path != "/models")
             seen[path] = reply.text
-            assert path == "/models" or "sandbox" in reply.headers["content-security-policy"]
-            left += {urljoin(path, unescape(link)) for link in HREF.findall(reply.text)} - {*seen, *left}
+            found = {SECRET.sub("/files/", urljoin(at, unescape(link))) for link in HREF.findall(reply.text)}
+            left += found - {*seen, *left}
         assert set(seen) == {
             "/models", f"/files/models/report_{MODEL}.html", "/files/models/index.html", "/files/logs/index.html",
             "/files/logs/report.html", "/files/logs/earlier/1/report.html", "/files/logs/earlier/1/index.html",
         }  # fmt: skip
         assert str(DAY) in seen["/files/logs/earlier/1/report.html"]
-        assert 'src="/files/logs/plotly.min.js"' in seen["/files/logs/earlier/1/report.html"]
-        assert "/files/logs/index.html" in seen["/files/models/index.html"]
+        script = re.search(r'src="(/inside/[^"/]+/logs/plotly.min.js)"', seen["/files/logs/earlier/1/report.html"])
+        assert script is not None and one.ask(script[1]).headers["content-type"].startswith("text/javascript")
+        assert re.search('href="/inside/[^"/]+/logs/index.html"', seen["/files/models/index.html"])
         assert one.ask("/files/logs/earlier/1/trades_2018-03-26.json").status == 404
         assert one.ask("/files/logs/earlier/../report.html").status == 404

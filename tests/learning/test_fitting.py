@@ -60,7 +60,7 @@ def test_a_forest_of_drawn_rows_is_scikit_learns_forest_to_the_byte(
     X = random.integers(0, 9, (rows, 5)).astype(np.float32)
     y = (random.random(rows) < winners).astype(np.int8)
     y[:2] = 0, 1
-    weight = (random.integers(0, 4, rows) + np.arange(rows) % 2).astype(np.float64) if weighted else None
+    weight = random.integers(0, 4, rows) + np.arange(rows) % 2.0 if weighted else None
 
     def forest() -> RandomForestClassifier:
         return RandomForestClassifier(
