@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.execution.test_ownership import ENTRY, by_hand, start_elsewhere, world
+from tests.execution.trading_world import INSTANCE
 from trading.broker.messages import Order
 from trading.execution.shares.lots import unsold
 
@@ -71,7 +72,7 @@ def is_quiet(here: TradingWorld) -> bool:
 
 def test_a_start_without_logs_gives_each_lot_the_stop_that_is_its_own(tmp_path: Path) -> None:
     here, _ = lots(tmp_path)
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     here.tick("10:46", "10:47")
     assert [trade.qty for trade in here.log.open_trades] == [5, 5] and stopped(here) == 10 and is_quiet(here)
     by_name = {order.client_order_id: order.id for order in here.exchange.snapshot().orders}
@@ -83,7 +84,7 @@ def test_a_start_without_logs_gives_each_lot_the_stop_that_is_its_own(tmp_path: 
 
 def test_both_stops_fill_and_nothing_is_oversold(tmp_path: Path) -> None:
     here, _ = lots(tmp_path, ("10:50", 9.7, 9.7, 9.7, 9.7))
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     here.tick("10:46", "10:52")
     assert [trade.exit_reason for trade in here.log.trades] == ["STOP_LOSS", "STOP_LOSS"] and is_quiet(here)
     here.check_books()
@@ -98,7 +99,7 @@ def test_an_older_log_that_knows_the_first_lot_alone(tmp_path: Path) -> None:
     buy(here, "1036")
     here.tick("10:37")  # which places a stop under the first lot
     here.at("10:45")
-    start_elsewhere(here, "older")
+    start_elsewhere(here, "older", INSTANCE)
     here.tick("10:46", "10:47")
     assert [trade.qty for trade in here.log.open_trades] == [5, 5] and stopped(here) == 10 and is_quiet(here)
     here.tick("15:55", "15:56", "15:57")
@@ -117,7 +118,7 @@ def test_the_exit_of_the_first_lot_does_not_sell_the_second_in_the_log(tmp_path:
     )
     by_hand(here).submit_order(sale)
     here.at("10:45")
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     here.tick("10:46", "10:47")
     assert [trade.is_open for trade in here.log.trades] == [False, True] and stopped(here) == 5 and is_quiet(here)
     here.tick("15:55", "15:56", "15:57")

@@ -10,7 +10,7 @@ from alpaca.trading.requests import MarketOrderRequest, StopLossRequest, TakePro
 
 from tests.exchange.exchange_world import MONDAY
 from tests.execution.test_ownership import ENTRY, LEGS, by_hand, start_elsewhere, world
-from tests.execution.trading_world import Fault, TradingWorld, edited
+from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +150,7 @@ def test_an_entry_that_the_lists_of_the_start_lacked_is_recovered(tmp_path: Path
     lacking = edited(lambda rows: [row for row in rows if row["client_order_id"] != ENTRY])
     here.wire.faults = [Fault("GET /v2/orders[?]", lacking, times=None)]
     here.at("10:40")
-    start_elsewhere(here)
+    start_elsewhere(here, "second", INSTANCE)
     assert here.log.trades == [] and here.events("external_position")
     here.wire.faults = []
     here.tick("10:41", "10:42")
