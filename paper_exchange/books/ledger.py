@@ -53,8 +53,8 @@ class Ledger:
     fills: list[Fill] = field(default_factory=list)
     equity_at_close: dict[date, Decimal] = field(default_factory=dict)
     margin: bool = False
-    before: dict[int, Holding | None] = field(default_factory=dict, repr=False, compare=False)
-    """By the number of each of the latest fills, the position before it; None if there was none."""
+    before: dict[int, tuple[Fill, Holding | None]] = field(default_factory=dict, repr=False, compare=False)
+    """By their numbers, the latest fills and the position before each; None if there was none."""
 
     def qty(self, symbol: str) -> Shares:
         """Shares held; negative for a short position."""
@@ -77,13 +77,13 @@ class Ledger:
             self._open(fill, signed)
         self.cash -= signed * fill.price
         self.fills.append(fill)
-        self.before[fill.sequence] = before
+        self.before[fill.sequence] = fill, before
         self.forget_before(fill.at - SHOWN_LATE)
 
     def forget_before(self, instant: int) -> None:
         """Forget the positions before the fills that are older than an instant (ns since the epoch)."""
-        for number in list(takewhile(lambda number: self.fills[number - 1].at < instant, self.before)):
-            del self.before[number]
+        for fill, _ in list(takewhile(lambda one: one[0].at < instant, self.before.values())):
+            del self.before[fill.sequence]
 
     def shown(self, is_hidden: Callable[[Fill], bool], since: int) -> dict[str, Holding]:
         """The positions as if hidden fills, and later ones of the same stock, had not happened yet.
@@ -93,8 +93,7 @@ class Ledger:
             since: At most `SHOWN_LATE` ago.
         """
         found = dict(self.holdings)
-        for number, before in reversed(self.before.items()):
-            fill = self.fills[number - 1]
+        for fill, before in reversed(self.before.values()):
             if fill.at <= since:
                 break
             if is_hidden(fill):

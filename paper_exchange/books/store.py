@@ -60,7 +60,7 @@ def _holding_of(row: JsonObject) -> Holding:
 def _fill_row(fill: Fill, ledger: Ledger) -> JsonObject:
     row: JsonObject = asdict(fill)
     if fill.sequence in ledger.before:
-        before = ledger.before[fill.sequence]
+        _, before = ledger.before[fill.sequence]
         row[BEFORE] = None if before is None else _row_of(before)
     return row
 
@@ -122,11 +122,12 @@ class Store:
         ledger.equity_at_close = {date.fromisoformat(day): Decimal(value) for day, value in body["closes"].items()}
         for (text,) in self._db.execute("SELECT body FROM fills ORDER BY sequence"):
             fields = json.loads(text)
-            if BEFORE in fields:  # files of earlier versions do not have it
-                row = fields.pop(BEFORE)
-                ledger.before[fields["sequence"]] = _holding_of(row) if row else None
+            is_known, row = BEFORE in fields, fields.pop(BEFORE, None)  # files of earlier versions do not have it
             counts = {name: shares(fields[name]) for name in ("qty", "cumulative", "leaves")}
-            ledger.fills.append(Fill(**(fields | counts | {"price": Decimal(fields["price"])})))
+            fill = Fill(**(fields | counts | {"price": Decimal(fields["price"])}))
+            ledger.fills.append(fill)
+            if is_known:
+                ledger.before[fill.sequence] = fill, _holding_of(row) if row else None
         if ledger.fills:
             ledger.forget_before(ledger.fills[-1].at - SHOWN_LATE)
         orders = [Order.from_json(text) for (text,) in self._db.execute("SELECT body FROM orders ORDER BY sequence")]
