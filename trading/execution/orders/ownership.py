@@ -184,6 +184,8 @@ class Ownership:
             name = order.client_order_id
             if self._is_known(name) or not _is_entry(order) or (order.is_final and not order.filled_qty):
                 continue
+            if self._records.log.has_order(order.id):
+                continue  # under a damaged name, which `Identity` corrects
             if (
                 not order.is_final
                 or _created(order).astimezone(NEW_YORK).date() == today
