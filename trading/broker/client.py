@@ -176,6 +176,10 @@ class Broker:
         self._client = clients.trading
         self._prices = KnownPrices()
 
+    def note_symbol(self, client_order_id: str, symbol: str) -> None:
+        """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
+        self._prices.note_symbol(client_order_id, symbol)
+
     # Reads
 
     @property

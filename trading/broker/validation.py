@@ -119,10 +119,21 @@ class KnownPrices:
 
     def __init__(self) -> None:
         self._prices: dict[str, tuple[date, Decimal]] = {}
+        self._renamed: set[tuple[str, str]] = set()
 
     def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
         """Remember a price in dollars as of an instant."""
         self._prices[symbol] = (instant.astimezone(NEW_YORK).date(), price)
+
+    def note_symbol(self, client_order_id: str, symbol: str) -> None:
+        """Remember that a stock whose old symbol is in one of our names has a new symbol."""
+        named = OUR_NAME.fullmatch(client_order_id)
+        if named is not None and named["symbol"] != symbol:
+            self._renamed.add((named["symbol"], symbol))
+
+    def is_same_stock(self, old: str, symbol: str) -> bool:
+        """Whether two symbols are of one stock."""
+        return old == symbol or (old, symbol) in self._renamed
 
     def of(self, symbol: str, instant: datetime | None) -> Decimal | None:
         """The price in dollars of a stock on the day of an instant; None if none is known."""
@@ -142,6 +153,8 @@ def read_order(reply: object, asked: Asked, prices: KnownPrices) -> Order:
         MalformedReply: a field is missing, malformed, contradicts another one, or is not what was asked.
     """
     order = parsed("order", reply, _order)
+    for one in order.with_legs():
+        _check_name(one, prices)
     asked.check(order)
     _check_fills(order, prices)
     return order
@@ -240,11 +253,6 @@ def _order(reply: object) -> Order:
 def _check(order: Order, ended: set[str]) -> None:
     """Raise ValueError if the fields of an order contradict each other; `ended`: the times of its end that are set."""
     qty, filled, price = order.qty, order.filled_qty, order.filled_avg_price
-    named = OUR_NAME.fullmatch(order.client_order_id)
-    if named is not None:
-        side = "buy" if named["intent"] == "entry" else "sell"
-        if (named["symbol"], side) != (order.symbol, order.side):
-            raise ValueError(f"{order.client_order_id} names another order than {order.side} {order.symbol}")
     contradictions = {
         f"side {order.side}": order.side not in ("buy", "sell"),
         # The replacement of a stop that filled first ends without a share.
@@ -268,6 +276,17 @@ def _check(order: Order, ended: set[str]) -> None:
     for contradiction, holds in contradictions.items():
         if holds:
             raise ValueError(contradiction)
+
+
+def _check_name(order: Order, prices: KnownPrices) -> None:
+    """Raise MalformedReply if one of our names is of another side or stock than its order."""
+    named = OUR_NAME.fullmatch(order.client_order_id)
+    if named is None:
+        return
+    side = "buy" if named["intent"] == "entry" else "sell"
+    if side != order.side or not prices.is_same_stock(named["symbol"], order.symbol):
+        reason = f"{order.client_order_id} names another order than {order.side} {order.symbol}"
+        raise MalformedReply(f"order reply not understood: {reason}")
 
 
 def _check_fills(order: Order, prices: KnownPrices) -> None:

@@ -22,6 +22,7 @@ from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
 from trading.execution.orders.other_traders import OtherTrader
 from trading.execution.orders.ownership import Ownership
 from trading.execution.orders.protection import Protection
+from trading.execution.shares.identity import Identity
 from trading.execution.shares.reclaim import Reclaim
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
@@ -64,6 +65,7 @@ class PositionManager:
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
         self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
+        self._identity = Identity(broker, self.cache, self._records)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
         )
@@ -123,10 +125,13 @@ class PositionManager:
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: recover the open trades from the log and the pending entries from the audit."""
+        for trade in self._log.trades:
+            self._broker.note_symbol(trade.client_order_id, trade.symbol)
         for trade in self.open:
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         known = list(events)
         self._ownership.remember(known)
+        self._identity.correct_names(known)
         self._records.recover(known)
         self._entries.recover(known)
 
@@ -182,6 +187,7 @@ class PositionManager:
             self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
 
     def _update(self, trade: Trade) -> None:
+        self._identity.check(trade)
         self._protection.adopt(trade)
         self._records.contain(f"the shares of {trade.symbol}", partial(self._holdings.settle, trade), trade.symbol)
         if trade.is_open:

@@ -128,6 +128,17 @@ class TradeLog:
         """Whether a trade in memory has this entry order."""
         return client_order_id in self._names
 
+    def has_order(self, order_id: str) -> bool:
+        """Whether an open trade has an entry order with this id of the broker."""
+        return any(trade.entry_order_id == order_id for trade in self.open_trades)
+
+    def rename_entry(self, trade: Trade, client_order_id: str) -> None:
+        """Give the entry of a trade another client_order_id; `save` makes it durable."""
+        self._names.discard(trade.client_order_id)
+        self._names.add(client_order_id)
+        trade.client_order_id = client_order_id
+        self.mark_changed(trade)
+
     def add(self, trade: Trade) -> None:
         """Add a new trade; `save` makes it durable."""
         self.start_day(trade.day)

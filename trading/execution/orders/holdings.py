@@ -266,6 +266,7 @@ class Holdings:
         self._confirm(trade.symbol, None)
         self._confirm(found[0].symbol, found[0])
         old, trade.symbol = trade.symbol, found[0].symbol
+        self._broker.note_symbol(trade.client_order_id, trade.symbol)
         self._records.log.mark_changed(trade)
         self._journal.event(
             "symbol_changed", old=old, symbol=trade.symbol, qty=left, client_order_id=trade.client_order_id

@@ -204,6 +204,8 @@ class Ownership:
                 continue
             if instance_in(name) in self._active:
                 continue
+            if self._records.log.has_order(order.id):
+                continue  # under a damaged name, which `Identity` corrects
             if not order.is_final or created(order).astimezone(NEW_YORK).date() == today or unsold_of(order, orders):
                 what = f"recovering the entry of {order.symbol}"
                 self._records.contain(what, partial(self.recover_entry, order), order.symbol)

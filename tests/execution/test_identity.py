@@ -1,0 +1,78 @@
+"""A log whose symbol, name or id contradicts the entry order, and stocks whose orders show a new symbol."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alpaca.trading.requests import MarketOrderRequest
+
+from tests.exchange.exchange_world import MONDAY
+from tests.execution.test_ownership import ENTRY, LEGS, by_hand, world
+from tests.execution.trading_world import Fault, TradingWorld, edited, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NONE = page(404, '{"code": 40410000, "message": "position does not exist"}')
+
+
+def restarted_with(here: TradingWorld, **fields: Any) -> None:
+    path = here.folder / f"trades_{MONDAY}.json"
+    (record,) = json.loads(path.read_text())
+    path.write_text(json.dumps([record | fields]))
+    here.at("10:50")
+    here.restart()
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_held"),
+    [
+        ({"symbol": "BBB"}, False),
+        ({"symbol": "BBB"}, True),
+        ({"symbol": "BBB", "sell_order_ids": [], "stop_order_id": None, "target_order_id": None}, False),
+        ({"client_order_id": ENTRY.replace("AAA", "BBB")}, False),
+        ({"client_order_id": ""}, False),
+        ({"entry_order_id": "zf"}, False),
+    ],
+    ids=["symbol", "symbol of the owner", "symbol without orders", "name", "no name", "id"],
+)
+def test_a_log_that_contradicts_the_entry_order_is_corrected(
+    tmp_path: Path, fields: dict[str, Any], is_held: bool
+) -> None:
+    here = world(tmp_path)
+    here.minutes("10:31", "10:33")
+    if is_held:
+        by_hand(here).submit_order(MarketOrderRequest(symbol="BBB", qty=7, side="buy", time_in_force="day"))
+    restarted_with(here, **fields)
+    (trade,) = here.log.trades
+    assert (trade.symbol, trade.client_order_id, trade.is_open) == ("AAA", ENTRY, True)
+    assert here.open_orders() == LEGS and not here.events("orphan_order_cancelled", "stop_refused", "oversold")
+    here.tick("10:51", "10:52", "15:55", "15:56", "15:57")
+    assert (here.held(), here.held("BBB"), here.trade().exit_reason) == (0, 7 * is_held, "END_OF_DAY")
+
+
+def test_a_stock_whose_orders_show_the_new_symbol_too_keeps_its_trade(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.minutes("10:31", "10:33")
+    by_hand(here).cancel_orders()
+
+    def renamed(body: Any) -> Any:
+        if isinstance(body, list):
+            return [renamed(one) for one in body]
+        legs = {"legs": renamed(body["legs"])} if body.get("legs") else {}
+        return body | ({"symbol": "NEWA"} if body.get("symbol") == "AAA" else {}) | legs
+
+    position = json.dumps(renamed(here.clients.trading.get_open_position("AAA")))
+    here.wire.faults = [
+        Fault("GET /v2/positions$", edited(renamed), times=None),
+        Fault("GET /v2/positions/AAA", NONE, times=None),
+        Fault("GET /v2/positions/NEWA", page(200, position), times=None),
+        Fault("GET /v2/orders", edited(renamed), times=None),
+    ]
+    here.tick("10:34")
+    assert [(trade.symbol, trade.qty) for trade in here.log.open_trades] == [("NEWA", 5)]
+    sent = [body for body in here.wire.bodies if body and body.get("type") == "stop"]
+    assert sent[-1]["symbol"] == "NEWA" and not here.events("external_position")
+    assert [event["symbol"] for event in here.events("symbol_changed")] == ["NEWA"]
