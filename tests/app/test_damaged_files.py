@@ -29,6 +29,7 @@ from trading.dataset.manifest import new_manifest, write_manifest
 from trading.market.source import Pick, Universe, write_universe
 from trading.models.choice import Choice, choice_bytes
 from trading.records.instance import INSTANCE_FILE
+from trading.records.this_machine import AccountLock
 from trading.records.trade_log import INDEX_FILE
 from trading.reports.console import Output
 from trading.rules.labels import LabelRules
@@ -58,6 +59,8 @@ class Account:
         exchange = PaperExchange(HandMade(BARS), self.clock.now, spread_ticks=0)
         self.exchange = exchange
         self.wire = Faulty(WsgiAdapter(exchange.app))
+        self.state: Path | None = None
+        """The file of the account on this machine."""
 
     def start(self, root: Path) -> tuple[Run, Trader]:
         """Start a run as `live_trader.py` does, with a scripted model, and recover."""
@@ -65,8 +68,12 @@ class Account:
         clients = connect(BrokerSettings(APCA_API_BASE_URL=ORIGIN), ("key", "secret"), self.clock, self.wire)
         places = settings.folders
         said: list[str] = []
+        self.state = self.state or root.with_name(f"{root.name}-state") / "account.json"
         mended = claim_folders((places.DATA_DIR, places.MODELS_DIR, places.LOGS_DIR), MARKET, said.append)
-        run = Run(OpenVenue(self.clock, clients, MARKET, "a test", None), settings, CALENDAR, Output(), mended)
+        alone = AccountLock(self.state)
+        venue = OpenVenue(self.clock, clients, MARKET, "a test", None)
+        run = Run(venue, settings, CALENDAR, Output(), mended, alone=alone)
+        alone.release()  # as a kill does
         for line in run.mended:
             run.journal.event("damaged_file", line=line)
         script: Any = Script(SIGNALS)
