@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,19 @@ def clock_v2(calendar: Calendar, instant: int) -> JsonObject:
 
 def days_v2(calendar: Calendar, start: date | None, end: date | None, settled: bool) -> list[JsonObject]:
     """The body of `/v2/calendar`: sessions dated (or, with `settled`, settling) in [start, end]; None is unbounded."""
+    # A session settles at the next one, so the one before the first in the range may belong to it.
+    low = 0 if start is None else max(0, bisect_left(calendar.sessions, start, key=_day) - 1)
+    high = None if end is None else bisect_right(calendar.sessions, end, key=_day)
     return [
         _day_v2(calendar, session)
-        for session in calendar.sessions
+        for session in calendar.sessions[low:high]
         for day in (calendar.settlement(session) if settled else session.day,)
         if (start is None or day >= start) and (end is None or day <= end)
     ]
+
+
+def _day(session: Session) -> date:
+    return session.day
 
 
 def _day_v2(calendar: Calendar, session: Session) -> JsonObject:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -92,6 +93,7 @@ def from_ns(ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=ns // 1000)
 
 
+@lru_cache(maxsize=4096)  # a list of orders shows the same instants again and again
 def rfc3339(ns: int | None) -> str | None:
     """`2018-03-26T14:31:00.25Z`: UTC; the fraction is left out if it is zero."""
     if ns is None:

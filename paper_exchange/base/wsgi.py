@@ -10,10 +10,12 @@ from urllib.parse import unquote, urlsplit
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
+from werkzeug.http import http_date
 from werkzeug.test import run_wsgi_app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from alpaca.common.rest import RESTClient
@@ -45,11 +47,16 @@ def call(app: WSGIApplication, environ: WSGIEnvironment) -> Reply:
 
 
 class WsgiAdapter(BaseAdapter):
-    """Serves every request to a mounted origin from a WSGI application; time-outs, proxies and TLS do not apply."""
+    """Serves every request to a mounted origin from a WSGI application; time-outs, proxies and TLS do not apply.
 
-    def __init__(self, app: WSGIApplication) -> None:
+    Args:
+        now: the time that the replies bear, as those of a server do; None: they bear none.
+    """
+
+    def __init__(self, app: WSGIApplication, now: Callable[[], datetime] | None = None) -> None:
         super().__init__()
         self._app = app
+        self._now = now
 
     def send(
         self,
@@ -61,7 +68,10 @@ class WsgiAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
         """Call the application and read the whole body."""
-        return _response(request, call(self._app, environ_of(request)))
+        reply = call(self._app, environ_of(request))
+        if self._now is not None:
+            reply.headers.append(("Date", http_date(self._now())))
+        return _response(request, reply)
 
     def close(self) -> None:
         """Nothing to close: no connection is held open."""

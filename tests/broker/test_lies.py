@@ -16,6 +16,7 @@ from tests.broker.test_client import BRACKET, NO_ID, Setup
 from tests.execution.trading_world import Fault, edited, page
 from trading.broker.client import Bracket, OrderRefused, Unclear
 from trading.broker.messages import Order, Position
+from trading.broker.validation import KnownOrders, KnownPrices, read_orders
 
 MISSING: Final = object()
 ANOTHER: Final = object()
@@ -73,6 +74,17 @@ def check(order: Order, field: str, value: Any) -> None:
             assert one.filled_avg_price == other.filled_avg_price
         for price in (one.filled_avg_price, one.limit_price, one.stop_price):
             assert price is None or (price.is_finite() and price > 0)
+
+
+def test_orders_that_are_known_shield_no_wrong_field() -> None:
+    """What a list holds is the same whether its true orders were parsed before or not."""
+    known = KnownOrders()
+    assert read_orders(ROWS, KnownPrices(), known) == read_orders(ROWS, KnownPrices())
+    for field in ORDER_FIELDS:
+        for value in WRONG:
+            rows = [spoilt(ROWS[0], field, value, ROWS[1])]
+            found, anew = read_orders(rows, KnownPrices(), known), read_orders(rows, KnownPrices())
+            assert (found, found.refused) == (anew, anew.refused), (field, value)
 
 
 lies = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal as D
 from pathlib import Path
@@ -27,6 +28,8 @@ from alpaca.trading.requests import (
 )
 
 from paper_exchange import StateError
+from paper_exchange.api.clock import days_v2
+from paper_exchange.base.calendar import xnys
 from paper_exchange.market.interface import Listing
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, HandMade, Venue, killed, ny
 
@@ -84,6 +87,19 @@ def test_calendar_has_trading_days_and_half_days() -> None:
             "settlement_date": "2018-11-26",
         }
     ]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_the_calendar_of_any_days_is_the_part_of_the_whole(settled: bool) -> None:
+    calendar = replace(xnys(), sessions=xnys().sessions[:40])
+    whole = days_v2(calendar, None, None, settled)
+    field = "settlement_date" if settled else "date"
+    first, last = calendar.sessions[0].day, calendar.sessions[-1].day
+    for start in (None, date.min, first, date(2000, 1, 14), date(2000, 1, 15), last, date.max):
+        for end in (None, date.min, first, date(2000, 1, 17), date(2000, 1, 18), last, date.max):
+            inside = (start or date.min).isoformat(), (end or date.max).isoformat()
+            expected = [one for one in whole if inside[0] <= one[field] <= inside[1]]
+            assert days_v2(calendar, start, end, settled) == expected, (start, end)
 
 
 def test_assets_and_their_filters() -> None:

@@ -42,7 +42,7 @@ from trading.broker.error_body import REFUSING, error_body, one_line
 from trading.broker.fields import UNREADABLE
 from trading.broker.messages import Account, MalformedReply, Order, Orders, Position, Positions
 from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, Timeouts, allowed_origin, guard
-from trading.broker.validation import Asked, KnownPrices
+from trading.broker.validation import Asked, KnownOrders, KnownPrices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +175,7 @@ class Broker:
         self.clients = clients
         self._client = clients.trading
         self._prices = KnownPrices()
+        self._orders = KnownOrders()
 
     def note_symbol(self, client_order_id: str, symbol: str) -> None:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
@@ -230,7 +231,7 @@ class Broker:
             page = _read(validation.read_list, partial(self._client.get_orders, query))
             rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
             if len(page) < PAGE_OF_ORDERS:
-                return _parsed(lambda reply: validation.read_orders(reply, self._prices), rows)
+                return _parsed(lambda reply: validation.read_orders(reply, self._prices, self._orders), rows)
             # `after` is exclusive: step back, so that orders of the same instant are not skipped.
             after = _parsed(validation.read_submitted_at, page[-1]) - timedelta(milliseconds=1)
         raise Unclear(f"the list of orders does not end after {MOST_PAGES * PAGE_OF_ORDERS:,} orders")

@@ -143,16 +143,36 @@ class KnownPrices:
         return known[1]
 
 
+class KnownOrders:
+    """Orders that were parsed before, by the text of their JSON: a list repeats most orders of the one before it."""
+
+    MOST: Final = 2000
+    """Orders that are remembered; a day has some hundreds."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+
+    def parse(self, reply: object) -> Order:
+        """As `_order`.  A reply that differs in anything is parsed, and so is one that was refused."""
+        text = repr(reply)  # unlike ==, it tells 1 from True
+        found = self._orders.get(text)
+        if found is None:
+            if len(self._orders) >= self.MOST:
+                self._orders.clear()
+            found = self._orders[text] = _order(reply)
+        return found
+
+
 # Orders
 
 
-def read_order(reply: object, asked: Asked, prices: KnownPrices) -> Order:
-    """Parse the JSON of one order and hold it against the request.
+def read_order(reply: object, asked: Asked, prices: KnownPrices, known: KnownOrders | None = None) -> Order:
+    """Parse the JSON of one order, if it is not `known`, and hold it against the request and the prices.
 
     Raises:
         MalformedReply: a field is missing, malformed, contradicts another one, or is not what was asked.
     """
-    order = parsed("order", reply, _order)
+    order = parsed("order", reply, _order if known is None else known.parse)
     for one in order.with_legs():
         _check_name(one, prices)
     asked.check(order)
@@ -178,7 +198,7 @@ def read_submitted_at(reply: object) -> datetime:
     return parsed("order", reply, lambda reply: instant_of(json_object(reply)["submitted_at"]))
 
 
-def read_orders(reply: object, prices: KnownPrices) -> Orders:
+def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = None) -> Orders:
     """Parse a list of orders.  Orders of somebody else that are of another kind are left out silently.
 
     Raises:
@@ -187,7 +207,7 @@ def read_orders(reply: object, prices: KnownPrices) -> Orders:
     found, refused = [], []
     for item in read_list(reply):
         try:
-            order = read_order(item, Asked(), prices)
+            order = read_order(item, Asked(), prices, known)
         except MalformedReply as error:
             one = refused_item("order", item, str(error))
             if not isinstance(error, ExternalOrder) or one.client_order_id.startswith(OURS):

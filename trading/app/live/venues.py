@@ -215,7 +215,7 @@ class EmbeddedVenue:
         except StateError as error:
             raise UserError(f"{error}; or move {logs} away to begin with a new account") from None
         broker = self._settings.broker.changed(APCA_API_BASE_URL="http://127.0.0.1:8765")
-        clients = connect(broker, ("embedded", "embedded"), clock, WsgiAdapter(exchange.app))
+        clients = connect(broker, ("embedded", "embedded"), clock, WsgiAdapter(exchange.app, clock.now))
         description = (
             f"the embedded paper exchange, simulated clock {'resumes at' if resumed else 'from'} "
             f"{clock.now().astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York, no network"
