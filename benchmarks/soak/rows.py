@@ -116,9 +116,10 @@ def picture(rows: Sequence[Row]) -> bytes:
     for axes, what in ((memory, "memory, MB"), (files, "files, MB"), (minutes, "a minute, ms")):
         for row in rows:
             if any(one.startswith("trader") for one in row.ended):
-                axes.axvline(row.session + 0.5, color="#8a8f98", linewidth=0.7, linestyle=":")
+                axes.axvline(row.session - 0.5, color="#8a8f98", linewidth=0.7, linestyle=":")
         axes.set_ylabel(what)
-        axes.set_ylim(bottom=0 if axes is not minutes else None)
+        if axes is not minutes:
+            axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
         axes.legend(loc="upper left", ncols=4, frameon=False, fontsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
