@@ -36,6 +36,7 @@ def test_the_dashboard_loads_no_library_of_training_or_of_the_broker() -> None:
     ("host", "port", "allowed", "answered"),
     [
         ("127.0.0.1", 8080, [], {"127.0.0.1:8080", "localhost:8080", "[::1]:8080"}),
+        ("127.0.0.2", 8080, [], {"127.0.0.2:8080", "127.0.0.1:8080", "localhost:8080", "[::1]:8080"}),
         ("192.168.1.5", 80, ["Trader.LAN"], {"192.168.1.5", "192.168.1.5:80", "trader.lan", "trader.lan:80"}),
         ("fd00::5", 8080, ["t.lan:443"], {"[fd00::5]:8080", "t.lan:443"}),
     ],

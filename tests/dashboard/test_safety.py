@@ -6,6 +6,8 @@ import gzip
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -99,6 +101,15 @@ def test_bodies_are_limited_and_other_methods_are_refused(served: Dashboard) -> 
         assert served.ask(f"/control/ask?action={action}&target={target}").status == 404
     for length in ("-1", "1e9", "99999999999"):
         assert served.ask("/", "POST", Origin=served.url, Content_Length=length).status in (400, 413)
+
+
+def test_a_second_dashboard_on_a_port_is_refused_in_one_line(served: Dashboard) -> None:
+    command = [sys.executable, str(PROJECT / "dashboard.py"), "--env-file=/dev/null", f"--logs-dir={served.logs}"]
+    port = urlsplit(served.url).port
+    done = subprocess.run([*command, f"--port={port}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and f"--port {port}: Address already in use" in done.stderr
+    assert served.ask("/healthz").status == 200
 
 
 def test_only_pages_of_the_list_are_served_from_the_folders(served: Dashboard, tmp_path: Path) -> None:

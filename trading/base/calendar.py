@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
+import pickle
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
@@ -77,9 +77,16 @@ class MarketCalendar:
     @classmethod
     def computed_apart(cls) -> MarketCalendar:
         """The same calendar, computed in a process of its own, which takes its memory (80 MB) with it."""
+        last = datetime.now(NEW_YORK).date() + REACH
+        # no pool: its worker would outlive a parent that a signal ends meanwhile, and hold the parent's pipes
+        done = subprocess.run(
+            [sys.executable, "-c", _APART, last.isoformat()], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise OSError(f"its process ended with {done.returncode}")
         found = cls()
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_behind_the_parent) as process:
-            found._sessions = process.submit(sessions_until, datetime.now(NEW_YORK).date() + REACH).result()
+        found._sessions = pickle.loads(done.stdout)
         return found
 
     def extend(self, now: datetime) -> None:
@@ -180,10 +187,12 @@ class MarketCalendar:
         return today if today is not None and now < today.close else self.following(day)
 
 
-def _behind_the_parent() -> None:
-    """Leave the keyboard's interrupt and the processor to the parent, which goes on meanwhile."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(10)
+_APART: Final = """
+import datetime, os, pickle, sys
+os.nice(10)
+from trading.base.calendar import sessions_until
+sys.stdout.buffer.write(pickle.dumps(sessions_until(datetime.date.fromisoformat(sys.argv[1]))))
+"""
 
 
 def sessions_until(last: date) -> dict[date, Session]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trading.base.clock import to_ns
+from trading.records.trade import LARGEST_PRICE, YEARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,7 +58,10 @@ def logged_bars(day: date, predictions: Iterable[Mapping[str, Any]]) -> LoggedBa
 
     def instant(text: str) -> int:
         if text not in instants:
-            instants[text] = to_ns(datetime.fromisoformat(text))
+            found = datetime.fromisoformat(text)
+            if found.tzinfo is None or found.year not in YEARS:
+                raise ValueError("no instant")
+            instants[text] = to_ns(found)
         return instants[text]
 
     bars: dict[str, dict[int, LoggedBar]] = {}
@@ -70,9 +74,9 @@ def logged_bars(day: date, predictions: Iterable[Mapping[str, Any]]) -> LoggedBa
                 begun, high, low = (float(one) for one in record["features"][:3])
             else:
                 found.whole = False
-            if not 0.0 < low <= min(begun, close) or not max(begun, close) <= high:
+            if not 0.0 < low <= min(begun, close) or not max(begun, close) <= high <= LARGEST_PRICE:
                 raise ValueError("no bar")
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             found.left_out += 1
             continue
         bars.setdefault(symbol, {})[start] = (start, begun, high, low, close)

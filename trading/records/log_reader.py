@@ -191,7 +191,7 @@ def _in_order(trade: Trade) -> Trade:
     Raises:
         ValueError: they are not.
     """
-    for at in (trade.entry_time, trade.exit_time, trade.decision_time):
+    for at in (trade.entry_time, trade.exit_time, trade.decision_time, trade.target_first_time):
         if at is not None and at.year not in YEARS:
             raise ValueError(f"a time in the year {at.year}")
     if trade.exit_time is not None and trade.exit_time < trade.entry_time:

@@ -196,7 +196,7 @@ def _instant(text: str) -> datetime:
     return instant
 
 
-_NAME: Final = re.compile(r"[!-~]{1,20}")
+NAME: Final = re.compile(r"[!-~]{1,20}")
 """What a symbol is made of: printable ASCII without spaces."""
 
 

@@ -172,7 +172,8 @@ def _status(snapshot: Snapshot) -> str:
 
 def in_words(record: dict[str, Any]) -> str | None:
     """An event of the audit in words; None where it is none for people."""
-    template = LINES.get(record["event"])
+    event = record["event"]
+    template = LINES.get(event) if isinstance(event, str) else None
     if template is None:
         return None
     shown = dict(record)
@@ -187,7 +188,7 @@ def in_words(record: dict[str, Any]) -> str | None:
         if record["event"] == "day_closed":
             shown["trades"] = counted(shown["trades"], "trade")
         return template.format(**shown)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, ArithmeticError):
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
 
 

@@ -164,7 +164,7 @@ def _is_any(host: str) -> bool:
 
 def _hosts(host: str, port: int, allowed: Sequence[str]) -> frozenset[str]:
     """The values of the Host header that are answered: what was bound, and what was allowed by name."""
-    names = set(LOOPBACK) if _is_loopback(host) else {f"[{host}]" if ":" in host else host}
+    names = {f"[{host}]" if ":" in host else host, *(LOOPBACK if _is_loopback(host) else ())}
     with_port = {f"{name.lower()}:{port}" for name in names}
     if port == 80:
         with_port |= names

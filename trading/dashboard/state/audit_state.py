@@ -98,7 +98,7 @@ class AuditState:
         """Add a record; one whose fields are not as expected is counted in `odd`."""
         try:
             self._take(record, str(record["event"]), str(record["time"]))
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
             self.odd += 1
 
     def _take(self, record: Record, event: str, at: str) -> None:

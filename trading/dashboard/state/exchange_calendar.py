@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import BrokenExecutor
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -60,5 +59,5 @@ class ExchangeCalendar:
     def _fill(self) -> None:
         try:
             self._known = self._compute()
-        except (OSError, BrokenExecutor) as error:
+        except OSError as error:
             logger.error("the exchange calendar cannot be computed (%s); sessions are taken to end at 16:00", error)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trading.performance.logged_bars import LoggedBar, logged_bars
+from trading.records.trade import LARGEST_PRICE, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
+
+_MINUTE: Final = re.compile(r"(19|20)\d\d-\d\d-\d\dT\d\d:\d\d", re.ASCII)
 
 BATCH: Final = 1000
 """Records that are in memory at once."""
@@ -77,9 +81,11 @@ class PredictionsState:
                 record.get("meets_threshold") is True, record.get("stale") is True, str(record["timestamp"]),
                 str(record["bar_time"]), str(record.get("model") or ""),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return
-        if not (math.isfinite(one.confidence) and math.isfinite(one.price)) or one.made[:16] < self.minute:
+        if not (math.isfinite(one.confidence) and 0.0 < one.price < LARGEST_PRICE and NAME.fullmatch(one.symbol)):
+            return
+        if not _MINUTE.fullmatch(one.made[:16]) or one.made[:16] < self.minute:
             return
         if one.made[:16] != self.minute:
             self.minute, self.newest = one.made[:16], {}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trading.reports.console import in_words
+from trading.reports.page import NONE
 from trading.reports.traded.words import RULES, SALES, price
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ LONGEST: Final = 400
 
 _FOLDERS: Final = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:;,'\"()<>]+[/\\])+(?=[^\s/\\])")
 """The folders of an absolute path; the name of the file remains."""
+
+UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+"""Control characters, and marks that turn the direction of a line or hide in it."""
+
+_TIME: Final = re.compile(r"\d\d:\d\d:\d\d", re.ASCII)
 
 ORDERS: Final[dict[str, str]] = {
     "entry_intent": "to be bought: {qty} {symbol}, decided at {decision_price} with confidence {confidence}, planned "
@@ -41,8 +47,8 @@ _PRICES: Final = frozenset({"decision_price", "stop", "target", "was", "now"})
 
 
 def shown(text: object) -> str:
-    """A text of a file as a page shows it: in one line, without the folders of paths, cut to `LONGEST`."""
-    line = _FOLDERS.sub("", " ".join(str(text).split()))
+    """A text of a file as a page shows it: in one line, without folders or unseen marks, cut to `LONGEST`."""
+    line = _FOLDERS.sub("", " ".join(UNSEEN.sub("", " ".join(str(text).split())).split()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
@@ -80,8 +86,8 @@ def _field(name: str, value: Any) -> str:
 
 
 def clock(iso: str) -> str:
-    """The time of day of an instant in ISO 8601."""
-    return iso[11:19]
+    """The time of day of an instant in ISO 8601; a dash if it is none."""
+    return iso[11:19] if _TIME.fullmatch(iso[11:19]) else NONE
 
 
 def span(seconds: float) -> str:

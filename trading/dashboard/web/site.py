@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from trading import __version__
 from trading.dashboard.state.exchange_calendar import ExchangeCalendar
+from trading.dashboard.views.words import UNSEEN
 from trading.dashboard.web.guard import cookie_of
 from trading.dashboard.web.limits import Streams
 from trading.reports.page import GENERATED, TEMPLATES
@@ -43,6 +44,9 @@ STATIC: Final[Mapping[str, tuple[Path, str]]] = {
 
 SECRET_DEPTH: Final = 3
 """Parts of a folder from which on it is removed: `/logs` of a container says nothing, and is part of our own links."""
+
+LONGEST_TEXT: Final = 2000
+"""Characters of a text that a template puts into a page."""
 
 PAGES: Final = (("Now", "/"), ("Trades", "/trades"), ("Why", "/why"), ("Models", "/models"), ("Health", "/health"))
 
@@ -92,10 +96,18 @@ def _templates() -> jinja2.Environment:
     """The templates; a name that a template needs and does not get is an error."""
     loader = jinja2.FileSystemLoader(HERE / "templates")
     found = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_seen,
+    )  # fmt: skip
     found.filters["figures"] = _figures
     return found
+
+
+def _seen(value: object) -> object:
+    """A value as every page shows it: of a text, what can be seen, up to a length; views do it too, for most texts."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return UNSEEN.sub("", value[:LONGEST_TEXT])
 
 
 def _figures(figures: dict[str, Any]) -> Markup:
