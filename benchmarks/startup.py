@@ -33,7 +33,8 @@ STAGES = ("build_dataset.py", "ml_trainer.py", "ml_predictor.py", "market_schedu
 def _run(arguments: list[str], folder: Path = PROJECT) -> float:
     """The CPU seconds of a script in a process of its own, with those of its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, env=usual)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -33,7 +33,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place.make(tmp_path, HISTORY_DAYS=3)
+    return Place.make(tmp_path, HISTORY_DAYS=3, TOP_STOCKS=8)
 
 
 def step(name: str, place: Place, bars: Path) -> int:
