@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,19 @@ EARLIEST, LATEST = 1990, 2100
 """Years that the exchange calendar covers."""
 
 
+class _Clock(NamedTuple):
+    """Instants (ns) with New York's offset from UTC (ns), and as minutes of its clock since 1970-01-01."""
+
+    start: Ints
+    offset: Ints
+    local: Ints
+
+    @classmethod
+    def of(cls, start: Ints) -> _Clock:
+        offset = offsets_at(start, NEW_YORK)
+        return cls(start, offset, (start + offset) // MINUTE)
+
+
 def complaint(columns: Columns, reading: Reading, read: Callable[[Reading], Columns]) -> str | None:
     """What is wrong with the bars of a file as a whole, and which option reads them; None if nothing is.
 
@@ -59,19 +72,18 @@ def complaint(columns: Columns, reading: Reading, read: Callable[[Reading], Colu
         read: reads the file again with other options.
     """
     starts = columns.start if (np.diff(columns.start) > 0).all() else np.unique(columns.start)
-    for problem in (
-        _out_of_time(starts),
-        _mixed_up(columns),
-        _shorter(starts, reading),
-        _longer(starts),
-        _two_stocks(columns) if len(starts) < len(columns) else None,
-        _other_clock(columns, reading, read),
-        _other_end(starts, reading),
-        _shifted(starts),
-    ):
-        if problem is not None:
-            return problem
-    return None
+    problem = _out_of_time(starts) or _mixed_up(columns) or _shorter(starts, reading)
+    if problem is not None:
+        return problem
+    clock = _Clock.of(starts)
+    as_filed = clock if starts is columns.start else _Clock.of(columns.start)
+    return (
+        _longer(clock)
+        or (_two_stocks(columns) if len(starts) < len(columns) else None)
+        or _other_clock(as_filed, columns, reading, read)
+        or _other_end(clock, reading)
+        or _shifted(clock)
+    )
 
 
 def _out_of_time(starts: Ints) -> str | None:
@@ -108,10 +120,11 @@ def _mixed_up(columns: Columns) -> str | None:
 
 
 def _shorter(starts: Ints, reading: Reading) -> str | None:
-    seconds = starts % MINUTE // SECOND
-    off = int(np.count_nonzero(seconds))
+    seconds = starts % MINUTE
+    off = int(np.count_nonzero(seconds >= SECOND))
     if len(starts) < FEW or off * 20 <= len(starts):
         return None
+    seconds //= SECOND
     if not reading.bar_end and (seconds >= 58).all():
         shown = f"{datetime.fromtimestamp(int(starts[0]) // SECOND, UTC):%H:%M:%S} UTC"
         options = _changed(reading, bar_end=True).options
@@ -121,23 +134,19 @@ def _shorter(starts: Ints, reading: Reading) -> str | None:
     return f"its {len(starts):,} bars look like {length}; give bars of one minute that start on a full minute"
 
 
-def _longer(starts: Ints) -> str | None:
+def _longer(clock: _Clock) -> str | None:
     """Bars of another length than a minute: all starts, or those of one session, are multiples of more minutes."""
-    minutes = starts // MINUTE
-    local = minutes + offsets_at(starts, NEW_YORK) // MINUTE
+    starts, local = clock.start, clock.local
     first, count = _days(local)
-    if len(first) == len(starts) and _same_time_of_day(minutes % 1440, local % 1440):
+    if len(first) == len(starts) and _same_time_of_day(starts // MINUTE % 1440, local % 1440):
         return f"its {len(starts):,} bars look like daily bars, one a day; give bars of one minute"
-    if (
-        len(starts) >= FEW
-        and np.count_nonzero(np.diff(minutes) == 1) * 50 < len(starts)
-        and (length := _common(local)) is not None
-    ):
+    by_one = np.append(np.diff(starts // MINUTE) == 1, False)
+    if len(starts) >= FEW and np.count_nonzero(by_one) * 50 < len(starts) and (length := _common(local)) is not None:
         return f"its {len(starts):,} bars look like {length}-minute bars; give bars of one minute"
     if not len(starts):
         return None
-    by_one = np.add.reduceat(np.append(np.diff(minutes) == 1, False), first)  # steps of one minute in each session
-    coarse = (count >= FEW) & (by_one * 50 < count)
+    in_session = np.add.reduceat(by_one, first, dtype=np.int64)  # steps of one minute
+    coarse = (count >= FEW) & (in_session * 50 < count)
     for begin, bars in zip(first[coarse].tolist(), count[coarse].tolist(), strict=True):
         if (length := _common(local[begin : begin + bars])) is not None:
             day = f"{datetime.fromtimestamp(int(starts[begin]) // SECOND, UTC):%Y-%m-%d}"
@@ -180,9 +189,11 @@ def _two_stocks(columns: Columns) -> str | None:
     )
 
 
-def _other_clock(columns: Columns, reading: Reading, read: Callable[[Reading], Columns]) -> str | None:
+def _other_clock(
+    as_filed: _Clock, columns: Columns, reading: Reading, read: Callable[[Reading], Columns]
+) -> str | None:
     """Times that cannot be those of New York's session, while another clock makes them so."""
-    here = _share_in_session(columns.start, columns)
+    here = _share_in_session(as_filed, columns)
     if here is None or here > 0.97:
         return None
     if reading.timezone is None:
@@ -194,7 +205,7 @@ def _other_clock(columns: Columns, reading: Reading, read: Callable[[Reading], C
         fits = {zone: clock - offsets_at(clock, zone) for zone in CLOCKS if zone != reading.timezone}
         if as_written is not None:
             fits = {"": as_written.start} | fits
-    shares = {zone: _share_in_session(start, columns) or 0.0 for zone, start in fits.items()}
+    shares = {zone: _share_in_session(_Clock.of(start), columns) or 0.0 for zone, start in fits.items()}
     best = max(shares, key=lambda zone: shares[zone])
     certain = shares[best] >= here + 0.3 or (shares[best] > 0.995 and here < 0.95)
     opens = _opening_jump(columns.start, columns) < 1.5 and _opening_jump(fits[best], columns) > 3.0
@@ -208,7 +219,7 @@ def _other_clock(columns: Columns, reading: Reading, read: Callable[[Reading], C
 
 def _remedy(zone: str, start: Ints, reading: Reading) -> str:
     """The options that read the file, the end of the bars included."""
-    shifted = _ends(np.sort(start))
+    shifted = _ends(_Clock.of(np.sort(start)))
     options = _changed(reading, timezone=zone or None, bar_end=shifted or reading.bar_end).options
     return options or f"no --timezone (leave {reading.options} out)"
 
@@ -243,35 +254,35 @@ def _volume(columns: Columns) -> NDArray[np.float64]:
     return volume if volume.sum() > 0.0 else np.ones(len(columns))
 
 
-def _share_in_session(start: Ints, columns: Columns) -> float | None:
+def _share_in_session(clock: _Clock, columns: Columns) -> float | None:
     """The smaller of the shares of the volume that lie in New York's session in summer and in winter."""
-    offset = offsets_at(start, NEW_YORK)
-    minute = (start + offset) % DAY // MINUTE
+    minute = clock.local % 1440
     inside = (minute >= OPEN) & (minute <= CLOSE)  # the last minute may be the end of a bar
     weight = _volume(columns)
     shares = []
-    for season in np.unique(offset):
-        of_season = offset == season
-        if np.count_nonzero(of_season) >= CLOCK_FEW and weight[of_season].sum() > 0.0:
-            shares.append(float(weight[of_season & inside].sum() / weight[of_season].sum()))
+    for season in set(clock.offset[np.diff(clock.offset, prepend=0) != 0].tolist()):
+        of_season = clock.offset == season
+        total = weight[of_season].sum()
+        if np.count_nonzero(of_season) >= CLOCK_FEW and total > 0.0:
+            shares.append(float(weight[of_season & inside].sum() / total))
     return min(shares) if shares else None
 
 
-def _other_end(starts: Ints, reading: Reading) -> str | None:
+def _other_end(clock: _Clock, reading: Reading) -> str | None:
     """Stamps at the end of the bars read as starts, or the other way round."""
-    if not reading.bar_end and _ends(starts):
+    if not reading.bar_end and _ends(clock):
         return (
             "its bars look labelled by their end (none at 09:30, the last of the day at 16:00): read them with "
             + _changed(reading, bar_end=True).options
         )
-    if reading.bar_end and _starts_as_ends(starts):
+    if reading.bar_end and _starts_as_ends(clock):
         return "its bars look labelled by their start (the first at 09:30, the last at 15:59): leave --bar-end out"
     return None
 
 
-def _shifted(starts: Ints) -> str | None:
+def _shifted(clock: _Clock) -> str | None:
     """Dense sessions that begin and end by the same time before or after the regular session: a clock that is off."""
-    local = starts // MINUTE + offsets_at(starts, NEW_YORK) // MINUTE
+    starts, local = clock.start, clock.local
     first, count = _days(local)
     if not len(first):
         return None
@@ -287,26 +298,25 @@ def _shifted(starts: Ints) -> str | None:
     )
 
 
-def _ends(start: Ints) -> bool:
-    first, last, days = _edges(start)
+def _ends(clock: _Clock) -> bool:
+    first, last, days = _edges(clock.local)
     closing = np.count_nonzero((last == CLOSE) | (last == HALF_DAY_CLOSE))
-    return _enough(start, days) and bool(closing * 2 >= days) and not np.count_nonzero(first <= OPEN) * 20 > days
+    return _enough(clock.start, days) and bool(closing * 2 >= days) and not np.count_nonzero(first <= OPEN) * 20 > days
 
 
-def _starts_as_ends(start: Ints) -> bool:
-    first, last, days = _edges(start)
+def _starts_as_ends(clock: _Clock) -> bool:
+    first, last, days = _edges(clock.local)
     opening = np.count_nonzero(first == OPEN - 1)
     closing = np.count_nonzero((last == CLOSE - 1) | (last == HALF_DAY_CLOSE - 1))
-    return _enough(start, days) and bool(opening * 2 >= days) and not closing * 20 > days
+    return _enough(clock.start, days) and bool(opening * 2 >= days) and not closing * 20 > days
 
 
 def _enough(start: Ints, days: int) -> bool:
     return days > 0 and (days >= 5 or len(start) >= 100 * days)
 
 
-def _edges(start: Ints) -> tuple[Ints, Ints, int]:
-    """First and last minute of the New York day of each day with bars, and the number of days; `start` is sorted."""
-    local = (start + offsets_at(start, NEW_YORK)) // MINUTE
+def _edges(local: Ints) -> tuple[Ints, Ints, int]:
+    """First and last minute of the New York day of each day with bars, and the number of days; `local` is sorted."""
     first, count = _days(local)
     return local[first] % 1440, local[first + count - 1] % 1440, len(first)
 

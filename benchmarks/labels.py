@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.harness import Line, Options, alternating, shown
 from benchmarks.material import Floats, Walk, walk
 from tests.settings import label_rules
-from trading.rules.exits import outcomes
+from trading.rules.outcomes import outcomes
 
 AIM_ROWS = 10e6
 RULES = label_rules()

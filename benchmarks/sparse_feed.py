@@ -31,8 +31,8 @@ from trading.features.document import LOOKBACK_BARS, window_is_whole
 from trading.features.relative import relative_features, session_state
 from trading.features.sets import _minutes, of_history
 from trading.market.bars import MINUTE_NS, Bars, FeedBars, check_bars, read_bars_file, session_numbers, to_ns
-from trading.rules.exits import outcomes
 from trading.rules.labels import LabelRules
+from trading.rules.outcomes import outcomes
 
 SPARSE = PROJECT.parent / "shared" / "bars" / "iex-2025"
 SEED = 1

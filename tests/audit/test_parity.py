@@ -21,7 +21,8 @@ from trading.market.bars import MINUTE_NS, Bars, read_bars_file, to_ns
 from trading.models.store import ModelStore
 from trading.rules.costs import round_trip_cost_pct
 from trading.rules.exits import levels
-from trading.rules.labels import target_first, tick
+from trading.rules.labels import target_first
+from trading.rules.outcomes import tick
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -271,6 +272,28 @@ def test_two_stocks_in_one_file_are_refused(tmp_path: Path) -> None:
     refused(write(tmp_path / "AAA.csv", both), "symbol is 'BBB', not 'AAA'")
     nameless = [text.split(",", 1)[1] for text in both]
     refused(write(tmp_path / "AAA.csv", nameless, HEADER.split(",", 1)[1]), "two stocks")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:40],
+        lambda packed: packed[: len(packed) // 2],
+        lambda packed: packed[:200] + bytes(200) + packed[400:],
+        lambda packed: packed[:2] + b"?" + packed[3:],
+        lambda _: (HEADER + "\n").encode(),
+        lambda _: b"",
+    ],
+    ids=["cut in the header", "cut in the bars", "zeros inside", "other packing", "not packed", "empty"],
+)
+def test_a_damaged_packed_file_is_refused_in_one_line(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    plain = write(tmp_path / "AAA.csv", list(map(line, BARS)))
+    packed = gzip.compress(plain.read_bytes())
+    path = tmp_path / "AAA.csv.gz"
+    path.write_bytes(packed)
+    assert (read_file(path).start == read_file(plain).start).all()
+    path.write_bytes(damage(packed))
+    refused(path)
 
 
 def test_each_bar_twice_is_only_counted(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.settings import label_rules
 from trading.base.calendar import new_york_calendar
-from trading.rules.exits import Exit, exit_at_price, exit_in_bar, levels, outcomes, quantised
+from trading.rules.exits import Exit, exit_at_price, exit_in_bar, levels, quantised
+from trading.rules.outcomes import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

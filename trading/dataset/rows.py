@@ -97,8 +97,9 @@ def rows_of(
         feature_set: the columns of `X`.
     """
     sessions = sessions_around(bars.start, calendar)
-    X, row = of_history(bars, sessions, session_numbers(bars.start, sessions), feature_set)
-    outcome, label = _answers(bars, calendar, rules)
+    group = session_numbers(bars.start, sessions)
+    X, row = of_history(bars, sessions, group, feature_set)
+    outcome, label = _answers(bars, sessions, group, calendar, rules)
     kept = (row >= 0) & ~np.isnan(outcome) & (label != UNKNOWN)
     return SymbolRows(bars.start[kept], X[row[kept]], outcome[kept], label[kept])
 
@@ -108,13 +109,16 @@ def telling(bars: Bars, outcome_feed: str) -> Bars:
     return bars if outcome_feed == "same" else bars.for_outcomes
 
 
-def _answers(bars: Bars, calendar: MarketCalendar, rules: LabelRules) -> tuple[Floats, Labels]:
+def _answers(
+    bars: Bars, sessions: list[Session], group: Ints, calendar: MarketCalendar, rules: LabelRules
+) -> tuple[Floats, Labels]:
     """Outcome and label of a decision on each bar; NaN and `UNKNOWN` where there is no row."""
     told = telling(bars, rules.outcome_feed)
     if not len(told):
         return np.full(len(bars), np.nan), np.full(len(bars), UNKNOWN, dtype=np.int8)
-    sessions = sessions_around(told.start, calendar)
-    group = session_numbers(told.start, sessions)
+    if told is not bars:
+        sessions = sessions_around(told.start, calendar)
+        group = session_numbers(told.start, sessions)
     flatten_at = np.array([to_ns(session.flatten_at(rules.flatten_minutes)) for session in sessions], dtype=np.int64)
     flattening = told.start >= flatten_at[group]
     outcome, label = outcomes_and_labels(told.open, told.high, told.low, told.start, group, flattening, rules)
@@ -134,9 +138,9 @@ def entered_in_time(start: Ints, told: Ints) -> Mask:
     """Whether the first bar of `told` after each bar of `start` begins within `ENTRY_WITHIN_NS`; a trade enters there.
 
     Args:
-        start, told: starts of bars (ns), sorted.
+        start, told: starts of checked bars (ns), sorted, none twice.
     """
-    following = np.searchsorted(told, start, side="right")
+    following = np.arange(1, len(start) + 1) if told is start else np.searchsorted(told, start, side="right")
     in_time = following < len(told)
     in_time[in_time] = told[following[in_time]] - start[in_time] <= ENTRY_WITHIN_NS
     return in_time

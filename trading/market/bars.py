@@ -209,6 +209,8 @@ def check_bars(bars: Bars, sessions: Sequence[Session]) -> tuple[Bars, dict[str,
 
 
 def _first_of_its_start(start: Ints) -> Mask:
+    if (np.diff(start) > 0).all():  # nearly always
+        return np.ones(len(start), dtype=np.bool_)
     first = np.zeros(len(start), dtype=np.bool_)
     first[np.unique(start, return_index=True)[1]] = True
     return first

@@ -101,7 +101,8 @@ class PastUniverses:
         for stock in stocks:
             for day, pick in stock.items():
                 self._by_day.setdefault(day, []).append(pick)
-        self._listed = {pick.symbol for picks in self._by_day.values() for pick in picks}
+        listed = {pick.symbol for picks in self._by_day.values() for pick in picks}
+        self._kind = {symbol: excluded_kind(symbol, data, listed=listed) for symbol in listed}
 
     def universe_of(self, day: date) -> Chosen:
         """The stocks of `day`, chosen by the session before it; none where no stock has a bar in that session.
@@ -115,7 +116,7 @@ class PastUniverses:
         """The stocks chosen by a session, for the day that follows it."""
         stocks, kinds = [], Counter[str]()
         for pick in self._by_day.get(session, ()):
-            kind = excluded_kind(pick.symbol, self._data, listed=self._listed)
+            kind = self._kind[pick.symbol]
             if kind is None:
                 stocks.append(pick)
             else:

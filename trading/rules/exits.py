@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from trading.base.arrays import Floats, Ints, Labels, Mask
+from trading.base.arrays import Floats
 from trading.base.compiled import compiled
 
 
@@ -29,7 +29,6 @@ class Exit(IntEnum):
 _NONE: Final = int(Exit.NONE)
 _STOP_LOSS: Final = int(Exit.STOP_LOSS)
 _TAKE_PROFIT: Final = int(Exit.TAKE_PROFIT)
-_END_OF_DAY: Final = int(Exit.END_OF_DAY)
 
 _BLOCK: Final = 16
 """Bars that are skipped together if none of them reaches a level; makes quiet days as fast as volatile ones."""
@@ -72,42 +71,6 @@ def exit_at_price(price: float, stop: float, target: float) -> Exit:
 
 
 @compiled()
-def _outcomes(
-    open_: Floats,
-    high: Floats,
-    low: Floats,
-    group: Ints,
-    flattening: Mask,
-    stop_loss: float,
-    take_profit: float,
-) -> tuple[Floats, Labels]:
-    n = len(open_)
-    outcome = np.full(n, np.nan)
-    reason = np.zeros(n, dtype=np.int8)
-    lowest, highest, block_lowest, block_highest = extremes(open_, high, low)
-    end = n  # the first bar from the entry on that is flattening, or of another group; found from the newest bar back
-    for entry_bar in range(n - 1, 0, -1):
-        if flattening[entry_bar]:
-            end = entry_bar
-        elif entry_bar + 1 == n or group[entry_bar + 1] != group[entry_bar]:
-            end = entry_bar + 1
-        bar = entry_bar - 1
-        if group[entry_bar] != group[bar] or flattening[entry_bar]:
-            continue
-        entry = open_[entry_bar]
-        stop, target = levels(entry, stop_loss, take_profit)
-        k = first_touch(lowest, highest, block_lowest, block_highest, entry_bar, end, stop, target)
-        if k < end:
-            code, price = exit_in_bar(open_[k], high[k], low[k], stop, target)
-            outcome[bar] = 100.0 * (price / entry - 1.0)
-            reason[bar] = code
-        elif end < n and group[end] == group[bar]:
-            outcome[bar] = 100.0 * (open_[end] / entry - 1.0)
-            reason[bar] = _END_OF_DAY
-    return outcome, reason
-
-
-@compiled()
 def extremes(open_: Floats, high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Lowest and highest price of each bar, open included, and of each block of `_BLOCK` adjacent bars."""
     n = len(open_)
@@ -142,30 +105,6 @@ def first_touch(
             return k
         k += 1
     return end
-
-
-def outcomes(
-    open_: Floats,
-    high: Floats,
-    low: Floats,
-    group: Ints,
-    flattening: Mask,
-    stop_loss: float,
-    take_profit: float,
-) -> tuple[Floats, Labels]:
-    """Outcome of a decision on each bar: bought at the next bar's open, closed by the rules.
-
-    Args:
-        open_, high, low: dollars, float64, shape (n,); bars of one group adjacent, oldest first.
-        group: int64, shape (n,): one id for each symbol and session.
-        flattening: bool, shape (n,): the bar starts at or after its session's flatten instant.
-        stop_loss, take_profit: fractions of the entry price.
-
-    Returns:
-        (outcome, reason): outcome in per cent of the entry price before cost, NaN if unknown (no next bar before the
-        flatten instant, or the session's bars end before an exit); reason as int8 `Exit` codes.
-    """
-    return _outcomes(open_, high, low, group, flattening, stop_loss, take_profit)
 
 
 def quantised(price: float) -> Decimal:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trading.base.arrays import Floats, Ints, Labels, Mask
-from trading.base.compiled import compiled
-from trading.rules.costs import round_trip_cost_pct, step
-from trading.rules.exits import Exit, exit_in_bar, extremes, first_touch, levels, outcomes
+from trading.rules.costs import round_trip_cost_pct
+from trading.rules.exits import Exit, exit_in_bar, extremes, first_touch, levels
+from trading.rules.outcomes import UNKNOWN as UNKNOWN
+from trading.rules.outcomes import outcomes, outcomes_and_targets, tick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,14 +32,8 @@ SETTING_OF: Final = {
 
 KINDS: Final[tuple[LabelKind, ...]] = ("target_first", "profit")
 
-UNKNOWN: Final = -1
-"""Answer of a row whose session's bars end before the question is decided."""
-
 ROUNDING_PCT: Final = 1e-9
 """Rounding error of an outcome, per cent."""
-
-tick: Final = compiled()(step)
-"""`step`, for compiled functions."""
 
 _TAKE_PROFIT: Final = int(Exit.TAKE_PROFIT)
 _MINUTE_NS: Final = 60 * 1_000_000_000
@@ -141,15 +136,16 @@ def outcomes_and_labels(
         (outcome, label): outcome in per cent of the entry price after cost, NaN if unknown; label int8, `UNKNOWN` if
         unknown.
     """
-    outcome, _ = outcomes(open_, high, low, group, flattening, rules.stop_loss, rules.take_profit)
-    outcome[:-1] = rules.after_cost(outcome[:-1], open_[1:])
     if rules.label == "profit":
-        return outcome, profit_labels(outcome, rules.label_min_profit)
-    within = rules.label_within_minutes * _MINUTE_NS
-    label = _target_first(
-        open_, high, low, start, group, flattening, rules.stop_loss, rules.label_target, rules.spread_ticks, within
-    )
-    return outcome, label
+        outcome, _ = outcomes(open_, high, low, group, flattening, rules.stop_loss, rules.take_profit)
+        label = None
+    else:
+        outcome, label = outcomes_and_targets(
+            open_, high, low, start, group, flattening, rules.stop_loss, rules.take_profit,
+            rules.label_target, rules.spread_ticks, rules.label_within_minutes * _MINUTE_NS,
+        )  # fmt: skip
+    outcome[:-1] = rules.after_cost(outcome[:-1], open_[1:])
+    return outcome, profit_labels(outcome, rules.label_min_profit) if label is None else label
 
 
 def profit_labels(outcome: Floats, min_profit: float) -> Labels:
@@ -191,41 +187,3 @@ def decided(
     if k < end:
         return int(exit_in_bar(open_[k], high[k], low[k], stop, target)[0] == _TAKE_PROFIT), int(start[k])
     return (0, int(start[end])) if end < len(start) else (UNKNOWN, 0)
-
-
-@compiled()
-def _target_first(
-    open_: Floats,
-    high: Floats,
-    low: Floats,
-    start: Ints,
-    group: Ints,
-    flattening: Mask,
-    stop_loss: float,
-    label_target: float,
-    spread_ticks: float,
-    within: int,
-) -> Labels:
-    n = len(open_)
-    label = np.full(n, -1, dtype=np.int8)
-    lowest, highest, block_lowest, block_highest = extremes(open_, high, low)
-    limit = n  # the first bar from the entry on that is flattening, of another group, or after `within`
-    for entry_bar in range(n - 1, 0, -1):
-        if flattening[entry_bar]:
-            limit = entry_bar
-        elif entry_bar + 1 == n or group[entry_bar + 1] != group[entry_bar]:
-            limit = entry_bar + 1
-        bar = entry_bar - 1
-        if group[entry_bar] != group[bar] or flattening[entry_bar]:
-            continue
-        if within:
-            while limit > entry_bar and start[limit - 1] >= start[entry_bar] + within:
-                limit -= 1
-        paid = open_[entry_bar] + spread_ticks * tick(open_[entry_bar])
-        stop, target = levels(paid, stop_loss, label_target)
-        k = first_touch(lowest, highest, block_lowest, block_highest, entry_bar, limit, stop, target)
-        if k < limit:
-            label[bar] = exit_in_bar(open_[k], high[k], low[k], stop, target)[0] == _TAKE_PROFIT
-        elif limit < n and group[limit] == group[bar]:
-            label[bar] = 0
-    return label
