@@ -126,12 +126,44 @@ class Refused(NamedTuple):
         return f"{self.what} of {self.symbol or 'an unknown stock'} refused: {self.reason}"
 
 
-class Orders(list[Order]):
-    """The readable orders of a reply, and what was refused in it."""
+@dataclass(frozen=True)
+class FractionalOrder:
+    """An order of somebody else for a fraction of a share or for dollars, kinds that this system never sends.
 
-    def __init__(self, readable: Iterable[Order] = (), refused: Iterable[Refused] = ()) -> None:
+    Quantities are shares; instants are timezone-aware.
+    """
+
+    id: str
+    client_order_id: str
+    symbol: str
+    side: str
+    type: str
+    status: str
+    qty: Decimal | None
+    """None for an order of dollars that has not filled."""
+    filled_qty: Decimal
+    filled_at: datetime | None
+    """Time of the last fill; `updated_at` for a partial fill."""
+    created_at: datetime | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the order can no longer trade."""
+        return self.status in TERMINAL
+
+
+class Orders(list[Order]):
+    """The readable orders of a reply, those of fractions of a share, and what was refused in it."""
+
+    def __init__(
+        self,
+        readable: Iterable[Order] = (),
+        refused: Iterable[Refused] = (),
+        fractional: Iterable[FractionalOrder] = (),
+    ) -> None:
         super().__init__(readable)
         self.refused = tuple(refused)
+        self.fractional = tuple(fractional)
 
 
 class Positions(dict[str, Position]):

@@ -34,6 +34,7 @@ from trading.broker.messages import (
     OURS,
     TERMINAL,
     WORKING,
+    FractionalOrder,
     MalformedReply,
     Order,
     Orders,
@@ -199,12 +200,17 @@ def read_submitted_at(reply: object) -> datetime:
 
 
 def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = None) -> Orders:
-    """Parse a list of orders.  Orders of somebody else that are of another kind are left out silently.
+    """Parse a list of orders.
+
+    Those of somebody else for a fraction of a share or for dollars are kept apart.  Orders of several contracts, which
+    hold no shares, are left out.
 
     Raises:
         MalformedReply: it is no list.
     """
-    found, refused = [], []
+    found: list[Order] = []
+    refused: list[Refused] = []
+    fractional: list[FractionalOrder] = []
     for item in read_list(reply):
         try:
             order = read_order(item, Asked(), prices, known)
@@ -212,6 +218,13 @@ def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = 
             one = refused_item("order", item, str(error))
             if not isinstance(error, ExternalOrder) or one.client_order_id.startswith(OURS):
                 refused.append(one)
+                continue
+            try:
+                external = parsed("order", item, _fractional_order)
+            except MalformedReply as unreadable:
+                refused += [one._replace(reason=str(unreadable))] if one.symbol else []
+            else:
+                fractional += [] if external is None else [external]
             continue
         found.append(order)
         unknown = {one.status for one in order.with_legs()} - TERMINAL - WORKING
@@ -227,7 +240,31 @@ def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = 
     ]
     twice = "two orders bear its id or name"
     refused += [Refused("order", order.symbol, order.client_order_id, twice) for order in doubled]
-    return Orders([order for order in found if order not in doubled], refused)
+    return Orders([order for order in found if order not in doubled], refused, fractional)
+
+
+def _fractional_order(reply: object) -> FractionalOrder | None:
+    """An order for a fraction of a share or for dollars; None for one of several contracts."""
+    fields = json_object(reply)
+    if fields.get("order_class") == "mleg":
+        return None
+    order = FractionalOrder(
+        id=id_of(fields["id"]),
+        client_order_id=text_of(fields.get("client_order_id") or "", empty=True),
+        symbol=symbol_of(fields["symbol"]),
+        side=text_of(fields["side"]),
+        type=text_of(fields.get("type") or fields.get("order_type")),
+        status=text_of(fields["status"]),
+        qty=None if fields.get("qty") is None else number_of(fields["qty"]),
+        filled_qty=number_of(fields["filled_qty"]),
+        filled_at=optional_instant(fields.get("filled_at") or fields.get("updated_at")),
+        created_at=optional_instant(fields.get("created_at")),
+    )
+    if order.side not in ("buy", "sell") or order.filled_qty < 0:
+        raise ValueError(f"side {order.side}, filled {order.filled_qty}")
+    if order.qty is not None and order.filled_qty > order.qty:
+        raise ValueError(f"filled {order.filled_qty} of {order.qty}")
+    return order
 
 
 def _order(reply: object) -> Order:

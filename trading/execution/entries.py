@@ -172,11 +172,17 @@ class Entries:
         return None
 
     def _position_refusal(self, symbol: str) -> Refusal | None:
-        """What the broker says when it is asked for the stock alone: the list of positions may have left it out."""
+        """What the broker says when it is asked for the stock alone.
+
+        The list of positions may have left it out, and a position lags the order of somebody else that bought it.
+        """
         try:
             position = self._broker.position(symbol)
+            by_others = None if position is not None else self._positions.refusal_by_others(symbol)
         except Unclear as error:
             return "discrepancy", f"whether {symbol} is held is not established: {error}"
+        if by_others is not None:
+            return "other_order", by_others
         return None if position is None else ("not_owned", f"{symbol} is held: the list of positions left it out")
 
     def _spread_refusal(self, symbol: str, quotes: Quotes) -> Refusal | None:

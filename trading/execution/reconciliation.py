@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import Order, Position
+from trading.broker.messages import OURS, Order, Position
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
-from trading.execution.orders.holdings import Holdings, plain
+from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
 from trading.execution.orders.other_traders import OtherTrader
 from trading.execution.orders.ownership import Ownership
 from trading.execution.orders.protection import Protection
 from trading.execution.shares.identity import Identity
+from trading.execution.shares.others import OthersOrders, plain
 from trading.execution.shares.reclaim import Reclaim
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
@@ -63,7 +64,10 @@ class PositionManager:
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
         self._protection = Protection(broker, self.cache, self._records, clock)
         self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
-        self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
+        self._others = OthersOrders(broker, self.cache, self._records, clock)
+        self._holdings = Holdings(
+            broker, self.cache, self._records, clock, self._protection, self._exits, self._others, exits
+        )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._identity = Identity(broker, self.cache, self._records)
         self._reclaim = Reclaim(
@@ -303,13 +307,19 @@ class PositionManager:
         return self._exits.refusal(trade)
 
     def orders_of_others(self) -> frozenset[str]:
-        """Symbols with open orders that do not bear our name.
+        """Symbols with open orders that do not bear our name, or that may be such and cannot be read.
 
         Raises:
             Unclear: the open orders cannot be read.
         """
         orders = self._broker.orders(open_only=True)
-        return frozenset(order.symbol for order in orders if self.cache.is_of_others(order))
+        unread = {one.symbol for one in orders.refused if one.symbol and not one.client_order_id.startswith(OURS)}
+        theirs = (order.symbol for order in (*orders, *orders.fractional) if self.cache.is_of_others(order))
+        return frozenset(unread.union(theirs))
+
+    def refusal_by_others(self, symbol: str) -> str | None:
+        """Why a stock is not bought: an order of somebody else in it; arguments and errors as `OthersOrders`."""
+        return self._others.refusal(symbol)
 
     def cancel_runaway_entries(self, price_of: PriceOf, lowest: float, highest: float) -> None:
         """Cancel pending entries whose price has left their own levels or the price band (dollars)."""

@@ -289,9 +289,11 @@ class ExitOrders:
             self._cache.refresh(self._protection.resting(trade))
         if (position is None or position.qty < 1) and not self._protection.reserved(trade):
             raise Unclear("the broker holds no share of it: its stop and target stay")
-        for order in self._broker.orders(open_only=True):
+        orders = self._broker.orders(open_only=True)
+        for order in (*orders, *orders.fractional):
             if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
-                raise Unclear(f"buy order {order.id} of somebody else is in the way: its stop and target stay")
+                reason = f"buy order {order.id} of somebody else is in the way: its stop and target stay"
+                raise Unclear(f"{reason}; cancel that order, or every sale is refused as a wash trade")
 
     def cancel_legs(self, trade: Trade, reason: str, *, wait: bool = True) -> None:
         """Cancel every order that rests under the trade.

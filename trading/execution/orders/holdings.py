@@ -22,10 +22,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import OURS, Position
+from trading.broker.messages import Position
 from trading.execution.orders.exit_orders import PRICE_STEP, ExitOrders
-from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, instance_in
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records
 from trading.execution.orders.protection import Protection
+from trading.execution.shares.others import OthersOrders, plain
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Holdings:
         clock: Clock,
         protection: Protection,
         exits: ExitOrders,
+        others: OthersOrders,
         settings: ExitSettings,
     ) -> None:
         self._broker = broker
@@ -75,6 +77,7 @@ class Holdings:
         self._clock = clock
         self._protection = protection
         self._exits = exits
+        self._others = others
         self._settings = settings
         self._since: dict[str, tuple[Decimal, datetime]] = {}
         """By client_order_id of a trade: the quantity at the broker that differs from the log, and since when."""
@@ -91,6 +94,7 @@ class Holdings:
         """Forget what was noted of trades that are not among these client_order_ids."""
         self._since = {name: since for name, since in self._since.items() if name in still_open}
         self._reported = {name: qty for name, qty in self._reported.items() if name in still_open}
+        self._others.forget_closed(set(still_open))
 
     def settle(self, trade: Trade, *, at_once: bool = False) -> None:
         """Compare the shares of an open trade with the broker's position, and settle a difference.
@@ -179,13 +183,8 @@ class Holdings:
 
     def _without_others(self, trade: Trade, surplus: Decimal) -> Decimal:
         """The surplus without the shares that orders of somebody else bought, which are reported once."""
-        own = {"", self._cache.instance, instance_in(trade.client_order_id)}
-        bought = sum(
-            order.filled_qty
-            for order in self._cache.orders_of(trade.symbol, "buy", trade.decision_time or trade.entry_time)
-            if not (order.client_order_id.startswith(OURS) and instance_in(order.client_order_id) in own)
-        )
-        external = min(surplus, Decimal(bought)) if surplus - bought >= 1 else surplus
+        bought = self._others.bought(trade, self._cache.held(trade.symbol))
+        external = min(surplus, bought) if surplus - bought >= 1 else surplus
         if external > 0 and self._reported.get(trade.client_order_id) != external:
             self._reported[trade.client_order_id] = external
             note = "a fraction, or bought by somebody else: left alone"
@@ -322,8 +321,3 @@ def _price_of_others(trade: Trade, left: int, position: Position | None) -> Deci
 def _same_price(position: Position, price: Decimal) -> bool:
     average = position.avg_entry_price
     return average is not None and abs(average - price) <= SAME_PRICE * price
-
-
-def plain(qty: Decimal) -> int | Decimal:
-    """A quantity as an int if it is whole."""
-    return int(qty) if qty == int(qty) else qty

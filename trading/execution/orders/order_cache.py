@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OUR_NAME, OURS, Order, Orders, Position, Refused
+from trading.broker.messages import OUR_NAME, OURS, FractionalOrder, Order, Orders, Position, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -87,6 +87,8 @@ class OrderCache:
         self.positions: dict[str, Position] = {}
         self.refused: tuple[Refused, ...] = ()
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
+        self.fractional: tuple[FractionalOrder, ...] = ()
+        """Orders of somebody else for fractions of a share or for dollars, as of the last reading of a list."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
         self._final: dict[str, tuple[Order, int]] = {}
@@ -102,6 +104,7 @@ class OrderCache:
         orders = Orders() if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
         self.refused = positions.refused + orders.refused
+        self.fractional = orders.fractional
         self._final = {key: seen for key, seen in self._final.items() if since is not None and _sent(seen[0], since)}
         self.add(order for order, replies in self._final.values() if replies >= AGREED)
         self.add(orders)
@@ -112,7 +115,9 @@ class OrderCache:
         Raises:
             Unclear: they cannot be read.
         """
-        self.add(self._broker.orders(after=since - timedelta(minutes=1)))
+        orders = self._broker.orders(after=since - timedelta(minutes=1))
+        self.add(orders)
+        self.fractional = orders.fractional
 
     def refresh(self, orders: Iterable[Order]) -> None:
         """Ask for orders again; one that cannot be read stays as it is."""
@@ -169,7 +174,7 @@ class OrderCache:
         """The order with a client_order_id if it is cached; the broker is not asked."""
         return self._by_name.get(name)
 
-    def is_of_others(self, order: Order) -> bool:
+    def is_of_others(self, order: Order | FractionalOrder) -> bool:
         """Whether an order bears neither our name nor one of an earlier version; legs bear names of the broker."""
         name = order.client_order_id
         return not name.startswith(OURS) or instance_in(name) not in ("", self.instance)

@@ -6,7 +6,9 @@ reply that lied) is reopened, and an entry that it lacks is recovered.  Only wha
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trading.base.clock import Clock
-    from trading.broker.messages import Order, Position
+    from trading.broker.messages import FractionalOrder, Order, Position
     from trading.execution.orders.entry_orders import EntryOrders
     from trading.execution.orders.protection import Protection
     from trading.records.trade_log import Trade
@@ -79,8 +81,8 @@ class Reclaim:
         """
         symbol = position.symbol
         closed = self._closed(symbol)
-        orders = self._orders(symbol, closed)
-        wanted = self._ours(position, orders, taken)
+        orders, fractional = self._orders(symbol, closed)
+        wanted = self._ours(position, orders, taken, fractional)
         if wanted < 1:
             self._looks[symbol] = self._clock.now(), self._looks.get(symbol, (None, 0))[1] + 1
             return []
@@ -107,8 +109,11 @@ class Reclaim:
         trades = (one for one in self._records.log.trades if one.symbol == symbol and not one.is_open)
         return sorted((one for one in trades if one.entry_time >= since), key=lambda one: one.entry_time, reverse=True)
 
-    def _orders(self, symbol: str, closed: Iterable[Trade]) -> dict[str, Order]:
-        """The orders of a stock by id; those of a trade that does not look sold are asked for alone, too."""
+    def _orders(self, symbol: str, closed: Iterable[Trade]) -> tuple[dict[str, Order], tuple[FractionalOrder, ...]]:
+        """The orders of a stock by id, and those of fractions.
+
+        The orders of a trade that does not look sold are asked for alone, too.
+        """
         found = self._broker.orders(after=self._clock.now() - LOOK_BACK, symbol=symbol)
         self._cache.add(order for order in found if self._cache.cached(order.id) is None)
         orders = {one.id: one for order in found for one in order.with_legs()}
@@ -118,15 +123,18 @@ class Reclaim:
             for order_id in (trade.entry_order_id, *trade.sell_order_ids):
                 order = self._cache.order(order_id, refresh=True)
                 orders |= {} if order is None else {one.id: one for one in order.with_legs()}
-        return orders
+        return orders, found.fractional
 
-    def _ours(self, position: Position, orders: dict[str, Order], taken: int) -> int:
+    def _ours(
+        self, position: Position, orders: dict[str, Order], taken: int, fractional: Iterable[FractionalOrder]
+    ) -> int:
         """Shares of the position that our orders bought, nobody sold, and no open trade holds."""
         ids = {leg.id for order in orders.values() if self._is_ours(order) for leg in order.legs}
         for trade in self._records.log.trades:
             if trade.symbol == position.symbol:
                 ids |= set(trade.sell_order_ids)
-        net = theirs = 0
+        net = 0
+        theirs = sum((one.filled_qty if one.side == "buy" else -one.filled_qty for one in fractional), Decimal(0))
         for order in orders.values():
             filled = order.filled_qty if order.side == "buy" else -order.filled_qty
             if self._is_ours(order) or order.id in ids or order.replaces in ids:
@@ -134,7 +142,8 @@ class Reclaim:
             else:
                 theirs += filled
         # What others sold beyond what they bought may have been ours; what they hold is not.
-        return min(net + min(0, theirs), int(position.qty) - max(0, theirs)) - taken
+        none = Decimal(0)
+        return math.floor(min(net + min(none, theirs), position.qty - max(none, theirs))) - taken
 
     def _is_ours(self, order: Order) -> bool:
         return self._ownership.is_name_ours(order.client_order_id)

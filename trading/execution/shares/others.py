@@ -1,0 +1,122 @@
+"""Orders of somebody else in the stocks of this system: what they bought, and what they hold or forbid while they rest.
+
+Positions may lag a fill, so a purchase of somebody else shows in the orders before it shows in the positions.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from trading.base.clock import NEW_YORK
+from trading.broker.client import Broker, Unclear
+from trading.broker.messages import OURS, FractionalOrder, Order, Orders
+from trading.execution.orders.order_cache import OrderCache, Records, instance_in
+from trading.execution.orders.ownership import LOOK_BACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from trading.base.clock import Clock
+    from trading.records.trade_log import Trade
+
+JUST_NOW: Final = timedelta(minutes=5)
+"""For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
+
+READ_EVERY: Final = timedelta(minutes=1)
+"""How often the orders of a stock are read whose position stays larger than the log."""
+
+AnyOrder = Order | FractionalOrder
+
+
+class OthersOrders:
+    """Finds orders of somebody else in single stocks."""
+
+    def __init__(self, broker: Broker, cache: OrderCache, records: Records, clock: Clock) -> None:
+        self._broker = broker
+        self._cache = cache
+        self._records = records
+        self._clock = clock
+        self._bought: dict[str, tuple[Decimal, datetime, Decimal]] = {}
+        """By client_order_id of a trade: the position for which its stock's orders were read, when, and the result."""
+
+    def refusal(self, symbol: str) -> str | None:
+        """Why a stock is not bought: an order of somebody else rests in it, or filled within `JUST_NOW`.
+
+        Raises:
+            Unclear: the orders of the stock cannot be read.
+        """
+        orders, now = self._read(symbol, self._clock.now()), self._clock.now()
+        for order in self._theirs(orders, symbol):
+            at = order.filled_at or order.created_at
+            if not order.is_final:
+                return f"{order.side} order {order.id} of somebody else is open in {symbol}"
+            if order.filled_qty and (at is None or now - at <= JUST_NOW):
+                done = "bought" if order.side == "buy" else "sold"
+                return f"somebody else {done} {plain(Decimal(order.filled_qty))} {symbol} just now, by order {order.id}"
+        return None
+
+    def bought(self, trade: Trade, held: Decimal) -> Decimal:
+        """Shares of a trade's stock that somebody else bought since the day of the trade began, fractions included.
+
+        Args:
+            trade: an open one.
+            held: the shares that the positions show; while they stay the same, the orders are read once a minute.
+
+        Raises:
+            Unclear: the orders of the stock cannot be read.
+        """
+        known, now = self._bought.get(trade.client_order_id), self._clock.now()
+        if known is not None and known[0] == held and now - known[1] < READ_EVERY:
+            return known[2]
+        begun = (trade.decision_time or trade.entry_time).astimezone(NEW_YORK)
+        day = begun.replace(hour=0, minute=0, second=0, microsecond=0)
+        own = {"", self._cache.instance, instance_in(trade.client_order_id)}
+        bought = Decimal(0)
+        for order in _all(self._read(trade.symbol, day), trade.symbol):
+            at = order.filled_at or order.created_at
+            name = order.client_order_id
+            if order.side == "buy" and not (name.startswith(OURS) and instance_in(name) in own):
+                bought += order.filled_qty if at is None or at >= day else Decimal(0)
+        self._bought[trade.client_order_id] = held, now, bought
+        return bought
+
+    def forget_closed(self, still_open: set[str]) -> None:
+        """Forget what was noted of trades that are not among these client_order_ids."""
+        self._bought = {name: noted for name, noted in self._bought.items() if name in still_open}
+
+    def _read(self, symbol: str, since: datetime) -> Orders:
+        """The orders of a stock in `LOOK_BACK` before an instant: an order that filled today may be weeks old.
+
+        Raises:
+            Unclear: they, or one of them, cannot be read.
+        """
+        orders = self._broker.orders(after=since - LOOK_BACK, symbol=symbol)
+        readable = {order.client_order_id for order in orders}
+        for one in orders.refused:
+            if one.symbol == symbol and one.client_order_id not in readable:
+                raise Unclear(f"whether somebody else bought {symbol} is not established: {one}")
+        return orders
+
+    def _theirs(self, orders: Orders, symbol: str) -> Iterator[AnyOrder]:
+        """Those that are not ours; replacements of our legs, which bear names of the broker, are."""
+        known = {leg.id for order in orders if order.is_ours for leg in order.legs}
+        for trade in self._records.log.trades:
+            known |= set(trade.sell_order_ids) if trade.symbol == symbol else set()
+        for order in _all(orders, symbol):
+            replaces = order.replaces if isinstance(order, Order) else None
+            if self._cache.is_of_others(order) and order.id not in known and replaces not in known:
+                yield order
+
+
+def _all(orders: Orders, symbol: str) -> Iterator[AnyOrder]:
+    """The orders of one stock without their legs, and those of fractions."""
+    yield from (order for order in orders if order.symbol == symbol)
+    yield from (order for order in orders.fractional if order.symbol == symbol)
+
+
+def plain(qty: Decimal) -> int | Decimal:
+    """A quantity as an int if it is whole."""
+    return int(qty) if qty == int(qty) else qty
