@@ -132,13 +132,30 @@ class OrderCache:
                 self._by_name[one.client_order_id] = one
 
     def order(self, order_id: str, *, refresh: bool = False) -> Order | None:
-        """An order with its legs, from the broker if it is not cached or with `refresh`; None if there is none."""
+        """An order with its legs, from the broker if it is not cached or with `refresh`; None if there is none.
+
+        A cached order is none if the broker knows neither its id nor its client_order_id.
+        """
         if refresh or order_id not in self._by_id:
             found = self._broker.order(order_id)
+            if found is None and order_id in self._by_id:
+                found = self._by_name_only(self._by_id[order_id])
             if found is not None:
                 self.add([found])
                 self._note_final(found)
         return self._by_id.get(order_id)
+
+    def _by_name_only(self, cached: Order) -> Order | None:
+        """A cached order of which the broker does not know the id, by its name; forgotten if that is unknown too."""
+        name = cached.client_order_id
+        found = self._broker.order_by_client_id(name) if name else None
+        if found is not None and found.id == cached.id:
+            return found
+        del self._by_id[cached.id]
+        self._final.pop(cached.id, None)
+        if self._by_name.get(name) == cached:
+            del self._by_name[name]
+        return None
 
     def _note_final(self, order: Order) -> None:
         """Count the replies in a row that show an order, with its legs, as final and alike."""

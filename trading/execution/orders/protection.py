@@ -121,9 +121,10 @@ class Protection:
         for found in orders:
             if found.id not in trade.sell_order_ids:
                 order = self._cache.order(found.id, refresh=True)
+                if order is None:
+                    raise Unclear(f"order {found.id} was shown, but the broker does not know it: it does not count")
                 if (
-                    order is None
-                    or not _sells(order, trade)
+                    not _sells(order, trade)
                     or order.type != found.type
                     or self._is_of_other(order, trade)
                 ):
