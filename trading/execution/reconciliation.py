@@ -24,6 +24,7 @@ from trading.execution.orders.ownership import Ownership
 from trading.execution.orders.protection import Protection
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.reclaim import Reclaim
+from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
 
@@ -66,6 +67,7 @@ class PositionManager:
         self._holdings = Holdings(broker, self.cache, self._records, clock, self._protection, self._exits, exits)
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._identity = Identity(broker, self.cache, self._records)
+        self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
         )
@@ -160,9 +162,7 @@ class PositionManager:
         self._ownership.recover()
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
-        for refused in (one for one in self.cache.refused if one.concerns(before)):
-            self._records.doubt(refused.symbol or "", str(refused))
-            self._journal.event("reply_refused", reason=str(refused))
+        self._unnamed.judge(before)
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
