@@ -132,8 +132,9 @@ class KnownPrices:
             self._renamed.add((named["symbol"], symbol))
 
     def is_same_stock(self, old: str, symbol: str) -> bool:
-        """Whether two symbols are of one stock."""
-        return old == symbol or (old, symbol) in self._renamed
+        """Whether two symbols are of one stock, which may have been renamed more than once."""
+        first = {one for one, new in self._renamed if new == old} | {old}
+        return old == symbol or any((one, symbol) in self._renamed for one in first)
 
     def of(self, symbol: str, instant: datetime | None) -> Decimal | None:
         """The price in dollars of a stock on the day of an instant; None if none is known."""
