@@ -163,6 +163,12 @@ class PositionManager:
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
         self._unnamed.judge(before)
+        for order in self._broker.take_far_fills():
+            price, qty = order.filled_avg_price, order.filled_qty
+            note = "far from the last price: lists and look-ups agree on it for a minute, so it is accepted"
+            self._journal.event(
+                "far_fill", symbol=order.symbol, side=order.side, qty=qty, price=price, order_id=order.id, note=note
+            )
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
