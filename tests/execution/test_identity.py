@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.requests import MarketOrderRequest
 
-from tests.exchange.exchange_world import MONDAY
-from tests.execution.test_ownership import ENTRY, LEGS, by_hand, world
-from tests.execution.trading_world import Fault, TradingWorld, edited, page
+from paper_exchange.books.ledger import Holding
+from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.test_ownership import DAY, ENTRY, LEGS, by_hand, world
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,3 +78,41 @@ def test_a_stock_whose_orders_show_the_new_symbol_too_keeps_its_trade(tmp_path: 
     sent = [body for body in here.wire.bodies if body and body.get("type") == "stop"]
     assert sent[-1]["symbol"] == "NEWA" and not here.events("external_position")
     assert [event["symbol"] for event in here.events("symbol_changed")] == ["NEWA"]
+
+
+def renamed_twice_at_most(folder: Path, *symbols: str) -> TradingWorld:
+    """A trader whose stock was renamed at 10:33, and again four minutes later; the last symbol falls at 10:45."""
+    falling = {MONDAY: [*flat("09:30", "10:44"), *flat("10:45", "15:59", 9.5)]}
+    stocks = {"AAA": {MONDAY: DAY}, **dict.fromkeys(symbols, falling)}
+    here = TradingWorld(folder, stocks, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.minutes("10:31", "10:33")
+    old, minute = "AAA", 33
+    for symbol in symbols:
+        by_hand(here).cancel_orders()
+        del here.exchange._engine.ledger.holdings[old]
+        here.exchange._engine.ledger.holdings[symbol] = Holding(symbol, 5, Decimal(50))
+        here.minutes(f"10:{minute + 1}", f"10:{minute + 3}")
+        old, minute = symbol, minute + 4
+    return here
+
+
+@pytest.mark.parametrize("how", ["one run", "restart", "restart without the audit", "twice"])
+def test_the_stop_of_a_renamed_stock_ends_its_trade_although_no_position_is_left(tmp_path: Path, how: str) -> None:
+    here = renamed_twice_at_most(tmp_path / "logs", *(("NEW", "NEWER") if how == "twice" else ("NEW",)))
+    if how.startswith("restart"):
+        here.at("10:46")  # the stop has fired meanwhile
+        for path in here.folder.glob("audit_*" if "without" in how else "nothing"):
+            path.unlink()
+        here.restart()
+    here.minutes("10:45", "10:50")
+    (trade,) = here.log.trades
+    assert (trade.is_open, trade.exit_reason, trade.exit_price) == (False, "STOP_LOSS", Decimal("9.5"))
+    assert not here.events("order_disowned", "position_gone")
+
+
+def test_one_list_without_a_renamed_position_changes_no_symbol(tmp_path: Path) -> None:
+    here = renamed_twice_at_most(tmp_path / "logs", "NEW")
+    here.wire.faults = [Fault("GET /v2/positions$", page(200, "[]"))]
+    here.minutes("10:38", "10:40")
+    assert [trade.symbol for trade in here.log.open_trades] == ["NEW"] and len(here.events("symbol_changed")) == 1

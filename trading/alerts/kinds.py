@@ -86,6 +86,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),
+    "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),
     "another_trader": _Source("trouble", "another trader", "instance"),
     "callback_failed": _Source("trouble", "a step failed", "callback"),
     "job_given_up": _Source("trouble", "a job is given up", "job"),

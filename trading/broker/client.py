@@ -174,12 +174,17 @@ class Broker:
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self._client = clients.trading
-        self._prices = KnownPrices()
+        self._prices = KnownPrices(self._now)
         self._orders = KnownOrders()
 
     def note_symbol(self, client_order_id: str, symbol: str) -> None:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
         self._prices.note_symbol(client_order_id, symbol)
+
+    def take_far_fills(self) -> list[Order]:
+        """The orders whose fill, far from every known price, was accepted since the last call."""
+        taken, self._prices.far.accepted = self._prices.far.accepted, []
+        return taken
 
     # Reads
 

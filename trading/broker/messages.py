@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -117,10 +117,6 @@ class Refused(NamedTuple):
     symbol: str | None
     client_order_id: str
     reason: str
-
-    def concerns(self, symbols: Collection[str]) -> bool:
-        """Whether it may be about an order of ours, or about one of these stocks."""
-        return self.symbol is None or self.symbol in symbols or self.client_order_id.startswith(OURS)
 
     def __str__(self) -> str:
         return f"{self.what} of {self.symbol or 'an unknown stock'} refused: {self.reason}"

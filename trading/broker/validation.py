@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +45,11 @@ SANE_FACTOR: Final = Decimal(5)
 """Two prices of one stock on one day that differ by more cannot both be true: a stock of the price band does not move
 fivefold within a session, but a slipped decimal point, a zero or the value of another field does."""
 
+FAR_REPLIES: Final = 3
+FAR_SPAN: Final = timedelta(minutes=1)
+FAR_PAUSE: Final = timedelta(seconds=2)
+"""Replies of each source that must show a fill beyond `SANE_FACTOR`, from the first to the last, and between two."""
+
 UNFILLED: Final = TERMINAL - {"filled"}
 ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
 """Times at which an order ended; one that still works has none of them, whatever its status says."""
@@ -53,6 +58,8 @@ AGREE: Final = Decimal("0.01")
 """Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alpaca.trading.requests import OrderRequest
 
 
@@ -96,6 +103,13 @@ class Asked:
             replaces=order.id,
         )
 
+    @property
+    def source(self) -> str:
+        """What the reply proves: "list", "alone" (the order was looked up), or empty for the reply to a new order."""
+        if self.symbol is not None:
+            return ""
+        return "list" if self.id is None and self.client_order_id is None else "alone"
+
     def check(self, order: Order) -> None:
         """Compare an order with the request.
 
@@ -111,6 +125,48 @@ class Asked:
             raise MalformedReply("reply of another order: a replacement has an id of its own")
 
 
+class FarFills:
+    """Fills beyond `SANE_FACTOR` that the broker insists on: a stock may reopen there after a halt.
+
+    One is believed once the list of orders and the order alone have shown it alike, each `FAR_REPLIES` times within
+    `FAR_SPAN` or more.  A reply that shows another fill begins anew.
+    """
+
+    MOST: Final = 100
+
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        self._now = now
+        self._seen: dict[str, tuple[tuple[object, ...], dict[str, list[datetime]]]] = {}
+        self._believed: set[tuple[object, ...]] = set()
+        self.accepted: list[Order] = []
+        """Orders whose fill was accepted, until a caller takes them."""
+
+    def forget(self, order: Order) -> None:
+        """Begin anew with an order, because a reply shows a fill that can be true."""
+        self._seen.pop(order.id, None)
+
+    def is_believed(self, order: Order, source: str) -> bool:
+        """Note a reply of `source` ("list", "alone"; others prove nothing) that shows the fill, and weigh all."""
+        fill = (order.id, order.symbol, order.side, order.filled_qty, order.filled_avg_price)
+        if fill in self._believed:
+            return True
+        if self._now is None or not source:
+            return False
+        before, sources = self._seen.pop(order.id, (fill, {}))
+        sources = sources if before == fill else {}
+        now, times = self._now(), sources.setdefault(source, [])
+        if not times or now - times[-1] >= FAR_PAUSE:
+            times.append(now)
+        if len(sources) > 1 and all(len(at) >= FAR_REPLIES and at[-1] - at[0] >= FAR_SPAN for at in sources.values()):
+            self._believed.add(fill)
+            self.accepted.append(order)
+            return True
+        if len(self._seen) >= self.MOST:
+            self._seen.pop(next(iter(self._seen)))
+        self._seen[order.id] = fill, sources
+        return False
+
+
 class KnownPrices:
     """The last price of each stock that is beyond doubt, and its New York day.
 
@@ -118,13 +174,15 @@ class KnownPrices:
     only, since a split over night moves every price.
     """
 
-    def __init__(self) -> None:
-        self._prices: dict[str, tuple[date, Decimal]] = {}
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        self._prices: dict[str, tuple[datetime, Decimal]] = {}
+        self.far = FarFills(now)
+        """Without a clock no fill that is far from the price is believed."""
         self._renamed: set[tuple[str, str]] = set()
 
     def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
         """Remember a price in dollars as of an instant."""
-        self._prices[symbol] = (instant.astimezone(NEW_YORK).date(), price)
+        self._prices[symbol] = (instant, price)
 
     def note_symbol(self, client_order_id: str, symbol: str) -> None:
         """Remember that a stock whose old symbol is in one of our names has a new symbol."""
@@ -133,15 +191,21 @@ class KnownPrices:
             self._renamed.add((named["symbol"], symbol))
 
     def is_same_stock(self, old: str, symbol: str) -> bool:
-        """Whether two symbols are of one stock."""
-        return old == symbol or (old, symbol) in self._renamed
+        """Whether two symbols are of one stock, which may have been renamed more than once."""
+        first = {one for one, new in self._renamed if new == old} | {old}
+        return old == symbol or any((one, symbol) in self._renamed for one in first)
 
     def of(self, symbol: str, instant: datetime | None) -> Decimal | None:
         """The price in dollars of a stock on the day of an instant; None if none is known."""
         known = self._prices.get(symbol)
-        if known is None or instant is None or instant.astimezone(NEW_YORK).date() != known[0]:
+        if known is None or instant is None:
             return None
-        return known[1]
+        return known[1] if instant.astimezone(NEW_YORK).date() == known[0].astimezone(NEW_YORK).date() else None
+
+    def contradict(self, order: Order) -> bool:
+        """Whether the price of a later position is one at which an order cannot have bought a moment before."""
+        known = self._prices.get(order.symbol)
+        return order.side == "buy" and known is not None and order.filled_at is not None and known[0] > order.filled_at
 
 
 class KnownOrders:
@@ -177,7 +241,7 @@ def read_order(reply: object, asked: Asked, prices: KnownPrices, known: KnownOrd
     for one in order.with_legs():
         _check_name(one, prices)
     asked.check(order)
-    _check_fills(order, prices)
+    _check_fills(order, prices, asked.source)
     return order
 
 
@@ -346,10 +410,10 @@ def _check_name(order: Order, prices: KnownPrices) -> None:
         raise MalformedReply(f"order reply not understood: {reason}")
 
 
-def _check_fills(order: Order, prices: KnownPrices) -> None:
+def _check_fills(order: Order, prices: KnownPrices, source: str) -> None:
     """Refuse an average price that both the order's own levels and the stock's last price rule out.
 
-    One of them may be of before a split.
+    One of them may be of before a split.  A fill that the broker insists on is believed (`FarFills`).
 
     Raises:
         MalformedReply: there is one.
@@ -361,7 +425,9 @@ def _check_fills(order: Order, prices: KnownPrices) -> None:
             continue
         known = prices.of(one.symbol, one.filled_at)
         references = [levels for levels in ([known] if known else [], own) if levels]
-        if references and not any(all(near(price, level) for level in levels) for levels in references):
+        if not references or any(all(near(price, level) for level in levels) for levels in references):
+            prices.far.forget(one)
+        elif prices.contradict(one) or not prices.far.is_believed(one, source):
             raise MalformedReply(f"order reply not understood: filled at {price}, far from {references[0][0]}")
         if limit is not None and (price > limit * (1 + AGREE) if one.side == "buy" else price < limit * (1 - AGREE)):
             raise MalformedReply(f"order reply not understood: {one.side} filled at {price}, beyond its limit {limit}")

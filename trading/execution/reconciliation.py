@@ -25,6 +25,7 @@ from trading.execution.orders.protection import Protection
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.others import OthersOrders, plain
 from trading.execution.shares.reclaim import Reclaim
+from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
 
@@ -70,6 +71,7 @@ class PositionManager:
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._identity = Identity(broker, self.cache, self._records)
+        self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
         )
@@ -164,9 +166,13 @@ class PositionManager:
         self._ownership.recover()
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
-        for refused in (one for one in self.cache.refused if one.concerns(before)):
-            self._records.doubt(refused.symbol or "", str(refused))
-            self._journal.event("reply_refused", reason=str(refused))
+        self._unnamed.judge(before)
+        for order in self._broker.take_far_fills():
+            price, qty = order.filled_avg_price, order.filled_qty
+            note = "far from the last price: lists and look-ups agree on it for a minute, so it is accepted"
+            self._journal.event(
+                "far_fill", symbol=order.symbol, side=order.side, qty=qty, price=price, order_id=order.id, note=note
+            )
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}

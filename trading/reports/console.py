@@ -64,6 +64,7 @@ LINES: Final[dict[str, str]] = {
     "position_returned": "{symbol}: {qty} shares of a closed trade are still held, by the orders: it is open again",
     "unlisted_shares": "{symbol}: the positions lack {qty} shares of ours; a stop for them was {answer}",
     "stock_disputed": "{symbol} is not clear for minutes ({reason}): {note}",
+    "far_fill": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
     "step_failed": "{what} failed: {reason}",
     "another_trader": "ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}",
     "taken_over": "the positions of trader {instance}, last order {last_order}, are recovered; {note}",

@@ -264,12 +264,8 @@ class Holdings:
             return False
         self._confirm(trade.symbol, None)
         self._confirm(found[0].symbol, found[0])
-        old, trade.symbol = trade.symbol, found[0].symbol
-        self._broker.note_symbol(trade.client_order_id, trade.symbol)
-        self._records.log.mark_changed(trade)
-        self._journal.event(
-            "symbol_changed", old=old, symbol=trade.symbol, qty=left, client_order_id=trade.client_order_id
-        )
+        self._broker.note_symbol(trade.client_order_id, found[0].symbol)
+        self._records.rename(trade, found[0].symbol, "its position bears the new symbol")
         return True
 
     # Fewer

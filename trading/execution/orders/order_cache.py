@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from trading.records.journal import Journal
-    from trading.records.trade_log import TradeLog
+    from trading.records.trade_log import Trade, TradeLog
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,12 @@ def intent_of(order: Order) -> str:
 
 AUDITED_DAYS: Final = 5
 """Days of audit in which a start looks for pending entries and for what was told; the crash may lie days back."""
+
+RENAMED: Final = "symbol_changed"
+"""Audit event of a trade that takes another symbol."""
+
+CORRECTED: Final = "corrected by its entry order"
+"""Note of a `RENAMED` event: the log was wrong, the stock was not renamed."""
 
 ONCE: Final = frozenset({"bought", "sold"})
 """Audit events that stand for money that was moved."""
@@ -354,13 +360,40 @@ class Records:
         self._told: dict[str, dict[tuple[str, str], str]] = {}
         """Purchases and sales in the audit of the newest `AUDITED_DAYS`, as a start reads them: day of the audit ->
         (event, client_order_id) -> reason of a sale."""
+        self._symbols: dict[str, set[str]] = {}
+        """By client_order_id of a trade: the symbols that its stock was renamed from and to."""
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """After a start: note the purchases and sales that the audit has, so that they are not written again."""
+        """After a start: note the purchases and sales that the audit has, so that they are not written again.
+
+        The renamed stocks are noted too.
+        """
         for event in events:
+            if event["event"] == RENAMED and event.get("note") != CORRECTED:
+                names = {str(event.get("old")), str(event.get("symbol"))}
+                self._symbols.setdefault(str(event.get("client_order_id")), set()).update(names)
             if event["event"] in ONCE:
                 key = event["event"], str(event.get("client_order_id"))
                 self._note_told(str(event.get("time"))[:10], key, event.get("reason"))
+
+    def rename(self, trade: Trade, symbol: str, note: str) -> None:
+        """Give a trade another symbol; unless the log was wrong (`CORRECTED`), its stock was renamed."""
+        old, trade.symbol = trade.symbol, symbol
+        if note != CORRECTED:
+            self._symbols.setdefault(trade.client_order_id, set()).update((old, symbol))
+        self.log.mark_changed(trade)
+        name = trade.client_order_id
+        self.journal.event(RENAMED, old=old, symbol=symbol, qty=trade.qty, client_order_id=name, note=note)
+
+    def symbols_of(self, trade: Trade) -> frozenset[str]:
+        """The symbols under which a stock is known to have traded since the trade bought it."""
+        named = OUR_NAME.fullmatch(trade.client_order_id)
+        known = self._symbols.get(trade.client_order_id, set())
+        return frozenset({trade.symbol, *known, *([named["symbol"]] if named else [])})
+
+    def is_renamed(self, trade: Trade) -> bool:
+        """Whether the symbol of a trade is known to be a new or an old one of its stock."""
+        return trade.symbol in self._symbols.get(trade.client_order_id, ())
 
     def is_told(self, event: str, client_order_id: str) -> bool:
         """Whether the audit of the newest days has an event of `ONCE` of a trade."""

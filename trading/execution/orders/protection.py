@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OUR_NAME, OURS, Order
+from trading.broker.messages import OURS, Order
 from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Protection:
         """
         found = [(order_id, self._cache.order(order_id)) for order_id in trade.sell_order_ids]
         for order_id, order in found:
-            if order is not None and not _sells(order, trade):
+            if order is not None and not self._sells(order, trade):
                 self._disown(trade, order_id)
         return [order for _, order in found if order is not None]
 
@@ -68,7 +68,7 @@ class Protection:
             Unclear: always, because nothing may be done on such an order.
         """
         order = self._cache.order(order_id, refresh=True)
-        if order is not None and not _sells(order, trade):
+        if order is not None and not self._sells(order, trade):
             trade.sell_order_ids.remove(order_id)
             self._records.log.mark_changed(trade)
             shown = f"{order.side} {order.symbol}"
@@ -124,7 +124,7 @@ class Protection:
                 if order is None:
                     raise Unclear(f"order {found.id} was shown, but the broker does not know it: it does not count")
                 if (
-                    not _sells(order, trade)
+                    not self._sells(order, trade)
                     or order.type != found.type
                     or self._is_of_other(order, trade)
                 ):
@@ -135,6 +135,10 @@ class Protection:
                 elif order.type == "limit" and not intent_of(order):
                     trade.target_order_id = order.id
                 self._records.log.mark_changed(trade)
+
+    def _sells(self, order: Order, trade: Trade) -> bool:
+        """Whether an order sells the stock of a trade, under its symbol before or after a change of it."""
+        return order.side == "sell" and order.symbol in self._records.symbols_of(trade)
 
     def _is_of_other(self, order: Order, trade: Trade) -> bool:
         others = (one for one in self._records.log.trades if one.symbol == trade.symbol and one is not trade)
@@ -330,12 +334,6 @@ class Protection:
         """Forget refusals and tries: the positions hold the shares of the trade."""
         self._lacks.pop(trade.client_order_id, None)
         self._tried.pop(trade.client_order_id, None)
-
-
-def _sells(order: Order, trade: Trade) -> bool:
-    """Whether an order sells the stock of a trade, under its symbol before or after a change of it."""
-    named = OUR_NAME.fullmatch(trade.client_order_id)
-    return order.side == "sell" and order.symbol in (trade.symbol, named["symbol"] if named else trade.symbol)
 
 
 def _begun(trade: Trade) -> datetime:

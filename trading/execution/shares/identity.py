@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trading.execution.orders.order_cache import CORRECTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
@@ -34,8 +36,7 @@ class Identity:
     def check(self, trade: Trade) -> None:
         """Compare a trade with its entry order, and correct it if a second reply shows the same order.
 
-        A renamed stock may differ: the trade has the new symbol, its order the old one.  Then the position under the
-        new symbol decides.
+        A renamed stock may differ: the trade has the new symbol, its order the old one (`_is_renamed`).
 
         Raises:
             Unclear: the order cannot be read, or two replies differ.
@@ -44,8 +45,7 @@ class Identity:
         entry = self._entry(trade)
         if entry is None or (entry.id, entry.client_order_id, entry.symbol) == _named(trade):
             return
-        is_renamed = trade.symbol in self._cache.positions and entry.symbol not in self._cache.positions
-        symbol = trade.symbol if is_renamed else entry.symbol
+        symbol = trade.symbol if self._is_renamed(trade, entry.symbol) else entry.symbol
         corrected = entry.id, entry.client_order_id, symbol
         if corrected == _named(trade):
             return
@@ -53,14 +53,23 @@ class Identity:
         trade.entry_order_id = entry.id
         if trade.client_order_id != entry.client_order_id:
             self._records.log.rename_entry(trade, entry.client_order_id)
-        self._change(trade, symbol, "corrected by its entry order")
+        self._records.rename(trade, symbol, CORRECTED)
 
-    def _change(self, trade: Trade, symbol: str, note: str) -> None:
-        old, trade.symbol = trade.symbol, symbol
-        self._records.log.mark_changed(trade)
-        self._records.journal.event(
-            "symbol_changed", old=old, symbol=symbol, qty=trade.qty, client_order_id=trade.client_order_id, note=note
-        )
+    def _is_renamed(self, trade: Trade, old: str) -> bool:
+        """Whether the stock of a trade has its symbol now, although the entry order bears the old one.
+
+        A position under the new symbol says so, and so do the trade's own orders to sell under it.  A rename that was
+        established remains when the shares are sold: no position is no sign of the old symbol.
+        """
+        positions = self._cache.positions
+        if old in positions:
+            return self._has_sold_under(trade)
+        return trade.symbol in positions or self._records.is_renamed(trade) or self._has_sold_under(trade)
+
+    def _has_sold_under(self, trade: Trade) -> bool:
+        """Whether one of our orders in the trade bears its symbol at the broker."""
+        orders = (self._cache.order(order_id) for order_id in trade.sell_order_ids)
+        return any(one is not None and one.is_ours and one.symbol == trade.symbol for one in orders)
 
     def _follow_new_symbol(self, trade: Trade) -> None:
         """Give a trade the new symbol of its stock, if its entry and a position bear it and nothing the old one.
@@ -77,7 +86,7 @@ class Identity:
         self._broker.note_symbol(trade.client_order_id, new)
         entry = self._cache.order(trade.entry_order_id, refresh=True)
         if entry is not None and entry.symbol == new:
-            self._change(trade, new, "its entry order and its position bear the new symbol")
+            self._records.rename(trade, new, "its entry order and its position bear the new symbol")
 
     def _entry(self, trade: Trade) -> Order | None:
         """The entry order by its name, which only our own order bears; else by its id, if it is an entry of ours."""
