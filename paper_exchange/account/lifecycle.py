@@ -161,8 +161,19 @@ class Lifecycle:
         self.registry.mark_changed(new)
         self.events.publish("new", new, at)
         for leg in self.registry.legs(old):
-            leg.qty = new.qty + new.filled_before
-            self.registry.move_leg(leg, new.id)
+            self._move_leg(leg, new)
+
+    def _move_leg(self, leg: Order, head: Order) -> None:
+        """Move a leg, and its pending replacement, from a replaced order to the new one, with its number of shares."""
+        successor = self.registry.orders.get(leg.successor or "")
+        if head.role == "target":  # an oco order: the leg exits what the target has left to sell
+            leg.qty = leg.filled_qty + head.qty
+            if successor is not None:
+                successor.qty = min(successor.qty, head.qty)
+        else:  # the legs of an entry exit all that it buys
+            leg.qty = head.filled_before + head.qty
+        for one in filter(None, (leg, successor)):
+            self.registry.move_leg(one, head.id)
 
     def _drop_replacement(self, order: Order, at: int) -> None:
         if order.successor:

@@ -144,9 +144,14 @@ def parse_decimal(value: object, field: str) -> Decimal | None:
         number = Decimal(value) if PLAIN_DECIMAL.fullmatch(value) else None
     elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         number = Decimal(value)
-    if number is None or not number.is_finite() or abs(number) > MAX_NUMBER or decimals_of(number) > MAX_DECIMALS:
+    if number is None or not number.is_finite() or not _is_in_range(number):
         raise bad_parameter(f"invalid {field}: {repr(value)[:60]}")
-    return number
+    return number if number else Decimal(0)  # a zero may have any exponent
+
+
+def _is_in_range(number: Decimal) -> bool:
+    # Unlike abs(), copy_abs() is exact: abs() raises Overflow for exponents beyond the context's 999,999.
+    return number.copy_abs() <= MAX_NUMBER and (not number or decimals_of(number) <= MAX_DECIMALS)
 
 
 def decimals_of(value: Decimal) -> int:

@@ -19,6 +19,7 @@ from alpaca.trading.requests import (
 )
 
 from paper_exchange import Behaviour, Halt
+from paper_exchange.orders.behaviour import Chance
 from tests.exchange.exchange_world import HALF_DAY, MONDAY, TUESDAY, HandMade, Venue, ny
 
 if TYPE_CHECKING:
@@ -139,6 +140,36 @@ def test_a_partial_exit_reduces_the_other_leg() -> None:
     left = 9 - int(target.filled_qty)
     assert (loss.qty, here.trading.get_open_position("AAA").qty) == (str(left), str(left))
     assert here.trading.get_open_position("AAA").qty_available == "0"
+
+
+OCO = {
+    "order_class": "oco",
+    "take_profit": TakeProfitRequest(limit_price=10.4),
+    "stop_loss": StopLossRequest(stop_price=9.8),
+}
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_the_stop_of_a_partly_filled_target_covers_the_rest_after_a_replacement(pending: bool) -> None:
+    rows = [*minutes(30), ("11:00", 10.0, 10.5, 10.0, 10.2), ("11:01", *FLAT), ("11:02", 10.0, 10.0, 9.5, 9.5)]
+    table = {"pending_replace": Chance(1.0, 5.0, 5.0)} if pending else {}
+    here = venue([*rows, *minutes(20, "11:03")], behaviour=Behaviour(partial_fills=1.0, table=table))
+    here.trading.submit_order(market(qty=9))
+    here.at("10:40")
+    sent = here.trading.submit_order(limit(10.4, "sell", qty=9, **OCO))
+    here.at("11:01")
+    target, (loss,) = shown(here, sent.id), shown(here, sent.id).legs
+    left = here.trading.get_open_position("AAA").qty
+    assert (target.status, loss.qty) == ("partially_filled", left) and 0 < int(left) < 9
+    new = here.trading.replace_order_by_id(sent.id, ReplaceOrderRequest(limit_price=10.9))
+    if pending:  # the stop is replaced too, while the target's replacement is pending
+        here.trading.replace_order_by_id(loss.id, ReplaceOrderRequest(stop_price=9.7))
+        here.later(10)
+    (moved,) = shown(here, new.id).legs
+    assert (shown(here, new.id).qty, moved.qty, moved.stop_price) == (left, left, "9.7" if pending else "9.8")
+    here.at("11:03:30")
+    assert [here.trading.get_order_by_id(one).status for one in (new.id, moved.id)] == ["canceled", "filled"]
+    assert here.trading.get_all_positions() == []
 
 
 def times_and_prices(here: Venue, order_id: Any) -> list[tuple[int, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,19 @@ def test_only_plain_decimals_are_numbers_in_bodies(
     here.later(60)
     for shown in ("/v2/account", "/v2/orders?status=all", "/v2/positions"):
         assert send(here, "GET", shown).status_code == 200
+
+
+# On both sides of the largest exponent of the decimal context, 999,999, and far beyond it.
+EXPONENTS = ["1e999999", "1e1000000", "-1e1000000", "1e999999999999", "1e-1000000", "-1e-999999999999", "0e1000000"]
+
+
+def test_numbers_with_huge_exponents_are_refused() -> None:
+    here, orders = trading_venue()
+    before = here.exchange.snapshot()
+    for (method, path, body), text in itertools.product(FIELDS, EXPONENTS):
+        got = send(here, method, path.format(**orders), json.dumps(body).replace('"?"', text))
+        assert got.status_code == 422, (body, text, got.text)
+    assert here.exchange.snapshot() == before
 
 
 QUERIES: list[tuple[str, str, str, int]] = [

@@ -91,7 +91,7 @@ def number_of(value: object) -> Decimal:
     if isinstance(value, bool):
         raise TypeError(f"{value} is not a number")
     number = Decimal(str(value))
-    if not number.is_finite() or abs(number) > LARGEST_SUM:
+    if not number.is_finite() or number.copy_abs() > LARGEST_SUM:
         raise ValueError(f"{brief(value)} is not a finite number")
     return number
 
