@@ -2,10 +2,11 @@
 # PYTHON_ARGCOMPLETE_OK
 """Trade past sessions again, as the live loop would have traded them, and show what that earned.
 
-    python backtest.py --as-served                     sessions of data/, each with the model that served it
+    python backtest.py --walk-forward                  a model trained the evening before each session
+    python backtest.py --as-served                     after live_trader.py: sessions of data/, each with the model
+                                                       that was in service (one trained by hand serves from then on)
     python backtest.py                                 the model in service, on sessions of data/ that it has not seen
     python backtest.py --model 20180326_200000         this model, on the sessions after those that it was trained on
-    python backtest.py --walk-forward                  a model trained the evening before each session
     python backtest.py --bars DIR --as-served          recorded bars, each session with the model that served on it
     python backtest.py --set MIN_CONFIDENCE=0.55,0.65 --set STOP_LOSS_PCT=0.01,0.02
                                                        every combination of these values, on the same predictions,

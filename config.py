@@ -368,13 +368,18 @@ SECRETS: Final = frozenset(name for name, field in FIELDS.items() if field.annot
 
 
 def load_settings(
-    env_file: Path | None = None, environment: Mapping[str, str] | None = None, **given: object
+    env_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    labels: bool = True,
+    **given: object,
 ) -> Settings:
     """The settings of a run.  The command line overrides the environment, which overrides the file and the defaults.
 
     Args:
         env_file: file of settings; by default `.env` of the project, which need not exist.
         environment: variables to read instead of the process's own.
+        labels: whether rows may be labelled with these settings; see `check_together`.
         given: settings by name, from the command line; None means not given.
 
     Raises:
@@ -387,7 +392,7 @@ def load_settings(
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise UserError(_invalid(error, names)) from None
-    check_together(settings, names)
+    check_together(settings, names, labels=labels)
     return settings
 
 
@@ -453,41 +458,33 @@ def _invalid(error: ValidationError, sources: Mapping[str, str]) -> str:
 
 
 def _is_percentage(name: str, value: object) -> bool:
+    """Whether a fraction seems to be given in per cent: a hundredth of it is of the order of the default."""
     try:
         number = float(str(value))
     except (TypeError, ValueError):
         return False
     default = FIELDS[name].default
-    return isinstance(default, float) and 0.0 < default < 1.0 <= number <= 100.0
+    if not isinstance(default, float) or not 0.0 < default < 1.0 <= number <= 100.0:
+        return False
+    return default / 10.0 <= number / 100.0 <= default * 10.0
 
 
-def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+def check_together(settings: Settings, sources: Mapping[str, str], *, labels: bool = True) -> None:
     """Check what no setting shows alone, such as MIN_PRICE below MAX_PRICE.
 
     Args:
         sources: setting -> where its value is from, for the message.
+        labels: whether rows may be labelled with these settings; if not, the label need not fit the exits.
 
     Raises:
         UserError: two settings contradict each other.
     """
-    data, exits, broker = settings.data, settings.exits, settings.broker
+    if labels:
+        _check_label(settings.exits, sources)
+    data, broker = settings.data, settings.broker
     if data.MIN_PRICE >= data.MAX_PRICE:
         source = sources.get("MIN_PRICE") or sources.get("MAX_PRICE", "settings")
         raise UserError(f"{source}: MIN_PRICE={data.MIN_PRICE:g} must be below MAX_PRICE={data.MAX_PRICE:g}")
-    needed = exits.ROUND_TRIP_COST + exits.LABEL_MIN_PROFIT
-    if exits.LABEL_MIN_PROFIT and needed >= exits.TAKE_PROFIT_PCT:
-        source = sources.get("LABEL_MIN_PROFIT") or sources.get("TAKE_PROFIT_PCT", "settings")
-        raise UserError(
-            f"{source}: LABEL_MIN_PROFIT={exits.LABEL_MIN_PROFIT:g}: with ROUND_TRIP_COST="
-            f"{exits.ROUND_TRIP_COST:g} it is not below TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}, so no trade "
-            "could win; it is a fraction, 0.002 for 0.2 per cent"
-        )
-    if exits.LABEL == "target_first" and exits.LABEL_TARGET_PCT > exits.TAKE_PROFIT_PCT:
-        source = sources.get("LABEL_TARGET_PCT") or sources.get("TAKE_PROFIT_PCT", "settings")
-        raise UserError(
-            f"{source}: LABEL_TARGET_PCT={exits.LABEL_TARGET_PCT:g}: it is above TAKE_PROFIT_PCT="
-            f"{exits.TAKE_PROFIT_PCT:g}, at which a position is sold; it is a fraction, 0.005 for 0.5 per cent"
-        )
     _check_spread(settings, sources)
     if bool(broker.APCA_API_KEY_ID) != bool(broker.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
@@ -499,6 +496,30 @@ def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         name, other, what = found
         source = sources.get(other) or sources.get(name, "settings")
         raise UserError(f"{source}: {what}; give each a folder of its own")
+
+
+def _check_label(exits: ExitSettings, sources: Mapping[str, str]) -> None:
+    """Refuse a label that no trade with these exits could reach."""
+    needed = exits.ROUND_TRIP_COST + exits.LABEL_MIN_PROFIT
+    if exits.LABEL_MIN_PROFIT and needed >= exits.TAKE_PROFIT_PCT:
+        source = sources.get("LABEL_MIN_PROFIT") or sources.get("TAKE_PROFIT_PCT", "settings")
+        raise UserError(
+            f"{source}: LABEL_MIN_PROFIT={exits.LABEL_MIN_PROFIT:g}: with ROUND_TRIP_COST="
+            f"{exits.ROUND_TRIP_COST:g} it is not below TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}, so no trade "
+            "could win; it is a fraction, 0.002 for 0.2 per cent"
+        )
+    if exits.LABEL == "target_first" and exits.LABEL_TARGET_PCT > exits.TAKE_PROFIT_PCT:
+        low, high = "TAKE_PROFIT_PCT", "LABEL_TARGET_PCT"
+        profit, target = f"{low}={exits.TAKE_PROFIT_PCT:g}", f"{high}={exits.LABEL_TARGET_PCT:g}"
+        unit = "it is a fraction, 0.005 for 0.5 per cent"
+        if low in sources and high not in sources:
+            raise UserError(
+                f"{sources[low]}: {profit}: a position is sold there, below {target}, which the label asks for; lower "
+                f"{high} too; {unit}"
+            )
+        raise UserError(
+            f"{sources.get(high, 'settings')}: {target}: it is above {profit}, at which a position is sold; {unit}"
+        )
 
 
 def _check_spread(settings: Settings, sources: Mapping[str, str]) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trading.app import cli
@@ -51,7 +50,7 @@ def parser() -> cli.Parser:
         help="a further name by which browsers may reach it, such as trader.lan; may be repeated",
     )  # fmt: skip
     server.add_argument(
-        "--token-file", type=Path, metavar="FILE",
+        "--token-file", type=cli.file, metavar="FILE",
         help="ask for the token whose hash is in FILE (default for other addresses than loopback: dashboard.token)",
     )  # fmt: skip
     server.add_argument("--make-token", action="store_true", help="make a token, show it once, write its hash, and end")

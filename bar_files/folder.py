@@ -39,7 +39,8 @@ def files_of(folder: Path) -> dict[str, Path]:
         BarFileError: the folder is missing, holds no bar file, or holds two files of one symbol.
     """
     if not folder.is_dir():
-        raise BarFileError(f"{folder}: no such folder; --bars takes a folder that holds {KINDS}")
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise BarFileError(f"{folder}: {what}; --bars takes a folder that holds {KINDS}")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         symbol = symbol_of(path)

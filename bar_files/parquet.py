@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bar_files import stamps
 from bar_files.columns import NUMBERS, Columns, missing_column, places
-from bar_files.errors import BarFileError
+from bar_files.errors import BarFileError, unreadable
 from bar_files.text import check_symbol
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def read_parquet(path: Path, symbol: str, zone: str | None, *, bar_end: bool) ->
     except FileNotFoundError:
         raise BarFileError(f"{path}: no such file; download its bars again") from None
     except (pa.ArrowException, OSError) as error:
-        line = " ".join(str(error).split())
-        raise BarFileError(f"{path}: cannot be read ({line}); remove it or download it again") from None
+        raise unreadable(path, error) from None
     found = places(table.column_names)
     problem = missing_column(found)
     if problem is None and not table.num_rows:

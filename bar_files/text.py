@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bar_files import stamps
 from bar_files.columns import HEADER, NUMBERS, Columns, missing_column, places
-from bar_files.errors import BarFileError
+from bar_files.errors import BarFileError, unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def read_text(path: Path, symbol: str, zone: str | None, *, bar_end: bool) -> Co
         try:
             table = _table(path, separator, strings)
         except pa.ArrowInvalid:
-            raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+            raise unreadable(path, error) from None
     if not table.num_rows:
         raise BarFileError(f"{path}: {NO_BARS}")
     try:
@@ -79,7 +79,7 @@ def _table(path: Path, separator: str, types: dict[str, pa.DataType]) -> pa.Tabl
             convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
         )
     except (pa.ArrowKeyError, OSError, EOFError) as error:
-        raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+        raise unreadable(path, error) from None
 
 
 def _header(path: Path) -> tuple[list[str], str]:
@@ -90,7 +90,7 @@ def _header(path: Path) -> tuple[list[str], str]:
     except FileNotFoundError:
         raise BarFileError(f"{path}: no such file; download its bars again") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise BarFileError(f"{path}: cannot be read ({_line(error)}); remove it or download it again") from None
+        raise unreadable(path, error) from None
     beginning = beginning.removeprefix(b"\xef\xbb\xbf")
     if not beginning.strip():
         raise BarFileError(f"{path}: is empty; remove it, or give it the header {HEADER} and bars")
@@ -169,7 +169,3 @@ def _has_decimal_commas(column: list[str]) -> bool:
 def _has_groups(column: list[str]) -> bool:
     """Whether a comma certainly separates thousands."""
     return any(_GROUPED.fullmatch(value) and (value.count(",") > 1 or "." in value) for value in column)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

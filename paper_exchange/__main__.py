@@ -217,7 +217,8 @@ def check(options: argparse.Namespace) -> None:
     if options.cash is not None and not _is_money(options.cash):
         raise ValueError(f"--cash {options.cash}: give dollars and cents up to {MOST_CASH}, such as 100000")
     if options.bars is not None and not os.path.isdir(options.bars):  # unlike Path.is_dir it never raises
-        raise ValueError(f"--bars {options.bars}: no such folder; give one that holds SYMBOL.csv files")
+        what = "is a file, not a folder" if os.path.exists(options.bars) else "no such folder"
+        raise ValueError(f"--bars {options.bars}: {what}; give one that holds SYMBOL.csv files")
 
 
 def _is_money(text: str) -> bool:

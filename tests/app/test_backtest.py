@@ -10,20 +10,20 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import backtest
 import report
-from tests.app.whole_day import FRIDAY, MONDAY, MOST, PROJECT, Place, clean_environment, environment, trade
+from tests.app.whole_day import FRIDAY, MONDAY, MOST, PROJECT, Place, clean_environment, environment, trade, write_bars
 from trading.app import cli
+from trading.app.backtest.sweep import every_combination
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, backtest_market_of, claim, market_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TUESDAY = date(2025, 3, 11)
 FIRST_MODEL = "20250306_200000"
@@ -224,7 +224,14 @@ def test_as_served_begins_with_the_first_session_that_had_a_model(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--as-served", "--end", "2025-03-06"), ("--as-served", "2025-03-04 to 2025-03-06", "had a model in service")),
+        (
+            ("--as-served", "--end", "2025-03-06"),
+            ("--as-served", "2025-03-04 to 2025-03-06", "an --end after 2025-03-06"),
+        ),
+        (("--walk-forward", "--start", "2025-03-04"), ("--start 2025-03-04", "needs 4 sessions", f"{FRIDAY} or later")),
+        (("--set", "OUTCOME_FEED=same,sip"), ("OUTCOME_FEED", "does not change")),
+        (("--set", "MIN_CONFIDENCE=1.5"), ("MIN_CONFIDENCE=1.5", "less than 1")),
+        (("--models-dir", "taken/trades_2025-03-07.json"), ("trades_2025-03-07.json: it is a file, not a folder",)),
         (("--as-served", "--start", "2025-03-05"), ("--start 2025-03-05", "no model was in service", str(FRIDAY))),
         (("--start", "2025-03-05", "--model", FIRST_MODEL), ("2025-03-05", FIRST_MODEL, "--seen")),
         (("--model", "20200101_000000"), ("20200101_000000", "newest")),
@@ -285,6 +292,15 @@ def test_after_an_evening_the_error_names_the_command_that_works_and_it_does(
     assert run(replayed, "--models-dir", models) == 2
     alone = capsys.readouterr().err
     assert "no earlier model: use --walk-forward" in alone and "--as-served" not in alone
+    assert run(replayed, "--models-dir", models, "--as-served") == 2
+    served = capsys.readouterr().err
+    assert "serves from the moment of its training" in served and "live_trader.py --bars DIR" in served
+    assert f"--walk-forward, --model {newest} --seen" in served
+    shutil.rmtree(models / "predictions", ignore_errors=True)
+    (models / "predictions").write_text("a file in its place")
+    assert run(replayed, "--models-dir", models, "--model", newest, "--seen", "--end", "2025-03-04") == 0
+    said = capsys.readouterr().out
+    assert said.count("note: predictions are not kept") == 1 and rows(said)[-1][0] == "all"
 
 
 def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,6 +308,37 @@ def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys
     said = capsys.readouterr().out
     assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
     assert "3 of these 3 sessions trained the model" in said
+
+
+def test_the_label_has_no_part_in_a_sweep() -> None:
+    values = {"TAKE_PROFIT_PCT": ["0.001", "0.04"]}
+    with clean_environment():
+        found = every_combination(Namespace(env_file=Path(os.devnull)), values, {})
+    assert [one.exits.TAKE_PROFIT_PCT for _, one in found] == [0.001, 0.04]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_bars_of_too_few_sessions_are_named_with_what_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    write_bars(tmp_path / "bars", date(2025, 3, 3), date(2025, 3, 2 + count))
+    place = Place.make(tmp_path)
+    place.models.mkdir(exist_ok=True)
+    assert run(place, "--bars", tmp_path / "bars", "--walk-forward", "--start", "2025-03-03") == 2
+    assert f"needs 4 sessions before the first one that is traded, and the bars have {count}" in capsys.readouterr().err
+    assert run(place, "--bars", next((tmp_path / "bars").iterdir())) == 2
+    assert "is a file, not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--models-dir", "--logs-dir", "--bars", "--env-file"])
+def test_an_empty_path_is_one_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        backtest.main([option, ""])
+    assert ended.value.code == 2
+    what = "file" if option == "--env-file" else "folder"
+    assert capsys.readouterr().err.endswith(
+        f"{option}: is empty; name a {what}, or leave the option out (see --help)\n"
+    )
 
 
 @pytest.mark.parametrize(

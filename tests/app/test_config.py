@@ -72,6 +72,7 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
     [
         ("MIN_CONFIDENCE", "65", "it is a fraction: did you mean 0.65?"),
         ("STOP_LOSS_PCT", "2", "did you mean 0.02?"),
+        ("MIN_CONFIDENCE", "1.5", "input should be less than 1"),
         ("TEST_SIZE", "20", "did you mean 0.2?"),
         ("MIN_CONFIDENCE", "nan", "less than 1"),
         ("STOP_LOSS_PCT", "-0.02", "greater than 0"),
@@ -92,6 +93,7 @@ def test_the_syntax_of_an_env_file(text: str, tmp_path: Path) -> None:
         ("LABEL_MIN_PROFIT", "-0.001", "greater than or equal to 0"),
         ("LABEL_MIN_PROFIT", "nan", "less than 1"),
         ("LABEL_TARGET_PCT", "0.05", "above TAKE_PROFIT_PCT=0.04"),
+        ("TAKE_PROFIT_PCT", "0.001", "below LABEL_TARGET_PCT=0.005, which the label asks for"),
         ("LABEL", "target", "input should be"),
         ("LABEL_MIN_PROFIT", "0.2", "not below TAKE_PROFIT_PCT=0.04, so no trade could win"),
         ("SPREAD_TICKS", "50", "no trade up to MAX_PRICE=20 could win: it alone loses STOP_LOSS_PCT=0.02"),

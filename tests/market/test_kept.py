@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -98,5 +99,9 @@ def test_the_kept_calendar_is_the_calendar(tmp_path: Path) -> None:
     at = kept.stat().st_ino
     again = kept_calendar(tmp_path)
     assert again.between(*span) == known and kept.stat().st_ino == at
-    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
-    assert kept_calendar(tmp_path).between(*span) == known and kept.stat().st_ino != at
+    whole = kept.read_bytes()
+    odd = whole[32:-1]
+    for content in (b"", whole[:-1] + b"x", *(hashlib.sha256(body).digest() + body for body in (odd, b""))):
+        kept.write_bytes(content)
+        at = kept.stat().st_ino
+        assert kept_calendar(tmp_path).between(*span) == known and kept.stat().st_ino != at

@@ -282,9 +282,41 @@ def test_a_model_that_was_not_promoted_is_skipped_without_a_warning(
 def test_a_model_of_another_market_is_never_used(two: ModelStore, warnings: list[str]) -> None:
     other = MarketId("generated-1", "a generated market", generated=True)
     assert two.newest(market=MARKET).timestamp == "20180327_200000"
-    with pytest.raises(ModelError, match="none of its 2 model"):
+    with pytest.raises(ModelError, match=r"its 2 model\(s\) were trained on .*train again with python ml_trainer\.py"):
         two.newest(market=other, warn=warnings.append)
-    assert "trained on bars-test, not on generated-1" in warnings[0]
+    (warning,) = warnings
+    assert "trained on recorded bars of test (bars-test), not on a generated market (generated-1)" in warning
+
+
+@pytest.mark.parametrize(
+    ("slug", "description", "cause"),
+    [
+        ("bars-us-2222", "recorded bars of us", "another state of the recorded bars of us .*its files"),
+        ("bars-eu-1111", "recorded bars of eu", "recorded bars of us, which has the same files.* another name now"),
+        ("bars-eu-2222", "recorded bars of eu", r"recorded bars of us \(bars-us-1111\), not on recorded bars of eu"),
+    ],
+)
+def test_a_folder_of_bars_that_changed_is_named_as_the_cause_with_what_to_do(
+    store: ModelStore, trained: TrainedModel, slug: str, description: str, cause: str
+) -> None:
+    published = store.publish(trained, now=EVENING, market=MarketId("bars-us-1111", "recorded bars of us"))
+    now = MarketId(slug, description)
+    for call in (lambda: store.newest(market=now), lambda: store.checked(published.timestamp, now)):
+        with pytest.raises(ModelError, match=f"trained on {cause}.*build_dataset.py --bars DIR.*ml_trainer.py"):
+            call()
+    aside = store.folder.with_name(f"models.{slug}")
+    aside.mkdir()
+    with pytest.raises(ModelError, match=f"{aside}.*--models-dir"):
+        store.newest(market=now)
+
+
+def test_the_reason_why_the_first_model_is_refused_is_in_the_error(two: ModelStore) -> None:
+    for path in two.folder.glob("metrics_*.json"):
+        path.write_text("{")
+    with pytest.raises(
+        ModelError, match=r"none of its 2 model\(s\) can be used \(metrics_20180327_200000\.json: damaged"
+    ):
+        two.newest()
 
 
 def test_a_missing_folder_has_no_model(store: ModelStore) -> None:

@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
             common.add_argument(
                 f"--{name}-dir", type=folder, metavar="DIR", help=f"folder of the {name} (default: {name.upper()}_DIR)"
             )
-        common.add_argument("--env-file", type=Path, metavar="FILE", help="file of settings (default: .env)")
+        common.add_argument("--env-file", type=file, metavar="FILE", help="file of settings (default: .env)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse; a shell that asks what could follow the typed words (README) is answered instead."""
@@ -71,7 +71,16 @@ class Parser(argparse.ArgumentParser):
 
 def folder(text: str) -> Path:
     """A folder argument; a relative path starts at the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a folder, or leave the option out")
     return Path(text).expanduser().absolute()
+
+
+def file(text: str) -> Path:
+    """A file argument."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name a file, or leave the option out")
+    return Path(text)
 
 
 def day(text: str) -> date:

@@ -42,16 +42,17 @@ def check_folder(folder: Path, *, by_creating: bool = False) -> None:
         UserError: the folder cannot be written, or its disk is too full.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    where = "it" if existing == folder else str(existing)
     if not existing.is_dir():
-        raise UserError(f"{folder}: {existing} is a file, not a folder; choose another folder")
+        raise UserError(f"{folder}: {where} is a file, not a folder; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: {existing} cannot be written; change its permissions or choose another folder")
+        raise UserError(f"{folder}: {where} cannot be written; change its permissions or choose another folder")
     try:
         if by_creating:
             tempfile.TemporaryDirectory(dir=existing).cleanup()
     except OSError as error:
         why = os.strerror(error.errno or errno.EIO)
-        raise UserError(f"{folder}: nothing can be created in {existing} ({why}); choose another folder") from None
+        raise UserError(f"{folder}: nothing can be created in {where} ({why}); choose another folder") from None
     free = shutil.disk_usage(existing).free
     if free < MIN_FREE_BYTES:
         raise UserError(

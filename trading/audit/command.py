@@ -15,7 +15,7 @@ from rich.table import Table
 from trading.audit.data import DataFolder, files, labels
 from trading.audit.predictions import LoggedSettings, history
 from trading.audit.published import published
-from trading.base.errors import DataError
+from trading.base.errors import MORE_SESSIONS, DataError
 from trading.base.files import line_files, write_json
 from trading.base.progress import progress_bars
 from trading.dataset.dataset import Dataset
@@ -57,7 +57,7 @@ def audit(
     """
     data = DataFolder(Dataset(folders.DATA_DIR))
     if not data.symbols:
-        raise DataError(f"{folders.DATA_DIR}: no symbol has a row; run python build_dataset.py with more --days")
+        raise DataError(f"{folders.DATA_DIR}: no symbol has a row; {MORE_SESSIONS}")
     store, logs = ModelStore(folders.MODELS_DIR), folders.LOGS_DIR
     store.check_trust()
     days = len(line_files(logs, "predictions"))

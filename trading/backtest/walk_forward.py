@@ -18,7 +18,7 @@ import numpy as np
 
 from trading.backtest.importance import PERMUTED_ROWS, importance_groups, importance_sample, permuted
 from trading.backtest.workers import ALONE, Workers
-from trading.base.errors import DataError
+from trading.base.errors import MORE_SESSIONS, DataError
 from trading.features.sets import COLUMNS
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import LearningSettings, fit, probabilities
@@ -349,8 +349,7 @@ def _plans(session: Days, window: int, least: int) -> list[_Plan]:
     least = max(2, min(least, window))  # training splits the history by session
     if len(sessions) <= least:
         raise DataError(
-            f"{len(sessions)} session(s) in the data: a walk-forward needs more than {least}; "
-            "run build_dataset.py with more --days"
+            f"{len(sessions)} session(s) in the data: a walk-forward needs more than {least}; {MORE_SESSIONS}"
         )
     found = []
     for i in range(least, len(sessions)):

@@ -29,6 +29,11 @@ SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Each script, and those of its options that say where things are."""
 
+MORE_SESSIONS: Final = (
+    "run python build_dataset.py with more --days, or with --bars DIR on a folder that has bars of more sessions"
+)
+"""What to do if the data has too few sessions; recorded bars may have no more than `--days` already takes."""
+
 _NAMED: Final = re.compile(
     rf"\b(python |run )?({'|'.join(SCRIPTS)})\.py\b(?=( --(?:env-file|data-dir|models-dir|logs-dir)\b)?)"
 )

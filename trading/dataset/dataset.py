@@ -20,7 +20,7 @@ import numpy as np
 
 from trading.base.arrays import Days, Floats, Ints, Labels
 from trading.base.calendar import MarketCalendar, Session, new_york_calendar
-from trading.base.errors import DataError
+from trading.base.errors import MORE_SESSIONS, DataError
 from trading.dataset.manifest import Manifest, SymbolRecord, new_manifest, read_manifest, write_manifest
 from trading.dataset.rows import SymbolRows, days_of, distinct_days, rows_of
 from trading.dataset.symbol_files import OUTCOME_FOLDER, Fetched, SymbolFiles
@@ -323,7 +323,7 @@ class Dataset:
     ) -> Rows:
         """The rows of all symbols, sorted, of the newest sessions that had closed by `until`."""
         if not parts:
-            raise DataError(f"{self.folder}: no symbol has a row; run python build_dataset.py with more --days")
+            raise DataError(f"{self.folder}: no symbol has a row; {MORE_SESSIONS}")
         start = np.concatenate([part.start for part in parts])
         session = days_of(start)
         every = days = distinct_days(session)

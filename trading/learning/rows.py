@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trading.base.arrays import Days, Floats, Mask
-from trading.base.errors import DataError
+from trading.base.errors import MORE_SESSIONS, DataError
 from trading.dataset.dataset import Rows
 from trading.dataset.rows import distinct_days
 
@@ -57,9 +57,7 @@ def split_by_session(session: Days, test_size: float = 0.2) -> tuple[Mask, Mask]
     """
     sessions = distinct_days(session)
     if len(sessions) < 2:
-        raise DataError(
-            f"{len(sessions)} session(s) in the data: training needs two; run build_dataset.py with more --days"
-        )
+        raise DataError(f"{len(sessions)} session(s) in the data: training needs two; {MORE_SESSIONS}")
     tested = min(max(1, round(test_size * len(sessions))), len(sessions) - 1)
     test: Mask = session >= sessions[-tested]
     return ~test, test

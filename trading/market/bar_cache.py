@@ -47,7 +47,7 @@ class BarCache:
         if self._kept is None or key is None:
             return read_file(path, reading)
         content = self._kept.get(key)
-        if content is not None:
+        if content and len(content) % sum(kind.itemsize for kind in _TYPES) == 0:
             return _unpacked(content)
         found = read_file(path, reading)
         if self._key(path, reading) == key:  # else it was replaced meanwhile, and the key may be that of other bars

@@ -61,6 +61,8 @@ def read_table(path: Path, types: Mapping[str, pa.DataType], remedy: str) -> pa.
         )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {remedy}") from None
+    except PermissionError:
+        raise DataError(f"{path}: its permissions forbid reading it; change them (chmod u+r)") from None
     except (pa.ArrowInvalid, pa.ArrowKeyError, EOFError, OSError) as error:
         raise DataError(f"{path}: {_explain(path, str(error), types, remedy)}") from None
     missing = [name for name in types if table.column_names.count(name) != 1]

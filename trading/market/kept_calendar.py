@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 2_000_000
 """Bytes of all files that are kept; one has a quarter of a megabyte."""
 
+FORMAT: Final = 1
+_ROW: Final = 24
+"""Bytes of a session: its day, opening and closing, 8 bytes each."""
+
 LIBRARIES: Final = ("exchange_calendars", "pandas")
 
 
@@ -30,8 +34,9 @@ def _kept_until(folder: Path, last: date) -> dict[date, Session]:
     """The sessions until the first day of the month after `last`, so that one file serves for a month."""
     last = (last.replace(day=1) + timedelta(days=31)).replace(day=1)
     kept = KeptFiles(folder, "sessions", MOST_BYTES)
-    key = "-".join((f"{last}", *map(version, LIBRARIES)))
-    if (content := kept.get(key)) is not None:
+    key = "-".join((f"{last}", str(FORMAT), *map(version, LIBRARIES)))
+    content = kept.get(key)
+    if content and len(content) % _ROW == 0:
         return {(one := _session(*row)).date: one for row in np.frombuffer(content, "<i8").reshape(-1, 3).tolist()}
     found = sessions_until(last)
     rows = [(day.toordinal(), int(one.open.timestamp()), int(one.close.timestamp())) for day, one in found.items()]

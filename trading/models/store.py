@@ -27,8 +27,9 @@ import orjson
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError
 from trading.base.files import replacing, sync_folder, why_unusable
+from trading.base.market_folders import MarketId
 from trading.features.sets import name_of
-from trading.models.checks import check_versions
+from trading.models.checks import check_versions, market_difference, market_remedy
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import Choice, choice_bytes, read_choice, serving_order
 from trading.models.loaded import CheckedModel
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import FeatureSet
-    from trading.base.market_folders import MarketId
     from trading.learning.train import TrainedModel
 
 REMEDY = "run python ml_trainer.py"
@@ -275,7 +275,9 @@ class ModelStore:
         last = stamp(now) if now is not None else "9"
         choice = self.choice(warn) if in_service_only else None
         known = [at for at in self.timestamps() if at <= last]
-        refused = others = of_features = 0
+        others = of_features = 0
+        refused: list[str] = []
+        foreign: list[str] = []
         for at in serving_order(known, choice):
             try:
                 chosen = choice is not None and at == choice.timestamp
@@ -287,21 +289,37 @@ class ModelStore:
                     if others == 1:  # one warning is enough
                         warn(f"{other}; refused, an older model is used if there is one")
                     continue
-                found = self.checked(at, market)
+                if other := self._other_market(at, market):
+                    foreign.append(other)
+                    if len(foreign) == 1:
+                        warn(f"{self.folder}: {at} was {other}; refused, an older model is used if there is one")
+                    continue
+                found = self.checked(at)
                 if opens:
                     _ = found.opened
                 return found
             except ModelError as error:
-                refused += 1
+                refused.append(str(error).removeprefix(f"{self.folder}/"))
                 warn(f"{error}; refused, an older model is used if there is one")
-        raise ModelError(f"{self.folder}: {self._why_none(refused, others, of_features)}; {REMEDY}")
+        if foreign and not refused and not others:
+            remedy = market_remedy(self.folder, market)
+            raise ModelError(f"{self.folder}: its {len(foreign)} model(s) were {foreign[0]}; {remedy}")
+        raise ModelError(f"{self.folder}: {self._why_none([*refused, *foreign], others, of_features)}; {REMEDY}")
 
-    def _why_none(self, refused: int, others: int, of_features: int) -> str:
-        """Why no model serves: how many were refused, how many have another purpose, by features or by label."""
+    def _why_none(self, refused: list[str], others: int, of_features: int) -> str:
+        """Why no model serves: the first reason of those refused, or that all have other features or another label."""
         if others and not refused:
             what = f"on other features than FEATURE_SET={self.feature_set}"
             return f"its {others} model(s) were trained {what if of_features == others else 'for another LABEL'}"
-        return f"none of its {refused + others} model(s) can be used" if refused + others else "there is no model in it"
+        if not refused:
+            return "there is no model in it"
+        return f"none of its {len(refused) + others} model(s) can be used ({refused[0]})"
+
+    def _other_market(self, at: str, market: MarketId | None) -> str | None:
+        """How the market that a model was trained on differs from `market`; None if it does not."""
+        record = self.metrics(at)["market"]
+        own = MarketId(record["slug"], str(record.get("description", record["slug"])))
+        return None if market is None or own.slug == market.slug else market_difference(own, market)
 
     def metrics(self, at: str) -> ModelMetrics:
         """All of `metrics_TIMESTAMP.json`.
@@ -314,7 +332,7 @@ class ModelStore:
         refuse_untrusted(path)
         try:
             if damage := why_unusable(path, MOST_METRICS_BYTES):
-                raise ValueError(damage)
+                raise ModelError(f"{path}: cannot be used: {damage}")
             return checked_metrics(orjson.loads(path.read_bytes()), at)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path}: damaged ({type(error).__name__}: {error})") from None
@@ -334,8 +352,8 @@ class ModelStore:
         metrics = self.metrics(at)
         path = self.folder / f"metrics_{at}.json"
         check_versions(path, metrics["versions"])
-        if market is not None and metrics["market"]["slug"] != market.slug:
-            raise ModelError(f"{path}: trained on {metrics['market']['slug']}, not on {market.slug}")
+        if other := self._other_market(at, market):
+            raise ModelError(f"{path}: {other}; {market_remedy(self.folder, market)}")
         feature_set = name_of(metrics["features"])
         if feature_set is None:
             raise ModelError(f"{path}: its features are not those of this version of the system")

@@ -7,6 +7,7 @@ import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
@@ -21,6 +22,7 @@ from trading.app.backtest.models import (
     refuse_seen,
     served_models,
     sessions_served,
+    why_none_served,
 )
 from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
@@ -33,8 +35,9 @@ from trading.backtest.engine.replay import Block, Day, Replay, Total, traded
 from trading.backtest.engine.session_market import SessionMarket
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
+from trading.backtest.walk_forward import LEAST_SESSIONS
 from trading.backtest.workers import ALONE, Workers, workers
-from trading.base.errors import UserError
+from trading.base.errors import MORE_SESSIONS, UserError
 from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
@@ -51,6 +54,7 @@ from trading.rules.labels import LabelRules
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
+    from datetime import date
     from pathlib import Path
 
     from rich.console import Console
@@ -98,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
     if options.logs_dir is not None and len(chosen) > 1:
         raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
     _check_folders(options, settings)
+    if kept is not None:
+        _note_if_not_kept(kept, console)
     days = _days(options, settings, calendar, kept)
     with ExitStack() as stack:
         at = stack.enter_context(workers(options.backend, options.scheduler))
@@ -154,13 +160,13 @@ def _models(
     """
     cache, store = PredictionCache(settings.folders.MODELS_DIR), model_store(settings)
     if options.walk_forward:
-        least = min(days.sessions[LEAST:], default=None, key=lambda one: one.date)
-        start = options.start or (None if least is None else least.date)
-        return chosen_sessions(days, start, options.end), _evenings(settings, days, calendar, cache, at)
+        sessions = chosen_sessions(days, _first_evening(options.start, settings, days), options.end)
+        return sessions, _evenings(settings, days, calendar, cache, at)
     if options.as_served:
         sessions = chosen_sessions(days, options.start, options.end)
         served = served_models(store, days.market, cache, settings.training.FEATURE_SET)
-        return sessions_served(sessions, served, options.start), served
+        none = partial(why_none_served, store, days.market, days.sessions[-1], options.bars)
+        return sessions_served(sessions, served, options.start, none), served
     forecaster, model = one_model(store, options.model, days.market, cache)
     start = options.start
     if start is None and not options.seen:
@@ -185,8 +191,20 @@ def _remedy(store: ModelStore, timestamp: str) -> str:
     return "there is no earlier model: use --walk-forward (a model trained the evening before each session), or --seen"
 
 
-LEAST: Final = 5
-"""Sessions before the first one of a walk-forward, if no other is named."""
+def _first_evening(start: date | None, settings: Settings, days: Days) -> date:
+    """The first session of a walk-forward: `start`, or the first one with `LEAST_SESSIONS` before it.
+
+    Raises:
+        UserError: too few sessions lie before it.
+    """
+    least = max(2, min(LEAST_SESSIONS, settings.data.HISTORY_DAYS))
+    needs = f"--walk-forward: a model needs {least} sessions before the first one that is traded"
+    if len(days.sessions) <= least:
+        raise UserError(f"{needs}, and the bars have {len(days.sessions)} in all; {MORE_SESSIONS}")
+    first = days.sessions[least].date
+    if start is not None and start < first:
+        raise UserError(f"--start {start}: {needs}; choose {first} or later, or leave --start out")
+    return start or days.sessions[min(LEAST_SESSIONS, len(days.sessions) - 1)].date
 
 
 def _evenings(
@@ -207,13 +225,20 @@ def _check_folders(options: argparse.Namespace, settings: Settings) -> None:
         UserError: one of them cannot be written, or `--logs-dir` holds other files than those of a backtest.
     """
     check_folder(settings.folders.MODELS_DIR, by_creating=True)
-    check_folder(PredictionCache(settings.folders.MODELS_DIR).folder, by_creating=True)
     if options.logs_dir is None:
         return
     folder = settings.folders.LOGS_DIR
     check_folder(folder, by_creating=True)
     if folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).is_file():
         raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
+
+
+def _note_if_not_kept(folder: Path, console: Console) -> None:
+    """Say that predictions cannot be kept: the next backtest computes them again."""
+    try:
+        check_folder(folder, by_creating=True)
+    except UserError as error:
+        console.print(f"note: predictions are not kept: {error}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _records(settings: Settings, days: Days, console: Console) -> TradeRecords:

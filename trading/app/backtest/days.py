@@ -12,7 +12,7 @@ from bar_files.errors import BarFileError
 from paper_exchange.base.calendar import SessionTimes
 from paper_exchange.market.recorded import RecordedMarket
 from trading.base.clock import NEW_YORK
-from trading.base.errors import UserError
+from trading.base.errors import MORE_SESSIONS, UserError
 from trading.base.market_folders import MarketId, market_of
 from trading.dataset.dataset import Dataset
 from trading.dataset.universes import Universes
@@ -178,8 +178,13 @@ def chosen_sessions(days: Days, start: date | None, end: date | None) -> list[Se
     """
     known = days.sessions[1:]
     found = [one for one in known if (start is None or one.date >= start) and (end is None or one.date <= end)]
+    if not known:
+        raise UserError(
+            f"the bars have one session, {days.sessions[0].date}; the stocks of a session are chosen from the session "
+            f"before it, so two are needed: {MORE_SESSIONS}"
+        )
     if not found:
-        first = known[0].date if known else days.sessions[0].date
+        first = known[0].date
         asked = " ".join(f"{name} {day}" for name, day in (("--start", start), ("--end", end)) if day is not None)
         raise UserError(
             f"{asked or 'the bars'}: no session to trade there; the bars allow {first} to {days.sessions[-1].date}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ from trading.backtest.engine.predictions import predict
 from trading.backtest.walk_forward import evening_fold, score
 from trading.backtest.yardstick.control_cache import settings_of_a_result
 from trading.base.calendar import at
+from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError, UserError
 from trading.models.loaded import CheckedModel
 from trading.models.store import ModelStore, stamp
@@ -19,6 +22,7 @@ from trading.models.store import ModelStore, stamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, time
+    from pathlib import Path
 
     from config import FeatureSet
     from trading.backtest.engine.prediction_cache import PredictionCache
@@ -182,22 +186,23 @@ def served_models(store: ModelStore, market: MarketId, cache: PredictionCache, f
     return StoredModels(model_of, cache, feature_set, "each session with the model that was in service")
 
 
-def sessions_served(sessions: list[Session], models: StoredModels, start: date | None) -> list[Session]:
+def sessions_served(
+    sessions: list[Session], models: StoredModels, start: date | None, without: Callable[[], str]
+) -> list[Session]:
     """The sessions from the first one that had a model in service when it opened.
 
     Args:
         start: the first session that was asked for; None: any.
+        without: why no session had one, and what to do.
 
     Raises:
         UntrustedError: others may change the models.
         UserError: no session had one, or `start` lies before the first that had one.
     """
-    why = ""
     for i, session in enumerate(sessions):
         try:
             models.model_of(session)
-        except ModelError as error:
-            why = str(error)
+        except ModelError:
             continue
         if i and start is not None:
             raise UserError(
@@ -207,7 +212,30 @@ def sessions_served(sessions: list[Session], models: StoredModels, start: date |
         return sessions[i:]
     raise UserError(
         f"--as-served: no session from {sessions[0].date} to {sessions[-1].date} had a model in service when it "
-        f"opened; choose a later --end, --model or --walk-forward ({why})"
+        f"opened: {without()}"
+    )
+
+
+def why_none_served(store: ModelStore, market: MarketId, newest: Session, bars: Path | None) -> str:
+    """Why no session had a model in service when it opened, and what to do.
+
+    Args:
+        newest: the last session of the bars.
+        bars: `--bars`; None: the bars are those of `data/`.
+
+    Raises:
+        UntrustedError: others may change the models.
+        ModelError: there is no model of this market at all.
+    """
+    model = store.newest_checked(market=market)
+    oldest = datetime.strptime(min(store.timestamps()), "%Y%m%d_%H%M%S").replace(tzinfo=NEW_YORK)
+    seen = " --seen" if newest.date <= model.trained_through else ""
+    end = f"an --end after {oldest.date()}, " if oldest < newest.open else ""
+    folder = "DIR" if bars is None else shlex.quote(str(bars))
+    return (
+        f"a model serves from the moment of its training, and the first one here is of {oldest:%Y-%m-%d %H:%M}; use "
+        f"{end}--walk-forward, --model {model.timestamp}{seen}, or trade the sessions first with python live_trader.py "
+        f"--bars {folder}, which trains a model every evening"
     )
 
 

@@ -27,9 +27,10 @@ SECONDS_A_SESSION: Final = 0.0014
 
 SWEPT: Final = frozenset(
     name for name, section in SECTION_OF.items() if section in ("prediction", "entry", "exits")
-) - {"LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "ROUND_TRIP_COST", "SPREAD_TICKS"} | {
-    *("MIN_PRICE", "MAX_PRICE", "TOP_STOCKS", "PAPER_CASH", "TICK_SECOND")
-}
+) - {
+    *("LABEL", "LABEL_TARGET_PCT", "LABEL_WITHIN_MINUTES", "LABEL_MIN_PROFIT", "OUTCOME_FEED"),
+    *("ROUND_TRIP_COST", "SPREAD_TICKS"),
+} | {*("MIN_PRICE", "MAX_PRICE", "TOP_STOCKS", "PAPER_CASH", "TICK_SECOND")}
 """Settings that change which trades are made with given models."""
 
 Values = dict[str, str]
@@ -92,6 +93,8 @@ def every_combination(
 ) -> list[tuple[Values, Settings]]:
     """Every combination of the values of `--set`, each checked like a setting of its own.
 
+    The label has no part in it: the models are given, or trained with the settings without `--set`.
+
     Raises:
         UserError: a value is not valid.
     """
@@ -101,8 +104,8 @@ def every_combination(
         if found:
             with suppress(ValidationError, UserError):  # load_settings takes long, but names what is wrong
                 one = found[0][1].changed(**chosen)
-                check_together(one, {})
+                check_together(one, {}, labels=False)
                 found.append((chosen, one))
                 continue
-        found.append((chosen, load_settings(options.env_file, None, **given, **chosen)))
+        found.append((chosen, load_settings(options.env_file, None, labels=False, **given, **chosen)))
     return found
