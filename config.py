@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from trading.base.env_file import meant, misspelt, read_env_file
 from trading.base.errors import UserError
-from trading.base.folders import overlapping
+from trading.base.folders import misplaced, overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -491,11 +491,23 @@ def check_together(settings: Settings, sources: Mapping[str, str], *, labels: bo
         if not broker.APCA_API_KEY_ID:
             there, missing = missing, there
         raise UserError(f"{sources[there]}: {there} is set but {missing} is not: set both, or neither")
-    folders = {name: getattr(settings.folders, name) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
-    if found := overlapping(folders):  # each is renamed, locked and pruned as a whole
+    check_folders(settings.folders, sources)
+
+
+def check_folders(settings: FolderSettings, sources: Mapping[str, str]) -> None:
+    """Check that data, models and logs are apart and none is taken for another: each is renamed and pruned as a whole.
+
+    Raises:
+        UserError: two folders overlap, or one holds files of another kind.
+    """
+    folders = {name: getattr(settings, name) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
+    if found := overlapping(folders):
         name, other, what = found
         source = sources.get(other) or sources.get(name, "settings")
         raise UserError(f"{source}: {what}; give each a folder of its own")
+    if wrong := misplaced(folders):
+        name, what = wrong
+        raise UserError(f"{sources.get(name, 'settings')}: {what}: name another folder, or move that file away")
 
 
 def _check_label(exits: ExitSettings, sources: Mapping[str, str]) -> None:

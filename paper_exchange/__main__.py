@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+from bar_files.errors import missing_package
 from bar_files.options import add_arguments
 
 PROBABILITIES = {
@@ -183,6 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
         serve = prepare(options)
     except (ValueError, OSError) as error:
         print(f"paper_exchange: {_described(error)}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"paper_exchange: {missing_package(error)}", file=sys.stderr)
         return 2
     serve()
     return 0

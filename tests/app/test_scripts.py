@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bar_files.errors import missing_package
 from trading.base.errors import UserError, as_started
 
 PROJECT = Path(__file__).parents[2]
@@ -115,3 +117,22 @@ def test_a_shell_is_told_what_could_follow(typed: str, offered: set[str], tmp_pa
 
 def test_every_script_can_be_completed() -> None:
     assert all("# PYTHON_ARGCOMPLETE_OK" in (PROJECT / f"{script}.py").read_text()[:1024] for script in SCRIPTS)
+
+
+@pytest.mark.parametrize("script", (*SCRIPTS, "paper_exchange"))
+def test_without_the_packages_a_command_says_in_one_line_how_to_run_it(script: str) -> None:
+    """`-S` leaves the installed packages out, as the Python of the system does."""
+    command = ["-m", script] if script == "paper_exchange" else [f"{script}.py"]
+    ended = subprocess.run(
+        [sys.executable, "-S", "-E", *command], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        r"(error|paper_exchange): the package \w+ is not installed for .*: run \.venv/bin/python .*"
+        r"pip install -r requirements\.txt\n", ended.stderr,
+    )  # fmt: skip
+
+
+def test_a_missing_module_of_the_project_is_no_missing_package() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        missing_package(ModuleNotFoundError("no module", name="trading.base.gone"))

@@ -130,7 +130,7 @@ def test_without_trades_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("sold", "words"),
     [
-        (["10.10"], "1 trade on 1 day had +1.00% each after the assumed cost. Too few sessions for an interval, 5 are"),
+        (["10.10"], "1 trade on 1 day had +1.00% each after the assumed cost. Too few sessions for an interval: by "),
         (
             ["10.10", "10.11", "10.12", "10.11", "10.11"],
             "on 5 days had +1.10% (+1.01% to +1.19%) each after the assumed cost. The interval",

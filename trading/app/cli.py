@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from bar_files.errors import missing_package
 from trading import __version__
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.base.errors import UserError, as_started
@@ -176,6 +177,9 @@ def run(main: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        print(f"error: {missing_package(error)}", file=sys.stderr)
+        return 2
     except StopSignal as stop:
         print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
         return stop.exit_code

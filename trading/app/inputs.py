@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bar_files.errors import BarFileError
@@ -14,7 +15,8 @@ from trading.base.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
+
+    from config import FolderSettings
 
 MIN_FREE_BYTES: Final = 32_000_000
 """Free disk space that a run needs; the predictions of one day alone take about 10 MB."""
@@ -30,6 +32,18 @@ def reading_from(options: argparse.Namespace) -> Reading:
         return reading_of(options)
     except BarFileError as error:
         raise UserError(str(error)) from None
+
+
+def check_bars_apart(bars: Path | None, folders: FolderSettings) -> None:
+    """Check that the folder of `--bars` does not lie in a folder that the run writes, and may rename.
+
+    Raises:
+        UserError: it does.
+    """
+    for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR"):
+        place = Path(os.path.realpath(getattr(folders, name)))
+        if bars is not None and Path(os.path.realpath(bars)).is_relative_to(place):
+            raise UserError(f"--bars {bars}: it is in {name}={place}, which this run writes; name another folder there")
 
 
 def check_folder(folder: Path, *, by_creating: bool = False) -> None:

@@ -105,6 +105,20 @@ class ModelStore:
         refuse_untrusted(self.folder)
         self.check_trust()
 
+    def check_place(self) -> None:
+        """Check what `prepare` checks, and change nothing: call this before the first download of a run.
+
+        Raises:
+            UntrustedError: `prepare` would refuse the folder, or `check_trust` a model.
+        """
+        self.check_trust()
+        places = [self.folder]
+        if self.folder.is_dir() and self.folder.stat().st_uid == os.geteuid() and not self._files_to_trust():
+            # `prepare` corrects the mode of the folder itself, but not of those on the way to it
+            places = [place.with_name(f".{place.name}.new") for place in (self.folder, self.folder.resolve())]
+        for place in places:
+            refuse_untrusted(place)
+
     def check_trust(self) -> None:
         """Check that nobody else may change a model, or the folder of one; call this before anything is loaded.
 

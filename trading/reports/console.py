@@ -164,9 +164,10 @@ def _positions(snapshot: Snapshot) -> Table:
 
 def _status(snapshot: Snapshot) -> str:
     open_pnl = sum((row.pnl or 0.0 for row in snapshot.rows), 0.0)
-    equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f}"
+    equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f} by the broker's prices"
+    by_bars = " by the newest bars" if snapshot.rows else ""  # the broker's equity goes by its own prices
     return (
-        f"{len(snapshot.rows)} open ({_signed(open_pnl)}), {snapshot.in_flight} in flight, "
+        f"{len(snapshot.rows)} open ({_signed(open_pnl)}{by_bars}), {snapshot.in_flight} in flight, "
         f"{counted(snapshot.trades, 'trade')} closed today ({snapshot.won} won, {_signed(snapshot.realised)}){equity}"
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from trading.learning.session_statistics import ENOUGH_SESSIONS, above, below
+from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.page import NONE, TOO_FEW, Section, counted, interval, per_cent, plain, share
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ DIRECTION: Final = (
 )
 """Said at the start of every run, and wherever live figures stand."""
 
+MEASURES: Final = (
+    "The confidence is what MIN_CONFIDENCE is compared with, by default the model's own probability; the win "
+    "probability of a trade is another number, the same after calibration."
+)
+"""The two numbers that a prediction has; bands and means of live figures are those of the confidence."""
+
 APART: Final = "A prediction that comes true is no profit."
 
 
@@ -26,14 +33,14 @@ def live_lines(live: LiveFigures) -> list[str]:
     found, own = live["all_models"], live["in_service"]
     lines = []
     if found["comes_true"]:
-        said = "; ".join(f"{_said(one)}, came true {_truth(one)}" for one in found["comes_true"])
+        truth = "; ".join(f"{_group(one)}, came true {_truth(one)}" for one in found["comes_true"])
         if own is not None and own["comes_true"]:
-            said += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
-        lines.append(f"Does it come true ({live['question']}): {said}")
+            truth += f"; of model {live['model']} alone, {_truth(own['comes_true'][-1])}"
+        lines.append(f"Does it come true ({live['question']}): {truth}")
     if found["earns"]:
         *parts, whole = found["earns"]
         earned = "; ".join(
-            f"{_said(one)}, {counted(one['trades'], 'trade')} {_mean(one['outcome_pct'])}" for one in parts
+            f"{_group(one)}, {counted(one['trades'], 'trade')} {_mean(one['outcome_pct'])}" for one in parts
         )
         if own is not None and own["earns"]:
             earned += f"; of model {live['model']} alone, {_mean(own['earns'][-1]['outcome_pct'])}"
@@ -67,9 +74,9 @@ def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Sect
         Section(
             "Live: does it come true?",
             f"Trades of this account, {live['first']} to {live['last']}. The question is whether {live['question']}, "
-            f"from the price really paid. {APART} The interval takes each trade as independent; trades of one day are "
-            "not, so it is too narrow.",
-            head=("said", "of", "trades", "said, mean", "came true", "share", "95% interval"),
+            f"from the price really paid. {MEASURES} {APART} The interval takes each trade as independent; trades of "
+            "one day are not, so it is too narrow.",
+            head=("confidence", "of", "trades", "mean confidence", "came true", "share", "95% interval"),
             rows=[
                 [_band(one), name, str(one["trades"]), share(one["said"]), str(one["came_true"]), share(one["share"]),
                  f"{share(one['low'])} to {share(one['high'])}"]
@@ -82,7 +89,7 @@ def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Sect
             "Live: does it earn?",
             f"Closed trades of the same days, mean outcome after cost. This does not follow from the table above. "
             f"{DIRECTION} The interval is over sessions; it needs {fewest}.",
-            head=("said", "of", "trades", "sessions", "outcome", "95% interval"),
+            head=("confidence", "of", "trades", "sessions", "outcome", "95% interval"),
             rows=[
                 [_band(one), name, str(one["trades"]), str(one["outcome_pct"]["sessions"]),
                  per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True, fewest=fewest)]
@@ -120,7 +127,10 @@ def _earned(whole: Earns) -> str:
     days = counted(figure["sessions"], "day")
     words = f"{counted(whole['trades'], 'trade')} on {days} had {_mean(figure)} each after the assumed cost."
     if figure["sessions"] < ENOUGH_SESSIONS:
-        return f"{words} Too few sessions for an interval, {ENOUGH_SESSIONS} are needed: no evidence of profit."
+        return (
+            f"{words} Too few sessions for an interval: by Student's t, as here, it needs {ENOUGH_SESSIONS}, by the "
+            f"bootstrap of report.py and backtest.py {MIN_SESSIONS}. No evidence of profit."
+        )
     if below(figure, 0.0):
         return f"{words} The interval lies below zero: a loss."
     if above(figure, 0.0):
@@ -141,8 +151,8 @@ def _band(one: ComesTrue | Earns) -> str:
     return "all" if (low, high) == (0.0, 1.0) else f"{low:.2f}-{high:.2f}"
 
 
-def _said(one: ComesTrue | Earns) -> str:
-    return "all" if _band(one) == "all" else f"said {_band(one)}"
+def _group(one: ComesTrue | Earns) -> str:
+    return "all" if _band(one) == "all" else f"confidence {_band(one)}"
 
 
 def _truth(one: ComesTrue) -> str:

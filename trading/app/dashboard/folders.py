@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from config import ENV_FILE, FolderSettings
+from config import ENV_FILE, FolderSettings, check_folders
 from trading.base.env_file import read_env_file
 from trading.base.errors import UserError
 
@@ -22,7 +22,8 @@ def load_folders(
     """The folders, from the places and in the order of `config.load_settings`; every other line of the file is dropped.
 
     Raises:
-        UserError: `env_file` does not exist or has a line that is no assignment, or a value is no folder.
+        UserError: `env_file` does not exist or has a line that is no assignment, a value is no folder, or the
+            folders overlap or are taken for each other.
     """
     file, environment = env_file or ENV_FILE, os.environ if environment is None else environment
     lines = read_env_file(file, may_be_missing=file == ENV_FILE)
@@ -31,7 +32,9 @@ def load_folders(
     values |= {name: environment[name] for name in names if environment.get(name)}
     values |= {name: folder for name, folder in given.items() if folder is not None}
     try:
-        return FolderSettings.model_validate(values)
+        folders = FolderSettings.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise UserError(f"settings: {problem['loc'][0]}={problem['input']}: {problem['msg']}") from None
+    check_folders(folders, dict.fromkeys(given, "command line"))
+    return folders

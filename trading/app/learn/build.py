@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from config import Settings, load_settings
-from trading.app.inputs import reading_from
+from trading.app.inputs import check_bars_apart, reading_from
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         if done is not None:
             print(done)
             return 0
+    check_bars_apart(options.bars, settings.folders)
     source, now = choose_source(options, settings, calendar)
     with progress_bars(Console(stderr=True)) as progress:
         report = build(

@@ -76,7 +76,7 @@ def trade(options: argparse.Namespace) -> int:
     folders = (settings.folders.DATA_DIR, settings.folders.MODELS_DIR, settings.folders.LOGS_DIR)
     for folder in folders:  # all are checked before any is touched
         check_folder(folder)
-    ModelStore(settings.folders.MODELS_DIR).check_trust()
+    ModelStore(settings.folders.MODELS_DIR).check_place()
     held = lock(settings.folders.LOGS_DIR, "trader")
     try:
         with contextlib.ExitStack() as opened:

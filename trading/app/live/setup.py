@@ -19,7 +19,7 @@ from trading.app.live.venues import AlpacaVenue
 from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.env_file import write_env_file
 from trading.base.errors import BrokerError, UserError, as_started
-from trading.base.folders import overlapping
+from trading.base.folders import misplaced, overlapping
 from trading.base.market_folders import LOGS_BY_HAND, foreseen
 from trading.broker.client import Broker, KeysRefused, Unclear, connect
 from trading.broker.transport import ALPACA_PAPER, allowed_origin, without_password
@@ -182,6 +182,8 @@ class _Questions:
         others = {one: getattr(self._settings.folders, one) for one in FOLDERS}
         if found := overlapping(others | {name: folder}):
             raise UserError(f"{found[2]}; give each a folder of its own")
+        if wrong := misplaced({name: folder}):
+            raise UserError(f"{wrong[1]}: name another folder")
         check_folder(folder)
         market = AlpacaVenue(self._settings, None).market
         _, renamed = foreseen(folder, market, LOGS_BY_HAND if name == "LOGS_DIR" else "")

@@ -17,7 +17,7 @@ from paper_exchange.books.store import StateError, stored_instant
 from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import PRESETS
-from trading.app.inputs import reading_from
+from trading.app.inputs import check_bars_apart, reading_from
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
@@ -91,6 +91,7 @@ def choose_venue(
         if replay:
             raise UserError("--bars and --start replay the past on the embedded exchange: leave --broker alpaca out")
         return AlpacaVenue(settings, options.sessions)
+    check_bars_apart(options.bars, settings.folders)
     return EmbeddedVenue(settings, calendar, options.bars, options.start, options.sessions, reading_from(options))
 
 

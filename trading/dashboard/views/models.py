@@ -45,12 +45,18 @@ class PageLink(NamedTuple):
 
 
 class CameTrue(NamedTuple):
-    """The trades of one model: how many are sold, are decided, and came true, and what was booked."""
+    """The trades of one model: how many are sold, are decided, and came true, and what was booked.
+
+    Attributes:
+        confidence: mean of the decided ones; None without one.
+        win_probability: the same of the calibrated probability.
+    """
 
     sold: int
     decided: int
     true: int
-    said: float | None
+    confidence: float | None
+    win_probability: float | None
     booked: float
 
 
@@ -63,7 +69,8 @@ class ModelRow(NamedTuple):
     through: str
     tested: str
     bought: str
-    said: str
+    confidence: str
+    win_probability: str
     booked: str
     auc: str
     log_loss: str
@@ -144,7 +151,8 @@ def _row(one: ModelFile, live: Live, models: Models, trades: Sequence[Trade], pa
     return ModelRow(
         one.timestamp, state, shown(one.kind.replace("_", " ")), shown(one.trained_through),
         _part(one.promised, one.signals),
-        _part(came.true / came.decided if came.decided else None, came.decided), share(came.said),
+        _part(came.true / came.decided if came.decided else None, came.decided), share(came.confidence),
+        share(came.win_probability),
         f"{dollars(came.booked)} in {counted(came.sold, 'trade')}" if came.sold else NONE,
         plain(one.auc), plain(one.log_loss, 4),
         shown(one.reason), shown(duel), page,
@@ -156,13 +164,18 @@ def _part(part: float | None, of: int | None) -> str:
     return NONE if part is None or not of else f"{share(part)} of {of:,}"
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
 def came_true(trades: Sequence[Trade], model: str) -> CameTrue:
     """What came of the trades that a model decided."""
     own = [trade for trade in trades if trade.model == model]
     decided = [trade for trade in own if trade.reached_target_first is not None]
-    said = [trade.win_probability for trade in own if trade.win_probability is not None]
+    calibrated = [trade.win_probability for trade in decided if trade.win_probability is not None]
     return CameTrue(
         sum(1 for trade in own if trade.pnl_amount is not None), len(decided),
         sum(1 for trade in decided if trade.reached_target_first),
-        sum(said) / len(said) if said else None, sum(float(trade.pnl_amount or 0) for trade in own),
+        _mean([trade.confidence for trade in decided]), _mean(calibrated),
+        sum(float(trade.pnl_amount or 0) for trade in own),
     )  # fmt: skip

@@ -26,7 +26,10 @@ GLOSSARY: Final[dict[str, str]] = {
     "The prices of the fills contain the spread already, so only the part beyond it is deducted from the results.",
     "cost beyond the spread": "The part of the assumed cost that is deducted from the booked result: ROUND_TRIP_COST "
     "less SPREAD_TICKS price steps, at least 0. The spread itself is in the prices of the fills.",
-    "confidence": "The probability that the prediction comes true, as the model says it.",
+    "confidence": "The probability that the prediction comes true that MIN_CONFIDENCE is compared with, by default the "
+    "model's own, before calibration.",
+    "win probability": "The model's own probability after calibration: corrected by how often such came true on other "
+    "sessions. It is not the probability of a profit.",
     "came true": "The price reached the target of the prediction before it lost the stop. It is not a profit.",
     "equity": "What the account is worth: cash and positions.",
     "quote": "Bid and ask: the highest price that a buyer offers, and the lowest that a seller asks.",

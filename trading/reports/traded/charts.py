@@ -95,8 +95,8 @@ def result_by_day(material: Material) -> Figure:
                                        "yaxis": {"tickformat": DOLLARS}, "showlegend": False}}  # fmt: skip
 
 
-def said_and_came_true(found: Sequence[ComesTrue]) -> Figure:
-    """What the model said against what came true, by band of confidence, with exact 95% intervals."""
+def confidence_and_came_true(found: Sequence[ComesTrue]) -> Figure:
+    """Confidence against what came true, by band, with exact 95% intervals."""
     shown = [one for one in found if tuple(one["band"]) != (0.0, 1.0)]
     points = {
         "type": "scatter", "mode": "markers+lines", "name": "came true", "x": _rounded([one["said"] for one in shown]),
@@ -105,14 +105,14 @@ def said_and_came_true(found: Sequence[ComesTrue]) -> Figure:
         "error_y": {"type": "data", "symmetric": False, "color": "$accent", "thickness": 1,
                     "array": _rounded([one["high"] - one["share"] for one in shown]),
                     "arrayminus": _rounded([one["share"] - one["low"] for one in shown])},
-        "hovertemplate": "said %{x:.0%}, came true %{y:.0%} of %{customdata} trades<extra></extra>",
+        "hovertemplate": "confidence %{x:.0%}, came true %{y:.0%} of %{customdata} trades<extra></extra>",
     }  # fmt: skip
-    diagonal = {"type": "scatter", "mode": "lines", "name": "as often as said", "x": [0, 1], "y": [0, 1],
+    diagonal = {"type": "scatter", "mode": "lines", "name": "as often as the confidence says", "x": [0, 1], "y": [0, 1],
                 "line": {"color": "$base", "dash": "dash", "width": 1}, "hoverinfo": "skip"}  # fmt: skip
     axis = {"tickformat": ".0%", "range": [0, 1.04]}
     low = min([0.9, *(one["said"] for one in shown)]) - 0.05
     return {"data": [diagonal, points], "layout": {
-        "height": 330, "xaxis": {**axis, "range": [max(0.0, low), 1.02], "title": {"text": "said"}},
+        "height": 330, "xaxis": {**axis, "range": [max(0.0, low), 1.02], "title": {"text": "confidence"}},
         "yaxis": {**axis, "title": {"text": "came true"}}}}  # fmt: skip
 
 

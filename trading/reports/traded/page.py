@@ -125,7 +125,7 @@ def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     live = material.live["all_models"]
     keys: list[list[str]] = [[], [], []]
     if live["comes_true"]:
-        found["true"] = charts.said_and_came_true(live["comes_true"])
+        found["true"] = charts.confidence_and_came_true(live["comes_true"])
         keys[0] = ["true"]
     if live["earns"]:
         found["earned"] = charts.earned_by_confidence(live["earns"])

@@ -146,7 +146,7 @@ def luck(found: Performance) -> str:
     figure = found.expectancy_pct
     if found.sessions < MIN_SESSIONS or figure["low"] is None:
         have = counted(found.sessions, "session")
-        return f"Whether that is luck cannot be said: {have} of the {MIN_SESSIONS} that an interval needs."
+        return f"Whether that is luck cannot be said: {have} of the {MIN_SESSIONS} that a bootstrap interval needs."
     low, high = per_cent(figure["low"]), per_cent(figure["high"])
     range_ = f"The 95% interval of a trade's result is {low} to {high}"
     if below(figure, 0.0):
@@ -176,13 +176,13 @@ def against_universe(material: Material) -> str:
 
 
 def came_true(material: Material) -> str:
-    """`Said 70.2%, came true 68.1% (of 64 trades)`."""
+    """`The mean confidence was 70.2%, and 68.1% came true (of 64 trades: ...)`."""
     found = material.live["all_models"]["comes_true"]
     if not found:
         return ""
     whole = found[-1]
     return (
-        f"On average the model said {share(whole['said'])}, and {share(whole['share'])} came true "
+        f"The mean confidence was {share(whole['said'])}, and {share(whole['share'])} came true "
         f"(of {counted(whole['trades'], 'trade')}: {material.live['question']}). {APART}"
     )
 
