@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -85,8 +85,10 @@ class MarketCalendar:
         )  # fmt: skip
         if done.returncode:
             raise OSError(f"its process ended with {done.returncode}")
+        instant = datetime.fromisoformat
+        rows = [Session(date.fromisoformat(day), *map(instant, times)) for day, *times in json.loads(done.stdout)]
         found = cls()
-        found._sessions = pickle.loads(done.stdout)
+        found._sessions = {one.date: one for one in rows}
         return found
 
     def extend(self, now: datetime) -> None:
@@ -188,10 +190,11 @@ class MarketCalendar:
 
 
 _APART: Final = """
-import datetime, os, pickle, sys
+import datetime, json, os, sys
 os.nice(10)
 from trading.base.calendar import sessions_until
-sys.stdout.buffer.write(pickle.dumps(sessions_until(datetime.date.fromisoformat(sys.argv[1]))))
+found = sessions_until(datetime.date.fromisoformat(sys.argv[1])).values()
+json.dump([(str(one.date), one.open.isoformat(), one.close.isoformat()) for one in found], sys.stdout)
 """
 
 
