@@ -229,7 +229,11 @@ def test_an_order_of_somebody_else_in_the_way_keeps_the_legs_and_is_named(tmp_pa
     order = LimitOrderRequest(symbol="AAA", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, limit_price=5.0)
     made: Any = by_hand(here).submit_order(order)
     here.wire.faults = [
-        Fault("GET /v2/orders.*open", edited(lambda rows: [row for row in rows if row["id"] != str(made.id)]))
+        Fault(
+            "GET /v2/orders.*(open|symbols)",
+            edited(lambda rows: [row for row in rows if row["id"] != str(made.id)]),
+            times=2,
+        )
     ]
     here.tick("10:31", "10:32")  # bought, because the order was not listed yet
     here.tick("15:55")
