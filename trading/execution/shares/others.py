@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 JUST_NOW: Final = timedelta(minutes=5)
 """For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
 
+READ_AGAIN: Final = timedelta(seconds=5)
+"""For how long the orders that were read for an entry serve the other entries of its minute."""
+
+ORDERS_OF: Final = timedelta(days=1)
+"""How far back the orders are read before an entry."""
+
 READ_EVERY: Final = timedelta(minutes=1)
 """How often the orders of a stock are read whose position stays larger than the log."""
 
@@ -66,6 +72,8 @@ class OthersOrders:
         self._clock = clock
         self._bought: dict[str, tuple[Decimal, datetime, Decimal]] = {}
         """By client_order_id of a trade: the position for which its stock's orders were read, when, and the result."""
+        self._recent: tuple[datetime, Orders] | None = None
+        """The orders of `ORDERS_OF`, and when they were read."""
         self._tried: dict[tuple[str, str], tuple[frozenset[str], datetime]] = {}
         """By client_order_id of a trade, and "stop" or "exit": the orders in the way when one was last tried, and when.
         """
@@ -78,7 +86,15 @@ class OthersOrders:
         Raises:
             Unclear: the orders of the stock cannot be read.
         """
-        orders, now = self._read(symbol, self._clock.now()), self._clock.now()
+        now = self._clock.now()
+        if self._recent is None or now - self._recent[0] > READ_AGAIN:
+            self._recent = now, self._broker.orders(after=now - ORDERS_OF)  # one request for all entries of a minute
+        orders = self._recent[1]
+        if any(
+            one.symbol == symbol and one.client_order_id not in {order.client_order_id for order in orders}
+            for one in orders.refused
+        ):
+            raise Unclear(f"an order in {symbol} cannot be read")
         for order in self._theirs(orders, symbol):
             at = order.filled_at or order.created_at
             if not order.is_final:
