@@ -66,7 +66,7 @@ def test_a_beat_says_what_the_trader_does_and_how_its_requests_went(tmp_path: Pa
     here.world.trader.tick(here.world.session, ny(MONDAY, "10:33"))
     here.world.journal.event("not_flat", symbol="AAA", qty=5, note="sold at 4 AM")
     assert here.pulse.beat().requests["5xx"] >= 1
-    assert (here.pulse.beat().last_error or "").endswith("NOT FLAT: 5 AAA still held after the close; sold at 4 AM")
+    assert (here.pulse.beat().last_error or "").endswith("NOT FLAT: 5 AAA still held; sold at 4 AM")
 
 
 def test_the_last_beat_says_stopped_unless_a_defect_ended_the_process(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.client import TradingClient
-from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
+from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, TrailingStopOrderRequest
 
 from paper_exchange import Behaviour, mount
 from paper_exchange.orders.behaviour import PRESETS
@@ -99,3 +99,30 @@ def test_a_fractional_purchase_in_the_way_of_the_close_is_named_and_the_legs_sta
     here.wire.faults = []
     here.tick("15:56", "15:57")
     assert here.held() == 0 and here.trade().exit_reason == "END_OF_DAY"
+
+
+@pytest.mark.parametrize(("kind", "qty"), [("limit", 5), ("trailing_stop", 5), ("limit", 2)])
+def test_an_order_of_the_owner_that_holds_the_shares_is_named_and_left_alone(
+    tmp_path: Path, kind: str, qty: int
+) -> None:
+    here = World(tmp_path)
+    here.minutes("10:31", "10:33")
+    here.at("10:33:30")
+    for order in here.exchange.snapshot().orders:
+        if order.is_open:
+            here.owner.cancel_order_by_id(order.id)
+            break
+    common: dict[str, Any] = {"symbol": "AAA", "side": "sell", "qty": qty, "time_in_force": "gtc"}
+    sale = LimitOrderRequest(limit_price=12, **common)
+    here.owner.submit_order(TrailingStopOrderRequest(trail_percent=5, **common) if kind == "trailing_stop" else sale)
+    here.minutes("10:34", "10:40")
+    refused = len(here.events("stop_refused"))
+    assert refused <= (0 if kind == "trailing_stop" else 7)
+    [said] = here.events("order_in_the_way")
+    assert f"sell {kind} order" in said["note"] and "cancel it" in said["note"]
+    stops = [price for side, what, price in here.open_orders() if what == "stop"]
+    assert stops == ([9.8] if qty < 5 else [])  # the shares that the order leaves
+    here.end_day()
+    assert [one["qty"] for one in here.events("not_flat")][-1] == qty == here.held()
+    assert all("in the way" in one["note"] for one in here.events("not_flat")) and len(here.events("exit_refused")) <= 5
+    assert ("sell", kind) in {(side, what) for side, what, _ in here.open_orders()}

@@ -178,7 +178,7 @@ class Entries:
         """
         try:
             position = self._broker.position(symbol)
-            by_others = None if position is not None else self._positions.refusal_by_others(symbol)
+            by_others = None if position is not None else self._positions.others.refusal(symbol)
         except Unclear as error:
             return "discrepancy", f"whether {symbol} is held is not established: {error}"
         if by_others is not None:

@@ -64,10 +64,10 @@ class PositionManager:
         self.cache = OrderCache(broker, clock, instance)
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
         self._protection = Protection(broker, self.cache, self._records, clock)
-        self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection)
-        self._others = OthersOrders(broker, self.cache, self._records, clock)
+        self.others = OthersOrders(broker, self.cache, self._records, clock)
+        self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection, self.others)
         self._holdings = Holdings(
-            broker, self.cache, self._records, clock, self._protection, self._exits, self._others, exits
+            broker, self.cache, self._records, clock, self._protection, self._exits, self.others, exits
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._identity = Identity(broker, self.cache, self._records)
@@ -323,9 +323,13 @@ class PositionManager:
         theirs = (order.symbol for order in (*orders, *orders.fractional) if self.cache.is_of_others(order))
         return frozenset(unread.union(theirs))
 
-    def refusal_by_others(self, symbol: str) -> str | None:
-        """Why a stock is not bought: an order of somebody else in it; arguments and errors as `OthersOrders`."""
-        return self._others.refusal(symbol)
+    def obstacle(self, trade: Trade) -> str | None:
+        """Which orders of somebody else prevent the sale of a trade, as of the last reconciliation; None if none do."""
+        try:
+            found = self.others.in_the_way(trade, self._protection.shares_left(trade))
+        except Unclear:
+            return None
+        return None if found is None else found.reason
 
     def cancel_runaway_entries(self, price_of: PriceOf, lowest: float, highest: float) -> None:
         """Cancel pending entries whose price has left their own levels or the price band (dollars)."""

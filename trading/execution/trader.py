@@ -369,7 +369,8 @@ class Trader:
             self._journal.event("broker_unclear", reason=str(error), note="the equity below is an older one")
         for trade in self.positions.open:
             qty = self.positions.shares_left(trade)
-            self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note="sold at 4 AM, or at the next open")
+            note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
+            self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
         self._note_answers()
         result = DayResult.of(self._log.of_day(session.date))
         self._journal.event(

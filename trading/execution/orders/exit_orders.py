@@ -15,6 +15,7 @@ from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.entry_orders import fill_of
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
 from trading.execution.orders.protection import PENDING_CANCEL, Protection
+from trading.execution.shares.others import InTheWay, OthersOrders
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ class ExitOrders:
     """Updates open trades from the broker's orders, and closes them."""
 
     def __init__(
-        self, broker: Broker, cache: OrderCache, records: Records, clock: Clock, protection: Protection
+        self,
+        broker: Broker,
+        cache: OrderCache,
+        records: Records,
+        clock: Clock,
+        protection: Protection,
+        others: OthersOrders,
     ) -> None:
         self._broker = broker
         self._cache = cache
@@ -41,6 +48,7 @@ class ExitOrders:
         self._journal = records.journal
         self._clock = clock
         self._protection = protection
+        self._others = others
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
         self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
@@ -65,6 +73,8 @@ class ExitOrders:
                 self._close(trade, trade.exit_reason or "", None, wait=False)
         elif self._protection.stopped_shares(trade) >= left:
             self._protection.align_legs(trade)
+        elif theirs := self._others.in_the_way(trade, left):
+            self._protect_beside(trade, left, theirs)
         elif wanted := self._waiting_exit(trade):
             self._close(trade, *wanted, wait=False)
         elif self._protection.stop_is_ending(trade):
@@ -119,6 +129,18 @@ class ExitOrders:
                 return
         if stopped < left:
             self._protection.try_stop(trade, left - stopped)  # a discrepancy, which `Holdings` settles
+
+    def _protect_beside(self, trade: Trade, left: int, theirs: InTheWay) -> None:
+        """Report orders of somebody else that hold the shares, and try a stop, unless they are stops themselves.
+
+        An order of somebody else is never cancelled.
+        """
+        stopped = self._protection.stopped_shares(trade)
+        bare = left - stopped - theirs.stopped
+        if theirs.free - stopped >= 1:
+            bare = min(bare, theirs.free - stopped)
+        if bare <= 0 or not self._others.may_try(trade, "stop", theirs) or not self._protection.place_stop(trade, bare):
+            self._others.report(trade, left, theirs)
 
     def _listed(self, trade: Trade, left: int) -> int:
         """How many of the `left` shares of a trade the positions show; all of them while these may lag its entry."""
@@ -243,8 +265,20 @@ class ExitOrders:
         """Whether the exit of a trade has begun and is not sent, because its legs are being cancelled."""
         return trade.exit_intent is None and self._waiting_exit(trade) is not None
 
+    def _is_obstructed(self, trade: Trade, reason: str) -> bool:
+        """Whether orders of somebody else prevent an exit; they are reported, and it is tried once a minute."""
+        left = self._protection.shares_left(trade)
+        theirs = self._others.in_the_way(trade, left) if left > 0 and trade.exit_intent is None else None
+        if theirs is None:
+            return False
+        self._others.report(trade, left, theirs, closing=reason == "END_OF_DAY")
+        return not self._others.may_try(trade, "exit", theirs)
+
     def _close(self, trade: Trade, reason: str, limit: Decimal | None, *, wait: bool = True) -> None:
         self._find_exit(trade)
+        if not self._protection.resting(trade) and self._is_obstructed(trade, reason):
+            self._wanted.pop(trade.client_order_id, None)
+            return
         if self._protection.resting(trade) and self._waiting_exit(trade) is None:
             self._check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
@@ -260,6 +294,9 @@ class ExitOrders:
             left = left if lacks is False else min(left, int(position.qty))
         elif lacks:
             raise Unclear("the broker holds no share of it")
+        theirs = self._others.in_the_way(trade, left)
+        if theirs is not None and theirs.free:
+            left = theirs.free  # the shares that their orders leave
         # Not before: after an unclear reply the exit goes on, instead of a new stop that must be cancelled again.
         del self._wanted[trade.client_order_id]
         name = trade.exit_intent
@@ -332,7 +369,9 @@ class ExitOrders:
             self._records.log.mark_changed(trade)
             self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {refusal}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=str(refusal))
-            self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
+            theirs = self._others.in_the_way(trade, qty)
+            if theirs is None or (theirs.stopped < qty and self._others.may_try(trade, "stop", theirs)):
+                self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
             return
         self._refused.pop(trade.client_order_id, None)
         self._protection.add(trade, (order,))

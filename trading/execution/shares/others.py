@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, Unclear
@@ -25,10 +25,41 @@ if TYPE_CHECKING:
 JUST_NOW: Final = timedelta(minutes=5)
 """For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
 
+READ_AGAIN: Final = timedelta(seconds=5)
+"""For how long the orders that were read for an entry serve the other entries of its minute."""
+
+ORDERS_OF: Final = timedelta(days=1)
+"""How far back the orders are read before an entry."""
+
 READ_EVERY: Final = timedelta(minutes=1)
 """How often the orders of a stock are read whose position stays larger than the log."""
 
+FALLING: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
+"""Order types that sell when the price falls."""
+
 AnyOrder = Order | FractionalOrder
+
+
+class InTheWay(NamedTuple):
+    """Open orders of somebody else because of which the broker refuses sales of a stock."""
+
+    symbol: str
+    orders: tuple[AnyOrder, ...]
+    free: int
+    """Shares of the trade that they leave free."""
+    stopped: int
+    """Shares that they sell when the price falls."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the orders."""
+        return frozenset(order.id for order in self.orders)
+
+    @property
+    def reason(self) -> str:
+        """What is in the way, and what the owner of the account can do."""
+        named = ", ".join(f"{order.side} {order.type} order {order.id}" for order in self.orders)
+        return f"{self.symbol} cannot be sold or given a stop: {named} of somebody else is in the way; cancel it"
 
 
 class OthersOrders:
@@ -41,6 +72,13 @@ class OthersOrders:
         self._clock = clock
         self._bought: dict[str, tuple[Decimal, datetime, Decimal]] = {}
         """By client_order_id of a trade: the position for which its stock's orders were read, when, and the result."""
+        self._recent: tuple[datetime, Orders] | None = None
+        """The orders of `ORDERS_OF`, and when they were read."""
+        self._tried: dict[tuple[str, str], tuple[frozenset[str], datetime]] = {}
+        """By client_order_id of a trade, and "stop" or "exit": the orders in the way when one was last tried, and when.
+        """
+        self._said: dict[str, tuple[frozenset[str], bool]] = {}
+        """By client_order_id of a trade: the orders in the way that were reported, and whether before the close."""
 
     def refusal(self, symbol: str) -> str | None:
         """Why a stock is not bought: an order of somebody else rests in it, or filled within `JUST_NOW`.
@@ -48,7 +86,15 @@ class OthersOrders:
         Raises:
             Unclear: the orders of the stock cannot be read.
         """
-        orders, now = self._read(symbol, self._clock.now()), self._clock.now()
+        now = self._clock.now()
+        if self._recent is None or now - self._recent[0] > READ_AGAIN:
+            self._recent = now, self._broker.orders(after=now - ORDERS_OF)  # one request for all entries of a minute
+        orders = self._recent[1]
+        if any(
+            one.symbol == symbol and one.client_order_id not in {order.client_order_id for order in orders}
+            for one in orders.refused
+        ):
+            raise Unclear(f"an order in {symbol} cannot be read")
         for order in self._theirs(orders, symbol):
             at = order.filled_at or order.created_at
             if not order.is_final:
@@ -83,8 +129,67 @@ class OthersOrders:
         self._bought[trade.client_order_id] = held, now, bought
         return bought
 
+    def in_the_way(self, trade: Trade, left: int) -> InTheWay | None:
+        """The open orders of somebody else because of which the broker refuses a sale of a trade; None if none does.
+
+        Purchases make every sale a wash trade.  Sales hold shares, which is in the way if fewer than `left` are free.
+
+        Args:
+            trade: an open one.
+            left: its shares that no order has sold.
+
+        Raises:
+            Unclear: the position cannot be read.
+        """
+        known = {order_id for one in self._records.log.trades for order_id in one.sell_order_ids}
+        cached = self._cache.all_orders()
+        known |= {leg.id for order in cached if order.is_ours for leg in order.legs}
+        buys: list[AnyOrder] = []
+        sells: list[AnyOrder] = []
+        everything: list[AnyOrder] = [*cached, *self._cache.fractional]
+        for order in everything:
+            replaces = order.replaces if isinstance(order, Order) else None
+            if order.symbol != trade.symbol or order.is_final or order.id in known or replaces in known:
+                continue
+            if self._cache.is_of_others(order):
+                (buys if order.side == "buy" else sells).append(order)
+        free = int(self._cache.held(trade.symbol) - sum(_open_shares(order) for order in sells)) if sells else left
+        found = buys + (sells if free < left else [])
+        if not found:
+            self._tried.pop((trade.client_order_id, "stop"), None)
+            self._said.pop(trade.client_order_id, None)
+            return None
+        stops = sum((_open_shares(order) for order in sells if order.type in FALLING), Decimal(0))
+        return InTheWay(trade.symbol, tuple(found), max(0, min(free, left)), int(stops))
+
+    def may_try(self, trade: Trade, what: str, orders: InTheWay) -> bool:
+        """Whether an order of ours is tried although others are in the way: once a minute, or after a change of them.
+
+        Args:
+            trade: whose shares it sells.
+            what: "stop" or "exit".
+            orders: those in the way.
+        """
+        key, now = (trade.client_order_id, what), self._clock.now()
+        ids, at = self._tried.get(key, (frozenset[str](), now))
+        if ids == orders.ids and now - at < READ_EVERY:
+            return False
+        self._tried[key] = orders.ids, now
+        return True
+
+    def report(self, trade: Trade, qty: int, orders: InTheWay, *, closing: bool = False) -> None:
+        """Record a discrepancy that names the orders in the way; in the audit once, and again before the close."""
+        self._records.doubt(trade.symbol, orders.reason)
+        said, stage = self._said.get(trade.client_order_id, (frozenset[str](), False)), (orders.ids, closing)
+        if said[0] != orders.ids or (closing and not said[1]):
+            self._said[trade.client_order_id] = stage
+            event = "not_flat" if closing else "order_in_the_way"
+            self._records.journal.event(event, symbol=trade.symbol, qty=qty, note=orders.reason)
+
     def forget_closed(self, still_open: set[str]) -> None:
         """Forget what was noted of trades that are not among these client_order_ids."""
+        self._tried = {key: tried for key, tried in self._tried.items() if key[0] in still_open}
+        self._said = {name: said for name, said in self._said.items() if name in still_open}
         self._bought = {name: noted for name, noted in self._bought.items() if name in still_open}
 
     def _read(self, symbol: str, since: datetime) -> Orders:
@@ -115,6 +220,10 @@ def _all(orders: Orders, symbol: str) -> Iterator[AnyOrder]:
     """The orders of one stock without their legs, and those of fractions."""
     yield from (order for order in orders if order.symbol == symbol)
     yield from (order for order in orders.fractional if order.symbol == symbol)
+
+
+def _open_shares(order: AnyOrder) -> Decimal:
+    return Decimal(0) if order.qty is None else Decimal(order.qty) - order.filled_qty
 
 
 def plain(qty: Decimal) -> int | Decimal:
