@@ -123,11 +123,7 @@ class Protection:
                 order = self._cache.order(found.id, refresh=True)
                 if order is None:
                     raise Unclear(f"order {found.id} was shown, but the broker does not know it: it does not count")
-                if (
-                    not _sells(order, trade)
-                    or order.type != found.type
-                    or self._is_of_other(order, trade)
-                ):
+                if not _sells(order, trade) or order.type != found.type or self._is_of_other(order, trade):
                     raise Unclear(f"order {found.id} is not confirmed as one that sells {trade.symbol}")
                 trade.sell_order_ids.append(order.id)
                 if order.type.startswith("stop"):
