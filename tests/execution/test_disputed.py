@@ -74,3 +74,41 @@ def test_an_entry_that_cannot_be_read_is_not_flat(world: TradingWorld, tmp_path:
     world.tick("15:55")
     world.close_day()
     assert [(event["symbol"], event["qty"]) for event in world.events("not_flat")] == [("AAA", 5)]
+
+
+@pytest.mark.parametrize("status", ["done_for_day", "suspended", "calculated", "stopped", "pending_cancel"])
+def test_a_stop_that_neither_fires_nor_ends_is_replaced_after_a_minute_and_sold_around(
+    world: TradingWorld, status: str
+) -> None:
+    first = world.trade().stop_order_id
+
+    def lasting(order: dict[str, Any]) -> None:
+        if order["id"] == first:
+            order.update(status=status, canceled_at=None, expired_at=None)
+
+    cancel_all(world)
+    world.wire.faults = [Fault("GET /v2/orders", edited(every_order(lasting)), times=None)]
+    world.minutes("10:34", "10:36")
+    assert world.open_orders() == [("sell", "stop", 9.8)]
+    assert any(f"stays {status}" in event["reason"] for event in world.events("unclear"))
+    world.minutes("15:55", "15:56")
+    assert not world.held() and world.trade().exit_reason == "END_OF_DAY"
+
+
+def test_a_sale_says_which_order_is_in_the_way(world: TradingWorld) -> None:
+    def lasting(order: dict[str, Any]) -> None:
+        if order["side"] == "sell" and order["status"] in ("new", "held"):
+            order["status"] = "pending_cancel"
+
+    world.wire.faults = [
+        Fault("GET /v2/orders", edited(every_order(lasting)), times=None),
+        Fault("DELETE", page(204, ""), times=None),  # taken, and never executed
+    ]
+    world.minutes("10:34", "10:36")
+    assert world.events("stop_refused")  # tried: the broker says that the shares are still reserved
+    world.minutes("15:55", "15:56")
+    reasons = [event["reason"] for event in world.events("exit_refused")]
+    assert any("in the way: " in reason and "stays pending_cancel" in reason for reason in reasons)
+    world.wire.faults = []
+    world.minutes("15:57", "15:59")
+    assert not world.held()
