@@ -105,7 +105,8 @@ def test_a_sale_says_which_order_is_in_the_way(world: TradingWorld) -> None:
         Fault("DELETE", page(204, ""), times=None),  # taken, and never executed
     ]
     world.minutes("10:34", "10:36")
-    assert world.events("stop_refused")  # tried: the broker says that the shares are still reserved
+    # Tried once a minute: the broker says that the shares are still reserved.
+    assert 1 <= len(world.events("stop_refused")) <= 2
     world.minutes("15:55", "15:56")
     reasons = [event["reason"] for event in world.events("exit_refused")]
     assert any("in the way: " in reason and "stays pending_cancel" in reason for reason in reasons)

@@ -52,6 +52,8 @@ class Protection:
         """Ids of orders that were reported as stuck."""
         self._tried: dict[str, datetime] = {}
         """By client_order_id of a trade: when a stop was last tried under shares that the broker does not list."""
+        self._around: dict[str, datetime] = {}
+        """By client_order_id of a trade: when a stop was last tried around stuck orders."""
         self._lacks: dict[str, bool] = {}
         """By client_order_id of a trade: whether the broker's answer to a sale or a stop was that it lacks shares."""
 
@@ -354,8 +356,8 @@ class Protection:
         """
         now, key = self._clock.now(), trade.client_order_id
         answer = "a stop was refused less than a minute ago"
-        if key not in self._tried or now - self._tried[key] >= TRY_EVERY:
-            self._tried[key] = now
+        if key not in self._around or now - self._around[key] >= TRY_EVERY:
+            self._around = {one: at for one, at in self._around.items() if now - at < FORGET_AFTER} | {key: now}
             name = self._cache.unused_name(trade.symbol, "stop")
             self._journal.event("unprotected", symbol=trade.symbol, qty=qty, remedy=f"stop at {trade.stop_loss}")
             try:
