@@ -17,13 +17,27 @@ if TYPE_CHECKING:
 TERMINAL: Final = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 """Statuses after which an order cannot trade.  A status that is not listed here, known or not, counts as working."""
 
-WORKING: Final = frozenset(
-    (
-        *("new", "partially_filled", "done_for_day", "pending_cancel", "pending_replace", "accepted", "pending_new"),
-        *("accepted_for_bidding", "stopped", "suspended", "calculated", "held", "pending_review"),
-    )
-)
-"""The other statuses of Alpaca's description."""
+FIRES, BRIEF, IDLE = "fires", "brief", "idle"
+
+WORKING: Final[Mapping[str, tuple[str, str]]] = {
+    "new": (FIRES, "at the exchange"),
+    "partially_filled": (FIRES, "at the exchange; the rest can fill"),
+    "accepted": (FIRES, "with the broker; it is at the exchange when the market is open"),
+    "held": (FIRES, "beside a sibling at the exchange, from which the broker takes over; alone it is brief"),
+    "pending_new": (BRIEF, "on its way to the exchange"),
+    "accepted_for_bidding": (BRIEF, "at the exchange, which evaluates it"),
+    "pending_review": (BRIEF, "looked at by the broker before it is sent"),
+    "pending_replace": (BRIEF, "works until its replacement does"),
+    "stopped": (BRIEF, "a trade is guaranteed and follows at once"),
+    "pending_cancel": (IDLE, "may be gone the next moment"),
+    "done_for_day": (IDLE, "does not trade again today"),
+    "suspended": (IDLE, "does not trade until the exchange resumes it"),
+    "calculated": (IDLE, "done for the day, its settlement is being computed"),
+}
+"""The other statuses of Alpaca's description: whether the order can fire now, and why.
+
+One that is brief can fire, unless it lasts; a status that is not known counts as brief.
+"""
 
 OURS: Final = "mlt-"
 """Prefix of the client_order_id of every order that this system sends."""

@@ -291,7 +291,7 @@ def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = 
                 fractional += [] if external is None else [external]
             continue
         found.append(order)
-        unknown = {one.status for one in order.with_legs()} - TERMINAL - WORKING
+        unknown = {one.status for one in order.with_legs()} - TERMINAL - WORKING.keys()
         if unknown:
             reason = f"status {', '.join(sorted(unknown))} is not known; it counts as working"
             refused.append(Refused("order", order.symbol, order.client_order_id, reason))

@@ -39,7 +39,7 @@ class Flattening:
         for _ in range(FLATTEN_TRIES):
             self._positions.cancel_entries(reason)
             self._close_all(reason)
-            if not self._positions.discrepancies:
+            if not self._positions.lacks_sale:
                 return
             self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
             self._positions.try_reconcile()

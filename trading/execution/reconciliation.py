@@ -100,6 +100,33 @@ class PositionManager:
         return self._records.discrepancies
 
     @property
+    def unsettled(self) -> frozenset[str]:
+        """Stocks of ours of which it is not established what is held: disputed, or with an entry not recovered yet."""
+        return frozenset({*self._records.disputed, *self._ownership.unread})
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether the next reconciliation cannot wait a minute: a discrepancy, or a disputed stock without a stop."""
+        return bool(self.discrepancies) or any(self._is_uncovered(trade) for trade in self._disputed_trades())
+
+    @property
+    def lacks_sale(self) -> bool:
+        """While all is sold: whether there is a discrepancy, or a disputed stock without an exit at the broker."""
+        return bool(self.discrepancies) or any(
+            trade.exit_intent is None or self.cache.cached_named(trade.exit_intent) is None
+            for trade in self._disputed_trades()
+        )
+
+    def _disputed_trades(self) -> list[Trade]:
+        return [trade for trade in self.open if trade.symbol in self._records.disputed]
+
+    def _is_uncovered(self, trade: Trade) -> bool:
+        try:
+            return self._protection.stopped_shares(trade) < self._protection.shares_left(trade)
+        except Unclear:
+            return True
+
+    @property
     def other_trader(self) -> OtherTrader | None:
         """Another trader of this account, because of which nothing is bought; None if there is none."""
         return self._ownership.other
@@ -214,17 +241,17 @@ class PositionManager:
         return True
 
     def look_again(self) -> bool:
-        """Reconcile once more if there is a discrepancy; as `try_reconcile`.
+        """Reconcile once more if `needs_look`; as `try_reconcile`.
 
         For a moment at which requests for market data follow, which may take long.
         """
-        if not self.discrepancies:
+        if not self.needs_look:
             return True
         self._clock.hold_until(self._clock.now() + URGENT_PAUSES[0])
         return self.try_reconcile()
 
     def reconcile_until_clear(self, until: datetime, *, at_least: int = 0) -> None:
-        """Reconcile again, several times until an instant, while there is a discrepancy or a pending entry.
+        """Reconcile again, several times until an instant, while `needs_look` or an entry is pending.
 
         Both may mean shares without a stop (the legs of a partly filled entry are inactive), so they cannot wait for
         the next minute.
@@ -234,9 +261,10 @@ class PositionManager:
         """
         for look, urgent in enumerate(URGENT_PAUSES):
             expected = look < at_least or (bool(self.pending) and look < PENDING_ENTRY_LOOKS)
-            if not self.discrepancies and not expected:
+            needs_look = self.needs_look
+            if not needs_look and not expected:
                 return
-            again = self._clock.now() + (urgent if self.discrepancies else PAUSES[look])
+            again = self._clock.now() + (urgent if needs_look else PAUSES[look])
             if look >= PENDING_ENTRY_LOOKS and again >= until:
                 return
             in_time = self._clock.hold_until(again)

@@ -17,6 +17,7 @@ from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
+from trading.execution.orders.holdings import plain
 from trading.execution.orders.order_cache import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
@@ -350,7 +351,12 @@ class Trader:
         """FLATTEN: close every position, and end once nothing is held."""
         self._report_once("flatten_by_file", "FLATTEN file found: everything is sold, then the program ends")
         self._flattening.flatten("FLATTEN")
-        if not self.positions.open and not self.positions.pending and not self.positions.discrepancies:
+        if self.positions.open or self.positions.pending or self.positions.discrepancies:
+            return
+        if unsettled := sorted(self.positions.unsettled):
+            reason = f"what is held of {', '.join(unsettled)} is not established: the program goes on"
+            self._journal.event("unclear", what="FLATTEN", reason=reason)
+        else:
             self._journal.event("flat", note="nothing is held: the program ends; remove FLATTEN before the next start")
             self.on_flat()
 
@@ -371,6 +377,7 @@ class Trader:
             qty = self.positions.shares_left(trade)
             note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
             self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
+        self._report_unsettled()
         self._note_answers()
         result = DayResult.of(self._log.of_day(session.date))
         self._journal.event(
@@ -388,6 +395,14 @@ class Trader:
         if not self._log.of_day(session.date):
             why = NoTrade.of(self._journal.events_of(session.date))
             self._journal.event("no_trade", **asdict(why), threshold=self._threshold, why=why.in_words(self._threshold))
+
+    def _report_unsettled(self) -> None:
+        """Report shares that may be ours although no open trade holds them."""
+        for symbol in sorted(self.positions.unsettled - {trade.symbol for trade in self.positions.open}):
+            position = self.positions.cache.positions.get(symbol)
+            if position is not None:
+                note = "an entry of ours, or what is held of it, could not be read: look at the broker's page"
+                self._journal.event("not_flat", symbol=symbol, qty=plain(position.qty), note=note)
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """Every open trade with the orders that rest under it, for the report of a stopped trader.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.entry_orders import fill_of
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
-from trading.execution.orders.protection import PENDING_CANCEL, Protection
+from trading.execution.orders.protection import PENDING_CANCEL, Protection, in_the_way
 from trading.execution.shares.others import InTheWay, OthersOrders
 from trading.rules.exits import Exit
 
@@ -101,7 +101,7 @@ class ExitOrders:
             self._journal.event("exit_not_found", symbol=trade.symbol, client_order_id=trade.exit_intent)
             return
         self._protection.add(trade, (order,))
-        if order.is_final:
+        if order.is_final or order in self._protection.stuck(trade):
             if order.filled_qty < order.qty:
                 self._journal.event(
                     "exit_not_filled", symbol=trade.symbol, client_order_id=trade.exit_intent, status=order.status
@@ -124,7 +124,10 @@ class ExitOrders:
                 if left <= 0:
                     return  # the target sold them meanwhile; the next reconciliation ends the trade
             stopped = listed = min(listed, left)
-            if listed and not self._protection.place_stop(trade, listed):
+            stuck = self._protection.stuck(trade)
+            if listed and stuck:
+                self._protection.stop_around(trade, listed, stuck)
+            elif listed and not self._protection.place_stop(trade, listed):
                 self._close(trade, "NO_STOP", None, wait=False)
                 return
         if stopped < left:
@@ -342,18 +345,23 @@ class ExitOrders:
         Raises:
             Unclear: one may still rest, so nothing may be sold on top of it.
         """
-        resting = [order for order in self._protection.orders(trade) if not order.is_final]
+        resting = self._unfinished(trade)
         note = partial(self._records.note_cancel, reason)
         if wait:
             gone = self._cache.cancel(resting, note)
         else:
             self._cache.request_cancel([order for order in resting if order.status != PENDING_CANCEL], note)
             gone = all(self._cache.is_gone(order) for order in resting)
-        if not gone:
+        if not gone and self._unfinished(trade):
             raise Unclear("its legs are not cancelled yet")
         self._protection.adopt(trade)
-        if any(not order.is_final for order in self._protection.orders(trade)):
+        if self._unfinished(trade):
             raise Unclear("a leg was replaced at the same moment")
+
+    def _unfinished(self, trade: Trade) -> list[Order]:
+        """Orders of a trade that may still fire; of stuck ones the broker's answer to a sale or a stop decides."""
+        orders = self._protection.orders(trade)
+        return [order for order in orders if not order.is_final and not self._protection.is_stuck(order)]
 
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         if limit is None:
@@ -367,8 +375,10 @@ class ExitOrders:
             self._protection.note_refusal(trade, refusal)
             self._refused[trade.client_order_id] = str(refusal)
             self._records.log.mark_changed(trade)
-            self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {refusal}")
-            self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=str(refusal))
+            stuck = in_the_way(self._protection.stuck(trade))
+            reason = f"{refusal}; in the way: {stuck}" if stuck else str(refusal)
+            self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {reason}")
+            self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=reason)
             theirs = self._others.in_the_way(trade, qty)
             if theirs is None or (theirs.stopped < qty and self._others.may_try(trade, "stop", theirs)):
                 self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now

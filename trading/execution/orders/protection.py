@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.broker.messages import OURS, Order
+from trading.broker.messages import BRIEF, FIRES, IDLE, OURS, WORKING, Order
 from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ LACKING: Final = ("position intent", "allowed to short", "sold short", "position
 TRY_EVERY: Final = timedelta(minutes=1)
 """How often a stop is tried under shares that the broker does not list."""
 
+STUCK_AFTER: Final = timedelta(minutes=1)
+"""How long an order may neither fire nor end before it is worked around."""
+
+FORGET_AFTER: Final = timedelta(days=1)
+"""How long is remembered since when an order neither fires nor ends."""
+
 PENDING_CANCEL: Final = "pending_cancel"
 """Status of an order whose cancellation is requested and not executed yet."""
 
@@ -40,8 +46,14 @@ class Protection:
         self._records = records
         self._journal = records.journal
         self._clock = clock
+        self._waits: dict[str, datetime] = {}
+        """By id of an order that is neither firing nor final: since when."""
+        self._told_stuck: set[str] = set()
+        """Ids of orders that were reported as stuck."""
         self._tried: dict[str, datetime] = {}
         """By client_order_id of a trade: when a stop was last tried under shares that the broker does not list."""
+        self._around: dict[str, datetime] = {}
+        """By client_order_id of a trade: when a stop was last tried around stuck orders."""
         self._lacks: dict[str, bool] = {}
         """By client_order_id of a trade: whether the broker's answer to a sale or a stop was that it lacks shares."""
 
@@ -57,7 +69,37 @@ class Protection:
         for order_id, order in found:
             if order is not None and not self._sells(order, trade):
                 self._disown(trade, order_id)
-        return [order for _, order in found if order is not None]
+        orders = [order for _, order in found if order is not None]
+        for order in orders:
+            self._note_state(trade, order, orders)
+        return orders
+
+    def _note_state(self, trade: Trade, order: Order, orders: list[Order]) -> None:
+        """Note since when an order neither fires nor ends, and report it once when that has lasted `STUCK_AFTER`."""
+        beside = any(one.id != order.id and _state(one) == FIRES and one.status != "held" for one in orders)
+        if order.is_final or (_state(order) == FIRES and (order.status != "held" or beside)):
+            self._waits.pop(order.id, None)
+            self._told_stuck.discard(order.id)
+            return
+        if order.id not in self._waits:
+            recent = self._clock.now() - FORGET_AFTER
+            self._waits = {name: since for name, since in self._waits.items() if since > recent}
+            self._told_stuck &= self._waits.keys()
+            self._waits[order.id] = self._clock.now()
+        if self.is_stuck(order) and order.id not in self._told_stuck:
+            self._told_stuck.add(order.id)
+            why = WORKING.get(order.status, (BRIEF, "not known"))[1]
+            reason = f"order {order.id} stays {order.status} ({why}): it is no protection, and is worked around"
+            self._journal.event("unclear", what=f"the orders of {trade.symbol}", reason=reason)
+
+    def is_stuck(self, order: Order) -> bool:
+        """Whether an order has neither fired nor ended for `STUCK_AFTER`, as far as it was looked at."""
+        since = self._waits.get(order.id)
+        return since is not None and not order.is_final and self._clock.now() - since >= STUCK_AFTER
+
+    def stuck(self, trade: Trade) -> list[Order]:
+        """The orders of a trade that neither fire nor end.  Raises as `orders`."""
+        return [order for order in self.orders(trade) if self.is_stuck(order)]
 
     def _disown(self, trade: Trade, order_id: str) -> None:
         """Look again at an order that is shown as one of another stock, and drop it if a second reply says the same.
@@ -76,18 +118,16 @@ class Protection:
         raise Unclear(f"order {order_id} was shown as one of another stock")
 
     def resting(self, trade: Trade) -> list[Order]:
-        """The orders that rest under the trade, as far as they are cached."""
+        """The orders that rest under the trade, as far as they are cached, without those that are stuck."""
         entry = self._cache.cached(trade.entry_order_id)
         legs = [leg.id for leg in entry.legs] if entry is not None else []  # until they are adopted
         found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids or legs)
-        return [order for order in found if order is not None and not order.is_final]
+        return [one for one in found if one is not None and not one.is_final and not self.is_stuck(one)]
 
     def stopped_shares(self, trade: Trade) -> int:
-        """Shares that live stop orders protect; a stop that is being cancelled may be gone the next moment.
-
-        Raises as `orders`.
-        """
-        alive = (order for order in self.orders(trade) if not order.is_final and order.status != PENDING_CANCEL)
+        """Shares that stop orders protect which can fire now (see `WORKING`).  Raises as `orders`."""
+        working = (order for order in self.orders(trade) if not order.is_final and _state(order) != IDLE)
+        alive = [order for order in working if not self.is_stuck(order)]
         return sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
 
     def reserved(self, trade: Trade) -> int:
@@ -95,13 +135,14 @@ class Protection:
 
         Raises as `orders`.
         """
-        alive = [order for order in self.orders(trade) if not order.is_final]
+        alive = [order for order in self.orders(trade) if not order.is_final and not self.is_stuck(order)]
         stops = sum(order.qty - order.filled_qty for order in alive if order.type in STOP_TYPES)
         return max(stops, sum(order.qty - order.filled_qty for order in alive) - stops)
 
     def stop_is_ending(self, trade: Trade) -> bool:
         """Whether the cancellation of a stop is pending: it holds its shares until it is gone.  Raises as `orders`."""
-        return any(order.status == PENDING_CANCEL and order.type in STOP_TYPES for order in self.orders(trade))
+        pending = [one for one in self.orders(trade) if one.status == PENDING_CANCEL and not self.is_stuck(one)]
+        return any(order.type in STOP_TYPES for order in pending)
 
     def shares_left(self, trade: Trade) -> int:
         """Shares that no known order has sold.  Raises as `orders`."""
@@ -311,6 +352,26 @@ class Protection:
             answer = f"refused: {refusal}"
         self._journal.event("unlisted_shares", symbol=trade.symbol, qty=qty, answer=answer)
 
+    def stop_around(self, trade: Trade, qty: int, stuck: Iterable[Order]) -> None:
+        """Try a stop once a minute for shares whose orders are stuck: the broker knows whether these reserve them.
+
+        Raises:
+            Unclear: it is not taken, or unknown whether it exists.
+        """
+        now, key = self._clock.now(), trade.client_order_id
+        answer = "a stop was refused less than a minute ago"
+        if key not in self._around or now - self._around[key] >= TRY_EVERY:
+            self._around = {one: at for one, at in self._around.items() if now - at < FORGET_AFTER} | {key: now}
+            name = self._cache.unused_name(trade.symbol, "stop")
+            self._journal.event("unprotected", symbol=trade.symbol, qty=qty, remedy=f"stop at {trade.stop_loss}")
+            try:
+                self._send_stop(trade, qty, name)
+                return
+            except OrderRefused as refusal:
+                answer = f"a stop is refused: {refusal}"
+                self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
+        raise Unclear(f"{in_the_way(stuck)}; {answer}")
+
     def note_refusal(self, trade: Trade, refusal: OrderRefused) -> None:
         """Note whether a sale or a stop was refused because the broker lacks the shares; orders may hold them too."""
         if refusal.existing is not None:
@@ -330,6 +391,16 @@ class Protection:
         """Forget refusals and tries: the positions hold the shares of the trade."""
         self._lacks.pop(trade.client_order_id, None)
         self._tried.pop(trade.client_order_id, None)
+
+
+def _state(order: Order) -> str:
+    """Whether an order that is not final fires, does so unless that lasts, or is idle; empty for a final one."""
+    return "" if order.is_final else WORKING.get(order.status, (BRIEF, ""))[0]
+
+
+def in_the_way(stuck: Iterable[Order]) -> str:
+    """What is said of orders that neither fire nor end."""
+    return ", ".join(f"{order.type} order {order.id} stays {order.status}" for order in stuck)
 
 
 def _begun(trade: Trade) -> datetime:
