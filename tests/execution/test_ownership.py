@@ -125,6 +125,34 @@ def test_orders_beyond_one_page_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert [trade.symbol for trade in here.log.open_trades] == ["AAA", "BBB", "CCC"]
 
 
+@pytest.mark.parametrize("is_logged", [True, False])
+def test_more_orders_of_others_than_can_be_read_leave_ours_managed_and_stop_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_logged: bool
+) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:41": {"BBB": 0.8}})
+
+    def others() -> None:
+        order = LimitOrderRequest(symbol="CCC", qty=1, side="buy", time_in_force="day", limit_price=5)
+        for _ in range(12):
+            here.clock.sleep_until(here.clock.now() + timedelta(seconds=1))
+            by_hand(here).submit_order(order)
+
+    if not is_logged:
+        others()  # ours are among the newest
+    here.minutes("10:31", "10:33")
+    if is_logged:
+        others()  # ours are among the oldest
+    by_hand(here).cancel_orders()
+    monkeypatch.setattr(client, "PAGE_OF_ORDERS", 3)
+    monkeypatch.setattr(client, "MOST_PAGES", 3)
+    here.at("10:40")
+    here.restart() if is_logged else start_elsewhere(here, "second", INSTANCE)
+    assert here.open_orders() == [("sell", "stop", 9.8)]
+    here.tick("10:41", "15:55", "15:56")
+    assert (here.held(), here.held("BBB"), here.trade().exit_reason) == (0, 0, "END_OF_DAY")
+    assert any("the oldest are not read" in event["reason"] for event in here.events("not_bought"))
+
+
 def test_an_unfilled_entry_that_no_log_knows_is_cancelled_as_an_orphan(tmp_path: Path) -> None:
     here = world(tmp_path, signals={})
     by_hand(here).submit_order(

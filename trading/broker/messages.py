@@ -128,6 +128,8 @@ class Orders(list[Order]):
     def __init__(self, readable: Iterable[Order] = (), refused: Iterable[Refused] = ()) -> None:
         super().__init__(readable)
         self.refused = tuple(refused)
+        self.cut = ""
+        """Why the list lacks its oldest orders; empty if it is whole."""
 
 
 class Positions(dict[str, Position]):

@@ -93,6 +93,8 @@ class OrderCache:
         self.positions: dict[str, Position] = {}
         self.refused: tuple[Refused, ...] = ()
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
+        self.cut = ""
+        """Why the orders of the last `read` lack the oldest; empty if they do not."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
         self._final: dict[str, tuple[Order, int]] = {}
@@ -107,7 +109,7 @@ class OrderCache:
         positions = self._broker.positions()
         orders = Orders() if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
-        self.refused = positions.refused + orders.refused
+        self.refused, self.cut = positions.refused + orders.refused, orders.cut
         self._final = {key: seen for key, seen in self._final.items() if since is not None and _sent(seen[0], since)}
         self.add(order for order, replies in self._final.values() if replies >= AGREED)
         self.add(orders)

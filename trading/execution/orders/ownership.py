@@ -92,6 +92,8 @@ class Ownership:
         """The orders of `LOOK_BACK`, until `recover` has used them."""
         self.unread: set[str] = set()
         """Stocks with an entry of ours that could not be recovered yet."""
+        self.cut = ""
+        """Why the orders of `LOOK_BACK` lack the oldest, so that shares of ours may be unknown; empty if none."""
         self.watched: datetime | None = None
         """Until when orders of other instances have been looked for."""
 
@@ -144,6 +146,7 @@ class Ownership:
         self._ahead = broker_ahead(self._broker, self._clock)
         now = self._now()
         found = self._broker.orders(after=now - LOOK_BACK)
+        self.cut = found.cut
         if self._since is not None:
             self._found = found
             return
