@@ -116,3 +116,20 @@ def test_one_list_without_a_renamed_position_changes_no_symbol(tmp_path: Path) -
     here.wire.faults = [Fault("GET /v2/positions$", page(200, "[]"))]
     here.minutes("10:38", "10:40")
     assert [trade.symbol for trade in here.log.open_trades] == ["NEW"] and len(here.events("symbol_changed")) == 1
+
+
+@pytest.mark.parametrize(("shares", "average"), [(50, "1"), (1, "50"), (15, "3.3333")])
+def test_a_stock_that_is_renamed_and_split_keeps_its_trade(tmp_path: Path, shares: int, average: str) -> None:
+    price = Decimal(average)
+    bars = {"AAA": {MONDAY: DAY}, "NEW": {MONDAY: flat("09:30", "15:59", float(price))}}
+    here = TradingWorld(tmp_path / "logs", bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.minutes("10:31", "10:33")
+    by_hand(here).cancel_orders()
+    del here.exchange._engine.ledger.holdings["AAA"]
+    here.exchange._engine.ledger.holdings["NEW"] = Holding("NEW", shares, price * shares)
+    here.tick("10:34")
+    (trade,) = here.log.open_trades
+    assert (trade.symbol, trade.qty) == ("NEW", shares) and [one[1] for one in here.open_orders("NEW")] == ["stop"]
+    here.tick("15:55", "15:56")
+    assert (here.held("NEW"), here.trade("NEW").exit_reason) == (0, "END_OF_DAY")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, StopL
 from paper_exchange import mount
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
 from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, page, with_bars
+from trading.base.clock import CorrectedClock
 from trading.broker import client
 from trading.broker.messages import OURS
 from trading.execution.orders.other_traders import ACTIVE_WITHIN
@@ -121,6 +123,34 @@ def test_orders_beyond_one_page_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(client, "PAGE_OF_ORDERS", 2)
     start_elsewhere(here, "second", INSTANCE)
     assert [trade.symbol for trade in here.log.open_trades] == ["AAA", "BBB", "CCC"]
+
+
+@pytest.mark.parametrize("is_logged", [True, False])
+def test_more_orders_of_others_than_can_be_read_leave_ours_managed_and_stop_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_logged: bool
+) -> None:
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.8}, "10:41": {"BBB": 0.8}})
+
+    def others() -> None:
+        order = LimitOrderRequest(symbol="CCC", qty=1, side="buy", time_in_force="day", limit_price=5)
+        for _ in range(12):
+            here.clock.sleep_until(here.clock.now() + timedelta(seconds=1))
+            by_hand(here).submit_order(order)
+
+    if not is_logged:
+        others()  # ours are among the newest
+    here.minutes("10:31", "10:33")
+    if is_logged:
+        others()  # ours are among the oldest
+    by_hand(here).cancel_orders()
+    monkeypatch.setattr(client, "PAGE_OF_ORDERS", 3)
+    monkeypatch.setattr(client, "MOST_PAGES", 3)
+    here.at("10:40")
+    here.restart() if is_logged else start_elsewhere(here, "second", INSTANCE)
+    assert here.open_orders() == [("sell", "stop", 9.8)]
+    here.tick("10:41", "15:55", "15:56")
+    assert (here.held(), here.held("BBB"), here.trade().exit_reason) == (0, 0, "END_OF_DAY")
+    assert any("the oldest are not read" in event["reason"] for event in here.events("not_bought"))
 
 
 def test_an_unfilled_entry_that_no_log_knows_is_cancelled_as_an_orphan(tmp_path: Path) -> None:
@@ -388,3 +418,23 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
     here.tick("15:55", "15:56", "15:57")
     assert (here.held(), here.held("BBB"), here.held("CCC")) == (0, 0, 0)
     here.check_books()
+
+
+@pytest.mark.parametrize("by", [timedelta(minutes=-10), timedelta(hours=5)])
+def test_a_wrong_clock_makes_no_running_trader_of_one_that_has_ended(tmp_path: Path, by: timedelta) -> None:
+    here = world(tmp_path)
+    here.minutes("10:31", "10:33")
+    by_hand(here).cancel_orders()
+    here.at("10:36")
+    here.machine = CorrectedClock(here.clock, lambda: by)
+    start_elsewhere(here, "second", INSTANCE)
+    assert here.trader.positions.is_ours and here.open_orders() == [("sell", "stop", 9.8)]
+
+
+@pytest.mark.parametrize(("by", "words"), [(-10, "600 s behind"), (300, "18000 s ahead of")])
+def test_a_start_beside_a_running_trader_names_a_wrong_clock(tmp_path: Path, by: int, words: str) -> None:
+    here = world(tmp_path)
+    here.minutes("10:31", "10:31")
+    here.machine = CorrectedClock(here.clock, lambda: timedelta(minutes=by))
+    other = start_elsewhere(here, "second").positions.other_trader
+    assert other is not None and f"this machine's clock is {words}" in str(other)

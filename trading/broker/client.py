@@ -176,6 +176,8 @@ class Broker:
         self._client = clients.trading
         self._prices = KnownPrices(self._now)
         self._orders = KnownOrders()
+        self._endless: dict[str | None, datetime] = {}
+        """By symbol, None for all: the newest instant since which there are too many orders to read them all."""
 
     def note_symbol(self, client_order_id: str, symbol: str) -> None:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
@@ -221,25 +223,52 @@ class Broker:
 
         With `symbol` those of one stock alone.
 
-        An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.
+        An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.  A list
+        that does not end after `MOST_PAGES` is read again from its end: it holds the newest orders, and says so in
+        `Orders.cut`.
         """
+        query = GetOrdersRequest(
+            status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
+            after=after,
+            limit=PAGE_OF_ORDERS,
+            direction=Sort.ASC,
+            nested=True,
+            symbols=None if symbol is None else [symbol],
+        )
+        known = self._endless.get(symbol)
+        rows, cut = None if known and after and after <= known else self._pages(query), ""
+        if rows is None:
+            self._endless |= {} if after is None else {symbol: max(after, known or after)}
+            rows, cut = self._newest(query), f"over {MOST_PAGES * PAGE_OF_ORDERS:,} orders: the oldest are not read"
+        found = _parsed(lambda reply: validation.read_orders(reply, self._prices, self._orders), rows)
+        found.cut = cut
+        return found
+
+    def _pages(self, query: GetOrdersRequest) -> list[object] | None:
+        """The rows of every page, oldest first; None if there are too many."""
         rows: list[object] = []
         for _ in range(MOST_PAGES):
-            query = GetOrdersRequest(
-                status=QueryOrderStatus.OPEN if open_only else QueryOrderStatus.ALL,
-                after=after,
-                limit=PAGE_OF_ORDERS,
-                direction=Sort.ASC,
-                nested=True,
-                symbols=None if symbol is None else [symbol],
-            )
             page = _read(validation.read_list, partial(self._client.get_orders, query))
             rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
             if len(page) < PAGE_OF_ORDERS:
-                return _parsed(lambda reply: validation.read_orders(reply, self._prices, self._orders), rows)
+                return rows
             # `after` is exclusive: step back, so that orders of the same instant are not skipped.
-            after = _parsed(validation.read_submitted_at, page[-1]) - timedelta(milliseconds=1)
-        raise Unclear(f"the list of orders does not end after {MOST_PAGES * PAGE_OF_ORDERS:,} orders")
+            last = _parsed(validation.read_submitted_at, page[-1])
+            query = query.model_copy(update={"after": last - timedelta(milliseconds=1)})
+        return None
+
+    def _newest(self, query: GetOrdersRequest) -> list[object]:
+        """The rows of the last pages, oldest first."""
+        rows: list[object] = []
+        query = query.model_copy(update={"direction": Sort.DESC})
+        for _ in range(MOST_PAGES):
+            page = _read(validation.read_list, partial(self._client.get_orders, query))
+            rows += [row for row in page if row not in rows[-PAGE_OF_ORDERS:]]
+            if len(page) < PAGE_OF_ORDERS:
+                break
+            last = _parsed(validation.read_submitted_at, page[-1])
+            query = query.model_copy(update={"until": last + timedelta(milliseconds=1)})
+        return rows[::-1]
 
     def order(self, order_id: str) -> Order | None:
         """One order with its legs; None if the broker has none with this id.  Raises as `account`.

@@ -174,6 +174,8 @@ class Orders(list[Order]):
         super().__init__(readable)
         self.refused = tuple(refused)
         self.fractional = tuple(fractional)
+        self.cut = ""
+        """Why the list lacks its oldest orders; empty if it is whole."""
 
 
 class Positions(dict[str, Position]):

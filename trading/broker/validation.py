@@ -49,7 +49,6 @@ FAR_REPLIES: Final = 3
 FAR_SPAN: Final = timedelta(minutes=1)
 FAR_PAUSE: Final = timedelta(seconds=2)
 """Replies of each source that must show a fill beyond `SANE_FACTOR`, from the first to the last, and between two."""
-
 UNFILLED: Final = TERMINAL - {"filled"}
 ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
 """Times at which an order ended; one that still works has none of them, whatever its status says."""

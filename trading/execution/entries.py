@@ -165,6 +165,8 @@ class Entries:
             return "account", f"the account is blocked: {account.blocked}"
         if not self._positions.is_ours or self._positions.other_trader is not None:
             return "one_trader", f"another trader: {self._positions.other_trader or 'not known yet'}"
+        if self._positions.unread_orders:
+            return "discrepancy", f"not established: {self._positions.unread_orders}"
         if self._positions.discrepancies:
             return "discrepancy", f"not established: {self._positions.discrepancies[0]}"
         if self._journal.fault is not None:

@@ -184,3 +184,22 @@ def clock_difference(broker: Broker, clock: Clock) -> timedelta:
     answered = clock.now()
     # The broker read its clock between these two instants.
     return timedelta(0) if asked <= theirs <= answered else min((theirs - asked, theirs - answered), key=abs)
+
+
+def broker_ahead(broker: Broker, clock: Clock) -> timedelta:
+    """Broker's time minus ours, if the time of its newest reply and its clock agree that they differ; else zero.
+
+    For decisions at a start, before `Preconditions` has compared the clocks.
+    """
+    newest = broker.last_server_time
+    known = newest is not None and abs(clock.now() - newest.received) <= FRESH
+    if newest is not None and known and abs(newest.server - newest.received) <= MAX_CLOCK_DIFFERENCE:
+        return timedelta(0)
+    try:
+        difference = clock_difference(broker, clock)
+    except Unclear:
+        return timedelta(0)
+    newest = broker.last_server_time
+    by_reply = difference if newest is None else newest.server - newest.received
+    agree = abs(difference - by_reply) <= MAX_CLOCK_DIFFERENCE
+    return difference if agree and abs(difference) > MAX_CLOCK_DIFFERENCE else timedelta(0)

@@ -132,6 +132,11 @@ class PositionManager:
         return self._ownership.other
 
     @property
+    def unread_orders(self) -> str:
+        """Why orders of the account are not read, so that shares of ours may be unknown; empty if all are read."""
+        return self._ownership.cut or self.cache.cut
+
+    @property
     def is_ours(self) -> bool:
         """Whether the account is ours; until then nothing is sent (see `Ownership`)."""
         return self._ownership.is_ours

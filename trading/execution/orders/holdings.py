@@ -3,7 +3,7 @@
 A difference ends as follows, and is audited with the old and the new quantity:
 
 - A split (the value stays, the price differs, no order rests): the trade takes the new quantity and price at once.
-- A renamed stock (same quantity and average price under a symbol that nobody bought): the trade takes the new symbol.
+- A renamed stock (same cost under a symbol that nobody bought): the trade takes the new symbol, and the new quantity.
 - More shares than logged: those that somebody else bought are left alone; the others join the trade after
   `GIVE_UP_AFTER`, or at its exit, once the broker takes a stop for them.
 - Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`, if a
@@ -44,7 +44,7 @@ SAME_VALUE: Final = Decimal("0.01")
 """Largest difference between two values of a position, as a fraction, that counts as none."""
 
 SAME_PRICE: Final = Decimal("0.0001")
-"""Largest difference between two average prices, as a fraction, that counts as none."""
+"""Largest difference between two average prices or costs, as a fraction, that counts as none: rounding."""
 
 
 NONE: Final = Decimal(0)
@@ -249,15 +249,17 @@ class Holdings:
         )
 
     def _rename(self, trade: Trade, left: int) -> bool:
-        """Give a trade the new symbol of its stock, if exactly one unknown position has its quantity and price."""
+        """Give a trade the new symbol of its stock, if exactly one unknown position has its quantity and price.
+
+        A stock may be split at the same time: then the position has what the trade paid, at another price.
+        """
         begun = trade.decision_time or trade.entry_time
         known = {one.symbol for one in self._records.log.open_trades}
         found = [
             position
             for symbol, position in self._cache.positions.items()
             if symbol not in known | self.external
-            and position.qty == left
-            and _same_price(position, trade.entry_price)
+            and _same_cost(position, left, trade.entry_price)
             and not self._cache.orders_of(symbol, "buy", begun)
         ]
         if len(found) != 1 or self._protection.resting(trade):
@@ -266,6 +268,8 @@ class Holdings:
         self._confirm(found[0].symbol, found[0])
         self._broker.note_symbol(trade.client_order_id, found[0].symbol)
         self._records.rename(trade, found[0].symbol, "its position bears the new symbol")
+        if found[0].qty != left:
+            self._split(trade, left, found[0])
         return True
 
     # Fewer
@@ -314,6 +318,7 @@ def _price_of_others(trade: Trade, left: int, position: Position | None) -> Deci
     return price if average / 2 < price < average * 2 else average
 
 
-def _same_price(position: Position, price: Decimal) -> bool:
-    average = position.avg_entry_price
-    return average is not None and abs(average - price) <= SAME_PRICE * price
+def _same_cost(position: Position, left: int, price: Decimal) -> bool:
+    """Whether a position cost what `left` shares at `price` did; a fraction that was paid out is not accepted."""
+    average, paid = position.avg_entry_price, price * left
+    return average is not None and position.qty >= 1 and abs(average * position.qty - paid) <= SAME_PRICE * paid

@@ -95,6 +95,8 @@ class OrderCache:
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
         self.fractional: tuple[FractionalOrder, ...] = ()
         """Orders of somebody else for fractions of a share or for dollars, as of the last reading of a list."""
+        self.cut = ""
+        """Why the orders of the last `read` lack the oldest; empty if they do not."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
         self._final: dict[str, tuple[Order, int]] = {}
@@ -109,7 +111,7 @@ class OrderCache:
         positions = self._broker.positions()
         orders = Orders() if since is None else self._broker.orders(after=since - timedelta(minutes=1))
         self.positions, self._by_id, self._by_name = positions, {}, {}
-        self.refused = positions.refused + orders.refused
+        self.refused, self.cut = positions.refused + orders.refused, orders.cut
         self.fractional = orders.fractional
         self._final = {key: seen for key, seen in self._final.items() if since is not None and _sent(seen[0], since)}
         self.add(order for order, replies in self._final.values() if replies >= AGREED)

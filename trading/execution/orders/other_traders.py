@@ -37,8 +37,15 @@ class OtherTrader:
     at: datetime
     has: tuple[str, ...] = ()
     since: datetime | None = None
+    clock: timedelta = timedelta(0)
+    """Broker's time minus ours; zero if the clocks agree."""
 
     def __str__(self) -> str:
+        if self.clock:
+            return f"{self._sent()} ({_clock_in_words(self.clock)})"
+        return self._sent()
+
+    def _sent(self) -> str:
         who = f"trader {self.instance}" if self.instance else "a trader of an earlier version"
         sent = f"{who} sent {self.order} at {_new_york(self.at)} New York"
         if not self.has or self.since is None:
@@ -48,7 +55,7 @@ class OtherTrader:
     def remedy(self, now: datetime) -> str:
         """What the owner does about it, as the rest of a sentence that begins with the trader."""
         again = self.at + ACTIVE_WITHIN
-        after = f" after {again.astimezone(NEW_YORK):%H:%M:%S}" if again > now else ""
+        after = f" after {again.astimezone(NEW_YORK):%H:%M:%S}" if again > now + self.clock else ""
         option = f" with --take-over {self.instance}" if self.has else ""
         return (
             "so it trades this account: stop it, or give this one an account of its own; if it no longer runs, "
@@ -145,6 +152,11 @@ def is_named(order: Order) -> bool:
 
 def _symbol(order_id: str, orders: Iterable[Order]) -> str:
     return next(order.symbol for order in orders if order.id == order_id)
+
+
+def _clock_in_words(ahead: timedelta) -> str:
+    seconds, side = abs(round(ahead.total_seconds())), "behind" if ahead > timedelta(0) else "ahead of"
+    return f"by the broker's time; this machine's clock is {seconds} s {side} it: set it"
 
 
 def _new_york(instant: datetime) -> str:

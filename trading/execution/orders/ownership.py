@@ -14,6 +14,7 @@ Every logs folder has an instance id, and every order name carries it.  The name
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,7 @@ from trading.broker.messages import OUR_NAME, OURS, Order, Orders
 from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in
 from trading.execution.orders.other_traders import OtherTrader, has_open, other_trader, sender, senders
+from trading.execution.preconditions import broker_ahead
 from trading.execution.shares.lots import created, is_entry, unsold_of
 from trading.rules.exits import levels, quantised
 
@@ -76,6 +78,8 @@ class Ownership:
         self._clock = clock
         self._entries = entries
         self._exits = exits
+        self._ahead = timedelta(0)
+        """Broker's time minus ours as of `take`; zero while the clocks agree."""
         self._since: datetime | None = None
         self._other: OtherTrader | None = None
         self._active: set[str] = set()
@@ -88,6 +92,8 @@ class Ownership:
         """The orders of `LOOK_BACK`, until `recover` has used them."""
         self.unread: set[str] = set()
         """Stocks with an entry of ours that could not be recovered yet."""
+        self.cut = ""
+        """Why the orders of `LOOK_BACK` lack the oldest, so that shares of ours may be unknown; empty if none."""
         self.watched: datetime | None = None
         """Until when orders of other instances have been looked for."""
 
@@ -113,6 +119,10 @@ class Ownership:
             return False
         return instance_in(name) not in self._active
 
+    def _now(self) -> datetime:
+        """The broker's time as of `take`: orders bear it, and this machine's clock may be wrong at the start."""
+        return self._clock.now() + self._ahead
+
     # Start
 
     def remember(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -133,8 +143,10 @@ class Ownership:
         """
         if self._since is not None and not self.unread:
             return
-        now = self._clock.now()
+        self._ahead = broker_ahead(self._broker, self._clock)
+        now = self._now()
         found = self._broker.orders(after=now - LOOK_BACK)
+        self.cut = found.cut
         if self._since is not None:
             self._found = found
             return
@@ -163,9 +175,11 @@ class Ownership:
         Raises:
             Unclear: the positions, or an order that another trader sent today, cannot be read.
         """
-        now, own, orders = self._clock.now(), self._cache.instance, _with_legs(found)
+        now, own, orders = self._now(), self._cache.instance, _with_legs(found)
         gone = self._gone | self._taken
         running = other_trader(orders, self._broker.positions, own, now, gone)
+        if running is not None:
+            running = replace(running, clock=self._ahead)
         if running is None and not has_open(orders, own):
             today = f"{now.astimezone(NEW_YORK):%Y%m%d}"
             for one in found.refused:
@@ -197,7 +211,7 @@ class Ownership:
             if named is not None and named["intent"] == "entry" and not self._is_known(one.client_order_id):
                 self.unread.add(named["symbol"])
                 self._records.doubt(named["symbol"], f"{one.client_order_id} cannot be recovered: {one}")
-        today = self._clock.now().astimezone(NEW_YORK).date()
+        today = self._now().astimezone(NEW_YORK).date()
         for order in sorted(orders, key=created):
             name = order.client_order_id
             if self._is_known(name) or not is_entry(order) or (order.is_final and not order.filled_qty):

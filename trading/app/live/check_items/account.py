@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from trading.execution.live_feed import LATE_FEED
 from trading.execution.orders.order_cache import instance_in
 from trading.execution.orders.other_traders import ACTIVE_WITHIN, OtherTrader, other_trader
 from trading.execution.orders.ownership import LOOK_BACK
-from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, clock_difference
+from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, broker_ahead, clock_difference
 from trading.execution.shares.lots import is_entry, unsold_of
 from trading.market.sources.alpaca import AlpacaSource
 from trading.records.instance import INSTANCE_FILE, stored_instance
@@ -179,7 +180,9 @@ class AccountItems:
         """The other trader because of which a run is refused, by the broker's orders."""
         instance = stored_instance(self._files.logs / INSTANCE_FILE) or ""
         gone = gone_here(path_of(self._settings.broker))
-        return other_trader(orders, self._broker.positions, instance, self._venue.clock.now(), gone)
+        ahead = broker_ahead(self._broker, self._venue.clock)
+        other = other_trader(orders, self._broker.positions, instance, self._venue.clock.now() + ahead, gone)
+        return None if other is None else replace(other, clock=ahead)
 
     def _others(self) -> Iterator[Finding]:
         if self._files.is_running:
