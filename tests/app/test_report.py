@@ -253,8 +253,22 @@ def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pyte
     assert found["kind"] == "refused" and found["facts"]["refusal"]["rule"] == "positions"
 
 
+def test_an_impossible_time_of_a_prediction_is_left_out(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = logs / f"predictions_{DAY}.jsonl"
+    lines = predictions.read_text().splitlines()
+    late = json.loads(lines[0]) | {"symbol": "BBB", "timestamp": "9999-12-31T23:59:59-14:00"}
+    predictions.write_text("\n".join([json.dumps(late), *(one for one in lines if '"symbol":"BBB"' not in one)]) + "\n")
+    (logs / f"audit_{DAY}.jsonl").unlink()
+    assert run(logs, "--why", "BBB", "10:31", f"--date={DAY}") == 0
+    assert "It had no prediction on that day" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("arguments", "line"), [
     (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
+    (["--why", "AAA", "9999-12-31T23:59:59-14:00"], "lies outside the calendar, which has the years 1990 to 2250"),
+    (["--why", "AAA", "0001-01-01T00:00:00+14:00"], "lies outside the calendar"),
+    (["--why", "AAA", "23:59", "--date=9999-12-31"], "--why: 9999-12-31 lies outside the calendar"),
+    (["--why", "AAA", "1\uff10:31"], "--why: '1\uff10:31' is no time"),
     (["--why", "A;B", "10:31"], "--why: 'A;B' is no symbol"),
     (["--why", "AAA", "10:31", "--date=2018-03-29"], "has no log of 2018-03-29; it has 2018-03-26 to 2018-03-27"),
     (["--start=2019-01-02"], "has no logs of 2019-01-02"),
