@@ -24,10 +24,11 @@ from config import Settings
 from tests.app.report_logs import DAY, mark, ny, trade, write_day
 from trading.app import cli
 from trading.base.calendar import new_york_calendar
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, parse_instant
 from trading.records.log_reader import LogReader
 from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
 from trading.reports.traded.why import Question, answer
+from trading.schedule.timetable import Marks
 
 NEXT = DAY + timedelta(days=1)
 
@@ -253,14 +254,13 @@ def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pyte
     assert found["kind"] == "refused" and found["facts"]["refusal"]["rule"] == "positions"
 
 
-def test_an_impossible_time_of_a_prediction_is_left_out(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predictions = logs / f"predictions_{DAY}.jsonl"
-    lines = predictions.read_text().splitlines()
-    late = json.loads(lines[0]) | {"symbol": "BBB", "timestamp": "9999-12-31T23:59:59-14:00"}
-    predictions.write_text("\n".join([json.dumps(late), *(one for one in lines if '"symbol":"BBB"' not in one)]) + "\n")
-    (logs / f"audit_{DAY}.jsonl").unlink()
-    assert run(logs, "--why", "BBB", "10:31", f"--date={DAY}") == 0
-    assert "It had no prediction on that day" in capsys.readouterr().out
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2018-03-26T10:31:00"])
+def test_only_instants_of_the_calendar_are_read_from_files(at: str) -> None:
+    assert parse_instant("2250-12-31T23:59:59-14:00").astimezone(NEW_YORK).year == 2251
+    with pytest.raises(ValueError, match="lies outside the years 1990 to 2250"):
+        parse_instant(at)
+    with pytest.raises(ValueError, match="lies outside the years 1990 to 2250"):
+        Marks.from_json({"since": at})
 
 
 @pytest.mark.parametrize(("arguments", "line"), [
