@@ -26,7 +26,7 @@ from paper_exchange.faults.server import FaultyApp
 from paper_exchange.market.generator.market import FIRST_SESSION, GeneratedMarket, first_session_of
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import Behaviour, table_of
-from paper_exchange.start import NOW, check_account, resumption, start_of
+from paper_exchange.start import NOW, check_account, parse_start, resumption, start_of
 from paper_exchange.streams.server import Server
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ FAULTY_WORKERS = 64  # delayed requests hold a thread each
 ANY_ADDRESS = ("0.0.0.0", "::")
 DEFAULT_CASH = "100000"
 LISTED_SYMBOL = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,4})?")  # as Alpaca writes those of US stocks
-SESSIONS_BEFORE_NOW = 70  # history of a generated market that starts now
+SESSIONS_BEFORE_START = 70  # history of a generated market that starts now, or late
+LATE_START = 252  # sessions after the default first session: from then on the history is short
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], None]:
@@ -51,15 +52,20 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
         OSError: a file cannot be read or written.
     """
     signal.signal(signal.SIGTERM, _stop)
+    _check_address(options)  # before the bars of a market are made, which takes seconds
     plan = _plan(options.faults)
     state_path = Path(options.state) if options.state else None
     saved = stored(state_path) if state_path else None
-    exchange, clock, start = _exchange(options, plan, saved)
+    market = market_of(options, saved.market if saved else None)
+    first = market.first_session if isinstance(market, GeneratedMarket) else FIRST_SESSION
+    exchange, clock, start = _exchange(options, market, plan, saved)
     stopping = threading.Event()
     server = _server(options, exchange, plan, clock, stopping)
     if options.start == NOW:
         start = datetime.now(NEW_YORK)
     print(exchange.description)
+    if first != FIRST_SESSION:
+        print(f"bars are generated from {first} on")
     origin = _origin("127.0.0.1" if options.host in ANY_ADDRESS else options.host, options.port)
     if saved:
         print(resumption(options, saved, start))
@@ -86,10 +92,9 @@ def prepare(options: argparse.Namespace) -> Callable[[], None]:
 
 
 def _exchange(
-    options: argparse.Namespace, plan: FaultPlan | None, saved: Saved | None
+    options: argparse.Namespace, market: Market, plan: FaultPlan | None, saved: Saved | None
 ) -> tuple[PaperExchange, ScaledClock, datetime]:
     """The exchange, its clock, which is held, and the instant that it shows; `saved` is what the state file holds."""
-    market = market_of(options, saved.market if saved else None)
     behaviour = _behaviour(options, plan)
     if saved:
         check_account(options, saved)
@@ -152,6 +157,22 @@ def _server(
         raise ValueError(_cannot_listen(options.host, ports, error)) from error
 
 
+def _check_address(options: argparse.Namespace) -> None:
+    """Bind the address and free it again.
+
+    Raises:
+        ValueError: the server could not listen there.
+    """
+    try:
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise ValueError(_cannot_listen(options.host, [options.port], error)) from error
+
+
 def _origin(host: str, *ports: int) -> str:
     """An address as a URL has it, such as 127.0.0.1:8765 or [::1]:8765."""
     return f"[{host}]:{ports[0]}" if ":" in host else f"{host}:{' and '.join(map(str, ports))}"
@@ -159,6 +180,8 @@ def _origin(host: str, *ports: int) -> str:
 
 def _cannot_listen(host: str, ports: Sequence[int], error: OSError | UnicodeError) -> str:
     """Why the server cannot listen, and what to do about it."""
+    if _is_multicast(host):
+        return f"--host {host}: a multicast address; choose one of this machine, such as 127.0.0.1 or ::1"
     number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
     other_port = "choose another --port" + (" or --stream-port" if len(ports) > 1 else "")
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -170,6 +193,13 @@ def _cannot_listen(host: str, ports: Sequence[int], error: OSError | UnicodeErro
     if number == errno.EACCES:
         other_port += ", from 1024 on"
     return f"cannot listen on {_origin(host, *ports)} ({os.strerror(number)}); {other_port}"
+
+
+def _is_multicast(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_multicast
+    except ValueError:
+        return False
 
 
 def _lacks_interface(host: str) -> bool:
@@ -210,15 +240,20 @@ def market_of(options: argparse.Namespace, kept: str | None = None) -> Market:
 
 
 def _first_session(start: str | None, kept: str | None) -> date:
-    """The first session of a generated market: a state file's, else one shortly before `--start now`.
+    """The first session of a generated market: a state file's, else one shortly before a late start, or the default.
 
     The exchange makes all sessions up to its start before it listens: those of years would take minutes.
     """
     found = first_session_of(kept) if kept else None
-    if found is not None or start != NOW:
+    if found is not None or start is None:
         return found or FIRST_SESSION
-    newest = xnys().opened_by(to_ns(datetime.now(NEW_YORK)))
-    return xnys().sessions[newest.index - SESSIONS_BEFORE_NOW].day
+    calendar, instant = xnys(), parse_start(start)
+    if start != NOW and instant.date() <= calendar.sessions[calendar.index_of[FIRST_SESSION] + LATE_START].day:
+        return FIRST_SESSION
+    if instant.date() > calendar.sessions[-1].day:
+        return FIRST_SESSION  # beyond the calendar, which is refused later
+    newest = calendar.opened_by(to_ns(instant))
+    return calendar.sessions[newest.index - SESSIONS_BEFORE_START].day
 
 
 def _symbols(text: str) -> list[str]:

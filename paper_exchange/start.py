@@ -60,7 +60,7 @@ def start_of(text: str | None, market: Market, saved: Saved | None) -> datetime:
     resumed = from_ns(saved.processed + MINUTE).astimezone(NEW_YORK)
     if text is None:
         return resumed
-    start = _inside(text, _parse_start(text), market)
+    start = _inside(text, parse_start(text), market)
     if text == NOW and to_ns(start) < saved.processed:
         already = shown(saved.processed)
         raise ValueError(f"--start now: the state file is already at {already}; leave it out to go on there")
@@ -74,7 +74,7 @@ def start_of(text: str | None, market: Market, saved: Saved | None) -> datetime:
 
 def resumption(options: argparse.Namespace, saved: Saved, start: datetime) -> str:
     """One line on the account that goes on, and at which instant."""
-    passed = options.start not in (None, NOW) and start > _parse_start(options.start)
+    passed = options.start not in (None, NOW) and start > parse_start(options.start)
     return (
         f"the account of {options.state}, opened at {shown(saved.created_at)} "
         f"with {number(saved.ledger.start)} dollars, goes on from {shown(to_ns(start))}"
@@ -89,7 +89,7 @@ def shown(instant: int) -> str:
 
 def _new_start(text: str | None, market: Market) -> datetime:
     if text is not None:
-        return _inside(text, _parse_start(text), market)
+        return _inside(text, parse_start(text), market)
     calendar = xnys()
     first = calendar.index_of[market.first_session] + WARM_UP_SESSIONS
     last = calendar.index_of[market.last_session]
@@ -103,7 +103,12 @@ def _inside(text: str, start: datetime, market: Market) -> datetime:
     return start
 
 
-def _parse_start(text: str) -> datetime:
+def parse_start(text: str) -> datetime:
+    """The instant that `--start` names, in New York time; a date stands for its open.
+
+    Raises:
+        ValueError: it is none; the message names the option and the value.
+    """
     if text == NOW:
         return datetime.now(NEW_YORK)
     try:

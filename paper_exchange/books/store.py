@@ -45,7 +45,18 @@ def _unusable(path: Path, error: OSError | sqlite3.Error) -> StateError:
     what = error.strerror if isinstance(error, OSError) else error
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         what = f"{path.parent} is no folder"
-    return StateError(f"state file {path}: {what}; name another one, or delete it to start with a new account")
+    return StateError(f"state file {path}: {what}; name another one")
+
+
+def _check_regular(path: Path) -> bool:
+    """Whether a state file exists, as a regular file: SQLite would open devices, and write files beside them."""
+    try:
+        exists = path.exists()
+        if exists and not path.is_file():
+            raise StateError(f"state file {path}: not a regular file; name another one")
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return exists
 
 
 def _row_of(holding: Holding) -> JsonObject:
@@ -83,6 +94,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        _check_regular(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=0)
@@ -215,11 +227,8 @@ def stored(path: Path) -> Saved | None:
     Raises:
         StateError: the file cannot be used.
     """
-    try:
-        if not path.exists():
-            return None
-    except OSError as error:
-        raise _unusable(path, error) from error
+    if not _check_regular(path):
+        return None
     store = Store(path)
     try:
         return store.load()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
+from paper_exchange.base.body import UNUSABLE
 from paper_exchange.base.wire import MINUTE, JsonObject, parse_instant
 from paper_exchange.market_data import ticks
 from paper_exchange.market_data.pages import day_json, to_rows
@@ -94,13 +95,17 @@ class DataClient:
         changed = {channel: set(found) for channel, found in self._wanted.items()}
         for channel, found in changed.items():
             names = message.get(channel) or []
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            if not isinstance(names, list) or not all(map(_is_text, names)):
                 return [INVALID_SYNTAX]
             (found.update if action == "subscribe" else found.difference_update)(names)
         if len(changed["trades"]) + len(changed["quotes"]) > MAX_TICKS:
             return [{"T": "error", "code": 405, "msg": "symbol limit exceeded"}]
         self._wanted = changed
         return [{"T": "subscription"} | {channel: sorted(found) for channel, found in changed.items()}]
+
+
+def _is_text(name: object) -> bool:
+    return isinstance(name, str) and not UNUSABLE.search(name)
 
 
 def messages_between(tape: Tape, symbols: set[str], ticking: set[str], after: int, until: int) -> list[JsonObject]:

@@ -24,10 +24,11 @@ from config import Settings
 from tests.app.report_logs import DAY, mark, ny, trade, write_day
 from trading.app import cli
 from trading.base.calendar import new_york_calendar
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, parse_instant
 from trading.records.log_reader import LogReader
 from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
 from trading.reports.traded.why import Question, answer
+from trading.schedule.timetable import Marks
 
 NEXT = DAY + timedelta(days=1)
 
@@ -253,8 +254,21 @@ def test_why_works_without_the_audit_or_the_predictions(logs: Path, capsys: pyte
     assert found["kind"] == "refused" and found["facts"]["refusal"]["rule"] == "positions"
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2018-03-26T10:31:00"])
+def test_only_instants_of_the_calendar_are_read_from_files(at: str) -> None:
+    assert parse_instant("2250-12-31T23:59:59-14:00").astimezone(NEW_YORK).year == 2251
+    with pytest.raises(ValueError, match="lies outside the years 1990 to 2250"):
+        parse_instant(at)
+    with pytest.raises(ValueError, match="lies outside the years 1990 to 2250"):
+        Marks.from_json({"since": at})
+
+
 @pytest.mark.parametrize(("arguments", "line"), [
     (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
+    (["--why", "AAA", "9999-12-31T23:59:59-14:00"], "lies outside the calendar, which has the years 1990 to 2250"),
+    (["--why", "AAA", "0001-01-01T00:00:00+14:00"], "lies outside the calendar"),
+    (["--why", "AAA", "23:59", "--date=9999-12-31"], "--why: 9999-12-31 lies outside the calendar"),
+    (["--why", "AAA", "1\uff10:31"], "--why: '1\uff10:31' is no time"),
     (["--why", "A;B", "10:31"], "--why: 'A;B' is no symbol"),
     (["--why", "AAA", "10:31", "--date=2018-03-29"], "has no log of 2018-03-29; it has 2018-03-26 to 2018-03-27"),
     (["--start=2019-01-02"], "has no logs of 2019-01-02"),

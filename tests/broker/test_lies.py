@@ -23,7 +23,7 @@ ANOTHER: Final = object()
 """Stands for the value of the same field of another order or position."""
 
 WRONG: Final = [
-    *(MISSING, ANOTHER, None, 0, -1, "0", "-1", "0.5", "1e12", "-1e12", "1e400000", 10**30, "NaN", "Infinity", ""),
+    *(MISSING, ANOTHER, None, 0, -1, "0", "-1", "0.5", "1e12", "-1e12", "1e1000000", 10**30, "NaN", "Infinity", ""),
     *("x", "\ud800", True, [], {}, [None], "2018-03-25T14:00:00Z", "0001-01-01T00:00:00Z", "2018-03-26T14:00:00"),
 ]
 

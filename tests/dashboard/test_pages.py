@@ -57,6 +57,12 @@ def serious(page: Page) -> list[Any]:
             if one["impact"] in ("serious", "critical")]  # fmt: skip
 
 
+SMALL_LINKS = """[...document.querySelectorAll("main a")].filter(a => {
+  const at = a.getBoundingClientRect();
+  return at.width && (at.height < 24 || at.width < 24);
+}).map(a => a.outerHTML)"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     served: Dashboard, guarded: tuple[Dashboard, str], page: Page, path: str
@@ -68,8 +74,9 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     charts = page.locator("[data-chart]").count()
     page.wait_for_function(f"document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
     assert charts == (1 if path in ("/", "/trades", "/trades/2018-03-26/0") else 0)
-    for width in (390, 1280):
+    for width in (320, 390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(SMALL_LINKS) == []
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme

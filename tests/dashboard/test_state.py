@@ -218,7 +218,11 @@ def test_a_trade_has_its_chart_and_its_lines_in_words_and_filters_find_it(logs: 
         found = trade_of(live, str(DAY), "0")
         assert found is not None
         page = trade_page(live, *found)
-        for day, number in (("2018-03-27", "0"), ("x", "0"), (str(DAY), "9"), (str(DAY), "-1"), (str(DAY), "../0")):
+        for day, number in (
+            ("2018-03-27", "0"),
+            ("x", "0"),
+            *((str(DAY), one) for one in ("9", "-1", "../0", "\uff10")),
+        ):
             assert trade_of(live, day, number) is None
     assert page.lines[0] == ("10:31:02", "to be bought: 5 AAA, decided at $10.00 with confidence 0.7100, planned "
                              "stop $9.80, target $10.40, by model 20180323_200000")  # fmt: skip

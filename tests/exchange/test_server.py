@@ -125,6 +125,8 @@ def test_a_generated_market_that_starts_now_makes_a_few_months_and_not_all_years
     assert market_of(options, kept="a generated market, as before from 2025-03-03").first_session == date(2025, 3, 3)
     assert market_of(options, kept="bars of files from 2018-03-26").first_session >= earliest
     assert market_of(parser().parse_args(symbols)).first_session == date(2025, 1, 2)
+    near, late = (market_of(parser().parse_args(["--start", day, *symbols])) for day in ("2025-12-31", "2026-11-27"))
+    assert (near.first_session, late.first_session) == (date(2025, 1, 2), date(2026, 8, 19))
 
 
 def test_a_generated_market_has_real_symbols_and_todays_date(tmp_path: Path) -> None:
@@ -250,6 +252,10 @@ LONG = "x" * 300
         (["--faults", "\uff17"], "--faults \uff17: No such file or directory"),
         (["--faults", LONG], "File name too long; name a JSON file of a fault plan"),
         (["--bars", LONG], "no such folder"),
+        *((["--state", path], f"{path}: not a regular file; name another one") for path in ("/dev/null", ".")),
+        (["--host", "ff02::1"], "--host ff02::1: a multicast address; choose one of this machine"),
+        (["--host", "[::1]"], "--host [::1]: no address and no name of a machine"),
+        (["--host", "ff02::1", "--symbols", "?"], "--host ff02::1"),
         (["--state", LONG], "File name too long; name another one"),
         (["--state", f"{__file__}/s.sqlite"], f"s.sqlite: {__file__} is no folder; name another one"),
     ],

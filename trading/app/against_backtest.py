@@ -15,6 +15,7 @@ from trading.app.backtest.days import StoredDays
 from trading.app.backtest.models import StoredModels
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.prediction_cache import PredictionCache
+from trading.base.clock import YEARS
 from trading.base.errors import ModelError, UserError
 from trading.models.store import ModelStore
 from trading.reports.against.logged_day import LoggedDay
@@ -199,6 +200,8 @@ def _time(record: Record) -> datetime | None:
     try:
         found = datetime.fromisoformat(str(record["time"]))
     except (KeyError, ValueError):
+        return None
+    if found.year not in YEARS:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+YEARS: Final = range(1990, 2251)
+"""The years of the exchange calendar.  Any instant of them can be shown in any time zone, and as 64-bit nanoseconds."""
 
 LONGEST_NAP = timedelta(seconds=5)
 """Longest single wait, so that a suspended machine or a stepped system clock is noticed within this time."""
@@ -42,6 +45,19 @@ def to_ns(instant: datetime) -> int:
 def from_ns(ns: int) -> datetime:
     """The aware instant (UTC) of nanoseconds since 1970-01-01 UTC, to the microsecond."""
     return _EPOCH + timedelta(microseconds=int(ns) // 1000)
+
+
+def parse_instant(text: str) -> datetime:
+    """The aware instant of an ISO 8601 text.
+
+    Raises:
+        ValueError: the text is no instant, has no time zone, or lies outside `YEARS`.
+        TypeError: it is not a text.
+    """
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None or instant.year not in YEARS:
+        raise ValueError(f"{text} has no time zone, or lies outside the years {YEARS[0]} to {YEARS[-1]}")
+    return instant
 
 
 class Clock(Protocol):

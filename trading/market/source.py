@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, parse_instant
 from trading.base.errors import BrokerError, DataError, UserError
 from trading.base.files import write_json
 
@@ -176,9 +176,7 @@ def _read(path: Path) -> Universe:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         picks = tuple(Pick(str(pick["symbol"]), pick["volume"], pick["price"]) for pick in record["symbols"])
-        picked_at = datetime.fromisoformat(record["picked_at"]) if "picked_at" in record else None  # before 0.3: none
-        if picked_at is not None and picked_at.tzinfo is None:
-            raise ValueError("picked_at has no time zone")
+        picked_at = parse_instant(record["picked_at"]) if "picked_at" in record else None  # before 0.3: none
         by_session = date.fromisoformat(record["by_session"]) if "by_session" in record else None
         by = record.get("picked_by")
         if by is not None and not isinstance(by, dict):

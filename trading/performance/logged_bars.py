@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trading.base.clock import to_ns
-from trading.records.trade import LARGEST_PRICE, YEARS
+from trading.base.clock import parse_instant, to_ns
+from trading.records.trade import LARGEST_PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,10 +57,7 @@ def logged_bars(day: date, predictions: Iterable[Mapping[str, Any]]) -> LoggedBa
 
     def instant(text: str) -> int:
         if text not in instants:
-            found = datetime.fromisoformat(text)
-            if found.tzinfo is None or found.year not in YEARS:
-                raise ValueError("no instant")
-            instants[text] = to_ns(found)
+            instants[text] = to_ns(parse_instant(text))
         return instants[text]
 
     bars: dict[str, dict[int, LoggedBar]] = {}

@@ -9,14 +9,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, YEARS
 from trading.records.journal import new_york_time
 
 LARGEST_PRICE: Final = 1e7
 """Dollars; no US stock has ever cost more."""
-
-YEARS: Final = range(1990, 2251)
-"""Years that the exchange calendar knows."""
 
 
 @dataclass

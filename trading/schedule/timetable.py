@@ -23,7 +23,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from trading.base.calendar import MarketCalendar, Session, at
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,9 +83,7 @@ class Marks:
         Raises:
             ValueError, TypeError, KeyError, AttributeError: `record` is something else.
         """
-        since = datetime.fromisoformat(str(record["since"]))
-        if since.tzinfo is None:
-            raise ValueError(f"since={since} has no time zone")
+        since = parse_instant(str(record["since"]))
         days = {f.name: record.get(f.name) for f in fields(cls) if f.name != "since"}
         return cls(since, **{name: None if day is None else date.fromisoformat(str(day)) for name, day in days.items()})
 

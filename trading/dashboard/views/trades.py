@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -127,6 +128,8 @@ def trades_page(live: Live, wanted: Filter) -> TradesPage:
 def trade_of(live: Live, day_text: str, number_text: str) -> tuple[date, Trade] | None:
     """A trade by the day of its entry and its place in that day; None if there is none."""
     with suppress(ValueError):
+        if not re.fullmatch(r"[0-9]{1,9}", number_text):  # int() also accepts the digits of other scripts
+            return None
         day, number = date.fromisoformat(day_text), int(number_text)
         if day in live.reader.days("trades"):
             trades = live.files.of_day(live.reader, day)

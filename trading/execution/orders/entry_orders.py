@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear
 from trading.execution.orders.order_cache import (
     CANCEL_POLLS,
@@ -81,7 +82,7 @@ class PendingEntry:
             confidence=float(record["confidence"]),
             win_probability=float(record["win_probability"]),
             model=str(record["model"]),
-            decision_time=datetime.fromisoformat(record["decision_time"]),
+            decision_time=parse_instant(record["decision_time"]),
             decision_price=float(record["decision_price"]),
             decision_bid=record.get("decision_bid"),  # absent in the audit of earlier versions
             decision_ask=record.get("decision_ask"),

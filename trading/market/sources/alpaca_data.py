@@ -14,7 +14,7 @@ from alpaca.data.enums import Adjustment, CorporateActionsType, DataFeed
 from alpaca.data.requests import CorporateActionsRequest, StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, parse_instant
 from trading.base.errors import BrokerError
 from trading.broker.error_body import error_body
 from trading.broker.pages import bar_pages
@@ -175,7 +175,7 @@ def _picks_of(symbol: str, rows: Any) -> Iterator[tuple[date, Pick]]:
     for row in rows if isinstance(rows, list) else ():
         try:
             volume, close = float(row["v"]), float(row["c"])
-            day = datetime.fromisoformat(row["t"]).astimezone(NEW_YORK).date()
+            day = parse_instant(row["t"]).astimezone(NEW_YORK).date()
         except (KeyError, TypeError, ValueError):
             continue
         if math.isfinite(volume) and math.isfinite(close):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from trading.base.clock import NEW_YORK, to_ns
+from trading.base.clock import NEW_YORK, parse_instant, to_ns
 from trading.performance.logged_bars import logged_bars
 from trading.reports.traded.minute_of_decision import MinuteOfDecision, add_audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import date
+    from datetime import date, datetime
 
     from trading.performance.logged_bars import LoggedBar
     from trading.records.journal import Record
@@ -59,7 +58,7 @@ class LoggedDay:
         for record in predictions:
             try:
                 made = str(record["timestamp"])[:16]
-                symbol, start = str(record["symbol"]), to_ns(datetime.fromisoformat(record["bar_time"]))
+                symbol, start = str(record["symbol"]), to_ns(parse_instant(record["bar_time"]))
                 said = (float(record["confidence"]), record.get("stale") is True, start)
             except (KeyError, TypeError, ValueError):
                 continue
@@ -122,6 +121,6 @@ def _changed(record: Record) -> Iterator[tuple[str, int]]:
     for one in listed if isinstance(listed, list) else ():
         try:
             symbol, start = one
-            yield str(symbol), to_ns(datetime.fromisoformat(start))
+            yield str(symbol), to_ns(parse_instant(start))
         except (TypeError, ValueError):
             continue

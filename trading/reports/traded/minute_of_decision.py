@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.base.clock import parse_instant
 from trading.reports.traded.words import price
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _read_predictions(found: MinuteOfDecision, symbol: str, when: str, reader: L
         except (KeyError, TypeError, ValueError):
             continue
         if name == symbol and found.first_seen is None:
-            found.first_seen = datetime.fromisoformat(made)
+            found.first_seen = parse_instant(made)
         if made[:16] != when:
             continue
         confidences[name] = confidence
@@ -184,6 +185,5 @@ def _read_predictions(found: MinuteOfDecision, symbol: str, when: str, reader: L
 
 def _read_prediction(record: Record) -> tuple[str, str, float]:
     made: Any = record["timestamp"]
-    if datetime.fromisoformat(made).tzinfo is None:
-        raise ValueError(made)
+    parse_instant(made)
     return str(record["symbol"]), made, float(record["confidence"])

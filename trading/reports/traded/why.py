@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trading.base.calendar import at
-from trading.base.clock import NEW_YORK
+from trading.base.clock import NEW_YORK, YEARS
 from trading.base.errors import UserError
 from trading.reports.traded import minute_of_decision as minutes
 from trading.reports.traded.minute_of_decision import MinuteOfDecision
@@ -29,7 +29,7 @@ Kind = Literal[
 """What happened at the minute that was asked about."""
 
 SATURDAY: Final = 5
-TIME: Final = re.compile(r"(\d{1,2}):(\d\d)(?::\d\d)?")
+TIME: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::[0-9]{2})?")
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,23 @@ class Question:
         if not re.fullmatch(r"[A-Z][A-Z0-9.\-/]{0,14}", symbol):
             raise UserError(f"--why: {symbol[:20]!r} is no symbol; write it as AMD")
         if (found := TIME.fullmatch(text.strip())) and int(found[1]) < 24 and int(found[2]) < 60:
+            if day is not None:
+                _check_year(day.year, str(day))
             return cls(symbol, time(int(found[1]), int(found[2])), day)
         try:
             instant = datetime.fromisoformat(text.strip())
         except ValueError:
             raise UserError(f"--why: {text[:30]!r} is no time; write it as 10:31, New York time") from None
+        _check_year(instant.year, text[:40])
         local = (instant if instant.tzinfo else instant.replace(tzinfo=NEW_YORK)).astimezone(NEW_YORK)
         if day is not None and day != local.date():
             raise UserError(f"--why: {text} lies on {local.date()} in New York, --date is {day}; leave one of them out")
         return cls(symbol, time(local.hour, local.minute), local.date())
+
+
+def _check_year(year: int, text: str) -> None:
+    if year not in YEARS:
+        raise UserError(f"--why: {text} lies outside the calendar, which has the years {YEARS[0]} to {YEARS[-1]}")
 
 
 @dataclass(frozen=True)
