@@ -325,7 +325,10 @@ def test_bars_of_too_few_sessions_are_named_with_what_is_needed(
     place = Place.make(tmp_path)
     place.models.mkdir(exist_ok=True)
     assert run(place, "--bars", tmp_path / "bars", "--walk-forward", "--start", "2025-03-03") == 2
-    assert f"needs 4 sessions before the first one that is traded, and the bars have {count}" in capsys.readouterr().err
+    assert (
+        f"needs 4 sessions before the first one that is traded, and the bars have {count} in all; name a folder"
+        in capsys.readouterr().err
+    )
     assert run(place, "--bars", next((tmp_path / "bars").iterdir())) == 2
     assert "is a file, not a folder" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bar_files.columns import HEADER
-from bar_files.errors import BarFileError
+from bar_files.errors import BarFileError, unreadable
 from paper_exchange.market.interface import Listing
 from paper_exchange.market.recorded import RecordedMarket
 
@@ -196,6 +196,8 @@ def test_damaged_duplicate_missing_and_empty_inputs_are_refused(tmp_path: Path) 
         RecordedMarket(tmp_path)
     with pytest.raises(BarFileError, match="nowhere: no such folder"):
         RecordedMarket(tmp_path / "nowhere")
+    denied = unreadable(tmp_path / "A.csv", PermissionError(13, "Failed to open local file"))
+    assert "permissions" in str(denied) and "download" not in str(denied)
     archive = tmp_path / "A.csv.gz"
     archive.write_bytes(b"this is no archive")
     with pytest.raises(BarFileError, match=r"A\.csv\.gz: cannot be read"):

@@ -318,7 +318,8 @@ class ModelStore:
         if foreign and not refused and not others:
             remedy = market_remedy(self.folder, market)
             raise ModelError(f"{self.folder}: its {len(foreign)} model(s) were {foreign[0]}; {remedy}")
-        raise ModelError(f"{self.folder}: {self._why_none([*refused, *foreign], others, of_features)}; {REMEDY}")
+        why = self._why_none([*refused, *foreign], others, of_features)
+        raise ModelError(f"{self.folder}: {why}; {'correct that, or ' if refused else ''}{REMEDY}")
 
     def _why_none(self, refused: list[str], others: int, of_features: int) -> str:
         """Why no model serves: the first reason of those refused, or that all have other features or another label."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 
 from config import Settings, load_settings
-from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions
+from trading.app.backtest.days import Days, RecordedDays, StoredDays, chosen_sessions, more_sessions
 from trading.app.backtest.fills import PathFills
 from trading.app.backtest.models import (
     EveningModels,
@@ -37,7 +37,7 @@ from trading.backtest.engine.trade_records import TradeRecords
 from trading.backtest.engine.trading_rules import TradingRules
 from trading.backtest.walk_forward import LEAST_SESSIONS
 from trading.backtest.workers import ALONE, Workers, workers
-from trading.base.errors import MORE_SESSIONS, UserError
+from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
@@ -200,7 +200,7 @@ def _first_evening(start: date | None, settings: Settings, days: Days) -> date:
     least = max(2, min(LEAST_SESSIONS, settings.data.HISTORY_DAYS))
     needs = f"--walk-forward: a model needs {least} sessions before the first one that is traded"
     if len(days.sessions) <= least:
-        raise UserError(f"{needs}, and the bars have {len(days.sessions)} in all; {MORE_SESSIONS}")
+        raise UserError(f"{needs}, and the bars have {len(days.sessions)} in all; {more_sessions(days)}")
     first = days.sessions[least].date
     if start is not None and start < first:
         raise UserError(f"--start {start}: {needs}; choose {first} or later, or leave --start out")

@@ -170,6 +170,11 @@ class StoredDays:
         return {symbol: self._bars[symbol] for symbol in symbols}
 
 
+def more_sessions(days: Days) -> str:
+    """What to do if the bars have too few sessions."""
+    return "name a folder with bars of more sessions" if isinstance(days, RecordedDays) else MORE_SESSIONS
+
+
 def chosen_sessions(days: Days, start: date | None, end: date | None) -> list[Session]:
     """The sessions from `start` to `end`, both included; the first session has none before it and is left out.
 
@@ -181,7 +186,7 @@ def chosen_sessions(days: Days, start: date | None, end: date | None) -> list[Se
     if not known:
         raise UserError(
             f"the bars have one session, {days.sessions[0].date}; the stocks of a session are chosen from the session "
-            f"before it, so two are needed: {MORE_SESSIONS}"
+            f"before it, so two are needed: {more_sessions(days)}"
         )
     if not found:
         first = known[0].date
