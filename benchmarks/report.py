@@ -60,7 +60,8 @@ def _line(
     cpu = sorted(cpus)[1]
     text = f"{shown(sorted(walls)[1])} ({shown(cpu)} CPU)"
     met = None if scaled else cpu < aim[0] and memory < aim[1]
-    return Line(what, rows, text, aim=f"under {aim[0]:g} s and {aim[1]:,.0f} MB", met=met, note=f"{memory:,.0f} MB")
+    target = f"under {aim[0]:g} s of CPU and {aim[1]:,.0f} MB"
+    return Line(what, rows, text, aim=target, met=met, note=f"{memory:,.0f} MB")
 
 
 def _run(logs: Path, arguments: Sequence[str]) -> tuple[float, float, float]:

@@ -307,7 +307,7 @@ def test_seen_sessions_are_traded_on_request(replayed: Place, bars: Path, capsys
     assert run(replayed, "--bars", bars, "--model", FIRST_MODEL, "--end", "2025-03-06", "--seen") == 0
     said = capsys.readouterr().out
     assert [row[0] for row in rows(said)] == ["2025-03-04", "2025-03-05", "2025-03-06", "all"]
-    assert "3 of these 3 sessions trained the model" in said
+    assert "All 3 sessions trained the model: what it earned on them" in said
 
 
 def test_the_label_has_no_part_in_a_sweep() -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_every_script_refuses_it_in_one_line_and_writes_nothing(
         folders = {one: tmp_path / one for one in SCRIPTS[script]} | {kind: wrong}
         given = [f"--{one}-dir={folder}" for one, folder in folders.items()]
         main = importlib.import_module(name).main
-        code = cli.run(lambda main=main, given=given: main([*options, *given, f"--env-file={os.devnull}"]))
+        code = cli.run(partial(main, [*options, *given, f"--env-file={os.devnull}"]))
         told = capsys.readouterr()
         assert code == 2
         assert f"holds {FILES[other][0]}" in " ".join((told.out + told.err).split())

@@ -98,7 +98,7 @@ def test_window_and_least_sessions(plain_walk: Walk) -> None:
 
 
 def test_too_few_sessions_are_refused_by_name() -> None:
-    with pytest.raises(DataError, match=r"4 session\(s\).*more than 4.*--days"):
+    with pytest.raises(DataError, match=r"more than 4 sessions, and the data has 4; .*--days"):
         walked(ROWS.take(ROWS.session < np.unique(ROWS.session)[4]))
 
 
@@ -408,7 +408,7 @@ def test_the_commands_write_json_page_and_table_and_leave_the_models_alone(
                 "gradient_boosting, +1% first in 60 min",
             ]
             assert stored["left_out"]["document"] > 0 == stored["left_out"]["relative"]
-            assert "Differences to gradient_boosting" in said
+            assert "Differences from gradient_boosting" in said
     kept = {path.name for path in models.iterdir() if path.name.startswith(("walk_forward", "comparison"))}
     store = ModelStore(models)
     assert len(store.timestamps()) == 1

@@ -437,7 +437,7 @@ def test_the_outcome_of_the_signals_is_recorded_and_decides_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        (FEW_TREES.changed(FOREST_MAX_DEPTH=1), "1 test session(s), 5 are needed"),
+        (FEW_TREES.changed(FOREST_MAX_DEPTH=1), "a judgement needs 5 test sessions, and the test has 1"),
         (TESTED.changed(LABEL_TARGET_PCT=0.01), "answers another question (LABEL_TARGET_PCT)"),
         (TESTED.changed(LABEL="profit"), "answers another question (LABEL,"),
     ],

@@ -72,8 +72,8 @@ def test_off_a_terminal_the_account_is_a_line_an_hour_before_what_happens_next()
         shown.event(record("minute", NINE + timedelta(minutes=minutes)))
     shown.event(record("retrain", NINE + timedelta(hours=10)))  # that account is of the morning: not told again
     assert out.getvalue() == (
-        "2025-03-07 09:59:02  1 open (+$1.25 by the newest bars), 1 in flight, 4 trades closed today (3 won, -$2.50), equity $100,001.25 "
-        "by the broker's prices\n"
+        "2025-03-07 09:59:02  1 open (+$1.25 by the newest bars), 1 in flight, 4 trades closed today (3 won, "
+        "-$2.50), equity $100,001.25 by the broker's prices\n"
     )
 
 

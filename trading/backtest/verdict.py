@@ -51,7 +51,7 @@ def skill_line(skill: Skill) -> str:
         f"{1.0 - SIGNIFICANT:.0%} interval over {real['sessions']} sessions {wide['low']:+.2f}% to {wide['high']:+.2f}%"
     )
     spread = f"on {_counted(len(known), 'coin-flipped copy', 'coin-flipped copies')} of the bars it had "
-    spread += f"{min(known):+.2f}% to {max(known):+.2f}%"
+    spread += f"{known[0]:+.2f}%" if len(known) == 1 else f"{min(known):+.2f}% to {max(known):+.2f}%"
     if skill["claimed"]:
         return (
             f"It chose better than the same minute: {words}, outside the controls ({spread}). That is no promise of "
@@ -61,7 +61,7 @@ def skill_line(skill: Skill) -> str:
     why = {
         "above": f"it lies above {copies}, but the interval includes zero",
         "below": f"it lies below {copies}",
-        None: "it lies inside the range of the copies",
+        None: "it lies inside the range of the copies" if len(known) > 1 else "it is that of the only copy",
     }
     return f"No evidence of skill: {words}; {why[tenth['outside']]} ({spread})."
 

@@ -296,7 +296,7 @@ def evening_fold(rows: Rows, day: date, settings: LearningSettings, unseen: Floa
     least = max(2, min(LEAST_SESSIONS, settings.history_days))
     if len(sessions) < least:
         raise DataError(
-            f"{day}: {len(sessions)} session(s) with rows lie before it, and a model needs {least}; start later"
+            f"{day}: a model needs {least} sessions with rows before it, and the data has {len(sessions)}; start later"
         )
     first = int(np.searchsorted(rows.session, sessions[-settings.history_days :][0]))
     known, thinned = _thinned(rows.take(slice(first, end)), settings)
@@ -349,7 +349,7 @@ def _plans(session: Days, window: int, least: int) -> list[_Plan]:
     least = max(2, min(least, window))  # training splits the history by session
     if len(sessions) <= least:
         raise DataError(
-            f"{len(sessions)} session(s) in the data: a walk-forward needs more than {least}; {MORE_SESSIONS}"
+            f"a walk-forward needs more than {least} sessions, and the data has {len(sessions)}; {MORE_SESSIONS}"
         )
     found = []
     for i in range(least, len(sessions)):

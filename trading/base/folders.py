@@ -57,5 +57,5 @@ def misplaced(folders: Mapping[str, Path]) -> tuple[str, str] | None:
             for entry in sorted(os.listdir(folder)):
                 for kind in kinds:
                     if any(fnmatchcase(entry, pattern) for pattern in MARKS[kind]):
-                        return name, f"{name}={folder} holds {entry}, which belongs into a {kind}"
+                        return name, f"{name}={folder} holds {entry}, which belongs in a {kind}"
     return None

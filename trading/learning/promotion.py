@@ -143,7 +143,8 @@ def judge(
     days = [session_date(day).isoformat() for day in np.unique(rows.session[testing])]
     older = _recipe(champion, settings)
     if older is None or len(days) < JUDGED_SESSIONS or "HISTORY_DAYS" in changed:
-        why = f"{len(days)} test session(s), {JUDGED_SESSIONS} are needed" if older else "its settings are unreadable"
+        few = f"a judgement needs {JUDGED_SESSIONS} test sessions, and the test has {len(days)}"
+        why = few if older else "its settings are unreadable"
         why = "another length of history" if "HISTORY_DAYS" in changed else why
         newer = champion.trained_through < session_date(rows.session.max())
         which = "the new model, which knows more sessions, goes into service" if newer else f"{at} stays in service"

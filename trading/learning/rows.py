@@ -57,7 +57,7 @@ def split_by_session(session: Days, test_size: float = 0.2) -> tuple[Mask, Mask]
     """
     sessions = distinct_days(session)
     if len(sessions) < 2:
-        raise DataError(f"{len(sessions)} session(s) in the data: training needs two; {MORE_SESSIONS}")
+        raise DataError(f"training needs two sessions, and the data has {len(sessions)}; {MORE_SESSIONS}")
     tested = min(max(1, round(test_size * len(sessions))), len(sessions) - 1)
     test: Mask = session >= sessions[-tested]
     return ~test, test

@@ -115,7 +115,7 @@ def level(threshold: float) -> str:
 
 def per_cent(value: float | None, decimals: int = 2) -> str:
     """A signed number that is already in per cent, or a dash for None."""
-    return NONE if value is None else f"{value:+.{decimals}f}%"
+    return NONE if value is None else f"{round(value, decimals) + 0.0:+.{decimals}f}%"  # no -0.00%
 
 
 def count(value: int | None) -> str:

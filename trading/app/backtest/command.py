@@ -47,7 +47,7 @@ from trading.market.kept_calendar import kept_calendar
 from trading.performance.overfitting import LATER_SHARE
 from trading.records.trade_log import TradeLog
 from trading.reports.backtested.material import Fall
-from trading.reports.backtested.words import fall_in_words
+from trading.reports.backtested.words import fall_in_words, of_seen
 from trading.reports.live import DIRECTION
 from trading.rules.labels import LabelRules
 
@@ -361,7 +361,7 @@ def _show(
     fills = combinations[0].replay.fills
     say(f"Backtest on {days.market.description}, {sessions[0].date} to {sessions[-1].date}; {forecaster.description}")
     if seen := forecaster.seen(sessions):
-        say(f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing.")
+        say(of_seen(seen, len(sessions)))
     for note in settings_notes(combinations, forecaster):
         say(note)
     say(f"Orders fill {fills.description}. {DIRECTION}")

@@ -23,7 +23,7 @@ from trading.performance.overfitting import measure
 from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
-from trading.reports.backtested.words import of_run, of_sweep
+from trading.reports.backtested.words import of_run, of_seen, of_sweep
 from trading.reports.look.models_index import publish
 from trading.reports.page import say
 
@@ -191,9 +191,7 @@ def _about(combinations: Sequence[Combined], days: Days, forecaster: Forecaster,
     one = combinations[0]
     notes = []
     if seen := forecaster.seen(sessions):
-        notes.append(
-            f"{seen} of these {len(sessions)} sessions trained the model: what it earned on them says nothing."
-        )
+        notes.append(of_seen(seen, len(sessions)))
     notes += settings_notes(combinations, forecaster)
     notes.append(f"Orders fill {one.replay.fills.description}.")
     return About(

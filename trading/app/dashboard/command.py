@@ -22,6 +22,7 @@ from trading.base.progress import standard_output
 from trading.dashboard.control import Control
 from trading.dashboard.state.exchange_calendar import ExchangeCalendar
 from trading.dashboard.state.live import Live, Places
+from trading.dashboard.views.status import NO_LOGS
 from trading.dashboard.web.app import application
 from trading.dashboard.web.connections import MOST_CONNECTIONS, WHOLE_SECONDS, LimitedProtocol
 from trading.dashboard.web.guard import Access
@@ -96,6 +97,8 @@ def _serve(site: Site, listening: socket.socket, host: str, port: int) -> None:
     if site.control is not None:
         console.print("The page Control is on: it can stop the trader and sell everything.", style="bold red",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
+    if not site.live.has_logs:
+        console.print(f"{site.live.places.logs} {NO_LOGS}.", highlight=False, markup=False, soft_wrap=True)
     gc.freeze()
     config = uvicorn.Config(
         application(site), log_level="error", access_log=False, lifespan="off", server_header=False,

@@ -26,6 +26,7 @@ from trading.market.source import newest_universe, shortened
 from trading.models.predictor import Prediction, Predictor
 from trading.models.store import LoadedModel
 from trading.records.journal import Journal, new_york_time
+from trading.reports.live import DIRECTION
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -158,3 +159,4 @@ def _print_table(
         f"{signals} of {len(predictions)} {reach} MIN_CONFIDENCE={minimum:g}, and only these say BUY here; in --json "
         "and logs/ `recommendation` is BUY from 0.5 on, and `meets_threshold` is the filter"
     )
+    print(f"BUY says that the confidence reaches the threshold, not that it pays. {DIRECTION}")

@@ -206,6 +206,11 @@ class Live:
         self.trades = self.files.of_days(self.reader, with_trades)
 
     @property
+    def has_logs(self) -> bool:
+        """Whether there is a logs folder; the first run of a trader makes it."""
+        return self.places.logs.is_dir()
+
+    @property
     def findings(self) -> list[str]:
         """What could not be read, a line each."""
         found = [line for lines in self.files.findings.values() for line in lines]

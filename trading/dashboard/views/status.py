@@ -20,6 +20,9 @@ STATES: Final = {
 }  # fmt: skip
 """State of the sign of life -> its words."""
 
+NO_LOGS: Final = "does not exist: the first run of a trader makes it, or its name is not that of the trader's folder"
+"""What is said of a missing logs folder, after its name."""
+
 PROTECTION: Final = frozenset({"unprotected", "not_flat"})
 """Discrepancies that say that held shares have no stop, or are held after the close."""
 
@@ -82,6 +85,8 @@ def selling(word: str) -> str:
 
 def _life(live: Live) -> Status:
     beat = live.heartbeat
+    if not live.has_logs:
+        return Status("warn", "unknown", f"the logs folder {NO_LOGS}")
     if beat is None:
         return Status("warn", "unknown", "no sign of life file: the trader of this folder writes none or never ran")
     age = beat.age(live.read_at)

@@ -29,6 +29,14 @@ def fall_in_words(fall: Fall) -> str:
     return f"{dollars(-fall.dollars)} ({fine(fall.fraction)})" if round(fall.dollars, 2) else "$0.00"
 
 
+def of_seen(seen: int, sessions: int) -> str:
+    """That the model was trained on `seen` of the sessions that are traded again."""
+    which = f"{seen} of these {sessions} sessions"
+    if seen == sessions:
+        which = "The only session" if sessions == 1 else f"All {sessions} sessions"
+    return f"{which} trained the model: what it earned on {'it' if seen == 1 else 'them'} says nothing."
+
+
 def of_sweep(sweep: Sweep) -> list[str]:
     """Whether the best combination is more than luck, and what says so."""
     if not sweep.traded:

@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 SCREEN_HEAD: Final = ("", "best tenth against its minute, after cost", "signals", "came true", "earned per signal")
 """Columns of the table of variants that fit on a terminal; the page has the others."""
 
+FIRST: Final = (
+    "“+0.5% first” is a label: the price gains 0.5% before it falls to the stop (STOP_LOSS_PCT); “in 60 min”: within "
+    "60 minutes of the entry."
+)
+"""What the names of variants mean."""
+
 DIFFERENCE_HEAD: Final = ("difference", "95% interval", "p, corrected", "")
 
 
@@ -89,11 +95,13 @@ def show_comparison(found: ComparisonResult, comparisons: Sequence[Comparison], 
         for one in comparisons
         for measure in MEASURES
     ]
-    title = f"Differences to {found['variants'][0]['variant']}, by session"
+    title = f"Differences from {found['variants'][0]['variant']}, by session"
     show_table(Section(title, head=("", "measure", *DIFFERENCE_HEAD), rows=rows), console)
     said = (*map(_summary, comparisons), _left_out(found), *(_skill(one) for one in found["variants"]))
     lines = [line for line in said if line]
     lines += _corrections(found)
+    if any(" first" in one["variant"] for one in found["variants"]):
+        lines.append(FIRST)
     if found["market"]["generated"]:
         lines.append(GENERATED)
     for line in (*lines, f"Report: {page} (figures: {page.with_suffix('.json').name})"):
@@ -119,7 +127,7 @@ def _summary(one: Comparison) -> str:
         if measures:
             parts.append(f"{verdict} in {', '.join(measures)}")
     if not parts:
-        return f"{name}: no difference to {against} is shown."
+        return f"{name}: no difference from {against} was shown."
     return f"{name}, against {against}: {'; '.join(parts)}."
 
 

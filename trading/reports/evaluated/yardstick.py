@@ -54,7 +54,8 @@ def _row(one: JudgedMeasure) -> list[str]:
     decimals = _DECIMALS.get(one["name"], 3)
     sign = not one["name"].startswith(("ROC-AUC", "signals")) or one["name"].endswith("%")
     known = [value for value in one["controls"] if value is not None]
-    spread = f"{plain(min(known), decimals, sign)} to {plain(max(known), decimals, sign)}" if known else NONE
+    ends = [plain(value, decimals, sign) for value in (min(known), max(known))[: len(known)]] if known else [NONE]
+    spread = " to ".join(ends)
     inside = "inside" if known and one["real"]["value"] is not None else NONE
     return [
         one["name"],

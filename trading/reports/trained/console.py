@@ -42,8 +42,9 @@ def report(model: LoadedModel, models_dir: Path, console: Console) -> None:
     figures, rows, sessions = metrics["figures"], metrics["rows"], metrics["sessions"]
     say(
         console,
-        f"{metrics['kind']}: trained on {len(sessions['train'])} sessions ({rows['train']:,} rows), tested on the "
-        f"{len(sessions['test'])} after them ({sessions['test'][0]} to {sessions['test'][-1]}, {rows['test']:,} rows)",
+        f"{metrics['kind']}: trained on {counted(len(sessions['train']), 'session')} ({rows['train']:,} rows), "
+        f"tested on the {len(sessions['test'])} after them ({sessions['test'][0]} to {sessions['test'][-1]}, "
+        f"{rows['test']:,} rows)",
     )
     show_table(_scores(metrics), console)
     show_table(_sessions(figures), console)
