@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_other_names_in_the_environment_are_nobodys_business(name: str) -> None:
 def test_data_models_and_logs_have_a_folder_each(data: str, models: str, logs: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "link").symlink_to("one")
-    given = {"DATA_DIR": tmp_path / data, "MODELS_DIR": tmp_path / models, "LOGS_DIR": tmp_path / logs}
+    given: dict[str, Any] = {"DATA_DIR": tmp_path / data, "MODELS_DIR": tmp_path / models, "LOGS_DIR": tmp_path / logs}
     with pytest.raises(UserError, match=f"^the command line: .*{words}; give each a folder of its own$"):
         load_settings(Path(os.devnull), {}, **given)
     load_settings(Path(os.devnull), {}, **{**given, "MODELS_DIR": tmp_path / "m", "LOGS_DIR": tmp_path / f"{data}s"})

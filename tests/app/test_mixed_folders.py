@@ -4,6 +4,7 @@ import importlib
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def content(folder: Path) -> dict[str, bytes]:
 ])  # fmt: skip
 def test_the_settings_refuse_a_folder_of_another_kind(tmp_path: Path, kind: str, other: str, file: str) -> None:
     (tmp_path / "link").symlink_to(folder_with(tmp_path / "it", file))
-    given = {f"{one.upper()}_DIR": tmp_path / one for one in FILES}
+    given: dict[str, Any] = {f"{one.upper()}_DIR": tmp_path / one for one in FILES}
     for wrong in ("it", "link"):
         for load in (load_settings, load_folders):
             with pytest.raises(UserError, match=f"command line: {kind.upper()}_DIR=.*{wrong} holds ") as refused:
