@@ -307,9 +307,9 @@ def test_the_output_in_a_pipe_is_plain_and_ends_with_a_summary(uninterrupted: tu
     assert all(line.strip() for line in lines)
     stamps = [line[:19] for line in lines if line[:4] == "2025"]
     assert stamps == sorted(stamps)  # the hourly line has the account of its own minute
-    last, closed = [line.rpartition("equity ")[2] for line in lines if "closed today" in line or "day closed" in line][
-        -2:
-    ]
+    last, closed = [
+        line.rpartition("equity ")[2].split()[0] for line in lines if "closed today" in line or "day closed" in line
+    ][-2:]
     assert last == closed  # all is sold, so both are the cash
 
 

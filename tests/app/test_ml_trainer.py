@@ -219,7 +219,12 @@ def test_no_data(models: Path, env_file: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_one_session(models: Path, env_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path / "data", SESSIONS[:1])
-    refused(capsys, command(tmp_path / "data", models, env_file), "1 session", "build_dataset.py with more --days")
+    refused(
+        capsys,
+        command(tmp_path / "data", models, env_file),
+        "training needs two sessions, and the data has 1;",
+        "build_dataset.py with more --days",
+    )
     assert [path.name for path in models.iterdir()] == ["market.json"]
 
 

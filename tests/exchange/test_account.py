@@ -246,7 +246,7 @@ def test_two_identical_runs_give_identical_ids() -> None:
 def test_a_damaged_state_file_is_refused_by_name(tmp_path: Path) -> None:
     state = tmp_path / "state.sqlite"
     state.write_bytes(b"not a database, but long enough to be read as the header of one" * 40)
-    with pytest.raises(StateError, match=r"state\.sqlite.*delete it"):
+    with pytest.raises(StateError, match=r"state\.sqlite.*name another one"):
         Venue(MARKET, ny(MONDAY, "10:31"), state=state)
 
 

@@ -68,4 +68,4 @@ def test_an_entry_whose_answer_was_lost_is_followed_up_although_the_program_is_s
     before = len(here.wire.sent)
     here.trader.tick(here.session, ny(MONDAY, "10:31"))
     assert here.clock.now() >= ny(MONDAY, "10:31:22")  # it looked again after 5 and 15 seconds, not at once
-    assert sum("GET /v2/orders?status=all" in line for line in here.wire.sent[before:]) == 3
+    assert sum("GET /v2/orders?status=all" in line for line in here.wire.sent[before:]) == 4  # one before the entry

@@ -43,7 +43,7 @@ def test_no_session_is_on_both_sides_and_the_newest_are_tested(days: list[int], 
     session = np.array(days, dtype="datetime64[D]")
     count = len(set(days))
     if count < 2:
-        with pytest.raises(DataError, match="1 session"):
+        with pytest.raises(DataError, match="training needs two sessions, and the data has 1;"):
             split_by_session(session, test_size)
         return
     train_rows, test_rows = split_by_session(session, test_size)
