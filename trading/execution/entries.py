@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.live_feed import Quotes
 from trading.execution.orders.entry_orders import INTENT, PendingEntry
 from trading.execution.orders.order_cache import order_name
+from trading.execution.shares.others import open_order
 from trading.rules.entry import (
     Candidate,
     EntryContext,
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 Refusal = tuple[str, str]
 """Why nothing is bought: the name of a rule, and the reason in words."""
+
+OTHER_ORDER: Final = "other_order"
+"""The rule that refuses a stock because of an order of somebody else."""
 
 
 class Signal(Protocol):
@@ -111,7 +116,7 @@ class Entries:
         session: Session,
         instant: datetime,
         losses: Losses | None = None,
-        others: frozenset[str] = frozenset(),
+        others: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Buy every signal that no filter refuses, in the order given.
 
@@ -121,7 +126,7 @@ class Entries:
             session: the current session.
             instant: the minute of the decision, which is part of the client_order_id.
             losses: the day's losses so far.
-            others: symbols in which somebody else has an open order.
+            others: symbols in which somebody else has an open order, and that order in words.
         """
         context = EntryContext(
             now=self._clock.now(),
@@ -145,6 +150,8 @@ class Entries:
                 or self._position_refusal(signal.symbol)
             )
             if refusal is not None:
+                if refusal[0] == OTHER_ORDER:
+                    self._positions.others.name_once(signal.symbol, refusal[1])
                 self._journal.event(
                     "not_bought",
                     symbol=signal.symbol,
@@ -184,7 +191,7 @@ class Entries:
         except Unclear as error:
             return "discrepancy", f"whether {symbol} is held is not established: {error}"
         if by_others is not None:
-            return "other_order", by_others
+            return OTHER_ORDER, by_others
         return None if position is None else ("not_owned", f"{symbol} is held: the list of positions left it out")
 
     def _spread_refusal(self, symbol: str, quotes: Quotes) -> Refusal | None:
@@ -248,6 +255,6 @@ def _pause_refusal(symbol: str, paused: Paused) -> Refusal | None:
     return None if reason is None else ("paused", reason)
 
 
-def _other_order_refusal(symbol: str, others: frozenset[str]) -> Refusal | None:
+def _other_order_refusal(symbol: str, others: Mapping[str, str]) -> Refusal | None:
     """An order of somebody else on the other side would make every later sale of ours a wash trade."""
-    return ("other_order", f"somebody else has an open order in {symbol}") if symbol in others else None
+    return (OTHER_ORDER, open_order(symbol, others[symbol])) if symbol in others else None

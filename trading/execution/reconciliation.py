@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import OURS, Order, Position
+from trading.broker.messages import Order, Position
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
@@ -344,17 +344,6 @@ class PositionManager:
     def exit_refusal(self, trade: Trade) -> str | None:
         """Why the broker refused the last exit of a trade; None if it did not."""
         return self._exits.refusal(trade)
-
-    def orders_of_others(self) -> frozenset[str]:
-        """Symbols with open orders that do not bear our name, or that may be such and cannot be read.
-
-        Raises:
-            Unclear: the open orders cannot be read.
-        """
-        orders = self._broker.orders(open_only=True)
-        unread = {one.symbol for one in orders.refused if one.symbol and not one.client_order_id.startswith(OURS)}
-        theirs = (order.symbol for order in (*orders, *orders.fractional) if self.cache.is_of_others(order))
-        return frozenset(unread.union(theirs))
 
     def obstacle(self, trade: Trade) -> str | None:
         """Which orders of somebody else prevent the sale of a trade, as of the last reconciliation; None if none do."""

@@ -298,7 +298,7 @@ class Trader:
             self._journal.event("not_bought", rule=refusal[0], reason=refusal[1])
             return
         try:
-            others = self.positions.orders_of_others()
+            others = self.positions.others.open_orders()
         except (Unclear, BrokerError) as error:
             self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
             return

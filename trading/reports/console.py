@@ -60,6 +60,7 @@ LINES: Final[dict[str, str]] = {
     "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; no entries until they agree",
     "quantity_changed": "{symbol}: {old_qty} shares at {old_price} are {new_qty} at {new_price} now ({note})",
     "order_in_the_way": "{note}",
+    "other_order": "{note}",
     "external_shares": "{symbol}: {qty} shares beside our {ours}: {note}",
     "symbol_changed": "{old} is {symbol} now: its {qty} shares are still ours",
     "position_returned": "{symbol}: {qty} shares of a closed trade are still held, by the orders: it is open again",

@@ -10,13 +10,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.base.clock import NEW_YORK
+from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, FractionalOrder, Order, Orders
 from trading.execution.orders.order_cache import OrderCache, Records, instance_in
-from trading.execution.orders.ownership import LOOK_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from trading.base.clock import Clock
@@ -26,10 +26,11 @@ JUST_NOW: Final = timedelta(minutes=5)
 """For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
 
 READ_AGAIN: Final = timedelta(seconds=5)
-"""For how long the orders that were read for an entry serve the other entries of its minute."""
+"""For how long the open orders of a stock that were read because of a missing stop or a sale serve again."""
 
-ORDERS_OF: Final = timedelta(days=1)
-"""How far back the orders are read before an entry."""
+GOOD_TILL: Final = timedelta(days=100)
+"""How far back the orders of one stock are read: Alpaca lists orders by when they were sent, and one that is good till
+cancelled may fill 90 days later."""
 
 READ_EVERY: Final = timedelta(minutes=1)
 """How often the orders of a stock are read whose position stays larger than the log."""
@@ -58,7 +59,7 @@ class InTheWay(NamedTuple):
     @property
     def reason(self) -> str:
         """What is in the way, and what the owner of the account can do."""
-        named = ", ".join(f"{order.side} {order.type} order {order.id}" for order in self.orders)
+        named = ", ".join(map(named_order, self.orders))
         return f"{self.symbol} cannot be sold or given a stop: {named} of somebody else is in the way; cancel it"
 
 
@@ -72,13 +73,32 @@ class OthersOrders:
         self._clock = clock
         self._bought: dict[str, tuple[Decimal, datetime, Decimal]] = {}
         """By client_order_id of a trade: the position for which its stock's orders were read, when, and the result."""
-        self._recent: tuple[datetime, Orders] | None = None
-        """The orders of `ORDERS_OF`, and when they were read."""
+        self._open: dict[str, tuple[datetime, list[AnyOrder]]] = {}
+        """By symbol: its open orders, whatever their age, and when they were read."""
+        self._named: set[tuple[str, str]] = set()
+        """Symbols that were not bought because of an order, and the order; each is named once a day."""
         self._tried: dict[tuple[str, str], tuple[frozenset[str], datetime]] = {}
         """By client_order_id of a trade, and "stop" or "exit": the orders in the way when one was last tried, and when.
         """
         self._said: dict[str, tuple[frozenset[str], bool]] = {}
         """By client_order_id of a trade: the orders in the way that were reported, and whether before the close."""
+
+    def open_orders(self) -> Mapping[str, str]:
+        """Symbols with open orders of somebody else, of any age, and the first of these in words.
+
+        One that may be such and cannot be read counts.
+
+        Raises:
+            Unclear: the open orders cannot be read.
+        """
+        orders = self._broker.orders(open_only=True)
+        unread = (one for one in orders.refused if one.symbol and not one.client_order_id.startswith(OURS))
+        found = {str(one.symbol): "an order that cannot be read" for one in unread}
+        everything: list[AnyOrder] = [*orders, *orders.fractional]
+        for order in reversed(everything):
+            if self._cache.is_of_others(order):
+                found[order.symbol] = named_order(order)
+        return found
 
     def refusal(self, symbol: str) -> str | None:
         """Why a stock is not bought: an order of somebody else rests in it, or filled within `JUST_NOW`.
@@ -87,22 +107,21 @@ class OthersOrders:
             Unclear: the orders of the stock cannot be read.
         """
         now = self._clock.now()
-        if self._recent is None or now - self._recent[0] > READ_AGAIN:
-            self._recent = now, self._broker.orders(after=now - ORDERS_OF)  # one request for all entries of a minute
-        orders = self._recent[1]
-        if any(
-            one.symbol == symbol and one.client_order_id not in {order.client_order_id for order in orders}
-            for one in orders.refused
-        ):
-            raise Unclear(f"an order in {symbol} cannot be read")
+        orders = self._read(symbol, now)
         for order in self._theirs(orders, symbol):
             at = order.filled_at or order.created_at
             if not order.is_final:
-                return f"{order.side} order {order.id} of somebody else is open in {symbol}"
+                return open_order(symbol, named_order(order))
             if order.filled_qty and (at is None or now - at <= JUST_NOW):
                 done = "bought" if order.side == "buy" else "sold"
                 return f"somebody else {done} {plain(Decimal(order.filled_qty))} {symbol} just now, by order {order.id}"
         return None
+
+    def name_once(self, symbol: str, reason: str) -> None:
+        """Write once a day into the audit because of which order of somebody else a stock is not bought."""
+        if (symbol, reason) not in self._named:
+            self._named.add((symbol, reason))
+            self._records.journal.event("other_order", symbol=symbol, note=f"{symbol} is not bought: {reason}")
 
     def bought(self, trade: Trade, held: Decimal) -> Decimal:
         """Shares of a trade's stock that somebody else bought since the day of the trade began, fractions included.
@@ -147,6 +166,8 @@ class OthersOrders:
         buys: list[AnyOrder] = []
         sells: list[AnyOrder] = []
         everything: list[AnyOrder] = [*cached, *self._cache.fractional]
+        seen = {order.id for order in everything}
+        everything += [order for order in self._resting(trade.symbol) if order.id not in seen]
         for order in everything:
             replaces = order.replaces if isinstance(order, Order) else None
             if order.symbol != trade.symbol or order.is_final or order.id in known or replaces in known:
@@ -191,18 +212,34 @@ class OthersOrders:
         self._tried = {key: tried for key, tried in self._tried.items() if key[0] in still_open}
         self._said = {name: said for name, said in self._said.items() if name in still_open}
         self._bought = {name: noted for name, noted in self._bought.items() if name in still_open}
+        self._open, self._named = {}, set()
+
+    def _resting(self, symbol: str) -> list[AnyOrder]:
+        """The open orders of a stock, also those that are older than what the cache reads; none if they are unclear."""
+        now = self._clock.now()
+        at, found = self._open.get(symbol, (None, []))
+        if at is None or now - at > READ_AGAIN:
+            try:
+                orders = self._broker.orders(open_only=True, symbol=symbol)
+            except (Unclear, BrokerError):
+                return []  # what the cache has must do: shares may be without a stop
+            found = list(_all(orders, symbol))
+            self._open[symbol] = now, found
+        return found
 
     def _read(self, symbol: str, since: datetime) -> Orders:
-        """The orders of a stock in `LOOK_BACK` before an instant: an order that filled today may be weeks old.
+        """The orders of a stock in `GOOD_TILL` before an instant: an order that filled today may be weeks old.
 
         Raises:
             Unclear: they, or one of them, cannot be read.
         """
-        orders = self._broker.orders(after=since - LOOK_BACK, symbol=symbol)
+        orders = self._broker.orders(after=since - GOOD_TILL, symbol=symbol)
         readable = {order.client_order_id for order in orders}
         for one in orders.refused:
             if one.symbol == symbol and one.client_order_id not in readable:
-                raise Unclear(f"whether somebody else bought {symbol} is not established: {one}")
+                raise Unclear(f"an order in {symbol} cannot be read: {one}")
+        if orders.cut:
+            raise Unclear(f"{symbol} has {orders.cut}")
         return orders
 
     def _theirs(self, orders: Orders, symbol: str) -> Iterator[AnyOrder]:
@@ -220,6 +257,18 @@ def _all(orders: Orders, symbol: str) -> Iterator[AnyOrder]:
     """The orders of one stock without their legs, and those of fractions."""
     yield from (order for order in orders if order.symbol == symbol)
     yield from (order for order in orders.fractional if order.symbol == symbol)
+
+
+def named_order(order: AnyOrder) -> str:
+    """What the owner of the account needs to find an order at the broker's page."""
+    shown = f"{order.side} {order.type} order {order.id}"
+    prices = () if isinstance(order, FractionalOrder) else (order.stop_price, order.limit_price)
+    return " ".join([shown, *(f"at ${price}" for price in prices if price is not None)])
+
+
+def open_order(symbol: str, named: str) -> str:
+    """Why a stock is not bought in which an order of somebody else rests; that order as `named_order`."""
+    return f"{named} of somebody else is open in {symbol}"
 
 
 def _open_shares(order: AnyOrder) -> Decimal:
