@@ -10,8 +10,8 @@ from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, Trail
 
 from paper_exchange import Behaviour, mount
 from paper_exchange.orders.behaviour import PRESETS
-from tests.exchange.exchange_world import MONDAY, ORIGIN, ny
-from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat
+from tests.exchange.exchange_world import MONDAY, ORIGIN, Row, ny
+from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, with_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,9 @@ OTHER = "11111111-0000-4000-8000-000000000001"
 class World(TradingWorld):
     """A world with an owner, who trades by hand beside the trader."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(folder, {"AAA": {MONDAY: DAY}}, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9}}, **options)
+    def __init__(self, folder: Path, *changed: Row, **options: Any) -> None:
+        bars = {"AAA": {MONDAY: with_bars(DAY, *changed)}}
+        super().__init__(folder, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.9}}, **options)
         self.owner = TradingClient("other", "other", paper=True, url_override=ORIGIN)
         mount(self.owner, self.exchange.app, ORIGIN)
         self.trader.recover()

@@ -83,6 +83,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "not_flat": _Source("not_flat", "NOT FLAT", "symbol"),
     "stop_refused": _Source("unprotected", "shares without a stop", "symbol"),
     "unprotected": _Source("unprotected", "shares without a stop", "symbol"),
+    "order_in_the_way": _Source("unprotected", "shares without a stop", "about"),
     "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),
@@ -151,6 +152,8 @@ class Messages:
     def _counts(self, event: str, record: Record) -> bool:
         if event == "not_bought":
             return record.get("rule") in GUARDS
+        if event == "order_in_the_way":
+            return bool(record.get("bare"))  # a stop of somebody else protects too
         if event == "unprotected":
             now, symbol = datetime.fromisoformat(record["time"]), str(record.get("symbol"))
             before = self._unprotected.get(symbol)

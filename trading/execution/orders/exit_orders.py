@@ -16,6 +16,7 @@ from trading.execution.orders.entry_orders import fill_of
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
 from trading.execution.orders.protection import PENDING_CANCEL, Protection, in_the_way
 from trading.execution.shares.others import InTheWay, OthersOrders
+from trading.execution.shares.theirs import is_theirs
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class ExitOrders:
         """
         listed, stopped = self._listed(trade, left), self._protection.stopped_shares(trade)
         if stopped < max(listed, 1):
-            if any(not order.is_final for order in self._protection.orders(trade)):
+            if any(
+                not is_theirs(order, trade, self._cache)
+                for order in self._protection.orders(trade)
+                if not order.is_final
+            ):
                 self.cancel_legs(trade, "NO_STOP", wait=False)
                 left = self._protection.shares_left(trade)
                 if left <= 0:
@@ -143,7 +148,7 @@ class ExitOrders:
         if theirs.free - stopped >= 1:
             bare = min(bare, theirs.free - stopped)
         if bare <= 0 or not self._others.may_try(trade, "stop", theirs) or not self._protection.place_stop(trade, bare):
-            self._others.report(trade, left, theirs)
+            self._others.report(trade, left, theirs, bare=left - stopped - theirs.stopped)
 
     def _listed(self, trade: Trade, left: int) -> int:
         """How many of the `left` shares of a trade the positions show; all of them while these may lag its entry."""
@@ -200,7 +205,9 @@ class ExitOrders:
         last = max(filled, key=lambda order: fill_of(order)[1])
         trade.exit_price = fill_of(last)[0] if len(filled) == 1 else (value / shares).quantize(PRICE_STEP)
         told = self._records.told_reason(trade.client_order_id)
-        self.end(trade, fill_of(last)[1], _exit_reason(trade, last, sells, told))
+        by_others = is_theirs(last, trade, self._cache)
+        reason = "SOLD_BY_OTHERS" if by_others else _exit_reason(trade, last, sells, told)
+        self.end(trade, fill_of(last)[1], reason)
         self._records.event_once(
             "sold",
             symbol=trade.symbol,
@@ -274,7 +281,7 @@ class ExitOrders:
         theirs = self._others.in_the_way(trade, left) if left > 0 and trade.exit_intent is None else None
         if theirs is None:
             return False
-        self._others.report(trade, left, theirs, closing=reason == "END_OF_DAY")
+        self._others.report(trade, left, theirs, bare=left - theirs.stopped, wanted=reason)
         return not self._others.may_try(trade, "exit", theirs)
 
     def _close(self, trade: Trade, reason: str, limit: Decimal | None, *, wait: bool = True) -> None:
@@ -345,23 +352,18 @@ class ExitOrders:
         Raises:
             Unclear: one may still rest, so nothing may be sold on top of it.
         """
-        resting = self._unfinished(trade)
+        resting = self._protection.unfinished(trade)
         note = partial(self._records.note_cancel, reason)
         if wait:
             gone = self._cache.cancel(resting, note)
         else:
             self._cache.request_cancel([order for order in resting if order.status != PENDING_CANCEL], note)
             gone = all(self._cache.is_gone(order) for order in resting)
-        if not gone and self._unfinished(trade):
+        if not gone and self._protection.unfinished(trade):
             raise Unclear("its legs are not cancelled yet")
         self._protection.adopt(trade)
-        if self._unfinished(trade):
+        if self._protection.unfinished(trade):
             raise Unclear("a leg was replaced at the same moment")
-
-    def _unfinished(self, trade: Trade) -> list[Order]:
-        """Orders of a trade that may still fire; of stuck ones the broker's answer to a sale or a stop decides."""
-        orders = self._protection.orders(trade)
-        return [order for order in orders if not order.is_final and not self._protection.is_stuck(order)]
 
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         if limit is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.broker.messages import BRIEF, FIRES, IDLE, OURS, WORKING, Order
 from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
+from trading.execution.shares.theirs import is_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,11 +119,12 @@ class Protection:
         raise Unclear(f"order {order_id} was shown as one of another stock")
 
     def resting(self, trade: Trade) -> list[Order]:
-        """The orders that rest under the trade, as far as they are cached, without those that are stuck."""
+        """Our orders that rest under the trade, as far as they are cached, without those that are stuck."""
         entry = self._cache.cached(trade.entry_order_id)
         legs = [leg.id for leg in entry.legs] if entry is not None else []  # until they are adopted
         found = (self._cache.cached(order_id) for order_id in trade.sell_order_ids or legs)
-        return [one for one in found if one is not None and not one.is_final and not self.is_stuck(one)]
+        alive = [one for one in found if one is not None and not one.is_final and not self.is_stuck(one)]
+        return [one for one in alive if not is_theirs(one, trade, self._cache)]
 
     def stopped_shares(self, trade: Trade) -> int:
         """Shares that stop orders protect which can fire now (see `WORKING`).  Raises as `orders`."""
@@ -143,6 +145,14 @@ class Protection:
         """Whether the cancellation of a stop is pending: it holds its shares until it is gone.  Raises as `orders`."""
         pending = [one for one in self.orders(trade) if one.status == PENDING_CANCEL and not self.is_stuck(one)]
         return any(order.type in STOP_TYPES for order in pending)
+
+    def unfinished(self, trade: Trade) -> list[Order]:
+        """Our orders of a trade that may still fire; of stuck ones the broker's answer to a sale or a stop decides.
+
+        Raises as `orders`.
+        """
+        alive = [order for order in self.orders(trade) if not order.is_final and not self.is_stuck(order)]
+        return [order for order in alive if not is_theirs(order, trade, self._cache)]
 
     def shares_left(self, trade: Trade) -> int:
         """Shares that no known order has sold.  Raises as `orders`."""
@@ -167,7 +177,9 @@ class Protection:
                 if not self._sells(order, trade) or order.type != found.type or self._is_of_other(order, trade):
                     raise Unclear(f"order {found.id} is not confirmed as one that sells {trade.symbol}")
                 trade.sell_order_ids.append(order.id)
-                if order.type.startswith("stop"):
+                if is_theirs(order, trade, self._cache):
+                    pass  # its price is not ours to move
+                elif order.type.startswith("stop"):
                     trade.stop_order_id = order.id
                 elif order.type == "limit" and not intent_of(order):
                     trade.target_order_id = order.id
@@ -185,7 +197,7 @@ class Protection:
         """Find sell orders that are not in the log yet, and add them.  Raises as `orders`.
 
         These are legs that were shown late, replacements of legs, orders sent just before a crash, and, if shares are
-        missing, orders by which somebody else sold them.
+        missing, orders by which somebody else sold them, which are never cancelled.
         """
         entry = self._cache.order(trade.entry_order_id)
         self.add(trade, entry.legs if entry is not None else ())

@@ -14,6 +14,7 @@ from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, FractionalOrder, Order, Orders
 from trading.execution.orders.order_cache import OrderCache, Records, instance_in
+from trading.execution.shares.theirs import is_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,8 +36,14 @@ cancelled may fill 90 days later."""
 READ_EVERY: Final = timedelta(minutes=1)
 """How often the orders of a stock are read whose position stays larger than the log."""
 
+SAY_AGAIN: Final = timedelta(hours=1)
+"""How often shares without a stop are reported while an order of somebody else holds them."""
+
 FALLING: Final = frozenset({"stop", "stop_limit", "trailing_stop"})
 """Order types that sell when the price falls."""
+
+END_OF_DAY: Final = "END_OF_DAY"
+"""The reason of the exits before the close."""
 
 AnyOrder = Order | FractionalOrder
 
@@ -80,8 +87,8 @@ class OthersOrders:
         self._tried: dict[tuple[str, str], tuple[frozenset[str], datetime]] = {}
         """By client_order_id of a trade, and "stop" or "exit": the orders in the way when one was last tried, and when.
         """
-        self._said: dict[str, tuple[frozenset[str], bool]] = {}
-        """By client_order_id of a trade: the orders in the way that were reported, and whether before the close."""
+        self._said: dict[str, tuple[frozenset[str], str, datetime]] = {}
+        """By client_order_id of a trade: the orders in the way that were reported, for which exit, and when."""
 
     def open_orders(self) -> Mapping[str, str]:
         """Symbols with open orders of somebody else, of any age, and the first of these in words.
@@ -160,9 +167,8 @@ class OthersOrders:
         Raises:
             Unclear: the position cannot be read.
         """
-        known = {order_id for one in self._records.log.trades for order_id in one.sell_order_ids}
         cached = self._cache.all_orders()
-        known |= {leg.id for order in cached if order.is_ours for leg in order.legs}
+        known = self._ours(trade.symbol, {}) | {leg.id for order in cached if order.is_ours for leg in order.legs}
         buys: list[AnyOrder] = []
         sells: list[AnyOrder] = []
         everything: list[AnyOrder] = [*cached, *self._cache.fractional]
@@ -198,14 +204,30 @@ class OthersOrders:
         self._tried[key] = orders.ids, now
         return True
 
-    def report(self, trade: Trade, qty: int, orders: InTheWay, *, closing: bool = False) -> None:
-        """Record a discrepancy that names the orders in the way; in the audit once, and again before the close."""
+    def report(self, trade: Trade, qty: int, orders: InTheWay, *, bare: int, wanted: str = "") -> None:
+        """Record a discrepancy that names the orders in the way.
+
+        The audit has it once an hour, after a change of the orders, and for each exit that they prevent.
+
+        Args:
+            qty: shares of the trade that no order has sold.
+            bare: those that no stop protects, of whomever.
+            wanted: the reason of the exit that the orders prevent; empty for a stop.
+        """
         self._records.doubt(trade.symbol, orders.reason)
-        said, stage = self._said.get(trade.client_order_id, (frozenset[str](), False)), (orders.ids, closing)
-        if said[0] != orders.ids or (closing and not said[1]):
-            self._said[trade.client_order_id] = stage
-            event = "not_flat" if closing else "order_in_the_way"
-            self._records.journal.event(event, symbol=trade.symbol, qty=qty, note=orders.reason)
+        now = self._clock.now()
+        ids, exits, at = self._said.get(trade.client_order_id, (frozenset[str](), "", now))
+        if ids == orders.ids and (not wanted or wanted == exits) and now - at < SAY_AGAIN:
+            return
+        self._said[trade.client_order_id] = orders.ids, wanted or exits, now
+        note = orders.reason
+        if bare > 0:
+            note += f"; {bare} shares have no stop"
+        if wanted and wanted != END_OF_DAY:
+            note += f"; the sale that is due ({wanted}) is tried every minute"
+        event = "not_flat" if wanted == END_OF_DAY else "order_in_the_way"
+        about = " ".join(sorted(orders.ids | {wanted}))
+        self._records.journal.event(event, symbol=trade.symbol, qty=qty, bare=max(0, bare), about=about, note=note)
 
     def forget_closed(self, still_open: set[str]) -> None:
         """Forget what was noted of trades that are not among these client_order_ids."""
@@ -244,13 +266,27 @@ class OthersOrders:
 
     def _theirs(self, orders: Orders, symbol: str) -> Iterator[AnyOrder]:
         """Those that are not ours; replacements of our legs, which bear names of the broker, are."""
+        read = {one.id: one for order in orders for one in order.with_legs()}
         known = {leg.id for order in orders if order.is_ours for leg in order.legs}
-        for trade in self._records.log.trades:
-            known |= set(trade.sell_order_ids) if trade.symbol == symbol else set()
+        known |= self._ours(symbol, read)
         for order in _all(orders, symbol):
             replaces = order.replaces if isinstance(order, Order) else None
             if self._cache.is_of_others(order) and order.id not in known and replaces not in known:
                 yield order
+
+    def _ours(self, symbol: str, read: Mapping[str, Order]) -> set[str]:
+        """Ids in the log of orders that sell shares of a stock and are ours.
+
+        Args:
+            read: orders by id that were read beside the cache.
+        """
+        found: set[str] = set()
+        for trade in self._records.log.trades:
+            for order_id in trade.sell_order_ids if trade.symbol == symbol else ():
+                order = self._cache.cached(order_id) or read.get(order_id)
+                if order is None or not is_theirs(order, trade, self._cache, read):
+                    found.add(order_id)
+        return found
 
 
 def _all(orders: Orders, symbol: str) -> Iterator[AnyOrder]:
