@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from bar_files.options import add_arguments
 from trading.app import cli
+from trading.base import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,27 +107,22 @@ def values(text: str) -> tuple[str, list[str]]:
 
 def _number(text: str) -> Decimal | str:
     """`text` as a number, so that 0.6 and 0.60 are one value."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return text.casefold()
+    return text.casefold() if written.decimal(text) is None else Decimal(text)
 
 
 def copies(text: str) -> int:
     """The argument of `--flipped`."""
-    if not text.isascii() or not text.isdigit() or int(text) > MOST_COPIES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {MOST_COPIES}")
-    return int(text)
+    found = written.whole(text)
+    if found is None or found > MOST_COPIES:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 0 to {MOST_COPIES}")
+    return found
 
 
 def share(text: str) -> float:
     """The argument of `--later`."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0.1 <= found <= 0.9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0.1 to 0.9, such as 0.33")
+    found = written.decimal(text)
+    if found is None or not 0.1 <= found <= 0.9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no share from 0.1 to 0.9, such as 0.33")
     return found
 
 

@@ -12,8 +12,18 @@ from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from trading.base import written
 from trading.base.env_file import meant, misspelt, read_env_file
 from trading.base.errors import UserError
 from trading.base.folders import misplaced, overlapping
@@ -50,6 +60,16 @@ class Section(BaseModel):
     """A group of settings.  Rates are fractions (0.65, not 65); prices are in dollars."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plain(cls, value: object, info: ValidationInfo) -> object:
+        """A number as it is written everywhere: ASCII digits without underscores; zero has no sign."""
+        if not isinstance(value, str) or cls.model_fields[info.field_name or ""].annotation not in (int, float):
+            return value
+        if "_" in value or not value.isascii():
+            raise ValueError("write it in plain digits, such as 12 or 0.5")
+        return "0" if written.decimal(value.strip()) == 0.0 else value
 
     def changed(self, **values: object) -> Self:
         """A copy with other values, validated like the original.
@@ -192,7 +212,7 @@ class ScheduleSettings(Section):
     @field_validator("REBALANCE_TIME", "RETRAIN_TIME", mode="before")
     @classmethod
     def _is_written_as_a_time(cls, value: object) -> object:
-        if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
+        if isinstance(value, str) and not re.fullmatch(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", value.strip()):
             raise ValueError("write it as 04:00, New York time")
         return value
 

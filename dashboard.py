@@ -19,6 +19,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from trading.app import cli
+from trading.base import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +59,10 @@ def parser() -> cli.Parser:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; it is 0 to 65535")
-    return int(text)
+    found = written.whole(text)
+    if found is None or found > 65_535:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port; it is 0 to 65535")
+    return found
 
 
 def command() -> int:

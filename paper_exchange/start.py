@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from paper_exchange.base.calendar import xnys
-from paper_exchange.base.wire import MINUTE, NEW_YORK, from_ns, number, to_ns
+from paper_exchange.base.wire import DAY_FIRST, MINUTE, NEW_YORK, from_ns, number, to_ns
 
 if TYPE_CHECKING:
     import argparse
@@ -112,11 +111,11 @@ def parse_start(text: str) -> datetime:
     if text == NOW:
         return datetime.now(NEW_YORK)
     try:
+        if not DAY_FIRST.match(text):
+            raise ValueError
         if len(text) > len("YYYY-MM-DD"):
             start = datetime.fromisoformat(text)
             return start.astimezone(NEW_YORK) if start.tzinfo else start.replace(tzinfo=NEW_YORK)
-        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-            raise ValueError
         day = date.fromisoformat(text)
     except (ValueError, OverflowError):
         raise ValueError(f"--start {text}: not a date (YYYY-MM-DD), an ISO instant or now") from None

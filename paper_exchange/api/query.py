@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import bad_parameter, parse_instant
+from paper_exchange.base.wire import DAY_FIRST, bad_parameter, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +53,8 @@ def day_of_query(query: Mapping[str, str], field: str) -> date | None:
     """A date, from YYYY-MM-DD or an instant that begins with one; None if it is absent."""
     text = query.get(field)
     try:
+        if text and not DAY_FIRST.match(text):
+            raise ValueError
         return date.fromisoformat(text[:10]) if text else None
     except ValueError:
         raise bad_parameter(f"invalid {field}: {text!r} is not a date (YYYY-MM-DD)") from None

@@ -36,6 +36,7 @@ PLAIN_DECIMAL = re.compile(r"-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})")
 MAX_NUMBER, MAX_DECIMALS = Decimal(10) ** 12, 30
 
 
+DAY_FIRST = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 SMALLEST_PART = Decimal("0.000000001")
 """Orders have at most nine decimals of a share."""
 
@@ -117,6 +118,8 @@ def parse_instant(text: str, field: str, *, end_of_day: bool = False) -> int:
         ValueError: the text is neither; the message names the field and the value.
     """
     try:
+        if not DAY_FIRST.match(text):  # fromisoformat takes other forms too, such as 2018-W13-1
+            raise ValueError
         if len(text) == 10:
             day = to_ns(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
             return _held(day + 24 * 60 * MINUTE - 1 if end_of_day else day)

@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from paper_exchange.base.wire import MINUTE, ApiError, parse_instant
+from paper_exchange.base.wire import DAY_FIRST, MINUTE, ApiError, parse_instant
 from paper_exchange.market.frames import MINUTE_FRAME, frame_of
 from paper_exchange.market_data.pages import PageRequest, decode_token
 
@@ -75,6 +75,8 @@ def _check_asof(text: str | None) -> None:
     """Accept a date or "-"; symbols never change on this exchange."""
     if text and text != "-":
         try:
+            if not DAY_FIRST.fullmatch(text):
+                raise ValueError
             date.fromisoformat(text)
         except ValueError:
             raise ApiError(400, f"invalid asof: {text!r} is not a date (YYYY-MM-DD)") from None

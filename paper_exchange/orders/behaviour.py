@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
@@ -212,12 +213,20 @@ def table_of(text: str) -> Mapping[str, Chance]:
         if name not in BEHAVIOURS:
             raise ValueError(f"{name!r} is no behaviour; choose from {', '.join(BEHAVIOURS)}")
         try:
-            row = Chance(float(probability), float(size)) if size else Chance(float(probability), *_size(rows[name]))
+            chance = _number(probability)
+            row = Chance(chance, _number(size)) if size else Chance(chance, *_size(rows[name]))
         except ValueError:
             raise ValueError(f"{change!r}: write NAME=PROBABILITY or NAME=PROBABILITY:SIZE") from None
         _check(name, row)
         rows[name] = row
     return rows
+
+
+def _number(text: str) -> float:
+    """A number in ASCII digits; raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{0,15})?|\.[0-9]{1,15}", text):
+        raise ValueError(text)
+    return float(text)
 
 
 def _size(row: Chance) -> tuple[float, float | None]:

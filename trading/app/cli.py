@@ -12,20 +12,24 @@ import re
 import signal
 import sys
 import threading
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from bar_files.errors import missing_package
 from trading import __version__
 from trading.app.live.signals import SignalHandler, StopSignal
+from trading.base import written
 from trading.base.errors import UserError, as_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
 INSTANCE: Final = re.compile(r"[a-z][a-z0-9]{1,11}")
 """What the id of a trader looks like (`instance.json`)."""
+
+MOST: Final = 1_000_000
+"""Of sessions, days, stocks, bars or seconds."""
 
 REMEDIES: Final = {
     errno.ENOSPC: "free some space and run again",
@@ -86,24 +90,28 @@ def file(text: str) -> Path:
 
 def day(text: str) -> date:
     """A date argument."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write it as 2018-03-26") from None
+    found = written.day(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a date; write it as 2018-03-26")
+    return found
 
 
 def positive(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+    """An argument that is a whole number of at least 1, and no more than any folder or clock has."""
+    found = written.whole(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
+    if found > MOST:
+        raise argparse.ArgumentTypeError(f"{text} is too large; it is at most {MOST:,}")
+    return found
 
 
 def seed(text: str) -> int:
     """A seed argument: a whole number of at least 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
+    found = written.whole(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 0")
+    return found
 
 
 def instances(text: str) -> list[str]:

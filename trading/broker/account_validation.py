@@ -161,7 +161,7 @@ def read_close(reply: object, day: date) -> str | None:
         rows = [json_object(row) for row in json_list(reply)]
         closes = [str(row["close"]) for row in rows if date.fromisoformat(str(row["date"])) == day]
         for close in closes:
-            if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", close):
+            if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", close):
                 raise ValueError(f"close {brief(close)}")
         return closes[0] if closes else None
 

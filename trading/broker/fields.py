@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeVar
 
+from trading.base.written import DECIMAL
 from trading.broker.messages import MalformedReply, Refused
 
 UNREADABLE: Final = (KeyError, TypeError, ValueError, InvalidOperation, OverflowError, RecursionError)
@@ -90,6 +91,8 @@ def price_of(fields: Mapping[str, object], name: str) -> Decimal | None:
 def number_of(value: object) -> Decimal:
     if isinstance(value, bool):
         raise TypeError(f"{value} is not a number")
+    if isinstance(value, str) and not DECIMAL.fullmatch(value):  # Decimal takes more: other digits, underscores, nan
+        raise ValueError(f"{brief(value)} is not a number")
     number = Decimal(str(value))
     if not number.is_finite() or number.copy_abs() > LARGEST_SUM:
         raise ValueError(f"{brief(value)} is not a finite number")

@@ -20,6 +20,7 @@ import requests
 import tenacity
 from requests.adapters import BaseAdapter
 
+from trading.base import written
 from trading.base.errors import UserError
 from trading.broker.network import NetworkAdapter, read_body
 
@@ -277,7 +278,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     if outcome is None or outcome.failed:
         return backoff
     retry_after = outcome.result().headers.get("Retry-After", "")
-    return max(backoff, float(retry_after)) if retry_after.isdecimal() else backoff
+    return max(backoff, float(written.whole(retry_after) or 0))
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> requests.Response:

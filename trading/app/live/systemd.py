@@ -10,6 +10,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from trading.base import written
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -55,6 +57,5 @@ class SystemdWatchdog:
 def _period() -> float | None:
     """WatchdogSec of the unit in seconds; None if systemd expects no notes of this process."""
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not usec.isdigit() or int(usec) == 0 or pid != str(os.getpid()):
-        return None
-    return int(usec) / 1e6
+    period = written.whole(usec)
+    return None if not period or pid != str(os.getpid()) else period / 1e6

@@ -18,6 +18,7 @@ from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import PRESETS
 from trading.app.inputs import check_bars_apart, reading_from
+from trading.base import written
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
 from trading.base.errors import BrokerError, UserError
@@ -313,7 +314,7 @@ def move_logs_away(logs: Path) -> None:
     if not found:
         return
     earlier = logs / EARLIER
-    numbers = [int(path.name) for path in earlier.glob("[0-9]*") if path.name.isdigit()]
+    numbers = [written.whole(path.name) or 0 for path in earlier.glob("[0-9]*")]
     target = earlier / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)
     for path in found:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from trading.base import written
 from trading.base.clock import NEW_YORK
 from trading.base.errors import UserError
 from trading.dashboard.views.words import shown
@@ -75,6 +75,7 @@ def _day(text: str) -> date | None:
     """
     if not text:
         return None
-    with suppress(ValueError):
-        return date.fromisoformat(text)
-    raise UserError(f"{text!r} is no date; write it as 2018-03-26")
+    found = written.day(text)
+    if found is None:
+        raise UserError(f"{text[:40]!r} is no date; write it as 2018-03-26")
+    return found

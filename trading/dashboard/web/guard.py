@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from trading.base import written
 from trading.dashboard.web.limits import Failures, plain_address
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class Guard:
             return PlainTextResponse("Requests from other sites are refused.\n", 403)
         if scope["method"] not in ("GET", "HEAD") and origin is None:
             return PlainTextResponse("A change needs an Origin header, which browsers send.\n", 403)
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MOST_BODY:
+        length = written.whole(headers.get("content-length", "0"))
+        if length is None or length > MOST_BODY:
             return PlainTextResponse("The body is too large.\n", 413)
         if self._access.token is None or path.startswith(OPEN) or inside:
             return None
