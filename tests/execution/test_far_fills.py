@@ -9,7 +9,7 @@ import pytest
 
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_ownership import DAY
-from tests.execution.trading_world import Fault, TradingWorld, edited, flat
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ def test_a_stock_that_reopens_far_away_ends_its_trade_at_that_price(tmp_path: Pa
     here.minutes("10:49", "10:56")
     assert (here.trade().is_open, here.trade().exit_price) == (False, Decimal(str(price)))
     assert [event["price"] for event in here.events("far_fill")] == [price]
+    assert "agrees" in here.events("far_fill")[0]["note"]
     assert here.trade("BBB").is_open
     here.tick("15:55", "15:56")
     here.check_books()
@@ -44,6 +45,46 @@ def wrong(side: str, prices: Callable[[], float]) -> Callable[[Any], Any]:
         return body | fields | ({"legs": changed(body["legs"])} if body.get("legs") else {})
 
     return changed
+
+
+def test_a_far_fill_is_believed_once_the_feed_answers_that_did_not(tmp_path: Path) -> None:
+    here = world(tmp_path / "logs", 1.5)
+    here.minutes("10:31", "10:33")
+    here.wire.faults = [Fault("GET /v2/stocks/", page(500, "no"), times=None)]
+    here.minutes("10:49", "10:53")
+    assert here.trade().is_open and here.held() == 0 and not here.events("far_fill")
+    [doubted] = here.events("far_fill_doubted")
+    assert "no other source shows a price" in doubted["note"] and doubted["price"] == 1.5
+    assert here.trader.positions.needs_look or "AAA" in here.trader.positions.unsettled
+    here.wire.faults = []
+    here.minutes("10:54", "10:55")
+    assert (here.trade().is_open, here.trade().exit_price) == (False, Decimal("1.5"))
+
+
+def test_a_wrong_price_of_a_purchase_that_all_replies_show_is_that_of_the_position(tmp_path: Path) -> None:
+    here = world(tmp_path / "logs", 9.5)
+    here.wire.faults = [Fault("GET /v2/orders", edited(wrong("buy", lambda: 100.0)), times=None)]
+    here.minutes("10:31", "10:33")
+    trade = here.trade()
+    assert (trade.entry_price, trade.stop_loss, trade.is_open) == (10, Decimal("9.8"), True)
+    [said] = here.events("far_fill_corrected")
+    assert said["price"] == 100 and "the position's average $10 is taken instead" in said["note"]
+    assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
+    here.tick("10:49", "10:51", "15:55", "15:56")
+    here.check_books()
+
+
+def test_a_wrong_price_of_a_sale_that_all_replies_show_is_never_believed_and_said_once(tmp_path: Path) -> None:
+    here = world(tmp_path / "logs", 9.5)
+    here.minutes("10:31", "10:33")
+    here.wire.faults = [Fault("GET /v2/orders", edited(wrong("sell", lambda: 100.0)), times=None)]
+    here.minutes("10:49", "10:56")
+    [doubted] = here.events("far_fill_doubted")
+    assert "the newest quote $9.5" in doubted["note"]
+    assert here.trade().is_open and not here.events("far_fill") and here.trade("BBB").is_open
+    here.wire.faults = []
+    here.tick("10:57", "10:58")
+    assert here.trade().exit_price == Decimal("9.5")
 
 
 @pytest.mark.parametrize(("side", "pattern"), [("sell", "GET /v2/orders/"), ("sell", "GET /v2/orders"), ("buy", "")])

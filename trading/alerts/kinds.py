@@ -88,6 +88,8 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),
     "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),
+    "far_fill_corrected": _Source("discrepancy", "a wrong price of a fill", "order_id"),
+    "far_fill_doubted": _Source("discrepancy", "a fill that no other source shows", "order_id"),
     "another_trader": _Source("trouble", "another trader", "instance"),
     "callback_failed": _Source("trouble", "a step failed", "callback"),
     "job_given_up": _Source("trouble", "a job is given up", "job"),

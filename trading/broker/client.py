@@ -174,7 +174,7 @@ class Broker:
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self._client = clients.trading
-        self._prices = KnownPrices(self._now)
+        self._prices = KnownPrices()
         self._orders = KnownOrders()
         self._endless: dict[str | None, datetime] = {}
         """By symbol, None for all: the newest instant since which there are too many orders to read them all."""
@@ -183,10 +183,18 @@ class Broker:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
         self._prices.note_symbol(client_order_id, symbol)
 
-    def take_far_fills(self) -> list[Order]:
-        """The orders whose fill, far from every known price, was accepted since the last call."""
-        taken, self._prices.far.accepted = self._prices.far.accepted, []
-        return taken
+    def far_fills(self) -> list[Order]:
+        """The orders that are refused because of a fill far from every known price, until that is settled."""
+        return self._prices.far.waiting
+
+    def settle_far_fill(self, order: Order, price: Decimal) -> None:
+        """Take a price in dollars for that of a fill which is far from every known one."""
+        self._prices.far.settle(order, price)
+
+    def is_near(self, symbol: str, price: Decimal) -> bool:
+        """Whether a price in dollars can be one of the day, by the last that is beyond doubt; False if none is."""
+        known = self._prices.of(symbol, self._now())
+        return known is not None and validation.near(price, known)
 
     # Reads
 

@@ -8,7 +8,7 @@ the last price that is beyond doubt.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -45,10 +45,6 @@ SANE_FACTOR: Final = Decimal(5)
 """Two prices of one stock on one day that differ by more cannot both be true: a stock of the price band does not move
 fivefold within a session, but a slipped decimal point, a zero or the value of another field does."""
 
-FAR_REPLIES: Final = 3
-FAR_SPAN: Final = timedelta(minutes=1)
-FAR_PAUSE: Final = timedelta(seconds=2)
-"""Replies of each source that must show a fill beyond `SANE_FACTOR`, from the first to the last, and between two."""
 UNFILLED: Final = TERMINAL - {"filled"}
 ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
 """Times at which an order ended; one that still works has none of them, whatever its status says."""
@@ -57,8 +53,6 @@ AGREE: Final = Decimal("0.01")
 """Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from alpaca.trading.requests import OrderRequest
 
 
@@ -102,13 +96,6 @@ class Asked:
             replaces=order.id,
         )
 
-    @property
-    def source(self) -> str:
-        """What the reply proves: "list", "alone" (the order was looked up), or empty for the reply to a new order."""
-        if self.symbol is not None:
-            return ""
-        return "list" if self.id is None and self.client_order_id is None else "alone"
-
     def check(self, order: Order) -> None:
         """Compare an order with the request.
 
@@ -125,45 +112,45 @@ class Asked:
 
 
 class FarFills:
-    """Fills beyond `SANE_FACTOR` that the broker insists on: a stock may reopen there after a halt.
+    """Fills beyond `SANE_FACTOR`: a stock may reopen there after a halt, or a reply is wrong.
 
-    One is believed once the list of orders and the order alone have shown it alike, each `FAR_REPLIES` times within
-    `FAR_SPAN` or more.  A reply that shows another fill begins anew.
+    They are refused until a caller has settled their price with a source beside the orders.
     """
 
     MOST: Final = 100
 
-    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
-        self._now = now
-        self._seen: dict[str, tuple[tuple[object, ...], dict[str, list[datetime]]]] = {}
-        self._believed: set[tuple[object, ...]] = set()
-        self.accepted: list[Order] = []
-        """Orders whose fill was accepted, until a caller takes them."""
+    def __init__(self) -> None:
+        self._waiting: dict[str, Order] = {}
+        self._settled: dict[tuple[object, ...], Decimal] = {}
+
+    @property
+    def waiting(self) -> list[Order]:
+        """Orders whose fill is refused, each as the newest reply showed it."""
+        return list(self._waiting.values())
 
     def forget(self, order: Order) -> None:
         """Begin anew with an order, because a reply shows a fill that can be true."""
-        self._seen.pop(order.id, None)
+        self._waiting.pop(order.id, None)
 
-    def is_believed(self, order: Order, source: str) -> bool:
-        """Note a reply of `source` ("list", "alone"; others prove nothing) that shows the fill, and weigh all."""
-        fill = (order.id, order.symbol, order.side, order.filled_qty, order.filled_avg_price)
-        if fill in self._believed:
-            return True
-        if self._now is None or not source:
-            return False
-        before, sources = self._seen.pop(order.id, (fill, {}))
-        sources = sources if before == fill else {}
-        now, times = self._now(), sources.setdefault(source, [])
-        if not times or now - times[-1] >= FAR_PAUSE:
-            times.append(now)
-        if len(sources) > 1 and all(len(at) >= FAR_REPLIES and at[-1] - at[0] >= FAR_SPAN for at in sources.values()):
-            self._believed.add(fill)
-            self.accepted.append(order)
-            return True
-        if len(self._seen) >= self.MOST:
-            self._seen.pop(next(iter(self._seen)))
-        self._seen[order.id] = fill, sources
-        return False
+    def settle(self, order: Order, price: Decimal) -> None:
+        """Read the fill of an order at a price from now on, whatever its replies show."""
+        self._waiting.pop(order.id, None)
+        if len(self._settled) >= self.MOST:
+            self._settled.pop(next(iter(self._settled)))
+        self._settled[_fill(order)] = price
+
+    def price_of(self, order: Order) -> Decimal | None:
+        """The settled price of a fill, in dollars; None, and the order waits, if there is none."""
+        price = self._settled.get(_fill(order))
+        if price is None:
+            if len(self._waiting) >= self.MOST and order.id not in self._waiting:
+                self._waiting.pop(next(iter(self._waiting)))
+            self._waiting[order.id] = order
+        return price
+
+
+def _fill(order: Order) -> tuple[object, ...]:
+    return order.id, order.symbol, order.side, order.filled_qty, order.filled_avg_price
 
 
 class KnownPrices:
@@ -173,10 +160,9 @@ class KnownPrices:
     only, since a split over night moves every price.
     """
 
-    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(self) -> None:
         self._prices: dict[str, tuple[datetime, Decimal]] = {}
-        self.far = FarFills(now)
-        """Without a clock no fill that is far from the price is believed."""
+        self.far = FarFills()
         self._renamed: set[tuple[str, str]] = set()
 
     def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
@@ -200,11 +186,6 @@ class KnownPrices:
         if known is None or instant is None:
             return None
         return known[1] if instant.astimezone(NEW_YORK).date() == known[0].astimezone(NEW_YORK).date() else None
-
-    def contradict(self, order: Order) -> bool:
-        """Whether the price of a later position is one at which an order cannot have bought a moment before."""
-        known = self._prices.get(order.symbol)
-        return order.side == "buy" and known is not None and order.filled_at is not None and known[0] > order.filled_at
 
 
 class KnownOrders:
@@ -240,8 +221,7 @@ def read_order(reply: object, asked: Asked, prices: KnownPrices, known: KnownOrd
     for one in order.with_legs():
         _check_name(one, prices)
     asked.check(order)
-    _check_fills(order, prices, asked.source)
-    return order
+    return _with_fills(order, prices)
 
 
 def read_list(reply: object) -> list[object]:
@@ -409,27 +389,40 @@ def _check_name(order: Order, prices: KnownPrices) -> None:
         raise MalformedReply(f"order reply not understood: {reason}")
 
 
-def _check_fills(order: Order, prices: KnownPrices, source: str) -> None:
-    """Refuse an average price that both the order's own levels and the stock's last price rule out.
+def _with_fills(order: Order, prices: KnownPrices) -> Order:
+    """An order whose average prices can be true, those of its legs included.
 
-    One of them may be of before a split.  A fill that the broker insists on is believed (`FarFills`).
+    One that both the order's own levels and the stock's last price rule out is refused; either may be of before a
+    split.  Where it is settled (`FarFills`), it has the settled price.
 
     Raises:
-        MalformedReply: there is one.
+        MalformedReply: a price is refused.
     """
     own = [one for leg in order.with_legs() for one in (leg.limit_price, leg.stop_price) if one is not None]
-    for one in order.with_legs():
-        price, limit = one.filled_avg_price, one.limit_price
-        if price is None:
-            continue
-        known = prices.of(one.symbol, one.filled_at)
-        references = [levels for levels in ([known] if known else [], own) if levels]
-        if not references or any(all(near(price, level) for level in levels) for levels in references):
-            prices.far.forget(one)
-        elif prices.contradict(one) or not prices.far.is_believed(one, source):
-            raise MalformedReply(f"order reply not understood: filled at {price}, far from {references[0][0]}")
-        if limit is not None and (price > limit * (1 + AGREE) if one.side == "buy" else price < limit * (1 - AGREE)):
-            raise MalformedReply(f"order reply not understood: {one.side} filled at {price}, beyond its limit {limit}")
+    found = [_fill_price(one, own, prices) for one in order.with_legs()]
+    if found == [one.filled_avg_price for one in order.with_legs()]:
+        return order
+    legs = tuple(replace(leg, filled_avg_price=price) for leg, price in zip(order.legs, found[1:], strict=True))
+    return replace(order, filled_avg_price=found[0], legs=legs)
+
+
+def _fill_price(one: Order, own: list[Decimal], prices: KnownPrices) -> Decimal | None:
+    shown, limit = one.filled_avg_price, one.limit_price
+    if shown is None:
+        return None
+    known = prices.of(one.symbol, one.filled_at)
+    references = [levels for levels in ([known] if known else [], own) if levels]
+    price: Decimal = shown
+    if not references or any(all(near(shown, level) for level in levels) for levels in references):
+        prices.far.forget(one)
+    else:
+        settled = prices.far.price_of(one)
+        if settled is None:
+            raise MalformedReply(f"order reply not understood: filled at {shown}, far from {references[0][0]}")
+        price = settled
+    if limit is not None and (price > limit * (1 + AGREE) if one.side == "buy" else price < limit * (1 - AGREE)):
+        raise MalformedReply(f"order reply not understood: {one.side} filled at {price}, beyond its limit {limit}")
+    return price
 
 
 def near(price: Decimal, other: Decimal) -> bool:

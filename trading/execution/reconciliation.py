@@ -17,6 +17,7 @@ from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Order, Position
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
+from trading.execution.orders.far_fills import FarFills
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
 from trading.execution.orders.other_traders import OtherTrader
@@ -55,6 +56,7 @@ class PositionManager:
         market: str,
         instance: str,
         gone: Collection[str] = (),
+        feed: str = "iex",
     ) -> None:
         self._broker = broker
         self._log = log
@@ -70,6 +72,7 @@ class PositionManager:
             broker, self.cache, self._records, clock, self._protection, self._exits, self.others, exits
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
+        self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
         self._identity = Identity(broker, self.cache, self._records)
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
@@ -199,18 +202,13 @@ class PositionManager:
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
         self._unnamed.judge(before)
-        for order in self._broker.take_far_fills():
-            price, qty = order.filled_avg_price, order.filled_qty
-            note = "far from the last price: lists and look-ups agree on it for a minute, so it is accepted"
-            self._journal.event(
-                "far_fill", symbol=order.symbol, side=order.side, qty=qty, price=price, order_id=order.id, note=note
-            )
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
         self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
         self._check_positions(before)
         self.save()
+        self._far_fills.judge()  # last, because it asks another host
 
     def _oldest_needed(self) -> datetime:
         """Since when orders are read: for our entries and trades, and for orders of another trader."""

@@ -98,7 +98,9 @@ class Trader:
         """Symbol -> start of the newest bar on which a signal was decided."""
         if instance is None:
             instance = instance_of(journal.folder)
-        self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance, gone)
+        self.positions = PositionManager(
+            broker, log, journal, self.clock, policy.exits, market, instance, gone, policy.data.DATA_FEED
+        )
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
         self.day: Day | None = None

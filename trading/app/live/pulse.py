@@ -39,7 +39,8 @@ LAST_BEAT_SECONDS: Final = 2.0
 
 TROUBLES: Final = frozenset({
     *("another_trader", "broker_unclear", "calendars_disagree", "callback_failed", "clocks_disagree"),
-    *("day_not_started", "exit_refused", "far_fill", "feed_late", "job_failed", "job_given_up", "no_bars"),
+    *("day_not_started", "exit_refused", "far_fill", "far_fill_corrected", "far_fill_doubted", "feed_late"),
+    *("job_failed", "job_given_up", "no_bars"),
     *("marks_not_written", "not_flat", "oversold", "position_gone", "positions_disagree", "prices_disagree"),
     *("reply_refused", "retrain_failed", "step_failed", "stock_disputed", "stop_refused", "ticks_skipped"),
     *("trade_log_unwritten", "unclear", "unlisted_shares", "unprotected"),
