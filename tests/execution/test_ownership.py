@@ -16,7 +16,7 @@ from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited,
 from trading.base.clock import CorrectedClock
 from trading.broker import client
 from trading.broker.messages import OURS
-from trading.execution.orders.other_traders import ACTIVE_WITHIN
+from trading.execution.shares.other_traders import ACTIVE_WITHIN
 from trading.execution.trader import Trader
 from trading.records.instance import INSTANCE_FILE, instance_of
 from trading.records.trade_log import TradeLog

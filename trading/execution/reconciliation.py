@@ -18,12 +18,13 @@ from trading.broker.messages import OURS, Order, Position
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
-from trading.execution.orders.other_traders import OtherTrader
-from trading.execution.orders.ownership import Ownership
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache
+from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
+from trading.execution.orders.records import Records
 from trading.execution.shares.identity import Identity
-from trading.execution.shares.others import OthersOrders, plain
+from trading.execution.shares.other_traders import OtherTrader
+from trading.execution.shares.ownership import Ownership
 from trading.execution.shares.reclaim import Reclaim
 from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS

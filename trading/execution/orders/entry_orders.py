@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear
-from trading.execution.orders.order_cache import (
-    CANCEL_POLLS,
-    GIVE_UP_AFTER,
-    REPEAT_CANCEL_EVERY,
-    OrderCache,
-    Records,
-)
+from trading.execution.orders.order_cache import CANCEL_POLLS, GIVE_UP_AFTER, REPEAT_CANCEL_EVERY, OrderCache
+from trading.execution.orders.records import Records
 from trading.execution.timing import ENTRY_MAX_AGE
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised

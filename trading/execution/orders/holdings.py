@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Final
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Position
 from trading.execution.orders.exit_orders import PRICE_STEP, ExitOrders
-from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
+from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
-from trading.execution.shares.others import OthersOrders, plain
+from trading.execution.orders.records import Records
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.broker.messages import BRIEF, FIRES, IDLE, OURS, WORKING, Order
-from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
+from trading.execution.orders.order_cache import OrderCache, instance_in, intent_of
+from trading.execution.orders.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

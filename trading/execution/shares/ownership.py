@@ -4,7 +4,7 @@ Every logs folder has an instance id, and every order name carries it.  The name
 
 - Shares that an order with our prefix bought are ours, whatever the logs folder knows of it.  A start reads the orders
   of `LOOK_BACK` and adds the trades that its log lacks: those that still hold shares, and those of the current day.
-- A start is refused while another instance counts as running (`trading.execution.orders.other_traders`).  Nothing is
+- A start is refused while another instance counts as running (`trading.execution.shares.other_traders`).  Nothing is
   read into the log and nothing is sent.  The trades of one that does not, as after a move of the logs to another folder
   or machine, are recovered as ours.
 - A start with shares or orders of its own is not refused: it buys nothing, and protects and sells what is ours.
@@ -23,10 +23,11 @@ from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
 from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in
-from trading.execution.orders.other_traders import OtherTrader, has_open, other_trader, sender, senders
+from trading.execution.orders.order_cache import BROKER_LAG, LOOK_BACK, OrderCache, instance_in
+from trading.execution.orders.records import Records
 from trading.execution.preconditions import broker_ahead
 from trading.execution.shares.lots import created, is_entry, unsold_of
+from trading.execution.shares.other_traders import OtherTrader, has_open, other_trader, sender, senders
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 DECIDED: Final = frozenset({INTENT, "exit_intent"})
 """Audit events of decisions, which name orders of this trader alone."""
-
-LOOK_BACK: Final = timedelta(days=30)
-"""How far back a start reads the broker's orders; shares of older orders count as external."""
 
 SEEN_FOR: Final = timedelta(days=1)
 """How long an order of another instance prevents our entries."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, FractionalOrder, Order, Orders
-from trading.execution.orders.order_cache import OrderCache, Records, instance_in
-from trading.execution.orders.ownership import LOOK_BACK
+from trading.execution.orders.order_cache import LOOK_BACK, OrderCache, instance_in
+from trading.execution.orders.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
