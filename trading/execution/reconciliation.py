@@ -12,9 +12,11 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, Order, Position
+from trading.execution.orders.entry_evidence import PriceOf
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
-
-PriceOf = Callable[[str, datetime], float | None]
-"""The newest price of a stock that is not older than an instant; None if there is none."""
 
 URGENT_PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 3, 5, 5, 10, 10, 10, 10))
 """`PAUSES` while there is a discrepancy, which may mean shares without a stop."""
@@ -78,6 +77,10 @@ class PositionManager:
         )
 
     # State
+
+    def set_prices(self, price_of: PriceOf) -> None:
+        """Set where the newest price of a stock is from, for an entry whose order does not tell its price."""
+        self._entries.evidence.price_of = price_of
 
     @property
     def open(self) -> list[Trade]:
@@ -206,6 +209,8 @@ class PositionManager:
             self._journal.event(
                 "far_fill", symbol=order.symbol, side=order.side, qty=qty, price=price, order_id=order.id, note=note
             )
+        for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
+            self._entries.correct(trade)
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}

@@ -101,6 +101,9 @@ class Trader:
         self.positions = PositionManager(broker, log, journal, self.clock, policy.exits, market, instance, gone)
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
+        self.positions.set_prices(
+            lambda symbol, since: None if self.day is None else self.day.bars.last_close(symbol, since)
+        )
         self.day: Day | None = None
         self.account: Account | None = None
         self.snapshot: Snapshot | None = None

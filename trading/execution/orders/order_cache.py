@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
-from trading.broker.client import Broker, OrderRefused, Unclear
+from trading.broker.client import Broker, OrderRefused, Unclear, Unreadable
 from trading.broker.messages import OUR_NAME, OURS, FractionalOrder, Order, Orders, Position, Refused
 
 if TYPE_CHECKING:
@@ -124,16 +124,36 @@ class OrderCache:
     def order(self, order_id: str, *, refresh: bool = False) -> Order | None:
         """An order with its legs, from the broker if it is not cached or with `refresh`; None if there is none.
 
-        A cached order is none if the broker knows neither its id nor its client_order_id.
+        A cached order is none if the broker knows neither its id nor its client_order_id.  An entry of ours that is
+        not readable as a whole comes without what cannot be true (`Broker.partial_entry`).
         """
         if refresh or order_id not in self._by_id:
-            found = self._broker.order(order_id)
+            try:
+                found = self._broker.order(order_id)
+            except Unreadable as error:
+                found = self._partial_entry(error, order_id=order_id)
             if found is None and order_id in self._by_id:
                 found = self._by_name_only(self._by_id[order_id])
             if found is not None:
                 self.add([found])
                 self._note_final(found)
         return self._by_id.get(order_id)
+
+    def _partial_entry(self, error: Unreadable, *, order_id: str = "", name: str = "") -> Order:
+        """An entry of ours without what cannot be true, with its legs.
+
+        Raises:
+            Unreadable: `error`, if not even that can be read.
+        """
+        try:
+            found = self._broker.partial_entry(order_id=order_id, client_order_id=name)
+            if found is not None and name:
+                return self.order(found.id, refresh=True) or found  # a look-up by name may show no legs
+        except Unclear:
+            found = None
+        if found is None:
+            raise error
+        return found
 
     def _by_name_only(self, cached: Order) -> Order | None:
         """A cached order of which the broker does not know the id, by its name; forgotten if that is unknown too."""
@@ -154,9 +174,15 @@ class OrderCache:
             self._final[order.id] = order, replies + 1 if before == order else 1
 
     def order_named(self, name: str) -> Order | None:
-        """The order with a client_order_id, from the broker if it is not cached; None if there is none (yet)."""
+        """The order with a client_order_id, from the broker if it is not cached; None if there is none (yet).
+
+        An entry of ours that is not readable as a whole is as `order` gives it.
+        """
         if name not in self._by_name:
-            found = self._broker.order_by_client_id(name)
+            try:
+                found = self._broker.order_by_client_id(name)
+            except Unreadable as error:
+                found = self._partial_entry(error, name=name)
             if found is not None:
                 self.add([found])
         return self._by_name.get(name)
