@@ -6,10 +6,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alpaca.trading.requests import MarketOrderRequest
 
+from paper_exchange.base.wire import from_ns
+from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_missing_shares import shown_as
-from tests.execution.test_reconciliation import bought, world
-from tests.execution.trading_world import Fault, TradingWorld, edited, page
+from tests.execution.test_reconciliation import ENTRY, bought, by_hand, world
+from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, lost_before, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +35,19 @@ def entries(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
         return change(body) if is_entry and body["client_order_id"].endswith("entry") else body
 
     return edited(changed)
+
+
+def of_all(fields: dict[str, Any], is_meant: Callable[[dict[str, Any]], bool]) -> list[Fault]:
+    """Orders of AAA, legs and exits included, are shown with these fields for good."""
+
+    def changed(body: Any) -> Any:
+        if isinstance(body, list):
+            return [changed(one) for one in body]
+        if not isinstance(body, dict) or body.get("symbol") != "AAA":
+            return body
+        return body | {"legs": changed(body.get("legs"))} | (fields if is_meant(body) else {})
+
+    return [Fault("GET /v2/orders", edited(changed), times=None)]
 
 
 def shown(fields: dict[str, Any], pattern: str = "GET /v2/orders") -> list[Fault]:
@@ -137,3 +153,77 @@ def test_an_entry_that_its_position_contradicts_is_protected_and_sold_and_not_bo
     assert here.open_orders() == LEGS and here.held("BBB") == 5
     is_sold_by_the_close(here)
     here.check_books()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, OPEN, {"filled_avg_price": None}, {"filled_qty": MISSING}, {"status": "partially_filled", "filled_qty": "1"}],
+    ids=str,
+)
+def test_shares_without_legs_have_a_stop_within_a_minute_whatever_their_order_says(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """As those of an entry that was filled in part and is gone with its legs."""
+    here = world(tmp_path)
+    here.wire.faults = [Fault("POST", lost_before), *shown(fields)]
+    here.tick("10:31")
+    here.at("10:31:59")
+    order = MarketOrderRequest(symbol="AAA", qty=3, side="buy", time_in_force="day", client_order_id=ENTRY)
+    by_hand(here).submit_order(order)
+    here.tick("10:32")
+    [stop] = [one for one in here.exchange.snapshot().orders if one.symbol == "AAA" and one.is_open]
+    assert (stop.type, stop.qty, here.trade().qty) == ("stop", 3, 3)
+    assert from_ns(stop.submitted_at) < ny(MONDAY, "10:32:40")
+    here.tick("15:55", "15:56", "15:57")
+    assert here.held() == 0 and not here.trade().is_open
+    here.check_books()
+
+
+@pytest.mark.parametrize("fields", [OPEN, {"filled_avg_price": "0"}, {"filled_qty": None}], ids=str)
+def test_an_empty_logs_folder_recovers_such_an_entry(tmp_path: Path, fields: dict[str, Any]) -> None:
+    here = world(tmp_path / "logs")
+    here.wire.faults = shown(fields)
+    here.tick("10:31")
+    here.folder, here.gone = tmp_path / "empty", frozenset({INSTANCE})
+    here.restart()
+    here.tick("10:33")
+    assert (here.trade().qty, here.trade().entry_price) == (5, 10)
+    here.tick("15:55", "15:56", "15:57")
+    assert here.held() == 0 and not here.open_orders() and not here.trade().is_open
+
+
+def test_the_price_of_another_order_is_not_believed_against_the_position(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.wire.faults = shown({"filled_avg_price": "12"})
+    here.tick("10:31")
+    assert here.open_orders() == LEGS
+    is_sold_by_the_close(here)
+    here.close_day()
+    assert (here.trade().entry_price, here.trade().pnl_amount) == (10, 0)
+    here.check_books()
+
+
+def test_shares_whose_orders_are_all_shown_as_new_are_sold_before_the_close(tmp_path: Path) -> None:
+    """The broker answers that there is nothing to cancel, so its answer to a sale decides."""
+    here = world(tmp_path)
+    here.wire.faults = of_all(OPEN, lambda row: True)
+    here.tick("10:31", "10:32", "15:55", "15:56", "15:57")
+    assert here.held() == 0 and not here.open_orders() and bought(here) == 5
+
+
+def test_a_price_of_zero_in_orders_without_a_fill_keeps_nothing_from_being_sold(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.wire.faults = of_all({"filled_avg_price": "0"}, lambda row: row["filled_qty"] == "0" or row["side"] == "buy")
+    here.tick("10:31", "10:32")
+    is_sold_by_the_close(here)
+    here.check_books()
+
+
+def test_an_entry_that_is_shown_as_filled_and_has_no_position_for_minutes_is_cancelled(tmp_path: Path) -> None:
+    filled = {"status": "filled", "filled_qty": "5", "filled_avg_price": "10", "filled_at": "2018-03-26T14:31:03Z"}
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: flat("09:30", "10:30")}}, ny(MONDAY, "10:30"))
+    here.script.signals = {"10:31": {"AAA": 0.8}}
+    here.trader.recover()
+    here.wire.faults = of_all(filled, lambda row: row["side"] == "buy")
+    here.minutes("10:31", "10:38")
+    assert here.trade().exit_reason == "NOT_AT_BROKER" and not here.open_orders()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trading.broker.fields import (
+    MOST_SHARES,
     UNREADABLE,
     id_of,
     json_object,
@@ -31,7 +32,8 @@ def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices) -> Orde
     """Parse the JSON of an entry of ours without the fields that cannot be true.
 
     If the fill is sound except for its price, the price is None.  If status and quantities contradict each other, the
-    status is `UNREADABLE_STATUS`, which counts as working, and nothing is filled.  Unreadable legs are left out.
+    status is `UNREADABLE_STATUS`, which counts as working, and nothing is filled.  A quantity that cannot be read is
+    that of the legs, or 0.  Unreadable legs are left out.
 
     Raises:
         MalformedReply: its id, name, stock or side cannot be read, or it is not an entry of ours that was asked for.
@@ -59,7 +61,7 @@ def _identified(fields: Mapping[str, object], prices: KnownPrices) -> Order:
         side=side,
         type="market",
         status=UNREADABLE_STATUS,
-        qty=0,
+        qty=_shares_or_none(fields.get("qty")) or max((leg.qty for leg in legs), default=0),
         filled_qty=0,
         filled_avg_price=None,
         limit_price=None,
@@ -97,6 +99,12 @@ def _sound(reply: object) -> Order | None:
         return read_order(reply, Asked(), KnownPrices())
     except MalformedReply:
         return None
+
+
+def _shares_or_none(value: object) -> int | None:
+    """A number of whole shares; None if it is none that an order can be for."""
+    number = sum_or_none(value)
+    return int(number) if number is not None and 0 < number <= MOST_SHARES and number % 1 == 0 else None
 
 
 def _instant_or_none(value: object) -> datetime | None:

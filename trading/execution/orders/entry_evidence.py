@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.broker.client import Broker, Unclear
+from trading.broker.messages import OURS
 from trading.broker.validation import near
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.records import Records
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
     from trading.broker.messages import Order, Position
     from trading.execution.orders.entry_orders import PendingEntry
+    from trading.records.trade_log import Trade
 
 ASK_FOR: Final = timedelta(seconds=20)
 """How long an entry is asked about before it is judged by its position; with the pause between two looks it is 30 s."""
@@ -40,6 +42,9 @@ APART: Final = timedelta(seconds=2)
 
 SAME_PRICE: Final = Decimal("0.01")
 """Largest difference between two prices of one purchase, as a fraction, that counts as none."""
+
+POSITION: Final = "position"
+"""Source of a price: the average of the position."""
 
 PriceOf = Callable[[str, datetime], float | None]
 """The newest price of a stock that is not older than an instant; None if there is none."""
@@ -111,6 +116,18 @@ class EntryEvidence:
             return True
         position = self._cache.positions.get(entry.symbol)
         return position is not None and self._of_entry(entry, position) > order.filled_qty
+
+    def allows_price(self, trade: Trade, order: Order) -> bool:
+        """Whether the price of an order may replace the one that a trade has instead.
+
+        The average of a position is the sum of two fields, so another price needs a position that has it.
+        """
+        position, price = self._cache.positions.get(trade.symbol), order.filled_avg_price
+        if price is None or self.denies_price(trade.symbol, order):
+            return False
+        if trade.entry_price_source != POSITION or _same(price, trade.entry_price):
+            return True
+        return position is not None and position.qty == order.filled_qty and position.avg_entry_price is not None
 
     def denies_price(self, symbol: str, order: Order) -> bool:
         """Whether the listed position holds what an order bought, and nothing else, at another average price."""
@@ -193,14 +210,16 @@ class EntryEvidence:
             Unclear: an order of somebody else in the stock cannot be read.
         """
         since, symbol = entry.decision_time - timedelta(minutes=1), entry.symbol
-        if any(one.symbol == symbol and not one.client_order_id for one in self._cache.refused if one.what == "order"):
-            raise Unclear(f"an order without a name in {symbol} cannot be read")
+        refused = (one for one in self._cache.refused if one.what == "order" and one.symbol == symbol)
+        if any(not one.client_order_id.startswith(OURS) for one in refused):
+            raise Unclear(f"an order of somebody else in {symbol} cannot be read")
         ours = sum(one.qty - one.sold_qty for one in self._records.log.open_trades if one.symbol == symbol)
         buys = [one for one in self._cache.orders_of(symbol, "buy", since) if self._cache.is_of_others(one)]
         theirs = Decimal(sum(one.filled_qty for one in buys))
         fractions = (one for one in self._cache.fractional if one.symbol == symbol and one.side == "buy")
         theirs += sum((one.filled_qty for one in fractions), Decimal(0))
-        return max(0, min(entry.qty, int(position.qty - ours - theirs)))
+        found = max(0, int(position.qty - ours - theirs))
+        return min(entry.qty, found) if entry.qty else found  # a recovered entry may have no readable quantity
 
     # The price
 
@@ -218,7 +237,7 @@ class EntryEvidence:
         average = position.avg_entry_price if position is not None and position.qty == qty else None
         known: list[tuple[Decimal, str | None]] = [(price, None) for price in told]
         if average is not None and not any(_same(average, price) for price in told):
-            known.append((average, "position"))
+            known.append((average, POSITION))
         known = [one for one in known if market is None or near(one[0], market)] or [*others]
         if not known:
             raise Unclear("there is no price from which its stop could be computed")

@@ -297,9 +297,9 @@ class EntryOrders:
             return
         try:
             order = self._cache.order(trade.entry_order_id, refresh=True)
-            if order is None or not order.is_final or order.filled_avg_price is None or order.filled_qty != trade.qty:
+            if order is None or not order.is_final or order.filled_qty != trade.qty:
                 return
-            if self.evidence.denies_price(trade.symbol, order):
+            if not self.evidence.allows_price(trade, order):
                 return
             price, _ = fill_of(self._cache.confirmed(order))
         except Unclear:

@@ -207,6 +207,10 @@ class Ownership:
         for one in refused:
             named = OUR_NAME.fullmatch(one.client_order_id)
             if named is not None and named["intent"] == "entry" and not self._is_known(one.client_order_id):
+                found = self._readable_part(one.client_order_id)
+                if found is not None:
+                    orders.append(found)
+                    continue
                 self.unread.add(named["symbol"])
                 self._records.doubt(named["symbol"], f"{one.client_order_id} cannot be recovered: {one}")
         today = self._now().astimezone(NEW_YORK).date()
@@ -223,6 +227,13 @@ class Ownership:
                 self._records.contain(what, partial(self.recover_entry, order), order.symbol)
                 if not self._is_known(name):
                     self.unread.add(order.symbol)
+
+    def _readable_part(self, name: str) -> Order | None:
+        """An entry that the list shows in a way that cannot be true, as far as it is readable alone."""
+        try:
+            return self._cache.order_named(name)
+        except Unclear:
+            return None
 
     def _is_known(self, name: str) -> bool:
         return self._records.log.has_entry(name) or name in self._entries.pending or name in self._entries.given_up
