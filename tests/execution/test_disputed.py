@@ -59,7 +59,7 @@ def test_a_disputed_stock_without_a_stop_is_looked_at_again_within_the_minute(wo
 def test_an_entry_that_cannot_be_read_is_not_flat(world: TradingWorld, tmp_path: Path) -> None:
     def nameless(order: dict[str, Any]) -> None:
         if order["side"] == "buy":
-            order["filled_qty"] = "five"
+            order["id"] = "five"
 
     world.wire.faults = [Fault("GET /v2/orders", edited(every_order(nameless)), times=None)]
     world.folder, world.gone = tmp_path / "new", frozenset({"test"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tests.exchange.exchange_world import MONDAY
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat
 from trading.broker.client import Broker
-from trading.execution.orders.order_cache import AUDITED_DAYS
+from trading.execution.orders.records import AUDITED_DAYS
 from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited,
 from trading.base.clock import CorrectedClock
 from trading.broker import client
 from trading.broker.messages import OURS
-from trading.execution.orders.other_traders import ACTIVE_WITHIN
+from trading.execution.shares.other_traders import ACTIVE_WITHIN
 from trading.execution.trader import Trader
 from trading.records.instance import INSTANCE_FILE, instance_of
 from trading.records.trade_log import TradeLog
@@ -398,10 +398,12 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
     stop = [("sell", "stop", 9.8)]
     assert (here.open_orders(), here.open_orders("BBB")) == (stop, stop)
 
-    def unreadable(rows: Any) -> Any:
-        return [row | {"filled_avg_price": "-1"} if row["client_order_id"] == ENTRY else row for row in rows]
+    def unreadable(body: Any) -> Any:
+        if isinstance(body, list):
+            return [unreadable(row) for row in body]
+        return body | {"id": None} if body["client_order_id"] == ENTRY else body
 
-    here.wire.faults = [Fault("GET /v2/orders\\?", edited(unreadable), times=None)]
+    here.wire.faults = [Fault("GET /v2/orders[?:]", edited(unreadable), times=None)]
     here.at("10:36")
     start_elsewhere(here, "second", INSTANCE)
     assert [trade.symbol for trade in here.log.open_trades] == ["BBB"]

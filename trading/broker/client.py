@@ -41,6 +41,7 @@ from trading.broker import account_validation, validation
 from trading.broker.error_body import REFUSING, error_body, one_line
 from trading.broker.fields import UNREADABLE
 from trading.broker.messages import Account, MalformedReply, Order, Orders, Position, Positions
+from trading.broker.partial_entries import read_partial_entry
 from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, Timeouts, allowed_origin, guard
 from trading.broker.validation import Asked, KnownOrders, KnownPrices
 
@@ -99,6 +100,10 @@ class Unclear(Exception):
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class Unreadable(Unclear):
+    """There is an answer, and it cannot be true."""
 
 
 class KeysRefused(BrokerError, Unclear):
@@ -293,6 +298,22 @@ class Broker:
         call = partial(self._client.get_order_by_client_id, client_order_id)
         return _found(self._order(Asked(client_order_id=client_order_id)), call)
 
+    def partial_entry(self, *, order_id: str = "", client_order_id: str = "") -> Order | None:
+        """An entry of ours, by its id or its name, without the fields that cannot be true (`read_partial_entry`).
+
+        For an entry of which `order` or `order_by_client_id` raises `Unreadable`; None if there is none.
+
+        Raises:
+            Unclear: no readable answer, or the order is no entry of ours.
+        """
+        if order_id:
+            asked = Asked(id=order_id)
+            call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
+        else:
+            asked = Asked(client_order_id=client_order_id)
+            call = partial(self._client.get_order_by_client_id, client_order_id)
+        return _found(lambda reply: read_partial_entry(reply, asked, self._prices), call)
+
     def session_close(self, day: date) -> str | None:
         """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.
 
@@ -425,7 +446,7 @@ def _parsed(read: Callable[[object], T], reply: object) -> T:
     try:
         return read(reply)
     except MalformedReply as error:
-        raise Unclear(one_line(error)) from error
+        raise Unreadable(one_line(error)) from error
 
 
 def _is_uuid(text: str) -> bool:

@@ -39,6 +39,9 @@ WORKING: Final[Mapping[str, tuple[str, str]]] = {
 One that is brief can fire, unless it lasts; a status that is not known counts as brief.
 """
 
+UNREADABLE_STATUS: Final = "unreadable"
+"""Stands for the status of an entry of ours whose status and quantities contradict each other; it counts as working."""
+
 OURS: Final = "mlt-"
 """Prefix of the client_order_id of every order that this system sends."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
 from trading.broker.fields import (
+    UNREADABLE,
     ExternalOrder,
     id_of,
     instant_of,
@@ -53,6 +54,8 @@ AGREE: Final = Decimal("0.01")
 """Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alpaca.trading.requests import OrderRequest
 
 
@@ -329,7 +332,7 @@ def _order(reply: object) -> Order:
         status=text_of(fields["status"]),
         qty=int(quantities[0]),
         filled_qty=int(quantities[1]),
-        filled_avg_price=price_of(fields, "filled_avg_price"),
+        filled_avg_price=_price_if_filled(fields, quantities[1]),
         limit_price=price_of(fields, "limit_price"),
         stop_price=price_of(fields, "stop_price"),
         filled_at=optional_instant(filled_at),
@@ -348,6 +351,16 @@ def _order(reply: object) -> Order:
         ):
             raise ValueError(f"leg {leg.id}, {leg.side} {leg.qty} {leg.symbol}, is not one of its legs")
     return order
+
+
+def _price_if_filled(fields: Mapping[str, object], filled: Decimal | None) -> Decimal | None:
+    """The average price of a fill; without a fill, what is no price counts as none."""
+    try:
+        return price_of(fields, "filled_avg_price")
+    except UNREADABLE:
+        if filled:
+            raise
+        return None
 
 
 def _check(order: Order, ended: set[str]) -> None:

@@ -11,7 +11,7 @@ from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.live_feed import Quotes
 from trading.execution.orders.entry_orders import INTENT, PendingEntry
 from trading.execution.orders.order_cache import order_name
-from trading.execution.shares.others import open_order
+from trading.execution.orders.others import open_order
 from trading.rules.entry import (
     Candidate,
     EntryContext,

@@ -12,19 +12,22 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Order, Position
+from trading.execution.orders.entry_evidence import PriceOf
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
-from trading.execution.orders.far_fills import FarFills
 from trading.execution.orders.holdings import Holdings
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records
-from trading.execution.orders.other_traders import OtherTrader
-from trading.execution.orders.ownership import Ownership
+from trading.execution.orders.order_cache import BROKER_LAG, OrderCache
+from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
+from trading.execution.orders.records import Records
+from trading.execution.shares.far_fills import FarFills
 from trading.execution.shares.identity import Identity
-from trading.execution.shares.others import OthersOrders, plain
+from trading.execution.shares.other_traders import OtherTrader
+from trading.execution.shares.ownership import Ownership
 from trading.execution.shares.reclaim import Reclaim
 from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
-
-PriceOf = Callable[[str, datetime], float | None]
-"""The newest price of a stock that is not older than an instant; None if there is none."""
 
 URGENT_PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 3, 5, 5, 10, 10, 10, 10))
 """`PAUSES` while there is a discrepancy, which may mean shares without a stop."""
@@ -80,6 +80,10 @@ class PositionManager:
         )
 
     # State
+
+    def set_prices(self, price_of: PriceOf) -> None:
+        """Set where the newest price of a stock is from, for an entry whose order does not tell its price."""
+        self._entries.evidence.price_of = price_of
 
     @property
     def open(self) -> list[Trade]:
@@ -202,6 +206,8 @@ class PositionManager:
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
         self._unnamed.judge(before)
+        for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
+            self._entries.correct(trade)
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}

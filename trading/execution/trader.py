@@ -17,10 +17,10 @@ from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
-from trading.execution.orders.order_cache import AUDITED_DAYS
+from trading.execution.orders.others import plain
+from trading.execution.orders.records import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
-from trading.execution.shares.others import plain
 from trading.execution.snapshot import DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
 from trading.records.instance import instance_of
@@ -103,6 +103,9 @@ class Trader:
         )
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
+        self.positions.set_prices(
+            lambda symbol, since: None if self.day is None else self.day.bars.last_close(symbol, since)
+        )
         self.day: Day | None = None
         self.account: Account | None = None
         self.snapshot: Snapshot | None = None

@@ -19,7 +19,7 @@ TROUBLE: Final = frozenset({
     "calendars_disagree", "positions_disagree", "step_failed", "callback_failed", "job_failed", "retrain_failed",
     "position_gone", "entry_refused", "exit_refused", "stop_refused", "entry_never_arrived", "ticks_skipped",
     "stopped_by_file", "flatten_by_file", "day_not_started", "external_position", "stock_disputed",
-    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted",
+    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted", "entry_by_evidence",
 })  # fmt: skip
 """Events that a person wants to know of in a report."""
 

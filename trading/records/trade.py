@@ -60,6 +60,8 @@ class Trade:
     """Whether the price gained `label_target` before it lost `label_stop`; None while it is not decided."""
     target_first_time: datetime | None = None
     """Start of the minute, or time of the fill, that decided it."""
+    entry_price_source: str | None = None
+    """Where `entry_price` is from if not from the entry order: position, bar, last_price, quote or decision."""
 
     @property
     def is_open(self) -> bool:
@@ -121,6 +123,7 @@ class Trade:
             "label_within_minutes": self.label_within_minutes,
             "reached_target_first": self.reached_target_first,
             "target_first_time": None if self.target_first_time is None else new_york_time(self.target_first_time),
+            "entry_price_source": self.entry_price_source,
         }
 
     @staticmethod
@@ -164,6 +167,7 @@ class Trade:
             label_within_minutes=_optional(record, "label_within_minutes", int),
             reached_target_first=_optional(record, "reached_target_first", bool),
             target_first_time=None if (at := _optional(record, "target_first_time", str)) is None else _instant(at),
+            entry_price_source=_optional(record, "entry_price_source", str),
         )
 
 

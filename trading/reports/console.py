@@ -69,6 +69,8 @@ LINES: Final[dict[str, str]] = {
     "far_fill": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
     "far_fill_corrected": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
     "far_fill_doubted": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
+    "entry_by_evidence": "{symbol}: {qty} shares at {price}, by {price_source} ({note})",
+    "entry_price_corrected": "{symbol}: bought at {new_price}, not {old_price}: stop {stop}, target {target}",
     "step_failed": "{what} failed: {reason}",
     "another_trader": "ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}",
     "taken_over": "the positions of trader {instance}, last order {last_order}, are recovered; {note}",

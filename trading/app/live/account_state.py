@@ -9,7 +9,7 @@ from trading.base.errors import BrokerSilent, UserError
 from trading.broker.client import KeysRefused, Unclear
 from trading.broker.transport import allowed_origin
 from trading.execution.orders.entry_orders import INTENT, SETTLED
-from trading.execution.orders.order_cache import AUDITED_DAYS
+from trading.execution.orders.records import AUDITED_DAYS
 from trading.records.this_machine import account_path, state_folder
 from trading.reports.console import price
 

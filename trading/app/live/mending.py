@@ -16,8 +16,8 @@ from trading.base.files import line_files, read_lines, set_aside, why_unusable, 
 from trading.base.market_folders import MARKER, DamagedMarker, MarketId, claim, claim_logs, market_of, resolved
 from trading.dataset.manifest import NAME as MANIFEST
 from trading.dataset.manifest import OtherFormat, read_manifest
-from trading.execution.orders.order_cache import AUDITED_DAYS
-from trading.execution.orders.ownership import instance_in_audit
+from trading.execution.orders.records import AUDITED_DAYS
+from trading.execution.shares.ownership import instance_in_audit
 from trading.market.source import read_universe, universe_path
 from trading.models.choice import NAME as CHOICE_FILE
 from trading.models.choice import read_choice

@@ -43,7 +43,7 @@ TROUBLES: Final = frozenset({
     *("job_failed", "job_given_up", "no_bars"),
     *("marks_not_written", "not_flat", "oversold", "position_gone", "positions_disagree", "prices_disagree"),
     *("reply_refused", "retrain_failed", "step_failed", "stock_disputed", "stop_refused", "ticks_skipped"),
-    *("trade_log_unwritten", "unclear", "unlisted_shares", "unprotected"),
+    *("entry_by_evidence", "trade_log_unwritten", "unclear", "unlisted_shares", "unprotected"),
 })  # fmt: skip
 """Audit events of which the newest is `Heartbeat.last_error`."""
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from trading.alerts.services import Service
     from trading.broker.messages import Account
     from trading.execution.entries import Signal
-    from trading.execution.orders.other_traders import OtherTrader
+    from trading.execution.shares.other_traders import OtherTrader
     from trading.features.session_bars import Windows
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)

@@ -23,7 +23,7 @@ DISCREPANCIES: Final = frozenset({
     "positions_disagree", "stock_disputed", "unprotected", "oversold", "position_gone", "external_position",
     "external_shares", "prices_disagree", "entry_unclear", "exit_not_found", "order_disowned", "reply_refused",
     "quantity_changed", "clocks_disagree", "calendars_disagree", "another_trader", "not_flat", "stop_refused",
-    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted",
+    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted", "entry_by_evidence",
 })  # fmt: skip
 """Events in which the broker, the market and the logs do not say the same, or shares are not as they should be."""
 

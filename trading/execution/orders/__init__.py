@@ -1,1 +1,1 @@
-"""The orders of one account: entries, exits and stops, and the cache of what the broker knows of them."""
+"""The orders of one account: entries, exits, stops, those of others, and the positions they are compared with."""

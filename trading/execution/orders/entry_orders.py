@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear
-from trading.execution.orders.order_cache import (
-    CANCEL_POLLS,
-    GIVE_UP_AFTER,
-    REPEAT_CANCEL_EVERY,
-    OrderCache,
-    Records,
-)
+from trading.broker.messages import UNREADABLE_STATUS
+from trading.execution.orders.entry_evidence import Bought, EntryEvidence
+from trading.execution.orders.order_cache import CANCEL_POLLS, GIVE_UP_AFTER, REPEAT_CANCEL_EVERY, OrderCache
+from trading.execution.orders.records import Records
 from trading.execution.timing import ENTRY_MAX_AGE
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
@@ -102,6 +99,7 @@ class EntryOrders:
         self._clock = clock
         self._exits = exits
         self._market = market
+        self.evidence = EntryEvidence(broker, cache, records, clock)
         self.pending: dict[str, PendingEntry] = {}
         self.given_up: dict[str, PendingEntry] = {}
         """Entries whose order never arrived; if one appears after all, it is ours."""
@@ -179,6 +177,8 @@ class EntryOrders:
             found = self._cache.order(order.id, refresh=True)
         except Unclear:
             return None
+        if found is not None and found.status == UNREADABLE_STATUS:
+            return None
         return found is None or found.is_final
 
     def _settle_cancelled(self, entry: PendingEntry) -> None:
@@ -188,6 +188,9 @@ class EntryOrders:
 
     def _look_up(self, entry: PendingEntry, found: list[PendingEntry]) -> None:
         """Add an entry to `found` if the broker knows its order; give it up if that never arrived."""
+        name = entry.client_order_id
+        if self._cache.cached_named(name) is None and self.evidence.rests(name):
+            raise Unclear("its order is not readable")
         if self._cache.order_named(entry.client_order_id) is not None:
             found.append(entry)
         elif self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
@@ -212,27 +215,55 @@ class EntryOrders:
 
     def _settle(self, entry: PendingEntry) -> None:
         order = self._cache.cached_named(entry.client_order_id)
-        if order is None or not order.is_final:
+        if order is None:
             return
-        order = self._cache.confirmed(order)
-        if order.filled_qty:
-            self._open_trade(entry, order)
-        else:
+        if order.is_final and not (order.filled_qty and order.filled_avg_price is None):
+            try:
+                order = self._cache.confirmed(order)
+            except Unclear as error:
+                self._settle_by_evidence(entry, order, str(error))
+                return
+        if self.evidence.is_contradicted(entry, order):
+            self._settle_by_evidence(entry, order, "its order and its position do not say what it bought")
+        elif order.is_final and order.filled_qty:
+            self._open_trade(entry, order, Bought(order.filled_qty, *fill_of(order)))
+        elif order.is_final:
             self._end(entry, "entry_not_filled", order_id=order.id, status=order.status)
+
+    def _settle_by_evidence(self, entry: PendingEntry, order: Order, reason: str) -> None:
+        """Open the trade of an entry that its order alone does not settle.
+
+        Raises:
+            Unclear: with `reason`, while it is not known what the entry bought.
+        """
+        bought = self.evidence.weigh(entry, order)
+        if bought is None:
+            raise Unclear(reason)
+        note = f"order {order.id} stays {order.status}, filled {order.filled_qty} at {order.filled_avg_price}"
+        self._journal.event(
+            "entry_by_evidence",
+            symbol=entry.symbol,
+            qty=bought.qty,
+            price=bought.price,
+            price_source=bought.price_source or "order",
+            client_order_id=entry.client_order_id,
+            note=f"{note}: the trade is opened with what is known, and corrected later",
+        )
+        self._open_trade(entry, order, bought)
 
     def _end(self, entry: PendingEntry, event: str, **more: object) -> None:
         del self.pending[entry.client_order_id]
+        self.evidence.forget(entry.client_order_id)
         self._journal.event(event, symbol=entry.symbol, client_order_id=entry.client_order_id, **more)
 
-    def _open_trade(self, entry: PendingEntry, order: Order) -> None:
+    def _open_trade(self, entry: PendingEntry, order: Order, bought: Bought) -> None:
         """Add the trade; its legs are adopted in the same reconciliation."""
-        price, instant = fill_of(order)
-        stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
+        stop, target = levels(float(bought.price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
         trade = Trade(
             symbol=entry.symbol,
-            qty=order.filled_qty,
-            entry_price=price,
-            entry_time=instant,
+            qty=bought.qty,
+            entry_price=bought.price,
+            entry_time=bought.at,
             confidence=entry.confidence,
             stop_loss=quantised(stop),
             take_profit=quantised(target),
@@ -249,11 +280,43 @@ class EntryOrders:
             label_target=self._exits.LABEL_TARGET_PCT,
             label_stop=self._exits.STOP_LOSS_PCT,
             label_within_minutes=self._exits.LABEL_WITHIN_MINUTES,
+            entry_price_source=bought.price_source,
         )
         self._records.log.add(trade)
         self._records.save()
         del self.pending[entry.client_order_id]
+        self.evidence.forget(entry.client_order_id)
         self._bought(trade)
+
+    def correct(self, trade: Trade) -> None:
+        """Give a trade whose entry price is not that of its order the order's price, once two replies tell it.
+
+        A price that the position denies is no better than the one that the trade has.
+        """
+        if trade.entry_price_source is None:
+            return
+        try:
+            order = self._cache.order(trade.entry_order_id, refresh=True)
+            if order is None or not order.is_final or order.filled_qty != trade.qty:
+                return
+            if not self.evidence.allows_price(trade, order):
+                return
+            price, _ = fill_of(self._cache.confirmed(order))
+        except Unclear:
+            return  # it is asked again in the next reconciliation
+        stop, target = levels(float(price), self._exits.STOP_LOSS_PCT, self._exits.TAKE_PROFIT_PCT)
+        old, trade.entry_price, trade.entry_price_source = trade.entry_price, price, None
+        trade.stop_loss, trade.take_profit = quantised(stop), quantised(target)
+        self._records.log.mark_changed(trade)
+        self._journal.event(
+            "entry_price_corrected",
+            symbol=trade.symbol,
+            old_price=old,
+            new_price=price,
+            stop=trade.stop_loss,
+            target=trade.take_profit,
+            client_order_id=trade.client_order_id,
+        )
 
     def _bought(self, trade: Trade) -> None:
         """Write into the audit that a trade was opened, unless it has that."""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.entry_orders import fill_of
-from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records, intent_of
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, intent_of
+from trading.execution.orders.others import InTheWay, OthersOrders
 from trading.execution.orders.protection import PENDING_CANCEL, Protection, in_the_way
-from trading.execution.shares.others import InTheWay, OthersOrders
-from trading.execution.shares.theirs import is_theirs
+from trading.execution.orders.records import Records
+from trading.execution.orders.theirs import is_theirs
 from trading.rules.exits import Exit
 
 if TYPE_CHECKING:
@@ -265,11 +266,15 @@ class ExitOrders:
         if self._waiting_exit(trade) is None:
             self._check_sellable(trade)
             self._wanted[trade.client_order_id] = (self._clock.now(), reason, None)
-            self._cache.request_cancel(resting, partial(self._records.note_cancel, reason))
+            self._cache.request_cancel(resting, partial(self._note_cancel, reason))
             self._cache.refresh(resting)
         elif again:
             lost = [order for order in resting if order.status != PENDING_CANCEL]
-            self._cache.request_cancel(lost, lambda order, accepted: None)
+            self._cache.request_cancel(lost, self._protection.note_cancel)
+
+    def _note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
+        self._records.note_cancel(reason, order, accepted)
+        self._protection.note_cancel(order, accepted)
 
     def is_waiting(self, trade: Trade) -> bool:
         """Whether the exit of a trade has begun and is not sent, because its legs are being cancelled."""
@@ -353,7 +358,7 @@ class ExitOrders:
             Unclear: one may still rest, so nothing may be sold on top of it.
         """
         resting = self._protection.unfinished(trade)
-        note = partial(self._records.note_cancel, reason)
+        note = partial(self._note_cancel, reason)
         if wait:
             gone = self._cache.cancel(resting, note)
         else:

@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Position
 from trading.execution.orders.exit_orders import PRICE_STEP, ExitOrders
-from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
+from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
-from trading.execution.shares.others import OthersOrders, plain
+from trading.execution.orders.records import Records
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -277,9 +279,13 @@ class Holdings:
     def _write_off(self, trade: Trade, left: int, held: Decimal) -> None:
         """Take the shares that the broker does not hold out of a trade; without any, end it without a price.
 
-        An account that was reset leaves such trades; they must not block entries forever.
+        An account that was reset leaves such trades; they must not block entries forever.  An entry that is shown as
+        filled may still be working, so it is cancelled.
         """
         whole = max(0, int(held))
+        entry = self._cache.order(trade.entry_order_id)
+        if entry is not None:
+            self._cache.request_cancel([entry], partial(self._records.note_cancel, "POSITION_GONE"))
         self._exits.cancel_legs(trade, "POSITION_GONE")  # which also shows whether one of them has sold the shares
         if self._protection.shares_left(trade) != left:
             return

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.broker.messages import BRIEF, FIRES, IDLE, OURS, WORKING, Order
-from trading.execution.orders.order_cache import OrderCache, Records, instance_in, intent_of
-from trading.execution.shares.theirs import is_theirs
+from trading.execution.orders.order_cache import OrderCache, instance_in, intent_of
+from trading.execution.orders.records import Records
+from trading.execution.orders.theirs import is_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,9 @@ STUCK_AFTER: Final = timedelta(minutes=1)
 FORGET_AFTER: Final = timedelta(days=1)
 """How long is remembered since when an order neither fires nor ends."""
 
+DENIED_FOR: Final = timedelta(seconds=5)
+"""Time between two replies that an order cannot be cancelled, after which it is no longer believed to work."""
+
 PENDING_CANCEL: Final = "pending_cancel"
 """Status of an order whose cancellation is requested and not executed yet."""
 
@@ -49,6 +53,8 @@ class Protection:
         self._clock = clock
         self._waits: dict[str, datetime] = {}
         """By id of an order that is neither firing nor final: since when."""
+        self._denied: dict[str, tuple[datetime, datetime]] = {}
+        """By id of an order: since when, and when last, the broker said that there is nothing to cancel."""
         self._told_stuck: set[str] = set()
         """Ids of orders that were reported as stuck."""
         self._tried: dict[str, datetime] = {}
@@ -94,9 +100,25 @@ class Protection:
             self._journal.event("unclear", what=f"the orders of {trade.symbol}", reason=reason)
 
     def is_stuck(self, order: Order) -> bool:
-        """Whether an order has neither fired nor ended for `STUCK_AFTER`, as far as it was looked at."""
+        """Whether an order has neither fired nor ended for `STUCK_AFTER`, as far as it was looked at.
+
+        So is one that is shown as working although the broker has said twice that there is nothing to cancel.
+        """
+        first, last = self._denied.get(order.id, (None, None))
+        if first is not None and last is not None and last - first >= DENIED_FOR:
+            return not order.is_final and order.status != PENDING_CANCEL
         since = self._waits.get(order.id)
         return since is not None and not order.is_final and self._clock.now() - since >= STUCK_AFTER
+
+    def note_cancel(self, order: Order, accepted: bool | None) -> None:
+        """Note the reply to the cancellation of an order; False: the broker says that it has ended."""
+        now = self._clock.now()
+        if accepted is False and order.status != PENDING_CANCEL:
+            recent = now - FORGET_AFTER
+            self._denied = {name: denied for name, denied in self._denied.items() if denied[1] > recent}
+            self._denied[order.id] = self._denied.get(order.id, (now, now))[0], now
+        elif accepted:
+            self._denied.pop(order.id, None)
 
     def stuck(self, trade: Trade) -> list[Order]:
         """The orders of a trade that neither fire nor end.  Raises as `orders`."""

@@ -1,1 +1,1 @@
-"""Whose the shares are that the broker holds beyond the open trades."""
+"""Which shares and orders of the account are ours, beyond the open trades of the log."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trading.execution.orders.order_cache import CORRECTED
+from trading.execution.orders.records import CORRECTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from trading.broker.client import Broker
     from trading.broker.messages import Order
-    from trading.execution.orders.order_cache import OrderCache, Records
+    from trading.execution.orders.order_cache import OrderCache
+    from trading.execution.orders.records import Records
     from trading.records.trade_log import Trade
 
 

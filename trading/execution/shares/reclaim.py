@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
-from trading.execution.orders.order_cache import OrderCache, Records
-from trading.execution.orders.ownership import LOOK_BACK, Ownership
+from trading.execution.orders.order_cache import LOOK_BACK, OrderCache
+from trading.execution.orders.records import Records
 from trading.execution.shares.lots import unsold
+from trading.execution.shares.ownership import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.messages import OUR_NAME, OURS
-from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache, Records
+from trading.execution.orders.order_cache import GIVE_UP_AFTER, OrderCache
+from trading.execution.orders.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Collection

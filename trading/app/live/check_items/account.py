@@ -13,11 +13,10 @@ from trading.broker.client import Broker, KeysRefused, Unclear
 from trading.broker.messages import OURS
 from trading.broker.transport import without_password
 from trading.execution.live_feed import LATE_FEED
-from trading.execution.orders.order_cache import instance_in
-from trading.execution.orders.other_traders import ACTIVE_WITHIN, OtherTrader, other_trader
-from trading.execution.orders.ownership import LOOK_BACK
+from trading.execution.orders.order_cache import LOOK_BACK, instance_in
 from trading.execution.preconditions import MAX_CLOCK_DIFFERENCE, broker_ahead, clock_difference
 from trading.execution.shares.lots import is_entry, unsold_of
+from trading.execution.shares.other_traders import ACTIVE_WITHIN, OtherTrader, other_trader
 from trading.market.sources.alpaca import AlpacaSource
 from trading.records.instance import INSTANCE_FILE, stored_instance
 from trading.records.this_machine import gone_here, running_here

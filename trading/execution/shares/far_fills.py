@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from trading.base.clock import Clock
     from trading.broker.client import Broker
     from trading.broker.messages import Order
-    from trading.execution.orders.order_cache import OrderCache, Records
+    from trading.execution.orders.order_cache import OrderCache
+    from trading.execution.orders.records import Records
 
 ASK_EVERY: Final = timedelta(seconds=20)
 MOST_AT_ONCE: Final = 3

@@ -4,7 +4,7 @@ Every logs folder has an instance id, and every order name carries it.  The name
 
 - Shares that an order with our prefix bought are ours, whatever the logs folder knows of it.  A start reads the orders
   of `LOOK_BACK` and adds the trades that its log lacks: those that still hold shares, and those of the current day.
-- A start is refused while another instance counts as running (`trading.execution.orders.other_traders`).  Nothing is
+- A start is refused while another instance counts as running (`trading.execution.shares.other_traders`).  Nothing is
   read into the log and nothing is sent.  The trades of one that does not, as after a move of the logs to another folder
   or machine, are recovered as ours.
 - A start with shares or orders of its own is not refused: it buys nothing, and protects and sells what is ours.
@@ -23,10 +23,11 @@ from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
 from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache, Records, instance_in
-from trading.execution.orders.other_traders import OtherTrader, has_open, other_trader, sender, senders
+from trading.execution.orders.order_cache import BROKER_LAG, LOOK_BACK, OrderCache, instance_in
+from trading.execution.orders.records import Records
 from trading.execution.preconditions import broker_ahead
 from trading.execution.shares.lots import created, is_entry, unsold_of
+from trading.execution.shares.other_traders import OtherTrader, has_open, other_trader, sender, senders
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 DECIDED: Final = frozenset({INTENT, "exit_intent"})
 """Audit events of decisions, which name orders of this trader alone."""
-
-LOOK_BACK: Final = timedelta(days=30)
-"""How far back a start reads the broker's orders; shares of older orders count as external."""
 
 SEEN_FOR: Final = timedelta(days=1)
 """How long an order of another instance prevents our entries."""
@@ -209,6 +207,10 @@ class Ownership:
         for one in refused:
             named = OUR_NAME.fullmatch(one.client_order_id)
             if named is not None and named["intent"] == "entry" and not self._is_known(one.client_order_id):
+                found = self._readable_part(one.client_order_id)
+                if found is not None:
+                    orders.append(found)
+                    continue
                 self.unread.add(named["symbol"])
                 self._records.doubt(named["symbol"], f"{one.client_order_id} cannot be recovered: {one}")
         today = self._now().astimezone(NEW_YORK).date()
@@ -225,6 +227,13 @@ class Ownership:
                 self._records.contain(what, partial(self.recover_entry, order), order.symbol)
                 if not self._is_known(name):
                     self.unread.add(order.symbol)
+
+    def _readable_part(self, name: str) -> Order | None:
+        """An entry that the list shows in a way that cannot be true, as far as it is readable alone."""
+        try:
+            return self._cache.order_named(name)
+        except Unclear:
+            return None
 
     def _is_known(self, name: str) -> bool:
         return self._records.log.has_entry(name) or name in self._entries.pending or name in self._entries.given_up

@@ -1,0 +1,261 @@
+"""What an entry bought, and at which price, when its order does not say so or the position contradicts it.
+
+An order may be shown without a readable price, or as open although it is filled, for good.  Its shares need a stop and
+a sale all the same, so after `ASK_FOR` the trade is opened with what can be known:
+
+- The quantity: the order's, if every reply shows it as final with that fill; else the position's, once several replies
+  about the stock alone agree with the list, without the shares of other trades and those that somebody else bought.
+- The price: the order's; else the average of a position that holds the entry alone; else the newest bar; else the
+  broker's last price; else the quote or the price of the decision.  Of two that contradict each other the one nearer to
+  the market counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from trading.broker.client import Broker, Unclear
+from trading.broker.messages import OURS
+from trading.broker.validation import near
+from trading.execution.orders.order_cache import OrderCache
+from trading.execution.orders.records import Records
+
+if TYPE_CHECKING:
+    from trading.base.clock import Clock
+    from trading.broker.messages import Order, Position
+    from trading.execution.orders.entry_orders import PendingEntry
+    from trading.records.trade_log import Trade
+
+ASK_FOR: Final = timedelta(seconds=20)
+"""How long an entry is asked about before it is judged by its position; with the pause between two looks it is 30 s."""
+
+ASK_AGAIN: Final = timedelta(seconds=7)
+"""Pause between two questions about one entry that the list of orders does not show: each costs several requests."""
+
+APART: Final = timedelta(seconds=2)
+"""Two replies about a position count as two only if they lie this far apart."""
+
+SAME_PRICE: Final = Decimal("0.01")
+"""Largest difference between two prices of one purchase, as a fraction, that counts as none."""
+
+POSITION: Final = "position"
+"""Source of a price: the average of the position."""
+
+PriceOf = Callable[[str, datetime], float | None]
+"""The newest price of a stock that is not older than an instant; None if there is none."""
+
+
+class Bought(NamedTuple):
+    """What an entry bought: whole shares, dollars for each, when, and where the price is from (None: its order)."""
+
+    qty: int
+    price: Decimal
+    at: datetime
+    price_source: str | None = None
+
+
+@dataclass
+class _Asked:
+    """Since when an entry is asked about, and what the replies about its position show."""
+
+    since: datetime
+    last: datetime
+    shares: int = 0
+    first_shown: datetime | None = None
+    last_shown: datetime | None = None
+    is_cancelled: bool = False
+
+    def note(self, shares: int, now: datetime) -> None:
+        """Note the shares of one reply; another number begins anew."""
+        if shares != self.shares or self.first_shown is None:
+            self.shares, self.first_shown = shares, now
+        self.last_shown = now
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether at least two replies show the same shares."""
+        if self.first_shown is None or self.last_shown is None or self.shares < 1:
+            return False
+        return self.last_shown - self.first_shown >= APART
+
+
+class EntryEvidence:
+    """Judges entries by their orders, their positions and the market."""
+
+    def __init__(self, broker: Broker, cache: OrderCache, records: Records, clock: Clock) -> None:
+        self._broker = broker
+        self._cache = cache
+        self._records = records
+        self._clock = clock
+        self._asked: dict[str, _Asked] = {}
+        self.price_of: PriceOf = lambda symbol, since: None
+        """The newest close of a bar; set by the trading day."""
+
+    def forget(self, name: str) -> None:
+        """Forget what was asked about an entry, by its client_order_id."""
+        self._asked.pop(name, None)
+
+    def rests(self, name: str) -> bool:
+        """Whether an entry was asked about a moment ago, so that the next question can wait."""
+        asked = self._asked.get(name)
+        return asked is not None and self._clock.now() - asked.last < ASK_AGAIN
+
+    def is_contradicted(self, entry: PendingEntry, order: Order) -> bool:
+        """Whether the order of an entry lacks its price, or the listed position says something else than the order.
+
+        A position may lag a fill, so fewer shares than the order bought contradict nothing.
+        """
+        if order.is_final and order.filled_qty:
+            return order.filled_avg_price is None or self.denies_price(entry.symbol, order)
+        if not order.is_final and order.filled_qty == order.qty > 0:
+            return True
+        position = self._cache.positions.get(entry.symbol)
+        return position is not None and self._of_entry(entry, position) > order.filled_qty
+
+    def allows_price(self, trade: Trade, order: Order) -> bool:
+        """Whether the price of an order may replace the one that a trade has instead.
+
+        The average of a position is the sum of two fields, so another price needs a position that has it.
+        """
+        position, price = self._cache.positions.get(trade.symbol), order.filled_avg_price
+        if price is None or self.denies_price(trade.symbol, order):
+            return False
+        if trade.entry_price_source != POSITION or _same(price, trade.entry_price):
+            return True
+        return position is not None and position.qty == order.filled_qty and position.avg_entry_price is not None
+
+    def denies_price(self, symbol: str, order: Order) -> bool:
+        """Whether the listed position holds what an order bought, and nothing else, at another average price."""
+        position, price = self._cache.positions.get(symbol), order.filled_avg_price
+        if position is None or price is None or position.avg_entry_price is None or position.qty != order.filled_qty:
+            return False
+        return not _same(price, position.avg_entry_price)
+
+    def weigh(self, entry: PendingEntry, order: Order) -> Bought | None:
+        """Ask about an entry that its order does not settle; what it bought, once that is known and `ASK_FOR` is over.
+
+        An order that is shown as working is cancelled meanwhile, so that it buys nothing more.
+
+        Args:
+            entry: a pending one.
+            order: its order, as far as it is readable.
+
+        Raises:
+            Unclear: whether somebody else bought the shares cannot be read.
+        """
+        now = self._clock.now()
+        asked = self._asked.setdefault(entry.client_order_id, _Asked(now, now))
+        asked.last = now
+        position = self._agreed_position(entry, asked)
+        if not order.is_final and asked.is_agreed and not asked.is_cancelled:
+            asked.is_cancelled = True
+            self._cache.request_cancel([order], partial(self._records.note_cancel, "POSITION_DENIES"))
+        if now - asked.since < ASK_FOR:
+            return None
+        replies = [order, *self._again(order)]
+        fills = {one.filled_qty if one.is_final else 0 for one in replies}
+        qty = fills.pop() if len(fills) == 1 else 0
+        if not qty and asked.is_agreed and position is not None:
+            qty = asked.shares
+        if not qty:
+            return None
+        price, source = self._price(entry, qty, replies, position)
+        return Bought(qty, price, self._time(entry, replies), source)
+
+    def _again(self, order: Order) -> Iterator[Order]:
+        """The order as a second reply shows it, if that is readable."""
+        try:
+            again = self._cache.order(order.id, refresh=True)
+        except Unclear:
+            return
+        if again is not None:
+            yield again
+
+    def _time(self, entry: PendingEntry, replies: list[Order]) -> datetime:
+        """When an entry was filled: as a reply says, if that can be true."""
+        now = self._clock.now()
+        times = (one.filled_at for one in replies if one.filled_qty and one.filled_at is not None)
+        return next((at for at in times if entry.decision_time - APART <= at <= now), now)
+
+    # The position
+
+    def _agreed_position(self, entry: PendingEntry, asked: _Asked) -> Position | None:
+        """The listed position, if the reply about the stock alone shows the same quantity; both are noted.
+
+        Raises:
+            Unclear: as `_of_entry`.
+        """
+        listed = self._cache.positions.get(entry.symbol)
+        if listed is None:
+            return None
+        try:
+            alone = self._broker.position(entry.symbol)
+        except Unclear:
+            return None
+        if alone is None or alone.qty != listed.qty:
+            asked.note(0, self._clock.now())
+            return None
+        asked.note(self._of_entry(entry, alone), self._clock.now())
+        return alone
+
+    def _of_entry(self, entry: PendingEntry, position: Position) -> int:
+        """Shares of a position that the entry may have bought: those of no open trade and of nobody else's order.
+
+        Raises:
+            Unclear: an order of somebody else in the stock cannot be read.
+        """
+        since, symbol = entry.decision_time - timedelta(minutes=1), entry.symbol
+        refused = (one for one in self._cache.refused if one.what == "order" and one.symbol == symbol)
+        if any(not one.client_order_id.startswith(OURS) for one in refused):
+            raise Unclear(f"an order of somebody else in {symbol} cannot be read")
+        ours = sum(one.qty - one.sold_qty for one in self._records.log.open_trades if one.symbol == symbol)
+        buys = [one for one in self._cache.orders_of(symbol, "buy", since) if self._cache.is_of_others(one)]
+        theirs = Decimal(sum(one.filled_qty for one in buys))
+        fractions = (one for one in self._cache.fractional if one.symbol == symbol and one.side == "buy")
+        theirs += sum((one.filled_qty for one in fractions), Decimal(0))
+        found = max(0, int(position.qty - ours - theirs))
+        return min(entry.qty, found) if entry.qty else found  # a recovered entry may have no readable quantity
+
+    # The price
+
+    def _price(
+        self, entry: PendingEntry, qty: int, replies: list[Order], position: Position | None
+    ) -> tuple[Decimal, str | None]:
+        """The best price in dollars that is known, and where it is from.
+
+        Raises:
+            Unclear: there is none.
+        """
+        others = self._other_prices(entry, position)
+        market = others[0][0] if others else None
+        told = {one.filled_avg_price for one in replies if one.filled_qty and one.filled_avg_price is not None}
+        average = position.avg_entry_price if position is not None and position.qty == qty else None
+        known: list[tuple[Decimal, str | None]] = [(price, None) for price in told]
+        if average is not None and not any(_same(average, price) for price in told):
+            known.append((average, POSITION))
+        known = [one for one in known if market is None or near(one[0], market)] or [*others]
+        if not known:
+            raise Unclear("there is no price from which its stop could be computed")
+        return known[0] if market is None else min(known, key=lambda one: abs(one[0] - market))
+
+    def _other_prices(self, entry: PendingEntry, position: Position | None) -> list[tuple[Decimal, str]]:
+        """Prices that are not of the purchase itself, the best first."""
+        bar = self.price_of(entry.symbol, entry.decision_time)
+        last = None if position is None else position.current_price
+        found: list[tuple[float | Decimal | None, str]] = [
+            (bar, "bar"),
+            (last, "last_price"),
+            (entry.decision_ask, "quote"),
+            (entry.decision_price, "decision"),
+            ((entry.stop + entry.target) / 2, "decision"),
+        ]
+        return [(Decimal(str(price)), source) for price, source in found if price is not None and price > 0]
+
+
+def _same(price: Decimal, other: Decimal) -> bool:
+    return abs(price - other) <= SAME_PRICE * min(price, other)
