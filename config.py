@@ -168,7 +168,7 @@ class TrainingSettings(Section):
     """Number of models to keep; the one in service and the target of --rollback are never removed."""
     PAST_TRADE_WEIGHT: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """Training weight of the row of a closed trade, against 1 for any other row; 0: trades are not used."""
-    SEED: Annotated[int, Field(ge=0)] = 1
+    SEED: Annotated[int, Field(ge=0, le=4_294_967_295)] = 1
     """Seed of training and of the generated market."""
 
 

@@ -16,7 +16,8 @@ from tests.broker.test_client import BRACKET, NO_ID, Setup
 from tests.execution.trading_world import Fault, edited, page
 from trading.broker.client import Bracket, OrderRefused, Unclear
 from trading.broker.messages import Order, Position
-from trading.broker.validation import KnownOrders, KnownPrices, read_orders
+from trading.broker.prices import KnownPrices
+from trading.broker.validation import KnownOrders, read_orders
 
 MISSING: Final = object()
 ANOTHER: Final = object()

@@ -24,7 +24,8 @@ from trading.broker.fields import (
     symbol_of,
 )
 from trading.broker.messages import Account, MalformedReply, Position, Positions, Refused
-from trading.broker.validation import AGREE, KnownPrices, near
+from trading.broker.prices import KnownPrices, near
+from trading.broker.validation import AGREE
 
 MAY_TRADE: Final = frozenset({"ACTIVE", "PAPER_ONLY"})
 """Statuses of an account that trades on paper."""

@@ -42,8 +42,9 @@ from trading.broker.error_body import REFUSING, error_body, one_line
 from trading.broker.fields import UNREADABLE
 from trading.broker.messages import Account, MalformedReply, Order, Orders, Position, Positions
 from trading.broker.partial_entries import read_partial_entry
+from trading.broker.prices import KnownPrices, near
 from trading.broker.transport import ALPACA_DATA, ALPACA_PAPER, RateLimit, Timeouts, allowed_origin, guard
-from trading.broker.validation import Asked, KnownOrders, KnownPrices
+from trading.broker.validation import Asked, KnownOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +200,7 @@ class Broker:
     def is_near(self, symbol: str, price: Decimal) -> bool:
         """Whether a price in dollars can be one of the day, by the last that is beyond doubt; False if none is."""
         known = self._prices.of(symbol, self._now())
-        return known is not None and validation.near(price, known)
+        return known is not None and near(price, known)
 
     # Reads
 

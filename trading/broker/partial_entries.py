@@ -22,7 +22,8 @@ from trading.broker.fields import (
     text_of,
 )
 from trading.broker.messages import OUR_NAME, UNREADABLE_STATUS, MalformedReply, Order
-from trading.broker.validation import Asked, KnownPrices, near, read_order
+from trading.broker.prices import KnownPrices, near
+from trading.broker.validation import Asked, read_order
 
 if TYPE_CHECKING:
     from datetime import datetime

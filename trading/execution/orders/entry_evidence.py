@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS
-from trading.broker.validation import near
+from trading.broker.prices import near
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.records import Records
 

@@ -17,7 +17,8 @@ from alpaca.data.requests import StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
 from trading.broker.pages import bar_pages
-from trading.broker.validation import AGREE, near
+from trading.broker.prices import near
+from trading.broker.validation import AGREE
 from trading.execution.live_feed import DATA_ERRORS, QUOTE_SECONDS, latest_quote
 
 if TYPE_CHECKING:
