@@ -238,3 +238,23 @@ def test_an_entry_that_is_shown_as_filled_and_has_no_position_for_minutes_is_can
     here.wire.faults = of_all(filled, lambda row: row["side"] == "buy")
     here.minutes("10:31", "10:38")
     assert here.trade().exit_reason == "NOT_AT_BROKER" and not here.open_orders()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"filled_avg_price": None}, {"status": "partially_filled", "filled_qty": "2"}], ids=str
+)
+def test_ten_such_entries_at_once_stay_within_the_rate_limit(tmp_path: Path, fields: dict[str, Any]) -> None:
+    names = [f"S{number}" for number in range(10)]
+    bars = {name: {MONDAY: flat("10:00", "10:40")} for name in names}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": dict.fromkeys(names, 0.8)})
+    here.trader.recover()
+
+    def changed(body: Any) -> Any:
+        if isinstance(body, list):
+            return [changed(one) for one in body]
+        return body | fields if isinstance(body, dict) and body.get("side") == "buy" and body["filled_at"] else body
+
+    here.wire.faults = [Fault("GET /v2/orders", edited(changed), times=None)]
+    here.tick("10:31")
+    opened = [event["time"][11:19] for event in here.events("entry_by_evidence")]
+    assert len(opened) == len(here.log.open_trades) == 10 and max(opened) < "10:31:45"

@@ -83,6 +83,11 @@ class Order:
         return self.status in TERMINAL
 
     @property
+    def is_partial(self) -> bool:
+        """Whether it is an entry that was not readable as a whole (`Broker.partial_entry`)."""
+        return self.status == UNREADABLE_STATUS or (self.filled_qty > 0 and self.filled_avg_price is None)
+
+    @property
     def is_ours(self) -> bool:
         """Whether the order bears a name of this system; its legs and their replacements bear names of the broker."""
         return self.client_order_id.startswith(OURS)

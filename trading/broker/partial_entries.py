@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices) -> Order:
-    """Parse the JSON of an entry of ours without the fields that cannot be true.
+    """Parse the JSON of an entry of ours: as `read_order` if that can be, else without the fields that cannot be true.
 
     If the fill is sound except for its price, the price is None.  If status and quantities contradict each other, the
     status is `UNREADABLE_STATUS`, which counts as working, and nothing is filled.  A quantity that cannot be read is
@@ -39,6 +39,10 @@ def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices) -> Orde
     Raises:
         MalformedReply: its id, name, stock or side cannot be read, or it is not an entry of ours that was asked for.
     """
+    try:
+        return read_order(reply, asked, prices)
+    except MalformedReply:
+        pass
     order = parsed("order", reply, lambda reply: _identified(json_object(reply), prices))
     asked.check(order)
     return order

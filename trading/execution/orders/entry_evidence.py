@@ -150,12 +150,15 @@ class EntryEvidence:
         """
         now = self._clock.now()
         asked = self._asked.setdefault(entry.client_order_id, _Asked(now, now))
+        is_over = now - asked.since >= ASK_FOR
+        if not is_over and asked.since < now < asked.last + ASK_AGAIN:
+            return None
         asked.last = now
         position = self._agreed_position(entry, asked)
         if not order.is_final and asked.is_agreed and not asked.is_cancelled:
             asked.is_cancelled = True
             self._cache.request_cancel([order], partial(self._records.note_cancel, "POSITION_DENIES"))
-        if now - asked.since < ASK_FOR:
+        if not is_over:
             return None
         replies = [order, *self._again(order)]
         fills = {one.filled_qty if one.is_final else 0 for one in replies}
@@ -170,7 +173,7 @@ class EntryEvidence:
     def _again(self, order: Order) -> Iterator[Order]:
         """The order as a second reply shows it, if that is readable."""
         try:
-            again = self._cache.order(order.id, refresh=True)
+            again = self._broker.partial_entry(order_id=order.id)
         except Unclear:
             return
         if again is not None:

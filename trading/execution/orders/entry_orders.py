@@ -38,6 +38,10 @@ UNREADABLE_POLLS: Final = 2
 """Polls after which a cancelled entry that cannot be read keeps the other stocks waiting no longer."""
 
 
+CANCEL_AGAIN: Final = timedelta(seconds=20)
+"""How long the reply that there is nothing to cancel is believed."""
+
+
 @dataclass
 class PendingEntry:
     """An entry that is decided and not settled: its order is sent, or may be.  Prices are dollars.
@@ -105,6 +109,8 @@ class EntryOrders:
         """Entries whose order never arrived; if one appears after all, it is ours."""
         self._unwanted: list[tuple[PendingEntry, Order]] = []
         """Entries whose cancellation the last `settle` requested."""
+        self._ended: dict[str, datetime] = {}
+        """By id of an order: when the broker said that there is nothing to cancel, although it is shown as working."""
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: find the entries in the audit that were decided and never settled."""
@@ -172,14 +178,14 @@ class EntryOrders:
         protect()
 
     def _is_gone(self, order: Order) -> bool | None:
-        """Whether an order is final; None if it cannot be read."""
+        """Whether an order is final; None if it cannot be read, or is shown as working after it has ended."""
         try:
             found = self._cache.order(order.id, refresh=True)
         except Unclear:
             return None
-        if found is not None and found.status == UNREADABLE_STATUS:
-            return None
-        return found is None or found.is_final
+        if found is None or found.is_final:
+            return True
+        return None if found.status == UNREADABLE_STATUS or order.id in self._ended else False
 
     def _settle_cancelled(self, entry: PendingEntry) -> None:
         self._settle(entry)
@@ -203,15 +209,24 @@ class EntryOrders:
         The legs stay inactive until the last share is bought, so fewer protected shares are better.
         """
         unwanted: list[tuple[PendingEntry, Order]] = []
+        recent = self._clock.now() - CANCEL_AGAIN
+        self._ended = {order_id: at for order_id, at in self._ended.items() if at > recent}
         for entry in found:
             order = self._cache.cached_named(entry.client_order_id)
             too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
-            if order is not None and not order.is_final and (order.filled_qty or too_old):
-                note = partial(self._records.note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
+            if order is None or order.id in self._ended:
+                continue
+            if not order.is_final and (order.filled_qty or too_old):
+                note = partial(self._note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
                 request = partial(self._cache.request_cancel, [order], note)
                 self._records.contain(f"cancelling the entry of {entry.symbol}", request, entry.symbol)
                 unwanted.append((entry, order))
         return unwanted
+
+    def _note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
+        self._records.note_cancel(reason, order, accepted)
+        if accepted is False:
+            self._ended[order.id] = self._clock.now()
 
     def _settle(self, entry: PendingEntry) -> None:
         order = self._cache.cached_named(entry.client_order_id)
@@ -229,6 +244,8 @@ class EntryOrders:
             self._open_trade(entry, order, Bought(order.filled_qty, *fill_of(order)))
         elif order.is_final:
             self._end(entry, "entry_not_filled", order_id=order.id, status=order.status)
+        elif order.id in self._ended:
+            raise Unclear("it is shown as working, and the broker has nothing to cancel")  # so look again soon
 
     def _settle_by_evidence(self, entry: PendingEntry, order: Order, reason: str) -> None:
         """Open the trade of an entry that its order alone does not settle.

@@ -81,6 +81,8 @@ class OrderCache:
         """Why the orders of the last `read` lack the oldest; empty if they do not."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
+        self._partial: set[str] = set()
+        """Ids and names of entries that were not readable as a whole when they were last asked for."""
         self._final: dict[str, tuple[Order, int]] = {}
         """Final orders that were asked for by id, and how many replies in a row showed them alike."""
 
@@ -128,10 +130,7 @@ class OrderCache:
         not readable as a whole comes without what cannot be true (`Broker.partial_entry`).
         """
         if refresh or order_id not in self._by_id:
-            try:
-                found = self._broker.order(order_id)
-            except Unreadable as error:
-                found = self._partial_entry(error, order_id=order_id)
+            found = self._ask(order_id=order_id)
             if found is None and order_id in self._by_id:
                 found = self._by_name_only(self._by_id[order_id])
             if found is not None:
@@ -139,21 +138,35 @@ class OrderCache:
                 self._note_final(found)
         return self._by_id.get(order_id)
 
-    def _partial_entry(self, error: Unreadable, *, order_id: str = "", name: str = "") -> Order:
-        """An entry of ours without what cannot be true, with its legs.
+    def _ask(self, *, order_id: str = "", name: str = "") -> Order | None:
+        """The broker's reply about one id or name; an entry of ours, without what cannot be true, with its legs.
+
+        One that was not readable a moment ago is not asked for as a whole again: each request counts in the minute.
 
         Raises:
-            Unreadable: `error`, if not even that can be read.
+            Unclear: it is not even readable in part.
         """
+        problem: Unclear | None = None
+        if (order_id or name) not in self._partial and not self._is_refused_entry(name):
+            try:
+                return self._broker.order(order_id) if order_id else self._broker.order_by_client_id(name)
+            except Unreadable as error:
+                problem = error
         try:
             found = self._broker.partial_entry(order_id=order_id, client_order_id=name)
-            if found is not None and name:
-                return self.order(found.id, refresh=True) or found  # a look-up by name may show no legs
-        except Unclear:
-            found = None
-        if found is None:
-            raise error
+            if found is not None and name and not found.legs:  # a look-up by name may show none
+                found = self._broker.partial_entry(order_id=found.id) or found
+        except Unclear as error:
+            raise problem or error from error
+        if found is not None:
+            change = self._partial.update if found.is_partial else self._partial.difference_update
+            change({found.id, found.client_order_id})
         return found
+
+    def _is_refused_entry(self, name: str) -> bool:
+        named = OUR_NAME.fullmatch(name)
+        is_entry = named is not None and named["intent"] == "entry"
+        return is_entry and any(one.client_order_id == name for one in self.refused)
 
     def _by_name_only(self, cached: Order) -> Order | None:
         """A cached order of which the broker does not know the id, by its name; forgotten if that is unknown too."""
@@ -179,10 +192,7 @@ class OrderCache:
         An entry of ours that is not readable as a whole is as `order` gives it.
         """
         if name not in self._by_name:
-            try:
-                found = self._broker.order_by_client_id(name)
-            except Unreadable as error:
-                found = self._partial_entry(error, name=name)
+            found = self._ask(name=name)
             if found is not None:
                 self.add([found])
         return self._by_name.get(name)
