@@ -21,6 +21,7 @@ from paper_exchange.books.registry import OrderRegistry
 from paper_exchange.books.store import Saved, Store, check_market
 from paper_exchange.books.valuation import Valuation
 from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.encoded import EncodedOrders
 from paper_exchange.orders.events import Events
 from paper_exchange.orders.validation import CONFIGURATIONS
 
@@ -70,6 +71,7 @@ class Engine:
         self.valuation = Valuation(tape, self.ledger, self.registry)
         self.behaviour = behaviour or Behaviour()
         self.events = Events()
+        self.encoded = EncodedOrders()
         self.lifecycle = Lifecycle(self.registry, self.events, self.behaviour, self.next_ids)
         self._execution = Execution(
             tape, self.valuation, self.ledger, self.registry, self.lifecycle, self.behaviour, self.account_id
