@@ -194,7 +194,7 @@ class GuardedAdapter(BaseAdapter):
             if not self._limit.has_room:
                 raise requests.Timeout("the rate limit has no room for a request that nothing depends on")
 
-        def once() -> requests.Response:
+        def once() -> _Reply:
             nonlocal waited
             self._limit.wait()
             begun = time.monotonic()
@@ -209,7 +209,7 @@ class GuardedAdapter(BaseAdapter):
                 waited += time.monotonic() - begun
             self._replies[f"{response.status_code // 100}xx"] += 1
             self._note_time(response)
-            return response
+            return _Reply.of(response)
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             spent = waited + state.idle_for + state.upcoming_sleep
@@ -257,12 +257,43 @@ def _is_long(request: requests.PreparedRequest) -> bool:
     return urlsplit(request.url or "").path.endswith("/v2/assets")
 
 
-def _is_retryable(response: requests.Response) -> bool:
+class _Reply(requests.Response):
+    """A response whose JSON is parsed once: for the decision about a retry and for alpaca-py."""
+
+    _parsed: tuple[Any] | None = None
+
+    @classmethod
+    def of(cls, response: requests.Response) -> _Reply:
+        """The same response; its body has been read."""
+        reply = cls()
+        vars(reply).update(vars(response))
+        return reply
+
+    @property
+    def value(self) -> Any:
+        """The JSON value of the body.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        if self._parsed is None:
+            self._parsed = (orjson.loads(self.content),)
+        return self._parsed[0]
+
+    def json(self, **options: Any) -> Any:
+        """As `requests` does, which reads some texts that are not JSON, such as NaN."""
+        try:
+            return self.value
+        except ValueError:
+            return super().json(**options)
+
+
+def _is_retryable(response: _Reply) -> bool:
     """Whether a response is a transient failure, or a 200 without content: truncated JSON, a proxy's page, null."""
     if response.status_code in RETRIED_STATUSES:
         return True
     try:
-        return response.status_code == 200 and orjson.loads(response.content) is None
+        return response.status_code == 200 and response.value is None
     except ValueError:
         return True
 
