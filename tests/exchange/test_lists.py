@@ -24,7 +24,11 @@ FLAT = [(f"10:{minute:02d}", 10.0, 10.0, 10.0, 10.0) for minute in range(60)]
 RESTING_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("id", "client_order_id", "asset_id"), ""),
     **dict.fromkeys(("sequence", "qty", "created_at", "updated_at", "submitted_at", "live_from"), 1),
-    **{"symbol": "AAA", "side": "buy", "type": "limit", "time_in_force": "day", "status": "new"},
+    "symbol": "AAA",
+    "side": "buy",
+    "type": "limit",
+    "time_in_force": "day",
+    "status": "new",
 }
 RESTING = Order(**RESTING_FIELDS)
 CHANGES: list[tuple[str, Any]] = [
