@@ -12,7 +12,8 @@ from collections import Counter, deque
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,10 +22,10 @@ import tenacity
 from requests.adapters import BaseAdapter
 
 from trading.base.errors import UserError
-from trading.broker.network import NetworkAdapter, read_body
+from trading.broker.network import KeepingSession, NetworkAdapter, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from alpaca.common.rest import RESTClient
 
@@ -217,13 +218,21 @@ class GuardedAdapter(BaseAdapter):
 
         if request.method != "GET":
             return once()
+        first: list[Callable[[], _Reply]] = []
+        try:
+            response = once()
+            if not _is_retryable(response):
+                return response
+            first.append(lambda: response)
+        except RETRIED_ERRORS as failure:
+            first.append(partial(_raise, failure))
         return tenacity.Retrying(
             stop=is_over,
             wait=_wait,
             sleep=self._sleep,
             retry=tenacity.retry_if_exception_type(RETRIED_ERRORS) | tenacity.retry_if_result(_is_retryable),
             retry_error_callback=_last_outcome,
-        )(once)
+        )(lambda: first.pop()() if first else once())
 
     def _bounded(self, timeouts: Timeouts) -> Timeouts:
         """The timeouts of a request, shortened to what is left to a program that is stopping."""
@@ -243,7 +252,7 @@ class GuardedAdapter(BaseAdapter):
         if not response.ok or "Age" in response.headers:
             return
         try:
-            server = parsedate_to_datetime(response.headers.get("Date", ""))
+            server = _instant_of(response.headers.get("Date", ""))
         except (TypeError, ValueError):
             return
         if server.tzinfo is not None:
@@ -251,6 +260,16 @@ class GuardedAdapter(BaseAdapter):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+@lru_cache(maxsize=16)  # replies of one second bear one text
+def _instant_of(date: str) -> datetime:
+    """The instant of a `Date` header; raises TypeError or ValueError if it is none."""
+    return parsedate_to_datetime(date)
 
 
 def _is_long(request: requests.PreparedRequest) -> bool:
@@ -334,7 +353,7 @@ def guard(
         replies: counts the replies by kind; those of several clients may share one.
     """
     origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
-    session: requests.Session = client._session
+    session = client._session = KeepingSession()
     if origin.startswith("http://"):
         session.trust_env = False  # loopback traffic must not pass through a proxy of the environment
     session.mount("https://", RefusingAdapter())
