@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import uuid
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.execution import Execution
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
+
+
+@lru_cache(maxsize=16_384)
+def _asset_id(symbol: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
 
 class Engine:
@@ -91,7 +97,7 @@ class Engine:
 
     def asset_id(self, symbol: str) -> str:
         """The asset id of a stock, derived from its symbol."""
-        return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
+        return _asset_id(symbol)
 
     def configure(self, changes: JsonObject) -> None:
         """Change the account's configurations.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paper_exchange.market.tape import Tape, Versions
 
 MOST_STOCKS: Final = 512
-"""Stocks of a tape whose bars are kept encoded, some 65 kB each; those of further ones are encoded for each reply."""
+"""Stocks of a tape whose bars are kept encoded, some 90 kB each; those of further ones are encoded for each reply."""
 
 
 class EncodedMinutes:
@@ -54,23 +54,27 @@ class _Bars:
     """The bars of one stock and session."""
 
     def __init__(self, known: Versions) -> None:
-        self._start = array("q", known.bars.start.tolist())
+        self._start = known.bars.start.tolist()
+        self._final = list(zip(self._start, _encoded(known.bars), strict=True))
         self._shown = array("q", known.shown.tolist())
         self._right = array("q", known.right.tolist())
-        self._final = _encoded(known.bars)
+        # From when on no bar up to each one changes any more.
+        self._settled = array("q", np.maximum.accumulate(known.right).tolist())
         completed = np.flatnonzero(known.right > known.shown)
         first = BarColumns(*(column[completed] for column in vars(known.first).values()))
-        self._first = dict(zip(completed.tolist(), _encoded(first), strict=True))
+        starts = first.start.tolist()
+        self._first = dict(zip(completed.tolist(), zip(starts, _encoded(first), strict=True), strict=True))
 
-    def rows(self, request: PageRequest) -> list[Row]:
+    def rows(self, request: PageRequest) -> Sequence[Row]:
         """The requested bars that are published, each in the version of `request.now`."""
-        start, now, final = self._start, request.now, self._final
-        low, high = bisect_left(start, request.start), bisect_right(start, request.end)
-        return [
-            (start[i], final[i] if self._right[i] <= now else self._first[i])
-            for i in range(low, high)
-            if self._shown[i] <= now
-        ]
+        now, final, first = request.now, self._final, self._first
+        low, high = bisect_left(self._start, request.start), bisect_right(self._start, request.end)
+        settled = min(max(low, bisect_right(self._settled, now)), high)
+        rows = final[low:settled]
+        for i in range(settled, high):
+            if self._shown[i] <= now:
+                rows.append(final[i] if self._right[i] <= now else first[i])
+        return rows
 
 
 def _encoded(bars: BarColumns) -> list[orjson.Fragment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -107,26 +107,24 @@ def _bar_source(frame: Frame, minutes: RowSource) -> RowSource | None:
 def _rows(
     tape: Tape, symbol: str, request: PageRequest, sessions: list[Session], most: int, make: RowSource | None
 ) -> list[Row]:
-    """At most `most` rows of one symbol, after the end of the last page; `sessions` as `_sessions`."""
+    """At most `most` rows of one symbol in the requested order, after the end of the last page.
+
+    `sessions` as `_sessions`; `make` is None for weeks and months.
+    """
     if request.resume and request.resume[0] == symbol and request.resume[1] >= 0:
         last = request.resume[1]
         request = replace(request, end=last - 1) if request.newest_first else replace(request, start=last + 1)
         sessions = _sessions(tape, request)
     rows: list[Row] = []
-    for part in _parts(tape, symbol, request, sessions, make):
+    if make is None:
+        spans = _spans(tape, symbol, request)
+        return [*(reversed(spans) if request.newest_first else spans)][:most]
+    for session in sessions:
+        part = make(tape, symbol, session, request)
         rows += reversed(part) if request.newest_first else part
         if len(rows) >= most:
             break
     return rows[:most]
-
-
-def _parts(
-    tape: Tape, symbol: str, request: PageRequest, sessions: list[Session], make: RowSource | None
-) -> Iterable[Sequence[Row]]:
-    """The rows session by session (of weeks and months: all at once), in the requested order."""
-    if make is None:
-        return [_spans(tape, symbol, request)]
-    return (make(tape, symbol, session, request) for session in sessions)
 
 
 def _sessions(tape: Tape, request: PageRequest) -> list[Session]:

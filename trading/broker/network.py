@@ -184,8 +184,8 @@ class KeepingSession(requests.Session):
     Most reads of a minute are those of the minute before: account, positions, orders since the oldest open trade.
 
     Only a request that has nothing but an address, parameters and headers is kept, and only while the session adds no
-    cookies and no credentials of its own, so that equal requests are prepared alike.  Nobody changes the headers of the
-    session after the first request.
+    cookies and no credentials of its own, so that equal requests are prepared alike.  Of one with the headers of a kept
+    one the address alone is prepared.  Nobody changes the headers of the session after the first request.
     """
 
     def __init__(self) -> None:
@@ -204,12 +204,19 @@ class KeepingSession(requests.Session):
         )
         if request.method != "GET" or more or self.trust_env or self.cookies or self.auth or self.params:
             return super().prepare_request(request)
-        key = repr((request.url, request.params, request.headers))  # unlike ==, it tells 1 from True
+        headers, params = repr(request.headers), request.params
+        key = repr((headers, request.url, params))  # unlike ==, it tells 1 from True
         known = self._kept.get(key)
         if known is None:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            known = self._kept[key] = super().prepare_request(request)
+            like = self._kept.get(headers)
+            if like is None or not isinstance(params, dict) or "@" in str(request.url):
+                known = self._kept[headers] = super().prepare_request(request)
+            else:
+                known = like.copy()
+                known.prepare_url(request.url, {name: value for name, value in params.items() if value is not None})
+            self._kept[key] = known
         return known.copy()
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:

@@ -158,15 +158,16 @@ class SessionBars:
         known = place >= 0
         at = (slice(None), place[known], row[known])
         revised = (self._values[at] != values[:, known]).any(axis=0)
-        self.revised += int(np.count_nonzero(revised))
-        self._note_changed(row[known][revised], minute[known][revised])
-        self._values[at] = values[:, known]
-        for stock in np.unique(row[known][revised]):
-            of_stock = self._values[:, : self._count[stock], stock]
-            self._highest[stock], self._lowest[stock] = of_stock[1].max(), of_stock[2].min()
-        row, minute, values = row[~known], minute[~known], values[:, ~known]
-        if not len(row):
+        if revised.any():
+            self.revised += int(np.count_nonzero(revised))
+            self._note_changed(row[known][revised], minute[known][revised])
+            self._values[at] = values[:, known]
+            for stock in np.unique(row[known][revised]):
+                of_stock = self._values[:, : self._count[stock], stock]
+                self._highest[stock], self._lowest[stock] = of_stock[1].max(), of_stock[2].min()
+        if known.all():
             return
+        row, minute, values = row[~known], minute[~known], values[:, ~known]
         self._newest = max(self._newest, int(minute.max()))
         np.maximum.at(self._highest, row, values[1])
         np.minimum.at(self._lowest, row, values[2])
