@@ -47,7 +47,7 @@ def run(checkout: Path, data: Path, options: Sequence[str]) -> Run:
         told = [part for name, path in folders.items() for part in (f"--{name}-dir", str(path))]
         found = subprocess.run(
             [sys.executable, __file__, "--measure", *options, *told],
-            cwd=checkout, check=True, capture_output=True, text=True,
+            cwd=checkout, check=True, stdout=subprocess.PIPE, text=True,
         ).stdout  # fmt: skip
         sessions = [json.loads(line.removeprefix(MARK)) for line in found.splitlines() if line.startswith(MARK)]
         digest = sha256(b"".join(path.read_bytes() for path in sorted(folders["logs"].glob("trades_*.json"))))
@@ -56,7 +56,7 @@ def run(checkout: Path, data: Path, options: Sequence[str]) -> Run:
 
 def measure(arguments: Sequence[str]) -> int:
     """Run `live_trader.py` of the working directory, without its evenings, and print a line for each session."""
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path[0] = str(Path.cwd())  # not the folder of this file, whose names hide those of scripts
     import live_trader
     from trading.app.live import outside
     from trading.app.live.pulse import Pulse
