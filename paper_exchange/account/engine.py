@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import uuid
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from paper_exchange.account.execution import Execution
@@ -21,6 +22,7 @@ from paper_exchange.books.registry import OrderRegistry
 from paper_exchange.books.store import Saved, Store, check_market
 from paper_exchange.books.valuation import Valuation
 from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.encoded import EncodedOrders
 from paper_exchange.orders.events import Events
 from paper_exchange.orders.validation import CONFIGURATIONS
 
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMESPACE = uuid.UUID("6f6e1a0e-3c4f-5d8a-9a57-0f0d5c7b2e11")
+
+
+@lru_cache(maxsize=16_384)
+def _asset_id(symbol: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
 
 
 class Engine:
@@ -70,6 +77,7 @@ class Engine:
         self.valuation = Valuation(tape, self.ledger, self.registry)
         self.behaviour = behaviour or Behaviour()
         self.events = Events()
+        self.encoded = EncodedOrders()
         self.lifecycle = Lifecycle(self.registry, self.events, self.behaviour, self.next_ids)
         self._execution = Execution(
             tape, self.valuation, self.ledger, self.registry, self.lifecycle, self.behaviour, self.account_id
@@ -89,7 +97,7 @@ class Engine:
 
     def asset_id(self, symbol: str) -> str:
         """The asset id of a stock, derived from its symbol."""
-        return str(uuid.uuid5(NAMESPACE, f"asset:{symbol}"))
+        return _asset_id(symbol)
 
     def configure(self, changes: JsonObject) -> None:
         """Change the account's configurations.

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -62,6 +62,13 @@ class RateLimit:
         left = max(0, limit - self._counts[key]) if self.limit else limit
         reset = (now // MINUTE + 1) * 60
         return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(left), "X-RateLimit-Reset": str(reset)}
+
+
+class _Application(Flask):
+    """A Flask application whose functions are all synchronous, which Flask would find out anew for every request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
 
 
 class Gateway:
@@ -127,7 +134,7 @@ class Gateway:
         return self._engine.events.listen(listener)
 
     def _make_app(self, limiter: RateLimit) -> Flask:
-        app = Flask("paper_exchange", static_folder=None)
+        app = _Application("paper_exchange", static_folder=None)
         app.url_map.strict_slashes = False
         engine = self._engine
 
@@ -151,7 +158,7 @@ class Gateway:
                     engine.save_changes()
             except sqlite3.Error:
                 response = _not_saved()
-            response.headers.update(limiter.headers(_key(), g.now))
+            response.headers.extend(limiter.headers(_key(), g.now))  # a new response has none of them
             return response
 
         @app.teardown_request

@@ -12,13 +12,14 @@ from paper_exchange.api import views
 from paper_exchange.api.query import choice_of, day_of_query, flag_of, instant_of, limit_of
 from paper_exchange.base.wire import MAX_NS, NEW_YORK, JsonObject, bad_parameter, not_found, to_ns
 from paper_exchange.books.registry import Wanted
-from paper_exchange.orders.order import Order, to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orjson import Fragment
+
     from paper_exchange.account.engine import Engine
-    from paper_exchange.orders.order import Fill
+    from paper_exchange.orders.order import Fill, Order
 
 MAX_ORDERS = 500
 MAX_ACTIVITIES = 100
@@ -28,12 +29,12 @@ ACTIVITIES = re.compile(
 )
 
 
-def with_legs(engine: Engine, order: Order) -> JsonObject:
-    """An order's JSON object with its legs nested."""
-    return to_wire(order, engine.registry.legs(order) or None)
+def with_legs(engine: Engine, order: Order) -> Fragment:
+    """An order's JSON with its legs nested."""
+    return engine.encoded.of(order, engine.registry.legs(order) or None)
 
 
-def orders(engine: Engine, query: Mapping[str, str]) -> list[JsonObject]:
+def orders(engine: Engine, query: Mapping[str, str]) -> list[Fragment]:
     """The body of GET `/v2/orders`.
 
     With `nested` a leg appears under its parent, or by itself if the parent does not match the filters, so that every
@@ -63,7 +64,7 @@ def orders(engine: Engine, query: Mapping[str, str]) -> list[JsonObject]:
             for order in matching
             if order.parent is None or not (shown(parents[order.parent]) and wanted.has(parents[order.parent]))
         )
-    return [with_legs(engine, order) if nested else to_wire(order) for order in islice(matching, limit)]
+    return [with_legs(engine, order) if nested else engine.encoded.of(order) for order in islice(matching, limit)]
 
 
 def _arrival(order: Order) -> int:

@@ -134,7 +134,7 @@ def _order_list_routes(routes: Blueprint, engine: Engine) -> None:
         found = engine.registry.by_client_id(client_id)
         if found is None:
             raise not_found(f"order not found for {client_id}")
-        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else to_wire(found))
+        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else engine.encoded.of(found))
 
 
 def _order_routes(routes: Blueprint, engine: Engine) -> None:
@@ -142,7 +142,7 @@ def _order_routes(routes: Blueprint, engine: Engine) -> None:
     @with_now
     def order(now: int, order_id: str) -> Response:
         found = order_entry.find(engine, order_id)
-        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else to_wire(found))
+        return reply(with_legs(engine, found) if flag_of(request.args, "nested") else engine.encoded.of(found))
 
     @routes.patch("/v2/orders/<order_id>")
     @with_now

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import orjson
 from flask import Response, g
+
+from paper_exchange.base.wire import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,15 +15,8 @@ if TYPE_CHECKING:
 
 def reply(body: object, status: int = 200) -> Response:
     """A JSON response; status 204 has no body."""
-    content = b"" if status == 204 else _encoded(body)
+    content = b"" if status == 204 else encoded(body)
     return Response(content, status=status, mimetype="application/json")
-
-
-def _encoded(body: object) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # an old state file may hold half a surrogate pair, which only json can write, escaped
-        return json.dumps(body).encode()
 
 
 def with_now(route: Callable[..., Response]) -> Callable[..., Response]:

@@ -5,12 +5,15 @@ Inside the exchange an instant is an int (nanoseconds since 1970-01-01 UTC) and 
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import orjson
 
 MINUTE = 60 * 10**9
 MAX_NS = 2**63 - 2 * 24 * 60 * MINUTE  # leaves room for a day or two of arithmetic within 64 bits
@@ -102,6 +105,14 @@ def rfc3339(ns: int | None) -> str | None:
     seconds, fraction = divmod(ns, 10**9)
     text = (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     return text + (f".{fraction:09d}".rstrip("0") if fraction else "") + "Z"
+
+
+def encoded(body: object) -> bytes:
+    """A JSON value as it is sent."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # an old state file may hold half a surrogate pair, which only json can write, escaped
+        return json.dumps(body, separators=(",", ":")).encode()
 
 
 def eastern(ns: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -70,11 +71,16 @@ class WsgiAdapter(BaseAdapter):
         """Call the application and read the whole body."""
         reply = call(self._app, environ_of(request))
         if self._now is not None:
-            reply.headers.append(("Date", http_date(self._now())))
+            reply.headers.append(("Date", _date_header(self._now().replace(microsecond=0))))
         return _response(request, reply)
 
     def close(self) -> None:
         """Nothing to close: no connection is held open."""
+
+
+@lru_cache(maxsize=16)
+def _date_header(second: datetime) -> str:
+    return http_date(second)
 
 
 def environ_of(request: PreparedRequest) -> WSGIEnvironment:

@@ -11,7 +11,7 @@ from paper_exchange.base.draws import uniform
 from paper_exchange.base.session_cache import SessionCache
 from paper_exchange.base.wire import MINUTE
 from paper_exchange.market.interface import BarColumns, Market
-from paper_exchange.market.tape import CACHED_SESSIONS, Halt, Tape
+from paper_exchange.market.tape import CACHED_SESSIONS, Halt, Tape, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +116,11 @@ class PublishedTape(Tape):
             close[settled:][wrong] = known.first.close[seen[wrong]]
             volume[settled:][wrong] = known.first.volume[seen[wrong]]
         return BarColumns(bars.start[index], bars.open[index], bars.high[index], bars.low[index], close, volume)
+
+    def versions(self, symbol: str, session: Session) -> Versions:
+        bars = self.session_bars(symbol, session)
+        known = self._schedule(symbol, session, bars)
+        return Versions(bars, known.first, known.shown, known.right)
 
     def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
         """The publications in (after, until], oldest first: ("b" for new or "u" for updated, start of the bar)."""

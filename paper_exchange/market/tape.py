@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
     from decimal import Decimal
+
+    from numpy.typing import NDArray
 
     from paper_exchange.base.calendar import Calendar, Session
     from paper_exchange.market.quotes import Stretch
@@ -65,6 +67,19 @@ class Halt:
         return BarColumns(
             bars.start[keep], bars.open[keep], bars.high[keep], bars.low[keep], bars.close[keep], bars.volume[keep]
         )
+
+
+class Versions(NamedTuple):
+    """All bars of a session, future ones included, and when market data shows which version of each.
+
+    `shown` is when the `first` version of each bar is published, `right` when the one of `bars` is (int64, ns since the
+    epoch).
+    """
+
+    bars: BarColumns
+    first: BarColumns
+    shown: NDArray[np.int64]
+    right: NDArray[np.int64]
 
 
 class Tape:
@@ -127,6 +142,12 @@ class Tape:
         return BarColumns(
             bars.start[cut], bars.open[cut], bars.high[cut], bars.low[cut], bars.close[cut], bars.volume[cut]
         )
+
+    def versions(self, symbol: str, session: Session) -> Versions:
+        """When market data shows the session's bars: what `published` shows at every instant."""
+        bars = self.session_bars(symbol, session)
+        ended = bars.start + MINUTE
+        return Versions(bars, bars, ended, ended)
 
     def published_between(self, symbol: str, session: Session, after: int, until: int) -> list[tuple[str, int]]:
         """The publications in (after, until], oldest first: ("b", start of the bar)."""

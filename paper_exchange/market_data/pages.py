@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
+from orjson import Fragment
 
 from paper_exchange.base.calendar import Session
 from paper_exchange.base.wire import MAX_NS, MINUTE, ApiError, JsonObject, rfc3339
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from paper_exchange.market.interface import BarColumns
 
 TOKEN = re.compile(r"([^|]*)\|(-1|[0-9]{1,19})")
-Row = tuple[int, JsonObject]  # the row's time (ns since the epoch), and its JSON object
+Row = tuple[int, JsonObject | Fragment]  # the row's time (ns since the epoch), and its JSON object, perhaps encoded
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class PageRequest:
     frame: Frame = MINUTE_FRAME
 
 
-RowSource = Callable[[Tape, str, Session, PageRequest], list[Row]]
+RowSource = Callable[[Tape, str, Session, PageRequest], Sequence[Row]]
 """Returns the requested rows of one symbol in one session, oldest first."""
 
 
@@ -65,15 +66,21 @@ def decode_token(token: str | None) -> tuple[str, int] | None:
 
 
 def page(
-    tape: Tape, request: PageRequest, make: RowSource | None = None
-) -> tuple[dict[str, list[JsonObject]], str | None]:
-    """One page of rows by symbol, and the token of the next page (None after the last); bars if `make` is None."""
-    found: dict[str, list[JsonObject]] = {}
+    tape: Tape, request: PageRequest, make: RowSource | None = None, minutes: RowSource | None = None
+) -> tuple[dict[str, list[JsonObject | Fragment]], str | None]:
+    """One page of rows by symbol, and the token of the next page (None after the last); bars if `make` is None.
+
+    `minutes` makes the rows of 1-minute bars, in place of `minute_rows`.
+    """
+    if make is None:
+        make = _bar_source(request.frame, minutes or minute_rows)
+    found: dict[str, list[JsonObject | Fragment]] = {}
     room = request.limit
+    sessions = _sessions(tape, request)
     for symbol in request.symbols:
         if symbol not in tape.listings or (request.resume and symbol < request.resume[0]):
             continue
-        rows = _rows(tape, symbol, request, room + 1, make)
+        rows = _rows(tape, symbol, request, sessions, room + 1, make)
         if len(rows) > room:
             if room:
                 found[symbol] = [row for _, row in rows[:room]]
@@ -88,27 +95,36 @@ def page(
     return found, None
 
 
-def _rows(tape: Tape, symbol: str, request: PageRequest, most: int, make: RowSource | None) -> list[Row]:
-    """At most `most` rows of one symbol, after the end of the last page."""
+def _bar_source(frame: Frame, minutes: RowSource) -> RowSource | None:
+    """What makes the bars of a frame session by session; None for weeks and months."""
+    if frame.is_minute:
+        return minutes
+    if frame.intraday:
+        return _buckets
+    return _days if frame.unit == "day" else None
+
+
+def _rows(
+    tape: Tape, symbol: str, request: PageRequest, sessions: list[Session], most: int, make: RowSource | None
+) -> list[Row]:
+    """At most `most` rows of one symbol in the requested order, after the end of the last page.
+
+    `sessions` as `_sessions`; `make` is None for weeks and months.
+    """
     if request.resume and request.resume[0] == symbol and request.resume[1] >= 0:
         last = request.resume[1]
         request = replace(request, end=last - 1) if request.newest_first else replace(request, start=last + 1)
+        sessions = _sessions(tape, request)
     rows: list[Row] = []
-    for part in _parts(tape, symbol, request, make):
+    if make is None:
+        spans = _spans(tape, symbol, request)
+        return [*(reversed(spans) if request.newest_first else spans)][:most]
+    for session in sessions:
+        part = make(tape, symbol, session, request)
         rows += reversed(part) if request.newest_first else part
         if len(rows) >= most:
             break
     return rows[:most]
-
-
-def _parts(tape: Tape, symbol: str, request: PageRequest, make: RowSource | None) -> Iterable[list[Row]]:
-    """The rows session by session (of weeks and months: all at once), in the requested order."""
-    if make is None and not request.frame.intraday and request.frame.unit != "day":
-        rows = _spans(tape, symbol, request)
-        return [rows]
-    if make is None:
-        make = _minutes if request.frame.is_minute else _buckets if request.frame.intraday else _days
-    return (make(tape, symbol, session, request) for session in _sessions(tape, request))
 
 
 def _sessions(tape: Tape, request: PageRequest) -> list[Session]:
@@ -123,11 +139,16 @@ def _sessions(tape: Tape, request: PageRequest) -> list[Session]:
     return chosen[::-1] if request.newest_first else chosen
 
 
-def _minutes(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
-    inside = session.open <= request.start and request.end < session.close
-    bars = (tape if inside else tape.day).published(symbol, session, request.now)
+def minute_rows(tape: Tape, symbol: str, session: Session, request: PageRequest) -> Sequence[Row]:
+    """The 1-minute bars of a session."""
+    bars = tape_with(tape, session, request).published(symbol, session, request.now)
     low, high = between(bars, request.start, request.end)
     return to_rows(bars, low, high)
+
+
+def tape_with(tape: Tape, session: Session, request: PageRequest) -> Tape:
+    """The tape with the requested minutes of a session: the one of the whole day, unless all are of the core."""
+    return tape if session.open <= request.start and request.end < session.close else tape.day
 
 
 def between(bars: BarColumns, start: int, end: int) -> tuple[int, int]:
@@ -135,7 +156,7 @@ def between(bars: BarColumns, start: int, end: int) -> tuple[int, int]:
     return int(np.searchsorted(bars.start, start, side="left")), int(np.searchsorted(bars.start, end, side="right"))
 
 
-def to_rows(bars: BarColumns, low: int, high: int) -> list[Row]:
+def to_rows(bars: BarColumns, low: int, high: int) -> list[tuple[int, JsonObject]]:
     """Bars low..high-1 as rows.  `vw` is the typical price and `n` an estimate: bars record neither."""
     if high <= low:
         return []
@@ -160,14 +181,14 @@ def _days(tape: Tape, symbol: str, session: Session, request: PageRequest) -> li
     return [(found.start, day_json(found))]
 
 
-def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) -> list[Row]:
+def _buckets(tape: Tape, symbol: str, session: Session, request: PageRequest) -> Sequence[Row]:
     """Bars of minutes or hours, counted from midnight in New York; the latest one may be incomplete."""
     bars = tape.day.published(symbol, session, request.now)
     midnight = session.pre_open - 4 * 60 * MINUTE
     return _long_rows(bars, midnight + (bars.start - midnight) // request.frame.size * request.frame.size, request)
 
 
-def _spans(tape: Tape, symbol: str, request: PageRequest) -> list[Row]:
+def _spans(tape: Tape, symbol: str, request: PageRequest) -> Sequence[Row]:
     """Bars of weeks or months that begin in [start, end]."""
     sessions = _sessions(tape, replace(request, end=request.now, newest_first=False))
     rows = []

@@ -10,6 +10,7 @@ from paper_exchange.base.replies import reply, with_now
 from paper_exchange.base.wire import ApiError, JsonObject
 from paper_exchange.market.tape import Tape
 from paper_exchange.market_data import ticks
+from paper_exchange.market_data.minutes import EncodedMinutes
 from paper_exchange.market_data.pages import RowSource, day_json, page, to_rows
 from paper_exchange.market_data.query import check_latest, choice, page_request, symbols_of, whole
 from paper_exchange.market_data.screener import most_actives, movers
@@ -35,18 +36,20 @@ def data_routes(tape: Tape) -> Blueprint:
 
 
 def _page_routes(routes: Blueprint, tape: Tape) -> None:
+    minutes = EncodedMinutes()
+
     @routes.get("/v2/stocks/<any(bars, trades, quotes, auctions):what>")
     @with_now
     def many(now: int, what: str) -> Response:
         query = page_request(request.args, symbols_of(request.args.get("symbols")), now, bars=what == "bars")
-        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what])
+        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what], minutes)
         return reply({what: found, "next_page_token": token} | _currency())
 
     @routes.get("/v2/stocks/<symbol>/<any(bars, trades, quotes, auctions):what>")
     @with_now
     def one(now: int, symbol: str, what: str) -> Response:
         query = page_request(request.args, _one(symbol), now, bars=what == "bars")
-        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what])
+        found, token = page(_of_feed(tape, what, "sip"), query, ROW_SOURCES[what], minutes)
         return reply({what: found.get(symbol, []), "symbol": symbol, "next_page_token": token} | _currency())
 
 

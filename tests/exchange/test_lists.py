@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from itertools import islice, product
 from typing import Any, ClassVar
 
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
 from paper_exchange.base.wire import rfc3339, to_ns
 from paper_exchange.books.registry import OrderRegistry, Wanted
-from paper_exchange.orders.order import Order
+from paper_exchange.orders.encoded import EncodedOrders
+from paper_exchange.orders.order import Order, to_wire
 from tests.exchange.exchange_world import MONDAY, HandMade, Venue, ny
 
 FLAT = [(f"10:{minute:02d}", 10.0, 10.0, 10.0, 10.0) for minute in range(60)]
+
+RESTING_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "client_order_id", "asset_id"), ""),
+    **dict.fromkeys(("sequence", "qty", "created_at", "updated_at", "submitted_at", "live_from"), 1),
+    "symbol": "AAA",
+    "side": "buy",
+    "type": "limit",
+    "time_in_force": "day",
+    "status": "new",
+}
+RESTING = Order(**RESTING_FIELDS)
+CHANGES: list[tuple[str, Any]] = [
+    *(("status", status) for status in ("new", "filled", "pending_cancel")),
+    *(("filled_qty", qty) for qty in (0, 3, Decimal("1.5"))),
+    *(("limit_price", price) for price in (None, Decimal("4.10"), Decimal("4.11"))),
+    *(("hwm", Decimal(5)), ("filled_value", Decimal("12.3")), ("replaced_by", "x"), ("intent", "sell_to_close")),
+    *(("filled_at", 10**18), ("extended_hours", True), ("notional", Decimal(7))),
+]
 
 
 def venue() -> Venue:
@@ -65,6 +90,17 @@ def test_every_filter_of_orders_gives_what_a_look_at_all_of_them_gives() -> None
         ]
         got = here.raw.get("/orders", {name: value for name, value in query.items() if value})
         assert [one["id"] for one in got] == wanted[:4], query
+
+
+@given(st.lists(st.tuples(st.sampled_from(range(5)), st.sampled_from(CHANGES)), max_size=12))
+def test_orders_that_are_kept_encoded_are_shown_as_they_are_now(changes: list[tuple[int, tuple[str, Any]]]) -> None:
+    known = [replace(RESTING, id=str(n), sequence=n, client_order_id='"legs":null \\ é') for n in range(5)]
+    encoded = EncodedOrders()
+    for number, (field, value) in [(0, ("qty", 5)), *changes]:
+        setattr(known[number], field, value)
+        for order in known:
+            for legs in (None, known[1:3]):
+                assert orjson.loads(orjson.dumps(encoded.of(order, legs))) == to_wire(order, legs)
 
 
 def test_activities_by_page_day_and_instant() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +18,13 @@ from paper_exchange.faults.market import FaultyMarket
 from paper_exchange.faults.plan import FaultPlan
 from paper_exchange.market.coverage import ThinnedMarket, probability, thinned, thinned_each
 from paper_exchange.market.generator.market import GeneratedMarket
-from paper_exchange.market.interface import BarColumns
+from paper_exchange.market.interface import BarColumns, WholeDayMarket
 from paper_exchange.market.published import Publication, PublishedTape
 from paper_exchange.market.summary import summarise
 from paper_exchange.market.tape import Tape
+from paper_exchange.market_data import minutes as minutes_module
+from paper_exchange.market_data.minutes import EncodedMinutes
+from paper_exchange.market_data.pages import PageRequest, minute_rows
 from paper_exchange.streams.market_data import messages_between
 from tests.exchange.exchange_world import MONDAY, HandMade, Venue, ny
 
@@ -229,3 +234,28 @@ def test_a_summary_of_the_thinned_market_is_that_of_its_bars() -> None:
     assert found is not None and found == market.summary("AAA", MONDAY)
     assert (found.volume, found.open) == (int(bars_of_day.volume.sum()), float(bars_of_day.open[0]))
     assert market.summary("BBB", MONDAY) != found
+
+
+@given(publications, instants, st.tuples(st.integers(-5, 70), st.integers(0, 75)), st.booleans())
+def test_bars_that_are_kept_encoded_are_those_that_are_published(
+    how: Publication, first: int, minutes: tuple[int, int], whole_day: bool
+) -> None:
+    tape = PublishedTape(MARKET, xnys(), publication=how)
+    if whole_day:
+        tape.day = PublishedTape(WholeDayMarket(MARKET, tape.outside), xnys(), publication=how)
+    rows = EncodedMinutes()
+    start = OPEN + minutes[0] * MINUTE
+    end = start + minutes[1] * MINUTE
+    request = PageRequest(["AAA"], start, end, first, 1000, newest_first=False, resume=None)
+    for now in (first, first + 25 * SECOND, first + 70 * SECOND, SESSION.after_close):
+        asked = replace(request, now=now)
+        kept, made = (source(tape, "AAA", SESSION, asked) for source in (rows, minute_rows))
+        assert orjson.dumps(kept) == orjson.dumps(made)
+
+
+def test_stocks_beyond_those_that_are_kept_have_the_same_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minutes_module, "MOST_STOCKS", 1)
+    here = Venue(MARKET, ny(MONDAY, "09:50:10"), bar_delay=3.0)
+    query = {"symbols": "AAA,BBB", "timeframe": "1Min", "start": "2018-03-26T13:30:00Z", "feed": "iex"}
+    bars = here.raw_data.get("/stocks/bars", query)["bars"]
+    assert bars["AAA"] == bars["BBB"] and len(bars["AAA"]) > 15

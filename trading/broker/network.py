@@ -1,4 +1,6 @@
-"""The network below the guarded transport: connections that never print what they send, and a total time for a request.
+"""HTTP around the guarded transport: above it the session of a client, below it connections with a total time.
+
+Connections never print what they send.
 
 Sockets have time-outs between two bytes only, and name resolution has none.  A request therefore runs in a thread of
 its own, which its caller leaves behind when the time is over; the connection is shut down, so that the thread ends too.
@@ -170,3 +172,55 @@ class NetworkAdapter(HTTPAdapter):
         send = super().send
         within = (min(connect, total), total)
         return Attempt(lambda: send(request, True, within, verify, cert, proxies)).result(total)
+
+
+MOST_KEPT: Final = 64
+"""Prepared reads that a session keeps."""
+
+
+class KeepingSession(requests.Session):
+    """The HTTP session of an alpaca-py client, which keeps its prepared reads.
+
+    Most reads of a minute are those of the minute before: account, positions, orders since the oldest open trade.
+
+    Only a request that has nothing but an address, parameters and headers is kept, and only while the session adds no
+    cookies and no credentials of its own, so that equal requests are prepared alike.  Of one with the headers of a kept
+    one the address alone is prepared.  Nobody changes the headers of the session after the first request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, requests.PreparedRequest] = {}
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """As `requests.Session.prepare_request`."""
+        more = (
+            request.data
+            or request.json
+            or request.files
+            or request.auth
+            or request.cookies
+            or any(request.hooks.values())
+        )
+        if request.method != "GET" or more or self.trust_env or self.cookies or self.auth or self.params:
+            return super().prepare_request(request)
+        headers, params = repr(request.headers), request.params
+        key = repr((headers, request.url, params))  # unlike ==, it tells 1 from True
+        known = self._kept.get(key)
+        if known is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            like = self._kept.get(headers)
+            if like is None or not isinstance(params, dict) or "@" in str(request.url):
+                known = self._kept[headers] = super().prepare_request(request)
+            else:
+                known = like.copy()
+                known.prepare_url(request.url, {name: value for name, value in params.items() if value is not None})
+            self._kept[key] = known
+        return known.copy()
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """As `requests.Session.merge_environment_settings`."""
+        if self.trust_env or self.proxies or proxies or (stream, verify, cert) != (None, None, None):
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {"proxies": {}, "stream": self.stream, "verify": self.verify, "cert": self.cert}

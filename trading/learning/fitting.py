@@ -176,21 +176,22 @@ def probabilities(scaler: Scaler, model: Classifier, X: Floats) -> Floats:
         return np.empty(0)
     if not np.isfinite(X).all():
         raise ValueError("a feature is NaN or infinite")
-    scaled = scaler.transform(X)
-    trees = getattr(model, "estimators_", None)
-    if trees is not None:
-        return _mean_of_trees(trees, scaled)
+    scaled = _scaled(scaler, X)
+    if hasattr(model, "estimators_"):
+        from trading.learning.forest import walk_of
+
+        return walk_of(model).probabilities(np.ascontiguousarray(scaled, dtype=np.float32))  # the type trees compare
     with _loaded_libraries().limit(limits=1, user_api="openmp"):  # on a busy machine, waiting for threads took 70 ms
         return model.predict_proba(scaled)[:, 1]
 
 
-def _mean_of_trees(trees: Any, X: Floats) -> Floats:
-    """A forest's probability: what its `predict_proba` gives, without the 12 ms that joblib spends on each call."""
-    rows = np.ascontiguousarray(X, dtype=np.float32)  # the type that trees compare
-    total = np.zeros(len(rows))
-    for tree in trees:
-        total += tree.tree_.predict(rows)[:, 1]
-    return total / len(trees)
+def _scaled(scaler: Scaler, X: Floats) -> Floats:
+    """What a StandardScaler's `transform` gives, without checks that take longer in a live minute."""
+    if not isinstance(getattr(scaler, "scale_", None), np.ndarray):
+        return scaler.transform(X)
+    scaled = X - scaler.mean_
+    scaled /= scaler.scale_
+    return scaled
 
 
 @lru_cache(maxsize=1)

@@ -83,8 +83,13 @@ class Protection:
 
     def _note_state(self, trade: Trade, order: Order, orders: list[Order]) -> None:
         """Note since when an order neither fires nor ends, and report it once when that has lasted `STUCK_AFTER`."""
-        beside = any(one.id != order.id and _state(one) == FIRES and one.status != "held" for one in orders)
-        if order.is_final or (_state(order) == FIRES and (order.status != "held" or beside)):
+        if order.is_final or (
+            _state(order) == FIRES
+            and (
+                order.status != "held"
+                or any(one.id != order.id and _state(one) == FIRES and one.status != "held" for one in orders)
+            )
+        ):
             self._waits.pop(order.id, None)
             self._told_stuck.discard(order.id)
             return
