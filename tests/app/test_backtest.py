@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -34,7 +35,12 @@ MANY = "MIN_CONFIDENCE=" + ",".join(f"0.{n}" for n in range(100, 500))
 CALM = {"EXCHANGE_BEHAVIOUR": "calm", "BAR_DELAY_SECONDS": 0, "UPDATED_BARS": 0}
 """The exchange that the backtest knows: it draws no behaviour, and publishes every bar at once."""
 
-SLOW = frozenset({"pandas", "exchange_calendars", "sklearn", "plotly", "alpaca", "matplotlib", "yfinance", "flask"})
+SLOW = frozenset(
+    (
+        *("pandas", "exchange_calendars", "sklearn", "scipy.linalg", "pyarrow", "plotly"),
+        *("alpaca", "matplotlib", "yfinance", "flask"),
+    )
+)
 """Libraries that a backtest of recorded bars with kept predictions does not need, each a tenth of a second or more."""
 
 
@@ -129,7 +135,7 @@ def test_a_backtest_whose_predictions_are_kept_imports_no_library_that_it_does_n
     chosen = ("--bars", bars, "--model", FIRST_MODEL, "--end", FRIDAY)
     assert run(replayed, *chosen) == 0
     capsys.readouterr()
-    code = "import sys, backtest; backtest.main(sys.argv[1:]); print(*{one.split('.')[0] for one in sys.modules})"
+    code = "import sys, backtest; backtest.main(sys.argv[1:]); print(*sys.modules)"
     folders = [f"--{name}-dir={replayed.root / name}" for name in ("data", "models")]
     arguments = [*folders, f"--env-file={replayed.root / 'settings.env'}", *map(str, chosen)]
     made = subprocess.run(
@@ -143,6 +149,17 @@ def test_a_backtest_whose_predictions_are_kept_imports_no_library_that_it_does_n
     loaded = set(made.stdout.splitlines()[-1].split())
     assert {"numba", "trading"} <= loaded
     assert not loaded & SLOW
+
+
+def test_garbage_is_collected_again_once_a_program_is_loaded() -> None:
+    with cli.loading() as loaded:
+        assert not gc.isenabled()
+        loaded()
+        assert gc.isenabled() and gc.get_freeze_count() > 0
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+    with pytest.raises(ValueError, match="too early"), cli.loading():
+        raise ValueError("too early")
+    assert gc.isenabled()
 
 
 def test_every_combination_is_the_backtest_with_these_settings(
