@@ -40,9 +40,10 @@ MOST_COPIES = 100
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
-    from trading.app.backtest.command import run  # after parsing, so that --help stays fast
+    with cli.loading() as loaded:
+        from trading.app.backtest.command import run  # after parsing, so that --help stays fast
 
-    return run(options)
+        return run(options, loaded)
 
 
 def parser() -> cli.Parser:

@@ -9,7 +9,6 @@ import numpy as np
 from bar_files.errors import BarFileError
 from bar_files.options import AS_WRITTEN, Reading
 from bar_files.splits import without_splits
-from bar_files.text import read_text
 from bar_files.whole import complaint
 
 if TYPE_CHECKING:
@@ -83,4 +82,6 @@ def _read(path: Path, symbol: str, reading: Reading) -> Columns:
         from bar_files.parquet import read_parquet  # takes a tenth of a second to import
 
         return read_parquet(path, symbol, reading.timezone, bar_end=reading.bar_end)
+    from bar_files.text import read_text  # as above
+
     return read_text(path, symbol, reading.timezone, bar_end=reading.bar_end)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bar_files import stamps
 from bar_files.columns import NUMBERS, Columns, missing_column, places
 from bar_files.errors import BarFileError, unreadable
-from bar_files.text import check_symbol
+from bar_files.text import check_symbol, of_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def _instants(parts: list[pa.Array], zone: str | None) -> NDArray[np.int64]:
     kind = parts[0].type
     if len(parts) > 1:
         texts = [part.cast(pa.string()) for part in parts]
-        return stamps.of_text(pa.compute.binary_join_element_wise(*texts, " "), zone, first_line=1)
+        return of_text(pa.compute.binary_join_element_wise(*texts, " "), zone, first_line=1)
     if pa.types.is_date(kind):
         parts, kind = [parts[0].cast(pa.timestamp("ns"))], pa.timestamp("ns")
     if pa.types.is_timestamp(kind):
@@ -60,7 +60,7 @@ def _instants(parts: list[pa.Array], zone: str | None) -> NDArray[np.int64]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         wide = parts[0].cast(pa.int64() if pa.types.is_integer(kind) else pa.float64())
         return stamps.of_numbers(wide.to_numpy(zero_copy_only=False), zone)
-    return stamps.of_text(parts[0].cast(pa.string()), zone, first_line=1)
+    return of_text(parts[0].cast(pa.string()), zone, first_line=1)
 
 
 def _of_timestamps(column: pa.Array, zone: str | None) -> NDArray[np.int64]:

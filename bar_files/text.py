@@ -1,4 +1,4 @@
-"""Reading of bar files in CSV: the columns of any order, other separators, and one-line messages for damaged files."""
+"""Reading of bar files in CSV: columns in any order, other separators, stamps as text, and one-line messages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ NO_BARS: Final = "holds a header but no bars; remove the file or download its ba
 INSTANT: Final = pa.timestamp("ns", "UTC")
 SYMBOL: Final = pa.dictionary(pa.int32(), pa.string())
 
+_OFFSET: Final = r"\s*(Z|z|UTC|[+-]\d\d:?\d\d|[+-]\d\d)$"
+_COMPACT: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(?:[ T]?(\d\d):?(\d\d)(?::?(\d\d))?)?")
+_AMERICAN: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(.*)")
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+")
 
@@ -128,7 +131,7 @@ def _instants(parts: list[pa.Array], zone: str | None) -> NDArray[np.int64]:
     if parts[0].type == INSTANT:
         instants: NDArray[np.int64] = parts[0].cast(pa.int64()).to_numpy(zero_copy_only=False)
         return instants
-    return stamps.of_text(pc.binary_join_element_wise(*parts, " ") if len(parts) > 1 else parts[0], zone)
+    return of_text(pc.binary_join_element_wise(*parts, " ") if len(parts) > 1 else parts[0], zone)
 
 
 def _numbers(column: pa.Array, name: str, separator: str) -> NDArray[np.float64]:
@@ -169,3 +172,86 @@ def _has_decimal_commas(column: list[str]) -> bool:
 def _has_groups(column: list[str]) -> bool:
     """Whether a comma certainly separates thousands."""
     return any(_GROUPED.fullmatch(value) and (value.count(",") > 1 or "." in value) for value in column)
+
+
+# Stamps
+
+
+def of_text(texts: pa.Array, zone: str | None, first_line: int = 2) -> stamps.Ints:
+    """Instants of stamps as text.
+
+    Args:
+        texts: strings without null.
+        zone: the clock of the stamps, whatever offset they have; None: their offset.
+        first_line: the number of the first stamp, for messages.
+
+    Raises:
+        BarFileError: a stamp cannot be read, or has no offset although `zone` is None.
+    """
+    if pc.all(pc.match_substring_regex(texts, r"^\d{9,10}(\.\d+)?$|^\d{12,13}$|^\d{15,16}$|^\d{18,19}$")).as_py():
+        whole = not pc.any(pc.match_substring(texts, ".")).as_py()
+        return stamps.of_numbers(texts.cast(pa.int64() if whole else pa.float64()).to_numpy(zero_copy_only=False), zone)
+    has_offset = pc.match_substring_regex(texts, _OFFSET)
+    # A date such as 2018-02-16 also ends like an offset.
+    has_offset = pc.and_(has_offset, pc.match_substring(texts, ":"))
+    if zone is None and not pc.all(has_offset).as_py():
+        row = int(np.flatnonzero(~has_offset.to_numpy(zero_copy_only=False))[0])
+        value = texts[row].as_py()
+        raise BarFileError(f"row {row + first_line}: timestamp is {value!r}, which has no offset; {stamps.ZONE_WANTED}")
+    clock = _clock(pc.replace_substring_regex(texts, _OFFSET, ""), texts, first_line)
+    if zone is not None:
+        return stamps.instants_of_clock(clock, zone)
+    shifts = pc.extract_regex(texts, r"(?P<offset>Z|z|UTC|[+-]\d\d:?\d\d|[+-]\d\d)$").field("offset")
+    known = {text: _seconds(text) * stamps.SECOND for text in pc.unique(shifts).to_pylist()}
+    return clock - np.array([known[text] for text in shifts.to_pylist()], dtype=np.int64)
+
+
+def _clock(text: pa.Array, given: pa.Array, first_line: int) -> stamps.Ints:
+    """Clock readings in nanoseconds."""
+    text = pc.replace_substring(pc.utf8_trim_whitespace(text), "T", " ")
+    try:
+        clock = text.cast(pa.timestamp("ns"))
+    except pa.ArrowInvalid:
+        values = text.to_pylist()
+        american = _is_american(values)
+        plain = [_iso(value, american=american) for value in values]
+        try:
+            clock = pa.array(plain, pa.string()).cast(pa.timestamp("ns"))
+        except pa.ArrowInvalid:
+            row = next(row for row, value in enumerate(plain) if not _is_instant(value))
+            shown = given[row].as_py()
+            raise BarFileError(f"row {row + first_line}: timestamp is {shown!r}; write {stamps.WANTED}") from None
+    readings: stamps.Ints = clock.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return readings
+
+
+def _is_american(values: list[str]) -> bool:
+    """Whether dates are written as month/day/year: a day above 12 shows it."""
+    parts = [match for value in values if (match := _AMERICAN.fullmatch(value))]
+    return bool(parts) and all(int(m[1]) <= 12 for m in parts) and any(int(m[2]) > 12 for m in parts)
+
+
+def _iso(value: str, *, american: bool) -> str:
+    """A stamp in the form that pyarrow reads; unchanged if it has no known form."""
+    if (match := _COMPACT.fullmatch(value)) is not None:
+        year, month, day, hour, minute, second = match.groups(default="00")
+        value = f"{year}-{month}-{day} {hour}:{minute}:{second}"
+    elif (match := _AMERICAN.fullmatch(value)) is not None and american:
+        value = f"{match[3]}-{int(match[1]):02}-{int(match[2]):02}{match[4]}"
+    return value
+
+
+def _is_instant(value: str) -> bool:
+    try:
+        pa.scalar(value).cast(pa.timestamp("ns"))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _seconds(offset: str) -> int:
+    if offset in ("Z", "z", "UTC"):
+        return 0
+    digits = offset[1:].replace(":", "").ljust(4, "0")
+    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return -seconds if offset[0] == "-" else seconds

@@ -3,7 +3,8 @@
     python -m benchmarks                        all of them (some minutes), written to benchmarks/RESULTS.md
     python -m benchmarks --quick                small sizes, printed only
     python -m benchmarks --only labels,minute   some of them, printed only
-    python -m benchmarks --full                 scikit-learn's forest with all 200 trees: 20 minutes more, 4 GB
+    python -m benchmarks --full                 scikit-learn's forest with all 200 trees (20 minutes more, 4 GB), and a
+                                                walk-forward of all evenings
 
 Each benchmark runs in a process of its own, which gives its peak memory.
 """
@@ -34,6 +35,7 @@ NAMES = (
     "startup",
     "exchange",
     "backtest",
+    "walk_forward",
     "report",
 )
 TARGET = PROJECT / "benchmarks" / "RESULTS.md"
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds, for a rough impression")
-    parser.add_argument("--full", action="store_true", help="fit scikit-learn's default forest with all 200 trees")
+    parser.add_argument("--full", action="store_true", help="all 200 trees of the forest, all evenings")
     parser.add_argument("--only", type=lambda text: text.split(","), metavar="A,B", help=f"some of {', '.join(NAMES)}")
     parser.add_argument("--bars", type=Path, default=RECORDED, metavar="DIR", help="folder of recorded bars")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table here")

@@ -26,7 +26,8 @@ class Options:
 
     Attributes:
         quick: small sizes and few rounds, for a rough impression.
-        full: fit scikit-learn's forest with all 200 trees (20 minutes of CPU, 4 GB) instead of scaling a few trees.
+        full: fit scikit-learn's forest with all 200 trees (20 minutes of CPU, 4 GB) instead of scaling a few trees, and
+            walk forward over all evenings.
         bars: folder of recorded bars.
     """
 

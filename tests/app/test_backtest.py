@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -19,9 +20,21 @@ import pytest
 
 import backtest
 import report
-from tests.app.whole_day import FRIDAY, MONDAY, MOST, PROJECT, Place, clean_environment, environment, trade, write_bars
+from tests.app.whole_day import (
+    FRIDAY,
+    MONDAY,
+    MOST,
+    PROJECT,
+    Place,
+    clean_environment,
+    environment,
+    logged_in,
+    trade,
+    write_bars,
+)
 from trading.app import cli
 from trading.app.backtest.sweep import every_combination
+from trading.backtest.workers import Workers
 from trading.base.clock import NEW_YORK
 from trading.base.market_folders import MarketId, backtest_market_of, claim, market_of
 
@@ -34,7 +47,12 @@ MANY = "MIN_CONFIDENCE=" + ",".join(f"0.{n}" for n in range(100, 500))
 CALM = {"EXCHANGE_BEHAVIOUR": "calm", "BAR_DELAY_SECONDS": 0, "UPDATED_BARS": 0}
 """The exchange that the backtest knows: it draws no behaviour, and publishes every bar at once."""
 
-SLOW = frozenset({"pandas", "exchange_calendars", "sklearn", "plotly", "alpaca", "matplotlib", "yfinance", "flask"})
+SLOW = frozenset(
+    (
+        *("pandas", "exchange_calendars", "sklearn", "scipy.linalg", "pyarrow", "plotly"),
+        *("alpaca", "matplotlib", "yfinance", "flask"),
+    )
+)
 """Libraries that a backtest of recorded bars with kept predictions does not need, each a tenth of a second or more."""
 
 
@@ -63,7 +81,7 @@ def calm(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     calm: Place, bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the models that served, and with one trained the evening before."""
+    """With the models that served."""
     logs = tmp_path / "logs"
     chosen = ("--bars", bars, "--as-served", "--start", FRIDAY, "--end", MONDAY, "--logs-dir", logs)
     assert run(calm, *chosen) == 0
@@ -79,9 +97,70 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     assert run(calm, *chosen) == 0
     assert f"{logs}: removed 2 trade files of an earlier backtest" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
-    again, name = tmp_path / "again", f"trades_{FRIDAY}.json"
-    assert run(calm, "--bars", bars, "--walk-forward", "--start", FRIDAY, "--end", FRIDAY, "--logs-dir", again) == 0
-    assert (again / name).read_bytes() == found[name]
+
+
+WALK = ("--walk-forward", "--start", FRIDAY)
+
+
+def test_a_walk_forward_is_the_same_with_one_process_and_two_and_after_an_interruption(
+    calm: Place, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three evenings: the models give the same probabilities, and so the same trades."""
+
+    def results(name: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        predictions = (tmp_path / name / "models" / "predictions").glob("*.npz")
+        return logged_in(tmp_path / name / "logs", "trades"), {path.name: path.read_bytes() for path in predictions}
+
+    def folders(name: str) -> tuple[object, ...]:
+        return (f"--models-dir={tmp_path / name / 'models'}", f"--logs-dir={tmp_path / name / 'logs'}", "--bars", bars)
+
+    for name, jobs in (("one", 1), ("two", 2)):
+        at = Workers(jobs=jobs)
+        monkeypatch.setattr("trading.app.backtest.command.workers", lambda *_, at=at: contextlib.nullcontext(at))
+        assert run(calm, *folders(name), *WALK) == 0
+    whole = results("one")
+    assert results("two") == whole and list(map(len, whole)) == [3, 3]
+    friday = f"trades_{FRIDAY}.json"
+    assert whole[0][friday] == calm.logged("trades")[friday], "the live loop's"
+    arguments = [f"--env-file={calm.root / 'settings.env'}", f"--data-dir={calm.data}", *folders("three"), *WALK]
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)],
+        cwd=PROJECT, env=environment(), capture_output=True, check=False, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert (stopped.returncode, stopped.stderr) == (130, "stopped\n")
+    assert not list((tmp_path / "three").rglob("*.tmp"))
+    for left, of_all in zip(results("three"), whole, strict=True):
+        assert 0 < len(left) < 3 and left.items() <= of_all.items()
+    assert run(calm, *folders("three"), *WALK) == 0
+    assert results("three") == whole
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import backtest
+from trading.app.backtest import command
+
+def interrupted(days, sessions, *more, whole=command.block_of):
+    if str(sessions[0].date) == "2025-03-10":
+        threading.Timer(0.1, os.killpg, (0, signal.SIGINT)).start()  # while the second model is trained
+    return whole(days, sessions, *more)
+
+command.BLOCK, command.block_of = 1, interrupted
+sys.exit(backtest.command())
+"""
+"""A backtest that gets Ctrl-C, as all processes of a terminal do, after its first session."""
+
+
+def test_an_evening_whose_model_cannot_be_trained_is_named(
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place.make(tmp_path, LABEL="profit", TAKE_PROFIT_PCT=0.9, LABEL_MIN_PROFIT=0.8)  # no trade gains so much
+    place.models.mkdir()
+    assert run(place, "--bars", bars, *WALK, "--end", FRIDAY) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {FRIDAY}: the model of the evening before cannot be trained: all ")
+    assert "nothing to learn" in said and len(said.splitlines()) == 1
+    assert not list(place.models.rglob("*.npz"))
 
 
 def test_a_changed_bar_file_never_gives_an_old_result(
@@ -129,7 +208,7 @@ def test_a_backtest_whose_predictions_are_kept_imports_no_library_that_it_does_n
     chosen = ("--bars", bars, "--model", FIRST_MODEL, "--end", FRIDAY)
     assert run(replayed, *chosen) == 0
     capsys.readouterr()
-    code = "import sys, backtest; backtest.main(sys.argv[1:]); print(*{one.split('.')[0] for one in sys.modules})"
+    code = "import sys, backtest; backtest.main(sys.argv[1:]); print(*sys.modules)"
     folders = [f"--{name}-dir={replayed.root / name}" for name in ("data", "models")]
     arguments = [*folders, f"--env-file={replayed.root / 'settings.env'}", *map(str, chosen)]
     made = subprocess.run(
@@ -143,6 +222,17 @@ def test_a_backtest_whose_predictions_are_kept_imports_no_library_that_it_does_n
     loaded = set(made.stdout.splitlines()[-1].split())
     assert {"numba", "trading"} <= loaded
     assert not loaded & SLOW
+
+
+def test_garbage_is_collected_again_once_a_program_is_loaded() -> None:
+    with cli.loading() as loaded:
+        assert not gc.isenabled()
+        loaded()
+        assert gc.isenabled() and gc.get_freeze_count() > 0
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+    with pytest.raises(ValueError, match="too early"), cli.loading():
+        raise ValueError("too early")
+    assert gc.isenabled()
 
 
 def test_every_combination_is_the_backtest_with_these_settings(

@@ -314,6 +314,26 @@ def score(fold: Fold) -> FoldResult:
     return FoldResult(p, win_probability(p, trained.calibration), shuffled)
 
 
+@dataclass(frozen=True)
+class Evening:
+    """A task for a worker: the fold of the model that is trained the evening before a session, and its day."""
+
+    day: date
+    fold: Fold
+
+
+def score_evening(evening: Evening) -> FoldResult:
+    """As `score`; an error names the session.
+
+    Raises:
+        DataError: the model cannot be trained.
+    """
+    try:
+        return score(evening.fold)
+    except DataError as error:
+        raise DataError(f"{evening.day}: the model of the evening before cannot be trained: {error}") from None
+
+
 def score_lean(fold: Fold) -> FoldResult:
     """As `score`, the probabilities alone."""
     from threadpoolctl import threadpool_limits

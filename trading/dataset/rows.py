@@ -11,9 +11,8 @@ import numpy as np
 from trading.base.arrays import Days, Floats, Ints, Labels, Mask
 from trading.base.errors import DataError
 from trading.features.sets import COLUMNS, of_history
-from trading.market import csv_files
 from trading.market.bars import MINUTE_NS, Bars, from_ns, session_numbers, to_ns
-from trading.market.csv_files import INSTANT, NUMBER, SYMBOL, WHOLE
+from trading.market.column_types import INSTANT, NUMBER, SYMBOL, WHOLE, ColumnType
 from trading.rules.labels import UNKNOWN, outcomes_and_labels
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from pyarrow import DataType
 
     from config import FeatureSet
     from trading.base.calendar import MarketCalendar, Session
@@ -62,13 +60,10 @@ class SymbolRows:
         return SymbolRows(self.start[kept], self.X[kept], self.outcome[kept], self.label[kept])
 
 
-def file_columns(columns: Iterable[str]) -> dict[str, DataType]:
-    """Column -> Arrow type of a rows file with these features."""
-    return (
-        {"symbol": SYMBOL, "timestamp": INSTANT}
-        | dict.fromkeys((*columns, "outcome_after_cost"), NUMBER)
-        | {"label": WHOLE}
-    )
+def file_columns(columns: Iterable[str]) -> dict[str, ColumnType]:
+    """Column -> type of a rows file with these features."""
+    numbers: dict[str, ColumnType] = dict.fromkeys((*columns, "outcome_after_cost"), NUMBER)
+    return {"symbol": SYMBOL, "timestamp": INSTANT, **numbers, "label": WHOLE}
 
 
 def header(feature_set: FeatureSet) -> bytes:
@@ -177,6 +172,8 @@ def _sessions_between(calendar: MarketCalendar, first: int, last: int) -> list[S
 
 def rows_lines(symbol: str, rows: SymbolRows) -> bytes:
     """The lines of a rows file without its header."""
+    from trading.market import csv_files  # imports pyarrow, which takes a tenth of a second
+
     columns = [np.ascontiguousarray(rows.X[:, i]) for i in range(rows.X.shape[1])]
     return csv_files.format_rows(symbol, rows.start, [*columns, rows.outcome, rows.label])
 
@@ -187,6 +184,8 @@ def read_rows_file(path: Path, feature_set: FeatureSet = "document") -> SymbolRo
     Raises:
         DataError: the file is missing, empty or damaged, lacks a column, or holds an invalid value.
     """
+    from trading.market import csv_files  # as above
+
     columns = COLUMNS[feature_set]
     table = csv_files.read_table(path, file_columns(columns), REBUILD)
     X = np.empty((table.num_rows, len(columns)))

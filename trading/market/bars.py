@@ -15,8 +15,7 @@ from trading.base.arrays import Floats, Ints, Mask
 from trading.base.clock import from_ns as from_ns
 from trading.base.clock import to_ns as to_ns
 from trading.base.files import write_bytes
-from trading.market import csv_files
-from trading.market.csv_files import INSTANT, NUMBER, SYMBOL
+from trading.market.column_types import INSTANT, NUMBER, SYMBOL, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +29,11 @@ MINUTE_NS: Final = 60 * SECOND_NS
 
 PRICES: Final = ("open", "high", "low", "close")
 COLUMNS: Final = ("start", *PRICES, "volume")
-FILE_COLUMNS: Final = {"symbol": SYMBOL, "timestamp": INSTANT} | dict.fromkeys((*PRICES, "volume"), NUMBER)
+FILE_COLUMNS: Final[dict[str, ColumnType]] = {
+    "symbol": SYMBOL,
+    "timestamp": INSTANT,
+    **dict.fromkeys((*PRICES, "volume"), NUMBER),
+}
 HEADER: Final = (",".join(FILE_COLUMNS) + "\n").encode()
 
 SPIKE: Final = 0.5
@@ -259,6 +262,8 @@ def read_bars_file(path: Path) -> Bars:
         DataError: the file is missing, empty or damaged, lacks a column, holds an unreadable value, or holds a symbol
             other than the one in its name.
     """
+    from trading.market import csv_files  # imports pyarrow, which takes a tenth of a second
+
     table = csv_files.read_table(path, FILE_COLUMNS, "download its bars again")
     numbers = (csv_files.numbers_of(table[name]) for name in COLUMNS[1:])
     return Bars(csv_files.instants_of(table["timestamp"]), *numbers)
@@ -266,6 +271,8 @@ def read_bars_file(path: Path) -> Bars:
 
 def bars_lines(symbol: str, bars: Bars) -> bytes:
     """The lines of a bar file without its header; starts must be whole seconds."""
+    from trading.market import csv_files  # as above
+
     return csv_files.format_rows(symbol, bars.start, [getattr(bars, name) for name in COLUMNS[1:]])
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from trading.base.errors import DataError
+from trading.market.column_types import INSTANT, NUMBER, SYMBOL, WHOLE, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats, Ints
 
 SUFFIXES = (".csv.gz", ".csv")
-SYMBOL = pa.dictionary(pa.int32(), pa.string())
-INSTANT = pa.timestamp("ns", "UTC")
-NUMBER = pa.float64()
-WHOLE = pa.int8()
 
-_WANTED = {INSTANT: "ISO 8601 with its offset, like 2018-02-16T14:30:00Z", NUMBER: "a plain number", WHOLE: "0 or 1"}
+_ARROW: dict[ColumnType, pa.DataType] = {
+    SYMBOL: pa.dictionary(pa.int32(), pa.string()),
+    INSTANT: pa.timestamp("ns", "UTC"),
+    NUMBER: pa.float64(),
+    WHOLE: pa.int8(),
+}
+_WANTED: dict[ColumnType, str] = {
+    INSTANT: "ISO 8601 with its offset, like 2018-02-16T14:30:00Z",
+    NUMBER: "a plain number",
+    WHOLE: "0 or 1",
+}
 
 
 def symbol_of(path: Path) -> str | None:
@@ -41,7 +48,7 @@ def symbol_of(path: Path) -> str | None:
     return None
 
 
-def read_table(path: Path, types: Mapping[str, pa.DataType], remedy: str) -> pa.Table:
+def read_table(path: Path, types: Mapping[str, ColumnType], remedy: str) -> pa.Table:
     """The columns `types` of a CSV file with a header; other columns are ignored.
 
     Args:
@@ -57,7 +64,7 @@ def read_table(path: Path, types: Mapping[str, pa.DataType], remedy: str) -> pa.
             str(path),
             # pyarrow names the row of a bad value only when it reads with one thread; read several files in parallel.
             read_options=pacsv.ReadOptions(use_threads=False),
-            convert_options=pacsv.ConvertOptions(column_types=dict(types)),
+            convert_options=pacsv.ConvertOptions(column_types={name: _ARROW[kind] for name, kind in types.items()}),
         )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {remedy}") from None
@@ -87,7 +94,7 @@ def _check_symbol(path: Path, table: pa.Table) -> None:
         raise DataError(f"{path}: symbol is {wrong[0]!r}, not {expected!r}; a file holds only the symbol of its name")
 
 
-def _explain(path: Path, message: str, types: Mapping[str, pa.DataType], remedy: str) -> str:
+def _explain(path: Path, message: str, types: Mapping[str, ColumnType], remedy: str) -> str:
     """pyarrow's message about a file as line, field, value and remedy."""
     message = " ".join(message.split())
     if "Empty CSV" in message:

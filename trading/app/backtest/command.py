@@ -53,7 +53,7 @@ from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -85,8 +85,12 @@ class Combination:
         return self.replay.returns
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the backtest that the options describe; returns the exit code."""
+def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
+    """Run the backtest that the options describe; returns the exit code.
+
+    Args:
+        loaded: called when all libraries are loaded (`trading.app.cli.loading`).
+    """
     given = {"DATA_DIR": options.data_dir, "MODELS_DIR": options.models_dir, "LOGS_DIR": options.logs_dir}
     settings = load_settings(options.env_file, None, **given)
     _check_dates(options)
@@ -113,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
         combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
             combinations[0].replay.trades = []  # the figures of one run are those of its trades
-        _trade(combinations, days, sessions, forecaster, calendar, progress)
+        _trade(combinations, days, sessions, forecaster, calendar, progress, loaded)
         copies = []
         for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
@@ -283,6 +287,7 @@ def _trade(
     forecaster: Forecaster,
     calendar: MarketCalendar,
     progress: Report,
+    loaded: Callable[[], None] = lambda: None,
 ) -> None:
     """Trade the sessions block by block with every combination; those with one universe share their predictions."""
     groups: dict[DataSettings, list[Combination]] = {}
@@ -296,6 +301,8 @@ def _trade(
             block = block_of(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
             for one, replay in zip(members, _traded(members, block, at), strict=True):
                 one.replay = replay
+        if first == 0:
+            loaded()  # compiled functions are loaded when they are first called
     progress("backtest", len(sessions), len(sessions))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trading.backtest.engine.predictions import predict
-from trading.backtest.walk_forward import evening_fold, score
+from trading.backtest.walk_forward import Evening, evening_fold, score_evening
 from trading.backtest.yardstick.control_cache import settings_of_a_result
 from trading.base.calendar import at
 from trading.base.clock import NEW_YORK
@@ -125,17 +125,17 @@ class EveningModels:
 
     def predictions(self, sessions: Sequence[SessionInput]) -> list[Predictions]:
         found: dict[int, Predictions] = {}
-        missing: list[tuple[int, str, Fold]] = []
+        missing: list[tuple[int, str, Evening]] = []
         for i, given in enumerate(sessions):
             day = given.session.date
             fold = evening_fold(self.rows, day, self.learning, np.empty((0, self.rows.X.shape[1])))
             key = self.cache.key(given, {"fold": _digest(fold)})
             known = self.cache.get(key, given, self._timestamp(day))
             if known is None:
-                missing.append((i, key, replace(fold, unseen=given.windows.X)))
+                missing.append((i, key, Evening(day, replace(fold, unseen=given.windows.X))))
             else:
                 found[i] = known
-        results: list[FoldResult] = self.workers.map(score, len(missing), lambda n: missing[n][2])
+        results: list[FoldResult] = self.workers.map(score_evening, len(missing), lambda n: missing[n][2])
         for (i, key, _), result in zip(missing, results, strict=True):
             given = sessions[i]
             timestamp = self._timestamp(given.session.date)
