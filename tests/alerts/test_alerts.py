@@ -41,6 +41,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "not_flat": {"symbol": "AAA", "qty": 5, "note": "sold at 4 AM"},
     "stop_refused": {"symbol": "AAA", "qty": 5, "reason": f"refused, see https://broker.example/{TOKEN}"},
     "stock_disputed": {"symbol": "AAA", "reason": "the log holds 5, the broker 4", "note": "not bought"},
+    "order_in_the_way": {"symbol": "AAA", "qty": 5, "note": "AAA cannot be sold: cancel it"},
+    "no_control_file": {"file": "STOP.txt", "note": "'STOP.txt' is no control file"},
     "callback_failed": {"callback": "tick", "error": "ValueError: x", "session": str(MONDAY)},
     "model_trained": {"model": "20180326_200000", "in_service": False, "reason": "no better", "figures": {}},
     "retrain_failed": {"reason": "no bars", "session": str(MONDAY)},
@@ -180,6 +182,16 @@ def test_shares_are_without_a_stop_if_the_one_that_was_placed_did_not_hold() -> 
     assert unprotected("AAA", seconds=5) is None  # the same round
     assert unprotected("AAA", minutes=1, seconds=5) is not None
     assert unprotected("BBB", minutes=30) is None
+
+
+def test_a_broker_that_gives_no_answer_for_minutes_is_told_and_one_hiccup_is_not() -> None:
+    made, at = messages(), ny(MONDAY, "10:31:02")
+    told = []
+    for minutes in (0, 1, 2, 20, 21, 22, 23):
+        time = (at + timedelta(minutes=minutes)).isoformat()
+        if one := made.of({"time": time, "event": "broker_unclear", "reason": "no reply", "note": "no entries"}):
+            told.append((minutes, one.body))
+    assert told == [(23, "the broker gives no clear answer (no reply): no entries")]
 
 
 @pytest.mark.parametrize("event", [{"event": "not_flat"}, {"event": "sold", "price": "x"}, {"event": 5}, {},
