@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from config import PROJECT
 from tests.app.report_logs import DAY, mark, ny, trade
 from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.base.clock import SimulatedClock
@@ -63,6 +66,13 @@ SMALL_LINKS = """[...document.querySelectorAll("main a")].filter(a => {
 }).map(a => a.outerHTML)"""
 
 
+WHOLE_CHARTS = """[...document.querySelectorAll("[data-chart] .xtick text")].every(text =>
+  text.getBoundingClientRect().bottom <= text.closest("[data-chart]").getBoundingClientRect().bottom + 1)"""
+
+PRINTED = """[["body", "backgroundColor", "255, 255, 255"], ["[data-chart] .xtick text", "fill", "0, 0, 0"]].every(
+  ([what, name, is]) => [...document.querySelectorAll(what)].every(one => getComputedStyle(one)[name] === `rgb(${is})`))"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     served: Dashboard, guarded: tuple[Dashboard, str], page: Page, path: str
@@ -84,6 +94,12 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
             assert (ground < 127) == (scheme == "dark")
             if (width, scheme) in ((390, "dark"), (1280, "light")):
                 assert serious(page) == []
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 700, "height": 900})  # a sheet of A4 between its margins
+    page.wait_for_function(WHOLE_CHARTS)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    page.wait_for_function(PRINTED)
+    page.emulate_media(media="screen")
     assert all(url.startswith(one.url) for url in asked)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") in ("skip", "") and page.locator("h1").count() == 1
@@ -144,6 +160,17 @@ def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: 
     assert page.locator("#said").text_content() == "The trader is dead."
     lived.process.terminate()
     page.wait_for_selector("#link:visible")
+    lived.process.wait()
+    port = f"--port={lived.host.rpartition(':')[2]}"
+    with dashboard(lived.root, port):  # started again: the open page goes on by itself
+        page.wait_for_selector("#link", state="hidden")
+    page.wait_for_selector("#link:visible")
+    subprocess.run(
+        [sys.executable, str(PROJECT / "dashboard.py"), "--make-token", f"--token-file={lived.root / 'token'}"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with dashboard(lived.root, port, f"--token-file={lived.root / 'token'}"):  # and now it wants a token
+        page.wait_for_url("**/login")
 
 
 def press(page: Page, served: Dashboard, button: str, confirm: str) -> None:
