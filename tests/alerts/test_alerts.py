@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,7 +15,7 @@ import pytest
 
 import live_trader
 from config import FIELDS, AlertKind, Settings, load_settings
-from tests.alerts.receiver import TOKEN, hanging, mail_server, receiver
+from tests.alerts.receiver import TOKEN, hanging, mail_server, receiver, rude
 from tests.app.report_logs import trade
 from tests.exchange.exchange_world import MONDAY, ny
 from trading.alerts import services as services_module
@@ -228,6 +229,39 @@ def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_pa
             time.sleep(0.01)
         told.close(0.2)
         assert told.dropped == 20 and len(good.got) == 20
+
+
+RUDE: list[tuple[str, bytes, bool]] = [
+    ("json", b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n", False),
+    ("json", b"HTTP/1.1 20", False),
+    ("json", b"", False),
+    ("mailto", b"421 too many connections\r\n", False),
+    ("mailto", b"220 hello\r\n", False),
+    ("mailto", b"220 hello\r\n", True),
+]
+"""Scheme, what it sends, and whether it then hangs or drops the connection."""
+
+
+def test_services_that_refuse_drop_or_hang_are_tried_twice_and_the_others_get_each_alert_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as servers:
+        bad = [servers.enter_context(rude(scheme, reply, hangs=hangs)) for scheme, reply, hangs in RUDE]
+        web, (box, mail) = servers.enter_context(receiver()), servers.enter_context(mail_server())
+        services = services_of(" ".join([*(url for _, url in bad), web.url, mail]))
+        with monkeypatch.context() as short:
+            short.setattr(services_module, "CONNECT_SECONDS", 1.0)  # mail has no other time-out than this one
+            for service in services[: len(bad)]:
+                service.start()
+        told = Alerts(services, messages(), tmp_path, retry_seconds=0.01)
+        audit, _ = journal(tmp_path, told)
+        for _ in range(3):
+            audit.event("not_flat", symbol="AAA", qty=1, note=f"see json://h/{TOKEN}")
+        told.close(120)
+        assert told.dropped == len(bad)
+        assert [len(taken) for taken, _ in bad] == [2] * len(bad)
+        assert web.titles == ["NOT FLAT"] and [one["Subject"] for one in box.mails] == ["NOT FLAT"]
+        assert TOKEN not in json.dumps(web.got) + str(box.mails[0])
 
 
 def test_a_reply_without_end_takes_no_memory_of_the_trader_and_the_next_message_arrives() -> None:

@@ -70,7 +70,8 @@ WHOLE_CHARTS = """[...document.querySelectorAll("[data-chart] .xtick text")].eve
   text.getBoundingClientRect().bottom <= text.closest("[data-chart]").getBoundingClientRect().bottom + 1)"""
 
 PRINTED = """[["body", "backgroundColor", "255, 255, 255"], ["[data-chart] .xtick text", "fill", "0, 0, 0"]].every(
-  ([what, name, is]) => [...document.querySelectorAll(what)].every(one => getComputedStyle(one)[name] === `rgb(${is})`))"""
+  ([what, name, is]) =>
+    [...document.querySelectorAll(what)].every(one => getComputedStyle(one)[name] === `rgb(${is})`))"""
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -290,3 +291,37 @@ def test_a_model_says_its_test_and_its_trades_apart_and_its_page_opens_in_a_new_
     mark(served.logs)
     page.goto(served.url)
     assert page.get_by_text("about profit they prove nothing").count() == 0
+
+
+TICKS = "[...document.querySelectorAll('[data-chart] .xtick text')].map(one => one.textContent)"
+
+
+def test_a_phone_of_another_time_zone_and_language_shows_new_york_time(served: Dashboard, browser: Browser) -> None:
+    shown = []
+    for zone, language in (("America/New_York", "en-US"), ("Asia/Tokyo", "de-DE")):
+        page = browser.new_page(timezone_id=zone, locale=language, reduced_motion="reduce")
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{served.url}/trades/2018-03-26/0")
+        page.wait_for_selector("[data-chart] .xtick text")
+        assert page.get_by_text("all other times are New York time").count() == 1
+        shown.append((page.evaluate(TICKS), page.locator("main").inner_text().partition("Read at")[0]))
+        page.close()
+    assert shown[0] == shown[1] and shown[0][0]
+
+
+def test_every_control_is_reached_by_the_keyboard_with_a_visible_focus(served: Dashboard, page: Page) -> None:
+    page.goto(f"{served.url}/control")
+    reached = set()
+    for _ in range(page.locator("a, button, input, select").count() + 2):
+        page.keyboard.press("Tab")
+        style = page.evaluate(
+            "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
+        )
+        if page.evaluate("document.activeElement !== document.body && !document.activeElement.matches('.skip')"):
+            assert style[0] != "none" and style[1] != "0px"
+            reached.add(page.evaluate("document.activeElement.innerText || document.activeElement.name"))
+    assert {"Now", "STOP ...", "FLATTEN ...", "Take back STOP and FLATTEN ...", "target", "Pause ..."} <= reached
+    page.goto(f"{served.url}/trades?symbol=AAA")
+    page.get_by_role("link", name="AAA 2018-03-26 10:32:00").press("Enter")
+    page.go_back()
+    assert page.get_by_label("Stock").input_value() == "AAA"
