@@ -69,7 +69,8 @@ SMALL_LINKS = """[...document.querySelectorAll("main a")].filter(a => {
 WHOLE_CHARTS = """[...document.querySelectorAll("[data-chart] .xtick text")].every(text =>
   text.getBoundingClientRect().bottom <= text.closest("[data-chart]").getBoundingClientRect().bottom + 1)"""
 
-PRINTED = """[["body", "backgroundColor", "255, 255, 255"], ["[data-chart] .xtick text", "fill", "0, 0, 0"]].every(
+PRINTED = """() => [["body", "backgroundColor", "255, 255, 255"],
+  ["[data-chart] .xtick text", "fill", "0, 0, 0"]].every(
   ([what, name, is]) =>
     [...document.querySelectorAll(what)].every(one => getComputedStyle(one)[name] === `rgb(${is})`))"""
 
@@ -83,7 +84,7 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     page.on("request", lambda request: asked.append(request.url))
     page.goto(one.url + path)
     charts = page.locator("[data-chart]").count()
-    page.wait_for_function(f"document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
+    page.wait_for_function(f"() => document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
     assert charts == (1 if path in ("/", "/trades", "/trades/2018-03-26/0") else 0)
     for width in (320, 390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
@@ -95,9 +96,11 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
             assert (ground < 127) == (scheme == "dark")
             if (width, scheme) in ((390, "dark"), (1280, "light")):
                 assert serious(page) == []
+    page.set_viewport_size({"width": 844, "height": 390})  # the phone is turned
+    page.wait_for_function(f"() => !{charts} || Math.abs(document.querySelector('.main-svg').clientWidth - 770) < 60")
+    assert page.evaluate(WHOLE_CHARTS)
     page.emulate_media(media="print", color_scheme="dark")
     page.set_viewport_size({"width": 700, "height": 900})  # a sheet of A4 between its margins
-    page.wait_for_function(WHOLE_CHARTS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 700
     page.wait_for_function(PRINTED)
     page.emulate_media(media="screen")
