@@ -119,3 +119,33 @@ def hanging() -> Iterator[str]:
         yield f"json://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}"
         for one in taken:
             one.close()
+
+
+@contextlib.contextmanager
+def rude(scheme: str, reply: bytes, *, hangs: bool = False) -> Iterator[tuple[list[socket.socket], str]]:
+    """The connections of a service that sends `reply` and then drops each, or never sends more; and its address.
+
+    Args:
+        scheme: `json`: it reads the request first; `mailto`: it speaks first.
+    """
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    one = listening.accept()[0]
+                    taken.append(one)
+                    if scheme == "json":
+                        one.recv(65536)
+                    one.sendall(reply)
+                    if not hangs:
+                        one.shutdown(socket.SHUT_RDWR)
+                        one.close()
+
+        threading.Thread(target=take, daemon=True).start()
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        rest = f"/{TOKEN}" if scheme == "json" else "?from=trader@test.example&to=owner@test.example&mode=insecure"
+        yield taken, f"{scheme}://{place}{rest}"
+        for one in taken:
+            one.close()

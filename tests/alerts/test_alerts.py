@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,7 +15,7 @@ import pytest
 
 import live_trader
 from config import FIELDS, AlertKind, Settings, load_settings
-from tests.alerts.receiver import TOKEN, hanging, mail_server, receiver
+from tests.alerts.receiver import TOKEN, hanging, mail_server, receiver, rude
 from tests.app.report_logs import trade
 from tests.exchange.exchange_world import MONDAY, ny
 from trading.alerts import services as services_module
@@ -41,6 +42,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "not_flat": {"symbol": "AAA", "qty": 5, "note": "sold at 4 AM"},
     "stop_refused": {"symbol": "AAA", "qty": 5, "reason": f"refused, see https://broker.example/{TOKEN}"},
     "stock_disputed": {"symbol": "AAA", "reason": "the log holds 5, the broker 4", "note": "not bought"},
+    "order_in_the_way": {"symbol": "AAA", "about": "AAA o1", "qty": 5, "bare": 5, "note": "AAA cannot be sold: cancel it"},
+    "no_control_file": {"file": "STOP.txt", "note": "'STOP.txt' is no control file"},
     "callback_failed": {"callback": "tick", "error": "ValueError: x", "session": str(MONDAY)},
     "model_trained": {"model": "20180326_200000", "in_service": False, "reason": "no better", "figures": {}},
     "retrain_failed": {"reason": "no bars", "session": str(MONDAY)},
@@ -182,6 +185,16 @@ def test_shares_are_without_a_stop_if_the_one_that_was_placed_did_not_hold() -> 
     assert unprotected("BBB", minutes=30) is None
 
 
+def test_a_broker_that_gives_no_answer_for_minutes_is_told_and_one_hiccup_is_not() -> None:
+    made, at = messages(), ny(MONDAY, "10:31:02")
+    told = []
+    for minutes in (0, 1, 2, 20, 21, 22, 23):
+        time = (at + timedelta(minutes=minutes)).isoformat()
+        if one := made.of({"time": time, "event": "broker_unclear", "reason": "no reply", "note": "no entries"}):
+            told.append((minutes, one.body))
+    assert told == [(23, "the broker gives no clear answer (no reply): no entries")]
+
+
 @pytest.mark.parametrize("event", [{"event": "not_flat"}, {"event": "sold", "price": "x"}, {"event": 5}, {},
                                    {"event": "feed_late"}, {"event": "stopped", "open": None}])  # fmt: skip
 def test_an_event_without_its_fields_is_told_as_far_as_it_goes(event: dict[str, Any]) -> None:
@@ -216,6 +229,39 @@ def test_a_service_that_hangs_delays_nobody_and_what_it_misses_is_counted(tmp_pa
             time.sleep(0.01)
         told.close(0.2)
         assert told.dropped == 20 and len(good.got) == 20
+
+
+RUDE: list[tuple[str, bytes, bool]] = [
+    ("json", b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n", False),
+    ("json", b"HTTP/1.1 20", False),
+    ("json", b"", False),
+    ("mailto", b"421 too many connections\r\n", False),
+    ("mailto", b"220 hello\r\n", False),
+    ("mailto", b"220 hello\r\n", True),
+]
+"""Scheme, what it sends, and whether it then hangs or drops the connection."""
+
+
+def test_services_that_refuse_drop_or_hang_are_tried_twice_and_the_others_get_each_alert_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as servers:
+        bad = [servers.enter_context(rude(scheme, reply, hangs=hangs)) for scheme, reply, hangs in RUDE]
+        web, (box, mail) = servers.enter_context(receiver()), servers.enter_context(mail_server())
+        services = services_of(" ".join([*(url for _, url in bad), web.url, mail]))
+        with monkeypatch.context() as short:
+            short.setattr(services_module, "CONNECT_SECONDS", 1.0)  # mail has no other time-out than this one
+            for service in services[: len(bad)]:
+                service.start()
+        told = Alerts(services, messages(), tmp_path, retry_seconds=0.01)
+        audit, _ = journal(tmp_path, told)
+        for _ in range(3):
+            audit.event("not_flat", symbol="AAA", qty=1, note=f"see json://h/{TOKEN}")
+        told.close(120)
+        assert told.dropped == len(bad)
+        assert [len(taken) for taken, _ in bad] == [2] * len(bad)
+        assert web.titles == ["NOT FLAT"] and [one["Subject"] for one in box.mails] == ["NOT FLAT"]
+        assert TOKEN not in json.dumps(web.got) + str(box.mails[0])
 
 
 def test_a_reply_without_end_takes_no_memory_of_the_trader_and_the_next_message_arrives() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from config import PROJECT
 from tests.app.report_logs import DAY, mark, ny, trade
 from tests.dashboard.dashboard_world import MODEL, Dashboard, beat, dashboard, fill
 from trading.base.clock import SimulatedClock
@@ -63,6 +66,15 @@ SMALL_LINKS = """[...document.querySelectorAll("main a")].filter(a => {
 }).map(a => a.outerHTML)"""
 
 
+WHOLE_CHARTS = """[...document.querySelectorAll("[data-chart] .xtick text")].every(text =>
+  text.getBoundingClientRect().bottom <= text.closest("[data-chart]").getBoundingClientRect().bottom + 1)"""
+
+PRINTED = """() => [["body", "backgroundColor", "255, 255, 255"],
+  ["[data-chart] .xtick text", "fill", "0, 0, 0"]].every(
+  ([what, name, is]) =>
+    [...document.querySelectorAll(what)].every(one => getComputedStyle(one)[name] === `rgb(${is})`))"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     served: Dashboard, guarded: tuple[Dashboard, str], page: Page, path: str
@@ -72,7 +84,7 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
     page.on("request", lambda request: asked.append(request.url))
     page.goto(one.url + path)
     charts = page.locator("[data-chart]").count()
-    page.wait_for_function(f"document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
+    page.wait_for_function(f"() => document.querySelectorAll('[data-chart] .main-svg .xtick').length >= {charts}")
     assert charts == (1 if path in ("/", "/trades", "/trades/2018-03-26/0") else 0)
     for width in (320, 390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
@@ -84,6 +96,14 @@ def test_a_page_fits_is_accessible_and_asks_for_nothing_elsewhere(
             assert (ground < 127) == (scheme == "dark")
             if (width, scheme) in ((390, "dark"), (1280, "light")):
                 assert serious(page) == []
+    page.set_viewport_size({"width": 844, "height": 390})  # the phone is turned
+    page.wait_for_function(f"() => !{charts} || Math.abs(document.querySelector('.main-svg').clientWidth - 770) < 60")
+    assert page.evaluate(WHOLE_CHARTS)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 700, "height": 900})  # a sheet of A4 between its margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    page.wait_for_function(PRINTED)
+    page.emulate_media(media="screen")
     assert all(url.startswith(one.url) for url in asked)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") in ("skip", "") and page.locator("h1").count() == 1
@@ -144,6 +164,17 @@ def test_an_open_page_shows_a_fill_and_keeps_its_charts(lived: Dashboard, page: 
     assert page.locator("#said").text_content() == "The trader is dead."
     lived.process.terminate()
     page.wait_for_selector("#link:visible")
+    lived.process.wait()
+    port = f"--port={lived.host.rpartition(':')[2]}"
+    with dashboard(lived.root, port):  # started again: the open page goes on by itself
+        page.wait_for_selector("#link", state="hidden")
+    page.wait_for_selector("#link:visible")
+    subprocess.run(
+        [sys.executable, str(PROJECT / "dashboard.py"), "--make-token", f"--token-file={lived.root / 'token'}"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with dashboard(lived.root, port, f"--token-file={lived.root / 'token'}"):  # and now it wants a token
+        page.wait_for_url("**/login")
 
 
 def press(page: Page, served: Dashboard, button: str, confirm: str) -> None:
@@ -263,3 +294,37 @@ def test_a_model_says_its_test_and_its_trades_apart_and_its_page_opens_in_a_new_
     mark(served.logs)
     page.goto(served.url)
     assert page.get_by_text("about profit they prove nothing").count() == 0
+
+
+TICKS = "[...document.querySelectorAll('[data-chart] .xtick text')].map(one => one.textContent)"
+
+
+def test_a_phone_of_another_time_zone_and_language_shows_new_york_time(served: Dashboard, browser: Browser) -> None:
+    shown = []
+    for zone, language in (("America/New_York", "en-US"), ("Asia/Tokyo", "de-DE")):
+        page = browser.new_page(timezone_id=zone, locale=language, reduced_motion="reduce")
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{served.url}/trades/2018-03-26/0")
+        page.wait_for_selector("[data-chart] .xtick text")
+        assert page.get_by_text("all other times are New York time").count() == 1
+        shown.append((page.evaluate(TICKS), page.locator("main").inner_text().partition("Read at")[0]))
+        page.close()
+    assert shown[0] == shown[1] and shown[0][0]
+
+
+def test_every_control_is_reached_by_the_keyboard_with_a_visible_focus(served: Dashboard, page: Page) -> None:
+    page.goto(f"{served.url}/control")
+    reached = set()
+    for _ in range(page.locator("a, button, input, select").count() + 2):
+        page.keyboard.press("Tab")
+        style = page.evaluate(
+            "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
+        )
+        if page.evaluate("document.activeElement !== document.body && !document.activeElement.matches('.skip')"):
+            assert style[0] != "none" and style[1] != "0px"
+            reached.add(page.evaluate("document.activeElement.innerText || document.activeElement.name"))
+    assert {"Now", "STOP ...", "FLATTEN ...", "Take back STOP and FLATTEN ...", "target", "Pause ..."} <= reached
+    page.goto(f"{served.url}/trades?symbol=AAA")
+    page.get_by_role("link", name="AAA 2018-03-26 10:32:00").press("Enter")
+    page.go_back()
+    assert page.get_by_label("Stock").input_value() == "AAA"

@@ -14,6 +14,8 @@ from trading.base.errors import UserError
 from trading.dashboard.consequences import consequence
 from trading.dashboard.control import Control
 from trading.dashboard.state.live import Live, Places
+from trading.dashboard.views.health import health_page
+from trading.dashboard.views.metrics import metrics
 from trading.dashboard.views.now import now_page
 from trading.dashboard.views.status import pauses, standing, status
 from trading.execution.control_files import ControlFiles
@@ -97,6 +99,19 @@ def test_lost_protection_is_on_the_card_and_in_the_banner_until_it_has_ended(liv
         page = now_page(live)
         assert page.positions[0].troubles == () and page.status.level == "good"
         assert "Ended at 13:11:02" in page.trouble
+    note = "BBB cannot be sold or given a stop: cancel the order"
+    write(live, "13:12:02", "order_in_the_way", symbol="BBB", qty=5, note=note)
+    with live.refreshed():
+        page = now_page(live)
+        assert page.positions[0].troubles == (f"13:12:02: {note}",) and page.positions[0].to_stop != "no stop"
+        assert page.status.level == "bad" and "in the way of stops and sales of BBB." in page.status.sentence
+        assert note in page.trouble and note in health_page(live).discrepancies[0]
+        counted = metrics(live).decode()
+        assert 'trader_discrepancies_total{event="order_in_the_way"} 1.0' in counted
+        assert 'trader_troubles_total{event="unprotected"} 1.0' in counted
+    write(live, "13:13:02", "exit_sent", symbol="BBB")
+    with live.refreshed():
+        assert status(live).level == "good"
     beat(live.places.logs, last_error=f"{DAY} 14:00:00 a newer trouble")
     with live.refreshed():
         assert "a newer trouble" in now_page(live).trouble

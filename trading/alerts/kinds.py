@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from trading.records.events.kinds import template
 from trading.reports.console import in_words
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ ADDRESS: Final = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://\S+")
 GUARDS: Final = frozenset({"daily_loss", "losing_run"})
 """Rules of `trading.rules.guards` that end the entries of a day."""
 
-LASTS: Final = (timedelta(seconds=30), timedelta(minutes=10))
-"""Shares without an order that were reported before, so long ago, stayed without one: the first stop did not hold."""
+RUN_ENDS: Final = timedelta(minutes=10)
+"""An event that is not repeated for so long has ended; the next one begins anew."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class _Source:
 
     Attributes:
         about: the field that tells two causes of this event apart; empty: there is one cause only.
-        words: the body; None: as the console says it.
+        words: the body; None: the words of the event.
+        lasts: told only if the same cause is reported again, so long after the first report.
         undoes: as in `Alert`; the text is a part of the cause then.
     """
 
@@ -74,7 +76,10 @@ class _Source:
     words: str | None = None
     serious: bool = True
     undoes: str = ""
+    lasts: timedelta | None = None
 
+
+MINUTES: Final = timedelta(minutes=3)
 
 SOURCES: Final[Mapping[str, _Source]] = {
     "bought": _Source("fill", "bought", "client_order_id", serious=False),
@@ -82,11 +87,12 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "not_bought": _Source("guard", "no more entries today", "rule", "nothing more is bought today: {reason}"),
     "not_flat": _Source("not_flat", "NOT FLAT", "symbol"),
     "stop_refused": _Source("unprotected", "shares without a stop", "symbol"),
-    "unprotected": _Source("unprotected", "shares without a stop", "symbol"),
-    "order_in_the_way": _Source("unprotected", "shares without a stop", "about"),
+    "unprotected": _Source("unprotected", "shares without a stop", "symbol", lasts=timedelta(seconds=30)),
+    "order_in_the_way": _Source("unprotected", "an order of others holds shares without a stop", "about"),
     "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),
+    "entry_by_evidence": _Source("discrepancy", "an entry judged by its position", "symbol"),
     "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),
     "far_fill_corrected": _Source("discrepancy", "a wrong price of a fill", "order_id"),
     "far_fill_doubted": _Source("discrepancy", "a fill that no other source shows", "order_id"),
@@ -95,12 +101,17 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "job_given_up": _Source("trouble", "a job is given up", "job"),
     "clocks_disagree": _Source("trouble", "clocks disagree"),
     "calendars_disagree": _Source("trouble", "calendars disagree"),
-    "feed_late": _Source("trouble", "bars are late", words="the newest bar ended {newest_bar_ended}"),
-    "trade_log_unwritten": _Source("trouble", "the trade log cannot be written", words="{reason}"),
+    "feed_late": _Source("trouble", "bars are late"),
+    "no_bars": _Source("trouble", "no bars", lasts=MINUTES),
+    "broker_unclear": _Source("trouble", "no clear answer of the broker", lasts=MINUTES),
+    "day_not_started": _Source("trouble", "the day cannot be started", lasts=MINUTES),
+    "step_failed": _Source("trouble", "a step failed", "what"),
+    "no_control_file": _Source("trouble", "not a control file", "file"),
+    "trade_log_unwritten": _Source("trouble", "the trade log cannot be written"),
     "model_trained": _Source("model", "model trained", "model", serious=False),
     "retrain_failed": _Source("retrain_failed", "retrain failed", undoes="model_trained"),
-    "started": _Source("started", "trader started", words="it trades on {market}", serious=False, undoes="stopped"),
-    "stopped": _Source("stopped", "trader stopped", words="it holds: {open}", undoes="started"),
+    "started": _Source("started", "trader started", serious=False, undoes="stopped"),
+    "stopped": _Source("stopped", "trader stopped", undoes="started"),
     "day_closed": _Source("summary", "day closed", "session", serious=False),
 }
 """Audit event -> its alert."""
@@ -119,13 +130,14 @@ class Messages:
         self._on = frozenset(on)
         self._prefix = prefix
         self._secrets = tuple(secrets)
-        self._unprotected: dict[str, datetime] = {}
+        self._reported: dict[str, tuple[datetime, datetime]] = {}
+        """By cause of a source that `lasts`: its first report and its newest."""
 
     def of(self, record: Record) -> Alert | None:
         """The alert of an event; None if it is none, or of a kind that is not wanted."""
         event = str(record.get("event"))
         source = SOURCES.get(event)
-        if source is None or source.kind not in self._on or not self._counts(event, record):
+        if source is None or source.kind not in self._on or not self._counts(source, event, record):
             return None
         body = _body(source, record)
         cause = f"{event} {body if source.undoes else record.get(source.about, '')}".strip()
@@ -151,17 +163,20 @@ class Messages:
             return None
         return Alert(kind, self._clean(cause), f"{self._prefix}{title}", self._clean(body), serious, day, undoes)
 
-    def _counts(self, event: str, record: Record) -> bool:
+    def _counts(self, source: _Source, event: str, record: Record) -> bool:
         if event == "not_bought":
             return record.get("rule") in GUARDS
         if event == "order_in_the_way":
             return bool(record.get("bare"))  # a stop of somebody else protects too
-        if event == "unprotected":
-            now, symbol = datetime.fromisoformat(record["time"]), str(record.get("symbol"))
-            before = self._unprotected.get(symbol)
-            self._unprotected[symbol] = now
-            return before is not None and LASTS[0] <= now - before <= LASTS[1]
-        return True
+        if source.lasts is None:
+            return True
+        now, cause = datetime.fromisoformat(record["time"]), f"{event} {record.get(source.about, '')}"
+        first, newest = self._reported.get(cause, (now, now))
+        if not timedelta(0) <= now - newest <= RUN_ENDS:
+            first = now
+        self._reported = {key: seen for key, seen in self._reported.items() if now - seen[1] <= RUN_ENDS}
+        self._reported[cause] = first, now
+        return now - first >= source.lasts
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
@@ -170,11 +185,12 @@ class Messages:
 
 
 def _body(source: _Source, record: Record) -> str:
-    if source.words is None:
-        return in_words(record) or source.title
+    words = source.words or template(record.get("event"))
+    if source.words is None and (said := in_words(record)):
+        return said
     shown = {key: ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else value
              for key, value in record.items()}  # fmt: skip
     try:
-        return source.words.format(**shown)
+        return words.format(**shown) or source.title
     except (KeyError, IndexError, ValueError):
         return source.title

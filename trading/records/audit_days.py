@@ -8,20 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.records.events.kinds import TROUBLES
+
 if TYPE_CHECKING:
     from datetime import date
 
     from trading.records.journal import Record
     from trading.records.log_reader import LogReader
-
-TROUBLE: Final = frozenset({
-    "broker_unclear", "unclear", "no_bars", "not_flat", "unprotected", "oversold", "clocks_disagree", "another_trader",
-    "calendars_disagree", "positions_disagree", "step_failed", "callback_failed", "job_failed", "retrain_failed",
-    "position_gone", "entry_refused", "exit_refused", "stop_refused", "entry_never_arrived", "ticks_skipped",
-    "stopped_by_file", "flatten_by_file", "day_not_started", "external_position", "stock_disputed",
-    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted", "entry_by_evidence",
-})  # fmt: skip
-"""Events that a person wants to know of in a report."""
 
 _REFUSED: Final = b'"event":"not_bought"'
 _STARTED: Final = b'"event":"started"'
@@ -38,7 +31,7 @@ class AuditDay:
         models: model that went into service -> time, in order.
         minutes: minutes with a decision; `predictions` and `signals` of all of them.
         refused: rule -> how often it refused a purchase.
-        trouble: event of `TROUBLE` -> how often.
+        trouble: event of `TROUBLES` -> how often.
         late: times that the newest bar was late (`feed_late`).
         opened, closed: minute of the day, New York time, of the open and the close; None if the audit has none.
     """
@@ -113,7 +106,7 @@ def _add(found: AuditDay, record: Record) -> None:
         setattr(found, event, 60 * planned.hour + planned.minute)
     elif event == "feed_late":
         found.late += 1
-    if event in TROUBLE:
+    if event in TROUBLES:
         found.trouble[event] += 1
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trading.base.clock import NEW_YORK
+from trading.records.events.kinds import Weight, template
 from trading.reports.page import counted, sentence
 from trading.reports.trained.console import signals_in_words
 
@@ -26,66 +27,6 @@ if TYPE_CHECKING:
     from trading.execution.orders.entry_orders import PendingEntry
     from trading.execution.snapshot import Snapshot
     from trading.records.trade_log import Trade, TradeLog
-
-LINES: Final[dict[str, str]] = {
-    "day_started": "day started: {stocks} stocks, equity ${equity:,.2f}",
-    "bought": "bought {qty} {symbol} at {price}, stop {stop}, target {target}",
-    "sold": "sold {qty} {symbol} at {price}: {reason}, P&L {pnl_amount}",
-    "entry_refused": "{symbol} not bought: the broker refuses: {reason}",
-    "not_flat": "NOT FLAT: {qty} {symbol} still held; {note}",
-    "unprotected": "{qty} {symbol} have no resting order: {remedy}",
-    "external_position": "{qty} {symbol} held that this system did not buy: left alone",
-    "day_closed": "day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}",
-    "live_figures": "{line}",
-    "no_trade": "no trade today: {why}",
-    "dataset_built": "bars: {bars:,} new; the dataset holds {rows:,} rows of {stocks} stocks",
-    "model_trained": "model {model} trained; {figures} {reason}.",
-    "retrain_failed": "retrain failed, the old model stays in service: {reason}",
-    "retrain_interrupted": "retrain interrupted: {note}",
-    "broker_unclear": "the broker gives no clear answer ({reason}): {note}",
-    "unclear": "{what}: no clear answer ({reason})",
-    "no_bars": "no bars: {reason}",
-    "clocks_disagree": "the broker's clock differs from ours by {seconds} s: {note}",
-    "clocks_agree": "the broker's clock differs from ours by {seconds} s: {note}",
-    "calendars_disagree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
-    "calendars_agree": "the broker's calendar closes at {broker}, ours at {ours}: {note}",
-    "position_recovered": "recovered: {qty} {symbol}, stop {stop}",
-    "callback_failed": "{callback} failed: {error}",
-    "job_failed": "{job} of {session} failed; it is tried again at {again}",
-    "job_given_up": "{job} of {session} failed {attempts} times: given up until the next start",
-    "ticks_skipped": "ticks skipped: {count}",
-    "day_not_started": "the day cannot be started yet: {reason}",
-    "position_gone": "{qty} {symbol}: {note}",
-    "oversold": "OVERSOLD: {sold} {symbol} were sold, {held} were held",
-    "positions_disagree": "{symbol}: the log holds {logged}, the broker {held}; no entries until they agree",
-    "quantity_changed": "{symbol}: {old_qty} shares at {old_price} are {new_qty} at {new_price} now ({note})",
-    "order_in_the_way": "{note}",
-    "other_order": "{note}",
-    "external_shares": "{symbol}: {qty} shares beside our {ours}: {note}",
-    "symbol_changed": "{old} is {symbol} now: its {qty} shares are still ours",
-    "position_returned": "{symbol}: {qty} shares of a closed trade are still held, by the orders: it is open again",
-    "unlisted_shares": "{symbol}: the positions lack {qty} shares of ours; a stop for them was {answer}",
-    "stock_disputed": "{symbol} is not clear for minutes ({reason}): {note}",
-    "far_fill": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
-    "far_fill_corrected": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
-    "far_fill_doubted": "FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})",
-    "entry_by_evidence": "{symbol}: {qty} shares at {price}, by {price_source} ({note})",
-    "entry_price_corrected": "{symbol}: bought at {new_price}, not {old_price}: stop {stop}, target {target}",
-    "step_failed": "{what} failed: {reason}",
-    "another_trader": "ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}",
-    "taken_over": "the positions of trader {instance}, last order {last_order}, are recovered; {note}",
-    "recovered_from_broker": "recovered from the broker's orders: {qty} {symbol} at {price}",
-    "exit_refused": "the exit of {symbol} was refused: {reason}",
-    "stop_refused": "the stop of {symbol} was refused: {reason}",
-    "stopped_by_file": "{note}",
-    "flatten_by_file": "{note}",
-    "flat": "{note}",
-    "damaged_file": "{line}",
-    "entries_paused": "{note}",
-    "entries_resumed": "{note}",
-    "no_control_file": "{note}",
-}
-"""How the audit's weightier events read; the others are only written."""
 
 
 class Output(Console):
@@ -180,9 +121,8 @@ def _status(snapshot: Snapshot) -> str:
 
 def in_words(record: dict[str, Any]) -> str | None:
     """An event of the audit in words; None where it is none for people."""
-    event = record["event"]
-    template = LINES.get(event) if isinstance(event, str) else None
-    if template is None:
+    words = template(record["event"], Weight.NOTICE)
+    if not words:
         return None
     shown = dict(record)
     try:
@@ -195,7 +135,7 @@ def in_words(record: dict[str, Any]) -> str | None:
             shown["figures"], shown["reason"] = signals_in_words(shown["figures"]), sentence(shown["reason"])
         if record["event"] == "day_closed":
             shown["trades"] = counted(shown["trades"], "trade")
-        return template.format(**shown)
+        return words.format(**shown)
     except (KeyError, ValueError, TypeError, ArithmeticError):
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
 

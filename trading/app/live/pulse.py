@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeVar
 from trading import __version__
 from trading.app.live.signals import StopSignal
 from trading.base.errors import UserError
+from trading.records.events.kinds import TROUBLES
 from trading.records.heartbeat import BEAT_SECONDS, Heartbeat
 from trading.reports.console import in_words
 
@@ -36,16 +37,6 @@ PERIOD_SECONDS: Final = BEAT_SECONDS - 3
 
 LAST_BEAT_SECONDS: Final = 2.0
 """How long the end of a run waits for the last beat; a disk that hangs does not keep a trader from ending."""
-
-TROUBLES: Final = frozenset({
-    *("another_trader", "broker_unclear", "calendars_disagree", "callback_failed", "clocks_disagree"),
-    *("day_not_started", "exit_refused", "far_fill", "far_fill_corrected", "far_fill_doubted", "feed_late"),
-    *("job_failed", "job_given_up", "no_bars"),
-    *("marks_not_written", "not_flat", "oversold", "position_gone", "positions_disagree", "prices_disagree"),
-    *("reply_refused", "retrain_failed", "step_failed", "stock_disputed", "stop_refused", "ticks_skipped"),
-    *("entry_by_evidence", "trade_log_unwritten", "unclear", "unlisted_shares", "unprotected"),
-})  # fmt: skip
-"""Audit events of which the newest is `Heartbeat.last_error`."""
 
 LONGEST_TEXT: Final = 300
 

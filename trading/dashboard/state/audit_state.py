@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from trading.dashboard.state.day_equity import equity_of
-from trading.records.audit_days import TROUBLE
+from trading.records.events.kinds import DISCREPANCIES, TROUBLES, template
 from trading.reports.console import in_words
 from trading.reports.traded.minute_of_decision import BLOCKS, ENDS, OUTCOMES, UNTIL_NEXT_MINUTE
 
@@ -18,14 +18,6 @@ MOST_EVENTS: Final = 200
 """Newest events in words that are kept."""
 
 MOST_DISCREPANCIES: Final = 300
-
-DISCREPANCIES: Final = frozenset({
-    "positions_disagree", "stock_disputed", "unprotected", "oversold", "position_gone", "external_position",
-    "external_shares", "prices_disagree", "entry_unclear", "exit_not_found", "order_disowned", "reply_refused",
-    "quantity_changed", "clocks_disagree", "calendars_disagree", "another_trader", "not_flat", "stop_refused",
-    "unlisted_shares", "far_fill", "far_fill_corrected", "far_fill_doubted", "entry_by_evidence",
-})  # fmt: skip
-"""Events in which the broker, the market and the logs do not say the same, or shares are not as they should be."""
 
 SETTLED: Final = frozenset({
     "bought", "sold", "leg_moved", "position_recovered", "position_returned", "recovered_from_broker",
@@ -119,7 +111,7 @@ class AuditState:
         words = in_words(record)
         if words:
             self.events.append((at, event, words))
-        if event in TROUBLE:
+        if event in TROUBLES:
             self.trouble = (at, words or event.replace("_", " "))
             self._trouble_of = (event, str(record.get("symbol") or ""))
             self._block_ended = ("", "")
@@ -205,10 +197,18 @@ class AuditState:
                 if known.event == event and known.symbol == symbol and not known.ended:
                     known.last, known.times = at, known.times + 1
                     return
-            words = in_words(record) or f"{symbol} {event.replace('_', ' ')}".strip()
+            words = in_words(record) or f"{symbol}: {_plain_words(record, event)}"
             self.discrepancies.append(Discrepancy(event, symbol, words, at, at))
             return
         for known in self.discrepancies:
             same_stock = bool(symbol) and known.symbol == symbol and event in SETTLED
             if not known.ended and (same_stock or ENDS.get(event) == known.event):
                 known.ended, known.ended_at = in_words(record) or event.replace("_", " "), at
+
+
+def _plain_words(record: Record, event: str) -> str:
+    """The words of an event that the console does not show; its name if a field is missing."""
+    try:
+        return template(event).format(**record)
+    except (KeyError, IndexError, ValueError):
+        return event.replace("_", " ")

@@ -76,9 +76,17 @@ if (live.hasAttribute("data-watched")) {
   watchCharts();
   let source = null;
   const listen = () => {
-    source = new EventSource("/events");
-    source.addEventListener("change", refresh);
-    source.addEventListener("error", () => answers(false));
+    const own = source = new EventSource("/events");
+    own.addEventListener("change", refresh);
+    own.addEventListener("error", () => {
+      answers(false);
+      if (own.readyState !== EventSource.CLOSED) return;  // the browser connects again by itself
+      setTimeout(() => {  // refused, as by a dashboard that was started again and wants its token
+        if (own !== source || document.hidden) return;
+        refresh();
+        listen();
+      }, 5000);
+    });
   };
   document.addEventListener("visibilitychange", () => {  // a phone in a pocket asks for nothing
     source?.close();

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from trading.base.clock import NEW_YORK
 from trading.dashboard.results.account import account
 from trading.dashboard.views.health import free_space
+from trading.records.events.kinds import TROUBLES
 
 if TYPE_CHECKING:
     from trading.dashboard.state.live import Live
@@ -62,6 +63,9 @@ def _counters(live: Live, registry: CollectorRegistry) -> None:
     seen = Counter("trader_discrepancies", "Discrepancies of the newest day by event.", ["event"], registry=registry)
     for one in live.audit.discrepancies:
         seen.labels(one.event).inc()
+    troubles = Counter("trader_troubles", "Troubles of the newest day by event.", ["event"], registry=registry)
+    for event in sorted(TROUBLES & live.audit.counts.keys()):
+        troubles.labels(event).inc(live.audit.counts[event])
 
 
 def _lag(live: Live) -> float | None:

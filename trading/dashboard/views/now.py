@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from trading.base.clock import NEW_YORK, from_ns
 from trading.dashboard.results.account import account, open_result
 from trading.dashboard.views.market_hours import session_is_over
-from trading.dashboard.views.status import Status, lost_protection, pauses, standing, status
+from trading.dashboard.views.status import PROTECTION, Status, lost_protection, pauses, standing, status
 from trading.dashboard.views.words import audit_line, clock, shown, sold_in_words
 from trading.reports.page import NONE, Tile, counted, share
 from trading.reports.traded.charts import trade_chart
@@ -183,10 +183,11 @@ def _position(live: Live, trade: Trade, number: int, figures: dict[str, Figure])
         ("bought", f"{trade.entry_time.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}"),
     )
     lost = [one for one in lost_protection(live) if one.symbol == trade.symbol]
+    is_bare = session_is_over(live) or any(one.event in PROTECTION for one in lost)
     return Position(
         key, trade.symbol, trade.qty, f"{trade.qty} {trade.symbol} at {price(float(trade.entry_price))}",
         NONE if result is None else dollars(result), None if result is None else result >= 0.0,
-        "no stop" if lost or session_is_over(live) else _to_stop(trade, newest), facts,
+        "no stop" if is_bare else _to_stop(trade, newest), facts,
         tuple(f"{clock(one.first)}: {shown(one.words)}" for one in lost),
     )  # fmt: skip
 

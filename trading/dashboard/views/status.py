@@ -26,6 +26,9 @@ NO_LOGS: Final = "does not exist: the first run of a trader makes it, or its nam
 PROTECTION: Final = frozenset({"unprotected", "not_flat"})
 """Discrepancies that say that held shares have no stop, or are held after the close."""
 
+IN_THE_WAY: Final = "order_in_the_way"
+"""Discrepancy that says that an order of somebody else keeps held shares from being sold or given a stop."""
+
 
 class Status(NamedTuple):
     """Whether the trader lives: how good that is, in a word, and in a sentence; and whether the market is open."""
@@ -39,18 +42,23 @@ class Status(NamedTuple):
 def status(live: Live) -> Status:
     """Whether the trader lives, by the machine's clock, and whether the open positions are protected."""
     found = _life(live)
-    bare = sorted({one.symbol for one in lost_protection(live)})
+    lost = lost_protection(live)
+    bare = sorted({one.symbol for one in lost if one.event in PROTECTION})
+    stuck = sorted({one.symbol for one in lost if one.event == IN_THE_WAY})
     sentence = f"{found.sentence}. {_positions(live, found.word)}"
     if bare:
         sentence += f" No stop protects {', '.join(shown(symbol) for symbol in bare)}."
-    return Status("bad" if bare else found.level, found.word, sentence, market_hours(live))
+    if stuck:
+        names = ", ".join(shown(symbol) for symbol in stuck)
+        sentence += f" An order of somebody else is in the way of stops and sales of {names}."
+    return Status("bad" if lost else found.level, found.word, sentence, market_hours(live))
 
 
 def lost_protection(live: Live) -> list[Discrepancy]:
-    """The discrepancies of held stocks that say that no stop protects them, and that have not ended."""
+    """The discrepancies of held stocks that say that nothing may protect them, and that have not ended."""
     held = {trade.symbol for trade in live.open_trades}
-    return [one for one in live.audit.discrepancies
-            if one.event in PROTECTION and one.symbol in held and not one.ended]  # fmt: skip
+    weighty = {*PROTECTION, IN_THE_WAY}
+    return [one for one in live.audit.discrepancies if one.event in weighty and one.symbol in held and not one.ended]
 
 
 def standing(live: Live) -> list[str]:

@@ -113,6 +113,8 @@ def trades_page(live: Live, wanted: Filter) -> TradesPage:
         f"{counted(len(fitting), 'trade')} {where}; {len(amounts)} sold, {won} won, {dollars(sum(amounts))} booked, "
         "before the assumed cost."
     )
+    if not days:
+        summary = "The logs have no trade."
     if len(rows) > MOST_ROWS:
         summary += f" The newest {MOST_ROWS} are shown; choose a day or a stock for others."
     trades = [trade for _, _, trade in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from trading.records.events.kinds import template
 from trading.reports.console import in_words
 from trading.reports.page import NONE
 from trading.reports.traded.words import RULES, SALES, price
@@ -23,27 +24,9 @@ UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\
 
 _TIME: Final = re.compile(r"\d\d:\d\d:\d\d", re.ASCII)
 
-ORDERS: Final[dict[str, str]] = {
-    "entry_intent": "to be bought: {qty} {symbol}, decided at {decision_price} with confidence {confidence}, planned "
-    "stop {stop}, target {target}, by model {model}",
-    "entry_sent": "the order to buy is at the broker",
-    "entry_unclear": "the broker gave no clear answer to the order to buy",
-    "entry_recovered": "the order to buy was found at the broker",
-    "entry_arrived_late": "the order to buy arrived late",
-    "entry_not_filled": "the order to buy ended without a fill ({status})",
-    "entry_never_arrived": "the order to buy never arrived at the broker",
-    "leg_moved": "the {level} was moved from {was} to {now}",
-    "cancel": "asked the broker to cancel a resting order ({reason}); accepted: {accepted}",
-    "exit_intent": "to be sold: {qty} {symbol} ({reason})",
-    "exit_sent": "the order to sell is at the broker",
-    "exit_not_filled": "the order to sell ended without a fill ({status})",
-    "not_bought": "not bought: {reason} (the rule for {rule})",
-}
-"""How the audit's events of one stock read, beside those that the console shows."""
-
 _SALE: Final = re.compile(rf"\b(?:{'|'.join(SALES)})\b")
 
-_PRICES: Final = frozenset({"decision_price", "stop", "target", "was", "now"})
+_PRICES: Final = frozenset({"decision_price", "stop", "target", "was", "now", "stays", "wanted"})
 
 
 def shown(text: object) -> str:
@@ -60,16 +43,18 @@ def sold_in_words(text: str) -> str:
 def audit_line(record: Record) -> str:
     """An event of the audit in words; its name where there are none for it."""
     event = str(record.get("event", ""))
-    template = ORDERS.get(event)
-    if template is None:
-        return shown(sold_in_words(in_words(record) or "") or event.replace("_", " "))
+    if words := in_words(record):
+        return shown(sold_in_words(words))
+    words = template(event)
+    if not words:
+        return shown(event.replace("_", " "))
     fields = {"level": "level", **{name: _field(name, value) for name, value in record.items()}}  # older audits lack it
     if event == "not_bought":
         fields["rule"] = RULES.get(fields.get("rule", ""), fields.get("rule", ""))
     elif event == "exit_intent":
         fields["reason"] = SALES.get(fields.get("reason", ""), fields.get("reason", ""))
     try:
-        return shown(template.format(**fields))
+        return shown(words.format(**fields))
     except (KeyError, ValueError, IndexError):
         return shown(event.replace("_", " "))
 

@@ -92,7 +92,7 @@ class FarFills:
             self._settle(order, price, f"{position} agrees")
         elif position is not None and self._broker.is_near(order.symbol, position.low):
             self._broker.settle_far_fill(order, position.low)
-            self._write("far_fill_corrected", order, price, f"not believed: {position} is taken instead")
+            self._emit("far_fill_corrected", order, price, f"not believed: {position} is taken instead")
         else:
             seen: list[Source] = [] if position is None else [position]
             for source in () if position is not None else self._feeds(order):
@@ -103,13 +103,13 @@ class FarFills:
             if order.id not in self._asked:
                 shown = ", ".join(map(str, seen)) or "no other source shows a price"
                 note = f"not believed: {shown}; the stock is not bought until a second source agrees"
-                self._write("far_fill_doubted", order, price, note)
+                self._emit("far_fill_doubted", order, price, note)
 
     def _settle(self, order: Order, price: Decimal, note: str) -> None:
         self._broker.settle_far_fill(order, price)
-        self._write("far_fill", order, price, f"far from the last price: {note}")
+        self._emit("far_fill", order, price, f"far from the last price: {note}")
 
-    def _write(self, event: str, order: Order, price: Decimal, note: str) -> None:
+    def _emit(self, event: str, order: Order, price: Decimal, note: str) -> None:
         self._records.journal.event(
             event, symbol=order.symbol, side=order.side, qty=order.filled_qty, price=price, order_id=order.id, note=note
         )

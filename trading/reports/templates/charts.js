@@ -24,6 +24,7 @@ function draw(place) {
     hoverlabel: { bgcolor: colour("paper"), font: { color: colour("ink") }, bordercolor: colour("line") },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   });
+  if (layout.height) place.style.height = `${layout.height}px`;  // else a phone that is turned cuts the axis off
   Plotly.react(place, coloured(figure.data), layout, { responsive: true, displayModeBar: false });
 }
 
@@ -39,7 +40,7 @@ if (window.Plotly) {
   for (const one of document.querySelectorAll("details.trade")) {
     one.addEventListener("toggle", () => one.open && draw(one.querySelector("[data-chart]")));
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", drawAll);
 } else {
   for (const place of document.querySelectorAll("[data-chart]")) {
     place.classList.add("missing");
