@@ -134,6 +134,20 @@ def test_what_both_trade_in_another_way_has_its_reason(
     assert found.kind == kind and words in found.text
 
 
+def test_a_stop_that_slips_is_no_matter_of_bars(reader: LogReader) -> None:
+    """Also where a bar was changed meanwhile: the stop rests at the exchange, which knows no late bars."""
+    stopped: dict[str, Any] = {"exit_reason": "STOP_LOSS", "exit_time": ny(DAY, "10:35:30")}
+    other = of("AAA", exit_price=Decimal("9.81"), **stopped)
+    drawn = backtest(other, draws_behaviour=True)
+    bars = drawn.bars["AAA"]
+    drawn = replace(drawn, bars={"AAA": replace(bars, close=bars.close + 0.01)})
+    for sold, words in (("9.78", "filled below the bid"), ("9.796", "filled below the bid, its shares in parts")):
+        found = reason(reader, of("AAA", exit_price=Decimal(sold), **stopped), other, drawn)
+        assert found.kind == "slippage" and words in found.text
+    later = {**stopped, "exit_time": ny(DAY, "10:39:30")}
+    assert reason(reader, of("AAA", exit_price=Decimal("9.78"), **later), other, drawn).kind == "bars"
+
+
 def test_a_later_decision_and_a_changed_bar_explain_another_price(reader: LogReader) -> None:
     other = of("AAA", entry_price=Decimal("10.03"), decision_time=LATER - timedelta(seconds=5))
     found = reason(reader, of("AAA", decision_time=LATER), other)

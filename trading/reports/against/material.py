@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from trading.records.trade_log import Trade
 
 Kind = Literal[
-    "bars", "late bars", "parts", "fill", "not filled", "control file", "not running", "guard", "quote", "universe",
-    "model", "logs", "other sale", "overnight", "follows", "not explained",
+    "bars", "late bars", "slippage", "parts", "fill", "not filled", "control file", "not running", "guard", "quote",
+    "universe", "model", "logs", "other sale", "overnight", "follows", "not explained",
 ]  # fmt: skip
 
 KINDS: Final[Mapping[Kind, str]] = {
     "bars": "data/ holds other bars than the trader saw",
     "late bars": "bars came late or were changed after the decision",
+    "slippage": "the stop filled below its price",
     "parts": "filled or sold in parts",
     "fill": "the order filled at another price or time",
     "not filled": "the order was not filled, was refused or was cancelled",
