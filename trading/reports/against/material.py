@@ -155,6 +155,10 @@ class BacktestDay:
         values = found.calibrated if self.calibrated else found.own
         return float(values[at[0]]) if len(at) else None
 
+    def taken_at(self, instant: datetime) -> int:
+        """Positions that are taken once the purchases of the minute that begins at an instant are made."""
+        return len(self.open_at(instant)) + sum(decided_of(one) == instant for one in self.trades)
+
     def open_at(self, instant: datetime) -> list[Trade]:
         """The trades of the backtest that were held or being bought at an instant."""
         return [one for one in self.trades if decided_of(one) < instant and not _sold_by(one, instant)]

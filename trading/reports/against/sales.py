@@ -39,6 +39,11 @@ def sale_reason(logged: LoggedDay, backtest: BacktestDay, live: Trade, other: Tr
     """Why the sales of a trade differ; None if nothing explains it."""
     if live.exit_time is None or other.exit_time is None or live.exit_time.date() != live.entry_time.date():
         if live.exit_time is None and other.exit_time is not None:
+            if (
+                logged.between(live.symbol, frozenset({"stopped_by_file"}), live.entry_time, other.exit_time)
+                is not None
+            ):
+                return Reason("control file", "a STOP file was there: the trader sold nothing, and noted no sale")
             return Reason("not filled", "it was not sold by the close; the backtest sold it")
         return Reason("overnight", "it was held overnight")
     said = live.exit_reason or ""
