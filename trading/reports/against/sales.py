@@ -31,6 +31,8 @@ TROUBLE: Final = frozenset({
 })  # fmt: skip
 """Events between purchase and sale that delay or change a sale."""
 
+STOP_FILE: Final = frozenset({"stopped_by_file"})
+
 SLOWEST_STOP: Final = timedelta(minutes=2)
 """Longest time from the moment a stop fires to its fill; beyond it, something else delayed the sale."""
 
@@ -39,10 +41,7 @@ def sale_reason(logged: LoggedDay, backtest: BacktestDay, live: Trade, other: Tr
     """Why the sales of a trade differ; None if nothing explains it."""
     if live.exit_time is None or other.exit_time is None or live.exit_time.date() != live.entry_time.date():
         if live.exit_time is None and other.exit_time is not None:
-            if (
-                logged.between(live.symbol, frozenset({"stopped_by_file"}), live.entry_time, other.exit_time)
-                is not None
-            ):
+            if logged.between(live.symbol, STOP_FILE, live.entry_time, other.exit_time) is not None:
                 return Reason("control file", "a STOP file was there: the trader sold nothing, and noted no sale")
             return Reason("not filled", "it was not sold by the close; the backtest sold it")
         return Reason("overnight", "it was held overnight")
@@ -62,7 +61,7 @@ def sale_reason(logged: LoggedDay, backtest: BacktestDay, live: Trade, other: Tr
     if (event := logged.between(live.symbol, TROUBLE, live.entry_time, live.exit_time)) is not None:
         why = str(event.get("reason") or event.get("what") or event["event"])[:120]
         return Reason("fill", f"{words}: {why}")
-    if logged.between(live.symbol, frozenset({"stopped_by_file"}), live.entry_time, last) is not None:
+    if logged.between(live.symbol, STOP_FILE, live.entry_time, last) is not None:
         return Reason("control file", f"{words}: a STOP file was there, so no orders were sent")
     if logged.between(live.symbol, frozenset({"started"}), live.entry_time, last) is not None:
         return Reason("not running", f"{words}: the trader was restarted while it was held")

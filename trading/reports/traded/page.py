@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
-from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.live import live_sections
 from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.models_index import BACK, link_to_index, pages_in
@@ -131,7 +130,7 @@ def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     if live["earns"]:
         found["earned"] = charts.earned_by_confidence(live["earns"])
         keys[1] = ["earned"]
-    sections = live_sections(material.live, MIN_SESSIONS)  # as the other intervals of this page
+    sections = live_sections(material.live)
     titles = ("Did predictions come true?", "Did they earn?", "What buying and selling cost: assumed and paid")
     return [
         Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note), key)
