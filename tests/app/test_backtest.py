@@ -519,7 +519,7 @@ def test_on_the_default_exchange_each_difference_has_a_reason(
     assert found["live_pnl"] == pytest.approx(sum(one["pnl_amount"] for one in trades))
     apart = sum(one["pnl_apart"] for one in found["differences"])
     assert apart == pytest.approx(found["live_pnl"] - found["backtest_pnl"])
-    assert {one["reason"] for one in found["differences"]} <= {"late bars", "parts", "fill", "follows"}
+    assert {one["reason"] for one in found["differences"]} <= {"late bars", "slippage", "parts", "fill", "follows"}
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,9 @@ def test_a_replay_starts_from_scratch_and_keeps_the_earlier_logs(bars: Path, tmp
         opened(tmp_path, {"bars": bars}).close()
         kept = logs / "earlier" / str(run)
         for name in moved:
-            assert (kept / name).read_text() == f"{name} of run {run}" and not (logs / name).exists()
+            assert (kept / name).read_text() == f"{name} of run {run}"
+            assert (logs / name).exists() == (name == "index.html")  # a new one, which links to the earlier report
+        assert f'href="earlier/{run}/report.html"' in (logs / "index.html").read_text()
         assert not (kept / "market.json").exists() and (logs / "notes.txt").exists()
     assert (logs / "earlier" / "2" / "paper_exchange.sqlite").exists()  # of the first replay
 

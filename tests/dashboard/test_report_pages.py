@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from html import unescape
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import pytest
 
 import report
 from tests.app.report_logs import DAY, mark, write_day
 from tests.dashboard.dashboard_world import MODEL, dashboard, write_page
+from trading.app.live.venues import move_logs_away
 from trading.reports.look.models_index import write_models_index
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ HREF = re.compile(r'href="(/files/[^"#]+|/inside/[^"#]+|[^"/#:]*[^":#]*\.html)"'
 
 FRAMED = re.compile(r'src="(/inside/[^"]+)"')
 SECRET = re.compile(r"/inside/[^/]+/")
+
+
+def assert_links_lead_to_files(folder: Path) -> None:
+    pages = list(folder.rglob("*.html"))
+    for page in pages:
+        for link in HREF.findall(page.read_text()):
+            assert (page.parent / unquote(unescape(link))).is_file(), f"{page}: {link}"
 
 
 @pytest.mark.parametrize(("models", "logs"), [("logs", "models"), ("my models", 'trades "A&B" 100%')])
@@ -34,12 +41,14 @@ def test_every_link_leads_to_a_page_whatever_the_folders_are_called(models: str,
     (tmp_path / "env").write_text(f"MODELS_DIR='{tmp_path / models}'\n")
     asked = [f"--logs-dir={tmp_path / logs}", f"--env-file={tmp_path / 'env'}", "--html"]
     write_models_index(tmp_path / models, MODEL, None)
-    assert report.main(asked) == 0  # the index of the models links to the logs from now on
-    earlier = tmp_path / logs / "earlier" / "1"
-    earlier.mkdir(parents=True)
-    for name in ("report.html", "index.html"):
-        shutil.copy(tmp_path / logs / name, earlier)
     assert report.main(asked) == 0
+    assert report.main(asked) == 0  # now the report links to the index of the models, and that to the logs
+    for _ in range(2):
+        move_logs_away(tmp_path / logs, tmp_path / models)
+        assert_links_lead_to_files(tmp_path)
+        write_day(tmp_path / logs)
+        assert report.main(asked) == 0
+        assert_links_lead_to_files(tmp_path)
     with dashboard(tmp_path, f"--models-dir={tmp_path / models}", f"--logs-dir={tmp_path / logs}") as one:
         seen, left = {}, ["/models"]
         while left:
@@ -56,7 +65,8 @@ def test_every_link_leads_to_a_page_whatever_the_folders_are_called(models: str,
             left += found - {*seen, *left}
         assert set(seen) == {
             "/models", f"/files/models/report_{MODEL}.html", "/files/models/index.html", "/files/logs/index.html",
-            "/files/logs/report.html", "/files/logs/earlier/1/report.html", "/files/logs/earlier/1/index.html",
+            "/files/logs/report.html",
+            *(f"/files/logs/earlier/{n}/{name}.html" for n in (1, 2) for name in ("report", "index")),
         }  # fmt: skip
         assert str(DAY) in seen["/files/logs/earlier/1/report.html"]
         script = re.search(r'src="(/inside/[^"/]+/logs/plotly.min.js)"', seen["/files/logs/earlier/1/report.html"])

@@ -58,7 +58,7 @@ def test_it_is_said_in_an_alert_with_its_id_and_price_and_again_when_the_stop_is
     here = Owned(tmp_path, *flat("10:40", "10:44", 9.5))
     here.minutes("10:34", "10:38")
     [alert] = here.alerts("order_in_the_way")
-    assert (alert.kind, alert.title, alert.serious) == ("unprotected", "shares without a stop", True)
+    assert (alert.kind, alert.title, alert.serious) == ("unprotected", "an order of others in the way", True)
     assert f"sell limit order {here.sale} at $12" in alert.body and "5 shares have no stop" in alert.body
     here.minutes("10:39", "10:43")
     again = here.alerts("order_in_the_way")[-1]

@@ -130,15 +130,18 @@ def test_without_trades_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(
     ("sold", "words"),
     [
-        (["10.10"], "1 trade on 1 day had +1.00% each after the assumed cost. Too few sessions for an interval: by "),
         (
-            ["10.10", "10.11", "10.12", "10.11", "10.11"],
-            "on 5 days had +1.10% (+1.01% to +1.19%) each after the assumed cost. The interval",
+            ["10.10"],
+            "1 trade on 1 day had +1.00% each after the assumed cost. Too few sessions for an interval, which ",
+        ),
+        (
+            ["10.10", "10.11", "10.12", "10.11", "10.11"] * 4,
+            "on 20 days had +1.10% (+1.07% to +1.13%) each after the assumed cost. The interval",
         ),
         (["10.10", "10.11", "10.12"], "on 3 days had +1.10% each after the assumed cost. Too few sessions"),
-        (["10.10", "10.11", "10.12", "10.11", "10.11"], "The interval lies above zero."),
-        (["9.90", "9.89", "9.88", "9.90", "9.89"], "The interval lies below zero: a loss."),
-        (["9.90", "10.40", "9.95", "10.00", "9.95"], "The interval includes zero: no evidence of profit."),
+        (["10.10", "10.11", "10.12", "10.11", "10.11"] * 4, "The interval lies above zero."),
+        (["9.90", "9.89", "9.88", "9.90", "9.89"] * 4, "The interval lies below zero: a loss."),
+        (["9.90", "10.40", "9.95", "10.00", "9.95"] * 4, "The interval includes zero: no evidence of profit."),
     ],
 )
 def test_what_was_earned_says_what_its_interval_shows(sold: list[str], words: str) -> None:
@@ -177,9 +180,9 @@ def test_only_the_newest_days_count_and_only_their_files_are_read(tmp_path: Path
     assert found["all_models"]["comes_true"][-1]["share"] == 1.0
 
 
-def test_a_report_shows_no_interval_of_fewer_sessions_than_its_other_tables() -> None:
-    trades = [trade(sold=price, entry_time=OPEN + timedelta(days=n)) for n, price in enumerate(["9.90", "10.40"] * 3)]
-    found = live_figures(trades, RULES, None)
-    early, late = (live_sections(found, fewest)[1] for fewest in (5, 20))
-    assert " to " in early.rows[-1][-1] and "it needs 5." in early.text
-    assert late.rows[-1][-1] == "too few sessions" and "it needs 20." in late.text
+def test_intervals_of_trades_need_twenty_sessions_on_every_page() -> None:
+    prices = ["9.90", "10.40"] * 10
+    trades = [trade(sold=price, entry_time=OPEN + timedelta(days=n)) for n, price in enumerate(prices)]
+    early, late = (live_sections(live_figures(trades[:n], RULES, None))[1] for n in (19, 20))
+    assert early.rows[-1][-1] == "too few sessions" and "it needs 20 sessions." in early.text
+    assert " to " in late.rows[-1][-1]

@@ -98,6 +98,7 @@ def test_what_only_the_backtest_trades_has_its_reason(
     ({"model": "20180322_200000"}, "model", f"model {MODEL} decided it, 20180322_200000 served"),
     ({"bars": {}}, "bars", "data/ has no bar of 10:30"),
     ({"confidence": 0.6}, "bars", "confidence 0.7100, in the backtest 0.6000"),
+    ({"most_positions": 1, "trades": [of("BBB", "10:31")]}, "follows", "all 1 positions of the backtest were taken"),
     ({"most_positions": 0}, "follows", "all 0 positions of the backtest were taken"),
     ({"trades": [of("AAA", "10:12", sold=None)]}, "follows", "still held it, from its purchase of 10:12"),
     ({}, "not explained", ""),
@@ -120,7 +121,7 @@ LATER = ny(DAY, "10:31:02") + timedelta(seconds=3)
     ({"exit_price": Decimal("10.3967")}, False, "parts", "sold in parts"),
     ({"exit_price": Decimal("10.41")}, True, "fill", "sold at $10.41 as TAKE_PROFIT, in the backtest at $10.40"),
     ({"exit_price": Decimal("10.41")}, False, "control file", "a STOP file was there"),
-    ({"exit_price": None, "exit_time": None, "exit_reason": None}, False, "not filled", "was not sold by the close"),
+    ({"exit_price": None, "exit_time": None, "exit_reason": None}, False, "control file", "and noted no sale"),
 ])  # fmt: skip
 def test_what_both_trade_in_another_way_has_its_reason(
     reader: LogReader, changes: dict[str, Any], behaviour: bool, kind: str, words: str
@@ -132,6 +133,26 @@ def test_what_both_trade_in_another_way_has_its_reason(
     other = of("AAA", exit_time=ny(DAY, "10:32:30")) if behaviour else of("AAA")
     found = reason(reader, live, other, backtest(other, draws_behaviour=behaviour))
     assert found.kind == kind and words in found.text
+
+
+def test_what_is_not_sold_before_a_stop_file_has_another_reason(reader: LogReader) -> None:
+    other = of("AAA", exit_time=ny(DAY, "10:32:30"))
+    found = reason(reader, of("AAA", exit_price=None, exit_time=None, exit_reason=None), other)
+    assert found.kind == "not filled" and "was not sold by the close" in found.text
+
+
+def test_a_stop_that_slips_is_no_matter_of_bars(reader: LogReader) -> None:
+    """Also where a bar was changed meanwhile: the stop rests at the exchange, which knows no late bars."""
+    stopped: dict[str, Any] = {"exit_reason": "STOP_LOSS", "exit_time": ny(DAY, "10:35:30")}
+    other = of("AAA", exit_price=Decimal("9.81"), **stopped)
+    drawn = backtest(other, draws_behaviour=True)
+    bars = drawn.bars["AAA"]
+    drawn = replace(drawn, bars={"AAA": replace(bars, close=bars.close + 0.01)})
+    for sold, words in (("9.78", "filled below the bid"), ("9.796", "filled below the bid, its shares in parts")):
+        found = reason(reader, of("AAA", exit_price=Decimal(sold), **stopped), other, drawn)
+        assert found.kind == "slippage" and words in found.text
+    later = {**stopped, "exit_time": ny(DAY, "10:39:30")}
+    assert reason(reader, of("AAA", exit_price=Decimal("9.78"), **later), other, drawn).kind == "bars"
 
 
 def test_a_later_decision_and_a_changed_bar_explain_another_price(reader: LogReader) -> None:

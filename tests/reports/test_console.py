@@ -13,6 +13,7 @@ from trading.base.clock import NEW_YORK
 from trading.execution.snapshot import Row, Snapshot
 from trading.records.trade_log import TradeLog
 from trading.reports.console import Output, View, summary
+from trading.reports.traded.words import dollars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,3 +138,8 @@ def test_a_new_model_says_apart_what_came_true_and_what_it_earned(signals: int, 
     }
     shown.event(record("model_trained", model="T", figures=figures, reason="not compared"))
     assert out.getvalue() == f"2025-03-07 09:59:02  model T trained; {words}\n"
+
+
+@pytest.mark.parametrize(("text", "shown"), [("-13.265", "-$13.26"), ("13.275", "+$13.28"), ("-0.005", "+$0.00")])
+def test_half_a_cent_is_rounded_alike_in_a_float_and_a_decimal(text: str, shown: str) -> None:
+    assert dollars(Decimal(text)) == dollars(float(text)) == shown

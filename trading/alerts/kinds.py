@@ -88,7 +88,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "not_flat": _Source("not_flat", "NOT FLAT", "symbol"),
     "stop_refused": _Source("unprotected", "shares without a stop", "symbol"),
     "unprotected": _Source("unprotected", "shares without a stop", "symbol", lasts=timedelta(seconds=30)),
-    "order_in_the_way": _Source("unprotected", "an order of others holds shares without a stop", "about"),
+    "order_in_the_way": _Source("unprotected", "an order of others in the way", "about"),
     "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),

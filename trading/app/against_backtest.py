@@ -16,7 +16,7 @@ from trading.app.backtest.models import StoredModels
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.prediction_cache import PredictionCache
 from trading.base.clock import YEARS
-from trading.base.errors import ModelError, UserError
+from trading.base.errors import ModelError, UserError, as_started
 from trading.models.store import ModelStore
 from trading.reports.against.logged_day import LoggedDay
 from trading.reports.against.material import BacktestDay, ComparedDay, Comparison, explained, matched
@@ -41,6 +41,9 @@ NOTES: Final = (
     "the session opened.",
     "The backtest fills as the embedded exchange with EXCHANGE_BEHAVIOUR=calm and without late bars does.",
 )
+
+
+FETCH: Final = "python build_dataset.py fetches them (recorded bars with --bars DIR)"
 
 
 class NotCompared(Exception):
@@ -135,7 +138,8 @@ def _session(days: StoredDays, calendar: MarketCalendar, day: date) -> Session:
         raise NotCompared("it is no trading day")
     known = days.sessions
     if not known[0].date <= day <= known[-1].date:
-        raise NotCompared(f"data/ has no bars of it; they reach from {known[0].date} to {known[-1].date}")
+        reach = f"{known[0].date} to {known[-1].date}"
+        raise NotCompared(f"data/ has no bars of it; they reach from {reach}; {as_started(FETCH)}")
     if day == known[0].date:
         raise NotCompared("data/ has no session before it, which its stocks are chosen by")
     return calendar.session(day)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 INTERVAL: Final = 0.95
 
 ENOUGH_SESSIONS: Final = 5
-"""Fewest sessions whose interval is shown, or from which skill or a profit is claimed.
+"""Fewest test sessions of a model whose interval is shown, or from which skill or a profit is claimed.
+
+Trades, a few a session, need `trading.performance.intervals.MIN_SESSIONS`.
 
 With n sessions Student's factor is 12.7 (n = 2), 4.3, 3.2 and 2.8 (n = 5), where the normal distribution has 2.0.
 Below five the width rests on the form of the distribution, which so few values cannot show.

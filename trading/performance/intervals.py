@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats, Ints
 
 MIN_SESSIONS: Final = 20
-"""Sessions below which no bootstrap interval and no yearly ratio is shown.
+"""Fewest sessions of trades, live or backtested, whose interval over sessions or yearly ratio is shown, on any page.
 
-The evening's figures are jackknives with Student's t, which widens with few sessions, so theirs begin at
+Figures of a model on its test sessions are means of thousands of rows a session, with Student's t; they need
 `trading.learning.session_statistics.ENOUGH_SESSIONS`.
 """
 

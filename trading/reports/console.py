@@ -17,6 +17,7 @@ from rich.text import Text
 from trading.base.clock import NEW_YORK
 from trading.records.events.kinds import Weight, template
 from trading.reports.page import counted, sentence
+from trading.reports.traded.words import dollars, price
 from trading.reports.trained.console import signals_in_words
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _positions(snapshot: Snapshot) -> Table:
         table.add_column(name, justify="left" if name == "symbol" else "right", min_width=8)
     for row in snapshot.rows:
         prices = ("-" if one is None else price(one) for one in (row.entry, row.price, row.stop, row.target))
-        table.add_row(row.symbol, str(row.qty), *prices, "-" if row.pnl is None else _signed(row.pnl))
+        table.add_row(row.symbol, str(row.qty), *prices, "-" if row.pnl is None else dollars(row.pnl))
     return table
 
 
@@ -114,8 +115,8 @@ def _status(snapshot: Snapshot) -> str:
     equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f} by the broker's prices"
     by_bars = " by the newest bars" if snapshot.rows else ""  # the broker's equity goes by its own prices
     return (
-        f"{len(snapshot.rows)} open ({_signed(open_pnl)}{by_bars}), {snapshot.in_flight} in flight, "
-        f"{counted(snapshot.trades, 'trade')} closed today ({snapshot.won} won, {_signed(snapshot.realised)}){equity}"
+        f"{len(snapshot.rows)} open ({dollars(open_pnl)}{by_bars}), {snapshot.in_flight} in flight, "
+        f"{counted(snapshot.trades, 'trade')} closed today ({snapshot.won} won, {dollars(snapshot.realised)}){equity}"
     )
 
 
@@ -130,7 +131,7 @@ def in_words(record: dict[str, Any]) -> str | None:
             if name in shown:
                 shown[name] = price(shown[name])
         if "pnl_amount" in shown:
-            shown["pnl_amount"] = _signed(shown["pnl_amount"])
+            shown["pnl_amount"] = dollars(shown["pnl_amount"])
         if "figures" in shown:
             shown["figures"], shown["reason"] = signals_in_words(shown["figures"]), sentence(shown["reason"])
         if record["event"] == "day_closed":
@@ -138,15 +139,6 @@ def in_words(record: dict[str, Any]) -> str | None:
         return words.format(**shown)
     except (KeyError, ValueError, TypeError, ArithmeticError):
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
-
-
-def price(dollars: float | Decimal) -> str:
-    """A share's price as it is quoted: cents, below a dollar hundredths of a cent."""
-    return f"${dollars:.{2 if dollars >= 1 else 4}f}"
-
-
-def _signed(dollars: float | Decimal) -> str:
-    return f"{'-' if round(float(dollars), 2) < 0 else '+'}${abs(dollars):,.2f}"
 
 
 def summary(log: TradeLog, since: datetime, console: Output) -> None:
@@ -176,7 +168,7 @@ def _counts(trades: list[Trade]) -> tuple[str, ...]:
     amounts = [trade.pnl_amount for trade in trades if trade.pnl_amount is not None]
     won = sum(1 for amount in amounts if amount > 0)
     rate = f"{won / len(amounts):.0%}" if amounts else "-"
-    pnl = _signed(sum(amounts, Decimal(0)))
+    pnl = dollars(sum(amounts, Decimal(0)))
     return str(len(amounts)), str(won), rate, pnl, str(len(trades) - len(amounts))
 
 

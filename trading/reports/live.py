@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from trading.learning.session_statistics import ENOUGH_SESSIONS, above, below
+from trading.learning.session_statistics import above, below
 from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.page import NONE, TOO_FEW, Section, counted, interval, per_cent, plain, share
 
@@ -50,12 +50,10 @@ def live_lines(live: LiveFigures) -> list[str]:
     return lines
 
 
-def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Section]:
+def live_sections(live: LiveFigures) -> list[Section]:
     """The same as tables of a page, for all models and for the one in service.
 
-    Args:
-        fewest: sessions that an interval needs.  The evening's page shows the first that Student's t can give; a report
-            whose other intervals need more shows none earlier.
+    Intervals over sessions need `MIN_SESSIONS`, as all intervals of trades: below, a verdict would hang on a few days.
     """
     if not live["first"]:
         return [Section("Live: trades of this account", f"There is no trade that can be counted yet. {DIRECTION}")]
@@ -88,20 +86,20 @@ def live_sections(live: LiveFigures, fewest: int = ENOUGH_SESSIONS) -> list[Sect
         Section(
             "Live: does it earn?",
             f"Closed trades of the same days, mean outcome after cost. This does not follow from the table above. "
-            f"{DIRECTION} The interval is over sessions; it needs {fewest}.",
+            f"{DIRECTION} The interval is over sessions; it needs {MIN_SESSIONS} sessions.",
             head=("confidence", "of", "trades", "sessions", "outcome", "95% interval"),
             rows=[
                 [_band(one), name, str(one["trades"]), str(one["outcome_pct"]["sessions"]),
-                 per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True, fewest=fewest)]
+                 per_cent(one["outcome_pct"]["value"]), interval(one["outcome_pct"], 2, sign=True, fewest=MIN_SESSIONS)]
                 for name, group in groups
                 for one in group["earns"]
             ],
         ),
     ]  # fmt: skip
-    return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live, fewest)]
+    return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live)]
 
 
-def _costs(live: LiveFigures, fewest: int) -> Section:
+def _costs(live: LiveFigures) -> Section:
     title, costs = "Live: the cost of a round trip", live["costs"]
     if costs is None:
         return Section(title, "No trade has a quote at its decision yet.")
@@ -116,7 +114,8 @@ def _costs(live: LiveFigures, fewest: int) -> Section:
         f"{trades} What was measured holds the spread, and the price's move until the fill.",
         head=("", "mean", "95% interval"),
         rows=[
-            [name, per_cent(figure["value"], 3), interval(figure, 3, sign=True, fewest=fewest)] for name, figure in rows
+            [name, per_cent(figure["value"], 3), interval(figure, 3, sign=True, fewest=MIN_SESSIONS)]
+            for name, figure in rows
         ],
     )
 
@@ -126,11 +125,8 @@ def _earned(whole: Earns) -> str:
     figure = whole["outcome_pct"]
     days = counted(figure["sessions"], "day")
     words = f"{counted(whole['trades'], 'trade')} on {days} had {_mean(figure)} each after the assumed cost."
-    if figure["sessions"] < ENOUGH_SESSIONS:
-        return (
-            f"{words} Too few sessions for an interval: by Student's t, as here, it needs {ENOUGH_SESSIONS}, by the "
-            f"bootstrap of report.py and backtest.py {MIN_SESSIONS}. No evidence of profit."
-        )
+    if figure["sessions"] < MIN_SESSIONS:
+        return f"{words} Too few sessions for an interval, which needs {MIN_SESSIONS}. No evidence of profit."
     if below(figure, 0.0):
         return f"{words} The interval lies below zero: a loss."
     if above(figure, 0.0):
@@ -160,5 +156,5 @@ def _truth(one: ComesTrue) -> str:
 
 
 def _mean(figure: Estimate) -> str:
-    words = interval(figure, 2, sign=True)
+    words = interval(figure, 2, sign=True, fewest=MIN_SESSIONS)
     return per_cent(figure["value"]) + ("" if words in (NONE, TOO_FEW) else f" ({words.replace(' to', '% to')}%)")

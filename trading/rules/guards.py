@@ -66,7 +66,7 @@ class DailyLossRule:
         equity, pnl = in_units(context.equity, context.losses.pnl).amounts
         if not has_lost(equity, pnl, share_of(self.most)):
             return None
-        return f"the day has lost ${-context.losses.pnl:.2f}, {self.most:.2%} of the equity or more"
+        return f"the day has lost ${-context.losses.pnl:.2f}; the limit is {100 * self.most:g}% of the equity"
 
 
 @dataclass(frozen=True)

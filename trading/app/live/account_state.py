@@ -11,7 +11,7 @@ from trading.broker.transport import allowed_origin
 from trading.execution.orders.entry_orders import INTENT, SETTLED
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.records.this_machine import account_path, state_folder
-from trading.reports.console import price
+from trading.reports.traded.words import price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,6 +18,7 @@ from paper_exchange.market.generator.market import GeneratedMarket
 from paper_exchange.market.recorded import RecordedMarket
 from paper_exchange.orders.behaviour import PRESETS
 from trading.app.inputs import check_bars_apart, reading_from
+from trading.app.pages import models_of
 from trading.base import written
 from trading.base.calendar import MarketCalendar, Session, at
 from trading.base.clock import NEW_YORK, Clock, SimulatedClock, SystemClock
@@ -27,6 +28,7 @@ from trading.broker.client import Clients, connect
 from trading.broker.transport import allowed_origin
 from trading.market.sources.recorded import FolderSource
 from trading.reports.look import AGAINST, EARLIER, INDEX, REPORT, SCRIPT
+from trading.reports.look.moved import move_page, write_index_of_earlier
 
 if TYPE_CHECKING:
     import argparse
@@ -163,7 +165,7 @@ class EmbeddedVenue:
         """
         logs = self._settings.folders.LOGS_DIR
         if self._is_replay:
-            move_logs_away(logs)
+            move_logs_away(logs, self._settings.folders.MODELS_DIR)
         elif any(logs.glob("trades_*.json")) and not _has_content(logs / STATE_FILE):
             raise UserError(
                 f"{logs / STATE_FILE}: the account is lost (no file, or an empty one), but {logs} has trades of it; "
@@ -308,14 +310,26 @@ def as_iex(market: MarketId) -> MarketId:
     return replace(market, slug=f"{market.slug}-as-iex", description=f"{market.description}, with the bars of IEX only")
 
 
-def move_logs_away(logs: Path) -> None:
-    """Move the logs of the run before into `logs/earlier/N/`, so that a replay starts with none."""
+def move_logs_away(logs: Path, models: Path) -> None:
+    """Move the logs and pages of the run before into `logs/earlier/N/`, so that a replay starts with none.
+
+    Links of the pages still lead where they led.  If there was an index, a new one links to the earlier reports.
+    """
     found = sorted({path for pattern in LOG_FILES for path in logs.glob(pattern)})
+    had_index = (logs / INDEX).is_file()
+    if had_index and not (logs / REPORT).exists():  # it was written here, by the replay before
+        found.remove(logs / INDEX)
     if not found:
         return
     earlier = logs / EARLIER
     numbers = [written.whole(path.name) or 0 for path in earlier.glob("[0-9]*")]
     target = earlier / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)
+    names = {path.name for path in found}
     for path in found:
-        shutil.move(path, target / path.name)
+        if path.suffix == ".html" and path.is_file():
+            move_page(path, target, names)
+        else:
+            shutil.move(path, target / path.name)
+    if had_index:
+        write_index_of_earlier(logs, models_of(models, logs))

@@ -42,8 +42,8 @@ with the sandbox, which keeps the page from its top and from new windows, no scr
 address."""
 
 
-_BESIDE: Final = re.compile(rf'href="\.\./([^/"]+)/{re.escape(INDEX)}"')
-"""A link of a page to the index of the folder beside its own."""
+_BESIDE: Final = re.compile(rf'href="(?:\.\./|(?:\.\./){{3}})([^/"]+)/{re.escape(INDEX)}"')
+"""A link of a page to the index of the folder beside its own, or beside that of the logs if the page moved there."""
 
 
 def static_file(request: Request) -> Response:

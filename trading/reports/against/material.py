@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from trading.records.trade_log import Trade
 
 Kind = Literal[
-    "bars", "late bars", "parts", "fill", "not filled", "control file", "not running", "guard", "quote", "universe",
-    "model", "logs", "other sale", "overnight", "follows", "not explained",
+    "bars", "late bars", "slippage", "parts", "fill", "not filled", "control file", "not running", "guard", "quote",
+    "universe", "model", "logs", "other sale", "overnight", "follows", "not explained",
 ]  # fmt: skip
 
 KINDS: Final[Mapping[Kind, str]] = {
     "bars": "data/ holds other bars than the trader saw",
     "late bars": "bars came late or were changed after the decision",
+    "slippage": "the stop filled below its price",
     "parts": "filled or sold in parts",
     "fill": "the order filled at another price or time",
     "not filled": "the order was not filled, was refused or was cancelled",
@@ -153,6 +154,10 @@ class BacktestDay:
         at = np.flatnonzero((found.stock == stock) & (found.minute == minute))
         values = found.calibrated if self.calibrated else found.own
         return float(values[at[0]]) if len(at) else None
+
+    def taken_at(self, instant: datetime) -> int:
+        """Positions that are taken once the purchases of the minute that begins at an instant are made."""
+        return len(self.open_at(instant)) + sum(decided_of(one) == instant for one in self.trades)
 
     def open_at(self, instant: datetime) -> list[Trade]:
         """The trades of the backtest that were held or being bought at an instant."""

@@ -146,7 +146,7 @@ class Reasons:
         if held:
             bought = f"{decided_of(held[0]).astimezone(NEW_YORK):%H:%M}"
             return Reason("follows", f"the backtest still held it, from its purchase of {bought}")
-        if len(backtest.open_at(one.decided)) >= backtest.most_positions:
+        if backtest.taken_at(one.decided) >= backtest.most_positions:
             return Reason("follows", f"all {backtest.most_positions} positions of the backtest were taken")
         return None
 

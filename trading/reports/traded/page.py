@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.files import write_bytes
-from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.live import live_sections
-from trading.reports.look import AGAINST, EARLIER, INDEX, REPORT
+from trading.reports.look import AGAINST, INDEX, REPORT
 from trading.reports.look.models_index import BACK, link_to_index, pages_in
+from trading.reports.look.moved import earlier_reports
 from trading.reports.look.page import Block, HtmlPage, TradeRow, render, write_script
 from trading.reports.page import NONE, Section, Tile, counted, fine, per_cent, share
 from trading.reports.traded import charts, tables
@@ -130,7 +130,7 @@ def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     if live["earns"]:
         found["earned"] = charts.earned_by_confidence(live["earns"])
         keys[1] = ["earned"]
-    sections = live_sections(material.live, MIN_SESSIONS)  # as the other intervals of this page
+    sections = live_sections(material.live)
     titles = ("Did predictions come true?", "Did they earn?", "What buying and selling cost: assumed and paid")
     return [
         Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note), key)
@@ -202,12 +202,11 @@ def index_page(
 ) -> HtmlPage:
     """The index of the logs folder: its report, and its days."""
     market = material.market.description if material.market else "market not known"
-    earlier = sorted(material.folder.glob(f"{EARLIER}/*/{REPORT}"))
     links = [
         ("The report", REPORT),
         *_against(material),
         *link_to_index(BACK, models, material.folder),
-        *((f"Report of {EARLIER}/{one.parent.name}", str(one.relative_to(material.folder))) for one in earlier),
+        *earlier_reports(material.folder),
     ]
     rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
     days = Section(

@@ -238,7 +238,7 @@ def _by_trade(trade: Trade) -> list[str]:
 
 def _fate(trade: Trade) -> str:
     if trade.exit_time is None:
-        return "It is still held."
+        return "It is still held, by the trade log."
     at_ = f"{trade.exit_time.astimezone(NEW_YORK):%H:%M:%S}"
     if trade.exit_price is None or trade.pnl_amount is None:
         return f"It ended at {at_} without a known price ({trade.exit_reason})."

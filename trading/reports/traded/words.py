@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,14 +37,16 @@ MOST_DAYS: Final = 3
 BACKTEST: Final = "These are the trades of a backtest: nothing was traded."
 
 
-def dollars(value: float, sign: bool = True) -> str:
+def dollars(value: float | Decimal, sign: bool = True) -> str:
     """`+$1,234.50`; without `sign`, only a minus is shown."""
-    mark = "-" if round(value, 2) < 0 else "+" if sign else ""
-    return f"{mark}${abs(value):,.2f}"
+    exact = round(Decimal(str(value)), 6)  # half a cent is rounded as the console rounds its Decimals
+    mark = "-" if round(exact, 2) < 0 else "+" if sign else ""
+    return f"{mark}${abs(exact):,.2f}"
 
 
-def price(value: float) -> str:
-    """A share's price as it is quoted."""
+def price(value: float | Decimal) -> str:
+    """A share's price as it is quoted: cents; below a dollar, and between two cents, hundredths of a cent."""
+    value = float(value)
     return f"${value:,.{2 if value >= 1 and abs(value * 100 - round(value * 100)) < 1e-6 else 4}f}"
 
 
