@@ -314,7 +314,8 @@ def trader_process(shared: Shared, folder: Path, broken: str | None = None, home
     """Run `live_trader.py --broker alpaca` in exchange time, with one protection disabled (see `broken.py`).
 
     Args:
-        home: the folder of its data, models and logs, if it is not `folder`, which has its settings.
+        home: the folder of its data, models, logs and of its machine's locks, if it is not `folder`, which has its
+            settings.
     """
     import live_trader
     from trading.app import cli
@@ -324,6 +325,7 @@ def trader_process(shared: Shared, folder: Path, broken: str | None = None, home
         from tests.drill.broken import BROKEN
 
         BROKEN[broken]()
+    os.environ["XDG_STATE_HOME"] = str((home or folder) / "state")
     venues.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,attr-defined,return-value]
     places = [f"--{name}-dir={(home or folder) / name}" for name in ("data", "models", "logs")]
     return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
