@@ -13,8 +13,8 @@ until after the next open).  The exchange (`paper_exchange` with the faults of `
 of `lies.py`, a margin account whose owner trades beside the trader) and the trader (`live_trader.py --broker alpaca`)
 are processes of their own.  The trader gets SIGKILL or SIGTERM at requests of every kind, in three phases: before the
 exchange takes the request, before it replies, just after its reply.  It stays dead for up to half a minute of exchange
-time and is started again; now and then a second trader is started before.  `world.py` has the processes and their
-clock, `checks.py` what must hold afterwards.
+time and is started again; now and then a second trader is started before, or beside it.  `world.py` has the processes
+and their clock, `checks.py` what must hold afterwards.
 """
 
 from __future__ import annotations
