@@ -196,14 +196,38 @@ def exits_one_by_one() -> None:
     Flattening._close_all = close_all  # type: ignore[method-assign]
 
 
+# Against aimed trouble
+
+
+def target_protects() -> None:
+    """A resting target counts as protection, as a stop does."""
+    Protection.stopped_shares = Protection.reserved  # type: ignore[method-assign]
+
+
+def siblings_left() -> None:
+    """What still rests after all shares are sold is left."""
+    ExitOrders._cancel_siblings = lambda self, trade: None  # type: ignore[method-assign]
+
+
+def any_order_answers() -> None:
+    """A reply is not held against its request."""
+    validation.Asked.check = lambda self, order: None  # type: ignore[method-assign]
+
+
+def fields_unchecked() -> None:
+    """An order whose fields contradict each other is used."""
+    validation._check = lambda order, ended: None
+
+
 class LieBreakage(NamedTuple):
-    """A breakage, the seed that found it, and the rates of lies, of lies about a whole reply, and of kills."""
+    """A breakage, the seed that found it, the rates of lies, of lies about a whole reply, and of kills, and the aim."""
 
     apply: Callable[[], None]
     seed: int
     lies: float
     whole: float
     kills: float = 0.0
+    aim: str = ""
 
 
 BROKEN_BY_LIES: Final = {
@@ -216,6 +240,10 @@ BROKEN_BY_LIES: Final = {
     "next-minute-looks": LieBreakage(next_minute_looks, 1, 0.1, 0.3, 0.01),
     "exits-one-by-one": LieBreakage(exits_one_by_one, 1, 0.1, 0.3, 0.01),
     "no-share-is-no-order": LieBreakage(no_share_is_no_order, 1, 0.1, 0.3, 0.01),
+    "target-protects": LieBreakage(target_protects, 1, 0.0, 0.0, aim="stop-lost"),
+    "siblings-left": LieBreakage(siblings_left, 1, 0.0, 0.0, aim="orders-left"),
+    "any-order-answers": LieBreakage(any_order_answers, 1, 0.0, 0.0, aim="swapped"),
+    "fields-unchecked": LieBreakage(fields_unchecked, 1, 0.0, 0.0, aim="contradictory"),
 }
 """Breakages by their name for `--broken` of `embedded.py`."""
 

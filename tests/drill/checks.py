@@ -28,6 +28,9 @@ CENT = Decimal("0.01")
 MAX_UNPROTECTED = 60.0
 """Seconds for which shares may be without any sell order while the trader is alive."""
 
+MAX_LEFT_RESTING = 90.0
+"""Seconds for which a sell order may rest without shares while the trader is alive: the next minute ends it."""
+
 
 @dataclass
 class Findings:
@@ -58,6 +61,7 @@ def check(
     halted: frozenset[str],
     down: Sequence[tuple[int, int]],
     longest: float = MAX_UNPROTECTED,
+    unseen: Sequence[tuple[int, int]] = (),
 ) -> Findings:
     """Run every check of the drill.
 
@@ -69,6 +73,7 @@ def check(
         halted: stocks that did not trade until the close.
         down: when the trader was dead (ns since the epoch), which does not count as unprotected time.
         longest: seconds that shares may be without stop and sale.
+        unseen: when the trader was alive but had no minute, in which it cannot see what rests without shares.
     """
     found = Findings()
     ours = [order for order in orders if order.symbol not in own and not order.client_order_id.startswith(NAME)]
@@ -87,6 +92,7 @@ def check(
     parts = _sold_in_part(trades, fills, found)
     _orphans(trades, ours, ledger, own, parts, found)
     _money(trades, fills, parts, found)
+    _left_resting(ours, fills, to_ns(close), [*down, *unseen], found)
     _flat(fills, to_ns(close), halted, logs, found)
     in_the_way = [one for one in orders if one.client_order_id.startswith(NAME) and one.symbol not in own]
     _protection(ours, fills, to_ns(close), down, in_the_way, logs, longest, found)
@@ -249,6 +255,26 @@ def _orphans(
         adoptable = not order.buy and order.symbol in logged
         if order.is_open and order.awake and not adoptable:
             found.wrong("orphan order", f"{order.symbol} {order.side} {order.type} {order.client_order_id}")
+
+
+def _left_resting(
+    orders: Sequence[Order], fills: Sequence[Fill], close: int, down: Sequence[tuple[int, int]], found: Findings
+) -> None:
+    """No sell order rests for long after the shares of its stock are gone: it would open a short position."""
+    longest = 0.0
+    for order in orders:
+        if order.buy or not order.awake:
+            continue
+        instants = sorted(fill.at for fill in fills if fill.symbol == order.symbol and fill.at > order.submitted_at)
+        over = min(ended(order), close)
+        for start, end in itertools.pairwise([*(at for at in instants if at < over), over]):
+            if position(fills, order.symbol, start) == 0:
+                seconds = _without(start, end, down) / 1e9
+                longest = max(longest, seconds)
+                if seconds > MAX_LEFT_RESTING:
+                    text = f"{order.symbol} {order.type} {order.client_order_id}: {seconds:.0f} s after the last share"
+                    found.wrong("order left resting", text)
+    found.figures["longest order without shares, trader alive"] = longest
 
 
 def _money(

@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paper_exchange import WsgiAdapter
+from paper_exchange.base.wire import to_ns
 from paper_exchange.orders.behaviour import PRESETS, Behaviour
+from tests.drill.aimed import AIMS, Aim
 from tests.drill.broken import BROKEN_BY_LIES
 from tests.drill.checks import Findings, check
 from tests.drill.lies import Liar, LiePlan
@@ -46,6 +48,9 @@ FIRST, TRADED, LAST = "10:30", 40, "15:50"
 
 MEMORY: Final = "/dev/shm"
 """Where files cost no disk, on Linux."""
+
+AIMED_BEFORE: Final = timedelta(seconds=10)
+"""Before a minute, aimed trouble begins."""
 
 RESTART_RATE: Final = 0.08
 LONGEST: Final = 45.0
@@ -109,10 +114,13 @@ class Killer:
             return
 
 
-def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Findings, Counter[tuple[str, str]]]:
+def run(
+    seed: int, folder: Path, plan: LiePlan, kills: float = 0.0, aim: str = ""
+) -> tuple[Findings, Counter[tuple[str, str]]]:
     """One session; returns what was found, and the lies that were told.
 
     Args:
+        aim: of `aimed.AIMS`, beside the lies.
         kills: probability of a kill before a request, and of one after it; the exchange is a harder one then.
     """
     chance = random.Random(seed)
@@ -129,7 +137,8 @@ def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Fin
     here.exchange.advance()
     lying = [True]
     liar = Liar(here.exchange.app, plan, here.clock.now, lambda: not lying[0])
-    here.wire.inner = WsgiAdapter(liar)
+    aimed = Aim(aim, here.exchange, seed, here.clock.now, lambda: not lying[0])
+    here.wire.inner = WsgiAdapter(aimed.app(liar))
     predictor: Any = Walk(random.Random(f"{seed}:signals"))
     here.script = here.trader.predictor = predictor
     killer = Killer(here, seed, kills)
@@ -140,6 +149,9 @@ def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Fin
     raised: list[str] = []
     for minute in minutes:
         owner.act(here.clock.now())
+        if aim:
+            here.clock.sleep_until(minute - AIMED_BEFORE)
+            aimed.act()
         try:
             if chance.random() < RESTART_RATE:
                 killer.start()
@@ -152,7 +164,12 @@ def run(seed: int, folder: Path, plan: LiePlan, kills: float = 0.0) -> tuple[Fin
     here.close_day()
     here.exchange.close()
     snapshot = here.exchange.snapshot()
-    found = check(snapshot.orders, here.exchange._engine.ledger, here.folder, close, [OWNERS], frozenset(), [], LONGEST)
+    ledger = here.exchange._engine.ledger
+    gap = to_ns(begun + timedelta(minutes=TRADED - 1)), to_ns(ny(MONDAY, LAST))
+    found = check(snapshot.orders, ledger, here.folder, close, [OWNERS], frozenset(), [], LONGEST, [gap])
+    found.figures["aimed"] = aimed.acted
+    for one in aimed.unsaid(here.folder):
+        found.wrong("not said", one)
     for one in raised:
         found.wrong("minute failed", one)
     for event in here.events("step_failed"):
@@ -168,10 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lies", type=float, default=0.1, help="fraction of replies that lie (default: 0.1)")
     parser.add_argument("--whole", type=float, default=0.3, help="fraction of lies about a whole reply (default: 0.3)")
     parser.add_argument("--kills", type=float, default=0.0, help="probability of a kill at a request (default: 0)")
+    parser.add_argument("--aim", choices=AIMS, default="", help="aimed trouble beside the lies (aimed.py)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs here")
     parser.add_argument("--broken", choices=("all", *BROKEN_BY_LIES), help="disable this protection until it is found")
     options = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)
     return _broken(options) if options.broken else _runs(options)
 
 
@@ -179,14 +196,15 @@ def _runs(options: argparse.Namespace) -> int:
     kept = options.keep or Path(tempfile.mkdtemp(prefix="drill-", dir=MEMORY if Path(MEMORY).exists() else None))
     kinds: Counter[str] = Counter()
     lies: Counter[str] = Counter()
-    buys, began = 0.0, time.process_time()
+    buys, aimed, began = 0.0, 0.0, time.process_time()
     for seed in range(options.seed, options.seed + options.runs):
         folder = kept / str(seed)
         folder.mkdir(parents=True)
-        found, told = run(seed, folder, LiePlan(seed, options.lies, whole=options.whole), options.kills)
+        found, told = run(seed, folder, LiePlan(seed, options.lies, whole=options.whole), options.kills, options.aim)
         for (lie, _), count in told.items():
             lies[lie] += count
         buys += found.figures.get("buys", 0)
+        aimed += found.figures["aimed"]
         if seed % 25 == 0:
             print(f"seed {seed}: {lies.total()} lies so far", flush=True)
         kinds.update(kind for kind, _ in found.violations)
@@ -196,7 +214,8 @@ def _runs(options: argparse.Namespace) -> int:
             shutil.rmtree(folder)
     for name, count in sorted(lies.items()):
         print(f"  lie: {name:30} {count:>8}")
-    print(f"{options.runs} runs, {buys:.0f} buys, {lies.total()} lies, {time.process_time() - began:.0f} s CPU")
+    trouble = f"{lies.total()} lies, {aimed:.0f} times aimed"
+    print(f"{options.runs} runs, {buys:.0f} buys, {trouble}, {time.process_time() - began:.0f} s CPU")
     for kind, count in kinds.most_common():
         print(f"VIOLATION {kind:30} {count:>8}")
     return 1 if kinds else 0
@@ -221,7 +240,7 @@ def _find(name: str, options: argparse.Namespace, folder: Path) -> int:
     for seed in range(broken.seed, broken.seed + options.runs):
         home = folder / str(seed)
         home.mkdir()
-        found, _ = run(seed, home, LiePlan(seed, broken.lies, whole=broken.whole), broken.kills)
+        found, _ = run(seed, home, LiePlan(seed, broken.lies, whole=broken.whole), broken.kills, broken.aim)
         if found.violations:
             kinds = Counter(kind for kind, _ in found.violations)
             print(f"{name:28} seed {seed}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}", flush=True)
@@ -231,4 +250,5 @@ def _find(name: str, options: argparse.Namespace, folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     sys.exit(main())

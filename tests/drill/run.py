@@ -6,19 +6,22 @@
     python -m tests.drill.run --runs 20 --append FILE       add one line a run to FILE; seeds that it has are left out
     python -m tests.drill.run --sum FILE [FILE ...]         the table of all runs in these files
 
+One process uses about one core: on two, run two with other seeds and another FILE, and sum both.
+
 A run is one session of a generated market, from ten minutes before the open until after the close (every fourth seed:
 until after the next open).  The exchange (`paper_exchange` with the faults of `paper_exchange.faults.plan` and the lies
 of `lies.py`, a margin account whose owner trades beside the trader) and the trader (`live_trader.py --broker alpaca`)
 are processes of their own.  The trader gets SIGKILL or SIGTERM at requests of every kind, in three phases: before the
 exchange takes the request, before it replies, just after its reply.  It stays dead for up to half a minute of exchange
-time and is started again; now and then a second trader is started before.  `world.py` has the processes and their
-clock, `checks.py` what must hold afterwards.
+time and is started again; now and then a second trader is started before, or beside it.  `world.py` has the processes
+and their clock, `checks.py` what must hold afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -199,9 +202,17 @@ def _summed(counts: Iterable[tuple[str, int]]) -> Counter[str]:
 
 
 def warm_up() -> None:
-    """Import what a trader needs, so that forked processes have it."""
+    """Import what a trader needs, so that forked processes have it: a start of the trader then takes 0.1 s of CPU."""
     import sklearn.ensemble
     import sklearn.preprocessing  # noqa: F401
+    from numba.core.registry import cpu_target
+
+    import live_trader  # noqa: F401
+    from trading.app.live import run  # noqa: F401
+
+    cpu_target.target_context.refresh()  # what numba imports before it runs a compiled function
+    gc.collect()
+    gc.freeze()  # a forked process does not walk, and so not copy, what it has from here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

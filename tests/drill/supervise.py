@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import random
 import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.drill.world import Hostile, Shared, exchange_process, forked, trader_process
+from tests.drill.world import STATE, Hostile, Shared, exchange_process, forked, trader_process
+from trading.records.instance import INSTANCE_FILE
+from trading.records.this_machine import account_path, running_here, state_folder
 
 if TYPE_CHECKING:
-    import random
     from datetime import datetime
 
     from paper_exchange.market.interface import Market
@@ -32,8 +36,15 @@ STOP_LOSS_PCT=0.005
 TAKE_PROFIT_PCT=0.008
 """
 
-WALL_LIMIT: Final = 900.0
 OWN_EXITS: Final = 80
+STARTS_WITHIN: Final = 240.0
+"""Real seconds in which the exchange has to listen, and a second trader has to end."""
+
+
+def wall_limit(kills: int) -> float:
+    """Real seconds that a run with so many kills may take, on a busy machine too; a quiet one needs a tenth."""
+    return 600.0 + 25.0 * kills
+
 
 LONGEST_STOP: Final = 10.0
 """Seconds from SIGTERM until the trader is gone."""
@@ -43,6 +54,14 @@ BUSY_MACHINE: Final = 30.0
 
 SECOND_RATE: Final = 0.15
 """Probability that a second trader is started while the first is down, if the first has sent an order just before."""
+
+BESIDE_RATE: Final = 0.1
+"""Probability that a second trader is started beside a first that lives, on its machine."""
+
+LOCKED_WITHIN: Final = 20.0
+"""Real seconds that a start may take until it holds the lock of the account."""
+
+BAD_INPUT: Final = 2
 
 SEEN_BY_SECOND: Final = 60 * 10**9
 """Age (ns of exchange time) of the first trader's newest order up to which a second trader must see it."""
@@ -80,31 +99,32 @@ def live(
         broken: a protection that is disabled (see `broken.py`).
     """
     shared = Shared(*span)
-    begun = time.monotonic()
+    until = time.monotonic() + wall_limit(hostile.kills)
     life = Life()
     exchange = forked(lambda: exchange_process(shared, market, hostile, folder, 0), folder / "exchange.txt")
     try:
         port = _port(folder)
         (folder / "env").write_text(ENV.format(port=port))
-        _supervise(shared, folder, chance, begun, life, broken)
+        _supervise(shared, folder, chance, until, life, broken)
     finally:
         shared.put(Shared.PID, 0)
         os.kill(exchange, signal.SIGTERM)
         life.cpu += _reap(exchange)
-    for name in ("trader.txt", "second.txt"):
+    for name in ("trader.txt", "second.txt", "beside.txt"):
         life.violations += [("traceback", f"{name}: {one}") for one in tracebacks(folder / name)]
     return life
 
 
 def _supervise(
-    shared: Shared, folder: Path, chance: random.Random, begun: float, life: Life, broken: str | None
+    shared: Shared, folder: Path, chance: random.Random, until: float, life: Life, broken: str | None
 ) -> None:
     while True:
         shared.put(Shared.STOPPED, 0)
         pid = forked(lambda: trader_process(shared, folder, broken), folder / "trader.txt")
         shared.put(Shared.PID, pid)
         life.starts += 1
-        code = _wait(shared, pid, begun, life)
+        _beside(shared, folder, pid, life)
+        code = _wait(shared, pid, until, life)
         shared.put(Shared.PID, 0)
         gone = shared.get(Shared.NOW)
         life.exits[_name(code)] += 1
@@ -113,7 +133,7 @@ def _supervise(
             return
         if code != -signal.SIGKILL and not asked:
             life.trouble.append(f"exit {code}: {_last_line(folder / 'trader.txt')}")
-        if time.monotonic() - begun > WALL_LIMIT or life.exits.total() - life.exits["killed"] > OWN_EXITS:
+        if time.monotonic() > until or life.exits.total() - life.exits["killed"] > OWN_EXITS:
             life.trouble.append("given up: the run does not end")
             life.violations.append(("run does not end", f"after {life.starts} starts"))
             return
@@ -122,6 +142,36 @@ def _supervise(
             shared.advance(int(chance.choice((0.0, 1.0, 5.0, 30.0)) * 1e9))
             shared.put(Shared.SKEW, chance.choice((0, 0, 0, 0, 2, -2, 15, -15)))
         life.down.append((gone, shared.get(Shared.NOW)))
+
+
+def _beside(shared: Shared, folder: Path, pid: int, life: Life) -> None:
+    """Start a second trader on the machine of the first, now and then, while that lives: the account is locked.
+
+    The first is suspended meanwhile and not killed, so that it holds the lock until the second has ended.
+    """
+    if not (folder / "second").exists() or random.Random(f"{folder.name}:{life.starts}").random() >= BESIDE_RATE:
+        return
+    url = next(line for line in (folder / "env").read_text().splitlines() if "BASE_URL" in line).partition("=")[2]
+    account = account_path(url, "drill", state_folder({"XDG_STATE_HOME": str(folder / STATE)}))
+    until = time.monotonic() + LOCKED_WITHIN
+    while str(folder / "logs") not in (running_here(account) or ""):  # locked, and noted by whom
+        if time.monotonic() > until or os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return  # it was killed before
+        time.sleep(0.002)
+    shared.put(Shared.PID, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    output = folder / "beside.txt"
+    work = partial(trader_process, shared, folder, home=folder / "second", machine=folder)
+    code, last = _until_ended(shared, forked(work, output), output, life)
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        refused = code == BAD_INPUT and "trades this account on this machine" in last and str(folder / "logs") in last
+        life.second["beside the first, refused by the lock" if refused else f"beside: {last[:40]}"] += 1
+        if not refused:
+            life.violations.append(("second trader not refused", f"beside the first: exit {code}: {last}"))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+    shared.put(Shared.PID, pid)
 
 
 def _second(shared: Shared, folder: Path, chance: random.Random, life: Life) -> None:
@@ -135,22 +185,31 @@ def _second(shared: Shared, folder: Path, chance: random.Random, life: Life) -> 
     ):
         return
     output = folder / "second.txt"
-    pid = forked(lambda: trader_process(shared, folder, home=folder / "second"), output)
-    until = time.monotonic() + WALL_LIMIT / 4
-    while (ended := _ended(pid)) is None:
-        if shared.get(Shared.NOW) - now > SECOND_TAKES or time.monotonic() > until:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.005)
-    code, cpu = ended
-    life.cpu += cpu
-    last = _last_line(output)
-    refused = "so it trades this account" in last
-    life.second["refused, named the first" if refused else f"ended: {last[:40]}"] += 1
+    first = json.loads((folder / "logs" / INSTANCE_FILE).read_text())["instance"]
+    options = random.Random(f"{folder.name}:{life.starts}:options").choice(
+        ((), ("--take-over", "t0other"), ("--take-over", first))  # an order of the last minutes outweighs the last one
+    )
+    work = partial(trader_process, shared, folder, home=folder / "second", options=options)
+    code, last = _until_ended(shared, forked(work, output), output, life)
+    refused = "so it trades this account" in last and first in last
+    how = f"elsewhere{' --take-over' if options else ''}"
+    life.second[f"{how}, refused, named the first" if refused else f"{how}: {last[:40]}"] += 1
     if code == -signal.SIGKILL:
         life.violations.append(("second trader not refused", last))
 
 
-def _wait(shared: Shared, pid: int, begun: float, life: Life) -> int:
+def _until_ended(shared: Shared, pid: int, output: Path, life: Life) -> tuple[int, str]:
+    """Wait until a second trader has ended, or kill it once it must be trading; its exit code and last line."""
+    now, until = shared.get(Shared.NOW), time.monotonic() + STARTS_WITHIN
+    while (ended := _ended(pid)) is None:
+        if shared.get(Shared.NOW) - now > SECOND_TAKES or time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    life.cpu += ended[1]
+    return ended[0], _last_line(output)
+
+
+def _wait(shared: Shared, pid: int, until: float, life: Life) -> int:
     """Wait until the trader has ended, and stop it when the run is over; returns the exit code."""
     while (ended := _ended(pid)) is None:
         stopped = shared.get(Shared.STOPPED)
@@ -163,7 +222,7 @@ def _wait(shared: Shared, pid: int, begun: float, life: Life) -> int:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return -signal.SIGKILL
-        if time.monotonic() - begun > WALL_LIMIT:
+        if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
     code, cpu = ended
@@ -201,7 +260,7 @@ def _name(code: int) -> str:
 
 
 def _port(folder: Path) -> int:
-    until = time.monotonic() + WALL_LIMIT / 4
+    until = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < until:
         with contextlib.suppress(OSError, ValueError):
             return int((folder / "port").read_text())
@@ -211,4 +270,4 @@ def _port(folder: Path) -> int:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:200] if lines else ""
+    return lines[-1][:500] if lines else ""

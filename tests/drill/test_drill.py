@@ -19,8 +19,9 @@ from paper_exchange.base.wire import MINUTE, to_ns
 from paper_exchange.base.wsgi import call, make_environ
 from paper_exchange.books.ledger import Ledger
 from paper_exchange.orders.order import Fill, Order
+from tests.drill.broken import BROKEN_BY_LIES
 from tests.drill.checks import check
-from tests.drill.embedded import run
+from tests.drill.embedded import main, run
 from tests.drill.lies import FIELD_LIES, Liar, LiePlan
 from tests.drill.results import Result, load, table
 from tests.drill.supervise import tracebacks
@@ -66,6 +67,22 @@ def test_short_sessions_of_lies_have_no_violation(tmp_path: Path, seed: int) -> 
     assert found.violations == []
     assert lies.total() >= 30
     assert found.figures["buys"] >= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a breakage is made in a forked process")
+@pytest.mark.parametrize("name", [name for name, one in BROKEN_BY_LIES.items() if one.aim])
+def test_aimed_trouble_finds_a_broken_protection_and_nothing_else(tmp_path: Path, name: str) -> None:
+    broken = BROKEN_BY_LIES[name]
+    found, _ = run(broken.seed, tmp_path, LiePlan(broken.seed, broken.lies), aim=broken.aim)
+    assert found.violations == []
+    assert found.figures["aimed"] >= 5
+    assert main(["--broken", name, "--runs", "1"]) == 0
+
+
+def test_an_order_that_rests_without_shares_is_found(tmp_path: Path) -> None:
+    orders, fills, trades = a_day()
+    orders[1].canceled_at = orders[1].submitted_at + 20 * MINUTE
+    assert kinds(tmp_path, orders, fills, trades) == {"order left resting"}
 
 
 def test_every_field_of_a_reply_lies_in_every_way() -> None:

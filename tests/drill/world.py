@@ -38,7 +38,7 @@ from tests.drill.owner import Owner
 from trading.base.clock import HOLD_AFTER_STOP, REQUESTS_AFTER_STOP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from paper_exchange.market.interface import Market
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 REQUEST_TAKES: Final = 50_000_000  # ns of exchange time
 TIME_OUT: Final = 0.4  # both timeouts of the trader, wall seconds
 TIME_OUT_TAKES: Final = {True: 15 * 10**9, False: 5 * 10**9}  # ns of exchange time; True: market data
+STATE: Final = "state"
+"""Folder of what a trader notes for its machine."""
+
 HELD_AT_MOST: Final = 1.0  # wall seconds
 STOP_RATE: Final = 0.2
 """Share of kills that are a SIGTERM, after which the trader has to end by itself."""
@@ -310,11 +313,20 @@ def hold(shared: Shared, seconds: float) -> None:
         time.sleep(0.001)
 
 
-def trader_process(shared: Shared, folder: Path, broken: str | None = None, home: Path | None = None) -> int:
+def trader_process(
+    shared: Shared,
+    folder: Path,
+    broken: str | None = None,
+    home: Path | None = None,
+    machine: Path | None = None,
+    options: Sequence[str] = (),
+) -> int:
     """Run `live_trader.py --broker alpaca` in exchange time, with one protection disabled (see `broken.py`).
 
     Args:
         home: the folder of its data, models and logs, if it is not `folder`, which has its settings.
+        machine: the folder that stands for its machine, where the lock of the account is; `home` by default.
+        options: more of its command line.
     """
     import live_trader
     from trading.app import cli
@@ -324,9 +336,10 @@ def trader_process(shared: Shared, folder: Path, broken: str | None = None, home
         from tests.drill.broken import BROKEN
 
         BROKEN[broken]()
+    os.environ["XDG_STATE_HOME"] = str((machine or home or folder) / STATE)
     venues.SystemClock = lambda: SharedClock(shared)  # type: ignore[assignment,attr-defined,return-value]
     places = [f"--{name}-dir={(home or folder) / name}" for name in ("data", "models", "logs")]
-    return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places]))
+    return cli.run(lambda: live_trader.main(["--broker", "alpaca", f"--env-file={folder / 'env'}", *places, *options]))
 
 
 def forked(work: Callable[[], int | None], output: Path) -> int:
