@@ -25,7 +25,8 @@ class Row:
             trader's alerts; None for a process that was being started.
         threads, files: of the trader, the second open ones.
         cpu_seconds: of the trader since the session before, its evening included.
-        ticks, median_ms, longest_ms: minutes of this process, and their durations.
+        ticks, median_ms, p95_ms, longest_ms: minutes of this process, and their durations.
+        evening_seconds, allocated_mb, blocks: see `measured_trader.Measured`.
         logs_mb: without the account of the embedded exchange, which is `account_mb`.
         alerts, dropped: messages that arrived in this session, and those that no server took since the trader's start.
         skipped: minutes without a tick since the trader's start.
@@ -59,6 +60,10 @@ class Row:
     bad: int
     connections: int
     ended: tuple[str, ...] = ()
+    p95_ms: float = 0.0
+    evening_seconds: float = 0.0
+    allocated_mb: float | None = None
+    blocks: int = 0
 
     def write(self, state: Path) -> None:
         """Append this row to the file of a soak."""
@@ -76,8 +81,9 @@ class Row:
 def table(rows: Sequence[Row], every: int = 1) -> str:
     """The first, every Nth and the last row in Markdown, and those that follow a start of the trader."""
     names = (
-        *("session", "start", "trader, MB", "senders", "watchdog", "dashboard", "threads", "files"),
-        *("minute, ms", "longest", "CPU, s", "logs, MB", "account", "data", "models", "alerts", "stream", "pages"),
+        *("session", "start", "trader, MB", "in use", "senders", "watchdog", "dashboard", "threads", "files"),
+        *("minute, ms", "p95", "longest", "CPU, s", "logs, MB", "account", "data", "models"),
+        *("alerts", "pages", "ended"),
     )
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for before, row in zip([None, *rows], rows, strict=False):
@@ -85,10 +91,10 @@ def table(rows: Sequence[Row], every: int = 1) -> str:
         if not (is_first or row.session % every == 0 or row is rows[-1]):
             continue
         cells = [
-            *(row.session, row.starts, _whole(row.trader_mb), _whole(row.senders_mb), _whole(row.watchdog_mb)),
-            *(_whole(row.dashboard_mb), row.threads, row.files, row.median_ms, row.longest_ms),
-            *(round(row.cpu_seconds), row.logs_mb, row.account_mb, row.data_mb, row.models_mb, row.alerts),
-            *(row.events, row.pages),
+            *(row.session, row.starts, _whole(row.trader_mb), _whole(row.allocated_mb), _whole(row.senders_mb)),
+            *(_whole(row.watchdog_mb), _whole(row.dashboard_mb), row.threads, row.files),
+            *map(round, (row.median_ms, row.p95_ms, row.longest_ms, row.cpu_seconds)),
+            *(row.logs_mb, row.account_mb, row.data_mb, row.models_mb, row.alerts, row.pages, ", ".join(row.ended)),
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
