@@ -183,6 +183,10 @@ class Broker:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
         self._prices.note_symbol(client_order_id, symbol)
 
+    def forget_orders(self) -> None:
+        """Forget the text of the orders that were read; each is parsed once more when it is read again."""
+        self._orders = KnownOrders()
+
     def take_far_fills(self) -> list[Order]:
         """The orders whose fill, far from every known price, was accepted since the last call."""
         taken, self._prices.far.accepted = self._prices.far.accepted, []
