@@ -1,6 +1,8 @@
 """A soak: many generated sessions at full speed, with dashboard, alerts and watchdog, and processes that end at random.
 
     python -m benchmarks.soak --state DIR --sessions 60      run until DIR has 60 sessions; the same command goes on
+    python -m benchmarks.soak --state DIR --sessions 300 --spare-trader
+                                                             and never end the trader, to see how one process grows
     python -m benchmarks.soak --state DIR                    print the table of what DIR has
     python -m benchmarks.soak --state DIR --picture FILE     and draw its curves
     python -m benchmarks.soak --state DIR --sessions 8 --trace
@@ -31,13 +33,14 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=0, help="sessions that the folder has in the end")
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which processes end")
     parser.add_argument("--every", type=int, default=1, help="print every Nth session")
+    parser.add_argument("--spare-trader", action="store_true", help="end the watchdog and the dashboard only")
     parser.add_argument("--trace", action="store_true", help="note what the trader's memory holds")
     parser.add_argument("--picture", type=Path, help="PNG file of the curves")
     options = parser.parse_args()
     state: Path = options.state.absolute()
     if options.sessions:
         with receiver() as web:
-            Soak(state, web, options.seed, trace=options.trace).go(options.sessions)
+            Soak(state, web, options.seed, trace=options.trace, spare_trader=options.spare_trader).go(options.sessions)
     rows = Row.read(state)
     print(table(rows, options.every))
     if options.picture:

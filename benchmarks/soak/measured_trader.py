@@ -1,4 +1,4 @@
-"""`live_trader.py` as it is, which also prints how long the minutes of each session took, after its close.
+"""`live_trader.py` as it is, which also prints how long the minutes of each session took, and what memory is in use.
 
     python -m benchmarks.soak.measured_trader OPTIONS OF live_trader.py
 
@@ -45,33 +45,56 @@ MOST_SHOWN: Final = 25
 
 
 @dataclass(frozen=True)
-class Minutes:
-    """The ticks of a session: how many, and their median and longest duration in milliseconds."""
+class Measured:
+    """What a trader measures of itself at a close.
+
+    Attributes:
+        ticks, median_ms, p95_ms, longest_ms: the minutes of the session, and their durations in milliseconds of wall
+            time.
+        evening_seconds: of the evening before, wall time; 0 if this process had none.
+        allocated_mb: what the C library has handed out and not got back, None where it does not tell; the arenas of
+            Python's own allocator are not among it.
+        blocks: memory blocks that Python's allocator has handed out.
+    """
 
     ticks: int
     median_ms: float
+    p95_ms: float
     longest_ms: float
+    evening_seconds: float
+    allocated_mb: float | None
+    blocks: int
+
+
+class _MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc 2.33 and newer."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"),
+            "keepcost",
+        )
+    )
 
 
 class MeasuredPulse(Pulse):
-    """The pulse of a run, which times every minute."""
+    """The pulse of a run, which times every minute and every evening."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._seconds: list[float] = []
+        self._seconds: dict[str, list[float]] = {"minute": [], "evening": []}
 
     def during(self, state: str, work: Callable[P, R]) -> Callable[P, R]:
-        """As in `Pulse`; the seconds of "minute" are noted."""
+        """As in `Pulse`; the seconds are noted."""
         known = super().during(state, work)
-        if state != "minute":
-            return known
 
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
             begun = time.perf_counter()
             try:
                 return known(*args, **kwargs)
             finally:
-                self._seconds.append(time.perf_counter() - begun)
+                self._seconds[state].append(time.perf_counter() - begun)
 
         return timed
 
@@ -79,11 +102,32 @@ class MeasuredPulse(Pulse):
         """As in `Pulse`; after the close the session's durations are printed."""
         super().event(record)
         if record["event"] == "day_closed":
-            seconds, self._seconds = self._seconds or [0.0], []
-            found = Minutes(len(seconds), round(1000 * statistics.median(seconds), 1), round(1000 * max(seconds), 1))
-            print(f"{MARK}{json.dumps(asdict(found))}", flush=True)
+            print(f"{MARK}{json.dumps(asdict(self._measured()))}", flush=True)
             if path := os.environ.get(TRACE):
                 _trace(Path(path), str(record["time"])[:10])
+
+    def _measured(self) -> Measured:
+        minutes, evenings = ([1000 * one for one in self._seconds[state]] for state in ("minute", "evening"))
+        self._seconds = {"minute": [], "evening": []}
+        return Measured(
+            ticks=len(minutes),
+            median_ms=round(statistics.median(minutes or [0.0]), 1),
+            p95_ms=round(sorted(minutes or [0.0])[int(0.95 * len(minutes))], 1),
+            longest_ms=round(max(minutes, default=0.0), 1),
+            evening_seconds=round(sum(evenings) / 1000, 1),
+            allocated_mb=_allocated_mb(),
+            blocks=sys.getallocatedblocks(),
+        )
+
+
+def _allocated_mb() -> float | None:
+    """What the C library has handed out, in every arena and beside them; None where it does not tell."""
+    told = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if told is None:
+        return None
+    told.restype = _MallocInfo
+    found = told()
+    return round((int(found.uordblks) + int(found.hblkhd)) / 1e6, 1)
 
 
 def _trace(path: Path, day: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,8 @@ class Row:
             trader's alerts; None for a process that was being started.
         threads, files: of the trader, the second open ones.
         cpu_seconds: of the trader since the session before, its evening included.
-        ticks, median_ms, longest_ms: minutes of this process, and their durations.
+        ticks, median_ms, p95_ms, longest_ms: minutes of this process, and their durations.
+        evening_seconds, allocated_mb, blocks: see `measured_trader.Measured`.
         logs_mb: without the account of the embedded exchange, which is `account_mb`.
         alerts, dropped: messages that arrived in this session, and those that no server took since the trader's start.
         skipped: minutes without a tick since the trader's start.
@@ -59,6 +61,10 @@ class Row:
     bad: int
     connections: int
     ended: tuple[str, ...] = ()
+    p95_ms: float = 0.0
+    evening_seconds: float = 0.0
+    allocated_mb: float | None = None
+    blocks: int = 0
 
     def write(self, state: Path) -> None:
         """Append this row to the file of a soak."""
@@ -74,23 +80,30 @@ class Row:
 
 
 def table(rows: Sequence[Row], every: int = 1) -> str:
-    """The first, every Nth and the last row in Markdown, and those that follow a start of the trader."""
+    """The first, every Nth and the last row in Markdown.
+
+    Alerts, pages and ended processes are those since the row above.
+    """
     names = (
-        *("session", "start", "trader, MB", "senders", "watchdog", "dashboard", "threads", "files"),
-        *("minute, ms", "longest", "CPU, s", "logs, MB", "account", "data", "models", "alerts", "stream", "pages"),
+        *("session", "start", "trader, MB", "in use", "senders", "watchdog", "dashboard", "threads", "files"),
+        *("minute, ms", "p95", "longest", "CPU, s", "logs, MB", "account", "alerts", "pages", "ended"),
     )
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for before, row in zip([None, *rows], rows, strict=False):
-        is_first = before is None or before.starts != row.starts
-        if not (is_first or row.session % every == 0 or row is rows[-1]):
+    since: list[Row] = []
+    for row in rows:
+        since.append(row)
+        if not (row is rows[0] or row.session % every == 0 or row is rows[-1]):
             continue
+        ended = Counter(one.split()[0] for each in since for one in each.ended)
         cells = [
-            *(row.session, row.starts, _whole(row.trader_mb), _whole(row.senders_mb), _whole(row.watchdog_mb)),
-            *(_whole(row.dashboard_mb), row.threads, row.files, row.median_ms, row.longest_ms),
-            *(round(row.cpu_seconds), row.logs_mb, row.account_mb, row.data_mb, row.models_mb, row.alerts),
-            *(row.events, row.pages),
+            *(row.session, row.starts, _whole(row.trader_mb), _whole(row.allocated_mb), _whole(row.senders_mb)),
+            *(_whole(row.watchdog_mb), _whole(row.dashboard_mb), row.threads, row.files),
+            *map(round, (row.median_ms, row.p95_ms, row.longest_ms, row.cpu_seconds)),
+            *(row.logs_mb, row.account_mb, sum(one.alerts for one in since), sum(one.pages for one in since)),
+            ", ".join(f"{count} {name}" for name, count in sorted(ended.items())),
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
+        since = []
     return "\n".join(lines)
 
 
@@ -111,6 +124,7 @@ def picture(rows: Sequence[Row]) -> bytes:
     for name in ("logs_mb", "account_mb", "data_mb", "models_mb"):
         files.plot(number, [getattr(row, name) for row in rows], label=name.removesuffix("_mb"))
     minutes.plot(number, [row.median_ms for row in rows], label="median")
+    minutes.plot(number, [row.p95_ms for row in rows], label="95th percentile")
     minutes.plot(number, [row.longest_ms for row in rows], label="longest")
     minutes.set_yscale("log")
     for axes, what in ((memory, "memory, MB"), (files, "files, MB"), (minutes, "a minute, ms")):

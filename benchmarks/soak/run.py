@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness import PROJECT
-from benchmarks.soak.measured_trader import MARK, TRACE, Minutes
+from benchmarks.soak.measured_trader import MARK, TRACE, Measured
 from benchmarks.soak.rows import Row
 from benchmarks.soak.visitor import Visitor
 from trading.app.live.pulse import resident_mb
@@ -81,11 +81,12 @@ class Companion:
 class Soak:
     """A soak in a folder; `go` trades until it has so many sessions."""
 
-    def __init__(self, state: Path, web: Receiver, seed: int, *, trace: bool) -> None:
+    def __init__(self, state: Path, web: Receiver, seed: int, *, trace: bool, spare_trader: bool) -> None:
         self._state = state
         self._web = web
         self._seed = seed
         self._trace = trace
+        self._spared = "trader" if spare_trader else ""
         self._logs = state / "logs"
         self.rows = Row.read(state)
         self._starts = self.rows[-1].starts if self.rows else 0
@@ -149,8 +150,8 @@ class Soak:
                 day = line[:10]
             if line.startswith(MARK):
                 now = cpu_seconds(trader.pid)
-                minutes = Minutes(**json.loads(line.removeprefix(MARK)))
-                self._note(trader.pid, day, minutes, now - cpu, time.monotonic() - began)
+                measured = Measured(**json.loads(line.removeprefix(MARK)))
+                self._note(trader.pid, day, measured, now - cpu, time.monotonic() - began)
                 cpu, began = now, time.monotonic()
                 self._plan(trader)
         code = trader.wait()
@@ -163,7 +164,7 @@ class Soak:
         chance = random.Random(f"{self._seed} {number} {self._starts}")
         for name, rate in END_RATE.items():
             how, after = chance.choice((signal.SIGKILL, signal.SIGTERM)), chance.uniform(1.0, WITHIN_SECONDS)
-            if chance.random() < rate:
+            if chance.random() < rate and name != self._spared:
                 timer = threading.Timer(after, self._end, (name, how, trader))
                 timer.daemon = True
                 timer.start()
@@ -177,7 +178,7 @@ class Soak:
         else:
             self._beside[name].end(how)
 
-    def _note(self, pid: int, day: str, minutes: Minutes, cpu: float, wall: float) -> None:
+    def _note(self, pid: int, day: str, measured: Measured, cpu: float, wall: float) -> None:
         beat, seen, alerts = Heartbeat.read(self._logs), self._visitor.seen, len(self._web.got)
         new = seen.since(self._seen)
         account = size_mb(self._logs, f"{ACCOUNT}*")
@@ -193,9 +194,9 @@ class Soak:
             files=count(f"/proc/{pid}/fd"),
             cpu_seconds=round(cpu, 1),
             wall_seconds=round(wall, 1),
-            ticks=minutes.ticks,
-            median_ms=minutes.median_ms,
-            longest_ms=minutes.longest_ms,
+            ticks=measured.ticks,
+            median_ms=measured.median_ms,
+            longest_ms=measured.longest_ms,
             logs_mb=round(size_mb(self._logs, "*") - account, 2),
             account_mb=account,
             data_mb=size_mb(self._state / "data", "*"),
@@ -208,6 +209,10 @@ class Soak:
             bad=new.bad,
             connections=new.connections,
             ended=tuple(self._ended),
+            p95_ms=measured.p95_ms,
+            evening_seconds=measured.evening_seconds,
+            allocated_mb=measured.allocated_mb,
+            blocks=measured.blocks,
         )
         self._seen, self._alerts, self._ended = seen, alerts, []
         self.rows.append(row)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.app.test_ml_trainer import evening, settings
 from tests.audit.test_command import MARKET, SESSIONS, TRADED, write_history
 from tests.dataset.data_world import CALENDAR, fetched
 from tests.settings import label_rules
-from trading.app.learn.retrain import learning_settings, retrain
+from trading.alerts.picture import equity_curve
+from trading.app.learn.retrain import learning_settings, model_store, retrain
+from trading.app.live.run import Run
 from trading.app.live.tidy import tidy
+from trading.app.live.venues import OpenVenue
 from trading.audit.command import audit
+from trading.base.clock import SimulatedClock
 from trading.base.files import line_files
 from trading.base.market_folders import claim, lock
+from trading.broker.client import connect
 from trading.dataset.dataset import Dataset
+from trading.models.predictor import Predictor
+from trading.records.trade_log import Trade, TradeLog
+from trading.reports.console import Output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +120,34 @@ def test_a_damaged_manifest_is_one_line(root: Path) -> None:
     tidied = tidy(chosen, CALENDAR, TODAY, [])
     assert len(tidied.failures) == 1 and "dataset.json" in tidied.failures[0]
     assert tidied.logs.removed == []
+
+
+def pictures() -> int:
+    """Pictures of a day that this process holds."""
+    return sum(type(one) is Figure for one in gc.get_objects())
+
+
+def test_no_picture_of_a_day_stays_after_its_evening(root: Path) -> None:
+    chosen, session = of(root, HISTORY_DAYS=4, KEEP_DAYS=4), SESSIONS[-3]
+    clock = SimulatedClock(evening(session))
+    clients = connect(chosen.broker, ("key", "secret"), clock)
+    run = Run(OpenVenue(clock, clients, MARKET, "a test", 1), chosen, CALENDAR, Output())
+    model = model_store(chosen).newest(now=clock.now(), market=MARKET, warn=print)
+    run.learning.predictor = Predictor(model, chosen.prediction)  # made this evening, so there is nothing to train
+    log = TradeLog(chosen.folders.LOGS_DIR)
+    bought = session.open + timedelta(minutes=30)
+    trade = Trade("AAA", 5, Decimal(10), bought, 0.7, Decimal("9.8"), Decimal("10.4"))
+    trade.exit_price, trade.exit_time = Decimal("10.4"), bought + timedelta(minutes=5)
+    log.add(trade)
+    log.save()
+    gc.collect()
+    before = pictures()
+    gc.disable()  # it would look at them some day
+    try:
+        for day in range(1, 4):
+            assert equity_curve(chosen.folders.LOGS_DIR, session.date)
+            assert pictures() == before + 1
+            assert run._retrain(run._trader(), session)
+            assert pictures() == before, f"after day {day}"
+    finally:
+        gc.enable()

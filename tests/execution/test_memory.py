@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.exchange.exchange_world import MONDAY
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat
-from trading.broker.client import Broker
+from trading.broker.transport import RateLimit
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.records.trade_log import TradeLog
 
@@ -21,7 +21,10 @@ CONTAINERS = (dict, list, set, frozenset, tuple, deque)
 
 
 def entries_below(root: object) -> int:
-    """The entries of all containers that belong to an object of ours; the trade log and the broker are left out."""
+    """The entries of all containers that belong to an object of ours.
+
+    The trade log is left out, and the rate limit, which holds the instants of a minute's requests at most.
+    """
     seen, waiting, total = {id(root)}, [root], 0
     while waiting:
         one = waiting.pop()
@@ -29,7 +32,7 @@ def entries_below(root: object) -> int:
             total += len(one)
         for found in gc.get_referents(one):
             ours = type(found).__module__.startswith("trading.") or isinstance(found, CONTAINERS)
-            leave = isinstance(found, type | ModuleType | FunctionType | TradeLog | Broker)
+            leave = isinstance(found, type | ModuleType | FunctionType | TradeLog | RateLimit)
             if ours and not leave and id(found) not in seen:
                 seen.add(id(found))
                 waiting.append(found)

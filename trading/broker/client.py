@@ -202,6 +202,10 @@ class Broker:
         known = self._prices.of(symbol, self._now())
         return known is not None and near(price, known)
 
+    def forget_orders(self) -> None:
+        """Forget the text of the orders that were read; each is parsed once more when it is read again."""
+        self._orders = KnownOrders()
+
     # Reads
 
     @property

@@ -117,7 +117,7 @@ class KnownOrders:
     """Orders that were parsed before, by the text of their JSON: a list repeats most orders of the one before it."""
 
     MOST: Final = 2000
-    """Orders that are remembered; a day has some hundreds."""
+    """Orders that are remembered, 3 kB each; a day has some hundreds, and the trader forgets them every morning."""
 
     def __init__(self) -> None:
         self._orders: dict[bytes, Order] = {}

@@ -192,6 +192,7 @@ class Trader:
         self._log.start_day(session.date)
         self._decided = {}
         self.positions.forget_closed()
+        self._broker.forget_orders()
         self.positions.save()
         self._journal.event(
             "day_started", session=str(session.date), stocks=len(symbols), equity=self.account.equity, symbols=symbols

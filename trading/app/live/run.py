@@ -15,7 +15,7 @@ from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
 from trading.app.live.nightly import NightlyLearning
 from trading.app.live.outside import Outside, alert_services
 from trading.app.live.signals import SignalHandler, StopSignal
-from trading.app.live.tidy import tidy
+from trading.app.live.tidy import give_back_memory, tidy
 from trading.app.live.venues import OpenVenue, choose_venue
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
@@ -326,13 +326,14 @@ class Run:
             self.journal.event("live_figures", line=line)
 
     def _retrain(self, trader: Trader, session: Session) -> bool:
-        """20:00: retrain, trade with the model that is then in service, and prune data and logs."""
+        """20:00: retrain, trade with the model that is then in service, prune data and logs, and give memory back."""
         try:
             done = self.learning.retrain(session)
         finally:
             trader.predictor = self.learning.predictor
         if done:
             self._tidy()
+        give_back_memory()
         return done
 
     def _tidy(self) -> None:
