@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 from bar_files.options import add_arguments
 from trading.app import cli
-from trading.base import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,12 +107,12 @@ def values(text: str) -> tuple[str, list[str]]:
 
 def _number(text: str) -> Decimal | str:
     """`text` as a number, so that 0.6 and 0.60 are one value."""
-    return text.casefold() if written.decimal(text) is None else Decimal(text)
+    return text.casefold() if cli.decimal(text) is None else Decimal(text)
 
 
 def copies(text: str) -> int:
     """The argument of `--flipped`."""
-    found = written.whole(text)
+    found = cli.whole(text)
     if found is None or found > MOST_COPIES:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 0 to {MOST_COPIES}")
     return found
@@ -121,7 +120,7 @@ def copies(text: str) -> int:
 
 def share(text: str) -> float:
     """The argument of `--later`."""
-    found = written.decimal(text)
+    found = cli.decimal(text)
     if found is None or not 0.1 <= found <= 0.9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no share from 0.1 to 0.9, such as 0.33")
     return found

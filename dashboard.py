@@ -19,7 +19,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from trading.app import cli
-from trading.base import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +58,7 @@ def parser() -> cli.Parser:
 
 
 def _port(text: str) -> int:
-    found = written.whole(text)
+    found = cli.whole(text)
     if found is None or found > 65_535:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port; it is 0 to 65535")
     return found

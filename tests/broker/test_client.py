@@ -287,7 +287,7 @@ def test_an_order_whose_reply_was_lost_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("qty", "x"), ("qty", "0.5"), ("qty", "Infinity"), ("qty", "NaN"), ("filled_avg_price", "NaN"), ("id", ...)],
+    [("qty", "x"), ("qty", "0.5"), ("qty", "Infinity"), ("qty", "NaN"), ("limit_price", "NaN"), ("id", ...)],
 )
 def test_an_order_with_a_malformed_field_is_unclear(field: str, value: Any) -> None:
     here = Setup()

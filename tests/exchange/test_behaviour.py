@@ -373,7 +373,7 @@ def test_a_table_is_a_preset_with_rows_in_place_of_its_own() -> None:
         ("mild,position_lag", "'position_lag': write NAME=PROBABILITY"),
         ("mild,position_lag=often", "write NAME=PROBABILITY"),
         ("calm,position_lag=2", "position_lag=2.0 is not a probability"),
-        ("calm,position_lag=nan", "position_lag=nan is not a probability"),
+        ("calm,position_lag=nan", "'position_lag=nan': write NAME=PROBABILITY"),
         ("calm,position_lag=1:61", "position_lag: size 61 to 61 is outside 0 to 60"),
         ("calm,partial_fill=1:2", "partial_fill: size 2 to 2 is outside 0 to 1"),
     ],

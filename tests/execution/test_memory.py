@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from tests.exchange.exchange_world import MONDAY
 from tests.execution.trading_world import CALENDAR, TradingWorld, flat
+from trading.broker.network import KeepingSession
 from trading.broker.transport import RateLimit
+from trading.broker.validation import KnownOrders
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.records.trade_log import TradeLog
 
@@ -20,10 +22,14 @@ SESSIONS = CALENDAR.between(MONDAY, MONDAY.replace(month=5))[: AUDITED_DAYS + 4]
 CONTAINERS = (dict, list, set, frozenset, tuple, deque)
 
 
+BOUNDED = RateLimit | KeepingSession | KnownOrders
+
+
 def entries_below(root: object) -> int:
     """The entries of all containers that belong to an object of ours.
 
-    The trade log is left out, and the rate limit, which holds the instants of a minute's requests at most.
+    Left out are the trade log, the rate limit, which holds the instants of a minute's requests at most, the requests
+    that the broker's session keeps, 64 at most, and the parsed orders, which are forgotten every morning.
     """
     seen, waiting, total = {id(root)}, [root], 0
     while waiting:
@@ -32,7 +38,7 @@ def entries_below(root: object) -> int:
             total += len(one)
         for found in gc.get_referents(one):
             ours = type(found).__module__.startswith("trading.") or isinstance(found, CONTAINERS)
-            leave = isinstance(found, type | ModuleType | FunctionType | TradeLog | RateLimit)
+            leave = isinstance(found, type | ModuleType | FunctionType | TradeLog | BOUNDED)
             if ours and not leave and id(found) not in seen:
                 seen.add(id(found))
                 waiting.append(found)

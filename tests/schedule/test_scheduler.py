@@ -739,7 +739,8 @@ def test_the_timetable_is_printed() -> None:
     ("arguments", "said"),
     [
         (["--date", "1990-01-01"], "1990-01-01"),
-        (["--days", "99999999999"], "the exchange calendar covers"),
+        (["--days", "99999999999"], "99999999999 is too large; it is at most 1,000,000"),
+        (["--days", "999999"], "the exchange calendar covers"),
         (["--days", "0"], "'0' is not a whole number of at least 1"),
         (["--date", "26/3/2018"], "write it as 2018-03-26"),
         (["--env-file", "no/such/file"], "no/such/file"),

@@ -42,6 +42,10 @@ REMEDIES: Final = {
 }
 
 
+whole, decimal = written.whole, written.decimal
+"""Readers of the numbers that only one script takes: the number, or None if the text is none."""
+
+
 class Parser(argparse.ArgumentParser):
     """The command line of a script: its help begins with the script's docstring, an error is one line.
 

@@ -164,7 +164,8 @@ class EntryOrders:
                 self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
             if poll and poll % REPEAT_CANCEL_EVERY == 0:
                 self._cache.request_cancel([order for _, order in waiting], lambda order, accepted: None)
-            states = [(one, self._is_gone(one[1])) for one in waiting]
+            open_ids = self._cache.open_ids(len(waiting), poll)
+            states = [(one, False if one[1].id in open_ids else self._is_gone(one[1])) for one in waiting]
             for (entry, _), gone in states:
                 if gone or (gone is None and poll + 1 >= UNREADABLE_POLLS):
                     what = f"the entry of {entry.symbol}"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
+from trading.base.errors import BrokerError
 from trading.broker.client import Broker, OrderRefused, Unclear, Unreadable
 from trading.broker.messages import OUR_NAME, OURS, FractionalOrder, Order, Orders, Position, Refused
 
@@ -22,6 +23,10 @@ CANCEL_POLLS: Final = 10
 
 REPEAT_CANCEL_EVERY: Final = 3
 """Polls after which a cancellation is requested again, because the request may have been lost."""
+
+FEW: Final = 2
+"""Orders that are always polled one by one: of eight, each poll would cost eight of the requests of the minute, and
+their stops would wait for the rate limit."""
 
 SEND_ATTEMPTS: Final = 3
 """How often an order that protects or sells is sent, under one client_order_id, until it is known to exist."""
@@ -282,13 +287,27 @@ class OrderCache:
         for poll in range(CANCEL_POLLS):
             if poll and poll % REPEAT_CANCEL_EVERY == 0:
                 self.request_cancel(waiting, lambda order, accepted: None)
-            waiting = [order for order in waiting if not self.is_gone(order)]
+            open_ids = self.open_ids(len(waiting), poll)
+            waiting = [order for order in waiting if order.id in open_ids or not self.is_gone(order)]
             if not waiting:
                 return True
             if self._clock.now() >= until:
                 return False
             self._clock.hold_until(self._clock.now() + timedelta(seconds=1))
         return False
+
+    def open_ids(self, waiting: int, poll: int) -> frozenset[str]:
+        """The ids of all open orders, by one request, so that `waiting` orders need not be polled one by one.
+
+        None for a `FEW`, without a clear answer, and in each poll in which cancellations are requested again.
+        """
+        if waiting <= FEW or poll % REPEAT_CANCEL_EVERY == 0:
+            return frozenset()
+        try:
+            listed = self._broker.orders(open_only=True)
+        except (Unclear, BrokerError):
+            return frozenset()
+        return frozenset(one.id for order in listed for one in order.with_legs() if not one.is_final)
 
     def is_gone(self, order: Order) -> bool:
         """Whether the broker shows an order as final now; False without a clear answer."""

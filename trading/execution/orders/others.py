@@ -28,7 +28,7 @@ JUST_NOW: Final = timedelta(minutes=5)
 """For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
 
 READ_AGAIN: Final = timedelta(seconds=5)
-"""For how long the open orders of a stock that were read because of a missing stop or a sale serve again."""
+"""For how long the open orders that were read because of a missing stop or a sale serve again."""
 
 GOOD_TILL: Final = timedelta(days=100)
 """How far back the orders of one stock are read: Alpaca lists orders by when they were sent, and one that is good till
@@ -81,8 +81,8 @@ class OthersOrders:
         self._clock = clock
         self._bought: dict[str, tuple[Decimal, datetime, Decimal]] = {}
         """By client_order_id of a trade: the position for which its stock's orders were read, when, and the result."""
-        self._open: dict[str, tuple[datetime, list[AnyOrder]]] = {}
-        """By symbol: its open orders, whatever their age, and when they were read."""
+        self._open: tuple[datetime, Orders] | None = None
+        """When all open orders were read, whatever their age, and these."""
         self._named: set[tuple[str, str]] = set()
         """Symbols that were not bought because of an order, and the order; each is named once a day."""
         self._tried: dict[tuple[str, str], tuple[frozenset[str], datetime]] = {}
@@ -235,20 +235,20 @@ class OthersOrders:
         self._tried = {key: tried for key, tried in self._tried.items() if key[0] in still_open}
         self._said = {name: said for name, said in self._said.items() if name in still_open}
         self._bought = {name: noted for name, noted in self._bought.items() if name in still_open}
-        self._open, self._named = {}, set()
+        self._open, self._named = None, set()
 
     def _resting(self, symbol: str) -> list[AnyOrder]:
         """The open orders of a stock, also those that are older than what the cache reads; none if they are unclear."""
         now = self._clock.now()
-        at, found = self._open.get(symbol, (None, []))
-        if at is None or now - at > READ_AGAIN:
-            try:
+        try:
+            if self._open is None or now - self._open[0] > READ_AGAIN:
+                self._open = now, self._broker.orders(open_only=True)  # one request for all stocks without a stop
+            orders = self._open[1]
+            if orders.cut:
                 orders = self._broker.orders(open_only=True, symbol=symbol)
-            except (Unclear, BrokerError):
-                return []  # what the cache has must do: shares may be without a stop
-            found = list(_all(orders, symbol))
-            self._open[symbol] = now, found
-        return found
+        except (Unclear, BrokerError):
+            return []  # what the cache has must do: shares may be without a stop
+        return list(_all(orders, symbol))
 
     def _read(self, symbol: str, since: datetime) -> Orders:
         """The orders of a stock in `GOOD_TILL` before an instant: an order that filled today may be weeks old.
