@@ -280,6 +280,7 @@ def test_only_instants_of_the_calendar_are_read_from_files(at: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "line"), [
+    (["--why", "AAA", "9:50:99"], "--why: '9:50:99' is no time; write it as 10:31, New York time"),
     (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
     (["--why", "AAA", "9999-12-31T23:59:59-14:00"], "lies outside the calendar, which has the years 1990 to 2250"),
     (["--why", "AAA", "0001-01-01T00:00:00+14:00"], "lies outside the calendar"),
