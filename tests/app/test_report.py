@@ -143,6 +143,21 @@ def _damage(kind: str, logs: Path) -> str:
     if kind == "a price of 0":
         trades.write_text(trades.read_text().replace('"entry_price": 10.01', '"entry_price": 0.0'))
         return f"trades_{DAY}.json: trade 1 is left out (entry_price=0.0)"
+    if kind == "a price of nothing":
+        trades.write_text(trades.read_text().replace('"entry_price": 10.01', '"entry_price": 1e-300'))
+        return f"trades_{DAY}.json: trade 1 is left out (entry_price=1E-300)"
+    if kind == "a price in words":
+        trades.write_text(trades.read_text().replace('"entry_price": 10.01', '"entry_price": "much"'))
+        return f"trades_{DAY}.json: trade 1 is left out (entry_price='much' is no number)"
+    if kind == "a result of 1e300":
+        trades.write_text(trades.read_text().replace('"pnl_amount": 1.95', '"pnl_amount": 1e300'))
+        return f"trades_{DAY}.json: pnl_amount of 1 trade cannot be true"
+    if kind == "the year 9999":
+        (logs / "trades_9999-12-31.json").write_text("[]")
+        return "trades_9999-12-31.json: its name has a date that is still to come"
+    if kind == "another form of date":
+        (logs / "trades_20180328.json").write_text("[]")
+        return "trades_20180328.json: its name has no date"
     if kind == "the year 1":
         trades.write_text(trades.read_text().replace(f'"{DAY}T10:32:00-04:00"', '"0001-01-01T00:00:00+14:00"'))
         return f"trades_{DAY}.json: trade 1 is left out (entry_time=0001"
@@ -172,6 +187,7 @@ def _damage(kind: str, logs: Path) -> str:
 @pytest.mark.parametrize("kind", [
     "trades cut", "no list", "a folder", "trades gone", "a price of 0", "the year 1", "equity", "twice", "no date",
     "audit cut", "audit gone", "market", "predictions cut", "texts", "a text among them",
+    "a price of nothing", "a price in words", "a result of 1e300", "the year 9999", "another form of date",
 ])  # fmt: skip
 def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     kind: str, logs: Path, capsys: pytest.CaptureFixture[str]
@@ -182,7 +198,7 @@ def test_what_is_damaged_is_one_line_and_the_rest_is_reported(
     warnings = [one for one in out.splitlines() if one.startswith("warning: ")]
     assert len([one for one in warnings if line in one]) == 1 and err == ""
     whole = kind in ("trades cut", "no list", "a folder", "trades gone", "texts")
-    left = 2 if whole or kind in ("a price of 0", "the year 1") else 3
+    left = 2 if whole or kind in ("a price of 0", "a price of nothing", "a price in words", "the year 1") else 3
     assert f"{left} trades " in out and (f"the trades of {DAY} cannot be read" in " ".join(out.split())) == whole
     if whole:
         capsys.readouterr()
@@ -264,6 +280,7 @@ def test_only_instants_of_the_calendar_are_read_from_files(at: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "line"), [
+    (["--why", "AAA", "9:50:99"], "--why: '9:50:99' is no time; write it as 10:31, New York time"),
     (["--why", "AAA", "25:00"], "--why: '25:00' is no time; write it as 10:31, New York time"),
     (["--why", "AAA", "9999-12-31T23:59:59-14:00"], "lies outside the calendar, which has the years 1990 to 2250"),
     (["--why", "AAA", "0001-01-01T00:00:00+14:00"], "lies outside the calendar"),

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 import zlib
-from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import orjson
 
+from trading.base import written
+from trading.base.clock import NEW_YORK, SystemClock
 from trading.base.files import line_files, read_lines, read_regular
 from trading.records.heartbeat import YEARS
-from trading.records.trade import Trade, sound
+from trading.records.trade import LARGEST_RESULT, Trade, sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import date
     from pathlib import Path
 
     from trading.records.journal import Record
@@ -82,15 +85,20 @@ class LogReader:
     def booked(self, day: date) -> tuple[int, float] | None:
         """Trades of a day and their result in dollars as booked, by a glance at its file; None if there is none.
 
-        It is ten times as fast as `trades`: records are not checked, and those without a result count as 0.
+        It is ten times as fast as `trades`: of a record only the result is checked, and one without counts as 0.
         """
         if day not in self._days["trades"] or day in self.damaged:
             return None
-        records = self._records(self.folder / f"trades_{day}.json")
+        path = self.folder / f"trades_{day}.json"
+        records = self._records(path)
         if records is None:
             return None
         amounts = [record.get("pnl_amount") for record in records if isinstance(record, dict)]
-        return len(amounts), math.fsum(one for one in amounts if isinstance(one, int | float))
+        possible = [one for one in amounts if _is_result(one)]
+        if wrong := len(amounts) - len(possible) - amounts.count(None):
+            trades = "1 trade" if wrong == 1 else f"{wrong:,} trades"
+            self._find(path, f"pnl_amount of {trades} cannot be true; it counts as 0 in the list of days")
+        return len(amounts), math.fsum(possible)
 
     def audit_has(self, day: date, text: bytes) -> bool:
         """Whether the audit of a day holds a text; True too where it is damaged, and may hold it."""
@@ -161,11 +169,15 @@ class LogReader:
         else:
             names = [path.name for path in line_files(self.folder, kind)]
         found = set()
+        tomorrow = SystemClock().now().astimezone(NEW_YORK).date() + timedelta(days=1)
         for name in names:
-            try:
-                found.add(date.fromisoformat(name.removeprefix(f"{kind}_").split(".")[0]))
-            except ValueError:
+            day = written.day(name.removeprefix(f"{kind}_").split(".")[0])
+            if day is None:
                 self._find(self.folder / name, "its name has no date; it is left out")
+            elif day.year not in YEARS or day > tomorrow:
+                self._find(self.folder / name, "its name has a date that is still to come or too old; it is left out")
+            else:
+                found.add(day)
         return found
 
     def _find(self, path: Path, what: str) -> None:
@@ -176,6 +188,11 @@ class LogReader:
 
 def _is_trade(record: object) -> bool:
     return isinstance(record, dict) and "symbol" in record
+
+
+def _is_result(value: object) -> TypeGuard[float]:
+    """Whether a value can be the result of a trade in dollars."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_RESULT
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,12 @@ from trading.records.journal import new_york_time
 LARGEST_PRICE: Final = 1e7
 """Dollars; no US stock has ever cost more."""
 
+SMALLEST_PRICE: Final = 1e-4
+"""Dollars; the finest tick of a US stock."""
+
+LARGEST_RESULT: Final = 1e16
+"""Dollars that a trade can earn or lose: `LARGEST_PRICE` times the largest quantity."""
+
 
 @dataclass
 class Trade:
@@ -138,12 +144,12 @@ class Trade:
         return Trade(
             symbol=record["symbol"],
             qty=int(record["qty"]),
-            entry_price=_decimal(record["entry_price"]),
+            entry_price=_decimal(record, "entry_price"),
             entry_time=_instant(record["entry_time"]),
             confidence=float(record["confidence"]),
-            stop_loss=_decimal(record["stop_loss"]),
-            take_profit=_decimal(record["take_profit"]),
-            exit_price=None if record["exit_price"] is None else _decimal(record["exit_price"]),
+            stop_loss=_decimal(record, "stop_loss"),
+            take_profit=_decimal(record, "take_profit"),
+            exit_price=None if record["exit_price"] is None else _decimal(record, "exit_price"),
             exit_time=None if record["exit_time"] is None else _instant(record["exit_time"]),
             exit_reason=record["exit_reason"],
             win_probability=record["win_probability"],
@@ -158,7 +164,7 @@ class Trade:
             exit_intent=record["exit_intent"],
             sell_order_ids=list(record["sell_order_ids"]),
             sold_qty=int(record.get("sold_qty", 0)),  # absent in logs of earlier versions, like all that follow
-            sold_amount=_decimal(record.get("sold_amount", 0)),
+            sold_amount=_decimal({"sold_amount": 0} | record, "sold_amount"),
             decision_bid=_optional(record, "decision_bid", float),
             decision_ask=_optional(record, "decision_ask", float),
             label=_optional(record, "label", str) or "",
@@ -186,7 +192,16 @@ def _optional(record: dict[str, Any], name: str, kind: type[T]) -> T | None:
     return value
 
 
-def _decimal(number: float) -> Decimal:
+def _decimal(record: dict[str, Any], name: str) -> Decimal:
+    """A field that is a finite number.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it is something else.
+    """
+    number = record[name]
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise ValueError(f"{name}={str(number)[:40]!r} is no number")
     return Decimal(repr(number))
 
 
@@ -211,7 +226,7 @@ def sound(trade: Trade) -> Trade:
     if trade.exit_price is not None:
         prices["exit_price"] = trade.exit_price
     for name, price in prices.items():
-        if not 0.0 < float(price) < LARGEST_PRICE:
+        if not SMALLEST_PRICE <= float(price) < LARGEST_PRICE:
             raise ValueError(f"{name}={price}")
     if not (
         isinstance(trade.symbol, str) and trade.symbol.isascii() and trade.symbol.isprintable() and trade.symbol.strip()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from trading.base import written
 from trading.base.files import why_unusable
 from trading.records.trade import Trade, sound
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
 MOST_BYTES: Final = 64_000_000
@@ -66,10 +67,7 @@ def read_trade_file(path: Path) -> TradeFile:
 
 def day_of(path: Path) -> date | None:
     """The day in the name of a trade file; None if it has none."""
-    try:
-        return date.fromisoformat(path.stem.removeprefix("trades_"))
-    except ValueError:
-        return None
+    return written.day(path.stem.removeprefix("trades_"))
 
 
 def _whole_records(content: bytes) -> list[Any]:

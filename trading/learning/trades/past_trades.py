@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 import numpy as np
 import orjson
 
+from trading.base import written
 from trading.base.clock import NEW_YORK
 from trading.base.files import read_lines
 from trading.base.market_folders import market_of
@@ -113,10 +114,7 @@ def past_trades(
 
 
 def _day_of(path: Path) -> date | None:
-    try:
-        return date.fromisoformat(path.stem.removeprefix("trades_"))
-    except ValueError:
-        return None
+    return written.day(path.stem.removeprefix("trades_"))
 
 
 def _trades(path: Path, left_out: Counter[str]) -> list[Trade]:

@@ -29,7 +29,7 @@ Kind = Literal[
 """What happened at the minute that was asked about."""
 
 SATURDAY: Final = 5
-TIME: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::[0-9]{2})?")
+TIME: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::[0-5][0-9])?")
 
 
 @dataclass(frozen=True)
