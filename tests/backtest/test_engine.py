@@ -255,9 +255,9 @@ def test_the_worst_drawdown_in_dollars_is_seen_from_the_start_and_from_every_clo
     assert replay.total.drawdown_dollars == pytest.approx(10.0), "the start is a peak"
 
 
-def backtested(case: Case, folder: Path) -> dict[str, bytes]:
+def backtested(case: Case, folder: Path, replay: Replay | None = None) -> dict[str, bytes]:
     """The trade files of the engine."""
-    replay, market = replay_of(case.settings, folder), case.market()
+    replay, market = replay or replay_of(case.settings, folder), case.market()
     for day in (HALF_DAY, MONDAY):
         session = CALENDAR.session(day)
         bars = bars_of(market, session)
@@ -310,12 +310,15 @@ OVERNIGHT = Case(
 
 
 def test_positions_held_overnight_are_sold_in_the_first_minute_and_free_their_places(tmp_path: Path) -> None:
-    found = backtested(OVERNIGHT, tmp_path)
+    replay = replay_of(OVERNIGHT.settings, tmp_path)
+    found = backtested(OVERNIGHT, tmp_path, replay)
     trades = [one for name in sorted(found) for one in json.loads(found[name])]
     night = [one for one in trades if one["exit_reason"] == "REBALANCE"]
     assert len(night) == 2 and all(one["exit_time"].startswith(f"{MONDAY}T09:30:00") for one in night)
     assert not any(one["exit_time"] is None for one in trades)
     assert any(one["entry_time"].startswith(f"{MONDAY}") for one in trades), "their places are free again"
+    assert replay.total.trades == len(trades), "the sums have the trades that were sold a day later"
+    assert float(replay.total.pnl) == pytest.approx(sum(one["pnl_amount"] for one in trades), abs=0.001)
 
 
 def test_a_session_makes_room_for_all_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
