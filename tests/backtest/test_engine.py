@@ -6,6 +6,7 @@ draws no behaviour and publishes every bar at once.
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -91,13 +92,19 @@ def model_of(seed: int) -> LoadedModel:
 
 @dataclass(frozen=True)
 class Case:
-    """A random market and settings."""
+    """A random market and settings.
+
+    Attributes:
+        overnight: the first session has no bars in its last minutes, and the second one has bars from 9:30 on, so that
+            what is held overnight is sold at the open.
+    """
 
     seed: int
     stocks: int
     gaps: float
     step: float
     settings: Settings
+    overnight: bool = False
 
     def market(self) -> HandMade:
         random = np.random.default_rng(self.seed)
@@ -112,7 +119,9 @@ class Case:
     def _rows(self, random: np.random.Generator, day: date, price: float) -> list[Row]:
         session, rows = CALENDAR.session(day), []
         silent = random.random() < self.gaps  # no bar in the last minutes: what is held cannot be sold
-        for minute in range(session.minutes - SPAN, session.minutes):
+        silent |= self.overnight and day == HALF_DAY
+        early = range(2) if self.overnight and day == MONDAY else ()
+        for minute in (*early, *range(session.minutes - SPAN, session.minutes)):
             gap = price * (1.0 + random.normal(0.0, self.step / 2.0))
             path = np.maximum(gap * (1.0 + np.cumsum(random.normal(0.0, self.step, 4))), 0.5)
             places = 4 if random.random() < 0.2 else 2
@@ -246,9 +255,9 @@ def test_the_worst_drawdown_in_dollars_is_seen_from_the_start_and_from_every_clo
     assert replay.total.drawdown_dollars == pytest.approx(10.0), "the start is a peak"
 
 
-def backtested(case: Case, folder: Path) -> dict[str, bytes]:
+def backtested(case: Case, folder: Path, replay: Replay | None = None) -> dict[str, bytes]:
     """The trade files of the engine."""
-    replay, market = replay_of(case.settings, folder), case.market()
+    replay, market = replay or replay_of(case.settings, folder), case.market()
     for day in (HALF_DAY, MONDAY):
         session = CALENDAR.session(day)
         bars = bars_of(market, session)
@@ -287,6 +296,29 @@ HARD = Case(
 def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:
     with TemporaryDirectory() as live, TemporaryDirectory() as backtest:
         assert backtested(case, Path(backtest)) == traded_live(case, Path(live))
+
+
+OVERNIGHT = Case(
+    seed=5,
+    stocks=2,
+    gaps=0.0,
+    step=0.001,
+    settings=Settings.of(MIN_CONFIDENCE=0.3, MAX_OPEN_POSITIONS=2, STOP_LOSS_PCT=0.02, TAKE_PROFIT_PCT=0.04),
+    overnight=True,
+)
+"""Both stocks are bought on the half-day, have no bars in its last minutes, and trade at 9:30 and 9:31 on Monday."""
+
+
+def test_positions_held_overnight_are_sold_in_the_first_minute_and_free_their_places(tmp_path: Path) -> None:
+    replay = replay_of(OVERNIGHT.settings, tmp_path)
+    found = backtested(OVERNIGHT, tmp_path, replay)
+    trades = [one for name in sorted(found) for one in json.loads(found[name])]
+    night = [one for one in trades if one["exit_reason"] == "REBALANCE"]
+    assert len(night) == 2 and all(one["exit_time"].startswith(f"{MONDAY}T09:30:00") for one in night)
+    assert not any(one["exit_time"] is None for one in trades)
+    assert any(one["entry_time"].startswith(f"{MONDAY}") for one in trades), "their places are free again"
+    assert replay.total.trades == len(trades), "the sums have the trades that were sold a day later"
+    assert float(replay.total.pnl) == pytest.approx(sum(one["pnl_amount"] for one in trades), abs=0.001)
 
 
 def test_a_session_makes_room_for_all_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,17 @@ def test_a_best_setting_that_lost_is_no_choice() -> None:
     assert said[0] == "Even the best of 50 settings lost on these sessions, so there is none to choose."
 
 
+@pytest.mark.parametrize("sessions", [3, 30])
+def test_a_setting_without_a_trade_is_not_the_best_of_settings_that_lost(sessions: int) -> None:
+    returns = noise(sessions, 50) - 0.02
+    returns[:, [4, 9]] = 0.0
+    sweep = swept(returns)
+    sweep = replace(sweep, settings=[replace(s, trades=0 if i in (4, 9) else 3) for i, s in enumerate(sweep.settings)])
+    said = of_sweep(sweep)
+    assert said[0] == "Even the best of 48 settings lost on these sessions, so there is none to choose."
+    assert sweep.settings[sweep.choice.best].trades and "2 of 50 settings made no trade; they are not ranked." in said
+
+
 def test_a_sweep_without_a_trade_has_no_best_setting(tmp_path: Path) -> None:
     sweep = swept(np.zeros((30, 20)))
     sweep = replace(sweep, settings=[replace(one, trades=0, won=0, pnl=0.0) for one in sweep.settings])

@@ -214,8 +214,12 @@ def run(main: Callable[[], int]) -> int:
         print(f"error: {missing_package(error)}", file=sys.stderr)
         return 2
     except StopSignal as stop:
-        print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
-        return stop.exit_code
+        return _stopped(stop)
+    except SystemError as error:
+        stop_behind = _stop_behind(error)
+        if stop_behind is None:
+            raise
+        return _stopped(stop_behind)
     except BrokenPipeError:  # the reader of the output has ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails
         return 128 + signal.SIGPIPE
@@ -225,3 +229,17 @@ def run(main: Callable[[], int]) -> int:
         what = error.filename or "the disk"
         print(f"error: {what}: {os.strerror(error.errno)}; {REMEDIES[error.errno]}", file=sys.stderr)
     return 2
+
+
+def _stopped(stop: StopSignal) -> int:
+    """Say that a signal ended the script; returns its exit code."""
+    print(f"stopped. {stop.again[:1].upper()}{stop.again[1:]}".rstrip(". "), file=sys.stderr)
+    return stop.exit_code
+
+
+def _stop_behind(error: BaseException) -> StopSignal | None:
+    """The signal that caused an error: a signal within a call of compiled code reaches Python as a SystemError."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, StopSignal):
+        found = found.__cause__ or found.__context__
+    return found

@@ -48,7 +48,8 @@ class SessionResult:
 
     Attributes:
         date: of the session.
-        trades, won: number of closed trades that were entered in it, and of those with a profit.
+        trades, won: number of closed trades that were entered in it, or held overnight and sold in it, and of those
+            with a profit.
         pnl: their profit, dollars.
         equity: of the account at the close, dollars.
         gain: change of the equity since the last close, as a fraction of it.
@@ -130,23 +131,26 @@ class Replay:
         if self.trades is not None:
             self.trades.extend(one.trade for one in found.positions())
         closed = found.rows[found.closed]
+        late = [one.trade for one in carried if one.trade.exit_price is not None]
+        late_pnl = [(one.exit_price - one.entry_price) * one.qty for one in late if one.exit_price is not None]
         pnl = closed["pnl"]
         equity = self.account.last_equity
         result = SessionResult(
             date=market.session.date,
-            trades=len(closed),
-            won=int(np.count_nonzero(pnl > 0)),
-            pnl=dollars(int(pnl.sum())),
+            trades=len(closed) + len(late),
+            won=int(np.count_nonzero(pnl > 0)) + sum(one > 0 for one in late_pnl),
+            pnl=dollars(int(pnl.sum())) + sum(late_pnl, Decimal(0)),
             equity=dollars(equity),
             gain=equity / before - 1.0,
-            unpaid=self._unpaid(closed),
+            unpaid=self._unpaid(closed, late),
         )
         self.sessions.append(result)
         return result
 
-    def _unpaid(self, closed: NDArray[np.void]) -> float:
+    def _unpaid(self, closed: NDArray[np.void], late: Sequence[Trade]) -> float:
         exits = self.rules.exits
-        paid, qty = closed["bought"] / PARTS, closed["qty"].astype(np.float64)
+        paid = np.append(closed["bought"] / PARTS, [float(one.entry_price) for one in late])
+        qty = np.append(closed["qty"].astype(np.float64), [float(one.qty) for one in late])
         pct = cost_beyond_spread_pct(paid, exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
         return float((paid * qty * pct).sum()) / 100.0
 

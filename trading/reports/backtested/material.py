@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -105,8 +105,13 @@ class Sweep:
 
     @cached_property
     def choice(self) -> Choice:
-        """What the choice of the best combination is worth."""
-        return choice(self.returns, self.later_share)
+        """What the choice of the best combination is worth, among those that made a trade if any did."""
+        kept = np.flatnonzero([one.trades > 0 for one in self.settings])
+        if len(kept) in (0, len(self.settings)):
+            return choice(self.returns, self.later_share)
+        found = choice(self.returns[:, kept], self.later_share)
+        later = found.later and replace(found.later, chosen=int(kept[found.later.chosen]))
+        return replace(found, best=int(kept[found.best]), median=int(kept[found.median]), later=later)
 
     @cached_property
     def measured(self) -> Floats:
@@ -126,6 +131,11 @@ class Sweep:
     def traded(self) -> bool:
         """Whether any combination made a trade."""
         return any(one.trades for one in self.settings)
+
+    @property
+    def idle(self) -> int:
+        """Number of combinations without a trade, which are not ranked."""
+        return sum(not one.trades for one in self.settings)
 
     @property
     def as_good(self) -> int:

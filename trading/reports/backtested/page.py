@@ -166,8 +166,8 @@ def run_page(run: Run) -> HtmlPage:
         for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)
     ]
     text = (
-        "As the backtest booked it; trades count on the day of their purchase here, and on that of their sale in the "
-        "figures above."
+        "As the backtest booked it; trades count on the day of their purchase here (those held overnight on the day of "
+        "their sale), and on that of their sale in the figures above."
     )
     table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
     blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))

@@ -70,14 +70,17 @@ def of_sweep(sweep: Sweep) -> list[str]:
     else:
         lines.append(NOT_FLIPPED)
     lines.append(_later(sweep))
+    if sweep.idle:
+        lines.append(f"{sweep.idle:,} of {count:,} settings made no trade; they are not ranked.")
     return [*lines, *_ending(sweep)]
 
 
 def _headline(sweep: Sweep) -> str:
-    found, count = sweep.choice, f"{len(sweep.settings):,}"
-    if not found.known:
+    found, count = sweep.choice, f"{len(sweep.settings) - sweep.idle:,}"
+    lost = sweep.measured[found.best] < 0.0
+    if not found.known and not (lost and sweep.idle):
         return f"Whether the best of {count} settings is more than luck cannot be said: {_too_few(sweep)}."
-    if sweep.measured[found.best] < 0.0:
+    if lost:
         return f"Even the best of {count} settings lost on these sessions, so there is none to choose."
     if sweep.more_than_luck:
         return (

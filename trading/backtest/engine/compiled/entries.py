@@ -25,8 +25,8 @@ _LOSING_RUN: Final = int(RuleCode.LOSING_RUN)
 
 @compilable
 def tick_after(times: Times, instant: int) -> int:
-    """The minute of the first tick at an instant or after it."""
-    return max(0, -((times.tick - instant) // MINUTE))
+    """The minute of the first tick at an instant or after it; the first one of a session is a minute after the open."""
+    return max(1, -((times.tick - instant) // MINUTE))
 
 
 @compilable
