@@ -3,8 +3,9 @@
 An order may be shown without a readable price, or as open although it is filled, for good.  Its shares need a stop and
 a sale all the same, so after `ASK_FOR` the trade is opened with what can be known:
 
-- The quantity: the order's, if every reply shows it as final with that fill; else the position's, once several replies
-  about the stock alone agree with the list, without the shares of other trades and those that somebody else bought.
+- The quantity: the order's, if every reply shows it as final with that fill and for as many shares as were ordered;
+  else the position's, once several replies about the stock alone agree with the list, without the shares of other
+  trades and those that somebody else bought.
 - The price: the order's; else the average of a position that holds the entry alone; else the newest bar; else the
   broker's last price; else the quote or the price of the decision.  Of two that contradict each other the one nearer to
   the market counts.
@@ -106,10 +107,14 @@ class EntryEvidence:
         return asked is not None and self._clock.now() - asked.last < ASK_AGAIN
 
     def is_contradicted(self, entry: PendingEntry, order: Order) -> bool:
-        """Whether the order of an entry lacks its price, or the listed position says something else than the order.
+        """Whether the order of an entry cannot be what was bought.
+
+        It lacks its price, is for another quantity than was ordered, or the listed position says something else.
 
         A position may lag a fill, so fewer shares than the order bought contradict nothing.
         """
+        if order.filled_qty and not _is_of_qty(entry, order):
+            return True
         if order.is_final and order.filled_qty:
             return order.filled_avg_price is None or self.denies_price(entry.symbol, order)
         if not order.is_final and order.filled_qty == order.qty > 0:
@@ -161,7 +166,7 @@ class EntryEvidence:
         if not is_over:
             return None
         replies = [order, *self._again(order)]
-        fills = {one.filled_qty if one.is_final else 0 for one in replies}
+        fills = {one.filled_qty if one.is_final and _is_of_qty(entry, one) else 0 for one in replies}
         qty = fills.pop() if len(fills) == 1 else 0
         if not qty and asked.is_agreed and position is not None:
             qty = asked.shares
@@ -258,6 +263,11 @@ class EntryEvidence:
             ((entry.stop + entry.target) / 2, "decision"),
         ]
         return [(Decimal(str(price)), source) for price, source in found if price is not None and price > 0]
+
+
+def _is_of_qty(entry: PendingEntry, order: Order) -> bool:
+    """Whether an order is for the shares that were ordered; a recovered entry may have no readable quantity."""
+    return entry.qty in (0, order.qty)
 
 
 def _same(price: Decimal, other: Decimal) -> bool:
