@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError
-from trading.broker.client import Broker, Unclear
+from trading.broker.client import Broker, Unclear, Unreadable
 from trading.broker.messages import Order, Position
 from trading.execution.orders.entry_evidence import PriceOf
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
@@ -233,11 +233,18 @@ class PositionManager:
             self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
 
     def _update(self, trade: Trade) -> None:
-        self._identity.check(trade)
-        self._protection.adopt(trade)
-        self._records.contain(f"the shares of {trade.symbol}", partial(self._holdings.settle, trade), trade.symbol)
+        try:
+            self._identity.check(trade)
+        except Unreadable:
+            if not trade.sell_order_ids or trade.symbol not in self.cache.positions:
+                raise  # nothing but the entry order tells what is held
+        problem = self._protection.adopt(trade)
+        if problem is None:  # otherwise the order that cannot be read may have sold what is missing
+            self._records.contain(f"the shares of {trade.symbol}", partial(self._holdings.settle, trade), trade.symbol)
         if trade.is_open:
             self._exits.update(trade)
+        if problem is not None and trade.is_open:
+            raise problem
 
     def try_reconcile(self) -> bool:
         """As `reconcile`; if the broker cannot be read, record a discrepancy and return False."""
@@ -398,8 +405,9 @@ class PositionManager:
         """Cancel the legs, and sell what is left once they are gone; arguments as for `ExitOrders.close`."""
         if not self._ownership.is_ours:
             return
-        settle = partial(self._holdings.settle, trade, at_once=True)
-        self._records.contain(f"the shares of {trade.symbol}", settle, trade.symbol)
+        if not self._protection.is_unread(trade):
+            settle = partial(self._holdings.settle, trade, at_once=True)
+            self._records.contain(f"the shares of {trade.symbol}", settle, trade.symbol)
         if trade.is_open:
             self._exits.close(trade, reason, limit, wait=wait)
 

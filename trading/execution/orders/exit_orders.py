@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from trading.base.clock import Clock
-    from trading.broker.messages import Order
+    from trading.broker.messages import Order, Position
     from trading.records.trade_log import Trade
 
 PRICE_STEP: Final = Decimal("0.00000001")
@@ -67,13 +67,14 @@ class ExitOrders:
         self._note_sold(trade, sells)
         if left <= 0:
             sells = self._confirm_sold(trade, sells)
+            self._cancel_unread(trade, "SIBLING")
             self._cancel_siblings(trade)
             self._finish(trade, sells)
         elif trade.exit_intent is not None:
             if self._cache.order_named(trade.exit_intent) is None:
                 # It never arrived: send it again under its name.
                 self._close(trade, trade.exit_reason or "", None, wait=False)
-        elif self._protection.stopped_shares(trade) >= left:
+        elif self._protection.stopped_shares(trade) >= left and not self._protection.is_unread(trade):
             self._protection.align_legs(trade)
         elif theirs := self._others.in_the_way(trade, left):
             self._protect_beside(trade, left, theirs)
@@ -81,6 +82,8 @@ class ExitOrders:
             self._close(trade, *wanted, wait=False)
         elif self._protection.stop_is_ending(trade):
             raise Unclear("the cancellation of its stop is pending")  # looked at again until it can be replaced
+        elif self._protection.is_unread(trade):
+            self._protect_listed(trade, left)
         else:
             self._protect(trade, left)
 
@@ -138,6 +141,15 @@ class ExitOrders:
                 return
         if stopped < left:
             self._protection.try_stop(trade, left - stopped)  # a discrepancy, which `Holdings` settles
+
+    def _protect_listed(self, trade: Trade, left: int) -> None:
+        """Try a stop under the shares in the position that no readable order holds, if an order cannot be read.
+
+        That order may hold them: the broker's answer tells.
+        """
+        bare = min(left, int(self._protection.held(trade))) - self._protection.reserved(trade)
+        if bare > 0:
+            self._protection.stop_around(trade, bare, self._protection.stuck(trade))
 
     def _protect_beside(self, trade: Trade, left: int, theirs: InTheWay) -> None:
         """Report orders of somebody else that hold the shares, and try a stop, unless they are stops themselves.
@@ -294,7 +306,8 @@ class ExitOrders:
         if not self._protection.resting(trade) and self._is_obstructed(trade, reason):
             self._wanted.pop(trade.client_order_id, None)
             return
-        if self._protection.resting(trade) and self._waiting_exit(trade) is None:
+        has_legs = bool(self._protection.resting(trade) or self._protection.unread_legs(trade))
+        if has_legs and self._waiting_exit(trade) is None:
             self._check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
         self.cancel_legs(trade, reason, wait=wait)
@@ -305,7 +318,9 @@ class ExitOrders:
             return
         position = self._broker.position(trade.symbol)
         lacks = self._protection.broker_lacks(trade)
-        if position is not None and position.qty >= 1:
+        if self._protection.is_unread(trade):
+            left = self._unsold(trade, left, position)
+        elif position is not None and position.qty >= 1:
             left = left if lacks is False else min(left, int(position.qty))
         elif lacks:
             raise Unclear("the broker holds no share of it")
@@ -325,19 +340,38 @@ class ExitOrders:
         self._journal.synced_event("exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name)
         self._sell(trade, left, limit, name)
 
+    def _unsold(self, trade: Trade, left: int, position: Position | None) -> int:
+        """Shares of a trade that its position shows, if one of its orders, which may have sold some, cannot be read.
+
+        Raises:
+            Unclear: it shows none.
+        """
+        shown = Decimal(0) if position is None else position.qty
+        same = (one for one in self._records.log.open_trades if one.symbol == trade.symbol and one is not trade)
+        buys = self._cache.orders_of(trade.symbol, "buy", trade.decision_time or trade.entry_time)
+        bought = sum(order.filled_qty for order in buys if self._cache.is_of_others(order))
+        held = shown - bought - sum(self._protection.shares_left(one) for one in same)
+        if held < 1:
+            raise Unclear("an order of it cannot be read, and the broker holds no share of it")
+        return min(left, int(held))
+
     def _check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
 
         Shares that live sell orders hold are there, whatever the positions show.
 
         Raises:
-            Unclear: the account is blocked, holds no share, or an order of somebody else rests on the other side,
-                which would make every sale a wash trade.
+            Unclear: the account is blocked, holds no share, an order of somebody else rests on the other side, which
+                would make every sale a wash trade, or the broker does not answer about an order of the trade.
         """
+        problem = self._protection.adopt(trade)
+        left = self._protection.shares_left(trade)
         account, position = self._broker.account(), self._broker.position(trade.symbol)
         if account.blocked is not None:
             raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
-        if position is None or position.qty < 1:
+        if problem is not None:
+            self._unsold(trade, left, position)
+        elif position is None or position.qty < 1:
             self._cache.refresh(self._protection.resting(trade))
         if (position is None or position.qty < 1) and not self._protection.reserved(trade):
             raise Unclear("the broker holds no share of it: its stop and target stay")
@@ -364,11 +398,21 @@ class ExitOrders:
         else:
             self._cache.request_cancel([order for order in resting if order.status != PENDING_CANCEL], note)
             gone = all(self._cache.is_gone(order) for order in resting)
+        self._cancel_unread(trade, reason)
         if not gone and self._protection.unfinished(trade):
             raise Unclear("its legs are not cancelled yet")
         self._protection.adopt(trade)
         if self._protection.unfinished(trade):
             raise Unclear("a leg was replaced at the same moment")
+
+    def _cancel_unread(self, trade: Trade, reason: str) -> None:
+        """Request the cancellation of a stop and a target that cannot be read; the reply to a sale tells the rest."""
+        for order_id in self._protection.unread_legs(trade):
+            try:
+                accepted = self._broker.cancel(order_id)
+            except Unclear:
+                accepted = None
+            self._journal.event("cancel", symbol=trade.symbol, order_id=order_id, reason=reason, accepted=accepted)
 
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         if limit is None:

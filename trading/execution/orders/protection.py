@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from trading.broker.client import Broker, OrderRefused, Unclear
+from trading.broker.client import Broker, OrderRefused, Unclear, Unreadable
 from trading.broker.messages import BRIEF, FIRES, IDLE, OURS, WORKING, Order
 from trading.execution.orders.order_cache import OrderCache, instance_in, intent_of
 from trading.execution.orders.records import Records
@@ -63,16 +63,19 @@ class Protection:
         """By client_order_id of a trade: when a stop was last tried around stuck orders."""
         self._lacks: dict[str, bool] = {}
         """By client_order_id of a trade: whether the broker's answer to a sale or a stop was that it lacks shares."""
+        self._unread: dict[str, frozenset[str]] = {}
+        """By client_order_id of a trade: ids of its orders that the last `adopt` could not read."""
 
     # Which orders
 
     def orders(self, trade: Trade) -> list[Order]:
-        """Every known order that sells, or has sold, shares of the trade.
+        """Every known order that sells, or has sold, shares of the trade, without those that `adopt` could not read.
 
         Raises:
             Unclear: one cannot be read, or is shown as an order of another stock.
         """
-        found = [(order_id, self._cache.order(order_id)) for order_id in trade.sell_order_ids]
+        unread = self._unread.get(trade.client_order_id, frozenset())
+        found = [(order_id, self._cache.order(order_id)) for order_id in trade.sell_order_ids if order_id not in unread]
         for order_id, order in found:
             if order is not None and not self._sells(order, trade):
                 self._disown(trade, order_id)
@@ -220,29 +223,74 @@ class Protection:
         others = (one for one in self._records.log.trades if one.symbol == trade.symbol and one is not trade)
         return any(order.id in one.sell_order_ids for one in others)
 
-    def adopt(self, trade: Trade) -> None:
-        """Find sell orders that are not in the log yet, and add them.  Raises as `orders`.
+    def adopt(self, trade: Trade) -> Unclear | None:
+        """Find sell orders that are not in the log yet, and add them.
 
         These are legs that were shown late, replacements of legs, orders sent just before a crash, and, if shares are
         missing, orders by which somebody else sold them, which are never cancelled.
+
+        An order with a reply that cannot be true does not keep the rest of the trade from its stop or its sale:
+        `orders` leaves it out until it is read, and the position tells how many shares it has left (`is_unread`).
+
+        Returns:
+            Why an order is left out; None if all are read.
+
+        Raises:
+            Unclear: as `orders`, or the entry order is not readable and no leg is known.
         """
-        entry = self._cache.order(trade.entry_order_id)
-        self.add(trade, entry.legs if entry is not None else ())
+        unread: dict[str, Unclear] = {}
+        self._unread.pop(trade.client_order_id, None)
+        entry = self._read(trade.entry_order_id, unread)
+        if unread and not trade.sell_order_ids:
+            raise unread[trade.entry_order_id]
+        self._add_each(trade, entry.legs if entry is not None else (), unread)
         for order_id in trade.sell_order_ids:  # grows during the loop: a replacement may have been replaced too
-            order = self._cache.order(order_id)
+            order = self._read(order_id, unread)
             replaced_by = None if order is None else order.replaced_by
             if replaced_by in trade.sell_order_ids:
                 continue  # known already; a target may be shown as replaced by the stop that fired
-            replacement = None if replaced_by is None else self._cache.order(replaced_by)
+            replacement = None if replaced_by is None else self._read(replaced_by, unread)
             if order is not None and replacement is not None and not replacement.may_replace(order):
                 raise Unclear(f"order {order.id} is said to be replaced by {replacement.id}, which is another order")
-            self.add(trade, () if replacement is None else (replacement,))
+            self._add_each(trade, () if replacement is None else (replacement,), unread)
+        if unread:
+            still_open = {one.client_order_id for one in self._records.log.open_trades}
+            self._unread = {name: ids for name, ids in self._unread.items() if name in still_open}
+            self._unread[trade.client_order_id] = frozenset(unread)
         unassigned = self._unassigned(trade)
         theirs = self._other_buyers(trade)
         named = [order for order in unassigned if order.client_order_id.startswith(OURS)]
         self.add(trade, [order for order in named if instance_in(order.client_order_id) not in theirs])
-        if trade.exit_intent is None and unassigned and self._is_short_of(self.shares_left(trade), trade):
+        # Without the entry order, an order of somebody else is not known from a leg, and would be cancelled as one.
+        is_known = trade.entry_order_id not in unread
+        if is_known and trade.exit_intent is None and unassigned and self._is_short_of(self.shares_left(trade), trade):
             self.add(trade, [order for order in unassigned if order.filled_qty])
+        return next(iter(unread.values()), None)
+
+    def _read(self, order_id: str, unread: dict[str, Unclear]) -> Order | None:
+        """An order as `OrderCache.order`; one whose reply cannot be true is noted in `unread`, and is None."""
+        try:
+            return self._cache.order(order_id)
+        except Unreadable as error:
+            unread[order_id] = error
+            return None
+
+    def _add_each(self, trade: Trade, orders: Iterable[Order], unread: dict[str, Unclear]) -> None:
+        """Add orders as `add`; those whose own reply cannot be true are noted in `unread`."""
+        for order in orders:
+            try:
+                self.add(trade, (order,))
+            except Unreadable as error:
+                unread[order.id] = error
+
+    def is_unread(self, trade: Trade) -> bool:
+        """Whether an order of the trade could not be read when it was last adopted, so that the position decides."""
+        return trade.client_order_id in self._unread
+
+    def unread_legs(self, trade: Trade) -> list[str]:
+        """Ids of its stop and target, as the log has them, that could not be read."""
+        unread = self._unread.get(trade.client_order_id, frozenset())
+        return [one for one in (trade.stop_order_id, trade.target_order_id) if one is not None and one in unread]
 
     def _is_short_of(self, left: int, trade: Trade) -> bool:
         """Whether the positions show fewer shares of a trade; False if its position cannot be read."""
@@ -392,7 +440,7 @@ class Protection:
         self._journal.event("unlisted_shares", symbol=trade.symbol, qty=qty, answer=answer)
 
     def stop_around(self, trade: Trade, qty: int, stuck: Iterable[Order]) -> None:
-        """Try a stop once a minute for shares whose orders are stuck: the broker knows whether these reserve them.
+        """Try a stop once a minute for shares with stuck or unreadable orders; the broker knows if they hold them.
 
         Raises:
             Unclear: it is not taken, or unknown whether it exists.
@@ -409,7 +457,7 @@ class Protection:
             except OrderRefused as refusal:
                 answer = f"a stop is refused: {refusal}"
                 self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
-        raise Unclear(f"{in_the_way(stuck)}; {answer}")
+        raise Unclear(f"{in_the_way(stuck) or 'an order of it cannot be read'}; {answer}")
 
     def note_refusal(self, trade: Trade, refusal: OrderRefused) -> None:
         """Note whether a sale or a stop was refused because the broker lacks the shares; orders may hold them too."""

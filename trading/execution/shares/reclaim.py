@@ -173,7 +173,9 @@ class Reclaim:
         if entry is None or _unsold(trade, orders) < 1:
             return 0
         trade.entry_order_id = entry.id
-        self._protection.adopt(trade)
+        problem = self._protection.adopt(trade)
+        if problem is not None:
+            raise problem
         sold = sum(order.filled_qty for order in self._protection.orders(trade))
         unsold = min(wanted, entry.filled_qty - sold)
         if unsold < 1:

@@ -1,0 +1,74 @@
+"""An order that cannot be read does not keep the rest of its trade from a stop or from its sale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.execution.test_reconciliation import holding
+from tests.execution.trading_world import Fault, edited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def unreadable(which: Callable[[Any], bool], **fields: Any) -> Fault:
+    """Replies about orders in which fields of some orders, legs included, have other values."""
+
+    def change(body: Any) -> Any:
+        if isinstance(body, list):
+            return [change(one) for one in body]
+        if isinstance(body, dict) and "client_order_id" in body:
+            body = body | {"legs": change(body.get("legs"))}
+            return body | fields if which(body) else body
+        return body
+
+    return Fault("GET /v2/orders", edited(change), times=None)
+
+
+@pytest.mark.parametrize("fields", [{"filled_qty": "abc"}, {"id": None}], ids=["qty", "id"])
+@pytest.mark.parametrize("kind", ["stop", "limit"])
+def test_an_unreadable_leg_does_not_prevent_the_sale(tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [unreadable(lambda one: (one["side"], one["type"]) == ("sell", kind), **fields)]
+    here.tick("10:36")
+    assert ("sell", "stop", 9.8) in here.open_orders() or len(here.open_orders()) == 2
+    here.tick("15:55", "15:56", "15:57")
+    assert (here.held(), here.open_orders()) == (0, [])
+    here.wire.faults = []
+    here.tick("15:58")
+    here.check_books()
+
+
+def test_with_an_unreadable_entry_a_lost_stop_is_replaced_and_the_shares_are_sold(tmp_path: Path) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [unreadable(lambda one: one["side"] == "buy", symbol=None)]
+    for order_id in here.trade().sell_order_ids:
+        here.broker.cancel(order_id)
+    here.tick("10:36")
+    assert [(side, kind) for side, kind, _ in here.open_orders()] == [("sell", "stop")]
+    here.tick("15:55", "15:56", "15:57")
+    assert (here.held(), here.open_orders()) == (0, [])
+
+
+def test_legs_stay_if_an_order_is_unreadable_and_so_is_the_position(tmp_path: Path) -> None:
+    here = holding(tmp_path)
+    legs = here.open_orders()
+
+    def no_quantity(body: Any) -> Any:
+        return [one | {"qty": None} for one in body] if isinstance(body, list) else body | {"qty": None}
+
+    here.wire.faults = [
+        unreadable(lambda one: (one["side"], one["type"]) == ("sell", "stop"), filled_qty="abc"),
+        Fault(
+            "GET /v2/positions",
+            edited(
+                lambda body: [one | {"qty": None} for one in body] if isinstance(body, list) else body | {"qty": None}
+            ),
+            times=None,
+        ),
+    ]
+    here.tick("15:55", "15:56", "15:57")
+    assert here.open_orders() == legs
