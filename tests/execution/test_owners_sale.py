@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from alpaca.trading.requests import LimitOrderRequest
+from alpaca.trading.requests import LimitOrderRequest, ReplaceOrderRequest
 
 from config import AlertKind
 from paper_exchange import Behaviour
 from paper_exchange.orders.behaviour import PRESETS, Chance
-from tests.exchange.exchange_world import Row
+from tests.exchange.exchange_world import MONDAY, Row, ny
 from tests.execution.test_orders_of_others import World
-from tests.execution.trading_world import flat
+from tests.execution.trading_world import Fault, edited, flat, page
 from trading.alerts.kinds import Alert, Messages
 
 if TYPE_CHECKING:
@@ -102,3 +102,37 @@ def test_a_sale_that_fills_ends_the_trade(tmp_path: Path) -> None:
     here.minutes("10:34", "10:38")
     assert (here.held(), here.trade().is_open, here.trade().exit_reason) == (0, False, "SOLD_BY_OTHERS")
     here.check_books()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_sale_that_the_owner_moves_is_never_touched_and_is_booked_as_his(tmp_path: Path, times: int) -> None:
+    here = Owned(tmp_path, ("10:39", 10.0, 12.5, 10.0, 10.0))
+    for number in range(times):
+        here.tick(f"10:3{4 + number}")
+        here.at(f"10:3{4 + number}:30")
+        moved: Any = here.owner.replace_order_by_id(here.sale, ReplaceOrderRequest(limit_price=11.5 - number / 4))
+        here.sale, here.limit = str(moved.id), 11.5 - number / 4
+    here.minutes("10:36", "10:38")
+    assert here.is_untouched
+    here.restart()
+    here.minutes("10:40", "10:42")
+    assert (here.held(), here.trade().is_open, here.trade().exit_reason) == (0, False, "SOLD_BY_OTHERS")
+
+
+@pytest.mark.parametrize("lie", ["entry unknown", "no time", "entry filled later"])
+def test_a_sale_that_fills_in_part_is_left_alone_although_a_reply_is_wrong(tmp_path: Path, lie: str) -> None:
+    here = Owned(tmp_path, ("10:36", 10.0, 10.2, 10.0, 10.0), limit=10.2, behaviour=HALVES)
+    trade = here.trade()
+    if lie == "entry unknown":
+        unknown = page(404, '{"code": 40410000, "message": "order not found"}')
+        hidden = edited(lambda rows: [row for row in rows if row["id"] != trade.entry_order_id])
+        paths = (f"GET /v2/orders/{trade.entry_order_id}", "GET /v2/orders:by_client_order_id.*entry")
+        here.wire.faults = [Fault(path, unknown, times=None) for path in paths]
+        here.wire.faults.append(Fault("GET /v2/orders\\?", hidden, times=None))
+    elif lie == "no time":
+        untimed = edited(lambda order: order | {"created_at": None})
+        here.wire.faults = [Fault(f"GET /v2/orders/{here.sale}", untimed, times=None)]
+    else:
+        trade.entry_time = ny(MONDAY, "12:00")
+    here.minutes("10:34", "10:40")
+    assert here.is_untouched and 0 < here.held() < here.qty

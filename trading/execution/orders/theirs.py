@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.broker.messages import OURS, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from trading.broker.messages import FractionalOrder
     from trading.execution.orders.order_cache import OrderCache
     from trading.records.trade_log import Trade
+
+SENT_WITH: Final = timedelta(seconds=5)
+"""How long after an entry order its legs are created at most; the broker creates them with it."""
 
 
 def is_theirs(
@@ -21,23 +26,49 @@ def is_theirs(
     """Whether a sell order in the stock of a trade is known to be of somebody else, so that it is never touched.
 
     Legs and what replaces them bear names of the broker, too.  They are told by the entry order, by the ids of stop and
-    target in the log, and by the orders that they replace; as long as the entry order is not read, all count as ours.
+    target in the log, by when they were created, and by the orders that they replace.  An order counts as ours while
+    these do not decide, such as before the legs are known.  One that replaces an order is of whom that order is.
 
     Args:
         read: orders by id that were read beside the cache.
     """
+    return not _may_be_ours(order, trade, cache, read, frozenset())
+
+
+def _may_be_ours(
+    order: Order | FractionalOrder, trade: Trade, cache: OrderCache, read: Mapping[str, Order], seen: frozenset[str]
+) -> bool:
+    """Whether an order is of this system, or may be.
+
+    Args:
+        seen: ids of the orders that replace it, so that replies with a circle of replacements end.
+    """
     entry = _known(trade.entry_order_id, cache, read)
-    if order.client_order_id.startswith(OURS):  # of this trader, or of one whose trades it has taken over
-        return False
-    if entry is None or order.id in (trade.stop_order_id, trade.target_order_id):
-        return False
-    if order.created_at is None or order.created_at <= trade.entry_time:
-        return False
-    if isinstance(order, Order) and order.replaces is not None:
-        return False
+    legs = () if entry is None else entry.legs
+    ids = {trade.stop_order_id, trade.target_order_id, *(leg.id for leg in legs)} - {None}
+    if order.client_order_id.startswith(OURS) or order.id in ids:  # or of a trader whose trades it has taken over
+        return True
+    if (entry is None or order.created_at is None) and len(ids) < 2:
+        return True
+    if order.created_at is not None and order.created_at <= _begun(trade, entry):
+        return True
     known = [_known(order_id, cache, read) for order_id in trade.sell_order_ids]
-    replacements = {one.replaced_by for one in (*known, *entry.legs) if one is not None}
-    return order.id not in replacements | {leg.id for leg in entry.legs}
+    before = {one.id: one for one in (*known, *legs) if one is not None and one.replaced_by == order.id}
+    replaces = order.replaces if isinstance(order, Order) else None
+    replaced = None if replaces is None else _known(replaces, cache, read)
+    if replaced is not None:
+        before[replaced.id] = replaced
+    elif replaces is not None:
+        return True  # what it replaces is not known
+    seen |= {order.id}
+    return any(_may_be_ours(one, trade, cache, read, seen) for one in before.values() if one.id not in seen)
+
+
+def _begun(trade: Trade, entry: Order | None) -> datetime:
+    """Until when a sell order without our name is a leg of the trade; the time of the fill may be wrong."""
+    if entry is None or entry.created_at is None:
+        return trade.entry_time
+    return min(trade.entry_time, entry.created_at + SENT_WITH)
 
 
 def _known(order_id: str, cache: OrderCache, read: Mapping[str, Order]) -> Order | None:
