@@ -419,6 +419,7 @@ class ExitOrders:
             send = partial(self._broker.sell, trade.symbol, qty, name)
         else:
             send = partial(self._broker.sell_limit, trade.symbol, qty, limit, name)
+        self._cancel_stuck(trade, trade.exit_reason or "")
         try:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
@@ -437,6 +438,19 @@ class ExitOrders:
         self._refused.pop(trade.client_order_id, None)
         self._protection.add(trade, (order,))
         self._journal.event("exit_sent", symbol=trade.symbol, client_order_id=name, order_id=order.id)
+
+    def _cancel_stuck(self, trade: Trade, reason: str) -> None:
+        """Request the cancellation of our stuck orders ahead of a sale, for which they may hold the shares.
+
+        They are not waited for, and stay if the sale would not be accepted: one may be the only protection.
+        """
+        try:
+            stuck = self._protection.stuck_ours(trade)
+            if stuck:
+                self._check_sellable(trade)
+        except Unclear:
+            return  # the sale shows whether the shares are free
+        self._cache.request_cancel(stuck, partial(self._note_cancel, reason))
 
 
 def _total(filled: list[Order]) -> tuple[int, Decimal]:

@@ -110,8 +110,12 @@ class Protection:
     def is_stuck(self, order: Order) -> bool:
         """Whether an order has neither fired nor ended for `STUCK_AFTER`, as far as it was looked at.
 
-        So is one that is shown as working although the broker has said twice that there is nothing to cancel.
+        So is one that is shown as working although the broker has said twice that there is nothing to cancel.  A stop
+        that replaced lost legs is stuck as soon as it is shown as idle: it may be alive, and the next one would be
+        shown alike, so it is not cancelled for another one every minute.
         """
+        if intent_of(order) == "stop" and _state(order) == IDLE and order.status != PENDING_CANCEL:
+            return True
         first, last = self._denied.get(order.id, (None, None))
         if first is not None and last is not None and last - first >= DENIED_FOR:
             return not order.is_final and order.status != PENDING_CANCEL
@@ -131,6 +135,10 @@ class Protection:
     def stuck(self, trade: Trade) -> list[Order]:
         """The orders of a trade that neither fire nor end.  Raises as `orders`."""
         return [order for order in self.orders(trade) if self.is_stuck(order)]
+
+    def stuck_ours(self, trade: Trade) -> list[Order]:
+        """The orders of `stuck` that are ours, so that a sale may cancel them.  Raises as `orders`."""
+        return [order for order in self.stuck(trade) if not is_theirs(order, trade, self._cache)]
 
     def _disown(self, trade: Trade, order_id: str) -> None:
         """Look again at an order that is shown as one of another stock, and drop it if a second reply says the same.

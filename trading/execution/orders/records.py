@@ -49,6 +49,11 @@ class Records:
         self.disputed: dict[str, str] = {}
         """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
         self._since: dict[str, datetime] = {}
+        """By stock: since when there are discrepancies, with pauses shorter than `GIVE_UP_AFTER`."""
+        self._newest: dict[str, datetime] = {}
+        """By stock: when its newest discrepancy was recorded."""
+        self._told_disputed: set[str] = set()
+        """Stocks of `_since` that the audit has as disputed."""
         self._doubted: set[str] = set()
         self._told: dict[str, dict[tuple[str, str], str]] = {}
         """Purchases and sales in the audit of the newest `AUDITED_DAYS`, as a start reads them: day of the audit ->
@@ -115,9 +120,16 @@ class Records:
             self.journal.event(name, client_order_id=client_order_id, **fields)
 
     def start_round(self) -> None:
-        """Begin a reconciliation: forget the discrepancies, and the stocks about which the last one had none."""
+        """Begin a reconciliation: forget the discrepancies, and the stocks about which the last one had none.
+
+        How long those of a stock have lasted is forgotten after `GIVE_UP_AFTER` without one: a discrepancy that comes
+        back every minute would otherwise prevent the entries in all stocks for the whole day.
+        """
         self.discrepancies = []
-        self._since = {symbol: since for symbol, since in self._since.items() if symbol in self._doubted}
+        recent = self._clock.now() - GIVE_UP_AFTER
+        self._newest = {symbol: at for symbol, at in self._newest.items() if symbol in self._doubted or at > recent}
+        self._since = {symbol: since for symbol, since in self._since.items() if symbol in self._newest}
+        self._told_disputed &= self._since.keys()
         self.disputed = {symbol: reason for symbol, reason in self.disputed.items() if symbol in self._doubted}
         self._doubted = set()
 
@@ -127,11 +139,13 @@ class Records:
         It prevents every entry until it has lasted for `GIVE_UP_AFTER`, and then the entries in its stock alone.
         """
         self._doubted.add(symbol)
-        lasted = self._clock.now() - self._since.setdefault(symbol, self._clock.now())
+        self._newest[symbol] = self._clock.now()
+        lasted = self._newest[symbol] - self._since.setdefault(symbol, self._newest[symbol])
         if not symbol or lasted < GIVE_UP_AFTER:
             self.discrepancies.append(reason)
             return
-        if symbol not in self.disputed:
+        if symbol not in self._told_disputed:
+            self._told_disputed.add(symbol)
             note = "this stock is not bought until it is settled; the others are"
             self.journal.event("stock_disputed", symbol=symbol, reason=reason, note=note)
         self.disputed[symbol] = reason
