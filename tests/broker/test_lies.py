@@ -79,12 +79,12 @@ def check(order: Order, field: str, value: Any) -> None:
 
 def test_orders_that_are_known_shield_no_wrong_field() -> None:
     """What a list holds is the same whether its true orders were parsed before or not."""
-    known, now = KnownOrders(), HERE.clock.now()
-    assert read_orders(ROWS, KnownPrices(), now, known) == read_orders(ROWS, KnownPrices(), now)
+    known = KnownOrders()
+    assert read_orders(ROWS, KnownPrices(), known) == read_orders(ROWS, KnownPrices())
     for field in ORDER_FIELDS:
         for value in WRONG:
             rows = [spoilt(ROWS[0], field, value, ROWS[1])]
-            found, anew = read_orders(rows, KnownPrices(), now, known), read_orders(rows, KnownPrices(), now)
+            found, anew = read_orders(rows, KnownPrices(), known), read_orders(rows, KnownPrices())
             assert (found, found.refused) == (anew, anew.refused), (field, value)
 
 

@@ -149,9 +149,6 @@ CONTRADICTIONS = [
     {"qty": "50", "filled_qty": "50", "status": "canceled", "canceled_at": "2018-03-26T14:31:10Z"},
     {"qty": "50", "filled_qty": "20", "status": "partially_filled"},
     {"filled_at": None, "updated_at": None},
-    {"filled_at": "2018-03-26T14:33:30Z"},
-    {"filled_at": "2030-01-01T15:00:00Z"},
-    {"filled_at": None, "updated_at": "2018-03-27T14:31:00Z"},
     OPEN | {"status": "canceled", "canceled_at": "2018-03-26T14:31:10Z"},
     {"type": "limit", "order_type": "limit"},
 ]

@@ -258,7 +258,7 @@ class Broker:
         if rows is None:
             self._endless |= {} if after is None else {symbol: max(after, known or after)}
             rows, cut = self._newest(query), f"over {MOST_PAGES * PAGE_OF_ORDERS:,} orders: the oldest are not read"
-        found = _parsed(lambda reply: validation.read_orders(reply, self._prices, self._latest(), self._orders), rows)
+        found = _parsed(lambda reply: validation.read_orders(reply, self._prices, self._orders), rows)
         found.cut = cut
         return found
 
@@ -317,7 +317,7 @@ class Broker:
         else:
             asked = Asked(client_order_id=client_order_id)
             call = partial(self._client.get_order_by_client_id, client_order_id)
-        return _found(lambda reply: read_partial_entry(reply, asked, self._prices, self._latest()), call)
+        return _found(lambda reply: read_partial_entry(reply, asked, self._prices), call)
 
     def session_close(self, day: date) -> str | None:
         """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.
@@ -333,15 +333,10 @@ class Broker:
         return _read(account_validation.read_time, self._client.get_clock)
 
     def _order(self, asked: Asked) -> Callable[[object], Order]:
-        return lambda reply: validation.read_order(reply, asked, self._prices, self._latest())
+        return lambda reply: validation.read_order(reply, asked, self._prices)
 
     def _now(self) -> datetime:
         return self.clients.transport.clock.now()
-
-    def _latest(self) -> datetime:
-        """The time by our clock, or by the broker's newest reply if that is later: our clock may be slow."""
-        newest = self.last_server_time
-        return self._now() if newest is None else max(self._now(), newest.server)
 
     # Orders
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices, now: datetime) -> Order:
+def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices) -> Order:
     """Parse the JSON of an entry of ours: as `read_order` if that can be, else without the fields that cannot be true.
 
     If the fill is sound except for its price, the price is None.  If status and quantities contradict each other, the
@@ -40,15 +40,15 @@ def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices, now: da
         MalformedReply: its id, name, stock or side cannot be read, or it is not an entry of ours that was asked for.
     """
     try:
-        return read_order(reply, asked, prices, now)
+        return read_order(reply, asked, prices)
     except MalformedReply:
         pass
-    order = parsed("order", reply, lambda reply: _identified(json_object(reply), prices, now))
+    order = parsed("order", reply, lambda reply: _identified(json_object(reply), prices))
     asked.check(order)
     return order
 
 
-def _identified(fields: Mapping[str, object], prices: KnownPrices, now: datetime) -> Order:
+def _identified(fields: Mapping[str, object], prices: KnownPrices) -> Order:
     order_id, name = id_of(fields["id"]), text_of(fields["client_order_id"])
     symbol, side = symbol_of(fields["symbol"]), text_of(fields["side"])
     named = OUR_NAME.fullmatch(name)
@@ -57,9 +57,9 @@ def _identified(fields: Mapping[str, object], prices: KnownPrices, now: datetime
     if not prices.is_same_stock(named["symbol"], symbol):
         raise ValueError(f"{name} names another stock than {symbol}")
     items = fields.get("legs")
-    read = (_leg(item, order_id, symbol, now) for item in (items if isinstance(items, list) else ()))
+    read = (_leg(item, order_id, symbol) for item in (items if isinstance(items, list) else ()))
     legs = tuple(leg for leg in read if leg is not None)
-    order = _filled(fields, prices, now) or Order(
+    order = _filled(fields, prices) or Order(
         id=order_id,
         client_order_id=name,
         symbol=symbol,
@@ -80,28 +80,28 @@ def _identified(fields: Mapping[str, object], prices: KnownPrices, now: datetime
     return replace(order, client_order_id=name, legs=legs)
 
 
-def _filled(fields: Mapping[str, object], prices: KnownPrices, now: datetime) -> Order | None:
+def _filled(fields: Mapping[str, object], prices: KnownPrices) -> Order | None:
     """The order with its price if that can be true, else without it; None if another field is wrong."""
     alone = dict(fields) | {"client_order_id": "", "legs": None}  # the name is checked, a leg must not hide the order
-    order = _sound(alone, now)
+    order = _sound(alone)
     if order is not None:
         price, known = order.filled_avg_price, prices.of(order.symbol, order.filled_at)
         is_near = price is not None and known is not None and near(price, known)
         return order if price is None or is_near else replace(order, filled_avg_price=None)
     any_price = "1" if sum_or_none(fields.get("filled_qty")) else None
-    order = _sound(alone | {"filled_avg_price": any_price}, now)
+    order = _sound(alone | {"filled_avg_price": any_price})
     return None if order is None else replace(order, filled_avg_price=None)
 
 
-def _leg(item: object, parent: str, symbol: str, now: datetime) -> Order | None:
-    leg = _sound(item, now)
+def _leg(item: object, parent: str, symbol: str) -> Order | None:
+    leg = _sound(item)
     return leg if leg is not None and (leg.symbol, leg.side) == (symbol, "sell") and leg.id != parent else None
 
 
-def _sound(reply: object, now: datetime) -> Order | None:
+def _sound(reply: object) -> Order | None:
     """An order whose fields do not contradict each other; None if they do.  No price is compared."""
     try:
-        return read_order(reply, Asked(), KnownPrices(), now)
+        return read_order(reply, Asked(), KnownPrices())
     except MalformedReply:
         return None
 

@@ -47,9 +47,6 @@ UNFILLED: Final = TERMINAL - {"filled"}
 ENDED_AT: Final = ("filled_at", "canceled_at", "expired_at", "failed_at", "replaced_at")
 """Times at which an order ended; one that still works has none of them, whatever its status says."""
 
-AHEAD: Final = timedelta(minutes=1)
-"""How far the broker's clock may be ahead of ours: a fill later than that is in the future."""
-
 AGREE: Final = Decimal("0.01")
 """Fraction by which a product of quantity and price may differ from the value that the broker gives for it."""
 
@@ -140,10 +137,8 @@ class KnownOrders:
 # Orders
 
 
-def read_order(
-    reply: object, asked: Asked, prices: KnownPrices, now: datetime, known: KnownOrders | None = None
-) -> Order:
-    """Parse the JSON of one order, if it is not `known`, and hold it against the request, the prices and the time.
+def read_order(reply: object, asked: Asked, prices: KnownPrices, known: KnownOrders | None = None) -> Order:
+    """Parse the JSON of one order, if it is not `known`, and hold it against the request and the prices.
 
     Raises:
         MalformedReply: a field is missing, malformed, contradicts another one, or is not what was asked.
@@ -151,8 +146,6 @@ def read_order(
     order = parsed("order", reply, _order if known is None else known.parse)
     for one in order.with_legs():
         _check_name(one, prices)
-        if one.filled_qty and one.filled_at is not None and one.filled_at > now + AHEAD:
-            raise MalformedReply(f"order reply not understood: filled at {one.filled_at}, which is in the future")
     asked.check(order)
     return _with_fills(order, prices)
 
@@ -175,7 +168,7 @@ def read_submitted_at(reply: object) -> datetime:
     return parsed("order", reply, lambda reply: instant_of(json_object(reply)["submitted_at"]))
 
 
-def read_orders(reply: object, prices: KnownPrices, now: datetime, known: KnownOrders | None = None) -> Orders:
+def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = None) -> Orders:
     """Parse a list of orders.
 
     Those of somebody else for a fraction of a share or for dollars are kept apart.  Orders of several contracts, which
@@ -189,7 +182,7 @@ def read_orders(reply: object, prices: KnownPrices, now: datetime, known: KnownO
     fractional: list[FractionalOrder] = []
     for item in read_list(reply):
         try:
-            order = read_order(item, Asked(), prices, now, known)
+            order = read_order(item, Asked(), prices, known)
         except MalformedReply as error:
             one = refused_item("order", item, str(error))
             if not isinstance(error, ExternalOrder) or one.client_order_id.startswith(OURS):
