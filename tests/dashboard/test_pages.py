@@ -267,7 +267,7 @@ def test_a_trade_leads_to_its_answer(served: Dashboard, page: Page, tmp_path: Pa
     page.get_by_label("Stock").fill("aaa")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="AAA 2018-03-26 10:32:00").click()
-    assert page.get_by_text("sold").count() > 0
+    page.get_by_text("sold").first.wait_for()
     page.get_by_role("link", name="Why was it bought?").click()
     assert "bought 5 at $10.01." in str(page.locator("#answer").text_content())
     page.get_by_label("Minute").fill("25:99")

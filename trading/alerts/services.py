@@ -229,3 +229,5 @@ class Outbox:
                 if not self._ended:  # then it is counted as dropped
                     self.dropped += failure is not None
                     self._done += 1
+            if self._closing.is_set() and self._waiting.empty():
+                return  # a full queue had no room for the end
