@@ -154,7 +154,7 @@ def _damage(kind: str, logs: Path) -> str:
         return f"trades_{DAY}.json: pnl_amount of 1 trade cannot be true"
     if kind == "the year 9999":
         (logs / "trades_9999-12-31.json").write_text("[]")
-        return "trades_9999-12-31.json: its name has a date that is still to come"
+        return "trades_9999-12-31.json: the year in its name is not 2000 to 2100"
     if kind == "another form of date":
         (logs / "trades_20180328.json").write_text("[]")
         return "trades_20180328.json: its name has no date"
