@@ -72,3 +72,16 @@ def test_legs_stay_if_an_order_is_unreadable_and_so_is_the_position(tmp_path: Pa
     ]
     here.tick("15:55", "15:56", "15:57")
     assert here.open_orders() == legs
+
+
+@pytest.mark.parametrize("status", ["suspended", "done_for_day", "calculated"])
+def test_live_stops_that_are_shown_as_unable_to_fire_are_cancelled_for_the_sale(tmp_path: Path, status: str) -> None:
+    here = holding(tmp_path)
+    live = ("new", "held", "accepted")
+    here.wire.faults = [unreadable(lambda one: one["type"] == "stop" and one["status"] in live, status=status)]
+    here.minutes("10:36", "10:40")
+    before = sum(one.startswith("DELETE") for one in here.wire.sent)
+    here.minutes("10:41", "10:50")
+    assert sum(one.startswith("DELETE") for one in here.wire.sent) == before  # the replacement is left alone
+    here.minutes("15:54", "15:59")
+    assert (here.held(), here.open_orders()) == (0, [])
