@@ -375,6 +375,9 @@ def test_a_day_interrupted_by_sigterm_ends_like_an_uninterrupted_one(
     assert started[0] == started[1] == started[2]
     assert "The same command goes on where this run stopped, with the same account, until the end of a session." in rest
     assert output.count("  recovered: ") == len(still_open)
+    events = [event["event"] for event in place.audit()]
+    second_life = events[len(events) - events[::-1].index("started") :]
+    assert second_life.index("position_recovered") < second_life.index("model_in_service")
     check_against_the_exchange(place)
     check_flat(place)
     assert place.logged("trades") == uninterrupted[0].logged("trades")
