@@ -31,9 +31,10 @@ from trading.base.market_folders import MarketId, claim
 from trading.dataset.dataset import Dataset
 from trading.execution.entries import signals_of
 from trading.execution.live_feed import fetch
+from trading.features import document
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
 from trading.features.session_bars import SessionBars, Windows, to_reply
-from trading.learning.fitting import probabilities
+from trading.learning.fitting import Scorer, probabilities
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor
 
@@ -108,8 +109,7 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
 ) -> None:
     calls: list[int] = []
 
-    def counting(module: str, name: str, rows: Callable[[Any], int]) -> None:
-        owner = __import__(module, fromlist=[name])
+    def counting(owner: Any, name: str, rows: Callable[[Any], int]) -> None:
         original = getattr(owner, name)
 
         def counted(*args: Any) -> Any:
@@ -118,8 +118,8 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
 
         monkeypatch.setattr(owner, name, counted)
 
-    counting("trading.features.document", "features", lambda args: args[0].shape[1])
-    counting("trading.models.predictor", "probabilities", lambda args: len(args[2]))
+    counting(document, "features", lambda args: args[0].shape[1])
+    counting(Scorer, "probabilities", lambda args: len(args[1]))
     assert len(Predictor(model, SETTINGS.prediction).predict(windows(*range(12)), NOW)) == 12
     assert calls == [12, 12]
 

@@ -14,7 +14,6 @@ from trading.audit.check import Check, Step, moment
 from trading.base.errors import ModelError
 from trading.base.files import is_damaged, line_files, packed_path, read_lines
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import probabilities
 from trading.market.bars import MINUTE_NS, to_ns
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def _compare_lines(
         X.append(vector)
     if not known:
         return
-    own = probabilities(model.scaler, model.model, np.array(X))
+    own = model.scorer.probabilities(np.array(X))
     calibrated = win_probability(own, model.calibration)
     for i, one in enumerate(known):
         expected = Expected(X[i], data.close(one.symbol, one.start), float(own[i]), float(calibrated[i]))

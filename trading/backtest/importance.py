@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trading.learning.fitting import Classifier, Scaler, probabilities
+from trading.learning.fitting import Classifier, Scaler, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +36,12 @@ def permuted(scaler: Scaler, model: Classifier, X: Floats, groups: tuple[tuple[i
         Shape (len(groups), n).
     """
     random = np.random.default_rng(seed)
+    scorer = Scorer(scaler, model)
     result = np.empty((len(groups), len(X)))
     for i, group in enumerate(groups):
         shuffled = X.copy()
         shuffled[:, group] = X[random.permutation(len(X))][:, group]
-        result[i] = probabilities(scaler, model, shuffled)
+        result[i] = scorer.probabilities(shuffled)
     return result
 
 

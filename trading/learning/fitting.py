@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from config import ExitSettings, PredictionSettings, TrainingSettings
     from trading.base.arrays import Floats, Labels
+    from trading.learning.forest import ForestWalk
 
 LEVELS: Final = 64
 """Distinct values of a column while a forest is fitted, about equally many rows each."""
@@ -158,31 +159,53 @@ def _classifier(settings: TrainingSettings, rows: int) -> Any:
     )
 
 
-def probabilities(scaler: Scaler, model: Classifier, X: Floats) -> Floats:
-    """The model's probability of a win: the one prediction function of trainer, predictor and replay.
-
-    A row gives the same bits alone and in a batch, and the same as scikit-learn's `predict_proba` with one thread.
+class Scorer:
+    """A fitted model, ready to give probabilities again and again: the nodes of a forest are copied once.
 
     Args:
-        X: shape (n, columns), not scaled, finite.
-
-    Returns:
-        float64 of shape (n,).
-
-    Raises:
-        ValueError: a feature is NaN or infinite.
+        scaler: fitted.
+        model: fitted; it must not change afterwards.
     """
-    if len(X) == 0:
-        return np.empty(0)
-    if not np.isfinite(X).all():
-        raise ValueError("a feature is NaN or infinite")
-    scaled = _scaled(scaler, X)
-    if hasattr(model, "estimators_"):
-        from trading.learning.forest import walk_of
 
-        return walk_of(model).probabilities(np.ascontiguousarray(scaled, dtype=np.float32))  # the type trees compare
-    with _loaded_libraries().limit(limits=1, user_api="openmp"):  # on a busy machine, waiting for threads took 70 ms
-        return model.predict_proba(scaled)[:, 1]
+    def __init__(self, scaler: Scaler, model: Classifier) -> None:
+        self._scaler = scaler
+        self._model = model
+        self._walk: ForestWalk | None = None
+        if hasattr(model, "estimators_"):
+            from trading.learning.forest import ForestWalk
+
+            self._walk = ForestWalk(model.estimators_)
+
+    def probabilities(self, X: Floats) -> Floats:
+        """The probability of label 1: the one prediction function of trainer, predictor and replay.
+
+        A row gives the same bits alone and in a batch, and the same as scikit-learn's `predict_proba` with one thread.
+
+        Args:
+            X: shape (n, columns), not scaled, finite.
+
+        Returns:
+            float64 of shape (n,).
+
+        Raises:
+            ValueError: a feature is NaN or infinite.
+        """
+        if len(X) == 0:
+            return np.empty(0)
+        if not np.isfinite(X).all():
+            raise ValueError("a feature is NaN or infinite")
+        scaled = _scaled(self._scaler, X)
+        if self._walk is not None:
+            return self._walk.probabilities(np.ascontiguousarray(scaled, dtype=np.float32))  # the type trees compare
+        with _loaded_libraries().limit(
+            limits=1, user_api="openmp"
+        ):  # on a busy machine, waiting for threads took 70 ms
+            return self._model.predict_proba(scaled)[:, 1]
+
+
+def probabilities(scaler: Scaler, model: Classifier, X: Floats) -> Floats:
+    """`Scorer.probabilities` of a model that is asked once; raises as it does."""
+    return Scorer(scaler, model).probabilities(X)
 
 
 def _scaled(scaler: Scaler, X: Floats) -> Floats:

@@ -14,7 +14,6 @@ requirements.txt, and the test compares whole forests.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.tree import DecisionTreeClassifier
@@ -75,6 +74,9 @@ class ForestWalk:
     """The nodes of all trees of a fitted RandomForestClassifier of the labels 0 and 1, in one array.
 
     `left` and `right` are indices into it.
+
+    Args:
+        trees: `estimators_` of the forest, fitted; they are copied.
     """
 
     def __init__(self, trees: Any) -> None:
@@ -93,17 +95,6 @@ class ForestWalk:
         total = np.zeros(len(X))
         _add(X, self._roots, self._nodes, total)
         return total / len(self._roots)
-
-
-_walks: WeakKeyDictionary[Any, ForestWalk] = WeakKeyDictionary()
-
-
-def walk_of(forest: Any) -> ForestWalk:
-    """The walk of a fitted forest, which does not change any more; kept as long as the forest."""
-    found = _walks.get(forest)
-    if found is None:
-        found = _walks[forest] = ForestWalk(forest.estimators_)
-    return found
 
 
 @compiled(nogil=True)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import ValidationError
 
 from trading.features.sets import COLUMNS
-from trading.learning.fitting import Classifier, LearningSettings, Scaler, fit, probabilities
+from trading.learning.fitting import Classifier, LearningSettings, Scaler, Scorer, fit, probabilities
 from trading.learning.metrics import ranking, session_date
 from trading.learning.rows import rows_to_fit, weights_of
 from trading.learning.session_statistics import (
@@ -62,7 +63,7 @@ class FittedModel:
         timestamp: its TIMESTAMP, which names it in logs.
         trained_through: the newest session that it has seen.
         features: names of the columns: one of `trading.features.sets.COLUMNS`.
-        scaler, model: for `trading.learning.fitting.probabilities`.
+        scaler, model: for `trading.learning.fitting.Scorer`.
         settings: the settings that it was trained with, by name.
     """
 
@@ -72,6 +73,11 @@ class FittedModel:
     scaler: Scaler
     model: Classifier
     settings: Mapping[str, object]
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """What gives its probabilities, made once."""
+        return Scorer(self.scaler, self.model)
 
 
 @dataclass(frozen=True)

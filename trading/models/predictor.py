@@ -11,7 +11,6 @@ import numpy as np
 from trading.base.arrays import Ints
 from trading.features.sets import of_windows
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import probabilities
 from trading.market.bars import from_ns
 from trading.records.journal import new_york_time
 
@@ -73,7 +72,7 @@ class Predictor:
         if not len(windows):
             return []
         vectors = of_windows(windows, self.model.feature_set)
-        own = probabilities(self.model.scaler, self.model.model, vectors)
+        own = self.model.scorer.probabilities(vectors)
         calibrated = win_probability(own, self.model.calibration)
         confidence = calibrated if self._calibrated else own
         bar_time, stale = self._ages(windows.start, now)

@@ -12,7 +12,6 @@ from trading.backtest.engine.session_market import minutes_of
 from trading.backtest.engine.signals import Predictions
 from trading.features.sets import COLUMNS, SESSIONS_BEFORE, of_history
 from trading.learning.calibration import win_probability
-from trading.learning.fitting import probabilities
 from trading.market.bars import Bars, join, session_numbers
 
 if TYPE_CHECKING:
@@ -120,5 +119,5 @@ def windows_of(
 
 def predict(model: LoadedModel, windows: SessionWindows) -> Predictions:
     """The predictions of a model for all windows."""
-    own = probabilities(model.scaler, model.model, windows.X)
+    own = model.scorer.probabilities(windows.X)
     return windows.predicted(model.timestamp, own, win_probability(own, model.calibration))
