@@ -40,7 +40,9 @@ ENV_FILE: Final = PROJECT / ".env"
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Dollars = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+StockPrice = Annotated[float, Field(gt=0.0, le=10_000_000.0, allow_inf_nan=False)]
+"""Dollars; no US stock has ever cost more."""
+Seconds = Annotated[float, Field(gt=0.0, le=60.0, allow_inf_nan=False)]
 
 FeatureSet = Literal["document", "relative"]
 ModelKind = Literal["random_forest", "gradient_boosting"]
@@ -99,8 +101,8 @@ class DataSettings(Section):
     """Kinds of securities that are not picked, separated by commas; `none` for no kind."""
     KEEP_DAYS: Annotated[int, Field(ge=0, le=1_000_000)] = 120
     """Trading days of data and of logs that the evening keeps, at least HISTORY_DAYS; 0: everything."""
-    MIN_PRICE: Dollars = 1.0
-    MAX_PRICE: Dollars = 20.0
+    MIN_PRICE: StockPrice = 1.0
+    MAX_PRICE: StockPrice = 20.0
     DATA_FEED: Literal["iex", "sip"] = "iex"
     """Feed of the history and of live trading, so that a model trades on the feed that it was trained on."""
 
@@ -236,11 +238,11 @@ class BrokerSettings(Section):
 
     REQUESTS_PER_MINUTE: Annotated[int, Field(ge=10)] = 180
     """Alpaca allows 200; the difference is left for other programs of the account."""
-    CONNECT_TIMEOUT_SECONDS: Dollars = 3.05
-    TRADING_TIMEOUT_SECONDS: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0
+    CONNECT_TIMEOUT_SECONDS: Seconds = 3.05
+    TRADING_TIMEOUT_SECONDS: Seconds = 5.0
     """Longest time from connecting to the last byte of a reply about orders, positions or the account; the outcome of
     a later one is looked up.  All attempts of a read together take at most twice as long."""
-    READ_TIMEOUT_SECONDS: Dollars = 15.0
+    READ_TIMEOUT_SECONDS: Seconds = 15.0
     """The same for a reply of market data."""
     APCA_API_KEY_ID: SecretStr | None = None
     APCA_API_SECRET_KEY: SecretStr | None = None
@@ -259,7 +261,8 @@ class BrokerSettings(Section):
 class ExchangeSettings(Section):
     """The embedded paper exchange and its generated market."""
 
-    PAPER_CASH: Dollars = 100_000.0
+    PAPER_CASH: Annotated[float, Field(gt=0.0, le=100_000_000_000.0, allow_inf_nan=False)] = 100_000.0
+    """Dollars with which an account begins."""
     MARKET_STOCKS: Annotated[int, Field(ge=40, le=500)] = 60
     LEARNABILITY: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Strength of the predictable part of the generated market; 0 is a pure random walk."""

@@ -85,7 +85,7 @@ LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "outside the bars, a holiday": (["--bars=BARS", "--start=2025-01-09"], ("2025-01-09", "choose a day in between")),
     "beyond the end": (
         ["--bars=BARS", "--start=2025-03-05", "--sessions=9"],
-        ("--sessions 9", "choose fewer sessions"),
+        ("--sessions 9", "the bars end on 2025-03-07", "choose at most 3 sessions"),
     ),
     "more than there are": (
         ["--bars=BARS", "--sessions=9"],
@@ -98,6 +98,10 @@ LIVE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "weekend, generated": (["--start=2025-03-08"], ("2025-03-08", "the next session is 2025-03-10")),
     "before the market, generated": (["--start=2024-01-03"], ("2024-01-03", "lie between 2025-01-02")),
     "without history, generated": (["--start=2025-01-03"], ("2025-01-03", "start on 2025-01-06 or later")),
+    "beyond the calendar, generated": (
+        ["--start=2025-03-05", "--sessions=2000"],
+        ("--sessions 2000: the exchange calendar ends on", "choose at most", "or an earlier start"),
+    ),
     "no sessions": (["--sessions=0"], ("--sessions", "'0' is not a whole number of at least 1")),
     "no seed": (["--seed=x"], ("--seed", "'x'")),
     "unknown option": (["--begin=2025-03-05"], ("--begin", "see --help")),
@@ -126,6 +130,10 @@ SETTINGS = {
         "LABEL_MIN_PROFIT=0.2",
         ("settings.env", "LABEL_MIN_PROFIT=0.2", "0.002 for 0.2 per cent"),
     ),
+    "no price": ("MAX_PRICE=1e300", ("MAX_PRICE=1e300", "less than or equal to 10000000")),
+    "no time-out": ("READ_TIMEOUT_SECONDS=86400", ("READ_TIMEOUT_SECONDS=86400", "less than or equal to 60")),
+    "no account": ("PAPER_CASH=1e15", ("PAPER_CASH=1e15", "less than or equal to 100000000000")),
+    "more history than the generated market has": ("HISTORY_DAYS=100000", ("HISTORY_DAYS=100000", "choose at most")),
     "upside down": ("MIN_PRICE=30", ("MIN_PRICE=30", "below MAX_PRICE")),
     "the live host": (
         "APCA_API_KEY_ID=a\nAPCA_API_SECRET_KEY=b\nAPCA_API_BASE_URL=https://api.alpaca.markets",

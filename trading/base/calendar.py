@@ -105,6 +105,11 @@ class MarketCalendar:
         self._announced[session.date] = session
         self._sessions = self._sessions | {session.date: session}
 
+    @property
+    def last(self) -> date:
+        """The last session that the calendar has."""
+        return self._days[-1]
+
     def copy(self) -> MarketCalendar:
         """A calendar with the same sessions; what is announced to it does not change this one."""
         copied = MarketCalendar(self._until)

@@ -239,7 +239,8 @@ class EmbeddedVenue:
 
     def _first_session(self, start: date | None) -> Session:
         """The first session to trade, once all traded sessions and the history before them lie within the market."""
-        first, last = self._market.first_session, self._market.last_session
+        ends = "the exchange calendar ends" if self._calendar.last < self._market.last_session else "the bars end"
+        first, last = self._market.first_session, min(self._market.last_session, self._calendar.last)
         sessions = self._calendar.between(first, last)
         if start is None:
             index = len(sessions) - self._sessions if self._is_replay else self._settings.data.HISTORY_DAYS
@@ -261,9 +262,15 @@ class EmbeddedVenue:
                 f"{MIN_HISTORY} sessions of history; start on {sessions[MIN_HISTORY].date} or later"
             )
         if index + self._sessions > len(sessions):
+            left = len(sessions) - index
+            if left < 1:
+                raise UserError(
+                    f"HISTORY_DAYS={index}: {ends} on {last}, after {len(sessions)} sessions, and at least one of them "
+                    f"is traded; choose at most {len(sessions) - 1}"
+                )
             raise UserError(
-                f"--sessions {self._sessions}: the bars end on {last}, {len(sessions) - index} sessions from "
-                f"{sessions[index].date}; choose fewer sessions, or an earlier start"
+                f"--sessions {self._sessions}: {ends} on {last}, {left} sessions from {sessions[index].date}; choose "
+                f"at most {left} sessions{', or an earlier start' if start is not None else ''}"
             )
         return sessions[index]
 
