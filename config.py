@@ -10,7 +10,7 @@ import os
 import re
 from datetime import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -24,9 +24,10 @@ from pydantic import (
 )
 
 from trading.base import written
-from trading.base.env_file import meant, misspelt, read_env_file
+from trading.base.env_file import Source, assigned
 from trading.base.errors import UserError
-from trading.base.folders import misplaced, overlapping
+from trading.base.folders import check_folders
+from trading.rules.contradictions import check_label, check_spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -409,7 +410,7 @@ def load_settings(
         UserError: `env_file` does not exist, a line or a name in it is unknown, a name in the environment is misspelt,
             a value is invalid, or two folders are one.
     """
-    values, sources = _given(env_file, environment, given)
+    values, sources = _assigned(env_file, environment, given)
     names = {name: source.name for name, source in sources.items()}
     try:
         settings = Settings.model_validate(values)
@@ -417,16 +418,6 @@ def load_settings(
         raise UserError(_invalid(error, names)) from None
     check_together(settings, names, labels=labels)
     return settings
-
-
-class _Source(NamedTuple):
-    """Where a value is from, and its line if it is from a file."""
-
-    name: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        return self.name if self.line is None else f"{self.name}, line {self.line}"
 
 
 def setting_sources(
@@ -437,34 +428,16 @@ def setting_sources(
     Raises:
         As `load_settings`, whose arguments these are.
     """
-    _, sources = _given(env_file, environment, given)
+    _, sources = _assigned(env_file, environment, given)
     return {name: str(source) for name, source in sources.items()}
 
 
-def _given(
+def _assigned(
     env_file: Path | None, environment: Mapping[str, str] | None, given: Mapping[str, object]
-) -> tuple[dict[str, object], dict[str, _Source]]:
+) -> tuple[dict[str, object], dict[str, Source]]:
     """The values that are given for settings, and the source of each."""
-    environment = os.environ if environment is None else environment
-    env_file = ENV_FILE if env_file is None else env_file
-    from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=env_file == ENV_FILE).items() if v.value != ""}
-    for name in from_file:
-        if name not in FIELDS:
-            raise UserError(f"{env_file}: {name} is not a setting; {meant(name, FIELDS)}")
-    if wrong := misspelt((k for k, v in environment.items() if v != ""), FIELDS):
-        raise UserError(
-            f"the environment: {wrong[0]} is not a setting; did you mean {wrong[1]}? Correct it, or unset it if it "
-            "belongs to another program"
-        )
-    from_environment = {k: v for k, v in environment.items() if k in FIELDS and v != ""}
-    from_command = {k: v for k, v in given.items() if v is not None}
-    values = {**{k: v.value for k, v in from_file.items()}, **from_environment, **from_command}
-    sources = {
-        **{name: _Source(str(env_file), one.line) for name, one in from_file.items()},
-        **dict.fromkeys(from_environment, _Source("the environment")),
-        **dict.fromkeys(from_command, _Source("the command line")),
-    }
-    return values, sources
+    file, environment = env_file or ENV_FILE, os.environ if environment is None else environment
+    return assigned(file, environment, given, FIELDS, may_be_missing=file == ENV_FILE)
 
 
 def _invalid(error: ValidationError, sources: Mapping[str, str]) -> str:
@@ -503,77 +476,15 @@ def check_together(settings: Settings, sources: Mapping[str, str], *, labels: bo
         UserError: two settings contradict each other.
     """
     if labels:
-        _check_label(settings.exits, sources)
+        check_label(settings.exits, sources)
     data, broker = settings.data, settings.broker
     if data.MIN_PRICE >= data.MAX_PRICE:
         source = sources.get("MIN_PRICE") or sources.get("MAX_PRICE", "settings")
         raise UserError(f"{source}: MIN_PRICE={data.MIN_PRICE:g} must be below MAX_PRICE={data.MAX_PRICE:g}")
-    _check_spread(settings, sources)
+    check_spread(settings, sources)
     if bool(broker.APCA_API_KEY_ID) != bool(broker.APCA_API_SECRET_KEY):
         there, missing = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
         if not broker.APCA_API_KEY_ID:
             there, missing = missing, there
         raise UserError(f"{sources[there]}: {there} is set but {missing} is not: set both, or neither")
-    check_folders(settings.folders, sources)
-
-
-def check_folders(settings: FolderSettings, sources: Mapping[str, str]) -> None:
-    """Check that data, models and logs are apart and none is taken for another: each is renamed and pruned as a whole.
-
-    Raises:
-        UserError: two folders overlap, or one holds files of another kind.
-    """
-    folders = {name: getattr(settings, name) for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR")}
-    if found := overlapping(folders):
-        name, other, what = found
-        source = sources.get(other) or sources.get(name, "settings")
-        raise UserError(f"{source}: {what}; give each a folder of its own")
-    if wrong := misplaced(folders):
-        name, what = wrong
-        raise UserError(f"{sources.get(name, 'settings')}: {what}: name another folder, or move that file away")
-
-
-def _check_label(exits: ExitSettings, sources: Mapping[str, str]) -> None:
-    """Refuse a label that no trade with these exits could reach."""
-    needed = exits.ROUND_TRIP_COST + exits.LABEL_MIN_PROFIT
-    if exits.LABEL_MIN_PROFIT and needed >= exits.TAKE_PROFIT_PCT:
-        source = sources.get("LABEL_MIN_PROFIT") or sources.get("TAKE_PROFIT_PCT", "settings")
-        raise UserError(
-            f"{source}: LABEL_MIN_PROFIT={exits.LABEL_MIN_PROFIT:g}: with ROUND_TRIP_COST="
-            f"{exits.ROUND_TRIP_COST:g} it is not below TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}, so no trade "
-            "could win; it is a fraction, 0.002 for 0.2 per cent"
-        )
-    if exits.LABEL == "target_first" and exits.LABEL_TARGET_PCT > exits.TAKE_PROFIT_PCT:
-        low, high = "TAKE_PROFIT_PCT", "LABEL_TARGET_PCT"
-        profit, target = f"{low}={exits.TAKE_PROFIT_PCT:g}", f"{high}={exits.LABEL_TARGET_PCT:g}"
-        unit = "it is a fraction, 0.005 for 0.5 per cent"
-        if low in sources and high not in sources:
-            raise UserError(
-                f"{sources[low]}: {profit}: a position is sold there, below {target}, which the label asks for; lower "
-                f"{high} too; {unit}"
-            )
-        raise UserError(
-            f"{sources.get(high, 'settings')}: {target}: it is above {profit}, at which a position is sold; {unit}"
-        )
-
-
-def _check_spread(settings: Settings, sources: Mapping[str, str]) -> None:
-    """Refuse a spread that no trade in the price band could make up for; it weighs least at MAX_PRICE."""
-    from trading.rules.costs import step  # NumPy takes a tenth of a second to import
-
-    exits, price = settings.exits, settings.data.MAX_PRICE
-    spread = exits.SPREAD_TICKS * step(price)
-    cost = max(exits.ROUND_TRIP_COST, spread / price) + exits.LABEL_MIN_PROFIT
-    if exits.LABEL == "target_first" and (price + spread) * (1.0 - exits.STOP_LOSS_PCT) >= price:
-        problem = f"it alone loses STOP_LOSS_PCT={exits.STOP_LOSS_PCT:g} at the entry, before the target can be reached"
-    elif exits.LABEL == "profit" and cost >= exits.TAKE_PROFIT_PCT:
-        problem = f"a trade costs as much as it gains at TAKE_PROFIT_PCT={exits.TAKE_PROFIT_PCT:g}"
-    else:
-        return
-    names = ("SPREAD_TICKS", "ROUND_TRIP_COST", "MAX_PRICE", "STOP_LOSS_PCT", "TAKE_PROFIT_PCT")
-    name = next((name for name in names if name in sources), names[0])
-    raise UserError(
-        f"{sources.get(name, 'settings')}: {name}={settings.by_name()[name]:g}: with a spread of "
-        f"SPREAD_TICKS={exits.SPREAD_TICKS:g} no trade up to MAX_PRICE={price:g} could win: {problem}; at $1 and over, "
-        "a tick is a cent"
-    )
+    check_folders(vars(settings.folders), sources)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from config import Settings
-from trading.app.live.run import _public
+from trading.app.recorded_settings import public
 from trading.base.clock import NEW_YORK, SimulatedClock
 from trading.base.files import write_json
 from trading.records.journal import Journal, new_york_time
@@ -54,7 +54,7 @@ def write_day(folder: Path, day: date = DAY, *more: Trade) -> None:
     """One day: at 10:31 AAA is bought, BBB refused, CCC below the threshold, DDD too old, NEW without a bar."""
     clock = SimulatedClock(ny(day, "04:00"))
     journal = Journal(folder, clock)
-    journal.event("started", settings=_public(Settings()))
+    journal.event("started", settings=public(Settings()))
     journal.event("day_started", session=str(day), stocks=len(STOCKS), equity=Decimal(100_000), symbols=STOCKS)
     _go(clock, ny(day, "09:30"))
     journal.event("opened", session=str(day), planned=ny(day, "09:30"))

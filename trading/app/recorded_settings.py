@@ -1,4 +1,4 @@
-"""The settings that were in force on a day, as the audit has them."""
+"""The settings that the audit has: those that it is given, and those that were in force on a day."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from config import SECRETS
 from trading.base.market_folders import BACKTEST_MARKER
 from trading.records.audit_days import settings_in_force
 
@@ -29,3 +30,9 @@ def recorded_settings(settings: Settings, reader: LogReader, day: date) -> tuple
     if not recorded and not (reader.folder / BACKTEST_MARKER).exists():
         reader.findings.append(f"audit up to {day}: it has no start, which names the settings; today's are used")
     return settings.model_copy(update=found), "the audit" if recorded else "today's settings"
+
+
+def public(settings: Settings) -> dict[str, object]:
+    """The settings by name, as JSON values, without keys and paths."""
+    sections = settings.model_dump(mode="json", exclude={"folders": True}).values()
+    return {name: value for section in sections for name, value in section.items() if name not in SECRETS}

@@ -1,4 +1,4 @@
-"""Files of settings (`.env`), and names in the environment that are misspelt settings."""
+"""Where settings come from: files (`.env`), the environment and the command line; names that are misspelt settings."""
 
 from __future__ import annotations
 
@@ -86,6 +86,56 @@ def meant(name: str, known: Collection[str]) -> str:
     """A hint on an unknown name: the known one that is most like it, or where all are listed."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     return f"did you mean {close[0]}?" if close else "see docs/settings.md"
+
+
+class Source(NamedTuple):
+    """Where a value is from, and its line if it is from a file."""
+
+    name: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.line is None else f"{self.name}, line {self.line}"
+
+
+def assigned(
+    env_file: Path,
+    environment: Mapping[str, str],
+    given: Mapping[str, object],
+    known: Collection[str],
+    *,
+    may_be_missing: bool,
+) -> tuple[dict[str, object], dict[str, Source]]:
+    """The values that are given for settings, and the source of each; an empty value counts as not given.
+
+    Args:
+        env_file: the file of settings.
+        environment: variables of the process; only names of settings count.
+        given: values of the command line, which override the environment, which overrides the file; None: not given.
+        known: names of the settings.
+        may_be_missing: whether the file need not exist.
+
+    Raises:
+        UserError: the file cannot be read, a name in it is unknown, or one of the environment is a misspelt setting.
+    """
+    from_file = {k: v for k, v in read_env_file(env_file, may_be_missing=may_be_missing).items() if v.value != ""}
+    for name in from_file:
+        if name not in known:
+            raise UserError(f"{env_file}: {name} is not a setting; {meant(name, known)}")
+    if wrong := misspelt((k for k, v in environment.items() if v != ""), known):
+        raise UserError(
+            f"the environment: {wrong[0]} is not a setting; did you mean {wrong[1]}? Correct it, or unset it if it "
+            "belongs to another program"
+        )
+    from_environment = {k: v for k, v in environment.items() if k in known and v != ""}
+    from_command = {k: v for k, v in given.items() if v is not None}
+    values = {**{k: v.value for k, v in from_file.items()}, **from_environment, **from_command}
+    sources = {
+        **{name: Source(str(env_file), one.line) for name, one in from_file.items()},
+        **dict.fromkeys(from_environment, Source("the environment")),
+        **dict.fromkeys(from_command, Source("the command line")),
+    }
+    return values, sources
 
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:

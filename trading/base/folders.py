@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from trading.base.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,6 +23,26 @@ MARKS: Final = {
     ),
 }  # fmt: skip
 """Setting of a folder -> patterns of names that only this kind of folder holds."""
+
+
+def check_folders(settings: Mapping[str, Path], sources: Mapping[str, str]) -> None:
+    """Check that data, models and logs are apart and none is taken for another: each is renamed and pruned as a whole.
+
+    Args:
+        settings: setting -> folder; those without an entry in `MARKS` are not checked.
+        sources: setting -> where its value is from, for the message.
+
+    Raises:
+        UserError: two folders overlap, or one holds files of another kind.
+    """
+    folders = {name: settings[name] for name in MARKS}
+    if found := overlapping(folders):
+        name, other, what = found
+        source = sources.get(other) or sources.get(name, "settings")
+        raise UserError(f"{source}: {what}; give each a folder of its own")
+    if wrong := misplaced(folders):
+        name, what = wrong
+        raise UserError(f"{sources.get(name, 'settings')}: {what}: name another folder, or move that file away")
 
 
 def overlapping(folders: Mapping[str, Path]) -> tuple[str, str, str] | None:

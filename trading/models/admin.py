@@ -19,7 +19,8 @@ import orjson
 from trading.base.errors import ModelError, as_started
 from trading.base.files import write_json
 from trading.models.choice import Choice
-from trading.models.store import LoadedModel, ModelStore, Warn, stamp
+from trading.models.serving import Warn
+from trading.models.store import LoadedModel, ModelStore, stamp
 from trading.records.journal import new_york_time
 
 if TYPE_CHECKING:

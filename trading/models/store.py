@@ -35,6 +35,7 @@ from trading.models.choice import Choice, choice_bytes, read_choice, serving_ord
 from trading.models.loaded import CheckedModel
 from trading.models.loaded import LoadedModel as LoadedModel
 from trading.models.metrics_file import PARTS, FileEntry, ModelMetrics, checked_metrics, metrics_of
+from trading.models.serving import Warn, first_usable
 from trading.models.trust import OTHERS_MAY_WRITE, refuse_untrusted
 from trading.rules.labels import question_of
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from config import FeatureSet
     from trading.learning.train import TrainedModel
 
-REMEDY = "run python ml_trainer.py"
-
 MOST_METRICS_BYTES = 50_000_000
 """Bytes of a metrics file; one with all figures has some 100,000."""
 
@@ -55,8 +54,6 @@ _OURS = re.compile(
     r"^\.?(model_[a-z_]+|scaler|features|metrics)_\d{8}_\d{6}\.(pkl|json)(\.[\d-]+\.tmp)?$"
     r"|^\.in_service\.json\.[\d-]+\.tmp$"
 )
-
-Warn = Callable[[str], None]
 
 
 def stamp(now: datetime) -> str:
@@ -289,48 +286,11 @@ class ModelStore:
         last = stamp(now) if now is not None else "9"
         choice = self.choice(warn) if in_service_only else None
         known = [at for at in self.timestamps() if at <= last]
-        others = of_features = 0
-        refused: list[str] = []
-        foreign: list[str] = []
-        for at in serving_order(known, choice):
-            try:
-                chosen = choice is not None and at == choice.timestamp
-                if in_service_only and not chosen and not self.metrics(at)["decision"]["in_service"]:
-                    continue
-                if other := self._other_purpose(at):
-                    others += 1
-                    of_features += "FEATURE_SET" in other
-                    if others == 1:  # one warning is enough
-                        warn(f"{other}; refused, an older model is used if there is one")
-                    continue
-                if other := self._other_market(at, market):
-                    foreign.append(other)
-                    if len(foreign) == 1:
-                        warn(f"{self.folder}: {at} was {other}; refused, an older model is used if there is one")
-                    continue
-                found = self.checked(at)
-                if opens:
-                    _ = found.opened
-                return found
-            except ModelError as error:
-                refused.append(str(error).removeprefix(f"{self.folder}/"))
-                warn(f"{error}; refused, an older model is used if there is one")
-        if foreign and not refused and not others:
-            remedy = market_remedy(self.folder, market)
-            raise ModelError(f"{self.folder}: its {len(foreign)} model(s) were {foreign[0]}; {remedy}")
-        why = self._why_none([*refused, *foreign], others, of_features)
-        raise ModelError(f"{self.folder}: {why}; {'correct that, or ' if refused else ''}{REMEDY}")
+        chosen = None if choice is None else choice.timestamp
+        order = serving_order(known, choice)
+        return first_usable(self, order, chosen, market, in_service_only=in_service_only, warn=warn, opens=opens)
 
-    def _why_none(self, refused: list[str], others: int, of_features: int) -> str:
-        """Why no model serves: the first reason of those refused, or that all have other features or another label."""
-        if others and not refused:
-            what = f"on other features than FEATURE_SET={self.feature_set}"
-            return f"its {others} model(s) were trained {what if of_features == others else 'for another LABEL'}"
-        if not refused:
-            return "there is no model in it"
-        return f"none of its {len(refused) + others} model(s) can be used ({refused[0]})"
-
-    def _other_market(self, at: str, market: MarketId | None) -> str | None:
+    def other_market(self, at: str, market: MarketId | None) -> str | None:
         """How the market that a model was trained on differs from `market`; None if it does not."""
         record = self.metrics(at)["market"]
         own = MarketId(record["slug"], str(record.get("description", record["slug"])))
@@ -367,18 +327,18 @@ class ModelStore:
         metrics = self.metrics(at)
         path = self.folder / f"metrics_{at}.json"
         check_versions(path, metrics["versions"])
-        if other := self._other_market(at, market):
+        if other := self.other_market(at, market):
             raise ModelError(f"{path}: {other}; {market_remedy(self.folder, market)}")
         feature_set = name_of(metrics["features"])
         if feature_set is None:
             raise ModelError(f"{path}: its features are not those of this version of the system")
-        if other := self._other_purpose(at):
+        if other := self.other_purpose(at):
             raise ModelError(other)
         # The bytes that are unpickled are those that were checked, and all three are checked before any is unpickled.
         contents = {part: self._checked_bytes(metrics["files"][part]) for part in PARTS}
         return CheckedModel(self.folder, at, metrics, contents)
 
-    def _other_purpose(self, at: str) -> str | None:
+    def other_purpose(self, at: str) -> str | None:
         """Why a model cannot serve with FEATURE_SET and LABEL; None if it can, or if its features are unknown."""
         metrics = self.metrics(at)
         found = name_of(metrics["features"])

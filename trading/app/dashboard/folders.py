@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from config import ENV_FILE, FolderSettings, check_folders
+from config import ENV_FILE, FolderSettings
 from trading.base.env_file import read_env_file
 from trading.base.errors import UserError
+from trading.base.folders import check_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,5 +37,5 @@ def load_folders(
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise UserError(f"settings: {problem['loc'][0]}={problem['input']}: {problem['msg']}") from None
-    check_folders(folders, dict.fromkeys(given, "command line"))
+    check_folders(vars(folders), dict.fromkeys(given, "command line"))
     return folders

@@ -17,7 +17,7 @@ from trading.app.live.venues import choose_venue
 from trading.base.calendar import MarketCalendar, new_york_calendar
 from trading.base.errors import ModelError, UserError, as_started
 from trading.broker.transport import without_password
-from trading.models.store import REMEDY
+from trading.models.serving import REMEDY
 from trading.models.trust import UntrustedError
 from trading.reports.console import Output
 from trading.reports.page import counted

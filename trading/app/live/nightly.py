@@ -14,18 +14,22 @@ from trading.dataset.volume_profiles import session_bars
 from trading.features.session_bars import SessionBars
 from trading.learning.trades.trade_labels import TradeLabels
 from trading.models.predictor import Predictor
-from trading.models.store import REMEDY, LoadedModel, ModelStore, stamp
+from trading.models.serving import REMEDY
+from trading.models.store import LoadedModel, ModelStore, stamp
 from trading.models.trust import UntrustedError
 from trading.rules.labels import LabelRules
 from trading.schedule.scheduler import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from config import Settings
     from trading.app.live.signals import SignalHandler
     from trading.app.live.venues import OpenVenue
     from trading.base.calendar import MarketCalendar, Session
+    from trading.execution.entries import Signal
+    from trading.features.session_bars import Windows
     from trading.market.source import Source, Universe
     from trading.records.journal import Journal
     from trading.records.trade_log import TradeLog
@@ -36,6 +40,14 @@ LOCK_SECONDS: Final = 15.0
 """Real time that each attempt of an evening on a simulated clock waits for a folder that another process has locked."""
 
 T = TypeVar("T")
+
+
+class NoModel:
+    """Stands for the model until it is loaded: shares are protected before that, and nothing is bought."""
+
+    def predict(self, windows: Windows, now: datetime) -> Sequence[Signal]:
+        """No signals."""
+        return ()
 
 
 class NightlyLearning:

@@ -7,16 +7,17 @@ from datetime import time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from config import SECRETS, Settings, load_settings
+from config import Settings, load_settings
 from trading.app import cli
 from trading.app.inputs import check_folder
 from trading.app.live.account_state import STATE, first_account, path_of, patiently, unknown
 from trading.app.live.mending import MARKS_FILE, claim_folders, mend_files
-from trading.app.live.nightly import NightlyLearning
+from trading.app.live.nightly import NightlyLearning, NoModel
 from trading.app.live.outside import Outside, alert_services
 from trading.app.live.signals import SignalHandler, StopSignal
 from trading.app.live.tidy import give_back_memory, tidy
 from trading.app.live.venues import OpenVenue, choose_venue
+from trading.app.recorded_settings import public
 from trading.base.calendar import MarketCalendar, Session, at, new_york_calendar
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError, UserError
@@ -51,9 +52,7 @@ if TYPE_CHECKING:
 
     from trading.alerts.services import Service
     from trading.broker.messages import Account
-    from trading.execution.entries import Signal
     from trading.execution.shares.other_traders import OtherTrader
-    from trading.features.session_bars import Windows
 
 TIME_FOR_FAREWELL = timedelta(seconds=2)
 """What is left of the time for requests after a stop when the scheduler's thread is no longer waited for."""
@@ -92,14 +91,6 @@ def trade(options: argparse.Namespace) -> int:
         raise
     finally:
         held.release()
-
-
-class NoModel:
-    """Stands for the model until it is loaded: shares are protected before that, and nothing is bought."""
-
-    def predict(self, windows: Windows, now: datetime) -> Sequence[Signal]:
-        """No signals."""
-        return ()
 
 
 class Run:
@@ -159,7 +150,7 @@ class Run:
             "started",
             market=self.venue.market.description,
             notes=[DIRECTION, *self.venue.notes],
-            settings=_public(self.settings),
+            settings=public(self.settings),
             trade_files_not_read=self.log.unread,
         )
         for line in self.mended:
@@ -395,9 +386,3 @@ class Run:
         elif self.venue.is_replay and self.closed:
             sessions = counted(self.closed, "session")
             self.console.say(f"{sessions} of recorded bars, at a spread of one tick: about profit they prove nothing.")
-
-
-def _public(settings: Settings) -> dict[str, object]:
-    """The settings by name, as JSON values, without keys and paths."""
-    sections = settings.model_dump(mode="json", exclude={"folders": True}).values()
-    return {name: value for section in sections for name, value in section.items() if name not in SECRETS}

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from trading.base.market_folders import MarketId
     from trading.models.metrics_file import ModelMetrics
-    from trading.models.store import LoadedModel, ModelStore, Warn
+    from trading.models.serving import Warn
+    from trading.models.store import LoadedModel, ModelStore
 
 HEAD: Final = ("", "model", "kind", "through", "AUC", "log loss", "signals", "came true", "earned each")
 KINDS: Final = {"random_forest": "forest", "gradient_boosting": "boosting"}
