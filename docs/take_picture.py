@@ -1,11 +1,16 @@
-"""Take the picture of a page for the documentation: `python -m docs.take_picture PAGE PICTURE.png`.
+r"""Take the picture of a page for the documentation: `python -m docs.take_picture PAGE PICTURE.png`.
 
     MIN_CONFIDENCE=0.45 python live_trader.py --bars ../shared/bars/us-2018 --start 2018-03-26 --sessions 3
     python report.py
     python -m docs.take_picture logs/report.html docs/report.png
 
-PAGE is a file or an address, such as http://127.0.0.1:8080/ of a running dashboard.  It needs playwright
-(requirements-dev.txt) and an installed chromium.
+PAGE is a file or an address.  Those of a running dashboard:
+
+    python -m docs.take_picture http://127.0.0.1:8080/ docs/dashboard_light.png --width 1000 --height 844
+    python -m docs.take_picture http://127.0.0.1:8080/ docs/dashboard_dark.png --width 390 --height 844 --dark \
+        --open ZVDS
+
+It needs playwright (requirements-dev.txt) and an installed chromium.
 """
 
 from __future__ import annotations
@@ -15,9 +20,17 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-UNDRAWN = "[...document.querySelectorAll('[data-chart]')].filter(one => one.getBoundingClientRect().top < innerHeight)"
+COLOURS = 96
+"""Colours of a picture: enough for a page, and a third of the bytes."""
+
+SEEN = (
+    "[...document.querySelectorAll('[data-chart]')].filter(one => one.checkVisibility())"
+    ".filter(one => one.getBoundingClientRect().top < innerHeight)"
+)
+"""The charts in the picture; one that a click would open is not drawn."""
 
 
 def main() -> int:
@@ -28,6 +41,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=1100, help="pixels (default: 1100)")
     parser.add_argument("--height", type=int, default=1180, help="pixels (default: 1180)")
     parser.add_argument("--dark", action="store_true", help="the page in the dark")
+    parser.add_argument("--open", metavar="STOCK", help="open the position of this stock, and scroll to the positions")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     address = options.page if "://" in options.page else Path(options.page).resolve().as_uri()
@@ -39,11 +53,17 @@ def main() -> int:
         page = browser.new_page(
             viewport={"width": options.width, "height": options.height},
             color_scheme="dark" if options.dark else "light",
+            bypass_csp=True,  # `wait_for_function` evaluates text in the page, which the dashboard's policy forbids
         )
         page.goto(address)
-        page.wait_for_function(f"{UNDRAWN}.every(one => one.querySelector('.main-svg'))")
+        if options.open:
+            page.locator("details", has_text=options.open).locator("summary").click()
+            page.locator(".positions").evaluate("one => scrollTo(0, scrollY + one.getBoundingClientRect().top - 90)")
+        page.wait_for_function(f"{SEEN}.every(one => one.querySelector('.main-svg'))")
         page.screenshot(path=options.picture)
         browser.close()
+    with Image.open(options.picture) as taken:
+        taken.convert("RGB").quantize(COLOURS).save(options.picture, optimize=True)
     return 0
 
 
