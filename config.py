@@ -278,12 +278,12 @@ class ExchangeSettings(Section):
 
 
 class AlertSettings(Section):
-    """What the owner is told while a trader runs, and where."""
+    """Which alerts are sent while a trader runs, and where."""
 
     ALERT_URLS: SecretStr | None = None
     """Addresses of services as Apprise writes them, separated by blanks."""
     ALERT_ON: tuple[AlertKind, ...] = tuple(kind for kind in get_args(AlertKind) if kind not in ("fill", "exit"))
-    """What is told, separated by commas; `none` for nothing.  A day has some twenty fills and exits."""
+    """Kinds of alerts that are sent, separated by commas; `none` for none.  A day has some twenty fills and exits."""
     HEARTBEAT_URL: SecretStr | None = None
     """Address of an outside monitor, which is requested every minute while a trader on the system clock lives."""
 

@@ -7,8 +7,8 @@
     python watchdog.py --logs-dir DIR     the logs folder of another trader
 
 A trader is dead if its newest beat in LOGS_DIR/heartbeat.json is older than --after, unless it says that the trader
-stopped in order.  That is told once an hour, and when it lives again.  The watchdog contacts no broker and changes no
-file of the trader.
+stopped in order.  An alert says so once an hour, and once more when the trader lives again.  The watchdog contacts no
+broker and changes no file of the trader.
 
 Exit codes: 0 alive; 1 dead, stopped, or never seen; 2 bad input; 130, 143 the watch was ended by Ctrl-C, SIGTERM.
 """

@@ -134,7 +134,7 @@ def _on_tick(prices: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class ThinnedOutside:
-    """What one venue prints of the bars before the open and after the close, of which there are few in any case."""
+    """What one venue prints of the bars before the open and after the close; the whole market has few of them too."""
 
     outside: Callable[[str, date], tuple[BarColumns, BarColumns]]
     seed: int

@@ -141,7 +141,7 @@ class Stretches:
         return [*parts[: len(evening)], closed, *parts[len(evening) :]]
 
     def _prints(self, symbol: str, moves: Sequence[Move], sizes: Sequence[int]) -> list[list[Trade]]:
-        """The trades along each move, of which the book has a size."""
+        """The trades along each move; `sizes` are those of the book."""
         minutes = (np.array([move.start for move in moves])[:, None] + np.arange(0, INTERVAL, MINUTE)).ravel()
         numbers = minutes // MINUTE
         chosen = np.flatnonzero(uniform(self._seed, "night print", symbol, numbers) < PRINTED)

@@ -175,7 +175,7 @@ class Tape:
         return (NO_BARS, NO_BARS) if session is None else self._stretches.outside(symbol, session)
 
     def newest_session(self, instant: int) -> Session:
-        """The latest session of which bars may be shown at an instant: from its open, or with `day` from 4:00."""
+        """The latest session whose bars may be shown at an instant: from its open, or with `day` from 4:00."""
         opened = self.calendar.opened_by(instant)
         if self.day is self:
             return opened

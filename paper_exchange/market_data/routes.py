@@ -124,7 +124,7 @@ def _code_routes(routes: Blueprint) -> None:
 
 
 def _of_feed(tape: Tape, what: str, default: str) -> Tape:
-    """The tape of the requested feed, of which coverage thins the bars only."""
+    """The tape of the requested feed; coverage thins its bars, not its trades and quotes."""
     return tape.iex if what == "bars" and (request.args.get("feed") or default) == "iex" else tape
 
 

@@ -128,9 +128,9 @@ class Alerts:
             outbox.put(alert, picture)
 
     def _is_new(self, alert: Alert, now: float) -> bool:
-        """Whether the cause was not told within the hour, by this machine's clock, or was undone since.
+        """Whether an alert is due: its cause was not sent within the hour (this machine's clock), or was undone since.
 
-        It notes that the cause is told now.
+        If it is due, the cause is noted as sent now, in the file too.
         """
         told = {one: at for one, at in self._told.items() if 0 <= now - at < AGAIN_SECONDS}
         before = told.get(alert.cause)

@@ -37,9 +37,9 @@ class Alert:
 
     Attributes:
         cause: what it is about, such as "not_flat AAA"; the same cause is not told twice within an hour.
-        undoes: first word of the causes that this one ends, such as "dead" for "alive": it is told again if one of them
-             was told since, but not without bound.
-        serious: shown as a warning by services that tell importance apart; that of a dead trader as a failure.
+        undoes: first word of the causes that this one ends, such as "dead" for "alive".  If one of them was sent since,
+             this one may be sent again within the hour, a limited number of times.
+        serious: services that know an importance show it as a warning, and that of a dead trader as a failure.
         day: the New York day whose equity curve is drawn beside it; None for no picture.
     """
 

@@ -34,7 +34,7 @@ def command() -> list[str]:
 
 
 def asset() -> Any:
-    """What Apprise is told of this program: it follows no redirect, because a message is not taken by one."""
+    """The settings of Apprise.  It follows no redirect: a receiver that answers with one has not taken the message."""
     import apprise
 
     return apprise.AppriseAsset(

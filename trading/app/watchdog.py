@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from config import Settings
 
 LOOKS: Final = 2
-"""A trader is told to be dead after so many looks in a row: a machine that wakes up has an old beat for seconds."""
+"""Consecutive looks that must find an old beat before a trader is reported dead: after a sleep of the machine, the beat
+is old for some seconds."""
 
 TROUBLE: Final = "the newest trouble in its audit, which need not be the cause"
 

@@ -44,7 +44,15 @@ URGENT_PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 3, 5, 5, 
 
 
 class PositionManager:
-    """Holds the open trades and pending entries of one account, reconciles them, and closes positions."""
+    """Holds the open trades and pending entries of one account, reconciles them, and closes positions.
+
+    Args:
+        exits: the exit rules, for the levels of new trades.
+        market: slug of the market, which each trade records.
+        instance: name of this trader, which its orders carry; empty on the embedded exchange.
+        gone: names of traders that are known to have ended; their trades are recovered.
+        feed: feed of the quotes that are asked about a fill far from the last price, "iex" or "sip".
+    """
 
     def __init__(
         self,
@@ -108,7 +116,7 @@ class PositionManager:
 
     @property
     def unsettled(self) -> frozenset[str]:
-        """Stocks of ours of which it is not established what is held: disputed, or with an entry not recovered yet."""
+        """Stocks of ours whose held shares are not established: disputed, or with an entry not recovered yet."""
         return frozenset({*self._records.disputed, *self._ownership.unread})
 
     @property
@@ -135,7 +143,7 @@ class PositionManager:
 
     @property
     def other_trader(self) -> OtherTrader | None:
-        """Another trader of this account, because of which nothing is bought; None if there is none."""
+        """Another trader of this account; while there is one, nothing is bought.  None: there is none."""
         return self._ownership.other
 
     @property

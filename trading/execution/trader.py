@@ -73,7 +73,7 @@ class Trader:
         Args:
             instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
                 else can reach.
-            gone: instances of which it is known that they do not run any more; their trades are recovered.
+            gone: instances that are known to have ended; their trades are recovered.
         """
         self._broker = broker
         self._log = log

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WeightedRows(Rows):
-    """Rows of which some hold the outcome of a real trade; n of them.
+    """Rows, n of them; some hold the outcome of a real trade.
 
     Attributes:
         past: rows with a real trade's outcome, bool (n,); thinning keeps them.

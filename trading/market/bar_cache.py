@@ -60,7 +60,7 @@ class BarCache:
             self._kept.prune()
 
     def _key(self, path: Path, reading: Reading) -> str | None:
-        """The key of a file's bars; None if it cannot be read, of which `read_file` says why."""
+        """The key of a file's bars; None if the file cannot be read (`read_file` then says why)."""
         if not path.is_file():
             return None
         try:

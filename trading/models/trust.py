@@ -1,7 +1,7 @@
 """Whether a folder or a file may be trusted: nobody but this user and root can change or replace it.
 
-A pickle runs code when it is loaded, so whoever can write a model file, or swap the folder that it is in, runs code as
-this user.  Every folder on the way is checked, and every symbolic link:
+A pickle runs code when it is loaded.  A user who can write a model file, or replace the folder that it is in, could run
+code as this user.  So every folder on the way is checked, and every symbolic link:
 
 - Each belongs to this user or to root.
 - Others may write neither the file nor its folder.  A folder further up may be writable if its sticky bit is set (as in

@@ -20,7 +20,7 @@ BUSY: Final = 14.0  # mean number of trades a minute: every minute has a bar
 MIDDAY: Final = 0.6  # volume of a median midday minute, of the day's average
 MINUTES: Final = 390
 FUND_VOLATILITY: Final = 0.004  # of a fund's own returns over a session: it mostly moves with the market
-CALMER: Final = 0.4  # own volatility of a well-known stock, of that which is drawn for a small one
+CALMER: Final = 0.4  # own volatility of a well-known stock, as a fraction of the one drawn for a small stock
 BAND: Final = 2.0  # beyond so many times its first price, or below that part of it, a price is drawn back
 
 
@@ -58,7 +58,7 @@ LEVELS: Final = FUND_LEVELS | _levels(STOCKS)
 
 
 def named(stocks: Stocks, symbols: Iterable[str]) -> Stocks:
-    """The stocks under other symbols, of which well-known ones get their usual price, volume and calm.
+    """The stocks under other symbols; well-known symbols get their usual price, volume and calm.
 
     All of them are active, tradable and easy to borrow.
     """

@@ -136,7 +136,7 @@ class StoredDays:
 
     Raises:
         DataError: there is no dataset in it, or it is damaged.
-        UserError: it does not say of which market it is.
+        UserError: it does not name its market.
     """
 
     folder: Path

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def choose_source(options: argparse.Namespace, settings: Settings, calendar: MarketCalendar) -> tuple[Source, datetime]:
-    """The source that the command line selects, and the instant as of which to build.
+    """The source that the command line selects, and the instant of the build: later bars are not used.
 
     Raises:
         UserError: the options contradict each other, or the keys are missing.

@@ -313,7 +313,7 @@ def _generated(settings: Settings) -> tuple[Market, MarketId]:
 
 
 def as_iex(market: MarketId) -> MarketId:
-    """A market of which the feed shows only what IEX prints: its data and models are of their own."""
+    """The same market, seen through the prints of IEX only: its data and models are kept apart."""
     return replace(market, slug=f"{market.slug}-as-iex", description=f"{market.description}, with the bars of IEX only")
 
 

@@ -106,7 +106,7 @@ def bars_digest(bars: Mapping[str, Bars]) -> str:
 
 
 def rows_digest(rows: Rows, scored: Mask) -> str:
-    """A hash of which bars have a row, and of which rows are scored."""
+    """A hash that tells which bars have a row, and which rows are scored."""
     found = hashlib.blake2b("\n".join(rows.symbols).encode(), digest_size=16)
     for column in (rows.symbol, rows.start, scored):
         found.update(column.tobytes())

@@ -34,7 +34,7 @@ _SEEDS: Final = 1_000_003
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation on real bars of which controls are wanted.
+    """An evaluation on real bars that is to be repeated on controls.
 
     Attributes:
         variant: the variant; it overrides its values in `settings`.

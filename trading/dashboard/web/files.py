@@ -68,7 +68,7 @@ def report_file(site: Site, request: Request) -> Response:
 def inside_file(site: Site, request: Request) -> Response:
     """What the frame shows: a page of a report, in a sandbox; or the script of its charts.
 
-    The address has a secret, because the sandbox has no cookies: whoever knows it was given the page around it.
+    The sandbox has no cookies, so the address holds a secret, which only the page around the frame contains.
     """
     folder, name = _folder_of(request), request.path_params["name"]
     if not site.access.is_inside(request.scope["path"]) or folder not in FOLDERS:

@@ -30,7 +30,7 @@ class PrunedData:
 
     Attributes:
         sessions: stock-sessions removed.
-        stocks: stocks of which nothing is left.
+        stocks: stocks without any session left.
         universes: names of universe files removed.
     """
 
@@ -91,7 +91,7 @@ class _Pruning:
         self._done = done
 
     def run(self, slack: int) -> None:
-        """Remove the stocks of which everything is old, and shorten those that hold `slack` old sessions or more."""
+        """Remove stocks that have only old sessions, and shorten those that hold `slack` old sessions or more."""
         old = {name: sum(day < self._first for day in record.sessions) for name, record in self._records.items()}
         gone = [name for name, record in self._records.items() if old[name] == len(record.sessions)]
         self._remove(gone)

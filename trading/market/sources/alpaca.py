@@ -58,7 +58,7 @@ NOT_LISTED: Final = frozenset({"OTC", "CRYPTO", ""})
 """Values of an asset's `exchange` that are no exchange."""
 
 LIQUID: Final = 20
-"""Stocks of the screener of which one has a bar of nearly every minute."""
+"""How many stocks of the screener are asked for: one of so many has a bar of nearly every minute."""
 
 MOST_ACTIVES: Final = 100
 """Stocks of Alpaca's screener, its maximum."""

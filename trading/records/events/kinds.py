@@ -1,4 +1,4 @@
-"""Every event that the audit can hold: how it reads, whom it concerns, and whether it is a discrepancy.
+"""Every event that the audit can hold: its words, its weight, and whether it is a discrepancy.
 
 The console, the heartbeat, alerts, reports, the dashboard and `/metrics` draw their words and their choice from here.
 A test reads the code for events that are written and missing here.

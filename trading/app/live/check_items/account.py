@@ -164,7 +164,7 @@ class AccountItems:
         return [one for order in found for one in order.with_legs()]
 
     def _recoverable(self) -> dict[str, set[str]]:
-        """The stocks of which a run recovers shares, because orders with our name bought them, and the legs' ids."""
+        """Stock -> ids of its legs, for shares that a run recovers because orders with our name bought them."""
         orders, other = self._history(), None
         if not self._venue.market.embedded:
             other = self._other(orders)
@@ -176,7 +176,7 @@ class AccountItems:
         return found
 
     def _other(self, orders: list[Order]) -> OtherTrader | None:
-        """The other trader because of which a run is refused, by the broker's orders."""
+        """The other trader that makes a start refuse, by the broker's orders; None if there is none."""
         instance = stored_instance(self._files.logs / INSTANCE_FILE) or ""
         gone = gone_here(path_of(self._settings.broker))
         ahead = broker_ahead(self._broker, self._venue.clock)
@@ -209,7 +209,7 @@ def _held(
     """What the account holds, what of it is ours, and whether a stop rests under it.
 
     Args:
-        recoverable: stocks of which a run recovers shares that the trade log lacks -> the ids of the legs.
+        recoverable: stock -> ids of its legs, for shares that a run recovers although the trade log lacks them.
     """
     logged = {trade.symbol for trade in trades}
     ours = logged | (set(recoverable) & set(positions))
