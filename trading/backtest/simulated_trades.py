@@ -114,10 +114,15 @@ def simulated_trades(
     """The trades that the live rules make of `p`, in the order of their decisions.
 
     Args:
-        p: the probability that is compared with the threshold, of each row of `walked`, which must have `start`.
+        walked: n scored rows; it must have `start`.
+        p: the probability of each row that is compared with the threshold, shape (n,).
         symbols: the symbols that the numbers in `walked.symbol` stand for.
         bars_of: the bars of a symbol from which its rows were made.
+        calendar: tells when positions must be closed.
         account: its equity stays constant, so that the figures measure the model, not compound interest.
+
+    Raises:
+        UserError: a session of `walked` is not in the calendar.
     """
     assert walked.start is not None
     exits = account.exits
@@ -167,6 +172,10 @@ def evolution(walked: Walk, p: Floats, trades: list[SimulatedTrade], equity: Dec
     """The document's table of performance evolution, as measured: one line per week of scored sessions.
 
     Returns are per cent of the account's equity and of the money invested in the trades, after cost.
+
+    Args:
+        p: the model's own probability of each row of `walked`, shape (n,); accuracy counts 0.5 and more as yes.
+        equity: dollars of the account, constant.
     """
     lines: list[WeekFigures] = []
     for first in range(0, len(walked.sessions), WEEK):

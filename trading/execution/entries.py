@@ -43,7 +43,11 @@ OTHER_ORDER: Final = "other_order"
 
 
 class Signal(Protocol):
-    """A prediction.  `trading.models`, which implements it, lies above this package."""
+    """A prediction of one stock.  `trading.models`, which implements it, lies above this package.
+
+    `confidence` and `win_probability` are probabilities; `price` is the close of the newest bar in dollars, `bar_time`
+    the start of that bar, timezone-aware; `model` is the TIMESTAMP of the model.
+    """
 
     @property
     def symbol(self) -> str: ...
@@ -80,14 +84,21 @@ def best_and_too_old(predictions: Sequence[Signal], threshold: float) -> dict[st
 
 @dataclass(frozen=True)
 class EntryPolicy:
-    """The filters, the size and the levels of an entry."""
+    """The filters, the size and the levels of an entry.
+
+    Attributes:
+        rules: the filters and guards, in the order in which they are applied.
+        entry: position size and limits.
+        exits: the rules that set stop, target and the time of the last entry.
+        data: the price band and the feed.
+        quote_of: the newest quote of a stock in dollars, or None if unknown.
+    """
 
     rules: Sequence[EntryRule]
     entry: EntrySettings
     exits: ExitSettings
     data: DataSettings
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
-    """The newest quote of a stock, or None if unknown."""
 
 
 class Entries:
@@ -124,9 +135,11 @@ class Entries:
             signals: predictions that reach the threshold, the most confident first.
             account: balances before this minute's entries.
             session: the current session.
-            instant: the minute of the decision, which is part of the client_order_id.
+            instant: the minute of the decision, timezone-aware; it is part of the client_order_id.
             losses: the day's losses so far.
             others: symbols in which somebody else has an open order, and that order in words.
+
+        An order whose outcome is unclear counts as held until it is known.
         """
         context = EntryContext(
             now=self._clock.now(),

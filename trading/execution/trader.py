@@ -71,6 +71,14 @@ class Trader:
         """Build a trader without sending anything.
 
         Args:
+            calendar: sessions by our calendar; the broker's earlier closes come from `preconditions`.
+            policy: filters, size and levels of entries.
+            market: slug of the market, which each trade records.
+            predictor: the model in service; it may be replaced between two callbacks.
+            fetch: adds the newest bars to a `SessionBars`.
+            universe: picks the stocks of a session, once a day.
+            controls: STOP, FLATTEN and PAUSED.
+            bars_of: empty bars for the stocks of a session.
             instance: the id that order names carry; None for that of the logs folder, empty for an account that nobody
                 else can reach.
             gone: instances that are known to have ended; their trades are recovered.
@@ -234,7 +242,12 @@ class Trader:
                 self.positions.close(trade, "REBALANCE")
 
     def tick(self, session: Session, instant: datetime) -> None:
-        """One minute: reconcile, manage positions, predict, buy; or what a control file says instead."""
+        """One minute: reconcile, manage positions, predict, buy; or what a control file says instead.
+
+        Args:
+            session: the session, by our calendar.
+            instant: start of the minute by our clock, timezone-aware; the newest bars end there.
+        """
         if self._stopped():
             self._take_snapshot()
             return
