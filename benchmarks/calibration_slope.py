@@ -33,7 +33,7 @@ KINDS: Final[tuple[ModelKind, ...]] = ("random_forest", "gradient_boosting")
 LABELS: Final[dict[LabelKind, float]] = {"target_first": 0.005, "profit": 0.0}
 """The labels that are measured, each with LABEL_TARGET_PCT or LABEL_MIN_PROFIT."""
 BINS: Final = 400
-"""Values of the log-odds that are told apart: one regression then takes milliseconds."""
+"""Distinct values of the log-odds, so that one regression takes milliseconds."""
 
 
 def slope(p: Floats, y: Floats, group: np.ndarray, sessions: int) -> Estimate:

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TOLD_FILE: Final = "alerts.json"
-"""In `logs/`: cause -> when it was told, in seconds since 1970, so that a restart does not repeat it."""
+"""In `logs/`: cause -> when it was sent, in seconds since 1970, so that a restart does not repeat it."""
 
 AGAIN_SECONDS: Final = 3600.0
 
 MOST_AN_HOUR: Final = 6
-"""Alerts whose cause begins with the same word, if they may be told again within an hour: a trader that starts and
+"""Alerts whose cause begins with the same word, if they may be sent again within an hour: a trader that starts and
 stops every minute fills no mailbox."""
 
 MOST_BYTES: Final = 4_000_000
-"""Of the file of what was told; a longer one is none of ours."""
+"""Bytes of the file of sent causes; a longer one is none of ours."""
 
 
 class Alerts:
@@ -81,7 +81,7 @@ class Alerts:
             self._put(alert)
 
     def newest(self, *words: str) -> str:
-        """That of these first words with which the cause begins that was told last, by any process; empty if none."""
+        """The one of these first words whose cause was sent last, by any process; empty if none was."""
         found = [(at, word) for cause, at in self._told.items() if (word := _word(cause)) in words]
         return max(found)[1] if found else ""
 
@@ -158,7 +158,7 @@ def _word(cause: str) -> str:
 
 
 def _read_told(path: Path | None) -> dict[str, float]:
-    """What an earlier process told; nothing if the file is missing or damaged."""
+    """What an earlier process sent; nothing if the file is missing or damaged."""
     if path is None or why_unusable(path, MOST_BYTES):
         return {}
     try:

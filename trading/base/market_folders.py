@@ -35,7 +35,7 @@ BACKTEST_MARKER = "backtest.json"
 """File of a logs folder that belongs to backtests; its fields are `market`, `description` and `generated`."""
 
 WATCHDOG_FILE = "alerts_watchdog.json"
-"""In `logs/`: what a watchdog has told, which may look before there is a trader."""
+"""In `logs/`: what a watchdog has sent; it may look before there is a trader."""
 
 OF_NO_MARKET = (f".{MARKER}.*.tmp", WATCHDOG_FILE, f".{WATCHDOG_FILE}.*.tmp")
 """Files that say nothing of whose folder it is: a watchdog's, and temporary ones that killed processes leave."""
