@@ -185,10 +185,10 @@ def loading() -> Iterator[Callable[[], None]]:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without taking the interpreter apart, which takes seconds on a busy machine.
+    """End the process without tearing down the interpreter, which takes seconds on a busy machine.
 
-    As at any end, threads that are no daemons are waited for, what is registered for the end (logging, temporary
-    folders, pools of processes) is run, and the output is written.
+    As at any end of a process, it waits for threads that are no daemons, runs the functions registered with `atexit`
+    (logging, temporary folders, process pools), and flushes the output.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

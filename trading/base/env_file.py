@@ -68,8 +68,8 @@ def read_env_file(path: Path, *, may_be_missing: bool) -> dict[str, Assignment]:
 def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:
     """The first of `names` that is almost one of `known`, and that one; None if there is none.
 
-    Other programs have names of their own, such as LOG_DIR.  So a plain name, or one of a folder, only counts if the
-    letters are the same in another order, and no name counts beside the setting itself.
+    Other programs have names of their own, such as LOG_DIR.  So a name that is short, or that of a folder, counts only
+    if its letters are those of the setting in another order.  No name counts where the setting itself is set too.
     """
     names = set(names)
     for name in sorted(names - set(known)):

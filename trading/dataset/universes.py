@@ -107,8 +107,8 @@ def past_universes(dataset: Dataset, data: DataSettings) -> PastUniverses:
 class Universes:
     """The universe of each date of a data folder.
 
-    It is that of `universe_DATE.json` if the file holds what was known before the session opened, picked by the
-    settings in force, and otherwise computed from the recorded bars by the function that picks a live day's stocks.
+    `universe_DATE.json` gives it, if the file was picked before the session opened and by the settings in force.
+    Otherwise it is computed from the recorded bars, by the function that picks the stocks of a live day.
 
     Args:
         folder: `data/`.

@@ -32,8 +32,8 @@ def flipped(bars: Mapping[str, Bars], seed: int) -> dict[str, Bars]:
     change places.  Prices are not rounded to the price grid: rounding would make the next move lean back towards the
     price before, a direction that could be learnt.  Flipping again with the same seed gives the original, to rounding.
 
-    Bars of the outcome feed are flipped as they stand, and those of the feed that is traded on by the same minutes, so
-    that both show one market.
+    The coin is tossed for the bars of the outcome feed.  The bars of the traded feed follow the same minutes, so that
+    both feeds show one market.
 
     Args:
         bars: checked bars by symbol.
