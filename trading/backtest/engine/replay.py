@@ -127,7 +127,7 @@ class Replay:
         self._carried = found.carried
         if self.records is not None:
             self.records.add_session(market, found.positions())
-            self.records.update(carried)
+            self.records.update(market, carried)
         if self.trades is not None:
             self.trades.extend(one.trade for one in found.positions())
         closed = found.rows[found.closed]
