@@ -26,6 +26,7 @@ from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row
 from trading.app.backtest.fills import PathFills
+from trading.app.backtest.report import held_of
 from trading.backtest.engine import session_run
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.predictions import predict, windows_of
@@ -50,6 +51,7 @@ from trading.models.predictor import Predictor
 from trading.models.store import LoadedModel
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
+from trading.reports.backtested.words import still_held
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.rules.labels import LabelRules
@@ -268,10 +270,12 @@ def test_the_worst_drawdown_in_dollars_is_seen_from_the_start_and_from_every_clo
     assert replay.total.drawdown_dollars == pytest.approx(10.0), "the start is a peak"
 
 
-def backtested(case: Case, folder: Path, replay: Replay | None = None) -> dict[str, bytes]:
+def backtested(
+    case: Case, folder: Path, replay: Replay | None = None, days: Sequence[date] | None = None
+) -> dict[str, bytes]:
     """The trade files of the engine."""
     replay, market = replay or replay_of(case.settings, folder), case.market()
-    for day in case.days:
+    for day in days or case.days:
         session = CALENDAR.session(day)
         bars = bars_of(market, session)
         found = predict(model_of(case.seed), windows_of([session], bars, {}, "document"))
@@ -334,6 +338,20 @@ def test_positions_held_overnight_are_sold_when_they_trade_and_free_their_places
     assert any(one["entry_time"].startswith(f"{MONDAY}") for one in trades), "their places are free again"
     assert replay.total.trades == len(trades), "the sums have the trades that were sold a day later"
     assert float(replay.total.pnl) == pytest.approx(sum(one["pnl_amount"] for one in trades), abs=0.001)
+
+
+def test_what_is_held_at_the_end_is_said_with_its_value(tmp_path: Path) -> None:
+    replay = replay_of(OVERNIGHT.settings, tmp_path)
+    backtested(OVERNIGHT, tmp_path, replay, days=(HALF_DAY,))
+    held, account, total = held_of(replay), replay.account, replay.total
+    assert len(held.symbols) == len(MORNINGS)
+    assert held.value == pytest.approx((account.last_equity - account.cash) / 1e6)
+    assert held.gain == pytest.approx(account.last_equity / 1e6 - 100_000 - float(total.pnl), abs=0.001)
+    said = still_held(held, "its result counts that")
+    assert said.startswith(f" 7 positions ({', '.join(held.symbols[:5])}, ...) are still held at the end, worth $")
+    assert f"${held.value:,.2f}, ${abs(held.gain):.2f} {'more' if held.gain > 0 else 'less'} than paid; its" in said
+    backtested(OVERNIGHT, tmp_path, replay, days=(MONDAY, TUESDAY))
+    assert not still_held(held_of(replay), "its result counts that")
 
 
 def test_a_session_makes_room_for_all_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,11 @@ class Replay:
         return float((paid * qty * pct).sum()) / 100.0
 
     @property
+    def held(self) -> Sequence[Position]:
+        """The positions that the last session could not sell, the oldest first."""
+        return self._carried
+
+    @property
     def returns(self) -> list[float]:
         """The return of each session, as a fraction of the equity at the close before."""
         return [one.gain for one in self.sessions]
