@@ -36,7 +36,7 @@ from trading.app import cli
 from trading.app.backtest.sweep import every_combination
 from trading.backtest.workers import Workers
 from trading.base.clock import NEW_YORK
-from trading.base.market_folders import MarketId, backtest_market_of, claim, market_of
+from trading.base.market_folders import MarketId, backtest_market_of, claim, is_cut_off, market_of
 
 TUESDAY = date(2025, 3, 11)
 FIRST_MODEL = "20250306_200000"
@@ -128,11 +128,11 @@ def test_a_walk_forward_is_the_same_with_one_process_and_two_and_after_an_interr
         cwd=PROJECT, env=environment(), capture_output=True, check=False, text=True, start_new_session=True,
     )  # fmt: skip
     assert (stopped.returncode, stopped.stderr) == (130, "stopped\n")
-    assert not list((tmp_path / "three").rglob("*.tmp"))
+    assert not list((tmp_path / "three").rglob("*.tmp")) and is_cut_off(tmp_path / "three" / "logs")
     for left, of_all in zip(results("three"), whole, strict=True):
         assert 0 < len(left) < 3 and left.items() <= of_all.items()
     assert run(calm, *folders("three"), *WALK) == 0
-    assert results("three") == whole
+    assert results("three") == whole and not is_cut_off(tmp_path / "three" / "logs")
 
 
 INTERRUPTED = """

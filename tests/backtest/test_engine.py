@@ -26,6 +26,7 @@ from paper_exchange import Behaviour, PaperExchange, WsgiAdapter
 from paper_exchange.account.engine import NAMESPACE
 from tests.exchange.exchange_world import ORIGIN, HandMade, Row
 from trading.app.backtest.fills import PathFills
+from trading.app.backtest.report import held_of
 from trading.backtest.engine import session_run
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.predictions import predict, windows_of
@@ -45,20 +46,21 @@ from trading.execution.trader import Trader
 from trading.features.document import FEATURES
 from trading.learning.calibration import Calibration
 from trading.learning.trades.trade_labels import TradeLabels
-from trading.market.bars import Bars, check_bars
+from trading.market.bars import Bars, check_bars, join
 from trading.models.predictor import Predictor
 from trading.models.store import LoadedModel
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
+from trading.reports.backtested.words import still_held
 from trading.rules.entry import document_rules
 from trading.rules.guards import guard_rules
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
 
 CALENDAR = new_york_calendar()
-HALF_DAY, MONDAY = date(2018, 11, 23), date(2018, 11, 26)
+HALF_DAY, MONDAY, TUESDAY = date(2018, 11, 23), date(2018, 11, 26), date(2018, 11, 27)
 SPAN = 70
 """Minutes before each close that have bars."""
 
@@ -90,13 +92,18 @@ def model_of(seed: int) -> LoadedModel:
     return LoadedModel(**fields, settings={}, metrics={}, calibration=Calibration(0.9, -0.1))  # type: ignore[typeddict-item]
 
 
+MORNINGS = ("open", "gap", "never", "second", "rise", "fall", "span")
+"""How a stock trades on the Monday after a night: at 9:30 about where it was, beyond the stop, never, from 9:31 on, at
+9:30 beyond the target or a little lower than the limit of 4 AM, late in the day.  On the Tuesday all trade at 9:30."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A random market and settings.
 
     Attributes:
-        overnight: the first session has no bars in its last minutes, and the second one has bars from 9:30 on, so that
-            what is held overnight is sold at the open.
+        overnight: no stock has bars in the last minutes of the first session, so that what is held is held overnight,
+            and a third session follows; see `MORNINGS`.
     """
 
     seed: int
@@ -111,16 +118,23 @@ class Case:
         found: dict[str, dict[date, list[Row]]] = {}
         for i in range(self.stocks):
             price, days = random.uniform(1.2, 19.0), found.setdefault(f"S{i}", {})
-            for day in (HALF_DAY, MONDAY):  # the price goes on: the loop believes no fill far from the last one
-                days[day] = self._rows(random, day, price)
+            for day in self.days:  # the price goes on: the loop believes no fill far from the last one
+                morning = "" if day == HALF_DAY or not self.overnight else MORNINGS[(self.seed + i) % len(MORNINGS)]
+                morning = "open" if morning and day == TUESDAY else morning
+                price *= {"rise": 1.02, "fall": 0.985, "gap": 0.9}.get(morning, 1.0)
+                days[day] = [] if morning == "never" else self._rows(random, day, price, morning)
                 price = days[day][-1][-1] if days[day] else price
         return HandMade(found)
 
-    def _rows(self, random: np.random.Generator, day: date, price: float) -> list[Row]:
+    @property
+    def days(self) -> tuple[date, ...]:
+        return (HALF_DAY, MONDAY, TUESDAY) if self.overnight else (HALF_DAY, MONDAY)
+
+    def _rows(self, random: np.random.Generator, day: date, price: float, morning: str) -> list[Row]:
         session, rows = CALENDAR.session(day), []
         silent = random.random() < self.gaps  # no bar in the last minutes: what is held cannot be sold
         silent |= self.overnight and day == HALF_DAY
-        early = range(2) if self.overnight and day == MONDAY else ()
+        early = {"": (), "span": (), "second": (1, 2)}.get(morning, (0, 1))
         for minute in (*early, *range(session.minutes - SPAN, session.minutes)):
             gap = price * (1.0 + random.normal(0.0, self.step / 2.0))
             path = np.maximum(gap * (1.0 + np.cumsum(random.normal(0.0, self.step, 4))), 0.5)
@@ -164,6 +178,7 @@ def cases(draw: st.DrawFn) -> Case:
         gaps=one_of(0.0, 0.1, 0.5),
         step=one_of(0.001, 0.004),
         settings=Settings.of(**chosen),
+        overnight=one_of(False, True),
     )
 
 
@@ -197,32 +212,32 @@ def traded_live(case: Case, folder: Path) -> dict[str, bytes]:
         instance="",
     )
     trader.recover()
-    for day in (HALF_DAY, MONDAY):
+    for day in case.days:
         session = CALENDAR.session(day)
         clock.sleep_until(at(day, s.schedule.REBALANCE_TIME))
         trader.rebalance(session)
         clock.sleep_until(session.open)
         trader.opened(session)
-        for minute in (1, *range(session.minutes - SPAN, session.minutes)):
+        for minute in (1, 2, 3, *range(session.minutes - SPAN, session.minutes + 1)):
             instant = session.open + timedelta(minutes=minute)
             clock.sleep_until(instant + timedelta(seconds=s.schedule.TICK_SECOND))
             trader.tick(session, instant)
-        clock.sleep_until(session.close + timedelta(seconds=s.schedule.TICK_SECOND))
         trader.closed(session)
-        settle(log, market, session, LabelRules.of(s.exits))
+        settle(log, market, case.days, day, LabelRules.of(s.exits))
     return {path.name: path.read_bytes() for path in folder.glob("trades_*")}
 
 
-def settle(log: TradeLog, market: HandMade, session: Session, rules: LabelRules) -> None:
-    """The evening's look at the targets of the day's trades, as after a retrain."""
+def settle(log: TradeLog, market: HandMade, days: Sequence[date], evening: date, rules: LabelRules) -> None:
+    """The evening's look at the targets of all trades so far, as after a retrain."""
+    sessions = [CALENDAR.session(day) for day in days if day <= evening]
     with TemporaryDirectory() as data:
         dataset = Dataset(Path(data), CALENDAR)
-        fetched = {
-            name: Fetched(check_bars(bars, [session])[0], (session.date,))
-            for name, bars in bars_of(market, session).items()
-        }
+        fetched = {}
+        for name in (one.symbol for one in market.listings):
+            bars = join([bars_of(market, session)[name] for session in sessions])
+            fetched[name] = Fetched(check_bars(bars, sessions)[0], tuple(session.date for session in sessions))
         dataset.update(fetched, rules, source="by hand", feed="recorded")
-        TradeLabels(dataset, rules).settle(log, session.date)
+        TradeLabels(dataset, rules).settle(log, evening)
 
 
 def bars_of(market: HandMade, session: Session) -> dict[str, Bars]:
@@ -255,10 +270,12 @@ def test_the_worst_drawdown_in_dollars_is_seen_from_the_start_and_from_every_clo
     assert replay.total.drawdown_dollars == pytest.approx(10.0), "the start is a peak"
 
 
-def backtested(case: Case, folder: Path, replay: Replay | None = None) -> dict[str, bytes]:
+def backtested(
+    case: Case, folder: Path, replay: Replay | None = None, days: Sequence[date] | None = None
+) -> dict[str, bytes]:
     """The trade files of the engine."""
     replay, market = replay or replay_of(case.settings, folder), case.market()
-    for day in (HALF_DAY, MONDAY):
+    for day in days or case.days:
         session = CALENDAR.session(day)
         bars = bars_of(market, session)
         found = predict(model_of(case.seed), windows_of([session], bars, {}, "document"))
@@ -288,37 +305,53 @@ HARD = Case(
 """Decisions at two seconds, looks while the price moves, buying power that binds, and a sale the next morning."""
 
 
+OVERNIGHT = Case(
+    seed=0,
+    stocks=7,
+    gaps=0.0,
+    step=0.001,
+    settings=Settings.of(MIN_CONFIDENCE=0.3, MAX_OPEN_POSITIONS=7, STOP_LOSS_PCT=0.02, TAKE_PROFIT_PCT=0.04),
+    overnight=True,
+)
+"""Each stock has another of the `MORNINGS`, and all are held over the first night."""
+
+
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
 )
 @example(HARD)
+@example(OVERNIGHT)
 @given(cases())
 def test_any_market_and_settings_give_the_trade_files_of_the_trading_loop(case: Case) -> None:
     with TemporaryDirectory() as live, TemporaryDirectory() as backtest:
         assert backtested(case, Path(backtest)) == traded_live(case, Path(live))
 
 
-OVERNIGHT = Case(
-    seed=5,
-    stocks=2,
-    gaps=0.0,
-    step=0.001,
-    settings=Settings.of(MIN_CONFIDENCE=0.3, MAX_OPEN_POSITIONS=2, STOP_LOSS_PCT=0.02, TAKE_PROFIT_PCT=0.04),
-    overnight=True,
-)
-"""Both stocks are bought on the half-day, have no bars in its last minutes, and trade at 9:30 and 9:31 on Monday."""
-
-
-def test_positions_held_overnight_are_sold_in_the_first_minute_and_free_their_places(tmp_path: Path) -> None:
+def test_positions_held_overnight_are_sold_when_they_trade_and_free_their_places(tmp_path: Path) -> None:
     replay = replay_of(OVERNIGHT.settings, tmp_path)
     found = backtested(OVERNIGHT, tmp_path, replay)
     trades = [one for name in sorted(found) for one in json.loads(found[name])]
-    night = [one for one in trades if one["exit_reason"] == "REBALANCE"]
-    assert len(night) == 2 and all(one["exit_time"].startswith(f"{MONDAY}T09:30:00") for one in night)
+    night = {one["symbol"]: one["exit_time"][:19] for one in trades if one["exit_reason"] == "REBALANCE"}
+    sold = {"never": f"{TUESDAY}T09:30:00", "second": f"{MONDAY}T09:31:00", "span": f"{MONDAY}T14:50:00"}
+    assert night == {f"S{i}": sold.get(name, f"{MONDAY}T09:30:00") for i, name in enumerate(MORNINGS)}
     assert not any(one["exit_time"] is None for one in trades)
     assert any(one["entry_time"].startswith(f"{MONDAY}") for one in trades), "their places are free again"
     assert replay.total.trades == len(trades), "the sums have the trades that were sold a day later"
     assert float(replay.total.pnl) == pytest.approx(sum(one["pnl_amount"] for one in trades), abs=0.001)
+
+
+def test_what_is_held_at_the_end_is_said_with_its_value(tmp_path: Path) -> None:
+    replay = replay_of(OVERNIGHT.settings, tmp_path)
+    backtested(OVERNIGHT, tmp_path, replay, days=(HALF_DAY,))
+    held, account, total = held_of(replay), replay.account, replay.total
+    assert len(held.symbols) == len(MORNINGS)
+    assert held.value == pytest.approx((account.last_equity - account.cash) / 1e6)
+    assert held.gain == pytest.approx(account.last_equity / 1e6 - 100_000 - float(total.pnl), abs=0.001)
+    said = still_held(held, "its result counts that")
+    assert said.startswith(f" 7 positions ({', '.join(held.symbols[:5])}, ...) are still held at the end, worth $")
+    assert f"${held.value:,.2f}, ${abs(held.gain):.2f} {'more' if held.gain > 0 else 'less'} than paid; its" in said
+    backtested(OVERNIGHT, tmp_path, replay, days=(MONDAY, TUESDAY))
+    assert not still_held(held_of(replay), "its result counts that")
 
 
 def test_a_session_makes_room_for_all_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

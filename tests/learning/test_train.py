@@ -176,7 +176,7 @@ def test_the_judged_calibration_is_fitted_on_the_training_part_only() -> None:
     rows = made_up_rows()
     sampled = thin(rows.symbol, rows.session, FEW_TREES.training.TRAIN_EVERY_NTH_ROW)
     training, testing = split_by_session(rows.session)
-    held_out = out_of_sample(rows, training & sampled, FEW_TREES)
+    held_out = out_of_sample(rows, training & sampled, FEW_TREES.training)
     assert held_out is not None
     scaler, model = fit(rows.X[training & sampled], rows.label[training & sampled], FEW_TREES.training)
     judged = win_probability(
@@ -192,7 +192,7 @@ def test_out_of_sample_probabilities_do_not_depend_on_their_own_session() -> Non
     everything = np.ones(len(rows.label), dtype=np.bool_)
     block = np.isin(rows.session, np.unique(rows.session)[2:4])  # four blocks of two sessions
     turned = replace(rows, label=np.where(block, 1 - rows.label, rows.label).astype(np.int8))
-    one, other = (out_of_sample(some, everything, FEW_TREES) for some in (rows, turned))
+    one, other = (out_of_sample(some, everything, FEW_TREES.training) for some in (rows, turned))
     assert one is not None
     assert other is not None
     assert np.array_equal(one[block], other[block])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from config import Settings, load_settings
@@ -14,7 +14,7 @@ from trading.app.recorded_settings import recorded_settings
 from trading.base.calendar import new_york_calendar
 from trading.base.clock import SystemClock
 from trading.base.errors import UserError
-from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, market_of
+from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, is_cut_off, market_of
 from trading.base.progress import progress_bars, standard_output
 from trading.performance.intervals import MIN_SESSIONS
 from trading.records.log_reader import LogReader
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         reader, days, market, in_force, settings_from, new_york_calendar(),
         read_predictions_of=options.bars_of, backtest=(folder / BACKTEST_MARKER).exists(),
     )  # fmt: skip
+    material = replace(material, cut_off=is_cut_off(folder))
     compared = _against_backtest(options, material, reader, settings) if options.against_backtest else None
     if options.json:
         print(json.dumps(_as_json(material, compared), indent=2))
@@ -170,6 +171,7 @@ def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
     return {
         "folder": str(material.folder),
         "backtest": material.backtest,
+        "cut_off": material.cut_off,
         "market": None if material.market is None else asdict(material.market),
         "sessions": [str(day) for day in material.days],
         "settings_from": material.settings_from,

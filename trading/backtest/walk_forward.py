@@ -3,7 +3,7 @@
     walked = walk(rows, Variant("random_forest"), settings, window=30)
     walked.p, walked.label, walked.group
 
-Each fold trains with `trading.learning.train.train`, as the nightly retrain does, on the newest `window` sessions
+Each fold trains with `trading.learning.train.learn`, as the nightly retrain does, on the newest `window` sessions
 before the one to be scored, calibration included.  A worker receives the rows of the window, and of the scored session
 the features only, so it cannot learn from that session's outcomes.
 """
@@ -23,14 +23,14 @@ from trading.features.sets import COLUMNS
 from trading.learning.calibration import win_probability
 from trading.learning.fitting import LearningSettings, fit, probabilities
 from trading.learning.rows import thin
-from trading.learning.train import train
+from trading.learning.train import learn
 
 if TYPE_CHECKING:
     from datetime import date
 
     from numpy.typing import NDArray
 
-    from config import FeatureSet, LabelKind, ModelKind
+    from config import FeatureSet, LabelKind, ModelKind, TrainingSettings
     from trading.backtest.figures import Probability
     from trading.base.arrays import Days, Floats, Ints, Labels, Mask
     from trading.dataset.dataset import Rows
@@ -102,6 +102,7 @@ class Fold:
 
     Attributes:
         known: the thinned rows of the history.
+        training: how a model is made of them, without thinning them further.
         unseen: features of the session, shape (n, columns).
         sample: positions among the n rows for permutation importance.
         groups: positions of the columns that are permuted together.
@@ -109,7 +110,7 @@ class Fold:
     """
 
     known: Rows
-    settings: LearningSettings
+    training: TrainingSettings
     unseen: Floats
     sample: Ints
     groups: tuple[tuple[int, ...], ...]
@@ -270,14 +271,14 @@ def _fold(
     groups: tuple[tuple[int, ...], ...],
     seed: int,
 ) -> Fold:
-    known, thinned = _thinned(rows.take(slice(plan.first, plan.begin)), settings)
+    known, thinned = _thinned(rows.take(slice(plan.first, plan.begin)), settings.training)
     return Fold(known, thinned, rows.X[scored], sample, groups, seed)
 
 
-def _thinned(known: Rows, settings: LearningSettings) -> tuple[Rows, LearningSettings]:
+def _thinned(known: Rows, training: TrainingSettings) -> tuple[Rows, TrainingSettings]:
     """The rows of a history that are sent to a worker, and the settings that thin them no further."""
-    known = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
-    return known, settings.changed(TRAIN_EVERY_NTH_ROW=1)
+    known = known.take(thin(known.symbol, known.session, training.TRAIN_EVERY_NTH_ROW))
+    return known, training.changed(TRAIN_EVERY_NTH_ROW=1)
 
 
 def evening_fold(rows: Rows, day: date, settings: LearningSettings, unseen: Floats) -> Fold:
@@ -299,7 +300,7 @@ def evening_fold(rows: Rows, day: date, settings: LearningSettings, unseen: Floa
             f"{day}: a model needs {least} sessions with rows before it, and the data has {len(sessions)}; start later"
         )
     first = int(np.searchsorted(rows.session, sessions[-settings.history_days :][0]))
-    known, thinned = _thinned(rows.take(slice(first, end)), settings)
+    known, thinned = _thinned(rows.take(slice(first, end)), settings.training)
     return Fold(known, thinned, unseen, np.empty(0, np.int64), (), settings.training.SEED)
 
 
@@ -307,11 +308,11 @@ def score(fold: Fold) -> FoldResult:
     """Train on the history, then score the session: one task of a walk-forward."""
     from threadpoolctl import threadpool_limits
 
-    trained = train(fold.known, fold.settings)
+    learned = learn(fold.known, fold.training)
     with threadpool_limits(1):
-        p = probabilities(trained.scaler, trained.model, fold.unseen)
-        shuffled = permuted(trained.scaler, trained.model, fold.unseen[fold.sample], fold.groups, fold.seed)
-    return FoldResult(p, win_probability(p, trained.calibration), shuffled)
+        p = probabilities(learned.scaler, learned.model, fold.unseen)
+        shuffled = permuted(learned.scaler, learned.model, fold.unseen[fold.sample], fold.groups, fold.seed)
+    return FoldResult(p, win_probability(p, learned.calibration), shuffled)
 
 
 @dataclass(frozen=True)
@@ -340,7 +341,7 @@ def score_lean(fold: Fold) -> FoldResult:
 
     known = fold.known
     with threadpool_limits(1):
-        p = probabilities(*fit(known.X, known.label, fold.settings.training), fold.unseen)
+        p = probabilities(*fit(known.X, known.label, fold.training), fold.unseen)
     return FoldResult(p, p, np.empty((0, 0)))
 
 

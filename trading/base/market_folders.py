@@ -18,7 +18,7 @@ import os
 import re
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -27,12 +27,17 @@ from trading.base.files import read_regular, why_unusable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
     from pathlib import Path
 
 MARKER = "market.json"
 
 BACKTEST_MARKER = "backtest.json"
-"""File of a logs folder that belongs to backtests; its fields are `market`, `description` and `generated`."""
+"""File of a logs folder that belongs to backtests.
+
+Its fields are `market`, `description` and `generated`, the `first` and the `last` session of the newest backtest, and
+whether that is `complete`: false until all of them are traded.
+"""
 
 WATCHDOG_FILE = "alerts_watchdog.json"
 """In `logs/`: what a watchdog has sent; it may look before there is a trader."""
@@ -109,25 +114,42 @@ def backtest_market_of(folder: Path) -> MarketId | None:
 
     An older marker holds the slug alone, which then stands for the description too.
     """
-    try:
-        marker = json.loads(read_regular(folder / BACKTEST_MARKER, MOST_BYTES).decode())
-    except (OSError, ValueError):
-        return None
-    slug = marker.get("market") if isinstance(marker, dict) else None
+    marker = _backtest_marker(folder)
+    slug = marker.get("market")
     if not isinstance(slug, str):
         return None
     generated = marker.get("generated", slug.startswith("generated")) is True
     return MarketId(slug, str(marker.get("description", slug)), generated)
 
 
-def mark_backtest(folder: Path, market: MarketId) -> None:
+def is_cut_off(folder: Path) -> bool:
+    """Whether a folder holds the trades of a backtest that did not reach its end, or still runs; an older marker does
+    not tell, and says no."""
+    return _backtest_marker(folder).get("complete") is False
+
+
+def _backtest_marker(folder: Path) -> dict[str, Any]:
+    """The content of `backtest.json`; empty if it is missing or damaged."""
+    try:
+        marker = json.loads(read_regular(folder / BACKTEST_MARKER, MOST_BYTES).decode())
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def mark_backtest(folder: Path, market: MarketId, first: date, last: date, *, complete: bool) -> None:
     """Mark a logs folder as one of backtests on `market`.
+
+    Args:
+        first, last: the sessions with which the newest backtest begins and ends.
+        complete: whether it has traded them all.
 
     Raises:
         OSError: the folder cannot be written.
     """
     marker = {"market": market.slug, "description": market.description, "generated": market.generated}
-    write_json(folder / BACKTEST_MARKER, marker)
+    whole = {**marker, "first": str(first), "last": str(last), "complete": complete}
+    write_json(folder / BACKTEST_MARKER, whole)
 
 
 def claim(folder: Path, market: MarketId, adopted: str = "") -> str | None:

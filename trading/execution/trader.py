@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -25,7 +24,7 @@ from trading.execution.snapshot import DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
 from trading.records.instance import instance_of
 from trading.rules.entry import ConfidenceRule
-from trading.rules.exits import quantised
+from trading.rules.exits import limit_before_open
 from trading.rules.guards import losses_of
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from trading.records.journal import Journal
     from trading.records.trade_log import Trade, TradeLog
     from trading.rules.entry import Losses
-
-EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
-"""How far below the last price the limit orders of 4 AM are, as a fraction, so that a thin order book fills them."""
 
 MINUTE: Final = timedelta(minutes=1)
 
@@ -169,9 +165,7 @@ class Trader:
             if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
                 continue  # an earlier attempt sent its exit
             if self.clock.now() < session.open:
-                price = self.positions.last_price(trade)
-                limit = quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
-                self.positions.close(trade, "REBALANCE", limit)
+                self.positions.close(trade, "REBALANCE", limit_before_open(self.positions.last_price(trade)))
             else:
                 self.positions.close(trade, "REBALANCE")
         return self._day_of(session) is not None and known

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from trading.learning.rows import rows_to_fit, split_by_session, weights_of
 if TYPE_CHECKING:
     from datetime import date
 
-    from config import ModelKind
+    from config import ModelKind, TrainingSettings
     from trading.base.arrays import Days, Floats, Mask
     from trading.dataset.dataset import Rows
     from trading.learning.trades.live_figures import LiveFigures
@@ -101,7 +101,30 @@ class Tested:
     testing: Mask
 
 
-def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Floats | None:
+class Learned(NamedTuple):
+    """A model of all rows, and its calibration."""
+
+    scaler: Scaler
+    model: Classifier
+    calibration: Calibration
+
+
+class _Rehearsal(NamedTuple):
+    """The model of the oldest sessions, scored on the newest ones.
+
+    Attributes:
+        known: probabilities of the sampled training rows, each from a model of other sessions; None: of one session.
+        newest: the test part before `scored` takes rows out of it.
+        sampled: the rows that are fitted on.
+    """
+
+    tested: Tested
+    known: Floats | None
+    newest: Mask
+    sampled: Mask
+
+
+def out_of_sample(rows: Rows, chosen: Mask, training: TrainingSettings) -> Floats | None:
     """Probabilities of rows from models fitted on other sessions: blocks of sessions are left out in turn.
 
     Calibration needs many sessions, not many rows: the share of winners varies between 5% and 80% from day to day, and
@@ -116,7 +139,6 @@ def out_of_sample(rows: Rows, chosen: Mask, settings: LearningSettings) -> Float
     """
     X, y, session = rows.X[chosen], rows.label[chosen], rows.session[chosen]
     weight = weights_of(rows, chosen)
-    training = settings.training
     sessions = distinct_days(session)
     if len(sessions) < 2:
         return None
@@ -164,6 +186,47 @@ def train(
         return _train(rows, settings, champion, progress, observe, scored)
 
 
+def learn(rows: Rows, training: TrainingSettings) -> Learned:
+    """Fit the model and the calibration that `train` publishes if every row may be tested on; without any figure.
+
+    No other setting than these can change them: the label and the outcome are in the rows.
+
+    Raises:
+        DataError: as `train`.
+    """
+    from threadpoolctl import threadpool_limits
+
+    _check(rows)
+    with threadpool_limits(1):
+        found = _rehearsed(rows, training, None)
+        calibration = _calibration(found)
+        return Learned(*_fitted(rows, found.sampled, training), calibration)
+
+
+def _rehearsed(
+    rows: Rows,
+    settings: TrainingSettings,
+    scored: Mask | None,
+    progress: Progress = lambda what, done, of: None,
+) -> _Rehearsal:
+    sampled = rows_to_fit(rows, settings.TRAIN_EVERY_NTH_ROW)
+    training, newest = split_by_session(rows.session, settings.TEST_SIZE)
+    testing = newest if scored is None or not (newest & scored & sampled).any() else newest & scored
+    progress("fitting on the oldest sessions", 0, STEPS)
+    oldest = training & sampled
+    scaler, model = _fitted(rows, oldest, settings)
+    progress("fitting the calibration", 1, STEPS)
+    known = out_of_sample(rows, oldest, settings)
+    progress("scoring the newest sessions", 2, STEPS)
+    p = probabilities(scaler, model, rows.X[testing])
+    calibrated = None if known is None else win_probability(p, fit_calibration(known, rows.label[oldest]))
+    return _Rehearsal(Tested(scaler, model, p, calibrated, rows, training, testing), known, newest, sampled)
+
+
+def _fitted(rows: Rows, chosen: Mask, training: TrainingSettings) -> tuple[Scaler, Classifier]:
+    return fit(rows.X[chosen], rows.label[chosen], training, weights_of(rows, chosen))
+
+
 def _train(
     rows: Rows,
     settings: LearningSettings,
@@ -172,34 +235,24 @@ def _train(
     observe: Callable[[Tested], None],
     scored: Mask | None,
 ) -> TrainedModel:
-    sampled = rows_to_fit(rows, settings.training.TRAIN_EVERY_NTH_ROW)
-    training, newest = split_by_session(rows.session, settings.training.TEST_SIZE)
-    testing = newest if scored is None or not (newest & scored & sampled).any() else newest & scored
-    progress("fitting on the oldest sessions", 0, STEPS)
-    oldest = training & sampled
-    scaler, model = fit(rows.X[oldest], rows.label[oldest], settings.training, weights_of(rows, oldest))
-    progress("fitting the calibration", 1, STEPS)
-    known = out_of_sample(rows, oldest, settings)
-    progress("scoring the newest sessions", 2, STEPS)
-    p = probabilities(scaler, model, rows.X[testing])
-    calibrated = None if known is None else win_probability(p, fit_calibration(known, rows.label[oldest]))
-    tested = Tested(scaler, model, p, calibrated, rows, training, testing)
+    found = _rehearsed(rows, settings.training, scored, progress)
+    tested, training, sampled = found.tested, found.tested.training, found.sampled
     figures = _evaluation(tested, settings)
     observe(tested)
-    calibration = _calibration(tested, known, sampled)
+    calibration = _calibration(found)
     progress("judging against the model in service", 3, STEPS)
-    decision = judge(champion, rows, settings, training, testing, p)
+    decision = judge(champion, rows, settings, training, tested.testing, tested.p)
     progress("fitting on all sessions", 4, STEPS)
-    scaler, model = fit(rows.X[sampled], rows.label[sampled], settings.training, weights_of(rows, sampled))
+    scaler, model = _fitted(rows, sampled, settings.training)
     progress("done", 5, STEPS)
     about: TrainingRecord = {
         "rows": {
             "all": len(rows.label),
             "train": int(np.sum(training)),
-            "test": int(np.sum(testing)),
+            "test": int(np.sum(tested.testing)),
             "fitted": int(np.sum(sampled)),
         },
-        "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[newest])},
+        "sessions": {"train": _days(rows.session[training]), "test": _days(rows.session[found.newest])},
         "figures": figures,
         "settings": settings.by_name(),
     }
@@ -223,8 +276,9 @@ def _evaluation(tested: Tested, settings: LearningSettings) -> Evaluation:
     )
 
 
-def _calibration(tested: Tested, known: Floats | None, sampled: Mask) -> Calibration:
+def _calibration(found: _Rehearsal) -> Calibration:
     """The calibration to publish: of all sessions, each scored by a model that had not seen it."""
+    tested, known, sampled = found.tested, found.known, found.sampled
     rows, testing = tested.rows, tested.testing
     labels = [rows.label[testing & sampled]]
     scores = [tested.p[sampled[testing]]]

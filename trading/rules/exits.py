@@ -107,6 +107,15 @@ def first_touch(
     return end
 
 
+EXTENDED_HOURS_DISCOUNT: Final = Decimal("0.01")
+"""How far below the last price a sale before the open is limited, as a fraction, so that a thin book fills it."""
+
+
+def limit_before_open(price: Decimal) -> Decimal:
+    """The limit, in dollars, of a sale that is sent before the open, when the last price is `price` dollars."""
+    return quantised(float(price * (1 - EXTENDED_HOURS_DISCOUNT)))
+
+
 def quantised(price: float) -> Decimal:
     """A price on the exchange's grid (2 decimals at $1 and over, 4 below), for an order; nearest."""
     value = Decimal(repr(float(price)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +25,7 @@ from trading.app.backtest.models import (
 )
 from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
+from trading.app.backtest.trade_files import TradeFiles, check_folders
 from trading.app.inputs import check_folder, reading_from
 from trading.app.learn.retrain import learning_settings, model_store
 from trading.backtest.engine.account import Account
@@ -38,14 +38,12 @@ from trading.backtest.engine.trading_rules import TradingRules
 from trading.backtest.walk_forward import LEAST_SESSIONS
 from trading.backtest.workers import ALONE, Workers, workers
 from trading.base.errors import UserError
-from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
 from trading.base.progress import progress_bars, standard_output
 from trading.dataset.dataset import Dataset
 from trading.market.bar_cache import BarCache
 from trading.market.bars import Bars
 from trading.market.kept_calendar import kept_calendar
 from trading.performance.overfitting import LATER_SHARE
-from trading.records.trade_log import TradeLog
 from trading.reports.backtested.material import Fall
 from trading.reports.backtested.words import fall_in_words, of_seen
 from trading.reports.live import DIRECTION
@@ -105,7 +103,7 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
     chosen = every_combination(options, swept, given)
     if options.logs_dir is not None and len(chosen) > 1:
         raise UserError("--logs-dir: holds the trades of one combination of settings; leave --set out, or one value")
-    _check_folders(options, settings)
+    check_folders(options, settings)
     if kept is not None:
         _note_if_not_kept(kept, console)
     days = _days(options, settings, calendar, kept)
@@ -113,11 +111,14 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
         at = stack.enter_context(workers(options.backend, options.scheduler))
         progress = stack.enter_context(progress_bars(console))
         sessions, forecaster = _models(options, settings, days, calendar, at)
-        records = None if options.logs_dir is None else _records(settings, days, console)
+        files = None if options.logs_dir is None else TradeFiles.begun(settings, days.market, sessions, console)
+        records = None if files is None else files.records
         combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
             combinations[0].replay.trades = []  # the figures of one run are those of its trades
         _trade(combinations, days, sessions, forecaster, calendar, progress, loaded)
+        if files is not None:
+            files.complete()
         copies = []
         for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
@@ -222,52 +223,12 @@ def _evenings(
     return EveningModels(rows, learning, calendar, settings.schedule.RETRAIN_TIME, cache, at)
 
 
-def _check_folders(options: argparse.Namespace, settings: Settings) -> None:
-    """Check before any work that the folders of the results can be written.
-
-    Raises:
-        UserError: one of them cannot be written, or `--logs-dir` holds other files than those of a backtest.
-    """
-    check_folder(settings.folders.MODELS_DIR, by_creating=True)
-    if options.logs_dir is None:
-        return
-    folder = settings.folders.LOGS_DIR
-    check_folder(folder, by_creating=True)
-    if folder.exists() and any(folder.iterdir()) and not (folder / BACKTEST_MARKER).is_file():
-        raise UserError(f"--logs-dir {folder}: holds other files than those of a backtest; name a new folder")
-
-
 def _note_if_not_kept(folder: Path, console: Console) -> None:
     """Say that predictions cannot be kept: the next backtest computes them again."""
     try:
         check_folder(folder, by_creating=True)
     except UserError as error:
         console.print(f"note: predictions are not kept: {error}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _records(settings: Settings, days: Days, console: Console) -> TradeRecords:
-    """The trade files of `--logs-dir`; those of an earlier backtest there are removed, and the screen says how many."""
-    folder = settings.folders.LOGS_DIR
-    earlier = sorted(folder.glob("trades_*.json"))
-    for path in earlier:
-        path.unlink()
-    if earlier:
-        console.print(
-            f"{folder}: removed {len(earlier)} trade file{'s' * (len(earlier) > 1)} of an earlier backtest; name a "
-            "new --logs-dir to keep them",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
-    mark_backtest(folder, days.market)
-    from paper_exchange.account.engine import NAMESPACE  # imports the whole exchange
-
-    account = uuid.uuid5(NAMESPACE, "account:paper")
-    return TradeRecords(
-        log=TradeLog(folder),
-        exits=settings.exits,
-        market=days.market.slug,
-        order_id=lambda number: str(uuid.uuid5(account, f"order:{number}")),
-        fills=PathFills(settings.training.SEED),
-    )
 
 
 # The backtest

@@ -12,7 +12,7 @@ import numpy as np
 
 from trading.backtest.engine.predictions import predict
 from trading.backtest.walk_forward import Evening, evening_fold, score_evening
-from trading.backtest.yardstick.control_cache import settings_of_a_result
+from trading.backtest.yardstick.control_cache import settings_of_a_model
 from trading.base.calendar import at
 from trading.base.clock import NEW_YORK
 from trading.base.errors import ModelError, UserError
@@ -148,10 +148,10 @@ class EveningModels:
 
 
 def _digest(fold: Fold) -> str:
-    """A hash of what a model is trained with."""
+    """A hash of what a model and its calibration are made of: see `trading.learning.train.learn`."""
     rows = fold.known
-    found = hashlib.sha256(repr((rows.symbols, settings_of_a_result(fold.settings))).encode())
-    for column in (rows.symbol, rows.start, rows.X, rows.outcome, rows.label):
+    found = hashlib.sha256(repr((rows.symbols, settings_of_a_model(fold.training))).encode())
+    for column in (rows.symbol, rows.start, rows.X, rows.label):
         found.update(column.tobytes())
     return found.hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from config import FIELDS, SECTION_OF
 from trading.app.backtest.models import EveningModels
 from trading.app.pages import logs_of, serving_in
+from trading.backtest.engine.account import dollars
 from trading.backtest.engine.session_market import PRICE_PLACES
 from trading.backtest.yardstick.coin_flip import flipped
 from trading.base.clock import NEW_YORK
@@ -21,7 +23,7 @@ from trading.performance.figures import Sessions, performance
 from trading.performance.groups import groups
 from trading.performance.overfitting import measure
 from trading.reports.backtested.combinations import show_combinations
-from trading.reports.backtested.material import About, Fall, Run, Setting, Sweep
+from trading.reports.backtested.material import About, Fall, Held, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_seen, of_sweep
 from trading.reports.look.models_index import publish
@@ -211,7 +213,8 @@ def _sweep(combinations: Sequence[Combined], about: About, copies: Sequence[floa
         values = tuple(one.values.values())
         start = one.settings.exchange.PAPER_CASH
         fall = Fall(total.drawdown_dollars, total.drawdown)
-        settings.append(Setting(values, start, total.trades, total.won, float(total.pnl), fall))
+        held = held_of(one.replay)
+        settings.append(Setting(values, start, total.trades, total.won, float(total.pnl), fall, held))
     names = tuple(combinations[0].values)
     return Sweep(about, names, settings, returns_of(combinations), tuple(copies), later_share)
 
@@ -229,4 +232,13 @@ def _run(one: Combined, about: About, sessions: Sequence[Session]) -> Run:
         performance(closed, of, after_cost=True),
         {by: groups(closed, by, of.days) for by in GROUPS},
         [(day.trades, day.won, float(day.pnl), float(day.equity)) for day in results],
+        held_of(one.replay),
     )
+
+
+def held_of(replay: Replay) -> Held:
+    """What a backtest still holds, at its last prices."""
+    shares = [(dollars(one.last_price), one.trade) for one in replay.held]
+    value = sum((price * trade.qty for price, trade in shares), Decimal(0))
+    paid = sum((trade.entry_price * trade.qty for _, trade in shares), Decimal(0))
+    return Held([trade.symbol for _, trade in shares], float(value), float(value - paid))

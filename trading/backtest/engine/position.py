@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trading.backtest.engine.account import dollars
-from trading.backtest.engine.compiled.arrays import REASONS
+from trading.backtest.engine.compiled.arrays import REASONS, REBALANCE
 from trading.base.clock import from_ns, to_ns
 from trading.records.trade_log import Trade
 
@@ -69,11 +69,18 @@ class Position:
             end_trade(self.trade, row, market)
 
 
-def carried_row(one: Position, row: np.void) -> None:
-    """Write a position that an earlier session could not sell into a row of a new session."""
+def carried_row(one: Position, row: np.void, sold: int) -> None:
+    """Write a position that an earlier session could not sell into a row of a new session.
+
+    Args:
+        sold: the price at which its sale fills at the open, seen at the first tick, millionths of a dollar; 0: it does
+            not.
+    """
     row["stock"], row["qty"] = one.stock, one.trade.qty
     row["held"] = row["paid"] = row["closing"] = 1
     row["bought_at"] = row["sold_at"] = -1
+    if sold:
+        row["reason"], row["sold"], row["sold_at"], row["sold_tick"] = REBALANCE, sold, 0, 1
 
 
 def position_of(row: np.void, sales: Ints, market: SessionMarket, signals: Signals, times: Times) -> Position:
@@ -104,7 +111,7 @@ def end_trade(trade: Trade, row: np.void, market: SessionMarket) -> None:
     """Close a trade at the fill of a row."""
     trade.exit_price = price_of(row["sold"])
     trade.exit_time = from_ns(to_ns(market.session.open) + int(row["sold_at"]))
-    trade.exit_reason = REASONS[int(row["reason"])]
+    trade.exit_reason, trade.exit_intent = REASONS[int(row["reason"])], None
     trade.sold_qty, trade.sold_amount = trade.qty, trade.qty * trade.exit_price
 
 

@@ -127,7 +127,7 @@ class Replay:
         self._carried = found.carried
         if self.records is not None:
             self.records.add_session(market, found.positions())
-            self.records.update(carried)
+            self.records.update(market, carried)
         if self.trades is not None:
             self.trades.extend(one.trade for one in found.positions())
         closed = found.rows[found.closed]
@@ -153,6 +153,11 @@ class Replay:
         qty = np.append(closed["qty"].astype(np.float64), [float(one.qty) for one in late])
         pct = cost_beyond_spread_pct(paid, exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
         return float((paid * qty * pct).sum()) / 100.0
+
+    @property
+    def held(self) -> Sequence[Position]:
+        """The positions that the last session could not sell, the oldest first."""
+        return self._carried
 
     @property
     def returns(self) -> list[float]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
+from trading.backtest.engine.account import dollars
 from trading.backtest.engine.compiled.arrays import MOST_SALES, POSITION, STATE, Book, Delays, Setup
 from trading.backtest.engine.instants import sent_at, times_of
 from trading.backtest.engine.position import Position, carried_row, position_of
 from trading.base.clock import to_ns
+from trading.rules.exits import limit_before_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,8 +155,9 @@ class SessionRun:
             due=np.zeros(self._market.minutes + 2, dtype=np.bool_),
         )
         for i, one in enumerate(self._carried):
-            carried_row(one, positions[i])
+            carried_row(one, positions[i], self._opening_price(one))
             book.holds[one.stock] = True
+            book.due[1] = book.due[1] or positions[i]["sold_tick"] == 1
         account, state = self._account, states[0]
         state["cash"], state["reserved"], state["orders"] = account.cash, account.reserved, account.orders
         state["before"], state["count"], state["held"] = account.last_equity, len(self._carried), len(self._carried)
@@ -173,23 +176,37 @@ class SessionRun:
         for i in np.flatnonzero(rows["held"]).tolist():
             made[i] = position_of(rows[i], sales[i], self._market, self._signals, self._times)
             left.append(made[i])
-        for one in left:
-            self._protect(one)
+        self._number_unsold(left)
         return SessionTrades(rows, sales, left, made, self._market, self._signals, self._times)
 
     # Positions that a session could not sell
 
-    def _protect(self, one: Position) -> None:
-        """After the close: the sale has expired, and a stop takes its place."""
-        one.orders.stop = self._sale_order(one)
-        one.last_price = int(self._setup.prices.path[one.stock, -1, 3]) or one.last_price
+    def _number_unsold(self, left: Sequence[Position]) -> None:
+        """Number the orders of the tick at the close: the sales have expired, so each gets a stop, then a new sale."""
+        for one in left:
+            one.orders.stop = self._sale_order(one)
+            one.last_price = int(self._setup.prices.path[one.stock, -1, 3]) or one.last_price
+        for one in left:
+            self._sale_order(one)
 
     def _number_carried(self) -> None:
-        """Number the sales: at 4 AM with a limit, which needs trades before the open; at the open at market."""
+        """Number the sales: for all at 4 AM with a limit; at the open at market for those that 9:30:00 does not fill.
+
+        A stock that has no bar in the last minute of a session does not trade before the next open.
+        """
         for one in sorted(self._carried, key=Position.urgency):
             self._sale_order(one)
         for one in self._carried:
-            self._sale_order(one)
+            if not self._opening_price(one):
+                self._sale_order(one)
+
+    def _opening_price(self, one: Position) -> int:
+        """The price of the first instant of the session, if the limit order of 4 AM fills at it; else 0."""
+        prices = self._setup.prices
+        if prices.first[one.stock] != 0:
+            return 0
+        price = int(prices.path[one.stock, 0, 0])
+        return price if dollars(price) >= limit_before_open(dollars(one.last_price)) else 0
 
     def _sale_order(self, one: Position) -> int:
         number = self._account.next_order()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from config import TrainingSettings
     from trading.base.arrays import Mask
     from trading.dataset.dataset import Rows
     from trading.learning.fitting import LearningSettings
@@ -32,7 +33,7 @@ _WITHOUT_EFFECT: Final = (
     *("CONTROLS", "EVENING_CONTROLS", "TRAINING_REPORT", "KEEP_MODELS", "PAST_TRADE_WEIGHT"),
     *("CONFIDENCE", "MAX_BAR_AGE_SECONDS"),
 )
-"""Settings of a training that change no figure of a control."""
+"""Settings of a training that change no model without past trades, and no figure of a control."""
 
 
 class ControlCache:
@@ -125,4 +126,13 @@ def control_key(evaluation: Mapping[str, Any], settings: LearningSettings) -> st
 
 def settings_of_a_result(settings: LearningSettings) -> dict[str, object]:
     """The settings that the figures of an evaluation depend on, by name."""
-    return {name: value for name, value in settings.by_name().items() if name not in _WITHOUT_EFFECT}
+    return _with_effect(settings.by_name())
+
+
+def settings_of_a_model(training: TrainingSettings) -> dict[str, object]:
+    """The settings that a model and its calibration depend on beside their rows, by name."""
+    return _with_effect(training.model_dump(mode="json"))
+
+
+def _with_effect(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if name not in _WITHOUT_EFFECT}

@@ -207,7 +207,7 @@ def _test_parts(
         walks[i] = walked, copy.costs(walked, tested)
         fitted = known.take(thin(known.symbol, known.session, settings.training.TRAIN_EVERY_NTH_ROW))
         nothing = np.empty(0, dtype=np.int64)
-        return Fold(fitted, settings.changed(TRAIN_EVERY_NTH_ROW=1), tested.X, nothing, (), 0)
+        return Fold(fitted, settings.training.changed(TRAIN_EVERY_NTH_ROW=1), tested.X, nothing, (), 0)
 
     what = "controls on coin-flipped bars"
     progress(what, 0, len(copies))

@@ -32,6 +32,23 @@ class Fall(NamedTuple):
     fraction: float
 
 
+class Held(NamedTuple):
+    """Positions that are still held after the last session, because their stocks traded no more.
+
+    Attributes:
+        symbols: their stocks.
+        value: of all shares at the last prices, dollars.
+        gain: what that is above the prices paid, dollars.
+    """
+
+    symbols: Sequence[str] = ()
+    value: float = 0.0
+    gain: float = 0.0
+
+
+NOTHING_HELD: Final = Held()
+
+
 @dataclass(frozen=True)
 class Setting:
     """One combination of the settings that were swept, and its sums as the account booked them.
@@ -41,6 +58,7 @@ class Setting:
         start: equity before the first session, dollars.
         trades, won: closed trades, and those with a profit.
         pnl: dollars.
+        held: what it still holds at the end, which is in its returns, not in `trades` and `pnl`.
     """
 
     values: Sequence[str]
@@ -49,6 +67,12 @@ class Setting:
     won: int
     pnl: float
     drawdown: Fall
+    held: Held = NOTHING_HELD
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it bought nothing."""
+        return not self.trades and not self.held.symbols
 
 
 @dataclass(frozen=True)
@@ -106,7 +130,7 @@ class Sweep:
     @cached_property
     def choice(self) -> Choice:
         """What the choice of the best combination is worth, among those that made a trade if any did."""
-        kept = np.flatnonzero([one.trades > 0 for one in self.settings])
+        kept = np.flatnonzero([not one.is_idle for one in self.settings])
         if len(kept) in (0, len(self.settings)):
             return choice(self.returns, self.later_share)
         found = choice(self.returns[:, kept], self.later_share)
@@ -130,12 +154,12 @@ class Sweep:
     @property
     def traded(self) -> bool:
         """Whether any combination made a trade."""
-        return any(one.trades for one in self.settings)
+        return not all(one.is_idle for one in self.settings)
 
     @property
     def idle(self) -> int:
         """Number of combinations without a trade, which are not ranked."""
-        return sum(not one.trades for one in self.settings)
+        return sum(one.is_idle for one in self.settings)
 
     @property
     def as_good(self) -> int:
@@ -161,6 +185,7 @@ class Run:
         booked, after_cost: its figures as the account booked them, and after the assumed cost.
         groups: key of `trading.performance.groups.KEYS` -> the trades by it.
         by_day: per session: trades, trades with a profit, dollars booked, equity at the close.
+        held: what is still held at the end, which is in the equity, not in `closed`, `booked` and `after_cost`.
     """
 
     about: About
@@ -169,3 +194,4 @@ class Run:
     after_cost: Performance
     groups: Mapping[str, Sequence[Group]]
     by_day: Sequence[tuple[int, int, float, float]]
+    held: Held = NOTHING_HELD

@@ -161,6 +161,8 @@ def run_page(run: Run) -> HtmlPage:
             Tile("Trades", f"{net.trades:,}", f"{share(net.win_rate['value'], 0)} gained after cost"),
             Tile("Deepest drawdown", dollars(-net.drawdown.dollars), f"{fine(net.drawdown.fraction)} of the equity"),
         ]
+    if run.held.symbols:
+        tiles.append(Tile("Still held at the end", dollars(run.held.value, sign=False), ", ".join(run.held.symbols)))
     rows = [
         [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]
         for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)

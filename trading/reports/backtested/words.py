@@ -12,7 +12,10 @@ from trading.reports.page import GENERATED, counted, fine, share
 from trading.reports.traded.words import dollars, luck
 
 if TYPE_CHECKING:
-    from trading.reports.backtested.material import Fall, Run, Sweep
+    from trading.reports.backtested.material import Fall, Held, Run, Sweep
+
+MOST_SYMBOLS: Final = 5
+"""Stocks that are named of those still held."""
 
 FEW_FOR_A_RATIO: Final = f" The best of {MIN_SESSIONS} sessions or more is chosen by its Sharpe ratio."
 
@@ -27,6 +30,21 @@ def percent(fraction: float) -> str:
 def fall_in_words(fall: Fall) -> str:
     """`-$12.30 (0.0123%)`, or `$0.00` without a fall."""
     return f"{dollars(-fall.dollars)} ({fine(fall.fraction)})" if round(fall.dollars, 2) else "$0.00"
+
+
+def still_held(held: Held, counted_in: str) -> str:
+    """What is held after the last session, what it is worth, and which figures count it; empty if nothing is held."""
+    count, gain = len(held.symbols), round(held.gain, 2)
+    if not count:
+        return ""
+    names = ", ".join([*held.symbols[:MOST_SYMBOLS], *(["..."] if count > MOST_SYMBOLS else [])])
+    against = (
+        f"{dollars(abs(gain), sign=False)} {'more' if gain > 0 else 'less'} than paid" if gain else "as much as paid"
+    )
+    return (
+        f" {counted(count, 'position')} ({names}) {'is' if count == 1 else 'are'} still held at the end, worth "
+        f"{dollars(held.value, sign=False)}, {against}; {counted_in}."
+    )
 
 
 def of_seen(seen: int, sessions: int) -> str:
@@ -49,6 +67,7 @@ def of_sweep(sweep: Sweep) -> list[str]:
         f"The best by its {measure_in_words(sweep)} is {sweep.named(found.best)}: {percent(best)} over "
         f"{counted(len(sweep.about.days), 'session')}, after the assumed cost."
         f"{'' if sweep.by_ratio else FEW_FOR_A_RATIO}"
+        f"{still_held(sweep.settings[found.best].held, 'its result counts that')}"
     )
     if found.overfitting is not None and found.deflated is not None and found.expected_best is not None:
         year = SESSIONS_A_YEAR**0.5  # both are None below MIN_SESSIONS, so the measure is the Sharpe ratio
@@ -137,12 +156,14 @@ def _of_the_others(beaten: float) -> str:
 def of_run(run: Run) -> list[str]:
     """What the trades of one backtest brought, and whether that can be luck."""
     found = run.after_cost
+    held = still_held(run.held, "only the equity counts that")
     if not found.trades:
-        return ["Nothing was sold in these sessions, so nothing was earned or lost.", *_ending(run)]
+        nothing = f"Nothing was sold in these sessions{'.' if held else ', so nothing was earned or lost.'}"
+        return [nothing + held, *_ending(run)]
     direction = "earned" if found.result > 0.005 else "lost" if found.result < -0.005 else "come out even at"
     return [
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} would have {direction} "
-        f"{dollars(abs(found.result), sign=False)}. The backtest booked {dollars(run.booked.result)}.",
+        f"{dollars(abs(found.result), sign=False)}. The backtest booked {dollars(run.booked.result)}.{held}",
         luck(found),
         *_ending(run),
     ]

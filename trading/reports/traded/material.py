@@ -48,6 +48,7 @@ class Material:
         bars: the sessions whose predictions were read, the newest of the range.
         findings: what is damaged, missing or left out, a line each.
         left_out: records of trades of the range that cannot be read, in files that can.
+        cut_off: whether the trades are those of a backtest that has not reached its end.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Material:
     universe: Sequence[UniverseDay]
     findings: Sequence[str]
     left_out: int
+    cut_off: bool = False
 
     @property
     def days(self) -> list[date]:

@@ -35,6 +35,7 @@ MOST_DAYS: Final = 3
 """Days without readable trades that a sentence names."""
 
 BACKTEST: Final = "These are the trades of a backtest: nothing was traded."
+CUT_OFF: Final = " The backtest was cut off, or still runs: sessions at its end are missing."
 
 
 def dollars(value: float | Decimal, sign: bool = True) -> str:
@@ -67,7 +68,13 @@ def period(material: Material) -> str:
 
 def verdict(material: Material) -> list[str]:
     """What happened, whether it can be luck, what it is worth beside doing nothing clever, and what it does not say."""
-    return [*_some(BACKTEST if material.backtest else ""), *_verdict(material)]
+    return [*_some(_of_backtest(material)), *_verdict(material)]
+
+
+def _of_backtest(material: Material) -> str:
+    if not material.backtest:
+        return ""
+    return f"{BACKTEST}{CUT_OFF if material.cut_off else ''}"
 
 
 def _verdict(material: Material) -> list[str]:

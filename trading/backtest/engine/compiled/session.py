@@ -34,13 +34,15 @@ def trade_session(exchange: Exchange, setup: Setup, book: Book, states: Sequence
     """Trade a session; returns the equity at its close.
 
     Args:
-        book: begins with the positions that earlier sessions could not sell.
+        book: begins with the positions that earlier sessions could not sell; those that are sold by the first price
+            of the session have their fill.
         states: `STATE` (1,).
     """
     state, times, begin = states[0], setup.times, setup.wanted.begin
     minutes = setup.prices.path.shape[1]
     for i in range(state.count):
-        _sell(exchange, setup, book.positions[i], book.due, state, 0, 0, REBALANCE)
+        if book.positions[i].sold_at == NO_FILL:
+            _sell(exchange, setup, book.positions[i], book.due, state, 0, 0, REBALANCE)
     for minute in range(1, minutes + 1):
         if book.due[minute]:
             _see(exchange, setup, book, state, minute)
