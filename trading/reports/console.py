@@ -142,21 +142,24 @@ def in_words(record: dict[str, Any]) -> str | None:
 
 
 def summary(log: TradeLog, since: datetime, console: Output) -> None:
-    """The trades that were open or closed from `since` on, by day of entry: trades, win rate, P&L.
+    """The trades that were open or closed from `since` on, by day of sale: trades, win rate, P&L, what was held then.
 
     Days that the log no longer has in memory are not summed up; a line says so.
     """
     trades = [trade for trade in log.trades if trade.exit_time is None or trade.exit_time >= since]
-    days = sorted({trade.day for trade in trades})
+    first = since.astimezone(NEW_YORK).date()
+    days = sorted({day for trade in trades for day in (trade.day, trade.exit_day) if day is not None and day >= first})
     table = Table(title="Summary of this run", title_justify="left")
     for name in ("day", "trades", "won", "win rate", "P&L", "still open"):
         table.add_column(name, justify="left" if name == "day" else "right")
     for day in days:
-        table.add_row(str(day), *_counts([trade for trade in trades if trade.day == day]), end_section=day == days[-1])
-    table.add_row("all", *_counts(trades))
+        sold = [trade for trade in trades if trade.exit_day == day]
+        held = [one for one in trades if one.day <= day and (one.exit_day is None or one.exit_day > day)]
+        table.add_row(str(day), *_counts(sold), str(len(held)), end_section=day == days[-1])
+    table.add_row("all", *_counts(trades), str(sum(trade.is_open for trade in trades)))
     with contextlib.suppress(OSError):
         console.print(table)
-    if log.first_day is not None and log.unread and since.astimezone(NEW_YORK).date() < log.first_day:
+    if log.first_day is not None and log.unread and first < log.first_day:
         console.say(f"Days before {log.first_day} are not in the summary: see logs/trades_*.json.")
     if not trades:
         console.say(
@@ -169,7 +172,7 @@ def _counts(trades: list[Trade]) -> tuple[str, ...]:
     won = sum(1 for amount in amounts if amount > 0)
     rate = f"{won / len(amounts):.0%}" if amounts else "-"
     pnl = dollars(sum(amounts, Decimal(0)))
-    return str(len(amounts)), str(won), rate, pnl, str(len(trades) - len(amounts))
+    return str(len(amounts)), str(won), rate, pnl
 
 
 def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[PendingEntry]) -> list[str]:
