@@ -102,7 +102,10 @@ def values(text: str) -> tuple[str, list[str]]:
     found = [part.strip() for part in listed.split(",")]
     if not equals or not name.strip() or not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=V1,V2; write it as MIN_CONFIDENCE=0.55,0.65")
-    return name.strip().upper(), list({_number(one): one for one in reversed(found)}.values())[::-1]
+    once: dict[Decimal | str, str] = {}
+    for one in found:
+        once.setdefault(_number(one), one)
+    return name.strip().upper(), list(once.values())
 
 
 def _number(text: str) -> Decimal | str:

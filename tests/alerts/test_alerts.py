@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -21,6 +22,7 @@ from tests.exchange.exchange_world import MONDAY, ny
 from trading.alerts import services as services_module
 from trading.alerts.alerts import TOLD_FILE, Alerts
 from trading.alerts.kinds import LONGEST_BODY, SOURCES, Messages
+from trading.alerts.network_failures import in_words
 from trading.alerts.ping import Pinger, ping
 from trading.alerts.services import services_of
 from trading.app import cli
@@ -366,6 +368,38 @@ def test_the_alert_test_says_per_service_whether_it_was_taken(env: Path, capsys:
     ]  # fmt: skip
 
 
+def test_the_alert_test_says_why_there_was_no_answer_without_the_address(
+    env: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: a connection is refused
+        closed.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{closed.getsockname()[1]}/{TOKEN}"
+        env.write_text(f"ALERT_URLS=json://{at} mailto://me:{TOKEN}@reset.invalid\nHEARTBEAT_URL=http://{at}\n")
+        assert cli.run(lambda: live_trader.main(["--alert-test", "--env-file", str(env)])) == 2
+    said = capsys.readouterr()
+    refused, no_host = "the connection was refused: nothing listens", "its host is not found"
+    for line, words in zip(
+        said.out.splitlines(), (f"not taken ({refused}", f"not taken ({no_host}", refused), strict=False
+    ):
+        assert line.startswith("FAIL") and words in line and TOKEN not in line and "invalid" not in line
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("HTTPSConnectionPool(host='refused.reset'): url: /x (Caused by ConnectTimeout('timed out'))", "no answer"),
+        ("HTTPSConnectionPool(host='h', port=1): url: /x (Caused by SSLError(1, 'WRONG_VERSION_NUMBER'))", "no secure"),
+        ("[Errno 101] Network is unreachable", "cannot be reached"),
+        ("(535, b'5.7.8 authentication failed')", "refuses the user name"),
+        ("('Connection aborted.', RemoteDisconnected('x'))", "cut off"),
+        ("something else at reset.example (Caused by X)", ""),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_failed_request_is_in_words_and_hosts_are_no_cause(text: str, words: str) -> None:
+    assert in_words(text).count(words) and bool(in_words(text)) == bool(words)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [("", "neither ALERT_URLS nor HEARTBEAT_URL"), (f"HEARTBEAT_URL=hc-ping.com/{TOKEN}", "https://HOST/PATH"),
@@ -405,4 +439,4 @@ def test_pings_come_while_all_is_well_and_failures_are_counted_without_the_addre
         web.status = 404
         assert ping(url) == "HTTP status 404"
         pinger.close()
-    assert ping(url) == "ConnectionError" and ping("http://[bad") is not None
+    assert (ping(url) or "").startswith("the connection was refused") and ping("http://[bad") is not None

@@ -30,7 +30,7 @@ from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
 from trading.reports.traded.why import Question, answer
 from trading.schedule.timetable import Marks
 
-NEXT = DAY + timedelta(days=1)
+NEXT, AFTER = DAY + timedelta(days=1), DAY + timedelta(days=2)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,52 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
     assert figures(logs, capsys, f"--start={NEXT}")["booked"]["trades"] == 2
     assert figures(logs, capsys, "--days=1")["sessions"] == [str(NEXT)]
     assert not (logs / "report.html").exists()  # --json writes nothing
+
+
+@pytest.fixture
+def overnight(written: Path, tmp_path: Path) -> Path:
+    """Two days with a trade each that is sold on the day after, and a third day without a file."""
+    folder = tmp_path / "overnight"
+    folder.mkdir()
+    mark(folder)
+    kept = {"exit_time": ny(NEXT, "09:30:42"), "exit_reason": "REBALANCE"}
+    write_day(folder, DAY, trade(DAY, "CHK", "15:40", "9.51", **kept))
+    write_day(folder, NEXT, trade(NEXT, "F", "15:41", "9.91", **kept | {"exit_time": ny(AFTER, "04:00:09")}))
+    return folder
+
+
+def test_a_trade_counts_where_its_sale_lies_and_is_named_if_it_was_carried_in_or_out(
+    overnight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of(*days: str) -> tuple[Any, ...]:
+        found = figures(overnight, capsys, *days)
+        assert found["findings"] == []
+        carried = [[one["symbol"] for one in found[side]] for side in ("carried_in", "carried_out")]
+        booked = found["booked"]
+        return found["sessions"], booked["trades"], round(booked["result"], 2), *carried, booked["exposure"]
+
+    each = 5 * 0.39
+    first, second, third = str(DAY), str(NEXT), str(AFTER)
+    minute = 1 / 210  # the audit closes the first two days at 13:00, so both are bought after the close
+    assert of(f"--end={first}") == ([first], 1, round(each, 2), [], ["CHK"], pytest.approx(40 * minute))
+    assert of(f"--start={second}", f"--end={second}") == (
+        [second], 2, round(each - 2.5, 2), ["CHK"], ["F"], pytest.approx(40.7 * minute)
+    )  # fmt: skip
+    assert of("--days=1") == ([second, third], 3, round(each - 2.5 - 0.5, 2), ["CHK"], [], pytest.approx(40.7 / 600))
+    assert of() == ([first, second, third], 4, round(2 * each - 3.0, 2), [], [], pytest.approx(80.7 / 810))
+    lines = "\n".join(figures(overnight, capsys, f"--start={second}", f"--end={second}")["verdict"])
+    assert "1 trade was bought before this range and sold in it (CHK, bought 2018-03-26)." in lines
+    assert "Not counted: 1 position sold after this range (F, sold 2018-03-28)." in lines
+
+
+def test_the_pages_of_a_carried_trade_say_where_it_counts(overnight: Path) -> None:
+    assert run(overnight, f"--start={NEXT}", f"--end={NEXT}") == 0
+    page = unescape((overnight / "report.html").read_text())
+    assert "It was bought before this range, and counts on the day of its sale." in page
+    assert "It was sold after this range, so it is not counted." in page and "$9.91 on 2018-03-28 at 04:00" in page
+    index = (overnight / "index.html").read_text()
+    rows = re.findall(r"<td>(2018-[^<]*)</td><td>([^<]*)</td><td>([^<]*)</td>", index)
+    assert rows == [(str(AFTER), "1", "-$0.50"), (str(NEXT), "2", "-$0.55"), (str(DAY), "1", "+$1.95")]
 
 
 def test_the_pages_say_the_verdict_first_and_need_no_network(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:

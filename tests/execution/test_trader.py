@@ -427,6 +427,23 @@ def test_positions_unsold_at_4_am_are_sold_at_market_at_the_open(tmp_path: Path)
     here.check_books()
 
 
+def test_what_was_bought_on_an_earlier_day_counts_on_the_day_of_its_sale(tmp_path: Path) -> None:
+    here = overnight(tmp_path)
+    assert here.log.sold_on(MONDAY) == here.log.sold_on(TUESDAY) == []
+    here.trader.rebalance(here.session)
+    here.at("09:30", TUESDAY)
+    here.trader.opened(here.session)
+    here.tick("09:31")
+    booked = sum(trade.pnl_amount or 0 for trade in here.log.trades)
+    seen = here.trader.snapshot
+    assert seen is not None and (seen.trades, seen.won, seen.realised) == (3, 2, booked)
+    here.restart()
+    here.close_day()
+    (closed,) = here.events("day_closed")
+    assert (closed["trades"], closed["won"], closed["pnl_amount"]) == (3, 2, float(booked))
+    assert [trade.symbol for trade in here.log.sold_on(TUESDAY)] == list(OVERNIGHT) and here.log.sold_on(MONDAY) == []
+
+
 def test_the_first_minutes_sell_if_the_broker_is_unreachable_at_the_open(tmp_path: Path) -> None:
     here = overnight(tmp_path)
     here.wire.faults = [Fault("", lost_before, times=None)]

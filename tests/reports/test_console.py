@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 
 from trading.base.clock import NEW_YORK
 from trading.execution.snapshot import Row, Snapshot
-from trading.records.trade_log import TradeLog
+from trading.records.trade_log import Trade, TradeLog
 from trading.reports.console import Output, View, summary
 from trading.reports.traded.words import dollars
 
@@ -110,10 +111,48 @@ def test_an_output_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     summary(TradeLog(tmp_path), NINE, console)
 
 
-def test_a_run_without_trades_says_where_to_read_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ("minute", "Nothing was bought: the audit has the best prediction"),
+        ("flatten_by_file", "Nothing was bought: the file FLATTEN was found, which ends buying and the run"),
+        ("stopped_by_file", "Nothing was bought: the file STOP was found"),
+    ],
+)
+def test_a_run_without_trades_says_why_or_where_to_read_it(tmp_path: Path, event: str, why: str) -> None:
+    shown, out = view()
+    shown.event(record(event, note="a note"))
+    summary(TradeLog(tmp_path), NINE, Output(file=out, width=100), shown.no_entries)
+    assert why in out.getvalue()
+
+
+def test_a_guard_that_ends_buying_is_one_line_a_day_with_its_numbers_and_until_when() -> None:
+    shown, out = view()
+    reason = "the day has lost $1,012.30; the limit is 1% of the equity"
+    for at in (NINE, NINE + timedelta(minutes=1), NINE + timedelta(days=1)):
+        for symbol, rule in (("AAA", "positions"), ("BBB", "daily_loss"), ("CCC", "daily_loss")):
+            shown.event(record("not_bought", at, symbol=symbol, rule=rule, reason=reason))
+    lines = out.getvalue().splitlines()
+    assert [line[:19] for line in lines] == ["2025-03-07 09:59:02", "2025-03-08 09:59:02"]
+    assert f"nothing more is bought today: {reason}. Until the next session, unless" in lines[0]
+
+
+def test_the_summary_counts_a_trade_on_the_day_of_its_sale(tmp_path: Path) -> None:
+    def bought(day: int, symbol: str, sold: datetime | None) -> Trade:
+        entry = NINE.replace(day=day)
+        kept = Trade(symbol, 5, Decimal(10), entry, 0.7, Decimal("9.8"), Decimal("10.4"))
+        kept.exit_time, kept.exit_price = sold, None if sold is None else Decimal(11)
+        return kept
+
+    log = TradeLog(tmp_path)
+    for one in (bought(6, "AAA", NINE), bought(7, "BBB", NINE + timedelta(hours=1)), bought(7, "CCC", None)):
+        log.add(one)
     out = io.StringIO()
-    summary(TradeLog(tmp_path), NINE, Output(file=out, width=100))
-    assert "Nothing was bought" in out.getvalue() and "audit" in out.getvalue()
+    summary(log, NINE - timedelta(hours=3), Output(file=out, width=100))
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in out.getvalue().splitlines()]
+    assert [row for row in rows if row and row[0] in ("2025-03-06", "2025-03-07", "all")] == [
+        ["2025-03-07", "2", "2", "100%", "+$10.00", "1"], ["all", "2", "2", "100%", "+$10.00", "1"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

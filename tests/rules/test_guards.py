@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from config import EntrySettings
 from paper_exchange import mount
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, Row, ny
-from tests.execution.trading_world import CALENDAR, TradingWorld, flat, with_bars
+from tests.execution.trading_world import CALENDAR, Fault, TradingWorld, edited, flat, with_bars
 from trading.records.trade_log import Trade
 from trading.rules.entry import Candidate, EntryContext, Losses
 from trading.rules.entry_numbers import Share, losses_in_a_row, part_of
@@ -202,6 +202,26 @@ def test_daily_loss_counts_what_the_account_lost_elsewhere(tmp_path: Path) -> No
     owner.submit_order(MarketOrderRequest(symbol="AAA", qty=1000, side=OrderSide.BUY, time_in_force=TimeInForce.DAY))
     here.minutes("10:31", "10:41")
     assert [event["rule"] for event in here.events("not_bought")] == ["daily_loss"]
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_daily_loss_counts_a_position_of_yesterday_that_was_sold_today(tmp_path: Path, said: bool) -> None:
+    """5 shares fall from $10 to $8 in the night; `said`: whether the broker says what the account began with."""
+    bars = {"AAA": {MONDAY: DAY, TUESDAY: flat("09:30", "09:40", 8.0)}, "BBB": {MONDAY: DAY, TUESDAY: DAY}}
+    signals = {"10:31": {"AAA": 0.8}, "09:35": {"BBB": 0.8}}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
+    here.guards = [DailyLossRule(0.00009)]  # $9 of $100,000
+    here.restart()
+    here.minutes("10:31", "10:32")
+    here.broker.clients.trading.cancel_orders()
+    if not said:
+        here.wire.faults = [Fault("GET /v2/account", edited(lambda body: body | {"last_equity": None}), times=None)]
+    here.at("09:30", TUESDAY)
+    here.restart()
+    here.trader.opened(here.session)
+    here.minutes("09:31", "09:36")
+    assert here.trade("AAA").exit_day == TUESDAY and here.held("BBB") == 0
+    assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("BBB", "daily_loss")]
 
 
 def test_a_partly_sold_trade_loses_by_its_fills_and_its_price() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
+from trading.alerts.network_failures import in_words
 from trading.alerts.quiet import unlogged
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def ping(url: str) -> str | None:
                 return f"HTTP status {status}: it leads to another address"
             return None if 200 <= status < 300 else f"HTTP status {status}"
     except (requests.RequestException, ValueError) as error:
-        return type(error).__name__
+        return in_words(str(error)) or type(error).__name__
 
 
 class Pinger:

@@ -19,11 +19,16 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from trading.alerts.network_failures import in_words
+
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 """What replies may take beyond the memory of the process at its start."""
 
 STATUS: Final = re.compile(r"error=(\d{3})\b")
 REDIRECTS: Final = range(300, 400)
+
+FAILED: Final = "Socket Exception"
+"""How the line begins in which Apprise logs why there was no answer."""
 
 START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from trading.alerts.sender import main; main()"
 
@@ -91,6 +96,8 @@ def _send(plugin: Any, title: str, body: str, importance: str, picture: str | No
         attach = AppriseAttachment([image])
     heard = _Heard()
     logger = logging.getLogger("apprise")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
     logger.addHandler(heard)
     try:
         taken = plugin.notify(
@@ -106,17 +113,20 @@ def _send(plugin: Any, title: str, body: str, importance: str, picture: str | No
         return f"it failed ({type(error).__name__})"
     finally:
         logger.removeHandler(heard)
-    return None if taken else f"not taken{heard.status}"
+    return None if taken else f"not taken ({heard.why or 'the service gave no reason'})"
 
 
 class _Heard(logging.Handler):
-    """Notes the HTTP status that Apprise logs; the rest of its lines may hold addresses."""
+    """Notes the HTTP status, or the cause of a failed connection, that Apprise logs; its lines may hold addresses."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.status = ""
+        super().__init__(logging.DEBUG)
+        self.why = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if found := STATUS.search(record.getMessage()):
+        said = record.getMessage()
+        if record.levelno >= logging.WARNING and (found := STATUS.search(said)):
             leads = ": it leads to another address" if int(found[1]) in REDIRECTS else ""
-            self.status = f" (HTTP status {found[1]}{leads})"
+            self.why = f"HTTP status {found[1]}{leads}"
+        elif said.startswith(FAILED):
+            self.why = in_words(said) or "no connection"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
@@ -22,7 +23,7 @@ from trading.reports.against.page import show as show_comparison
 from trading.reports.against.page import write_page as write_comparison
 from trading.reports.against.words import as_json as comparison_as_json
 from trading.reports.page import NONE, say
-from trading.reports.traded.material import Material, gather
+from trading.reports.traded.material import Material, Range, gather
 from trading.reports.traded.page import write_pages
 from trading.reports.traded.summary import show_summary, summary_line
 from trading.reports.traded.words import dollars, verdict
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.performance.figures import Performance
+    from trading.records.trade import Trade
     from trading.reports.against.material import Comparison
 
 
@@ -48,10 +50,11 @@ def run(options: argparse.Namespace) -> int:
     if options.why:
         return _why(options, reader, settings)
     days = _chosen(reader, options)
+    within = Range(days[0] if options.days else options.start, options.end)
     market = _market(reader, folder)
     in_force, settings_from = recorded_settings(settings, reader, days[-1])
     material = gather(
-        reader, days, market, in_force, settings_from, new_york_calendar(),
+        reader, days, within, market, in_force, settings_from, new_york_calendar(),
         read_predictions_of=options.bars_of, backtest=(folder / BACKTEST_MARKER).exists(),
     )  # fmt: skip
     material = replace(material, cut_off=is_cut_off(folder))
@@ -140,13 +143,19 @@ def _market(reader: LogReader, folder: Path) -> MarketId | None:
 
 
 def _index_rows(reader: LogReader) -> list[tuple[str, str, str, str]]:
-    """Day, trades, result and files of every day of the folder."""
+    """Day, trades sold on it, their result and the files of every day of the folder."""
     kinds = {kind: set(reader.days(kind)) for kind in ("trades", "audit", "predictions")}
+    glances = {day: reader.glance(day) for day in reader.days("trades")}
+    sold: dict[date, list[float]] = {day: [] for day, seen in glances.items() if seen is not None}
+    for seen in glances.values():
+        for day, results in () if seen is None else seen.sold.items():
+            sold.setdefault(day, []).extend(results)
     rows = []
-    for day in reader.days():
-        count, result = reader.booked(day) or (None, 0.0)
+    for day in sorted({*reader.days(), *sold}):
+        results, unread = sold.get(day, []), day in glances and glances[day] is None
+        count = NONE if unread or day not in sold else f"{len(results):,}"
         files = ", ".join(kind for kind, days in kinds.items() if day in days)
-        rows.append((str(day), NONE if count is None else f"{count:,}", dollars(result) if count else NONE, files))
+        rows.append((str(day), count, dollars(math.fsum(results)) if results and not unread else NONE, files or NONE))
     return rows
 
 
@@ -176,7 +185,9 @@ def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
         "sessions": [str(day) for day in material.days],
         "settings_from": material.settings_from,
         "verdict": verdict(material),
-        "open_trades": sum(1 for trade in material.trades if trade.is_open),
+        "open_trades": len(material.still_open),
+        "carried_in": [_carried(trade) for trade in material.carried_in],
+        "carried_out": [_carried(trade) for trade in material.carried_out],
         "booked": _performance(material.booked),
         "after_assumed_cost": _performance(material.after_cost),
         "groups": {by: [asdict(one) for one in found] for by, found in material.groups.items()},
@@ -186,6 +197,12 @@ def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
         "findings": list(material.findings),
         **({} if compared is None else {"against_backtest": comparison_as_json(compared)}),
     }
+
+
+def _carried(trade: Trade) -> dict[str, Any]:
+    """A trade that was bought and sold on different sides of an end of the range."""
+    result = None if trade.pnl_amount is None else float(trade.pnl_amount)
+    return {"symbol": trade.symbol, "bought": str(trade.day), "sold": str(trade.exit_day), "booked": result}
 
 
 def _performance(found: Performance) -> dict[str, Any]:

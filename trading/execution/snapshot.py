@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DayResult:
-    """The closed trades of a day: how many, how many of them gained, and their profit in dollars."""
+    """The trades that were sold on a day: how many, how many of them gained, and their profit in dollars."""
 
     trades: int
     won: int
@@ -41,13 +41,10 @@ class DayResult:
 
     @classmethod
     def of(cls, trades: Iterable[Trade]) -> DayResult:
-        """The result of the closed ones among `trades`."""
-        closed = [trade for trade in trades if not trade.is_open]
-        return cls(
-            trades=len(closed),
-            won=sum(1 for trade in closed if (trade.pnl_amount or 0) > 0),
-            realised=sum((trade.pnl_amount or Decimal(0) for trade in closed), Decimal(0)),
-        )
+        """The result of those among `trades` that were sold at a known price."""
+        amounts = [trade.pnl_amount for trade in trades if trade.pnl_amount is not None]
+        won = sum(1 for amount in amounts if amount > 0)
+        return cls(trades=len(amounts), won=won, realised=sum(amounts, Decimal(0)))
 
 
 @dataclass(frozen=True)
@@ -130,16 +127,16 @@ class Snapshot:
         equity: Decimal | None,
         held: Iterable[Trade],
         in_flight: int,
-        entered: Iterable[Trade],
+        sold: Iterable[Trade],
         price_of: Callable[[str], float | None],
     ) -> Snapshot:
         """Build a snapshot.
 
         Args:
             held: the open trades.
-            entered: the trades entered today, open and closed.
+            sold: the trades that were sold today, on whatever day they were bought.
             price_of: the newest price of a stock in dollars.
         """
-        result = DayResult.of(entered)
+        result = DayResult.of(sold)
         rows = (Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit) for t in held)
         return cls(at, equity, tuple(rows), in_flight, result.trades, result.won, result.realised)

@@ -330,10 +330,10 @@ class Trader:
     def _losses(self, account: Account, session: Session) -> Losses:
         """The day's losses: the account's, carried positions included, where the broker says what it began with."""
         prices = {p.symbol: p.current_price for p in self.positions.cache.positions.values() if p.current_price}
-        losses = losses_of(self._log.of_day(session.date), prices)
-        if account.last_equity is None:
-            return losses
-        return replace(losses, pnl=account.equity - account.last_equity)
+        losses = losses_of(self._log.of_day(session.date), prices)  # its runs and stops are those of a backtest
+        if account.last_equity is not None:
+            return replace(losses, pnl=account.equity - account.last_equity)
+        return replace(losses, pnl=losses_of([*self._log.sold_on(session.date), *self.positions.open], prices).pnl)
 
     def _note_answers(self) -> None:
         """Note which trades of the session reached the label's target first, held or sold."""
@@ -354,7 +354,7 @@ class Trader:
             equity=None if self.account is None else self.account.equity,
             held=self.positions.open,
             in_flight=len(self.positions.pending),
-            entered=self._log.of_day(now.astimezone(NEW_YORK).date()),
+            sold=self._log.sold_on(now.astimezone(NEW_YORK).date()),
             price_of=self.day.bars.last_close if self.day is not None else lambda symbol: None,
         )
 
@@ -392,7 +392,7 @@ class Trader:
             self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
         self._report_unsettled()
         self._note_answers()
-        result = DayResult.of(self._log.of_day(session.date))
+        result = DayResult.of(self._log.sold_on(session.date))
         self._journal.event(
             "day_closed",
             session=str(session.date),

@@ -8,10 +8,13 @@ library of ratios is used; `scipy.stats` draws the intervals.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from trading.base.clock import NEW_YORK, from_ns, to_ns
+from trading.performance.closed_trades import MINUTE_NS
 from trading.performance.intervals import estimates, session_sums
 
 if TYPE_CHECKING:
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
 
 SESSIONS_A_YEAR: Final = 252
+
+OPEN: Final = time(9, 30)
+"""When a session opens, New York time."""
+
+SHORTEST_NIGHT: Final = 7 * 60
+"""Minutes; nothing is traded from 20:00 to 4:00."""
 
 
 class Drawdown(NamedTuple):
@@ -132,8 +141,9 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
     returns = sums[:, 0] / sessions.equity
     found = _estimates(returns, sums)
     day_part = float(sessions.minutes.sum())
-    open_minutes = _minutes_with_a_position(trades)
-    held = float((trades.invested * trades.hold_minutes).sum())
+    starts, ends, invested = _held_in_sessions(trades, sessions)
+    open_minutes = _minutes_with_a_position(starts, ends)
+    held = float((invested * (ends - starts)).sum()) / MINUTE_NS
     mean_equity = float(sessions.equity.mean()) if len(sessions.days) else 0.0
     start = float(sessions.equity[0]) if len(sessions.days) else 0.0
     return Performance(
@@ -263,13 +273,37 @@ def drawdown(start: float, result: Floats, exit_ns: Ints, session: Ints) -> Draw
     )
 
 
-def _minutes_with_a_position(trades: ClosedTrades) -> float:
-    """Minutes in which at least one position was held: the union of the holding times."""
-    order = np.argsort(trades.entry_ns, kind="stable")
-    start, end = trades.entry_ns[order], np.maximum.accumulate(trades.exit_ns[order]) if len(trades) else order
+def _held_in_sessions(trades: ClosedTrades, sessions: Sessions) -> tuple[Ints, Ints, Floats]:
+    """The holding times without the nights and the sessions before the range: starts, ends (ns), and dollars invested.
+
+    A trade that was sold on the day of its purchase is one of them as it is.
+    """
+    long = np.flatnonzero(trades.hold_minutes > SHORTEST_NIGHT)
+    overnight = [i for i in long if from_ns(trades.entry_ns[i]).astimezone(NEW_YORK).date() != trades.day[i].item()]
+    kept = trades.take(np.delete(np.arange(len(trades)), overnight)) if overnight else trades
+    parts: list[tuple[int, int, float]] = []
+    for i in overnight:
+        for day, minutes in zip(sessions.days.tolist(), sessions.minutes, strict=True):
+            opened = to_ns(datetime.combine(day, OPEN, tzinfo=NEW_YORK))
+            start = max(opened, int(trades.entry_ns[i]))
+            end = min(opened + int(minutes * MINUTE_NS), int(trades.exit_ns[i]))
+            if start < end:
+                parts.append((start, end, float(trades.invested[i])))
+    times = np.array([part[:2] for part in parts], dtype=np.int64).reshape(-1, 2)
+    return (
+        np.concatenate([kept.entry_ns, times[:, 0]]),
+        np.concatenate([kept.exit_ns, times[:, 1]]),
+        np.concatenate([kept.invested, np.array([part[2] for part in parts], dtype=np.float64)]),
+    )
+
+
+def _minutes_with_a_position(starts: Ints, ends: Ints) -> float:
+    """Minutes in which at least one position was held: the union of the holding times (ns)."""
+    order = np.argsort(starts, kind="stable")
+    start, end = starts[order], np.maximum.accumulate(ends[order]) if len(starts) else order
     if not len(start):
         return 0.0
     new = np.concatenate(([True], start[1:] > end[:-1]))
     first = start[new]
     last = end[np.concatenate((new[1:], [True]))]
-    return float((last - first).sum()) / (60 * 10**9)
+    return float((last - first).sum()) / MINUTE_NS

@@ -5,13 +5,13 @@ Nothing is written, and no file is locked, so a trader may be at work in the fol
 
 from __future__ import annotations
 
-import math
 import zlib
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 import orjson
 
 from trading.base import written
+from trading.base.clock import NEW_YORK, parse_instant
 from trading.base.files import line_files, read_lines, read_regular
 from trading.records.heartbeat import YEARS
 from trading.records.trade import LARGEST_RESULT, Trade, sound
@@ -29,7 +29,23 @@ MOST_OF_TRADES: Final = 100_000_000
 MOST_SEARCHED: Final = 500_000_000
 """Bytes of an audit that is searched as a whole."""
 
+NEW_YORK_OFFSETS: Final = ("-04:00", "-05:00")
+
 KINDS: Final = ("trades", "audit", "predictions")
+
+
+class Glance(NamedTuple):
+    """A file of trades at a glance.
+
+    Attributes:
+        sold: New York day of the sale -> results of the trades sold on it, dollars as booked.
+        kept: whether a trade of the file was not sold on the day of its purchase, as far as can be seen.
+        wrong: trades whose result cannot be true; it counts as 0.
+    """
+
+    sold: dict[date, list[float]]
+    kept: bool
+    wrong: int
 
 
 class LogReader:
@@ -46,6 +62,7 @@ class LogReader:
         self.findings: list[str] = []
         self.damaged: set[date] = set()
         self.left_out: dict[date, int] = {}
+        self._glances: dict[date, Glance | None] = {}
         self._days = {kind: self._days_of(kind) for kind in KINDS}
 
     def days(self, *kinds: str) -> list[date]:
@@ -80,23 +97,22 @@ class LogReader:
             self.left_out[day] = sum(map(len, wrong.values()))
         return sorted(found.values(), key=lambda trade: (trade.entry_time, trade.symbol))
 
-    def booked(self, day: date) -> tuple[int, float] | None:
-        """Trades of a day and their result in dollars as booked, by a glance at its file; None if there is none.
+    def glance(self, day: date) -> Glance | None:
+        """What the file of trades of a day says at a glance; None if there is none, or it cannot be read.
 
-        It is ten times as fast as `trades`: of a record only the result is checked, and one without counts as 0.
+        It is ten times as fast as `trades`: of a record only the result and the time of the sale are looked at.
         """
         if day not in self._days["trades"] or day in self.damaged:
             return None
-        path = self.folder / f"trades_{day}.json"
-        records = self._records(path)
-        if records is None:
-            return None
-        amounts = [record.get("pnl_amount") for record in records if isinstance(record, dict)]
-        possible = [one for one in amounts if _is_result(one)]
-        if wrong := len(amounts) - len(possible) - amounts.count(None):
-            trades = "1 trade" if wrong == 1 else f"{wrong:,} trades"
-            self._find(path, f"pnl_amount of {trades} cannot be true; it counts as 0 in the list of days")
-        return len(amounts), math.fsum(possible)
+        if day not in self._glances:
+            path = self.folder / f"trades_{day}.json"
+            records = self._records(path)
+            found = None if records is None else _at_a_glance(day, records)
+            if found is not None and found.wrong:
+                trades = "1 trade" if found.wrong == 1 else f"{found.wrong:,} trades"
+                self._find(path, f"pnl_amount of {trades} cannot be true; it counts as 0 in the list of days")
+            self._glances[day] = found
+        return self._glances[day]
 
     def audit_has(self, day: date, text: bytes) -> bool:
         """Whether the audit of a day holds a text; True too where it is damaged, and may hold it."""
@@ -181,6 +197,35 @@ class LogReader:
         line = f"{path.name}: {what}"
         if line not in self.findings:
             self.findings.append(line)
+
+
+def _at_a_glance(day: date, records: Sequence[Any]) -> Glance:
+    sold: dict[date, list[float]] = {}
+    kept, wrong = False, 0
+    for record in records:
+        if not isinstance(record, dict):
+            continue
+        until = _sold_on(record.get("exit_time"), str(day), day)
+        kept |= until != day
+        amount = record.get("pnl_amount")
+        if until is None or amount is None:
+            continue
+        is_possible = _is_result(amount)
+        wrong += not is_possible
+        sold.setdefault(until, []).append(amount if is_possible else 0.0)
+    return Glance(sold, kept, wrong)
+
+
+def _sold_on(text: object, shown: str, day: date) -> date | None:
+    """The New York day of an instant, in most cases `day`, which is written `shown`; None if it is none."""
+    if not isinstance(text, str):
+        return None
+    if text.startswith(shown) and text.endswith(NEW_YORK_OFFSETS):
+        return day
+    try:
+        return parse_instant(text).astimezone(NEW_YORK).date()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_trade(record: object) -> bool:

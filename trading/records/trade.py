@@ -80,6 +80,11 @@ class Trade:
         return self.entry_time.astimezone(NEW_YORK).date()
 
     @property
+    def exit_day(self) -> date | None:
+        """New York date of the exit, on which the result counts; None while shares are held."""
+        return None if self.exit_time is None else self.exit_time.astimezone(NEW_YORK).date()
+
+    @property
     def pnl_amount(self) -> Decimal | None:
         """Dollars before fees (a paper account has none), to 0.0001, the finest price tick."""
         if self.exit_price is None:

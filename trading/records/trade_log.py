@@ -59,6 +59,7 @@ class TradeLog:
         self._days: dict[date, list[Trade]] = {}
         self._names: set[str] = set()
         self._all_closed: set[date] = set()
+        self._kept_overnight: dict[date, list[Trade]] = {}
         newest = set(self._known[-LOADED_DAYS:])
         for day in self._known:
             if day in newest or self._index.may_be_open(day):
@@ -124,6 +125,21 @@ class TradeLog:
         """Trades entered on a New York day, one in memory."""
         return list(self._days.get(day, ()))
 
+    def sold_on(self, day: date) -> list[Trade]:
+        """Trades in memory whose exit lies on a New York day, in the order of the days of their entries."""
+        found: list[Trade] = []
+        for entered in sorted(one for one in self._days if one <= day):
+            trades = self._days[entered] if entered == day else self._not_sold_at_once(entered)
+            found += [trade for trade in trades if trade.exit_day == day]
+        return found
+
+    def _not_sold_at_once(self, entered: date) -> list[Trade]:
+        """Trades of a day that were not sold on it; kept until one changes, because every minute asks for them."""
+        if entered not in self._kept_overnight:
+            kept = [trade for trade in self._days[entered] if trade.exit_day != entered]
+            self._kept_overnight[entered] = kept
+        return self._kept_overnight[entered]
+
     def has_entry(self, client_order_id: str) -> bool:
         """Whether a trade in memory has this entry order."""
         return client_order_id in self._names
@@ -150,6 +166,7 @@ class TradeLog:
         """Note that a trade has changed; `save` makes the change durable."""
         self._unwritten.add(trade.day)
         self._all_closed.discard(trade.day)
+        self._kept_overnight.pop(trade.day, None)
 
     def start_day(self, day: date) -> None:
         """Ensure a file for `day`, even if nothing is traded; days that are no longer among the newest are dropped."""

@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -44,14 +44,34 @@ class Output(Console):
             self.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+GUARDS: Final = {
+    "daily_loss": "unless open positions win it back",
+    "losing_run": "unless an open position is sold without a loss",
+}
+"""Guard that ends buying for the day -> what lets it go on."""
+
+NO_ENTRIES: Final = {
+    "flatten_by_file": "the file FLATTEN was found, which ends buying and the run: remove it before the next start.",
+    "stopped_by_file": "the file STOP was found, and no order is sent while it is there.",
+}
+"""Event of a control file -> why nothing was bought in a run."""
+
+
 class View:
-    """Shows the audit's weightier events as lines, and the account under them."""
+    """Shows the audit's weightier events as lines, and the account under them.
+
+    Attributes:
+        no_entries: why a control file kept this run from buying; empty if none did.
+    """
 
     def __init__(self, console: Output, heading: str) -> None:
         self._console = console
         self._heading = heading
         self._live: Live | None = None
         self._hour: datetime | None = None
+        self._ended: set[tuple[str, str]] = set()
+        """Days and guards of which it is said that they ended buying."""
+        self.no_entries = ""
         self._snapshot: Callable[[], Snapshot | None] = lambda: None
         self._next_event: Callable[[], tuple[str, datetime]] | None = None
 
@@ -64,8 +84,20 @@ class View:
         """Print an event of the audit that a person wants to see as it happens."""
         if self._live is None:
             self._hourly(datetime.fromisoformat(record["time"]))
-        if line := in_words(record):
+        self.no_entries = NO_ENTRIES.get(str(record["event"]), self.no_entries)
+        if line := self._end_of_buying(record) or in_words(record):
             self._console.say(f"{record['time'][:19].replace('T', ' ')}  {line}")
+
+    def _end_of_buying(self, record: dict[str, Any]) -> str:
+        """The first refusal of a day by a guard that ends its buying, in words; empty for every other event."""
+        ended = str(record["time"])[:10], str(record.get("rule"))
+        if record["event"] != "not_bought" or ended[1] not in GUARDS or ended in self._ended:
+            return ""
+        self._ended.add(ended)
+        return (
+            f"nothing more is bought today: {record.get('reason')}. Until the next session, {GUARDS[ended[1]]}; open "
+            "positions keep their stops and targets"
+        )
 
     def _hourly(self, now: datetime) -> None:
         """Once an hour, before what happens next, the account as it stood at the end of the last minute."""
@@ -141,27 +173,29 @@ def in_words(record: dict[str, Any]) -> str | None:
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")
 
 
-def summary(log: TradeLog, since: datetime, console: Output) -> None:
-    """The trades that were open or closed from `since` on, by day of entry: trades, win rate, P&L.
+def summary(log: TradeLog, since: datetime, console: Output, no_entries: str = "") -> None:
+    """The trades that were open or closed from `since` on, by day of sale: trades, win rate, P&L, what was held then.
 
-    Days that the log no longer has in memory are not summed up; a line says so.
+    Days that the log no longer has in memory are not summed up; a line says so.  `no_entries` is that of the view.
     """
     trades = [trade for trade in log.trades if trade.exit_time is None or trade.exit_time >= since]
-    days = sorted({trade.day for trade in trades})
+    first = since.astimezone(NEW_YORK).date()
+    days = sorted({day for trade in trades for day in (trade.day, trade.exit_day) if day is not None and day >= first})
     table = Table(title="Summary of this run", title_justify="left")
     for name in ("day", "trades", "won", "win rate", "P&L", "still open"):
         table.add_column(name, justify="left" if name == "day" else "right")
     for day in days:
-        table.add_row(str(day), *_counts([trade for trade in trades if trade.day == day]), end_section=day == days[-1])
-    table.add_row("all", *_counts(trades))
+        sold = [trade for trade in trades if trade.exit_day == day]
+        held = [one for one in trades if one.day <= day and (one.exit_day is None or one.exit_day > day)]
+        table.add_row(str(day), *_counts(sold), str(len(held)), end_section=day == days[-1])
+    table.add_row("all", *_counts(trades), str(sum(trade.is_open for trade in trades)))
     with contextlib.suppress(OSError):
         console.print(table)
-    if log.first_day is not None and log.unread and since.astimezone(NEW_YORK).date() < log.first_day:
+    if log.first_day is not None and log.unread and first < log.first_day:
         console.say(f"Days before {log.first_day} are not in the summary: see logs/trades_*.json.")
     if not trades:
-        console.say(
-            "Nothing was bought: the audit has the best prediction of every minute, and each rule that refused."
-        )
+        why = no_entries or "the audit has the best prediction of every minute, and each rule that refused."
+        console.say(f"Nothing was bought: {why}")
 
 
 def _counts(trades: list[Trade]) -> tuple[str, ...]:
@@ -169,7 +203,7 @@ def _counts(trades: list[Trade]) -> tuple[str, ...]:
     won = sum(1 for amount in amounts if amount > 0)
     rate = f"{won / len(amounts):.0%}" if amounts else "-"
     pnl = dollars(sum(amounts, Decimal(0)))
-    return str(len(amounts)), str(won), rate, pnl, str(len(trades) - len(amounts))
+    return str(len(amounts)), str(won), rate, pnl
 
 
 def left_behind(held: Sequence[tuple[Trade, list[Order]]], pending: Iterable[PendingEntry]) -> list[str]:

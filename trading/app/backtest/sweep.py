@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from config import FIELDS, SECTION_OF, Settings, check_together, load_settings
+from trading.app.backtest.swept_values import check_values
 from trading.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def swept_values(options: argparse.Namespace) -> dict[str, list[str]]:
     """The values of `--set` by name.
 
     Raises:
-        UserError: a name is unknown, given twice, or does not change what is traded, or there are too many.
+        UserError: a name is unknown, given twice, or does not change what is traded, a value is not allowed, or there
+            are too many.
     """
     swept: dict[str, list[str]] = {}
     for name, values in options.set:
@@ -50,6 +52,7 @@ def swept_values(options: argparse.Namespace) -> dict[str, list[str]]:
             raise UserError(f"--set {name}: {known}; the names are {', '.join(sorted(SWEPT))}")
         if name in swept:
             raise UserError(f"--set {name}: given twice; name all its values once, as in {name}=1,2")
+        check_values(name, values)
         swept[name] = values
     count = math.prod(map(len, swept.values()))
     if count > MOST_COMBINATIONS:
@@ -80,10 +83,11 @@ def announced(count: int, copied: int) -> str:
     """The size of a sweep, and an estimate of what it costs."""
     runs = count * (1 + copied)
     seconds = runs * SECONDS_A_SESSION
-    least = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+    least = f"at least about {seconds:.0f} s" if seconds < 120 else f"at least about {seconds / 60:,.0f} min"
+    least = "less than a second" if seconds < 1 else least
     copies = f", {runs:,} backtests with {copied} coin-flipped cop{'y' if copied == 1 else 'ies'}" if copied else ""
     return (
-        f"{count:,} combinations of settings{copies}: at least about {least} of CPU time for each session of 74 "
+        f"{count:,} combinations of settings{copies}: {least} of CPU time for each session of 74 "
         "stocks, and the predictions once."
     )
 

@@ -374,7 +374,7 @@ class Run:
             lines, equity = [unknown(self.log, self.journal, reason=unclear)], ""
         self.journal.event("stopped", open=[trade.symbol for trade in self.log.open_trades], unclear=unclear)
         self.journal.close()
-        summary(self.log, self._summed_from(), self.console)
+        summary(self.log, self._summed_from(), self.console, self.view.no_entries)
         places = self.settings.folders
         folders = {"logs": places.LOGS_DIR, "data": places.DATA_DIR, "models": places.MODELS_DIR}
         again = self.venue.again if lines or self.signals.received else ""

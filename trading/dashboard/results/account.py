@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from trading.base.clock import NEW_YORK
-
 if TYPE_CHECKING:
     from trading.dashboard.state.live import Live
     from trading.records.trade_log import Trade
@@ -32,8 +30,7 @@ def account(live: Live) -> Account:
     """The account of the newest day."""
     amounts = [
         float(trade.pnl_amount) for trade in live.trades
-        if trade.pnl_amount is not None and trade.exit_time is not None
-        and trade.exit_time.astimezone(NEW_YORK).date() == live.day
+        if trade.pnl_amount is not None and trade.exit_day == live.day
     ]  # fmt: skip
     booked = sum(amounts)
     open_pnl = sum(open_result(live, trade) or 0.0 for trade in live.open_trades)

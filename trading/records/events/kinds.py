@@ -100,7 +100,7 @@ DAY: Final[Mapping[str, Kind]] = {
     "day_started": _notice("day started: {stocks} stocks, equity ${equity:,.2f}"),
     "day_not_started": _trouble("the day cannot be started yet: {reason}"),
     "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}"),
-    "no_trade": _notice("no trade today: {why}"),
+    "no_trade": _notice("nothing was bought today: {why}"),
     "live_figures": _notice("{line}"),
     "minute": _written(),
     "no_bars": _trouble("no bars: {reason}"),

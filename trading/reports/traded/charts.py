@@ -53,7 +53,8 @@ def equity_curve(closed: ClosedTrades, start: float) -> Figure:
     each = len(closed) <= MOST_POINTS
     shown = np.arange(len(closed)) if each else np.flatnonzero(np.append(closed.day[1:] != closed.day[:-1], True))
     times = [local(int(closed.exit_ns[i])) for i in shown] if each else [str(closed.day[i]) for i in shown]
-    first = local(int(closed.entry_ns.min())) if each else str(closed.day[0])
+    opened = max(local(int(closed.entry_ns.min())), f"{closed.day[0]} 09:30:00")  # one may be of an earlier session
+    first = min(opened, local(int(closed.exit_ns[0]))) if each else str(closed.day[0])
     data: list[Figure] = []
     for name, values, colour in (
         ("booked by the account", closed.booked, "$base"),

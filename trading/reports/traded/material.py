@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,25 @@ CORE_MINUTES: Final = 390.0
 """Length of a session that the calendar does not know."""
 
 
+class Range(NamedTuple):
+    """A range of New York days; None leaves an end open."""
+
+    first: date | None
+    last: date | None
+
+    def holds(self, day: date) -> bool:
+        """Whether a day lies in the range."""
+        return not self.is_before(day) and not self.is_after(day)
+
+    def is_before(self, day: date) -> bool:
+        """Whether a day lies before the range."""
+        return self.first is not None and day < self.first
+
+    def is_after(self, day: date) -> bool:
+        """Whether a day lies after the range."""
+        return self.last is not None and day > self.last
+
+
 @dataclass(frozen=True)
 class Material:
     """The logs of a range of days and their figures.
@@ -41,7 +60,11 @@ class Material:
         backtest: whether the trades are those of a backtest, which has no audit.
         rules: the label and the cost, from the settings that the audit has.
         settings: those in force at the end of the range, by `settings_from`: "the audit", or where else they are from.
-        trades: in the order of entry, open ones included.
+        range: what was asked for; a trade counts if its sale lies in it.
+        trades: those sold in the range, and those held at its end, in the order of entry.
+        carried_in: trades bought before the range and sold in it.
+        carried_out: trades held at the end of the range and sold after it; they are in no figure.
+        still_open: trades that are not sold.
         unreadable: days of the range whose trades cannot be read, or whose file of trades is missing.
         booked, after_cost: the figures as the account books them, and after the assumed cost.
         groups: key of `KEYS` -> its groups.
@@ -57,7 +80,11 @@ class Material:
     rules: LabelRules
     settings: Settings
     settings_from: str
+    range: Range
     trades: Sequence[Trade]
+    carried_in: Sequence[Trade]
+    carried_out: Sequence[Trade]
+    still_open: Sequence[Trade]
     unreadable: Sequence[date]
     closed: ClosedTrades
     sessions: Sessions
@@ -87,6 +114,7 @@ class Material:
 def gather(
     reader: LogReader,
     days: Sequence[date],
+    within: Range,
     market: MarketId | None,
     settings: Settings,
     settings_from: str,
@@ -95,19 +123,21 @@ def gather(
     read_predictions_of: int,
     backtest: bool = False,
 ) -> Material:
-    """Read the logs of `days` and compute their figures.
+    """Read the logs of `days` and compute the figures of what was sold on them.
 
     Args:
-        days: in order, with a log each.
+        days: in order, with a log each; all that lie in `within`.
+        within: the range that was asked for.
         settings: those in force; their cost is charged, and their label is the question of the calibration.
         backtest: whether the trades are those of a backtest, so that a missing audit is no finding.
         read_predictions_of: how many sessions, the newest, have their predictions read for the bars.
     """
     rules = LabelRules.of(settings.exits)
-    trades = reader.trades(days)
-    closed = ClosedTrades.of(trades, rules.round_trip_cost, rules.spread_ticks)
+    trades = _trades(reader, days, within)
+    at_end = [_as_held(trade) if _is_sold_after(trade, within) else trade for trade in trades]
+    closed = ClosedTrades.of(at_end, rules.round_trip_cost, rules.spread_ticks)
     audits = [audit_day(reader, day) for day in days if day in set(reader.days("audit"))]
-    missing = set() if backtest else _note_missing(reader, audits, trades)
+    missing = set() if backtest else _note_missing(reader, audits, [one for one in trades if within.holds(one.day)])
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
@@ -119,21 +149,45 @@ def gather(
         rules=rules,
         settings=settings,
         settings_from=settings_from,
+        range=within,
         trades=trades,
+        carried_in=[one for one in at_end if within.is_before(one.day) and not one.is_open],
+        carried_out=[one for one in trades if _is_sold_after(one, within)],
+        still_open=[one for one in trades if one.is_open],
         unreadable=sorted((reader.damaged & set(days)) | missing),
         closed=closed,
         sessions=sessions,
         booked=performance(closed, sessions, after_cost=False),
         after_cost=performance(closed, sessions, after_cost=True),
         groups={by: groups(closed, by, sessions.days) for by in KEYS},
-        live=live_figures(trades, rules, None, newest_days=max(1, len(days))),
-        quality=execution_quality(trades),
+        live=live_figures(at_end, rules, None, newest_days=max(1, len(at_end))),
+        quality=execution_quality(at_end),
         audits=audits,
         bars=bars,
         universe=[one for one in held if one is not None],
         findings=reader.findings,
         left_out=sum(reader.left_out.get(day, 0) for day in days),
     )
+
+
+def _trades(reader: LogReader, days: Sequence[date], within: Range) -> list[Trade]:
+    """The trades sold in a range, and those held at its end.
+
+    Those bought before the range stand in earlier files, of which only those with such a trade are parsed.
+    """
+    before = [one for one in reader.days("trades") if within.is_before(one)]
+    kept = [one for one in before if (seen := reader.glance(one)) is not None and seen.kept]
+    found = reader.trades([*kept, *days])
+    return [one for one in found if one.exit_day is None or not within.is_before(one.exit_day)]
+
+
+def _is_sold_after(trade: Trade, within: Range) -> bool:
+    return trade.exit_day is not None and within.is_after(trade.exit_day)
+
+
+def _as_held(trade: Trade) -> Trade:
+    """A trade as it was while it was held."""
+    return replace(trade, exit_time=None, exit_price=None, exit_reason=None)
 
 
 def _sessions(

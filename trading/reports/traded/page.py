@@ -37,7 +37,7 @@ def write_pages(
     """Write both pages and the charts' script; each is replaced atomically.
 
     Args:
-        all_days: day, trades, result and files of every day of the folder, for the index.
+        all_days: day, trades sold, result and files of every day of the folder, for the index.
         models: the folder of models of the same market; None if it is not known.
 
     Raises:
@@ -146,7 +146,8 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
     sold = "still held" if trade.is_open else "price not known"
     if trade.exit_price is not None and trade.exit_time is not None:
         at = trade.exit_time.astimezone(NEW_YORK)
-        sold = f"{price(float(trade.exit_price))} at {at:%H:%M}, {trade.exit_reason or NONE}"
+        when = f"at {at:%H:%M}" if trade.exit_day == trade.day else f"on {at:%Y-%m-%d} at {at:%H:%M}"
+        sold = f"{price(float(trade.exit_price))} {when}, {trade.exit_reason or NONE}"
     quote = NONE
     if trade.decision_bid is not None and trade.decision_ask is not None:
         quote = f"{price(trade.decision_bid)} to {price(trade.decision_ask)}"
@@ -164,15 +165,15 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
         ("bid and ask then", quote),
         ("model", trade.model or NONE),
     ]
-    note = "" if bars else "The bars of this trade were not read: the chart has its levels and fills alone."
-    row = TradeRow(
-        key,
-        f"{entry:%Y-%m-%d %H:%M} {trade.symbol}",
-        sold if pnl is None else f"{dollars(pnl)}",
-        (pnl or 0.0) >= 0.0,
-        facts,
-        note,
-    )
+    notes = [] if bars else ["The bars of this trade were not read: the chart has its levels and fills alone."]
+    result = sold if pnl is None else dollars(pnl)
+    if trade.exit_day is not None and material.range.is_after(trade.exit_day):
+        result, pnl = "sold later", None
+        notes.insert(0, "It was sold after this range, so it is not counted.")
+    elif material.range.is_before(trade.day):
+        notes.insert(0, "It was bought before this range, and counts on the day of its sale.")
+    title = f"{entry:%Y-%m-%d %H:%M} {trade.symbol}"
+    row = TradeRow(key, title, result, (pnl or 0.0) >= 0.0, facts, " ".join(notes))
     return charts.trade_chart(trade, bars, day is not None and day.whole), row
 
 
@@ -211,8 +212,9 @@ def index_page(
     rows: list[list[Any]] = [list(row) for row in reversed(all_days)]
     days = Section(
         "Days with logs",
-        "The newest first. The report of one day: report.py --start DAY --end DAY.",
-        head=("day", "trades", "booked", "files"),
+        "The newest first. Trades count on the day of their sale. The report of one day: report.py --start DAY "
+        "--end DAY.",
+        head=("day", "sold", "booked", "files"),
         rows=rows,
     )
     return HtmlPage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from trading.reports.live import APART, DIRECTION
 from trading.reports.page import GENERATED, NONE, counted, per_cent, sentence, share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trading.performance.figures import Performance
+    from trading.records.trade import Trade
     from trading.reports.traded.material import Material
 
 RULES: Final = {
@@ -33,6 +36,9 @@ SALES: Final = {"TAKE_PROFIT": "at its target", "STOP_LOSS": "at its stop", "END
 
 MOST_DAYS: Final = 3
 """Days without readable trades that a sentence names."""
+
+MOST_CARRIED: Final = 5
+"""Trades bought or sold outside the range that a sentence names."""
 
 BACKTEST: Final = "These are the trades of a backtest: nothing was traded."
 CUT_OFF: Final = " The backtest was cut off, or still runs: sessions at its end are missing."
@@ -97,6 +103,7 @@ def _verdict(material: Material) -> list[str]:
         *_some(f"Missing in all figures: {unread}." if unread else ""),
         luck(found),
     ]
+    lines += _some(carried_in(material))
     if compared := against_universe(material):
         lines.append(compared)
     if calibrated := came_true(material):
@@ -143,12 +150,34 @@ def _unread(material: Material) -> str:
 
 
 def not_counted(material: Material) -> str:
-    """Trades that are in no figure: still open, or ended without a known price."""
-    still = sum(1 for trade in material.trades if trade.is_open)
-    lost = sum(1 for trade in material.trades if not trade.is_open and trade.exit_price is None)
+    """Trades that are in no figure: still open, sold after the range, or ended without a known price."""
+    still, lost = len(material.still_open), sum(_is_lost(trade) for trade in material.trades)
+    later = material.carried_out
     parts = [f"{counted(still, 'position')} still open"] if still else []
+    parts += [f"{counted(len(later), 'position')} sold after this range ({_carried(later, 'sold')})"] if later else []
     parts += [f"{counted(lost, 'trade')} that ended without a known price"] if lost else []
     return f"Not counted: {' and '.join(parts)}." if parts else ""
+
+
+def _is_lost(trade: Trade) -> bool:
+    return not trade.is_open and trade.exit_price is None
+
+
+def carried_in(material: Material) -> str:
+    """Trades that count although they were bought before the range."""
+    found = [trade for trade in material.carried_in if not _is_lost(trade)]
+    if not found:
+        return ""
+    was = "1 trade was" if len(found) == 1 else f"{len(found):,} of these trades were"
+    return f"{was} bought before this range and sold in it ({_carried(found, 'bought')})."
+
+
+def _carried(trades: Sequence[Trade], side: Literal["bought", "sold"]) -> str:
+    """`CHK, bought 2018-03-27; F, bought 2018-03-26; and 3 others`."""
+    days = [trade.day if side == "bought" else trade.exit_day for trade in trades]
+    named = [f"{trade.symbol}, {side} {day}" for trade, day in zip(trades, days, strict=True)][:MOST_CARRIED]
+    more = len(trades) - len(named)
+    return "; ".join([*named, *([f"and {counted(more, 'other')}"] if more else [])])
 
 
 def luck(found: Performance) -> str:
