@@ -96,6 +96,10 @@ class Broker:
         """Note the symbol of the stock of one of our orders, which may be renamed: its orders may show the new one."""
         self._prices.note_symbol(client_order_id, symbol)
 
+    def note_held(self, symbol: str, price: Decimal, since: datetime) -> None:
+        """Note what a share that is held, or being bought, cost in dollars: at a start, before fills are read."""
+        self._prices.note_held(symbol, price, since)
+
     def far_fills(self) -> list[Order]:
         """The orders that are refused because of a fill far from every known price, until that is settled."""
         return self._prices.far.waiting

@@ -74,12 +74,17 @@ class KnownPrices:
 
     def __init__(self) -> None:
         self._prices: dict[str, tuple[datetime, Decimal]] = {}
+        self._held: dict[str, tuple[datetime, Decimal]] = {}
         self.far = FarFills()
         self._renamed: set[tuple[str, str]] = set()
 
     def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
         """Remember a price in dollars as of an instant."""
         self._prices[symbol] = (instant, price)
+
+    def note_held(self, symbol: str, price: Decimal, since: datetime) -> None:
+        """Remember what a share that a start finds held cost in dollars, and since when it is held."""
+        self._held[symbol] = (since, price)
 
     def note_symbol(self, client_order_id: str, symbol: str) -> None:
         """Remember that a stock whose old symbol is in one of our names has a new symbol."""
@@ -98,3 +103,16 @@ class KnownPrices:
         if known is None or instant is None:
             return None
         return known[1] if instant.astimezone(NEW_YORK).date() == known[0].astimezone(NEW_YORK).date() else None
+
+    def reference(self, symbol: str, instant: datetime | None) -> Decimal | None:
+        """The price in dollars that a fill at an instant must be near, unless a second source confirms it; else None.
+
+        That of the day; else, for stocks that a start found held, their entry price: a process that has just begun
+        knows no price of the day.  It counts on later days too.  After a split over night it is far from every fill,
+        which the bars of the fill's minute then confirm (`trading.execution.shares.far_fills`).
+        """
+        known = self.of(symbol, instant)
+        since, held = self._held.get(symbol, (None, None))
+        if known is not None or since is None:
+            return known
+        return held if instant is None or instant >= since else None

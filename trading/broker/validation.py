@@ -346,7 +346,7 @@ def _fill_price(one: Order, own: list[Decimal], prices: KnownPrices) -> Decimal 
     shown, limit = one.filled_avg_price, one.limit_price
     if shown is None:
         return None
-    known = prices.of(one.symbol, one.filled_at)
+    known = prices.reference(one.symbol, one.filled_at)
     references = [levels for levels in ([known] if known else [], own) if levels]
     price: Decimal = shown
     if not references or any(all(near(shown, level) for level in levels) for levels in references):

@@ -173,12 +173,15 @@ class PositionManager:
         for trade in self._log.trades:
             self._broker.note_symbol(trade.client_order_id, trade.symbol)
         for trade in self.open:
+            self._broker.note_held(trade.symbol, trade.entry_price, trade.decision_time or trade.entry_time)
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         known = list(events)
         self._ownership.remember(known)
         self._identity.correct_names(known)
         self._records.recover(known)
         self._entries.recover(known)
+        for entry in (one for one in self.pending.values() if one.stop > 0):
+            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
     def contain(self, what: str, step: Callable[[], None], symbol: str) -> None:
         """As `Records.contain`, for a step of the minute that is not one of this class."""
