@@ -29,6 +29,7 @@ from alpaca.trading.requests import (
 
 from trading.broker import account_validation, validation
 from trading.broker.connection import Clients, connect
+from trading.broker.fill_times import DoubtfulTime, FillTimes, ReplyTime
 from trading.broker.messages import Account, Order, Orders, Position, Positions
 from trading.broker.partial_entries import read_partial_entry
 from trading.broker.prices import KnownPrices, near
@@ -87,7 +88,7 @@ class Broker:
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
         self._client = clients.trading
-        self._prices = KnownPrices()
+        self._prices = KnownPrices(FillTimes(self._reply_time))
         self._orders = KnownOrders()
         self._endless: dict[str | None, datetime] = {}
         """By symbol, None for all: the newest instant since which there are too many orders to read them all."""
@@ -107,6 +108,14 @@ class Broker:
     def settle_far_fill(self, order: Order, price: Decimal) -> None:
         """Take a price in dollars for that of a fill which is far from every known one."""
         self._prices.far.settle(order, price)
+
+    def doubtful_times(self) -> list[DoubtfulTime]:
+        """The fills whose time cannot be true, until it is settled; their orders are read without one."""
+        return self._prices.times.waiting
+
+    def settle_fill_time(self, order: Order, instant: datetime) -> None:
+        """Take an instant for the time of a fill."""
+        self._prices.times.settle(order, instant)
 
     def is_near(self, symbol: str, price: Decimal) -> bool:
         """Whether a price in dollars can be one of the day, by the last that is beyond doubt; False if none is."""
@@ -245,6 +254,9 @@ class Broker:
 
     def _order(self, asked: Asked) -> Callable[[object], Order]:
         return lambda reply: validation.read_order(reply, asked, self._prices)
+
+    def _reply_time(self) -> ReplyTime:
+        return ReplyTime(self.clients.transport.reply_date, self._now())
 
     def _now(self) -> datetime:
         return self.clients.transport.clock.now()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
+from trading.broker.fill_times import FillTimes
 from trading.broker.messages import OUR_NAME
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ class KnownPrices:
     only, since a split over night moves every price.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, times: FillTimes | None = None) -> None:
         self._prices: dict[str, tuple[datetime, Decimal]] = {}
         self._held: dict[str, tuple[datetime, Decimal]] = {}
         self.far = FarFills()
+        self.times = times or FillTimes()
         self._renamed: set[tuple[str, str]] = set()
 
     def note(self, symbol: str, price: Decimal, instant: datetime) -> None:
@@ -104,7 +106,7 @@ class KnownPrices:
             return None
         return known[1] if instant.astimezone(NEW_YORK).date() == known[0].astimezone(NEW_YORK).date() else None
 
-    def reference(self, symbol: str, instant: datetime | None) -> Decimal | None:
+    def reference(self, symbol: str, instant: datetime) -> Decimal | None:
         """The price in dollars that a fill at an instant must be near, unless a second source confirms it; else None.
 
         That of the day; else, for stocks that a start found held, their entry price: a process that has just begun
@@ -115,4 +117,4 @@ class KnownPrices:
         since, held = self._held.get(symbol, (None, None))
         if known is not None or since is None:
             return known
-        return held if instant is None or instant >= since else None
+        return held if instant >= since else None

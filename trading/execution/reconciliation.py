@@ -25,6 +25,7 @@ from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.shares.far_fills import FarFills
+from trading.execution.shares.fill_times import FillTimes
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.other_traders import OtherTrader
 from trading.execution.shares.ownership import Ownership
@@ -73,6 +74,7 @@ class PositionManager:
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
+        self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
@@ -217,6 +219,7 @@ class PositionManager:
         self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
         self._check_positions(before)
         self.save()
+        self._fill_times.judge()
         self._far_fills.judge()  # last, because it asks another host
 
     def _oldest_needed(self) -> datetime:
