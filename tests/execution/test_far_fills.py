@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alpaca.trading.requests import MarketOrderRequest
 
-from tests.exchange.exchange_world import MONDAY, ny
-from tests.execution.test_ownership import DAY
+from tests.exchange.exchange_world import MONDAY, TUESDAY, ny
+from tests.execution.test_ownership import DAY, by_hand
 from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
 
 if TYPE_CHECKING:
@@ -105,3 +106,46 @@ def test_a_wrong_price_is_believed_neither_from_one_source_nor_if_it_changes(
     here.wire.faults = []
     here.minutes("10:55", "10:56")
     here.check_books()
+
+
+@pytest.mark.parametrize(("price", "when"), [(0.5, "the same day"), (100.0, "the next day")])
+def test_a_start_does_not_believe_a_far_sale_that_was_doubted_before_the_kill(
+    tmp_path: Path, price: float, when: str
+) -> None:
+    stocks = {"AAA": {MONDAY: DAY, TUESDAY: flat("09:30", "09:59")}}
+    here = TradingWorld(tmp_path / "logs", stocks, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.minutes("10:31", "10:33")
+    here.wire.faults = [Fault("(GET|POST) /v2/orders", edited(wrong("sell", lambda: price)), times=None)]
+    if when == "the same day":
+        here.tick("15:54", "15:55", "15:56")
+        here.at("15:56:50")
+    else:
+        here.at("09:30", TUESDAY)
+        here.trader.opened(here.session)
+        here.tick("09:31")
+        here.at("09:31:50")
+    assert here.held() == 0 and here.trade().is_open and here.events("far_fill_doubted")
+    here.restart()
+    here.restart()
+    here.tick("15:58" if when == "the same day" else "09:33")
+    assert here.trade().is_open and not here.events("far_fill", "sold")
+    here.wire.faults = []
+    here.tick("15:59" if when == "the same day" else "09:34")
+    assert [here.trade().exit_price] == [price for side, _, price in here.fills() if side == "sell"]
+
+
+def test_a_sale_after_a_split_over_night_is_believed_by_a_start_because_the_bars_show_its_price(
+    tmp_path: Path,
+) -> None:
+    stocks = {"AAA": {MONDAY: DAY, TUESDAY: flat("09:30", "09:59", 1.0)}}
+    here = TradingWorld(tmp_path / "logs", stocks, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    here.minutes("10:31", "10:33")
+    here.at("09:30:30", TUESDAY)
+    by_hand(here).submit_order(MarketOrderRequest(symbol="AAA", qty=5, side="sell", time_in_force="day"))
+    here.at("09:31:30")
+    here.restart()  # nothing shows the new price but the sale itself and the bars
+    here.tick("09:33")
+    assert (here.trade().is_open, here.trade().exit_price) == (False, 1)
+    assert [event["price"] for event in here.events("far_fill")] == [1]

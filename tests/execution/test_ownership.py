@@ -368,6 +368,25 @@ def test_a_reply_without_the_orders_of_another_trader_lets_nobody_take_them(tmp_
     assert not start_elsewhere(here, "third").positions.is_ours
 
 
+@pytest.mark.parametrize("created", [None, "2018-03-23T15:00:00Z", "2017-03-26T14:31:02Z", "2030-01-01T15:00:00Z"])
+def test_the_minute_in_its_name_tells_when_another_trader_bought(tmp_path: Path, created: str | None) -> None:
+    def change(body: Any) -> Any:
+        rows = body if isinstance(body, list) else [body]
+        changed = [row | ({"created_at": created} if row["side"] == "buy" else {}) for row in rows]
+        return changed if isinstance(body, list) else changed[0]
+
+    here = world(tmp_path, signals={"10:31": {"AAA": 0.9}})
+    here.minutes("10:31", "10:33")
+    sent = here.wire.count("POST|PATCH|DELETE")
+    here.wire.faults = [Fault("GET /v2/orders", edited(change), times=None)]
+    here.at("11:59")
+    trader = start_elsewhere(here)
+    here.tick("12:01")
+    other = trader.positions.other_trader
+    assert other is not None and "5 AAA since 2018-03-26 10:31" in str(other)
+    assert here.log.trades == [] and here.wire.count("POST|PATCH|DELETE") == sent
+
+
 def test_a_copied_folder_is_another_trader(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     first = instance_of(one)

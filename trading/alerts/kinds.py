@@ -96,6 +96,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),
     "far_fill_corrected": _Source("discrepancy", "a wrong price of a fill", "order_id"),
     "far_fill_doubted": _Source("discrepancy", "a fill that no other source shows", "order_id"),
+    "fill_time_corrected": _Source("discrepancy", "a time of a fill that cannot be true", "order_id"),
     "another_trader": _Source("trouble", "another trader", "instance"),
     "callback_failed": _Source("trouble", "a step failed", "callback"),
     "job_given_up": _Source("trouble", "a job is given up", "job"),

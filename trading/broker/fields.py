@@ -103,6 +103,14 @@ def optional_instant(value: object) -> datetime | None:
     return instant_of(value) if value else None
 
 
+def instant_or_none(value: object) -> datetime | None:
+    """As `optional_instant`; None for one that cannot be read, too."""
+    try:
+        return optional_instant(value)
+    except UNREADABLE:
+        return None
+
+
 def instant_of(text: object) -> datetime:
     """Parse an ISO 8601 instant with a time zone."""
     instant = datetime.fromisoformat(str(text))

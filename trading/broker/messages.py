@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from trading.base.clock import NEW_YORK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
     from decimal import Decimal
 
 TERMINAL: Final = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
@@ -46,9 +48,21 @@ OURS: Final = "mlt-"
 """Prefix of the client_order_id of every order that this system sends."""
 
 OUR_NAME: Final = re.compile(
-    rf"{OURS}(?:(?P<instance>[a-z][a-z0-9]*)-)?\d{{8}}-(?P<symbol>.+)-\d{{4}}-(?P<intent>[a-z]+)\d*"
+    rf"{OURS}(?:(?P<instance>[a-z][a-z0-9]*)-)?(?P<day>\d{{8}})-(?P<symbol>.+)-(?P<minute>\d{{4}})-"
+    rf"(?P<intent>[a-z]+)\d*"
 )
-"""The client_order_id that this system gives: it names the trader, the stock and the purpose."""
+"""The client_order_id that this system gives: it names the trader, the minute, the stock and the purpose."""
+
+
+def named_instant(client_order_id: str) -> datetime | None:
+    """The minute of the decision that one of our names bears; None for any other name."""
+    named = OUR_NAME.fullmatch(client_order_id)
+    if named is None:
+        return None
+    try:
+        return datetime.strptime(named["day"] + named["minute"], "%Y%m%d%H%M").replace(tzinfo=NEW_YORK)
+    except ValueError:
+        return None
 
 
 class MalformedReply(Exception):

@@ -166,6 +166,8 @@ class GuardedAdapter(BaseAdapter):
         self._timeouts = timeouts
         self._at_most: float | None = None
         self.server_time: ServerTime | None = None
+        self.reply_date: datetime | None = None
+        """The `Date` of the newest reply; None if that bears none of its own."""
 
     @contextmanager
     def at_most(self, seconds: float | None) -> Iterator[None]:
@@ -250,6 +252,7 @@ class GuardedAdapter(BaseAdapter):
 
     def _note_time(self, response: requests.Response) -> None:
         """Keep the `Date` of a reply; one that comes from a cache bears an older date, and an age."""
+        self.reply_date = None
         if not response.ok or "Age" in response.headers:
             return
         try:
@@ -257,6 +260,7 @@ class GuardedAdapter(BaseAdapter):
         except (TypeError, ValueError):
             return
         if server.tzinfo is not None:
+            self.reply_date = server
             self.server_time = ServerTime(server, self.clock.now())
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.shares.far_fills import FarFills
+from trading.execution.shares.fill_times import FillTimes
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.other_traders import OtherTrader
 from trading.execution.shares.ownership import Ownership
@@ -81,6 +82,7 @@ class PositionManager:
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
+        self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
@@ -181,12 +183,15 @@ class PositionManager:
         for trade in self._log.trades:
             self._broker.note_symbol(trade.client_order_id, trade.symbol)
         for trade in self.open:
+            self._broker.note_held(trade.symbol, trade.entry_price, trade.decision_time or trade.entry_time)
             self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
         known = list(events)
         self._ownership.remember(known)
         self._identity.correct_names(known)
         self._records.recover(known)
         self._entries.recover(known)
+        for entry in (one for one in self.pending.values() if one.stop > 0):
+            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
     def contain(self, what: str, step: Callable[[], None], symbol: str) -> None:
         """As `Records.contain`, for a step of the minute that is not one of this class."""
@@ -222,6 +227,7 @@ class PositionManager:
         self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
         self._check_positions(before)
         self.save()
+        self._fill_times.judge()
         self._far_fills.judge()  # last, because it asks another host
 
     def _oldest_needed(self) -> datetime:

@@ -109,14 +109,16 @@ class EntryEvidence:
     def is_contradicted(self, entry: PendingEntry, order: Order) -> bool:
         """Whether the order of an entry cannot be what was bought.
 
-        It lacks its price, is for another quantity than was ordered, or the listed position says something else.
+        It lacks its price or its time, is for another quantity than was ordered, or the listed position says something
+        else.
 
         A position may lag a fill, so fewer shares than the order bought contradict nothing.
         """
         if order.filled_qty and not _is_of_qty(entry, order):
             return True
         if order.is_final and order.filled_qty:
-            return order.filled_avg_price is None or self.denies_price(entry.symbol, order)
+            lacks = order.filled_avg_price is None or order.filled_at is None
+            return lacks or self.denies_price(entry.symbol, order)
         if not order.is_final and order.filled_qty == order.qty > 0:
             return True
         position = self._cache.positions.get(entry.symbol)

@@ -188,7 +188,7 @@ class OrderCache:
     def _note_final(self, order: Order) -> None:
         """Count the replies in a row that show an order, with its legs, as final and alike."""
         before, replies = self._final.pop(order.id, (order, 0))
-        if all(one.is_final for one in order.with_legs()):
+        if all(one.is_final and not (one.filled_qty and one.filled_at is None) for one in order.with_legs()):
             self._final[order.id] = order, replies + 1 if before == order else 1
 
     def order_named(self, name: str) -> Order | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
+from trading.broker.messages import named_instant
 from trading.execution.orders.order_cache import intent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trading.broker.messages import Order
+
+MOMENTS: Final = timedelta(hours=1)
+"""How far the creation of an order may lie from the minute in its name: a trader whose clock differs buys nothing."""
 
 
 def unsold(orders: Iterable[Order]) -> dict[str, int]:
@@ -47,5 +51,15 @@ def is_entry(order: Order) -> bool:
 
 
 def created(order: Order) -> datetime:
-    """When an order was created; in the far past for one without a time, which proves nothing about now."""
-    return order.created_at or datetime(1970, 1, 1, tzinfo=NEW_YORK)
+    """When an order was created, as far as its name allows.
+
+    One of our orders bears the minute of its decision in its name, which no wrong field of a reply can change.  It is
+    sent no earlier, and an entry within moments (later ones are cancelled, or given up).  Without any time it is in the
+    far past, which proves nothing about now.
+    """
+    named, shown = named_instant(order.client_order_id), order.created_at
+    if named is None:
+        return shown or datetime(1970, 1, 1, tzinfo=NEW_YORK)
+    if shown is None or shown < named - MOMENTS or (is_entry(order) and shown > named + MOMENTS):
+        return named
+    return shown
