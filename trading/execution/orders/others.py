@@ -15,7 +15,7 @@ from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, FractionalOrder, Order, Orders
 from trading.execution.orders.order_cache import OrderCache, instance_in
 from trading.execution.orders.records import Records
-from trading.execution.orders.theirs import is_theirs
+from trading.execution.orders.sells.theirs import is_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
