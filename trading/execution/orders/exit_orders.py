@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
 from trading.execution.orders.others import InTheWay, OthersOrders
@@ -52,6 +53,8 @@ class ExitOrders:
         self.legs = Withdrawal(broker, cache, records, protection)
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
+        self._obstacles: dict[str, str] = {}
+        """By client_order_id of a trade: what the refusal of its last exit said, and which stuck orders there were."""
         self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
         """By client_order_id of a trade: time, reason and limit of the exit that waits for cancels or a clear reply."""
 
@@ -183,10 +186,12 @@ class ExitOrders:
         alive = [order for order in resting if order is not None and not order.is_final]
         if alive and not self._cache.cancel(alive, partial(self._records.note_cancel, "SIBLING")):
             raise Unclear("sold, but an order of it still rests")
+        self.legs.drop_stuck(trade, "SIBLING")
 
     def forget_closed(self, still_open: Collection[str]) -> None:
         """Forget what was noted of trades that are not among these client_order_ids."""
         self._refused = {name: why for name, why in self._refused.items() if name in still_open}
+        self._obstacles = {name: said for name, said in self._obstacles.items() if name in still_open}
         self._wanted = {name: wanted for name, wanted in self._wanted.items() if name in still_open}
 
     # Closing
@@ -194,6 +199,13 @@ class ExitOrders:
     def refusal(self, trade: Trade) -> str | None:
         """Why the broker refused the last exit of a trade; None if it did not."""
         return self._refused.get(trade.client_order_id)
+
+    def obstacle(self, trade: Trade) -> str:
+        """What may prevent the sale of a trade: its stuck and unreadable orders, or its last refusal; empty if nothing.
+
+        At the close day orders end, so that only the refusal tells what held the shares.  Raises as `orders`.
+        """
+        return self._protection.obstacle(trade) or self._obstacles.get(trade.client_order_id, "")
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
         """Cancel the legs, and sell what is left once they are gone: at market, or at `limit` outside hours.
@@ -295,6 +307,8 @@ class ExitOrders:
             self._records.log.mark_changed(trade)
             stuck = in_the_way(self._protection.stuck(trade))
             reason = f"{refusal}; in the way: {stuck}" if stuck else str(refusal)
+            at = self._clock.now().astimezone(NEW_YORK)
+            self._obstacles[trade.client_order_id] = f"its sale was refused at {at:%H:%M}: {reason}"
             self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {reason}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=reason)
             theirs = self._others.in_the_way(trade, qty)

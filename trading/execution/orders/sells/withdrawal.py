@@ -114,6 +114,25 @@ class Withdrawal:
             return  # the sale shows whether the shares are free
         self._cache.request_cancel(stuck, partial(self.note_cancel, reason))
 
+    def drop_stuck(self, trade: Trade, reason: str) -> None:
+        """Request the cancellation of our stuck orders after all shares are sold: one may fire, and sell other shares.
+
+        They are not waited for, because they do not end as far as they are shown.
+
+        Raises:
+            Unclear: a request got no answer.
+        """
+        unanswered: list[str] = []
+
+        def note(order: Order, accepted: bool | None) -> None:
+            self.note_cancel(reason, order, accepted)
+            if accepted is None:
+                unanswered.append(order.id)
+
+        self._cache.request_cancel(self._sells.stuck_ours(trade), note)
+        if unanswered:
+            raise Unclear(f"sold, but whether order {unanswered[0]} still rests is not known")
+
     def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         """Record a cancellation request and the reply to it."""
         self._records.note_cancel(reason, order, accepted)
