@@ -19,12 +19,14 @@ from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.broker.error_body import ErrorBody
 from trading.execution.entries import Entries
 from trading.execution.flattening import Flattening
-from trading.execution.orders import holdings, protection
+from trading.execution.orders import holdings
 from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import OrderCache
-from trading.execution.orders.protection import Protection
+from trading.execution.orders.sells import order_states, sell_orders
+from trading.execution.orders.sells.sell_orders import SellOrders
+from trading.execution.orders.sells.withdrawal import Withdrawal
 from trading.execution.reconciliation import PositionManager
 from trading.records.journal import Journal
 from trading.records.trade_log import Trade, TradeLog
@@ -93,7 +95,7 @@ def log_not_saved() -> None:
 
 def legs_not_cancelled() -> None:
     """An exit is sent while its stop and target rest."""
-    ExitOrders.cancel_legs = lambda self, trade, reason, *, wait=True: None  # type: ignore[method-assign]
+    Withdrawal.cancel_legs = lambda self, trade, reason, *, wait=True: None  # type: ignore[method-assign]
 
 
 def no_new_stop() -> None:
@@ -138,14 +140,14 @@ def one_reply_suffices() -> None:
 def ids_unconfirmed() -> None:
     """The id of a sell order enters the log unseen, and stays although the order turns out to be another's."""
 
-    def add(self: Protection, trade: Trade, orders: Iterable[Order]) -> None:
+    def add(self: SellOrders, trade: Trade, orders: Iterable[Order]) -> None:
         trade.sell_order_ids += [one.id for one in orders if one.id not in trade.sell_order_ids]
 
-    def keep(self: Protection, trade: Trade, order_id: str) -> None:
+    def keep(self: SellOrders, trade: Trade, order_id: str) -> None:
         raise Unclear(f"order {order_id} is of another stock")
 
-    Protection.add = add  # type: ignore[method-assign]
-    Protection._disown = keep  # type: ignore[method-assign]
+    SellOrders.add = add  # type: ignore[method-assign]
+    SellOrders._disown = keep  # type: ignore[method-assign]
 
 
 def any_4xx_refuses() -> None:
@@ -170,7 +172,7 @@ def absent_at_once() -> None:
 
 def ending_stop_protects() -> None:
     """A stop whose cancellation is pending counts as protection."""
-    protection.PENDING_CANCEL = "never"  # type: ignore[misc]
+    order_states.PENDING_CANCEL = sell_orders.PENDING_CANCEL = "never"  # type: ignore[misc,attr-defined]
 
 
 def next_minute_looks() -> None:
@@ -201,7 +203,7 @@ def exits_one_by_one() -> None:
 
 def target_protects() -> None:
     """A resting target counts as protection, as a stop does."""
-    Protection.stopped_shares = Protection.reserved  # type: ignore[method-assign]
+    SellOrders.stopped_shares = SellOrders.reserved  # type: ignore[method-assign]
 
 
 def siblings_left() -> None:

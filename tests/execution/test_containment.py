@@ -15,6 +15,7 @@ from trading.broker.messages import OURS
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.protection import Protection
+from trading.execution.orders.sells.booking import Booking
 from trading.execution.reconciliation import PositionManager
 from trading.records.trade_log import TradeLog
 
@@ -44,7 +45,7 @@ STEPS = [
     (Protection, "adopt"),
     (Holdings, "settle"),
     (ExitOrders, "_find_exit"),
-    (ExitOrders, "_note_sold"),
+    (Booking, "note_sold"),
     (ExitOrders, "_protect"),
     (PositionManager, "_check_price"),
     (ExitOrders, "_close"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alpaca.trading.requests import MarketOrderRequest
 
+from tests.execution.test_orders_of_others import World
+from tests.execution.test_owners_sale import HALVES
 from tests.execution.test_reconciliation import holding
-from tests.execution.trading_world import Fault, edited
+from tests.execution.trading_world import Fault, edited, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-def unreadable(which: Callable[[Any], bool], **fields: Any) -> Fault:
+def unreadable(which: Callable[[Any], bool], pattern: str = "GET /v2/orders", **fields: Any) -> Fault:
     """Replies about orders in which fields of some orders, legs included, have other values."""
 
     def change(body: Any) -> Any:
@@ -25,7 +28,15 @@ def unreadable(which: Callable[[Any], bool], **fields: Any) -> Fault:
             return body | fields if which(body) else body
         return body
 
-    return Fault("GET /v2/orders", edited(change), times=None)
+    return Fault(pattern, edited(change), times=None)
+
+
+def stopped(here: World) -> int:
+    """Shares under live stops, by the exchange's books."""
+    stops = [
+        one for one in here.exchange.snapshot().orders if one.is_open and one.side == "sell" and one.type == "stop"
+    ]
+    return sum(int(one.qty or 0) - int(one.filled_qty) for one in stops)
 
 
 @pytest.mark.parametrize("fields", [{"filled_qty": "abc"}, {"id": None}], ids=["qty", "id"])
@@ -85,3 +96,51 @@ def test_live_stops_that_are_shown_as_unable_to_fire_are_cancelled_for_the_sale(
     assert sum(one.startswith("DELETE") for one in here.wire.sent) == before  # the replacement is left alone
     here.minutes("15:54", "15:59")
     assert (here.held(), here.open_orders()) == (0, [])
+
+
+UNREADABLE: list[dict[str, Any]] = [
+    {"filled_avg_price": None},
+    {"filled_avg_price": "0.98"},
+    {"filled_at": None, "updated_at": None},
+    {"status": None},
+    {"filled_qty": "abc"},
+    {"side": "buy"},
+]
+
+
+@pytest.mark.parametrize("fields", [*UNREADABLE, None], ids=lambda fields: "unknown" if fields is None else str(fields))
+def test_the_rest_has_a_stop_and_is_sold_although_the_owners_sale_of_a_part_is_not_confirmed(
+    tmp_path: Path, fields: dict[str, Any] | None
+) -> None:
+    here = World(tmp_path)
+    here.minutes("10:31", "10:33")
+    here.at("10:33:30")
+    here.owner.cancel_orders()
+    sale: Any = here.owner.submit_order(MarketOrderRequest(symbol="AAA", qty=2, side="sell", time_in_force="day"))
+    alone = f"GET /v2/orders/{sale.id}"
+    unknown = Fault(alone, page(404, '{"code": 40410000, "message": "order not found"}'), times=None)
+    here.wire.faults = [unknown if fields is None else unreadable(lambda one: True, alone, **fields)]
+    here.minutes("10:34", "10:35")
+    assert (here.held(), stopped(here)) == (3, 3)
+    here.tick("15:55", "15:56", "15:57")
+    assert (here.held(), here.open_orders()) == (0, [])
+    here.wire.faults = []
+    here.tick("15:58")
+    here.check_books()
+
+
+@pytest.mark.parametrize("fields", [UNREADABLE[0], UNREADABLE[2], UNREADABLE[4]], ids=str)
+def test_the_rest_is_sold_although_what_the_target_sold_is_unreadable(tmp_path: Path, fields: dict[str, Any]) -> None:
+    here = World(tmp_path, ("10:35", 10.4, 10.4, 10.4, 10.4), behaviour=HALVES)
+    here.minutes("10:31", "10:34")
+    legs = unreadable(
+        lambda one: (one["side"], one["type"]) == ("sell", "limit") and one["filled_qty"] != "0", **fields
+    )
+    here.wire.faults = [legs]
+    here.minutes("10:35", "10:38")
+    assert 0 < here.held() < 5 and stopped(here) >= here.held()
+    here.minutes("15:54", "15:58")
+    assert (here.held(), here.open_orders()) == (0, [])
+    here.wire.faults = []
+    here.tick("15:59")
+    here.check_books()

@@ -156,10 +156,17 @@ class Broker:
             lambda: self._client.get_open_position(symbol),
         )
 
-    def orders(self, *, after: datetime | None = None, open_only: bool = False, symbol: str | None = None) -> Orders:
+    def orders(
+        self,
+        *,
+        after: datetime | None = None,
+        open_only: bool = False,
+        symbol: str | None = None,
+        nested: bool = True,
+    ) -> Orders:
         """Orders with nested legs, oldest first: the open ones, or all since `after`.  Raises as `account`.
 
-        With `symbol` those of one stock alone.
+        With `symbol` those of one stock alone; without `nested` legs stand in the list by themselves.
 
         An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.  A list
         that does not end after `MOST_PAGES` is read again from its end: it holds the newest orders, and says so in
@@ -170,7 +177,7 @@ class Broker:
             after=after,
             limit=PAGE_OF_ORDERS,
             direction=Sort.ASC,
-            nested=True,
+            nested=nested,
             symbols=None if symbol is None else [symbol],
         )
         known = self._endless.get(symbol)

@@ -250,7 +250,8 @@ class PositionManager:
         try:
             self._identity.check(trade)
         except Unreadable:
-            if not trade.sell_order_ids or trade.symbol not in self.cache.positions:
+            is_held = trade.symbol in self.cache.positions
+            if not trade.sell_order_ids or not (is_held or self._protection.shares_left(trade) <= 0):
                 raise  # nothing but the entry order tells what is held
         problem = self._protection.adopt(trade)
         if problem is None:  # otherwise the order that cannot be read may have sold what is missing
@@ -371,12 +372,12 @@ class PositionManager:
         return self._exits.refusal(trade)
 
     def obstacle(self, trade: Trade) -> str | None:
-        """Which orders of somebody else prevent the sale of a trade, as of the last reconciliation; None if none do."""
+        """Which orders prevent the sale of a trade, or may do so, as of the last reconciliation; None if none do."""
         try:
             found = self.others.in_the_way(trade, self._protection.shares_left(trade))
-        except Unclear:
-            return None
-        return None if found is None else found.reason
+            return found.reason if found is not None else self._exits.obstacle(trade) or None
+        except Unclear as error:
+            return str(error)
 
     def cancel_runaway_entries(self, price_of: PriceOf, lowest: float, highest: float) -> None:
         """Cancel pending entries whose price has left their own levels or the price band (dollars)."""

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.execution.orders.entry_orders import fill_of
-from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, intent_of
+from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
 from trading.execution.orders.others import InTheWay, OthersOrders
-from trading.execution.orders.protection import PENDING_CANCEL, Protection, in_the_way
+from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
-from trading.execution.orders.theirs import is_theirs
-from trading.rules.exits import Exit
+from trading.execution.orders.sells.booking import Booking
+from trading.execution.orders.sells.order_states import PENDING_CANCEL, in_the_way
+from trading.execution.orders.sells.theirs import is_theirs
+from trading.execution.orders.sells.withdrawal import Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
     from trading.base.clock import Clock
-    from trading.broker.messages import Order, Position
     from trading.records.trade_log import Trade
-
-PRICE_STEP: Final = Decimal("0.00000001")
-"""Rounding of an average over several fills."""
 
 
 class ExitOrders:
@@ -51,8 +49,12 @@ class ExitOrders:
         self._clock = clock
         self._protection = protection
         self._others = others
+        self.booking = Booking(cache, records)
+        self.legs = Withdrawal(broker, cache, records, protection)
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
+        self._obstacles: dict[str, str] = {}
+        """By client_order_id of a trade: what the refusal of its last exit said, and which stuck orders there were."""
         self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
         """By client_order_id of a trade: time, reason and limit of the exit that waits for cancels or a clear reply."""
 
@@ -64,12 +66,12 @@ class ExitOrders:
         """
         self._find_exit(trade)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
-        self._note_sold(trade, sells)
+        self.booking.note_sold(trade, sells)
         if left <= 0:
-            sells = self._confirm_sold(trade, sells)
-            self._cancel_unread(trade, "SIBLING")
+            sells = self.booking.confirm_sold(trade, sells)
+            self.legs.cancel_unread(trade, "SIBLING")
             self._cancel_siblings(trade)
-            self._finish(trade, sells)
+            self.booking.finish(trade, sells)
         elif trade.exit_intent is not None:
             if self._cache.order_named(trade.exit_intent) is None:
                 # It never arrived: send it again under its name.
@@ -128,7 +130,7 @@ class ExitOrders:
                 for order in self._protection.orders(trade)
                 if not order.is_final
             ):
-                self.cancel_legs(trade, "NO_STOP", wait=False)
+                self.legs.cancel_legs(trade, "NO_STOP", wait=False)
                 left = self._protection.shares_left(trade)
                 if left <= 0:
                     return  # the target sold them meanwhile; the next reconciliation ends the trade
@@ -184,65 +186,12 @@ class ExitOrders:
         alive = [order for order in resting if order is not None and not order.is_final]
         if alive and not self._cache.cancel(alive, partial(self._records.note_cancel, "SIBLING")):
             raise Unclear("sold, but an order of it still rests")
-
-    def _confirm_sold(self, trade: Trade, sells: list[Order]) -> list[Order]:
-        """The sell orders of a trade; those that sold shares as a second reply shows them too.
-
-        The others stay: one that was replaced shows that a market order is the stop that fired.
-
-        Raises:
-            Unclear: one is not confirmed.
-        """
-        return [self._cache.confirmed(order) if order.filled_qty else order for order in sells]
-
-    def _note_sold(self, trade: Trade, sells: list[Order]) -> None:
-        """Save what is sold so far.  A fill without a price yet is skipped, so that it does not delay a stop."""
-        filled = [order for order in sells if order.filled_qty]
-        if any(order.filled_avg_price is None or order.filled_at is None for order in filled):
-            return
-        shares, value = _total(filled)
-        value = value.quantize(PRICE_STEP)
-        if (shares, value) != (trade.sold_qty, trade.sold_amount):
-            trade.sold_qty, trade.sold_amount = shares, value
-            self._records.log.mark_changed(trade)
-
-    def _finish(self, trade: Trade, sells: list[Order]) -> None:
-        """Close the trade at the average price of its fills.
-
-        Raises:
-            Unclear: a fill has no price or no time.
-        """
-        self._note_sold(trade, sells)
-        filled = [order for order in sells if order.filled_qty]
-        shares, value = _total(filled)
-        last = max(filled, key=lambda order: fill_of(order)[1])
-        trade.exit_price = fill_of(last)[0] if len(filled) == 1 else (value / shares).quantize(PRICE_STEP)
-        told = self._records.told_reason(trade.client_order_id)
-        by_others = is_theirs(last, trade, self._cache)
-        reason = "SOLD_BY_OTHERS" if by_others else _exit_reason(trade, last, sells, told)
-        self.end(trade, fill_of(last)[1], reason)
-        self._records.event_once(
-            "sold",
-            symbol=trade.symbol,
-            qty=trade.qty,
-            price=trade.exit_price,
-            reason=trade.exit_reason,
-            pnl_amount=trade.pnl_amount,
-            client_order_id=trade.client_order_id,
-            order_id=last.id,
-        )
-        if shares > trade.qty:
-            self._records.doubt(trade.symbol, f"{shares} {trade.symbol} were sold, {trade.qty} were held")
-            self._journal.event("oversold", symbol=trade.symbol, held=trade.qty, sold=shares)
-
-    def end(self, trade: Trade, instant: datetime, reason: str) -> None:
-        """End a trade; not before its entry, whose time may be that of its judgement (`EntryEvidence`)."""
-        trade.exit_time, trade.exit_reason, trade.exit_intent = max(instant, trade.entry_time), reason, None
-        self._records.log.mark_changed(trade)
+        self.legs.drop_stuck(trade, "SIBLING")
 
     def forget_closed(self, still_open: Collection[str]) -> None:
         """Forget what was noted of trades that are not among these client_order_ids."""
         self._refused = {name: why for name, why in self._refused.items() if name in still_open}
+        self._obstacles = {name: said for name, said in self._obstacles.items() if name in still_open}
         self._wanted = {name: wanted for name, wanted in self._wanted.items() if name in still_open}
 
     # Closing
@@ -250,6 +199,13 @@ class ExitOrders:
     def refusal(self, trade: Trade) -> str | None:
         """Why the broker refused the last exit of a trade; None if it did not."""
         return self._refused.get(trade.client_order_id)
+
+    def obstacle(self, trade: Trade) -> str:
+        """What may prevent the sale of a trade: its stuck and unreadable orders, or its last refusal; empty if nothing.
+
+        At the close day orders end, so that only the refusal tells what held the shares.  Raises as `orders`.
+        """
+        return self._protection.obstacle(trade) or self._obstacles.get(trade.client_order_id, "")
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
         """Cancel the legs, and sell what is left once they are gone: at market, or at `limit` outside hours.
@@ -276,17 +232,13 @@ class ExitOrders:
         if trade.exit_intent is not None or not resting:
             return
         if self._waiting_exit(trade) is None:
-            self._check_sellable(trade)
+            self.legs.check_sellable(trade)
             self._wanted[trade.client_order_id] = (self._clock.now(), reason, None)
-            self._cache.request_cancel(resting, partial(self._note_cancel, reason))
+            self._cache.request_cancel(resting, partial(self.legs.note_cancel, reason))
             self._cache.refresh(resting)
         elif again:
             lost = [order for order in resting if order.status != PENDING_CANCEL]
             self._cache.request_cancel(lost, self._protection.note_cancel)
-
-    def _note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
-        self._records.note_cancel(reason, order, accepted)
-        self._protection.note_cancel(order, accepted)
 
     def is_waiting(self, trade: Trade) -> bool:
         """Whether the exit of a trade has begun and is not sent, because its legs are being cancelled."""
@@ -308,18 +260,18 @@ class ExitOrders:
             return
         has_legs = bool(self._protection.resting(trade) or self._protection.unread_legs(trade))
         if has_legs and self._waiting_exit(trade) is None:
-            self._check_sellable(trade)
+            self.legs.check_sellable(trade)
         self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
-        self.cancel_legs(trade, reason, wait=wait)
+        self.legs.cancel_legs(trade, reason, wait=wait)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
-            self._finish(trade, self._confirm_sold(trade, sells))
+            self.booking.finish(trade, self.booking.confirm_sold(trade, sells))
             del self._wanted[trade.client_order_id]
             return
         position = self._broker.position(trade.symbol)
         lacks = self._protection.broker_lacks(trade)
         if self._protection.is_unread(trade):
-            left = self._unsold(trade, left, position)
+            left = self.legs.unsold(trade, left, position)
         elif position is not None and position.qty >= 1:
             left = left if lacks is False else min(left, int(position.qty))
         elif lacks:
@@ -340,86 +292,12 @@ class ExitOrders:
         self._journal.synced_event("exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name)
         self._sell(trade, left, limit, name)
 
-    def _unsold(self, trade: Trade, left: int, position: Position | None) -> int:
-        """Shares of a trade that its position shows, if one of its orders, which may have sold some, cannot be read.
-
-        Raises:
-            Unclear: it shows none.
-        """
-        shown = Decimal(0) if position is None else position.qty
-        same = (one for one in self._records.log.open_trades if one.symbol == trade.symbol and one is not trade)
-        buys = self._cache.orders_of(trade.symbol, "buy", trade.decision_time or trade.entry_time)
-        bought = sum(order.filled_qty for order in buys if self._cache.is_of_others(order))
-        held = shown - bought - sum(self._protection.shares_left(one) for one in same)
-        if held < 1:
-            raise Unclear("an order of it cannot be read, and the broker holds no share of it")
-        return min(left, int(held))
-
-    def _check_sellable(self, trade: Trade) -> None:
-        """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
-
-        Shares that live sell orders hold are there, whatever the positions show.
-
-        Raises:
-            Unclear: the account is blocked, holds no share, an order of somebody else rests on the other side, which
-                would make every sale a wash trade, or the broker does not answer about an order of the trade.
-        """
-        problem = self._protection.adopt(trade)
-        left = self._protection.shares_left(trade)
-        account, position = self._broker.account(), self._broker.position(trade.symbol)
-        if account.blocked is not None:
-            raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
-        if problem is not None:
-            self._unsold(trade, left, position)
-        elif position is None or position.qty < 1:
-            self._cache.refresh(self._protection.resting(trade))
-        if (position is None or position.qty < 1) and not self._protection.reserved(trade):
-            raise Unclear("the broker holds no share of it: its stop and target stay")
-        orders = self._broker.orders(open_only=True)
-        for order in (*orders, *orders.fractional):
-            if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
-                reason = f"buy order {order.id} of somebody else is in the way: its stop and target stay"
-                raise Unclear(f"{reason}; cancel that order, or every sale is refused as a wash trade")
-
-    def cancel_legs(self, trade: Trade, reason: str, *, wait: bool = True) -> None:
-        """Cancel every order that rests under the trade.
-
-        Args:
-            wait: wait for cancellations that are pending.  A reconciliation does not, because the other stocks would
-                wait too; it is repeated after a moment.
-
-        Raises:
-            Unclear: one may still rest, so nothing may be sold on top of it.
-        """
-        resting = self._protection.unfinished(trade)
-        note = partial(self._note_cancel, reason)
-        if wait:
-            gone = self._cache.cancel(resting, note)
-        else:
-            self._cache.request_cancel([order for order in resting if order.status != PENDING_CANCEL], note)
-            gone = all(self._cache.is_gone(order) for order in resting)
-        self._cancel_unread(trade, reason)
-        if not gone and self._protection.unfinished(trade):
-            raise Unclear("its legs are not cancelled yet")
-        self._protection.adopt(trade)
-        if self._protection.unfinished(trade):
-            raise Unclear("a leg was replaced at the same moment")
-
-    def _cancel_unread(self, trade: Trade, reason: str) -> None:
-        """Request the cancellation of a stop and a target that cannot be read; the reply to a sale tells the rest."""
-        for order_id in self._protection.unread_legs(trade):
-            try:
-                accepted = self._broker.cancel(order_id)
-            except Unclear:
-                accepted = None
-            self._journal.event("cancel", symbol=trade.symbol, order_id=order_id, reason=reason, accepted=accepted)
-
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         if limit is None:
             send = partial(self._broker.sell, trade.symbol, qty, name)
         else:
             send = partial(self._broker.sell_limit, trade.symbol, qty, limit, name)
-        self._cancel_stuck(trade, trade.exit_reason or "")
+        self.legs.cancel_stuck(trade, trade.exit_reason or "")
         try:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
@@ -429,6 +307,8 @@ class ExitOrders:
             self._records.log.mark_changed(trade)
             stuck = in_the_way(self._protection.stuck(trade))
             reason = f"{refusal}; in the way: {stuck}" if stuck else str(refusal)
+            at = self._clock.now().astimezone(NEW_YORK)
+            self._obstacles[trade.client_order_id] = f"its sale was refused at {at:%H:%M}: {reason}"
             self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {reason}")
             self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=reason)
             theirs = self._others.in_the_way(trade, qty)
@@ -438,35 +318,3 @@ class ExitOrders:
         self._refused.pop(trade.client_order_id, None)
         self._protection.add(trade, (order,))
         self._journal.event("exit_sent", symbol=trade.symbol, client_order_id=name, order_id=order.id)
-
-    def _cancel_stuck(self, trade: Trade, reason: str) -> None:
-        """Request the cancellation of our stuck orders ahead of a sale, for which they may hold the shares.
-
-        They are not waited for, and stay if the sale would not be accepted: one may be the only protection.
-        """
-        try:
-            stuck = self._protection.stuck_ours(trade)
-            if stuck:
-                self._check_sellable(trade)
-        except Unclear:
-            return  # the sale shows whether the shares are free
-        self._cache.request_cancel(stuck, partial(self._note_cancel, reason))
-
-
-def _total(filled: list[Order]) -> tuple[int, Decimal]:
-    """Shares and dollars of filled orders; raises as `fill_of`."""
-    value = sum((fill_of(order)[0] * order.filled_qty for order in filled), Decimal(0))
-    return sum(order.filled_qty for order in filled), value
-
-
-def _exit_reason(trade: Trade, last: Order, sells: list[Order], told: str) -> str:
-    """Why a trade ended, by the order that sold its last shares.
-
-    A market order in the place of one of our legs is a stop that fired: a target fills as the limit order that it is.
-    """
-    if intent_of(last) == "exit":
-        return trade.exit_reason or told or "EXIT"
-    in_place = last.type == "market" and any(last.id == one.replaced_by for one in sells if one.id != last.id)
-    if last.type.startswith("stop") or in_place:
-        return Exit.STOP_LOSS.name
-    return Exit.TAKE_PROFIT.name if last.type == "limit" else "SOLD_BY_OTHERS"

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Position
-from trading.execution.orders.exit_orders import PRICE_STEP, ExitOrders
+from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
 from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
+from trading.execution.orders.sells.booking import PRICE_STEP
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class Holdings:
         entry = self._cache.order(trade.entry_order_id)
         if entry is not None:
             self._cache.request_cancel([entry], partial(self._records.note_cancel, "POSITION_GONE"))
-        self._exits.cancel_legs(trade, "POSITION_GONE")  # which also shows whether one of them has sold the shares
+        self._exits.legs.cancel_legs(trade, "POSITION_GONE")  # which also shows whether one of them has sold the shares
         if self._protection.shares_left(trade) != left:
             return
         self._since.pop(trade.client_order_id, None)
@@ -308,7 +309,7 @@ class Holdings:
             trade.qty = sold
             self._records.log.mark_changed(trade)  # `update` ends it at the price of what was sold
         else:
-            self._exits.end(trade, self._clock.now(), "NOT_AT_BROKER")
+            self._exits.booking.end(trade, self._clock.now(), "NOT_AT_BROKER")
 
 
 def _price_of_others(trade: Trade, left: int, position: Position | None) -> Decimal:

@@ -77,6 +77,8 @@ class OrderCache:
         self._clock = clock
         self.instance = instance
         """The id of this trader, which the names of its orders carry."""
+        self.taken_over: set[str] = set()
+        """Ids of other traders, which do not run any more, whose trades this one recovers."""
         self.positions: dict[str, Position] = {}
         self.refused: tuple[Refused, ...] = ()
         """What the last `read` refused because it cannot be true; it is asked for again where it is needed."""
@@ -223,9 +225,12 @@ class OrderCache:
         return self._by_name.get(name)
 
     def is_of_others(self, order: Order | FractionalOrder) -> bool:
-        """Whether an order bears neither our name nor one of an earlier version; legs bear names of the broker."""
+        """Whether an order bears no name of this trader, of one it has taken over, or of an earlier version.
+
+        Legs bear names of the broker.
+        """
         name = order.client_order_id
-        return not name.startswith(OURS) or instance_in(name) not in ("", self.instance)
+        return not name.startswith(OURS) or instance_in(name) not in {"", self.instance, *self.taken_over}
 
     @property
     def unreadable(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS, FractionalOrder, Order, Orders
 from trading.execution.orders.order_cache import OrderCache, instance_in
 from trading.execution.orders.records import Records
-from trading.execution.orders.theirs import is_theirs
+from trading.execution.orders.sells.theirs import is_leg, is_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -179,7 +179,7 @@ class OthersOrders:
             replaces = order.replaces if isinstance(order, Order) else None
             if order.symbol != trade.symbol or order.is_final or order.id in known or replaces in known:
                 continue
-            if self._cache.is_of_others(order):
+            if self._cache.is_of_others(order) and not self._is_leg(order, trade):
                 (buys if order.side == "buy" else sells).append(order)
         free = int(self._cache.held(trade.symbol) - sum(_open_shares(order) for order in sells)) if sells else left
         found = buys + (sells if free < left else [])
@@ -189,6 +189,10 @@ class OthersOrders:
             return None
         stops = sum((_open_shares(order) for order in sells if order.type in FALLING), Decimal(0))
         return InTheWay(trade.symbol, tuple(found), max(0, min(free, left)), int(stops))
+
+    def _is_leg(self, order: AnyOrder, trade: Trade) -> bool:
+        """Whether an order can only be a leg of a trade, although it is not confirmed as one."""
+        return isinstance(order, Order) and is_leg(order, trade, self._cache.cached(trade.entry_order_id))
 
     def may_try(self, trade: Trade, what: str, orders: InTheWay) -> bool:
         """Whether an order of ours is tried although others are in the way: once a minute, or after a change of them.

@@ -164,6 +164,7 @@ class Ownership:
         for name in [name for name in newest if name not in self._active and has_open(orders, name)]:
             again = "if that trader still runs, stop it: two traders of one account buy nothing"
             self._records.journal.event("taken_over", instance=name, by=own, last_order=newest[name].at, note=again)
+        self._cache.taken_over = set(newest) - self._active
         self._since = self.watched = now
         self._found = found
 
@@ -284,6 +285,7 @@ class Ownership:
                 continue
             other = sender(order)
             self._active.add(other.instance)
+            self._cache.taken_over.discard(other.instance)
             if is_entry(order):
                 self._bought[order.symbol] = other
             if self._other is None or other.at > self._other.at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 SENT_WITH: Final = timedelta(seconds=5)
 """How long after an entry order its legs are created at most; the broker creates them with it."""
+
+TICK: Final = Decimal("0.01")
+"""Largest step of an order price, in dollars; levels are rounded up to it."""
+
+NEAR: Final = Decimal("0.01")
+"""Largest difference, as a fraction, between a level and a leg that was sent for a price that is not known any more."""
 
 
 def is_theirs(
@@ -50,6 +57,8 @@ def _may_be_ours(
         return True
     if (entry is None or order.created_at is None) and len(ids) < 2:
         return True
+    if isinstance(order, Order) and is_leg(order, trade, entry):
+        return True
     if order.created_at is not None and order.created_at <= _begun(trade, entry):
         return True
     known = [_known(order_id, cache, read) for order_id in trade.sell_order_ids]
@@ -69,6 +78,40 @@ def _begun(trade: Trade, entry: Order | None) -> datetime:
     if entry is None or entry.created_at is None:
         return trade.entry_time
     return min(trade.entry_time, entry.created_at + SENT_WITH)
+
+
+def is_leg(order: Order, trade: Trade, entry: Order | None) -> bool:
+    """Whether a sell order of a trade's stock can only be its stop or target, although the entry does not show it.
+
+    The broker creates the legs with the entry, for its quantity, at the levels that were sent.  They have names of the
+    broker and replace nothing.
+
+    Args:
+        entry: the entry order as far as it is readable.
+    """
+    if order.side != "sell" or order.client_order_id.startswith(OURS) or order.replaces is not None:
+        return False
+    quantities = {trade.qty} if entry is None else {trade.qty, entry.qty}
+    sent = {trade.decision_time, None if entry is None else entry.created_at} - {None}
+    at = order.created_at
+    if order.qty not in quantities or at is None or not any(one <= at <= one + SENT_WITH for one in sent if one):
+        return False
+    if order.type == "limit":
+        return _is_level(order.limit_price, trade.take_profit, trade)
+    return order.type in ("stop", "stop_limit") and _is_level(order.stop_price, trade.stop_loss, trade)
+
+
+def _is_level(price: Decimal | None, level: Decimal, trade: Trade) -> bool:
+    """Whether a leg at a price was sent for a level, which was moved when the price of the entry was known.
+
+    Levels are fractions of a price that are rounded up, so the two differ as the prices do, and by a tick.
+    """
+    if price is None:
+        return False
+    if trade.decision_price is None:
+        return abs(price - level) <= NEAR * level
+    planned = level * Decimal(str(trade.decision_price)) / trade.entry_price
+    return price == level if planned == level else abs(price - planned) <= TICK
 
 
 def _known(order_id: str, cache: OrderCache, read: Mapping[str, Order]) -> Order | None:
