@@ -17,6 +17,7 @@ from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.sells.booking import Booking
 from trading.execution.reconciliation import PositionManager
+from trading.execution.shares.unassigned import Unassigned
 from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ STEPS = [
     (ExitOrders, "_protect"),
     (PositionManager, "_check_price"),
     (ExitOrders, "_close"),
-    (PositionManager, "_cancel_orphan"),
+    (Unassigned, "_cancel_orphan"),
 ]
 
 
@@ -85,7 +86,7 @@ def test_an_error_in_one_stock_does_not_reach_the_others(
     here.tick("10:33")
     for symbol in ("AAA", "CCC"):
         assert here.open_orders(symbol) == [("sell", "stop", 9.8)]
-    if owner is PositionManager and step == "_cancel_orphan":
+    if owner is Unassigned:
         leave_orphans(here, person)
         here.trader.positions.cancel_orphan_orders()
         assert [event["symbol"] for event in here.events("orphan_order_cancelled")] == ["AAA", "CCC"]

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear, Unreadable
-from trading.broker.messages import Order, Position
+from trading.broker.messages import Order
 from trading.execution.orders.entry_evidence import PriceOf
 from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
-from trading.execution.orders.order_cache import BROKER_LAG, OrderCache
-from trading.execution.orders.others import OthersOrders, plain
+from trading.execution.orders.order_cache import OrderCache
+from trading.execution.orders.others import OthersOrders
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.shares.far_fills import FarFills
@@ -30,6 +30,7 @@ from trading.execution.shares.identity import Identity
 from trading.execution.shares.other_traders import OtherTrader
 from trading.execution.shares.ownership import Ownership
 from trading.execution.shares.reclaim import Reclaim
+from trading.execution.shares.unassigned import Unassigned
 from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
 from trading.rules.exits import Exit, exit_at_price
@@ -88,6 +89,10 @@ class PositionManager:
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
         )
+        self._unassigned = Unassigned(
+            broker, self.cache, self._records, clock, self._protection, self._holdings, self._ownership,
+            self._reclaim, lambda: self._entries.pending, self._update_all,
+        )  # fmt: skip
 
     # State
 
@@ -225,7 +230,7 @@ class PositionManager:
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
         self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
-        self._check_positions(before)
+        self._unassigned.check(before)
         self.save()
         self._fill_times.judge()
         self._far_fills.judge()  # last, because it asks another host
@@ -303,67 +308,9 @@ class PositionManager:
             if not in_time:
                 return  # the program is stopping: this was the last look
 
-    def _check_positions(self, before: set[str]) -> None:
-        """Find out whose the shares are that no open trade holds."""
-        ours = {trade.symbol for trade in self.open}
-        before |= self._ownership.unread
-        # A position that was ours may have been sold since the positions were read, and is shown for a while after.
-        sold = self._clock.now() - BROKER_LAG
-        before |= {one.symbol for one in self._log.trades if one.exit_time is not None and one.exit_time >= sold}
-        pending = {entry.symbol for entry in self.pending.values()}
-        for symbol, position in self.cache.positions.items():
-            if symbol not in pending and (symbol in ours or symbol not in before):
-                self._records.contain(f"the position in {symbol}", partial(self._assign, position), symbol)
-
-    def _assign(self, position: Position) -> None:
-        """Find out whose the shares beyond those of open trades are: reopen our trades, report other shares once."""
-        symbol = position.symbol
-        taken = sum(self._protection.shares_left(trade) for trade in self.open if trade.symbol == symbol)
-        if (taken and position.qty - taken < 1) or not self._reclaim.is_due(symbol):
-            return
-        reopened = self._reclaim.claim(position, taken)
-        if reopened:
-            self._holdings.external.discard(symbol)
-            self._update_all(reopened)
-        elif not taken and symbol not in self._holdings.external and self._reclaim.is_external(symbol):
-            self._holdings.external.add(symbol)
-            other = self._ownership.bought_by_other(symbol)
-            note = "not ours: left alone" if other is None else f"left alone: {other}"
-            self._journal.event("external_position", symbol=symbol, qty=plain(position.qty), note=note)
-
     def cancel_orphan_orders(self) -> None:
         """Cancel open orders with our name that belong to no known trade or entry; an unclear answer is logged."""
-        if not self._ownership.is_ours:
-            return
-        known = {trade.exit_intent for trade in self.open} | (set(self.pending) - self._ownership.recovered)
-        unsettled = {entry.symbol for entry in self.pending.values()}  # their shares may be under a stop of ours
-        ids = {order_id for trade in self.open for order_id in trade.sell_order_ids}
-        try:
-            orders = self._broker.orders(open_only=True)
-        except (Unclear, BrokerError) as error:
-            self._journal.event("broker_unclear", reason=str(error), note="orphan orders are left for now")
-            return
-        for order in orders:
-            if order.symbol in self._ownership.unread or (order.side == "sell" and order.symbol in unsettled):
-                continue
-            ours = self._ownership.is_name_ours(order.client_order_id) and order.client_order_id not in known
-            # A filled entry may be listed as the parent of the legs of an open trade.
-            if ours and not any(one.id in ids for one in order.with_legs()):
-                what = f"the orphan order of {order.symbol}"
-                self._records.contain(what, partial(self._cancel_orphan, order), order.symbol)
-
-    def _cancel_orphan(self, order: Order) -> None:
-        if order.side == "sell" and all(trade.symbol != order.symbol for trade in self.open):
-            position = self._broker.position(order.symbol)
-            if position is not None:  # it may protect shares of a trade that the log has closed
-                self._assign(position)
-                known = {order_id for trade in self.open for order_id in trade.sell_order_ids}
-                if order.id in known or any(entry.symbol == order.symbol for entry in self.pending.values()):
-                    return
-        accepted = self._broker.cancel(order.id)
-        self._journal.event(
-            "orphan_order_cancelled", symbol=order.symbol, order_id=order.id, side=order.side, accepted=accepted
-        )
+        self._unassigned.cancel_orphan_orders()
 
     # Closing
 
