@@ -60,6 +60,7 @@ def test_a_beat_says_what_the_trader_does_and_how_its_requests_went(tmp_path: Pa
     assert beat.pid == os.getpid() and beat.instance == "abc" and beat.last_error is None
     assert beat.tick_seconds is not None and beat.bars_after_seconds is not None and beat.clock_offset_seconds == 0
     assert beat.requests.keys() <= {"2xx", "4xx"} and beat.requests["2xx"] > 5
+    assert 0 < (beat.request_seconds or 0) <= (beat.longest_request_seconds or 0)
     assert 20 < (beat.memory_mb or 0) < 20_000
     here.world.wire.faults.append(Fault("GET .*/v2/account", page(500, "")))
     here.world.at("10:33:02")

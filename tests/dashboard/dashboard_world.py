@@ -84,7 +84,8 @@ def beat(logs: Path, *, age: float = 0.0, **changes: object) -> None:
     known = Heartbeat(
         now, ny(DAY, "10:32:03"), now - timedelta(hours=3), 1, __version__, "waiting", "recorded bars of x", True,
         next_event="minute", next_at=ny(DAY, "10:33:02"), tick_seconds=0.25, bars_after_seconds=3.0,
-        clock_offset_seconds=0.02, requests={"2xx": 40, "4xx": 1}, memory_mb=300.0,
+        clock_offset_seconds=0.02, requests={"2xx": 40, "4xx": 1}, request_seconds=0.004,
+        longest_request_seconds=1.25, memory_mb=300.0,
     )  # fmt: skip
     replace(known, **changes).write(logs)  # type: ignore[arg-type]
 

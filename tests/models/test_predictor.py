@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from trading.features import document
 from trading.features.document import FEATURES, LOOKBACK_BARS, features
 from trading.features.session_bars import SessionBars, Windows, to_reply
 from trading.learning.fitting import Scorer, probabilities
+from trading.learning.forest import ForestWalk
 from trading.market.bars import from_ns
 from trading.models.predictor import Predictor
 
@@ -122,6 +124,23 @@ def test_all_stocks_share_one_feature_pass_and_one_call_of_the_model(
     counting(Scorer, "probabilities", lambda args: len(args[1]))
     assert len(Predictor(model, SETTINGS.prediction).predict(windows(*range(12)), NOW)) == 12
     assert calls == [12, 12]
+
+
+def test_the_trees_of_a_forest_are_laid_out_once_for_all_minutes(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[Any] = []
+
+    def counted(walk: ForestWalk, trees: Any) -> None:
+        laid_out.append(trees)
+        original(walk, trees)
+
+    original = ForestWalk.__init__
+    monkeypatch.setattr(ForestWalk, "__init__", counted)
+    predictor = Predictor(replace(model), SETTINGS.prediction)  # a copy that has not predicted yet
+    for minute in range(3):
+        assert predictor.predict(windows(0), NOW + timedelta(minutes=minute))
+    assert len(laid_out) == 1
 
 
 def test_a_prediction_does_not_depend_on_the_other_stocks(model: LoadedModel) -> None:

@@ -25,6 +25,8 @@ def beat() -> Heartbeat:
         next_at=AT,
         tick_seconds=0.1,
         requests={"2xx": 9, "unclear": 1},
+        request_seconds=0.02,
+        longest_request_seconds=1.5,
         last_error="12:00 unclear",
     )
 
@@ -38,7 +40,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("written", "2026-03-02T15:00:01"), ("written", None), ("written", 5), ("pid", -1), ("pid", True), ("state", None),
-     ("state", ["minute"]), ("simulated", 1), ("tick_seconds", "fast"), ("requests", {"2xx": "9"}), ("requests", []),
+     ("state", ["minute"]), ("simulated", 1), ("tick_seconds", "fast"), ("request_seconds", "fast"),
+     ("requests", {"2xx": "9"}), ("requests", []),
      ("next_at", "soon"), ("unknown", 1), ("last_error", {"a": 1})],
 )  # fmt: skip
 def test_a_field_that_cannot_be_true_is_no_beat(tmp_path: Path, field: str, value: object) -> None:

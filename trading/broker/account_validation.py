@@ -69,7 +69,7 @@ def read_positions(reply: object, prices: KnownPrices, now: datetime) -> Positio
 def _position(reply: object, prices: KnownPrices, now: datetime) -> tuple[Position, list[str]]:
     """A position, and the prices of it that were refused.
 
-    The quantity is believed if it agrees with the cost or the market value, so that one wrong price does not hide how
+    The quantity is believed if it agrees with the cost or with the market value.  So one wrong price does not hide how
     many shares there are to sell.
     """
 

@@ -168,8 +168,8 @@ class Broker:
 
         With `symbol` those of one stock alone; without `nested` legs stand in the list by themselves.
 
-        An order that cannot be true is refused; whoever needs it asks for it by id or name and gets the error.  A list
-        that does not end after `MOST_PAGES` is read again from its end: it holds the newest orders, and says so in
+        An order that cannot be true is left out and named in `Orders.refused`; a read of it alone raises.  A list that
+        does not end after `MOST_PAGES` is read again from its end: it holds the newest orders, and says so in
         `Orders.cut`.
         """
         query = GetOrdersRequest(
@@ -305,7 +305,7 @@ class Broker:
         )
 
     def sell_limit(self, symbol: str, qty: int, price: Decimal, client_order_id: str) -> Order:
-        """Sell at `price` or better, also in extended hours, good for the day.  Raises as `buy`."""
+        """Sell at `price` dollars or better, also in extended hours, good for the day.  Raises as `buy`."""
         return self._submit(
             LimitOrderRequest(
                 symbol=symbol,
@@ -320,7 +320,7 @@ class Broker:
         )
 
     def sell_stop(self, symbol: str, qty: int, stop: Decimal, client_order_id: str) -> Order:
-        """Place a stop order that stands alone, good for the day.  Raises as `buy`."""
+        """Place a stop at `stop` dollars that stands alone, good for the day.  Raises as `buy`."""
         return self._submit(
             StopOrderRequest(
                 symbol=symbol,
@@ -334,7 +334,7 @@ class Broker:
         )
 
     def replace(self, order: Order, *, stop: Decimal | None = None, limit: Decimal | None = None) -> Order:
-        """Change the price of a resting leg; returns the new order that replaces it.  Raises as `buy`."""
+        """Change the price of a resting leg, in dollars; returns the order that replaces it.  Raises as `buy`."""
         change = ReplaceOrderRequest(
             stop_price=None if stop is None else float(stop), limit_price=None if limit is None else float(limit)
         )

@@ -183,9 +183,9 @@ class KeepingSession(requests.Session):
 
     Most reads of a minute are those of the minute before: account, positions, orders since the oldest open trade.
 
-    Only a request that has nothing but an address, parameters and headers is kept, and only while the session adds no
-    cookies and no credentials of its own, so that equal requests are prepared alike.  Of one with the headers of a kept
-    one the address alone is prepared.  Nobody changes the headers of the session after the first request.
+    A request is kept if it has an address, parameters and headers only, and the session adds neither cookies nor
+    credentials: then equal requests are prepared alike.  A request with the headers of a kept one has only its address
+    prepared.  The headers of the session must not change after the first request.
     """
 
     def __init__(self) -> None:

@@ -39,6 +39,9 @@ RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 RETRIED_ERRORS: Final = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 ATTEMPTS: Final = 4
 
+NEWEST_REQUESTS: Final = 200
+"""How many durations of attempts are kept."""
+
 READ_BUDGET: Final = 2.0
 """Total times that all attempts of a read and the pauses between them take together at most."""
 
@@ -164,6 +167,7 @@ class GuardedAdapter(BaseAdapter):
         self.clock = clock
         self._limit = limit
         self._timeouts = timeouts
+        self._seconds: deque[float] = deque(maxlen=NEWEST_REQUESTS)
         self._at_most: float | None = None
         self.server_time: ServerTime | None = None
         self.reply_date: datetime | None = None
@@ -180,6 +184,11 @@ class GuardedAdapter(BaseAdapter):
             yield
         finally:
             self._at_most = None
+
+    @property
+    def newest_seconds(self) -> tuple[float, ...]:
+        """How long the newest `NEWEST_REQUESTS` attempts took on the machine's clock; another thread may read it."""
+        return tuple(self._seconds)
 
     def send(
         self,
@@ -210,7 +219,9 @@ class GuardedAdapter(BaseAdapter):
                 self._replies["unclear"] += 1
                 raise
             finally:
-                waited += time.monotonic() - begun
+                seconds = time.monotonic() - begun
+                waited += seconds
+                self._seconds.append(seconds)
             self._replies[f"{response.status_code // 100}xx"] += 1
             self._note_time(response)
             return _Reply.of(response)

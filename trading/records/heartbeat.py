@@ -46,6 +46,8 @@ class Heartbeat:
         bars_after_seconds: seconds after its minute at which the newest bars were there; None before the first.
         clock_offset_seconds: this machine's clock minus the broker's; None if it is not known.
         requests: kind of reply ("2xx", "4xx", "5xx", "unclear" ...) -> how many since the start.
+        request_seconds, longest_request_seconds: how long the newest requests took on the machine's clock, median and
+            longest; None before the first.
         ticks_skipped, lines_lost, beats_lost, alerts_dropped: since the start; of the logs' lines, of this file's
             writes, and of the alerts that no service took.
         memory_mb: resident memory of the process.
@@ -67,6 +69,8 @@ class Heartbeat:
     bars_after_seconds: float | None = None
     clock_offset_seconds: float | None = None
     requests: dict[str, int] = field(default_factory=dict)
+    request_seconds: float | None = None
+    longest_request_seconds: float | None = None
     ticks_skipped: int = 0
     lines_lost: int = 0
     beats_lost: int = 0
@@ -106,10 +110,14 @@ class Heartbeat:
 
 _INSTANTS: Final = frozenset({"written", "now", "started", "next_at"})
 _OPTIONAL: Final = frozenset({
-    "next_event", "next_at", "tick_seconds", "bars_after_seconds", "clock_offset_seconds", "memory_mb", "last_error"
+    "next_event", "next_at", "tick_seconds", "bars_after_seconds", "clock_offset_seconds", "memory_mb", "last_error",
+    "request_seconds", "longest_request_seconds",
 })  # fmt: skip
 _TEXTS: Final = frozenset({"version", "state", "market", "instance", "next_event", "last_error"})
-_NUMBERS: Final = frozenset({"tick_seconds", "bars_after_seconds", "clock_offset_seconds", "memory_mb"})
+_NUMBERS: Final = frozenset({
+    "tick_seconds", "bars_after_seconds", "clock_offset_seconds", "memory_mb", "request_seconds",
+    "longest_request_seconds",
+})  # fmt: skip
 _COUNTS: Final = frozenset({"pid", "ticks_skipped", "lines_lost", "beats_lost", "alerts_dropped"})
 
 

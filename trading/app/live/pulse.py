@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeVar
 
 from trading import __version__
@@ -141,6 +142,8 @@ class Pulse:
         scheduler, trader = self._scheduler, self._trader
         event, at = (None, None) if scheduler is None or self._state == "stopped" else scheduler.next_event
         offset = None if trader is None else trader.preconditions.difference
+        clients = self._venue.clients
+        newest = (*clients.transport.newest_seconds, *clients.data_transport.newest_seconds)
         return Heartbeat(
             written=datetime.now(UTC),
             now=self._venue.clock.now(),
@@ -156,7 +159,9 @@ class Pulse:
             tick_seconds=self._tick_seconds,
             bars_after_seconds=self._bars_after,
             clock_offset_seconds=None if offset is None else 0.0 - offset.total_seconds(),
-            requests=dict(self._venue.clients.replies),
+            requests=dict(clients.replies),
+            request_seconds=round(median(newest), 4) if newest else None,
+            longest_request_seconds=round(max(newest), 4) if newest else None,
             ticks_skipped=0 if scheduler is None else scheduler.ticks_skipped,
             lines_lost=0 if self._journal is None else self._journal.lost,
             beats_lost=self.beats_lost,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.dashboard.state.live import Live
+    from trading.records.heartbeat import Heartbeat
 
 LIBRARIES: Final = ("alpaca-py", "scikit-learn", "numpy", "pandas", "pydantic", "starlette", "uvicorn", "plotly")
 
@@ -102,18 +103,31 @@ def _tiles(live: Live) -> tuple[Tile, ...]:
         Tile("Minutes decided", count(audit.counts["minute"]), "on this day"),
     ]
     if beat is not None:
+        started = beat.started.astimezone(NEW_YORK)
         lasted = NONE if beat.tick_seconds is None else f"{beat.tick_seconds:.2f} s"
         tiles += [
-            Tile("Newest minute took", lasted),
+            Tile("Newest minute took", lasted, _requests(beat)),
             Tile("Trader's memory", NONE if beat.memory_mb is None else f"{beat.memory_mb:,.0f} MB"),
             Tile("Lines lost", count(beat.lines_lost), "that could not be written"),
-            Tile("Runs since", f"{beat.started.astimezone(NEW_YORK):%Y-%m-%d %H:%M}", "New York time"),
+            Tile("Runs since", f"{started:%a %H:%M}", f"{started:%Y-%m-%d}, New York time"),
         ]
     tiles.append(Tile("Dashboard's memory", NONE if own is None else size(own)))
     if disk is not None:
         tiles.append(Tile("Disk free", size(disk[0]), f"of {size(disk[1])}, for the logs"))
     tiles.append(Tile("Open discrepancies", str(sum(1 for one in audit.discrepancies if not one.ended))))
     return tuple(tiles)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person reads them; below a hundredth in milliseconds."""
+    return f"{seconds:.2f} s" if seconds >= 0.01 else f"{1000.0 * seconds:.1f} ms"
+
+
+def _requests(beat: Heartbeat) -> str:
+    """How long the newest requests took."""
+    if beat.request_seconds is None or beat.longest_request_seconds is None:
+        return ""
+    return f"requests: {_duration(beat.request_seconds)}, the longest {_duration(beat.longest_request_seconds)}"
 
 
 def _files(live: Live) -> tuple[tuple[str, str, str], ...]:

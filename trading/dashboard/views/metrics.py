@@ -44,6 +44,8 @@ def metrics(live: Live) -> bytes:
             ("heartbeat_age_seconds", "Age of the sign of life, by this machine's clock.", beat.age(live.read_at)),
             ("up", "Whether the trader lives.", float(beat.is_alive(live.read_at))),
             ("tick_seconds", "How long the newest minute took.", beat.tick_seconds),
+            ("request_seconds", "How long a request took, median of the newest.", beat.request_seconds),
+            ("longest_request_seconds", "The longest of the newest requests.", beat.longest_request_seconds),
             ("clock_offset_seconds", "This machine's clock minus the broker's.", beat.clock_offset_seconds),
             ("memory_bytes", "Resident memory of the trader.",
              None if beat.memory_mb is None else beat.memory_mb * 1e6),

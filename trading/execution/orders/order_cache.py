@@ -176,7 +176,7 @@ class OrderCache:
         return is_entry and any(one.client_order_id == name for one in self.refused)
 
     def _by_name_only(self, cached: Order) -> Order | None:
-        """A cached order of which the broker does not know the id, by its name; forgotten if that is unknown too."""
+        """A cached order, read by its name because the broker does not know its id; forgotten if both are unknown."""
         name = cached.client_order_id
         found = self._broker.order_by_client_id(name) if name else None
         if found is not None and found.id == cached.id:

@@ -50,7 +50,7 @@ AnyOrder = Order | FractionalOrder
 
 
 class InTheWay(NamedTuple):
-    """Open orders of somebody else because of which the broker refuses sales of a stock."""
+    """Open orders of somebody else that make the broker refuse sales of a stock."""
 
     symbol: str
     orders: tuple[AnyOrder, ...]
@@ -126,7 +126,7 @@ class OthersOrders:
         return None
 
     def name_once(self, symbol: str, reason: str) -> None:
-        """Write once a day into the audit because of which order of somebody else a stock is not bought."""
+        """Name the order of somebody else that keeps a stock from being bought, in the audit, once a day."""
         if (symbol, reason) not in self._named:
             self._named.add((symbol, reason))
             self._records.journal.event("other_order", symbol=symbol, note=f"{symbol} is not bought: {reason}")
@@ -157,7 +157,7 @@ class OthersOrders:
         return bought
 
     def in_the_way(self, trade: Trade, left: int) -> InTheWay | None:
-        """The open orders of somebody else because of which the broker refuses a sale of a trade; None if none does.
+        """The open orders of somebody else that make the broker refuse a sale of a trade; None if there are none.
 
         Purchases make every sale a wash trade.  Sales hold shares, which is in the way if fewer than `left` are free.
 
@@ -216,7 +216,7 @@ class OthersOrders:
 
         Args:
             qty: shares of the trade that no order has sold.
-            bare: those that no stop protects, of whomever.
+            bare: those that no stop protects, neither one of ours nor one of somebody else.
             wanted: the reason of the exit that the orders prevent; empty for a stop.
         """
         self._records.doubt(trade.symbol, orders.reason)

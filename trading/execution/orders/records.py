@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUDITED_DAYS: Final = 5
-"""Days of audit in which a start looks for pending entries and for what was told; the crash may lie days back."""
+"""Days of audit in which a start looks for pending entries and past reports; the crash may lie days back."""
 
 RENAMED: Final = "symbol_changed"
 """Audit event of a trade that takes another symbol."""

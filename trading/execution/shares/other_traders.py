@@ -73,7 +73,7 @@ def other_trader(
         positions: reads the positions; called only if it depends on them.
         instance: our own id.
         now: the current time.
-        gone: instances of which it is known that they do not run any more.
+        gone: instances that are known to have ended.
 
     Raises:
         As `positions`.

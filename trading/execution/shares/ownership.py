@@ -68,7 +68,7 @@ class Ownership:
     ) -> None:
         self._broker = broker
         self._gone = frozenset(gone)
-        """Instances of which it is known that they do not run any more."""
+        """Instances that are known to have ended."""
         self._taken: set[str] = set()
         """Instances whose trades an earlier run of ours took over."""
         self._cache = cache
@@ -102,7 +102,7 @@ class Ownership:
 
     @property
     def other(self) -> OtherTrader | None:
-        """The other trader because of which nothing is bought; None if there is none."""
+        """The other trader of the account; while there is one, nothing is bought.  None: there is none."""
         if self._other is None or self._clock.now() - self._other.at > SEEN_FOR:
             return None
         return self._other

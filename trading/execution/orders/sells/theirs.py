@@ -32,9 +32,10 @@ def is_theirs(
 ) -> bool:
     """Whether a sell order in the stock of a trade is known to be of somebody else, so that it is never touched.
 
-    Legs and what replaces them bear names of the broker, too.  They are told by the entry order, by the ids of stop and
-    target in the log, by when they were created, and by the orders that they replace.  An order counts as ours while
-    these do not decide, such as before the legs are known.  One that replaces an order is of whom that order is.
+    Legs and their replacements have names given by the broker, as have orders of the owner.  What identifies a leg is
+    the entry order, the ids of stop and target in the log, the time of its creation, and the order that it replaces.
+    While these do not decide, such as before the legs are known, an order counts as ours.  A replacement belongs to the
+    owner of the order that it replaces.
 
     Args:
         read: orders by id that were read beside the cache.
