@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import os
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -83,5 +84,5 @@ def test_the_folder_of_a_backtest_is_not_linked_as_the_logs(tmp_path: Path) -> N
     market = MarketId("by-hand", "made by hand", generated=False)
     for name in ("models", "logs"):
         claim(tmp_path / name, market)
-    mark_backtest(tmp_path / "logs", market)
+    mark_backtest(tmp_path / "logs", market, date(2018, 3, 26), date(2018, 3, 27), complete=True)
     assert logs_of(tmp_path / "models", tmp_path / "logs") is None
