@@ -167,10 +167,7 @@ def run_page(run: Run) -> HtmlPage:
         [str(day), f"{trades:,}", share(won / trades, 0) if trades else NONE, dollars(pnl), dollars(equity, sign=False)]
         for day, (trades, won, pnl, equity) in zip(run.about.days, run.by_day, strict=True)
     ]
-    text = (
-        "As the backtest booked it; trades count on the day of their purchase here (those held overnight on the day of "
-        "their sale), and on that of their sale in the figures above."
-    )
+    text = "As the backtest booked it; a trade counts on the day of its sale."
     table = Section("Each session", text, head=("day", "trades", "win rate", "booked", "equity"), rows=rows)
     blocks.append(Block(table, folded=len(rows) > MOST_UNFOLDED))
     return HtmlPage(
