@@ -184,7 +184,7 @@ def _trades_note(material: Material, shown: int) -> str:
     drawn = sum(bool(one.of) for one in material.bars.values())  # damaged predictions hold none
     if drawn < len(material.days):
         bars = counted(drawn, "session")
-        more = " --bars-of reads more." if len(material.bars) < len(material.days) else ""
+        more = " --bars-of reads more." if material.bars_left else ""
         parts.append(f"Bars are drawn for {bars} of {len(material.days)}, from the predictions.{more}")
     if any(not one.whole for one in material.bars.values()):
         parts.append("The relative features hold no open, high and low, so a line of prices stands for the bars.")
