@@ -131,6 +131,7 @@ def test_the_pages_of_a_carried_trade_say_where_it_counts(overnight: Path, capsy
     assert run(overnight, f"--start={NEXT}", f"--end={NEXT}") == 0
     page = unescape((overnight / "report.html").read_text())
     assert "It was bought before this range, and counts on the day of its sale." in page
+    assert '<span class="">sold later</span>' in page
     assert "It was sold after this range, so it is not counted." in page and "$9.91 on 2018-03-28 at 04:00" in page
     index = (overnight / "index.html").read_text()
     rows = re.findall(r"<td>(2018-[^<]*)</td><td>([^<]*)</td><td>([^<]*)</td>", index)

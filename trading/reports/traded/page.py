@@ -173,7 +173,7 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
     elif material.range.is_before(trade.day):
         notes.insert(0, "It was bought before this range, and counts on the day of its sale.")
     title = f"{entry:%Y-%m-%d %H:%M} {trade.symbol}"
-    row = TradeRow(key, title, result, (pnl or 0.0) >= 0.0, facts, " ".join(notes))
+    row = TradeRow(key, title, result, None if pnl is None else pnl >= 0.0, facts, " ".join(notes))
     return charts.trade_chart(trade, bars, day is not None and day.whole), row
 
 
