@@ -125,10 +125,13 @@ def test_a_trade_counts_where_its_sale_lies_and_is_named_if_it_was_carried_in_or
     assert "Not counted: 1 position sold after this range (F, sold 2018-03-28)." in lines
 
 
-def test_the_pages_of_a_carried_trade_say_where_it_counts(overnight: Path) -> None:
+def test_the_pages_of_a_carried_trade_say_where_it_counts(overnight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(overnight, "--why", "CHK", "15:39", f"--date={DAY}") == 0
+    assert "Sold at 09:30:42 on 2018-03-27 for $9.51 (REBALANCE): -$2.50 booked." in capsys.readouterr().out
     assert run(overnight, f"--start={NEXT}", f"--end={NEXT}") == 0
     page = unescape((overnight / "report.html").read_text())
     assert "It was bought before this range, and counts on the day of its sale." in page
+    assert '<span class="">sold later</span>' in page
     assert "It was sold after this range, so it is not counted." in page and "$9.91 on 2018-03-28 at 04:00" in page
     index = (overnight / "index.html").read_text()
     rows = re.findall(r"<td>(2018-[^<]*)</td><td>([^<]*)</td><td>([^<]*)</td>", index)

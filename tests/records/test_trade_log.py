@@ -369,3 +369,17 @@ def test_a_kill_at_any_moment_leaves_valid_json_with_all_saved_trades(tmp_path: 
         assert len(records) >= kept + min(60, saves)
         kept = len(TradeLog(tmp_path).trades)
         assert kept == len(records)
+
+
+def test_a_trade_that_is_open_again_after_its_sale_counts_on_the_day_of_its_last_sale(tmp_path: Path) -> None:
+    log, trade = TradeLog(tmp_path), sold()
+    log.add(trade)
+    assert (log.sold_on(MONDAY), log.sold_on(TUESDAY)) == ([trade], [])
+    trade.exit_time = trade.exit_price = None  # the broker still holds it
+    log.mark_changed(trade)
+    assert (log.sold_on(MONDAY), log.sold_on(TUESDAY)) == ([], [])
+    trade.exit_time, trade.exit_price = ny(TUESDAY, "09:30:42"), D("140")
+    log.mark_changed(trade)
+    assert (log.sold_on(MONDAY), log.sold_on(TUESDAY)) == ([], [trade])
+    log.save()
+    assert [one.symbol for one in TradeLog(tmp_path).sold_on(TUESDAY)] == ["AAPL"]

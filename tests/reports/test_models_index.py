@@ -49,6 +49,7 @@ def test_every_page_is_listed_newest_first_with_its_headline_and_the_model_in_se
     write_models_index(models, "20180326_200000", logs)
     text = (models / INDEX).read_text()
     links = Links(text).found
+    assert "All logs (../the logs/)" in text
     assert links == ["../the%20logs/index.html", *sorted(NAMES, key=lambda one: one[-20:], reverse=True)]
     assert "Model 20180326_200000 is in service." in text and text.count(">in service<") == 1
     plain = re.sub("</?button[^>]*>", "", text)  # words of the glossary open their meaning

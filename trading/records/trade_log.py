@@ -213,6 +213,7 @@ class TradeLog:
         for day in self._days.keys() - newest - self._unwritten:
             if not any(trade.is_open for trade in self._days[day]):
                 self._names -= {trade.client_order_id for trade in self._days.pop(day)}
+                self._kept_overnight.pop(day, None)
 
     def _index_now(self) -> _Index:
         older = self._known[:-LOADED_DAYS]

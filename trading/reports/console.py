@@ -45,8 +45,8 @@ class Output(Console):
 
 
 GUARDS: Final = {
-    "daily_loss": "unless open positions win it back",
-    "losing_run": "unless an open position is sold without a loss",
+    "daily_loss": "unless what is held wins it back",
+    "losing_run": "unless a position is sold without a loss",
 }
 """Guard that ends buying for the day -> what lets it go on."""
 

@@ -71,7 +71,8 @@ def live_sections(live: LiveFigures) -> list[Section]:
     sections = [
         Section(
             "Live: does it come true?",
-            f"Trades of this account, {live['first']} to {live['last']}. The question is whether {live['question']}, "
+            f"Trades of this account, bought {live['first']} to {live['last']}. "
+            f"The question is whether {live['question']}, "
             f"from the price really paid. {MEASURES} {APART} The interval takes each trade as independent; trades of "
             "one day are not, so it is too narrow.",
             head=("confidence", "of", "trades", "mean confidence", "came true", "share", "95% interval"),

@@ -52,7 +52,8 @@ def _verdict(found: Comparison) -> list[str]:
     same = f"{equal} ({share(equal / len(ours), 0)})" if ours else str(equal)
     by_day = dollars(float(total_apart(found)), sign=False)
     lines = [
-        f"{head} Of {counted(len(ours), 'live trade')} on {_days(found)}, {len(both)} are in the backtest, and {same} "
+        head,
+        f"Of {counted(len(ours), 'live trade')} on {_days(found)}, {len(both)} are in the backtest, and {same} "
         "have the same shares, prices and reason of the sale there. "
         f"P&L apart: {by_day}, the sum of the absolute differences by day.",
         f"{sums}, net {dollars(float(live - backtest))}. {counted(len(ours) - len(both), 'trade')} only live, "
@@ -79,8 +80,8 @@ def _headline(found: Comparison, ours: Sequence[ComparedTrade], both: Sequence[C
     if in_both >= BELIEVABLE and equal >= EQUAL * len(ours) and not turned:
         return "A backtest of these days can be believed: it makes nearly the same trades."
     if in_both >= 0.5:
-        wrong = f", but a day that lost gained in it, or the other way round: {_listed(turned)}" if turned else ""
-        return f"A backtest of these days is roughly right: it makes most of the same trades{wrong}."
+        wrong = f" On {_listed(turned)} one gained and the other lost." if turned else ""
+        return f"A backtest of these days is roughly right: it makes most of the same trades.{wrong}"
     return "A backtest of these days does not show what was traded: it makes mostly other trades."
 
 

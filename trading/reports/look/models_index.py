@@ -156,10 +156,16 @@ def _listed(folder: Path) -> Iterator[Listed]:
 def link_to_index(name: str, other: Path | None, folder: Path) -> list[tuple[str, str]]:
     """The link from a page of `folder` to the index of a folder beside it; empty if that has none, or lies elsewhere.
 
-    A link to a folder elsewhere names folders of this machine, and leads nowhere where the pages are served or copied.
+    Its name says where it leads, because a copy of `folder` alone lacks the other folder.  A link to a folder elsewhere
+    names folders of this machine, and leads nowhere where the pages are served or copied.
     """
     if other is None or not (other / INDEX).is_file():
         return []
     if os.path.dirname(os.path.abspath(other)) != os.path.dirname(os.path.abspath(folder)):
         return []
-    return [(name, quote(os.path.relpath(other / INDEX, folder).replace(os.sep, "/")))]
+    return [
+        (
+            f"{name} (../{os.path.basename(os.path.abspath(other))}/)",
+            quote(os.path.relpath(other / INDEX, folder).replace(os.sep, "/")),
+        )
+    ]

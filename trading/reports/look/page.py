@@ -40,12 +40,12 @@ class Block:
 
 @dataclass(frozen=True)
 class TradeRow:
-    """One trade in the list: its line, its facts, and the key of its chart."""
+    """One trade in the list: its line, its facts, and the key of its chart; `good` is None without a result."""
 
     key: str
     title: str
     result: str
-    good: bool
+    good: bool | None
     facts: Sequence[tuple[str, str]]
     note: str
 

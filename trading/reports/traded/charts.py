@@ -90,6 +90,7 @@ def result_by_day(material: Material) -> Figure:
     bars = {
         "type": "bar", "x": [str(day) for day in days], "y": _rounded(values), "customdata": trades,
         "marker": {"color": ["$good" if value >= 0 else "$bad" for value in values]},
+        "width": min(0.8, 0.2 * len(days)),  # one session would be a wall of colour
         "hovertemplate": "%{x}<br>%{y:$,.2f} of %{customdata} trades<extra></extra>",
     }  # fmt: skip
     return {"data": [bars], "layout": {"height": 260, "xaxis": {"type": "category", "nticks": 12},

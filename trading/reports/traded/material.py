@@ -69,6 +69,7 @@ class Material:
         booked, after_cost: the figures as the account books them, and after the assumed cost.
         groups: key of `KEYS` -> its groups.
         bars: the sessions whose predictions were read, the newest of the range.
+        bars_left: sessions of the range whose predictions were not read.
         findings: what is damaged, missing or left out, a line each.
         left_out: records of trades of the range that cannot be read, in files that can.
         cut_off: whether the trades are those of a backtest that has not reached its end.
@@ -95,6 +96,7 @@ class Material:
     quality: Sequence[Spread]
     audits: Sequence[AuditDay]
     bars: dict[date, LoggedBars]
+    bars_left: int
     universe: Sequence[UniverseDay]
     findings: Sequence[str]
     left_out: int
@@ -164,6 +166,7 @@ def gather(
         quality=execution_quality(at_end),
         audits=audits,
         bars=bars,
+        bars_left=len(set(reader.days("predictions")) & set(traded)) - len(bars),
         universe=[one for one in held if one is not None],
         findings=reader.findings,
         left_out=sum(reader.left_out.get(day, 0) for day in days),

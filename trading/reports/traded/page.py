@@ -173,7 +173,7 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
     elif material.range.is_before(trade.day):
         notes.insert(0, "It was bought before this range, and counts on the day of its sale.")
     title = f"{entry:%Y-%m-%d %H:%M} {trade.symbol}"
-    row = TradeRow(key, title, result, (pnl or 0.0) >= 0.0, facts, " ".join(notes))
+    row = TradeRow(key, title, result, None if pnl is None else pnl >= 0.0, facts, " ".join(notes))
     return charts.trade_chart(trade, bars, day is not None and day.whole), row
 
 
@@ -184,7 +184,7 @@ def _trades_note(material: Material, shown: int) -> str:
     drawn = sum(bool(one.of) for one in material.bars.values())  # damaged predictions hold none
     if drawn < len(material.days):
         bars = counted(drawn, "session")
-        more = " --bars-of reads more." if len(material.bars) < len(material.days) else ""
+        more = " --bars-of reads more." if material.bars_left else ""
         parts.append(f"Bars are drawn for {bars} of {len(material.days)}, from the predictions.{more}")
     if any(not one.whole for one in material.bars.values()):
         parts.append("The relative features hold no open, high and low, so a line of prices stands for the bars.")

@@ -56,7 +56,7 @@ def figures(booked: Performance, net: Performance) -> Section:
     add("mean share of the equity that was invested", [fine(x.invested) for x in both])
     add("mean time held", [_minutes(x.hold_minutes) for x in both])
     add("turnover per session", [fine(x.turnover) for x in both])
-    add("cost beyond the spread, all trades", [dollars(-net.cost), NONE])
+    add("all trades: cost beyond the spread", [dollars(-net.cost), NONE])
     return Section(
         "All figures",
         "Drawdown is seen at every sale, in the Calmar ratio at the close of each session; "

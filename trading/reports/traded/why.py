@@ -130,7 +130,7 @@ def answer(
         return told("no_minute", "that minute has not come yet.")
     if day not in reader.days():
         known = reader.days()
-        raise UserError(f"{reader.folder} has no log of {day}; it has {known[0]} to {known[-1]}")
+        raise UserError(f"{reader.folder} has no log of {day}; it has {known[0]} to {known[-1]}: name one with --date")
     found = minutes.read(question.symbol, day, question.minute, reader)
     if not found.is_known and question.symbol not in found.stocks:
         return told("not_considered", *_not_considered(found, question.symbol))
@@ -239,7 +239,8 @@ def _by_trade(trade: Trade) -> list[str]:
 def _fate(trade: Trade) -> str:
     if trade.exit_time is None:
         return "It is still held, by the trade log."
-    at_ = f"{trade.exit_time.astimezone(NEW_YORK):%H:%M:%S}"
+    later = "" if trade.exit_day == trade.day else f" on {trade.exit_day}"
+    at_ = f"{trade.exit_time.astimezone(NEW_YORK):%H:%M:%S}{later}"
     if trade.exit_price is None or trade.pnl_amount is None:
         return f"It ended at {at_} without a known price ({trade.exit_reason})."
     return (
