@@ -99,7 +99,7 @@ DAY: Final[Mapping[str, Kind]] = {
     "no_volume_profile": _written(),
     "day_started": _notice("day started: {stocks} stocks, equity ${equity:,.2f}"),
     "day_not_started": _trouble("the day cannot be started yet: {reason}"),
-    "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}"),
+    "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}{as_of}"),
     "no_trade": _notice("no trade today: {why}"),
     "live_figures": _notice("{line}"),
     "minute": _written(),
