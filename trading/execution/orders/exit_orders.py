@@ -236,8 +236,8 @@ class ExitOrders:
             self._journal.event("oversold", symbol=trade.symbol, held=trade.qty, sold=shares)
 
     def end(self, trade: Trade, instant: datetime, reason: str) -> None:
-        """End a trade; not before its entry, whose time may be that of its judgement (`EntryEvidence`)."""
-        trade.exit_time, trade.exit_reason, trade.exit_intent = max(instant, trade.entry_time), reason, None
+        """End a trade."""
+        trade.exit_time, trade.exit_reason, trade.exit_intent = instant, reason, None
         self._records.log.mark_changed(trade)
 
     def forget_closed(self, still_open: Collection[str]) -> None:
