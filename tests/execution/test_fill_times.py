@@ -116,6 +116,16 @@ def test_a_time_that_one_kind_of_reply_shows_right_is_taken(tmp_path: Path) -> N
     assert here.trade().exit_time == from_ns(true)
 
 
+@pytest.mark.parametrize("pattern", [r"GET .*/v2/orders\?", r"GET .*/v2/orders/"])
+def test_a_sale_of_which_two_kinds_of_replies_show_two_possible_times_ends(tmp_path: Path, pattern: str) -> None:
+    here = world(tmp_path, "sell", {"filled_at": "2018-03-26T14:40:20Z"}, pattern=pattern)
+    here.minutes("10:31", "10:33")
+    here.minutes("10:40", "10:43")
+    trade = here.trade()
+    assert trade.exit_time is not None and BEGUN <= trade.exit_time <= BEGUN + timedelta(seconds=70)
+    assert len(here.events("fill_time_corrected")) == 1
+
+
 @pytest.mark.parametrize("seconds", [-86_400, -600, -50, 600, 86_400])
 @pytest.mark.parametrize("date", [True, False])
 def test_no_clock_of_this_machine_makes_a_true_time_impossible(tmp_path: Path, seconds: int, date: bool) -> None:

@@ -369,7 +369,23 @@ def test_the_day_is_summed_up_even_if_the_broker_is_unclear(tmp_path: Path) -> N
     here.tick("15:59")
     here.wire.faults = [Fault("", lost_before, times=None)]
     here.close_day()
-    assert len(here.events("day_closed")) == 1
+    [closed] = here.events("day_closed")
+    assert closed["equity_as_of"].startswith("2018-03-26T15:59")
+
+
+def test_an_equity_that_stop_keeps_from_being_read_again_bears_its_time(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.minutes("10:31", "10:33")
+    assert here.trader.snapshot is not None and here.trader.snapshot.equity_as_of is None
+    (here.controls / "STOP").touch()
+    here.tick("10:34", "10:37")
+    assert here.trader.snapshot.equity_as_of is not None
+    assert ny(MONDAY, "10:33") < here.trader.snapshot.equity_as_of < ny(MONDAY, "10:34:30")
+    here.tick("15:59")
+    here.wire.faults = [Fault("", lost_before, times=None)]
+    here.trader.closed(here.session)
+    [closed] = here.events("day_closed")
+    assert closed["equity_as_of"].startswith("2018-03-26T10:33")
 
 
 # -- 4 AM --------------------------------------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ def snapshot(at: datetime) -> Snapshot:
             record("day_closed", trades=2, won=1, pnl_amount=0.0, equity=100000.0),
             "day closed: 2 trades, 1 won, P&L +$0.00, equity $100,000.00",
         ),
+        (
+            record("day_closed", trades=2, won=1, pnl_amount=0.0, equity=1.0, equity_as_of="2025-03-07T15:31:09+00:00"),
+            "day closed: 2 trades, 1 won, P&L +$0.00, equity $1.00 as of 10:31",
+        ),
         (record("bought", symbol="F"), "event=bought, symbol=F"),  # a field is missing: shown as it is, never an error
     ],
 )

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeVar
 
+from trading.base.clock import parse_instant
 from trading.base.written import DECIMAL
 from trading.broker.messages import MalformedReply, Refused
 
@@ -18,9 +19,6 @@ HIGHEST_PRICE: Final = Decimal(10_000_000)
 MOST_SHARES: Final = Decimal(1_000_000_000)
 LARGEST_SUM: Final = Decimal(10) ** 15
 """Dollars and shares beyond every account; a larger number is an error, and could fill the memory."""
-
-OLDEST, NEWEST = 2000, 2200
-"""Years of instants that are believed; arithmetic with others may overflow."""
 
 T = TypeVar("T")
 
@@ -112,11 +110,11 @@ def instant_or_none(value: object) -> datetime | None:
 
 
 def instant_of(text: object) -> datetime:
-    """Parse an ISO 8601 instant with a time zone."""
-    instant = datetime.fromisoformat(str(text))
-    if instant.tzinfo is None or not OLDEST <= instant.year <= NEWEST:
-        raise ValueError(f"{brief(text)} has no time zone, or lies in no year of ours")
-    return instant
+    """Parse an ISO 8601 instant with a time zone, of the years of the calendar."""
+    try:
+        return parse_instant(str(text))
+    except ValueError as error:  # its message has the text as it came
+        raise ValueError(f"{brief(text)} is no instant with a time zone in the years of the calendar") from error
 
 
 def brief(value: object) -> str:

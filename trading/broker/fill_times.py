@@ -1,4 +1,4 @@
-"""Times of fills that cannot be true: they are not used, and what is read instead once a caller has settled that.
+"""Times of fills that cannot be true, or that replies show differently: not used, and what is read instead.
 
 No clock of this machine refuses a time, because a wrong one would refuse every fill.  A fill cannot lie after the
 `Date` of the very reply that shows it, nor before its order was created.
@@ -39,7 +39,7 @@ class ReplyTime(NamedTuple):
 
 @dataclass(frozen=True)
 class DoubtfulTime:
-    """A fill whose time cannot be true: its order, the time shown (None: unreadable), and its first reply's `Date`."""
+    """A fill whose time is not known: its order, the time shown (None: unreadable), and its first reply's `Date`."""
 
     order: Order
     shown: datetime | None
@@ -50,12 +50,14 @@ class FillTimes:
     """Replaces times of fills that cannot be true: by None, or by the instant for which they were settled."""
 
     MOST: Final = 100
-    MOST_LEGS: Final = 2000
+    MOST_REMEMBERED: Final = 2000
 
     def __init__(self, reply_time: Callable[[], ReplyTime] = lambda: ReplyTime(None, datetime.now(UTC))) -> None:
         self._reply_time = reply_time
         self._waiting: dict[tuple[str, int], DoubtfulTime] = {}
         self._settled: dict[tuple[str, int], datetime] = {}
+        self._shown: dict[tuple[str, int], datetime | None] = {}
+        """The newest time shown of a whole fill, of those that can be true; it does not change any more."""
         self._entered: dict[str, datetime] = {}
         """By id of a stop or target: when its entry was filled, or sent.  A leg that is shown alone does not tell."""
 
@@ -90,7 +92,7 @@ class FillTimes:
         """Note since when the legs of an entry can be filled."""
         begun = _begun(order, filled_at)
         legs = [leg for leg in order.legs if begun is not None and leg.side != order.side]
-        if len(self._entered) + len(legs) > self.MOST_LEGS:
+        if len(self._entered) + len(legs) > self.MOST_REMEMBERED:
             self._entered.clear()
         self._entered |= {leg.id: begun for leg in legs if begun is not None}
 
@@ -104,7 +106,7 @@ class FillTimes:
         if fill in self._settled:
             return self._settled[fill]
         reply = self._reply_time()
-        if _can_be(one, self._entered.get(one.id), reply):
+        if _can_be(one, self._entered.get(one.id), reply) and self._shows_again(one):
             if fill in self._waiting:  # another reply told a time that cannot be: this one counts from now on
                 self.settle(one, one.filled_at or reply.ours)
             return one.filled_at
@@ -113,6 +115,16 @@ class FillTimes:
                 self._waiting.pop(next(iter(self._waiting)))
             self._waiting[fill] = DoubtfulTime(one, one.filled_at, reply.date)
         return None
+
+    def _shows_again(self, one: Order) -> bool:
+        """Whether a reply shows the time that the one before it did, of those that can be true, or is the first."""
+        if one.status != "filled":
+            return True  # the time of a part is that of the last change
+        if len(self._shown) >= self.MOST_REMEMBERED:
+            self._shown.clear()
+        before = self._shown.get(_fill(one), one.filled_at)
+        self._shown[_fill(one)] = one.filled_at
+        return before == one.filled_at
 
 
 def _fill(order: Order) -> tuple[str, int]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from trading.broker.fields import (
     MOST_SHARES,
+    UNREADABLE,
     id_of,
-    instant_or_none,
     json_object,
+    optional_instant,
     parsed,
     sum_or_none,
     symbol_of,
@@ -22,6 +24,9 @@ from trading.broker.fields import (
 from trading.broker.messages import OUR_NAME, UNREADABLE_STATUS, MalformedReply, Order
 from trading.broker.prices import KnownPrices, near
 from trading.broker.validation import Asked, read_order
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 def read_partial_entry(reply: object, asked: Asked, prices: KnownPrices) -> Order:
@@ -67,7 +72,7 @@ def _identified(fields: Mapping[str, object], prices: KnownPrices) -> Order:
         limit_price=None,
         stop_price=None,
         filled_at=None,
-        created_at=instant_or_none(fields.get("created_at")),
+        created_at=_instant_or_none(fields.get("created_at")),
         replaces=None,
         replaced_by=None,
         legs=(),
@@ -105,3 +110,10 @@ def _shares_or_none(value: object) -> int | None:
     """A number of whole shares; None if it is none that an order can be for."""
     number = sum_or_none(value)
     return int(number) if number is not None and 0 < number <= MOST_SHARES and number % 1 == 0 else None
+
+
+def _instant_or_none(value: object) -> datetime | None:
+    try:
+        return optional_instant(value)
+    except UNREADABLE:
+        return None

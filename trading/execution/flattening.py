@@ -1,13 +1,17 @@
-"""The sale of every position: before the close, and when the FLATTEN file asks for it."""
+"""The sale of all positions, before the close or because of the FLATTEN file, and of those of earlier sessions."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from trading.rules.exits import limit_before_open
+
 if TYPE_CHECKING:
+    from trading.base.calendar import Session
     from trading.base.clock import Clock
     from trading.execution.reconciliation import PositionManager
+    from trading.records.trade_log import Trade
 
 FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=2)
@@ -80,3 +84,38 @@ def _is_about_stock(refusal: str, symbol: str) -> bool:
     """Whether a refusal of an exit concerns one stock, so that the exits of others may be accepted."""
     words = refusal.lower().replace('"', " ").replace(",", " ").split()
     return symbol.lower() in words or any(phrase in refusal.lower() for phrase in STOCK_REFUSALS)
+
+
+class CarriedOver:
+    """Sells the positions of earlier sessions."""
+
+    def __init__(self, positions: PositionManager, clock: Clock) -> None:
+        self._positions = positions
+        self._clock = clock
+
+    def sell_early(self, session: Session) -> None:
+        """Sell before the open with limit orders, the most urgent first; later at market."""
+        for trade in sorted(self._trades(session), key=self._urgency):
+            if trade.exit_intent is not None and self._has_limit(trade):
+                continue  # an earlier attempt sent its exit
+            if self._clock.now() < session.open:
+                self._positions.close(trade, "REBALANCE", limit_before_open(self._positions.last_price(trade)))
+            else:
+                self._positions.close(trade, "REBALANCE")
+
+    def sell(self, session: Session) -> None:
+        """Sell at market, in place of a limit order of 4 AM that still rests."""
+        for trade in self._trades(session):
+            if trade.exit_intent is None or self._has_limit(trade):
+                self._positions.close(trade, "REBALANCE")
+
+    def _trades(self, session: Session) -> list[Trade]:
+        return [trade for trade in self._positions.open if trade.day < session.date]
+
+    def _urgency(self, trade: Trade) -> tuple[bool, str]:
+        """Sort key: first the trades whose price is beyond their stop or target."""
+        price = self._positions.last_price(trade)
+        return trade.stop_loss < price < trade.take_profit, trade.symbol
+
+    def _has_limit(self, trade: Trade) -> bool:
+        return any(order.type == "limit" for order in self._positions.resting(trade))

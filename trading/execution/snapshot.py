@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from typing import Any
 
+    from trading.broker.messages import Account
     from trading.records.trade_log import Trade
 
 
@@ -29,6 +31,22 @@ class Row:
     def pnl(self) -> float | None:
         """Unrealised profit in dollars at the newest close."""
         return None if self.price is None else (self.price - float(self.entry)) * self.qty
+
+
+CURRENT_FOR: Final = timedelta(minutes=2)
+"""How long an account that was read counts as the present one; a minute reads it once, at its end or the next one's."""
+
+
+@dataclass(frozen=True)
+class AccountReading:
+    """The account, and when it was read."""
+
+    account: Account
+    at: datetime
+
+    def as_of(self, now: datetime) -> datetime | None:
+        """When it was read, if that is too long ago to call it the account of now."""
+        return self.at if now - self.at > CURRENT_FOR else None
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,7 @@ class Snapshot:
     Attributes:
         equity: dollars; None if unknown.
         in_flight: pending entries.
+        equity_as_of: when the equity was read, if it is an older one, as under STOP, which reads nothing.
     """
 
     at: datetime
@@ -118,13 +137,14 @@ class Snapshot:
     trades: int
     won: int
     realised: Decimal
+    equity_as_of: datetime | None = None
 
     @classmethod
     def of(
         cls,
         at: datetime,
         *,
-        equity: Decimal | None,
+        reading: AccountReading | None,
         held: Iterable[Trade],
         in_flight: int,
         sold: Iterable[Trade],
@@ -133,10 +153,12 @@ class Snapshot:
         """Build a snapshot.
 
         Args:
+            reading: the newest account; None if there is none.
             held: the open trades.
             sold: the trades that were sold today, on whatever day they were bought.
             price_of: the newest price of a stock in dollars.
         """
         result = DayResult.of(sold)
         rows = (Row(t.symbol, t.qty, t.entry_price, price_of(t.symbol), t.stop_loss, t.take_profit) for t in held)
-        return cls(at, equity, tuple(rows), in_flight, result.trades, result.won, result.realised)
+        equity, as_of = (None, None) if reading is None else (reading.account.equity, reading.as_of(at))
+        return cls(at, equity, tuple(rows), in_flight, result.trades, result.won, result.realised, as_of)

@@ -14,17 +14,16 @@ from trading.broker.client import Broker, Unclear
 from trading.execution.control_files import ControlFiles, EntryPauses
 from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
-from trading.execution.flattening import Flattening
+from trading.execution.flattening import CarriedOver, Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
 from trading.execution.orders.others import plain
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
-from trading.execution.snapshot import DayResult, NoTrade, Snapshot
+from trading.execution.snapshot import AccountReading, DayResult, NoTrade, Snapshot
 from trading.features.session_bars import SessionBars, Windows
 from trading.records.instance import instance_of
 from trading.rules.entry import ConfidenceRule
-from trading.rules.exits import limit_before_open
 from trading.rules.guards import losses_of
 
 if TYPE_CHECKING:
@@ -107,11 +106,12 @@ class Trader:
         )
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
+        self._carried_over = CarriedOver(self.positions, self.clock)
         self.positions.set_prices(
             lambda symbol, since: None if self.day is None else self.day.bars.last_close(symbol, since)
         )
         self.day: Day | None = None
-        self.account: Account | None = None
+        self._reading: AccountReading | None = None
         self.snapshot: Snapshot | None = None
         """The account at the end of the last minute; another thread may read it."""
 
@@ -136,10 +136,7 @@ class Trader:
             self.positions.cancel_orphan_orders()
         if self.positions.other_trader is not None and not self.positions.is_ours:
             return known
-        try:
-            self.account = self._broker.account()
-        except Unclear as error:
-            self._journal.event("broker_unclear", reason=str(error), note="the first minute asks again")
+        self._read_account("the first minute asks again")
         # A request that the process before this one sent last may be executed only now.
         self.positions.reconcile_until_clear(self.clock.now() + MINUTE, at_least=1 if self.positions.open else 0)
         now = self.clock.now()
@@ -161,22 +158,8 @@ class Trader:
         known = self.positions.try_reconcile()
         if known:
             self.positions.cancel_orphan_orders()
-        for trade in sorted(self._carried_over(session), key=self._urgency):
-            if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
-                continue  # an earlier attempt sent its exit
-            if self.clock.now() < session.open:
-                self.positions.close(trade, "REBALANCE", limit_before_open(self.positions.last_price(trade)))
-            else:
-                self.positions.close(trade, "REBALANCE")
+        self._carried_over.sell_early(session)
         return self._day_of(session) is not None and known
-
-    def _carried_over(self, session: Session) -> list[Trade]:
-        return [trade for trade in self.positions.open if trade.day < session.date]
-
-    def _urgency(self, trade: Trade) -> tuple[bool, str]:
-        """Sort key: first the trades whose price is beyond their stop or target."""
-        price = self.positions.last_price(trade)
-        return trade.stop_loss < price < trade.take_profit, trade.symbol
 
     def start_day(self, session: Session) -> None:
         """Choose the universe, start with empty bars, and create the trade file even if nothing will be traded.
@@ -187,7 +170,7 @@ class Trader:
             Unclear, UserError, APIError, requests' exceptions, OSError: the day cannot be started.
         """
         symbols = self._universe(session)
-        self.account = self._broker.account()
+        account = self._read_now()
         self.preconditions.start_session(session)
         also = self._held_beside(symbols)
         self.day = Day(session, self._bars_of(session, [*symbols, *also]), frozenset(also))
@@ -197,7 +180,7 @@ class Trader:
         self._broker.forget_orders()
         self.positions.save()
         self._journal.event(
-            "day_started", session=str(session.date), stocks=len(symbols), equity=self.account.equity, symbols=symbols
+            "day_started", session=str(session.date), stocks=len(symbols), equity=account.equity, symbols=symbols
         )
         if also:
             note = "held or being bought, but not picked: their bars are followed, they are not bought again"
@@ -226,14 +209,8 @@ class Trader:
         if self._stopped():
             return
         self.positions.try_reconcile()
-        self._close_carried_over(session)
+        self._carried_over.sell(session)
         self._day_of(session)
-
-    def _close_carried_over(self, session: Session) -> None:
-        """Sell positions of earlier sessions at market, in place of a limit order of 4 AM that still rests."""
-        for trade in self._carried_over(session):
-            if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
-                self.positions.close(trade, "REBALANCE")
 
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: reconcile, manage positions, predict, buy; or what a control file says instead.
@@ -266,7 +243,7 @@ class Trader:
         return True
 
     def _minute(self, session: Session, instant: datetime) -> None:
-        self._close_carried_over(session)
+        self._carried_over.sell(session)
         if self._is_time_to_flatten(session, instant):
             self._flattening.flatten()  # before any request for bars, because few minutes are left
             self._read_account("the equity shown is an older one")
@@ -318,10 +295,19 @@ class Trader:
         losses = self._losses(self.account, day.session)
         self._entries.consider(signals, self.account, day.session, instant, losses, others)
 
+    @property
+    def account(self) -> Account | None:
+        """The account as of its newest reading; None if there is none."""
+        return None if self._reading is None else self._reading.account
+
+    def _read_now(self) -> Account:
+        self._reading = AccountReading(self._broker.account(), self.clock.now())
+        return self._reading.account
+
     def _read_account(self, note: str) -> bool:
         """Read the account; False, and `note` in the audit, if there is no clear answer."""
         try:
-            self.account = self._broker.account()
+            self._read_now()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note=note)
             return False
@@ -351,7 +337,7 @@ class Trader:
         now = self.clock.now()
         self.snapshot = Snapshot.of(
             now,
-            equity=None if self.account is None else self.account.equity,
+            reading=self._reading,
             held=self.positions.open,
             in_flight=len(self.positions.pending),
             sold=self._log.sold_on(now.astimezone(NEW_YORK).date()),
@@ -382,10 +368,7 @@ class Trader:
         """After the close: reconcile a last time, report what is still open, and sum up the day."""
         if not self._stopped():
             self.positions.try_reconcile()
-        try:
-            self.account = self._broker.account()
-        except (Unclear, BrokerError) as error:
-            self._journal.event("broker_unclear", reason=str(error), note="the equity below is an older one")
+        is_read = self._read_account("the equity below is an older one")
         for trade in self.positions.open:
             qty = self.positions.shares_left(trade)
             note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
@@ -400,6 +383,7 @@ class Trader:
             won=result.won,
             pnl_amount=result.realised,
             equity=None if self.account is None else self.account.equity,
+            equity_as_of=None if is_read or self._reading is None else self._reading.at,
             open=len(self.positions.open),
             bars_revised=self.day.bars.revised if self.day is not None else 0,
             bars_refused=self.day.bars.refused if self.day is not None else 0,

@@ -22,8 +22,12 @@ FILE: Final = "heartbeat.json"
 MOST_BYTES: Final = 1_000_000
 """Bytes of the file; it has some 1 kB."""
 
-YEARS: Final = range(2000, 2101)
-"""Years of an instant; others are of no run, and the first and the last that there are cannot change time zone."""
+YEARS_OF_RUNS: Final = range(2000, 2101)
+"""Years in which a run can have been, simulated ones included.
+
+Narrower than `trading.base.clock.YEARS`, the years that the calendar can reckon with: what a log, its name or a
+heartbeat says of a year outside this century is damage, although it could be reckoned with.
+"""
 
 BEAT_SECONDS: Final = 10
 DEAD_AFTER_SECONDS: Final = 60
@@ -138,7 +142,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _possible(name: str, value: Any) -> bool:
     if name in _INSTANTS:
-        return isinstance(value, datetime) and value.tzinfo is not None and value.year in YEARS
+        return isinstance(value, datetime) and value.tzinfo is not None and value.year in YEARS_OF_RUNS
     if name in _TEXTS:
         return isinstance(value, str)
     if name in _NUMBERS:

@@ -13,7 +13,7 @@ import orjson
 from trading.base import written
 from trading.base.clock import NEW_YORK, parse_instant
 from trading.base.files import line_files, read_lines, read_regular
-from trading.records.heartbeat import YEARS
+from trading.records.heartbeat import YEARS_OF_RUNS
 from trading.records.trade import LARGEST_RESULT, Trade, sound
 
 if TYPE_CHECKING:
@@ -187,8 +187,11 @@ class LogReader:
             day = written.day(name.removeprefix(f"{kind}_").split(".")[0])
             if day is None:
                 self._find(self.folder / name, "its name has no date; it is left out")
-            elif day.year not in YEARS:  # a simulated session may lie in a year to come
-                self._find(self.folder / name, f"the year in its name is not {YEARS[0]} to {YEARS[-1]}; it is left out")
+            elif day.year not in YEARS_OF_RUNS:  # a simulated session may lie in a year to come
+                self._find(
+                    self.folder / name,
+                    f"the year in its name is not {YEARS_OF_RUNS[0]} to {YEARS_OF_RUNS[-1]}; it is left out",
+                )
             else:
                 found.add(day)
         return found
@@ -251,7 +254,7 @@ def _in_order(trade: Trade) -> Trade:
         ValueError: they are not.
     """
     for at in (trade.entry_time, trade.exit_time, trade.decision_time, trade.target_first_time):
-        if at is not None and at.year not in YEARS:
+        if at is not None and at.year not in YEARS_OF_RUNS:
             raise ValueError(f"a time in the year {at.year}")
     if trade.exit_time is not None and trade.exit_time < trade.entry_time:
         raise ValueError(f"exit_time={trade.exit_time.isoformat()} lies before the entry")

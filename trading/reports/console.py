@@ -144,12 +144,18 @@ def _positions(snapshot: Snapshot) -> Table:
 
 def _status(snapshot: Snapshot) -> str:
     open_pnl = sum((row.pnl or 0.0 for row in snapshot.rows), 0.0)
-    equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f} by the broker's prices"
+    as_of = "" if snapshot.equity_as_of is None else _as_of(snapshot.equity_as_of)
+    equity = "" if snapshot.equity is None else f", equity ${snapshot.equity:,.2f}{as_of} by the broker's prices"
     by_bars = " by the newest bars" if snapshot.rows else ""  # the broker's equity goes by its own prices
     return (
         f"{len(snapshot.rows)} open ({dollars(open_pnl)}{by_bars}), {snapshot.in_flight} in flight, "
         f"{counted(snapshot.trades, 'trade')} closed today ({snapshot.won} won, {dollars(snapshot.realised)}){equity}"
     )
+
+
+def _as_of(instant: datetime) -> str:
+    """The age of a figure that is an older one, as "as of 10:31"."""
+    return f" as of {instant.astimezone(NEW_YORK):%H:%M}"
 
 
 def in_words(record: dict[str, Any]) -> str | None:
@@ -168,6 +174,8 @@ def in_words(record: dict[str, Any]) -> str | None:
             shown["figures"], shown["reason"] = signals_in_words(shown["figures"]), sentence(shown["reason"])
         if record["event"] == "day_closed":
             shown["trades"] = counted(shown["trades"], "trade")
+            as_of = shown.get("equity_as_of")
+            shown["as_of"] = "" if as_of is None else _as_of(datetime.fromisoformat(as_of))
         return words.format(**shown)
     except (KeyError, ValueError, TypeError, ArithmeticError):
         return ", ".join(f"{key}={value}" for key, value in record.items() if key != "time")

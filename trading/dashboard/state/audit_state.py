@@ -169,7 +169,8 @@ class AuditState:
             self.is_closed = True
         elif event == "day_closed":
             self.is_closed = True
-            self.equity_close = equity_of(record["equity"])
+            if record.get("equity_as_of") is None:  # otherwise it is an older one
+                self.equity_close = equity_of(record["equity"])
         elif event == "model_in_service":
             self.model = str(record["model"])
             self.models.append((at, self.model))

@@ -48,7 +48,7 @@ class DayEquities:
             try:
                 if record.get("event") == "day_started" and found.start is None:
                     found = found._replace(start=equity_of(record["equity"]))
-                elif record.get("event") == "day_closed":
+                elif record.get("event") == "day_closed" and record.get("equity_as_of") is None:
                     found = found._replace(close=equity_of(record["equity"]), closed_at=str(record["time"]))
             except (KeyError, TypeError, ValueError, ArithmeticError):
                 continue  # the state of the audit counts and names such a record

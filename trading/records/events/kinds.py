@@ -99,7 +99,7 @@ DAY: Final[Mapping[str, Kind]] = {
     "no_volume_profile": _written(),
     "day_started": _notice("day started: {stocks} stocks, equity ${equity:,.2f}"),
     "day_not_started": _trouble("the day cannot be started yet: {reason}"),
-    "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}"),
+    "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}{as_of}"),
     "no_trade": _notice("nothing was bought today: {why}"),
     "live_figures": _notice("{line}"),
     "minute": _written(),
@@ -188,7 +188,7 @@ HOLDINGS: Final[Mapping[str, Kind]] = {
     "far_fill": _discrepancy("FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})"),
     "far_fill_corrected": _discrepancy("FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})"),
     "far_fill_doubted": _discrepancy("FILL FAR FROM THE PRICE: {side} {qty} {symbol} at {price} ({note})"),
-    "fill_time_doubted": _notice("{side} {qty} {symbol} at an impossible time ({shown}): {note}", is_discrepancy=True),
+    "fill_time_doubted": _notice("{side} {qty} {symbol} at a doubtful time ({shown}): {note}", is_discrepancy=True),
     "fill_time_corrected": _discrepancy("TIME OF A FILL: {side} {qty} {symbol} at {instead}, shown {shown} ({note})"),
     "quantity_changed": _notice(
         "{symbol}: {old_qty} shares at {old_price} are {new_qty} at {new_price} now ({note})", is_discrepancy=True
