@@ -40,6 +40,7 @@ from trading.base.errors import BrokerError, UserError
 from trading.broker import account_validation, validation
 from trading.broker.error_body import REFUSING, error_body, one_line
 from trading.broker.fields import UNREADABLE
+from trading.broker.fragments import Fragment, read_fragment
 from trading.broker.messages import Account, MalformedReply, Order, Orders, Position, Positions
 from trading.broker.partial_entries import read_partial_entry
 from trading.broker.prices import KnownPrices, near
@@ -70,14 +71,23 @@ T = TypeVar("T")
 class OrderRefused(Exception):
     """Alpaca itself, not a proxy, refused the request and took nothing.  The text is its reason.
 
-    `existing` is the number of shares that it holds, where the refusal of a sale says so.
+    `existing` is the number of shares that it holds, and `related` has the ids of the orders that hold them, where the
+    refusal of a sale says so.
     """
 
-    def __init__(self, status: int, reason: str, code: int | None = None, existing: Decimal | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        code: int | None = None,
+        existing: Decimal | None = None,
+        related: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.code = code
         self.existing = existing
+        self.related = related
 
     @property
     def is_unknown(self) -> bool:
@@ -326,6 +336,13 @@ class Broker:
             call = partial(self._client.get_order_by_client_id, client_order_id)
         return _found(lambda reply: read_partial_entry(reply, asked, self._prices), call)
 
+    def fragment(self, order_id: str) -> Fragment | None:
+        """What can be read of one order, however damaged the reply; None if there is none.  Raises as `account`."""
+        if not _is_uuid(order_id):
+            return None
+        call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
+        return _found(lambda reply: read_fragment(reply, order_id), call)
+
     def session_close(self, day: date) -> str | None:
         """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.
 
@@ -525,7 +542,7 @@ def _ask(call: Callable[[], T]) -> T:
         if body.keys_problem and (method == "GET" or body.is_alpacas or body.status == 401):
             raise KeysRefused(body.keys_problem, body.status) from None
         if body.is_refusal:
-            raise OrderRefused(body.status, body.message, body.code, body.existing) from error
+            raise OrderRefused(body.status, body.message, body.code, body.existing, body.related) from error
         raise Unclear(f"HTTP {body.status}: {body.message}", body.status) from error
     except (
         requests.RequestException,
