@@ -8,7 +8,7 @@ import pytest
 from alpaca.trading.requests import MarketOrderRequest
 
 from tests.execution.test_orders_of_others import World
-from tests.execution.test_owners_sale import HALVES
+from tests.execution.test_owners_sale import HALVES, Owned
 from tests.execution.test_reconciliation import holding
 from tests.execution.trading_world import Fault, edited, page
 
@@ -144,3 +144,38 @@ def test_the_rest_is_sold_although_what_the_target_sold_is_unreadable(tmp_path: 
     here.wire.faults = []
     here.tick("15:59")
     here.check_books()
+
+
+@pytest.mark.parametrize("fields", [{"filled_qty": "abc"}, {"id": None}, {"qty": "x"}, {"type": None}], ids=str)
+@pytest.mark.parametrize("kinds", [("stop",), ("stop", "limit")], ids=["stop", "both"])
+def test_orders_that_were_never_readable_end_for_the_sale_that_they_prevent(
+    tmp_path: Path, kinds: tuple[str, ...], fields: dict[str, Any]
+) -> None:
+    here = World(tmp_path)
+    here.wire.faults = [unreadable(lambda one: one["side"] == "sell" and one["type"] in kinds, **fields)]
+    here.tick("10:31", "10:33")
+    assert stopped(here) == 5
+    here.tick("15:55", "15:57")
+    assert (here.held(), here.open_orders()) == (0, [])
+    here.wire.faults = []
+    here.tick("15:58")
+    here.check_books()
+
+
+@pytest.mark.parametrize(
+    "lie", [{"filled_qty": "abc"}, {"created_at": None}, {"symbol": None, "status": None}], ids=str
+)
+@pytest.mark.parametrize("is_dated_back", [False, True])
+def test_an_unreadable_sale_of_the_owner_is_never_cancelled(
+    tmp_path: Path, lie: dict[str, Any], is_dated_back: bool
+) -> None:
+    here = Owned(tmp_path)
+    entry = here.broker.order(here.trade().entry_order_id)
+    assert entry is not None and entry.created_at is not None
+    if is_dated_back:
+        lie = {"created_at": entry.created_at.isoformat()} | lie
+    here.wire.faults = [unreadable(lambda one: one["id"] == here.sale, **lie)]
+    here.tick("10:34", "10:36", "15:55", "15:57")
+    here.close_day()
+    assert here.is_untouched
+    assert not here.wire.count(f"(DELETE|PATCH) /v2/orders/{here.sale}")

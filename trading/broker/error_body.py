@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 REFUSING: Final = frozenset({400, 403, 404, 422, 429})
 """Statuses with which Alpaca itself refuses a request; any other comes from a proxy, or says nothing certain."""
 
+MOST_RELATED: Final = 20
+"""Orders that are read of those that a refusal names."""
+
 
 class ErrorBody(NamedTuple):
     """The error that a reply reports: its text on one line, and Alpaca's error code if it has one."""
@@ -25,6 +28,8 @@ class ErrorBody(NamedTuple):
     """Whether the body has the form of Alpaca's; pages of proxies do not have it."""
     existing: Decimal | None = None
     """Shares that the broker holds, where a refused sale says so."""
+    related: tuple[str, ...] = ()
+    """Ids of the orders that hold the shares of a refused sale, where the broker names them."""
 
     @property
     def is_refusal(self) -> bool:
@@ -60,7 +65,9 @@ def error_body(reply: requests.Response | None) -> ErrorBody:
     code = body.get("code")
     is_code = isinstance(code, int) and not isinstance(code, bool)
     existing = sum_or_none(body.get("existing_qty"))
-    return ErrorBody(status, one_line(message), code if is_code else None, is_alpacas=True, existing=existing)
+    listed = body.get("related_orders")
+    related = tuple(one for one in (listed if isinstance(listed, list) else ())[:MOST_RELATED] if isinstance(one, str))
+    return ErrorBody(status, one_line(message), code if is_code else None, True, existing, related)
 
 
 def one_line(text: object) -> str:

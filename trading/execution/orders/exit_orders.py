@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, OrderRefused, Unclear
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from trading.base.clock import Clock
     from trading.records.trade_log import Trade
+
+NO_STOP: Final = "NO_STOP"
+"""The reason of an exit of shares for which the broker refuses a stop."""
 
 
 class ExitOrders:
@@ -130,7 +133,7 @@ class ExitOrders:
                 for order in self._protection.orders(trade)
                 if not order.is_final
             ):
-                self.legs.cancel_legs(trade, "NO_STOP", wait=False)
+                self.legs.cancel_legs(trade, NO_STOP, wait=False)
                 left = self._protection.shares_left(trade)
                 if left <= 0:
                     return  # the target sold them meanwhile; the next reconciliation ends the trade
@@ -139,7 +142,7 @@ class ExitOrders:
             if listed and stuck:
                 self._protection.stop_around(trade, listed, stuck)
             elif listed and not self._protection.place_stop(trade, listed):
-                self._close(trade, "NO_STOP", None, wait=False)
+                self._close(trade, NO_STOP, None, wait=False)
                 return
         if stopped < left:
             self._protection.try_stop(trade, left - stopped)  # a discrepancy, which `Holdings` settles
@@ -301,16 +304,12 @@ class ExitOrders:
         try:
             order = self._cache.send_until_known(name, send)
         except OrderRefused as refusal:
-            trade.exit_intent = trade.exit_reason = None
-            self._protection.note_refusal(trade, refusal)
-            self._refused[trade.client_order_id] = str(refusal)
-            self._records.log.mark_changed(trade)
-            stuck = in_the_way(self._protection.stuck(trade))
-            reason = f"{refusal}; in the way: {stuck}" if stuck else str(refusal)
-            at = self._clock.now().astimezone(NEW_YORK)
-            self._obstacles[trade.client_order_id] = f"its sale was refused at {at:%H:%M}: {reason}"
-            self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {reason}")
-            self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=reason)
+            wanted, trade.exit_intent, trade.exit_reason = trade.exit_reason or "", None, None
+            self._note_refusal(trade, refusal, name)
+            # A stop that cannot be read protects the shares; it is in the way only if they are to be sold.
+            if wanted != NO_STOP and self.legs.cancel_unknown(trade, refusal.related, wanted):
+                self._wanted[trade.client_order_id] = (self._clock.now(), wanted, limit)
+                raise Unclear(f"{refusal}; the orders that hold its shares are asked to end") from refusal
             theirs = self._others.in_the_way(trade, qty)
             if theirs is None or (theirs.stopped < qty and self._others.may_try(trade, "stop", theirs)):
                 self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
@@ -318,3 +317,15 @@ class ExitOrders:
         self._refused.pop(trade.client_order_id, None)
         self._protection.add(trade, (order,))
         self._journal.event("exit_sent", symbol=trade.symbol, client_order_id=name, order_id=order.id)
+
+    def _note_refusal(self, trade: Trade, refusal: OrderRefused, name: str) -> None:
+        """Record that the broker refused an exit, and which stuck orders may be the cause."""
+        self._protection.note_refusal(trade, refusal)
+        self._refused[trade.client_order_id] = str(refusal)
+        self._records.log.mark_changed(trade)
+        stuck = in_the_way(self._protection.stuck(trade))
+        reason = f"{refusal}; in the way: {stuck}" if stuck else str(refusal)
+        at = self._clock.now().astimezone(NEW_YORK)
+        self._obstacles[trade.client_order_id] = f"its sale was refused at {at:%H:%M}: {reason}"
+        self._records.doubt(trade.symbol, f"the exit of {trade.symbol} was refused: {reason}")
+        self._journal.event("exit_refused", symbol=trade.symbol, client_order_id=name, reason=reason)

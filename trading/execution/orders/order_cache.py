@@ -229,8 +229,11 @@ class OrderCache:
 
         Legs bear names of the broker.
         """
-        name = order.client_order_id
-        return not name.startswith(OURS) or instance_in(name) not in {"", self.instance, *self.taken_over}
+        return not self.is_our_name(order.client_order_id)
+
+    def is_our_name(self, name: str) -> bool:
+        """Whether this trader, one that it has taken over, or an earlier version gave a client_order_id."""
+        return name.startswith(OURS) and instance_in(name) in {"", self.instance, *self.taken_over}
 
     @property
     def unreadable(self) -> frozenset[str]:

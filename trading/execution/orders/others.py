@@ -179,7 +179,7 @@ class OthersOrders:
             replaces = order.replaces if isinstance(order, Order) else None
             if order.symbol != trade.symbol or order.is_final or order.id in known or replaces in known:
                 continue
-            if self._cache.is_of_others(order) and not self._is_leg(order, trade):
+            if self._cache.is_of_others(order) and not self._is_leg(order):
                 (buys if order.side == "buy" else sells).append(order)
         free = int(self._cache.held(trade.symbol) - sum(_open_shares(order) for order in sells)) if sells else left
         found = buys + (sells if free < left else [])
@@ -190,9 +190,11 @@ class OthersOrders:
         stops = sum((_open_shares(order) for order in sells if order.type in FALLING), Decimal(0))
         return InTheWay(trade.symbol, tuple(found), max(0, min(free, left)), int(stops))
 
-    def _is_leg(self, order: AnyOrder, trade: Trade) -> bool:
-        """Whether an order can only be a leg of a trade, although it is not confirmed as one."""
-        return isinstance(order, Order) and is_leg(order, trade, self._cache.cached(trade.entry_order_id))
+    def _is_leg(self, order: AnyOrder) -> bool:
+        """Whether an order can only be a leg of an open trade, although it is not confirmed as one."""
+        same = (trade for trade in self._records.log.open_trades if trade.symbol == order.symbol)
+        known = ((trade, self._cache.cached(trade.entry_order_id)) for trade in same)
+        return isinstance(order, Order) and any(is_leg(order, trade, entry) for trade, entry in known)
 
     def may_try(self, trade: Trade, what: str, orders: InTheWay) -> bool:
         """Whether an order of ours is tried although others are in the way: once a minute, or after a change of them.

@@ -7,12 +7,13 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from trading.broker.messages import OURS, Order
+from trading.broker.messages import OUR_NAME, OURS, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
+    from trading.broker.fragments import Fragment
     from trading.broker.messages import FractionalOrder
     from trading.execution.orders.order_cache import OrderCache
     from trading.records.trade_log import Trade
@@ -92,14 +93,45 @@ def is_leg(order: Order, trade: Trade, entry: Order | None) -> bool:
     """
     if order.side != "sell" or order.client_order_id.startswith(OURS) or order.replaces is not None:
         return False
-    quantities = {trade.qty} if entry is None else {trade.qty, entry.qty}
-    sent = {trade.decision_time, None if entry is None else entry.created_at} - {None}
-    at = order.created_at
-    if order.qty not in quantities or at is None or not any(one <= at <= one + SENT_WITH for one in sent if one):
+    if order.qty not in _quantities(trade, entry) or order.created_at is None:
+        return False
+    if not _is_sent_with(order.created_at, trade, entry):
         return False
     if order.type == "limit":
         return _is_level(order.limit_price, trade.take_profit, trade)
     return order.type in ("stop", "stop_limit") and _is_level(order.stop_price, trade.stop_loss, trade)
+
+
+def may_be_ours(order: Fragment, trade: Trade, entry: Order | None, symbols: Collection[str]) -> bool:
+    """Whether an order that holds shares of a trade, and cannot be read as a whole, is ours by what can be read of it.
+
+    It bears a name of ours in that stock, or it was created with the entry and has the quantity or the level of a leg.
+    Nothing that can be read of it may say otherwise.
+
+    Args:
+        symbols: under which the stock of the trade has traded.
+    """
+    if order.side not in (None, "sell") or order.symbol not in (None, *symbols) or order.replaces is not None:
+        return False
+    named = OUR_NAME.fullmatch(order.client_order_id or "")
+    if named is not None:
+        return named["symbol"] in symbols
+    if order.created_at is None or not _is_sent_with(order.created_at, trade, entry):
+        return False
+    legs = (("limit", order.limit_price, trade.take_profit), ("stop", order.stop_price, trade.stop_loss))
+    known = [_is_level(price, level, trade) for kind, price, level in legs if price is not None]
+    if order.qty is not None:
+        known.append(order.qty in _quantities(trade, entry))
+    return order.type in (None, "limit", "stop") and bool(known) and all(known)
+
+
+def _is_sent_with(at: datetime, trade: Trade, entry: Order | None) -> bool:
+    sent = (trade.decision_time, None if entry is None else entry.created_at)
+    return any(one <= at <= one + SENT_WITH for one in sent if one is not None)
+
+
+def _quantities(trade: Trade, entry: Order | None) -> set[int]:
+    return {trade.qty} if entry is None else {trade.qty, entry.qty}
 
 
 def _is_level(price: Decimal | None, level: Decimal, trade: Trade) -> bool:

@@ -7,12 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trading.broker.client import Broker, Unclear
+from trading.broker.messages import OURS
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.order_states import PENDING_CANCEL
 from trading.execution.orders.sells.sell_orders import SellOrders
+from trading.execution.orders.sells.theirs import may_be_ours
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trading.broker.messages import Order, Position
     from trading.records.trade_log import Trade
 
@@ -113,6 +117,34 @@ class Withdrawal:
         except Unclear:
             return  # the sale shows whether the shares are free
         self._cache.request_cancel(stuck, partial(self.note_cancel, reason))
+
+    def cancel_unknown(self, trade: Trade, ids: Iterable[str], reason: str) -> bool:
+        """Request the cancellation of orders of ours that hold the shares of a sale and could not be read.
+
+        Args:
+            ids: of the orders by which the broker's refusal says that the shares are held.
+
+        Returns:
+            Whether a request was accepted, so that the sale can be tried again.
+        """
+        accepted = False
+        entry = self._cache.cached(trade.entry_order_id)
+        for order_id in ids:
+            if self._cache.cached(order_id) is not None and order_id not in self._sells.unread_legs(trade):
+                continue  # it can be read
+            try:
+                found = self._broker.fragment(order_id)
+                name = (found and found.client_order_id) or ""
+                if found is None or (name.startswith(OURS) and not self._cache.is_our_name(name)):
+                    continue
+                if not may_be_ours(found, trade, entry, self._records.symbols_of(trade)):
+                    continue
+                reply = self._broker.cancel(order_id)
+            except Unclear:
+                reply = None
+            self._journal.event("cancel", symbol=trade.symbol, order_id=order_id, reason=reason, accepted=reply)
+            accepted = accepted or reply is True
+        return accepted
 
     def drop_stuck(self, trade: Trade, reason: str) -> None:
         """Request the cancellation of our stuck orders after all shares are sold: one may fire, and sell other shares.
