@@ -16,7 +16,8 @@ from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Setting, Sweep
 from trading.reports.backtested.page import sweep_page, write_page
-from trading.reports.backtested.words import of_sweep
+from trading.reports.backtested.words import of_sweep, percent
+from trading.reports.page import fine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,55 @@ def test_a_setting_that_is_better_is_more_than_luck_unless_a_copy_without_direct
     as_good = swept(returns, flipped=(0.1, 9.0))
     assert of_sweep(as_good)[0] == "The best of 50 settings is not shown to be more than luck."
     assert "1 of 2 times" in of_sweep(as_good)[4]
+
+
+def test_without_coin_flipped_copies_a_good_setting_is_not_called_more_than_luck() -> None:
+    returns = noise(60, 50)
+    returns[:, 11] += 0.006
+    sweep = swept(returns, flipped=())
+    assert of_sweep(sweep)[0] == (
+        "The best of 50 settings passes three of four tests of luck. The fourth, on coin-flipped bars, was not made, "
+        "so it is not shown to be more than luck."
+    )
+    assert sweep_page(sweep).tiles[0].value == "cannot be said"
+    assert sweep_page(swept(returns)).tiles[0].value == "yes"
+    best = float(sweep.measured[11])  # a copy that is exactly as good shows luck too
+    assert of_sweep(swept(returns, flipped=(0.1, best)))[0].endswith("is not shown to be more than luck.")
+
+
+def test_every_place_of_the_page_names_the_setting_that_it_shows() -> None:
+    """Settings without a trade, of which the first is one, and sessions whose first part chooses another setting."""
+    returns = np.zeros((9, 6))
+    returns[:, 1] = [0.010] * 6 + [-0.020] * 3  # the best of the first six sessions
+    returns[:, 2] = [0.005] * 9  # the best of all
+    returns[:, 4] = [-0.002] * 9
+    returns[:, 5] = [-0.001] * 9  # the lower median of the four that traded
+    sweep = swept(returns, down=2)
+    settings = [replace(one, trades=i * 3, won=i, pnl=float(i)) for i, one in enumerate(sweep.settings)]
+    sweep = replace(sweep, settings=[replace(one, trades=0) if i in (0, 3) else one for i, one in enumerate(settings)])
+    names = [sweep.named(i) for i in range(6)]
+    assert names[2] == "MIN_CONFIDENCE=0.50, STOP_LOSS_PCT=0.012"
+    said = of_sweep(sweep)
+    assert f"is {names[2]}: +4.59% over 9 sessions" in said[1]
+    later = f"Chosen on the first 6 sessions alone, the best is {names[1]}: +6.15% there, and -5.88% on the 3 sessions"
+    assert any(line.startswith(later) for line in said)
+    page = sweep_page(sweep)
+    sections = {block.section.title: block.section for block in page.blocks}
+    figures = sections["Figures of the best and of the median setting"]
+    assert figures.note == f"Best: {names[2]}. Median: {names[5]}."
+    rows = {row[0]: (row[1], row[3]) for row in figures.rows}
+    assert rows["trades"] == ("6", "15") and rows["booked by the backtest"] == ("+$2.00", "+$5.00")
+    assert rows["return of the equity"] == (fine(1.005**9 - 1.0), fine(0.999**9 - 1.0))
+    table = sections["Every combination"]
+    after = [row[table.head.index("sessions after")] for row in table.rows]
+    assert after == [percent(float(np.prod(1.0 + returns[6:, i]) - 1.0)) for i in range(6)]
+    tiles = {tile.name: tile.value for tile in page.tiles}
+    assert (tiles["Best setting"], tiles["Median setting"]) == (percent(1.005**9 - 1.0), percent(0.999**9 - 1.0))
+    assert tiles["On the sessions after"] == percent(0.98**3 - 1.0)
+    cells = heat_map(sweep)
+    assert cells is not None
+    assert [cells["layout"][axis]["title"]["text"] for axis in ("yaxis", "xaxis")] == list(sweep.names)
+    assert (cells["data"][0]["x"], cells["data"][0]["y"]) == (["0.010", "0.011", "0.012"], ["0.50", "0.51"])
 
 
 def test_a_best_setting_that_lost_is_no_choice() -> None:

@@ -107,8 +107,9 @@ def returns_of(combinations: Sequence[Combined]) -> Floats:
 
 
 def best_measure(combinations: Sequence[Combined]) -> float:
-    """The highest figure among those by which the best combination is chosen."""
-    return float(measure(returns_of(combinations)).max())
+    """The highest figure by which the best combination is chosen, among those that bought; -inf if none did."""
+    bought = [one for one in combinations if one.replay.total.trades or held_of(one.replay).symbols]
+    return float(measure(returns_of(bought)).max()) if bought else -np.inf
 
 
 def show_verdict(

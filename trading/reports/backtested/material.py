@@ -168,8 +168,13 @@ class Sweep:
 
     @property
     def more_than_luck(self) -> bool:
-        """Whether the best combination is more than luck, and no coin-flipped copy has one as good."""
-        return self.choice.more_than_luck and not self.as_good
+        """Whether the best combination is more than luck by all four proofs: three figures, and coin-flipped copies."""
+        return self.choice.more_than_luck and bool(self.flipped) and not self.as_good
+
+    @property
+    def lacks_copies(self) -> bool:
+        """Whether the three figures call the best combination more than luck, and no coin-flipped copy was traded."""
+        return self.choice.more_than_luck and not self.flipped
 
     def named(self, i: int) -> str:
         """A combination in words: `MIN_CONFIDENCE=0.6, STOP_LOSS_PCT=0.01`."""

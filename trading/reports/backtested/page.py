@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trading.learning.session_statistics import Estimate
     from trading.reports.page import Figure
 
+CANNOT_BE_SAID: Final = "cannot be said"
+
 MOST_UNFOLDED: Final = 40
 """Rows of a table that is shown without being opened."""
 
@@ -84,10 +86,9 @@ def sweep_page(sweep: Sweep) -> HtmlPage:
 def _tiles(sweep: Sweep) -> list[Tile]:
     found = sweep.choice
     total = compounded(sweep.returns)
-    unknown = "cannot be said"
+    unknown = CANNOT_BE_SAID
     tiles = [
-        Tile("More than luck?", "yes" if sweep.more_than_luck else "no" if found.known else unknown,
-             "of the best setting; see above"),
+        Tile("More than luck?", _more_than_luck(sweep), "of the best setting; see above"),
         Tile("Probability of overfitting", unknown if found.overfitting is None else share(found.overfitting, 0),
              "luck alone gives about 50%"),
         Tile("Deflated Sharpe ratio", unknown if found.deflated is None else f"{found.deflated:.2f}",
@@ -99,6 +100,12 @@ def _tiles(sweep: Sweep) -> list[Tile]:
         note = f"the setting chosen on the {found.later.first} before"
         tiles.append(Tile("On the sessions after", percent(found.later.result), note))
     return tiles
+
+
+def _more_than_luck(sweep: Sweep) -> str:
+    if sweep.more_than_luck:
+        return "yes"
+    return CANNOT_BE_SAID if sweep.lacks_copies or not sweep.choice.known else "no"
 
 
 def _figures(sweep: Sweep) -> Section:

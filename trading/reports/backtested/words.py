@@ -73,7 +73,8 @@ def of_sweep(sweep: Sweep) -> list[str]:
         year = SESSIONS_A_YEAR**0.5  # both are None below MIN_SESSIONS, so the measure is the Sharpe ratio
         lines += [
             f"Probability of overfitting {share(found.overfitting, 0)}: the share of the ways to halve the sessions in "
-            "which the best setting of one half is not above the median on the other half. Luck alone gives about 50%; "
+            "which the best setting of one half is not above the median on the other half. Luck alone gives about 50%, "
+            "and somewhat more among few settings; "
             f"up to {share(MOST_OVERFIT, 0)} counts as more than luck.",
             f"Deflated Sharpe ratio {_probability(found.deflated)}: the probability that its Sharpe ratio, "
             f"{year * sweep.measured[found.best]:.2f}, is above the {year * found.expected_best:.2f} that luck gives "
@@ -105,6 +106,11 @@ def _headline(sweep: Sweep) -> str:
         return (
             f"The best of {count} settings did better than luck explains on these sessions. Whether that lasts, only "
             "sessions to come can say."
+        )
+    if sweep.lacks_copies:
+        return (
+            f"The best of {count} settings passes three of four tests of luck. The fourth, on coin-flipped bars, was "
+            "not made, so it is not shown to be more than luck."
         )
     overfit = found.overfitting is not None and found.overfitting > MOST_OVERFIT
     shallow = found.deflated is not None and found.deflated < SURE
