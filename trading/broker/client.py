@@ -30,6 +30,7 @@ from alpaca.trading.requests import (
 from trading.broker import account_validation, validation
 from trading.broker.connection import Clients, connect
 from trading.broker.fill_times import DoubtfulTime, FillTimes, ReplyTime
+from trading.broker.fragments import Fragment, read_fragment
 from trading.broker.messages import Account, Order, Orders, Position, Positions
 from trading.broker.partial_entries import read_partial_entry
 from trading.broker.prices import KnownPrices, near
@@ -245,6 +246,13 @@ class Broker:
             asked = Asked(client_order_id=client_order_id)
             call = partial(self._client.get_order_by_client_id, client_order_id)
         return look_up(lambda reply: read_partial_entry(reply, asked, self._prices), call)
+
+    def fragment(self, order_id: str) -> Fragment | None:
+        """What can be read of one order, however damaged the reply; None if there is none.  Raises as `account`."""
+        if not _is_uuid(order_id):
+            return None
+        call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
+        return look_up(lambda reply: read_fragment(reply, order_id), call)
 
     def session_close(self, day: date) -> str | None:
         """The close of `day` in the broker's calendar, as "16:00" New York time; None if it does not trade.

@@ -30,14 +30,23 @@ T = TypeVar("T")
 class OrderRefused(Exception):
     """Alpaca itself, not a proxy, refused the request and took nothing.  The text is its reason.
 
-    `existing` is the number of shares that it holds, where the refusal of a sale says so.
+    `existing` is the number of shares that it holds, and `related` has the ids of the orders that hold them, where the
+    refusal of a sale says so.
     """
 
-    def __init__(self, status: int, reason: str, code: int | None = None, existing: Decimal | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        code: int | None = None,
+        existing: Decimal | None = None,
+        related: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.code = code
         self.existing = existing
+        self.related = related
 
     @property
     def is_unknown(self) -> bool:
@@ -153,7 +162,7 @@ def ask(call: Callable[[], T]) -> T:
         if body.keys_problem and (method == "GET" or body.is_alpacas or body.status == 401):
             raise KeysRefused(body.keys_problem, body.status) from None
         if body.is_refusal:
-            raise OrderRefused(body.status, body.message, body.code, body.existing) from error
+            raise OrderRefused(body.status, body.message, body.code, body.existing, body.related) from error
         raise Unclear(f"HTTP {body.status}: {body.message}", body.status) from error
     except (
         requests.RequestException,
