@@ -17,11 +17,12 @@ from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear, Unreadable
 from trading.broker.messages import Order
 from trading.execution.orders.entry_evidence import PriceOf
-from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
+from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.others import OthersOrders
+from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.shares.far_fills import FarFills
