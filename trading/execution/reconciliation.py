@@ -25,6 +25,7 @@ from trading.execution.orders.others import OthersOrders
 from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
+from trading.execution.orders.unread_sales import UnreadSales
 from trading.execution.shares.far_fills import FarFills
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.other_traders import OtherTrader
@@ -76,6 +77,9 @@ class PositionManager:
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
         self._identity = Identity(broker, self.cache, self._records)
+        self._unread_sales = UnreadSales(
+            broker, self.cache, self._records, clock, self._protection, self._exits, self._entries.evidence
+        )
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
@@ -214,6 +218,7 @@ class PositionManager:
         self._unnamed.judge(before)
         for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
             self._entries.correct(trade)
+        self._unread_sales.correct_all()
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
@@ -239,6 +244,13 @@ class PositionManager:
             self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
 
     def _update(self, trade: Trade) -> None:
+        try:
+            self._update_readable(trade)
+        except Unclear as problem:
+            if not trade.is_open or not self._unread_sales.end(trade, problem):
+                raise
+
+    def _update_readable(self, trade: Trade) -> None:
         try:
             self._identity.check(trade)
         except Unreadable:

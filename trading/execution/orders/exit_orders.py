@@ -69,7 +69,7 @@ class ExitOrders:
             sells = self._confirm_sold(trade, sells)
             self._cancel_unread(trade, "SIBLING")
             self._cancel_siblings(trade)
-            self._finish(trade, sells)
+            self.finish(trade, sells)
         elif trade.exit_intent is not None:
             if self._cache.order_named(trade.exit_intent) is None:
                 # It never arrived: send it again under its name.
@@ -206,7 +206,7 @@ class ExitOrders:
             trade.sold_qty, trade.sold_amount = shares, value
             self._records.log.mark_changed(trade)
 
-    def _finish(self, trade: Trade, sells: list[Order]) -> None:
+    def finish(self, trade: Trade, sells: list[Order]) -> None:
         """Close the trade at the average price of its fills.
 
         Raises:
@@ -313,7 +313,7 @@ class ExitOrders:
         self.cancel_legs(trade, reason, wait=wait)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
-            self._finish(trade, self._confirm_sold(trade, sells))
+            self.finish(trade, self._confirm_sold(trade, sells))
             del self._wanted[trade.client_order_id]
             return
         position = self._broker.position(trade.symbol)
