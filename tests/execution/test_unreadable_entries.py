@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alpaca.trading.requests import LimitOrderRequest
 
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_entry_evidence import AGAIN, LEGS, MISSING, OPEN, entries, is_sold_by_the_close
-from tests.execution.test_reconciliation import ENTRY, bought, world
+from tests.execution.test_reconciliation import ENTRY, bought, by_hand, world
 from tests.execution.trading_world import INSTANCE, Fault, TradingWorld, edited, flat, page
 
 if TYPE_CHECKING:
@@ -144,6 +145,19 @@ def test_an_entry_that_cannot_be_read_and_bought_nothing_ends(tmp_path: Path, fi
     here.minutes("10:31", "10:37")
     assert not here.trader.positions.pending and len(here.events("entry_not_filled")) == 1
     assert not here.log.trades and not here.open_orders()
+
+
+def test_an_entry_under_the_id_of_another_order_does_not_have_that_one_cancelled(tmp_path: Path) -> None:
+    bars = {"AAA": {MONDAY: flat("09:30", "10:30")}, "CCC": {MONDAY: flat("09:30", "10:50")}}
+    here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), {"10:31": {"AAA": 0.8}})
+    here.trader.recover()
+    of_owner = by_hand(here).submit_order(
+        LimitOrderRequest(symbol="CCC", qty=2, side="buy", limit_price=5, time_in_force="gtc")
+    )
+    here.wire.faults = shown({"id": str(of_owner.id)}, filled=False)
+    here.minutes("10:31", "10:37")
+    assert not here.open_orders() and here.open_orders("CCC") == [("buy", "limit", 5.0)]
+    assert not here.trader.positions.pending
 
 
 def test_shares_that_appear_after_such_an_end_are_ours(tmp_path: Path) -> None:

@@ -392,8 +392,8 @@ class PositionManager:
     def forget_closed(self) -> None:
         """Forget what was noted of trades that are closed."""
         still_open = {trade.client_order_id for trade in self.open}
-        self._exits.forget_closed(still_open)
-        self._holdings.forget_closed(still_open)
+        for forget in (self._entries.forget_closed, self._exits.forget_closed, self._holdings.forget_closed):
+            forget(still_open)
 
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import TERMINAL, UNREADABLE_STATUS
 from trading.execution.orders.entry_evidence import APART, ASK_FOR, Bought, EntryEvidence
+from trading.execution.orders.fills import fill_of
 from trading.execution.orders.order_cache import CANCEL_POLLS, GIVE_UP_AFTER, REPEAT_CANCEL_EVERY, OrderCache
 from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.records import Records
@@ -17,8 +19,7 @@ from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from decimal import Decimal
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from config import ExitSettings
     from trading.base.clock import Clock
@@ -91,11 +92,16 @@ class EntryOrders:
                     self._give_up_undecided(settled)
         self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
         for trade in self._records.log.trades:
-            self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
+            if trade.is_open:
+                self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
             if trade.client_order_id in pending:  # killed between the trade log and the audit
                 self._bought(trade)
         for one in self.pending.values():
             self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
+
+    def forget_closed(self, still_open: Collection[str]) -> None:
+        """Forget the ids of entries that are settled and not among these client_order_ids."""
+        self._cache.entries.keep({*still_open, *self.pending, *self.given_up})
 
     def settle(self) -> None:
         """Look up every pending entry; a filled one becomes a trade."""
@@ -185,23 +191,36 @@ class EntryOrders:
             order = entry.unreadable_order(self._cache.entries.id_of(name))  # its position tells what it bought
             self._cache.add([order])
         if order is not None:
-            self._cache.entries.note(order.id, name, entry.symbol, entry.qty)
+            self._cache.entries.note(self._id_of(order), name, entry.symbol, entry.qty)
             found.append(entry)
         elif self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
             self.given_up[entry.client_order_id] = entry
             self._end(entry, NEVER_ARRIVED)
 
-    def _note_id(self, entry: PendingEntry) -> None:
-        """Recognise the order of an entry that is listed under another name, by its stock, quantity, stop and target.
+    def _id_of(self, order: Order) -> str:
+        """The id of an entry order: that of the first reply, unless the order is found under the one that it bears now.
 
-        Only if no reply has told the id of the entry.
+        Under a wrong id, the order of somebody else would be cancelled.
         """
+        name = order.client_order_id
+        known = self._cache.entries.id_of(name)
+        if known in ("", order.id):
+            return order.id
+        try:
+            there = self._broker.order(order.id)
+        except Unclear:
+            there = None
+        if there is not None and there.client_order_id == name:
+            return order.id
+        self._cache.add([replace(order, id=known)])
+        return known
+
+    def _note_id(self, entry: PendingEntry) -> None:
+        """Recognise the listed order of an entry whose name and id no reply tells, by quantity, stop and target."""
         name, symbol = entry.client_order_id, entry.symbol
         if self._cache.cached_named(name) is not None or self._cache.entries.id_of(name):
             return
-        sent = entry.qty, {entry.stop, entry.target}
-        buys = self._cache.orders_of(symbol, "buy", entry.decision_time - APART)
-        same = [one for one in buys if (one.qty, {leg.stop_price or leg.limit_price for leg in one.legs}) == sent]
+        same = entry.same_orders(self._cache.orders_of(symbol, "buy", entry.decision_time - APART))
         if len(same) == 1 and not self._records.log.has_order(same[0].id):
             self._cache.entries.note(same[0].id, name, symbol, entry.qty)
             self._cache.add(same)
@@ -378,14 +397,3 @@ class EntryOrders:
         order = self._cache.order_named(name)
         if order is not None and not order.is_final:
             self._records.note_cancel(reason, order, self._broker.cancel(order.id))
-
-
-def fill_of(order: Order) -> tuple[Decimal, datetime]:
-    """Average price in dollars and time of a fill.
-
-    Raises:
-        Unclear: the broker reports a fill without them.
-    """
-    if order.filled_avg_price is None or order.filled_at is None:
-        raise Unclear(f"order {order.id} is filled without a price or a time")
-    return order.filled_avg_price, order.filled_at

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.execution.orders.entry_orders import fill_of
+from trading.execution.orders.fills import fill_of
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache, intent_of
 from trading.execution.orders.others import InTheWay, OthersOrders
 from trading.execution.orders.protection import PENDING_CANCEL, Protection, in_the_way

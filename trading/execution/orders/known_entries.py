@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from trading.broker.messages import OURS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from trading.broker.messages import Order
 
 
@@ -30,6 +32,11 @@ class KnownEntries:
         if name.startswith(OURS) and order_id and not order_id.startswith(OURS):
             self._by_id[order_id] = _Entry(name, symbol, qty)
             self._ids[name] = order_id
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the entries without one of these client_order_ids."""
+        self._by_id = {order_id: one for order_id, one in self._by_id.items() if one.name in names}
+        self._ids = {name: order_id for name, order_id in self._ids.items() if name in names}
 
     def id_of(self, name: str) -> str:
         """The id of an entry; empty if it is not known."""

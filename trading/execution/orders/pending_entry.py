@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -63,6 +63,11 @@ class PendingEntry:
             replaced_by=None,
             legs=(),
         )
+
+    def same_orders(self, buys: Iterable[Order]) -> list[Order]:
+        """Those of some orders in its stock that have its quantity, its stop and its target."""
+        sent = self.qty, {self.stop, self.target}
+        return [one for one in buys if (one.qty, {leg.stop_price or leg.limit_price for leg in one.legs}) == sent]
 
     @staticmethod
     def from_intent(record: Mapping[str, Any]) -> PendingEntry:

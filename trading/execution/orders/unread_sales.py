@@ -2,9 +2,10 @@
 
 A sale of ours may stay unreadable for good.  Its trade is closed all the same, once for `GIVE_UP_AFTER` neither the
 positions nor the reply about the stock alone show a share, no readable order of the trade is alive, and the broker
-refuses a stop because it holds none (without such an answer, after `GONE_AFTER`).  The price is an estimate then, and
-`exit_price_source` says where it is from; price, time and reason are corrected when the orders tell them.  So are those
-of a trade that ended without a price (`NOT_AT_BROKER`).
+refuses a stop because it holds none.  Without such an answer, or if only the price is doubted, it takes `GONE_AFTER`.
+
+The price is an estimate then, and `exit_price_source` says where it is from; price, time and reason are corrected when
+the orders tell them.  So are those of a trade that ended without a price (`NOT_AT_BROKER`).
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class UnreadSales:
             return False
         since = self._gone.setdefault(trade.client_order_id, self._clock.now())
         lasted = self._clock.now() - since
-        if lasted < GIVE_UP_AFTER or self._protection.reserved(trade):
+        if lasted < (GONE_AFTER if self._is_doubted(trade) else GIVE_UP_AFTER) or self._protection.reserved(trade):
             return False
         left = self._protection.shares_left(trade)
         self._protection.try_stop(trade, left if left > 0 else trade.qty)
@@ -90,6 +91,11 @@ class UnreadSales:
         del self._gone[trade.client_order_id]
         self._book(trade, left, since)
         return True
+
+    def _is_doubted(self, trade: Trade) -> bool:
+        """Whether a sale of the trade is readable, but its price is far from the market, and may still be settled."""
+        sales = {trade.exit_intent, *trade.sell_order_ids}
+        return any(one.id in sales or one.client_order_id in sales for one in self._broker.far_fills())
 
     def _is_gone(self, trade: Trade) -> bool:
         """Whether neither the list of positions nor the reply about the stock alone shows a share of a trade."""
@@ -163,7 +169,7 @@ class UnreadSales:
         now, name = self._clock.now(), trade.client_order_id
         if now - self._asked.get(name, now - ASK_EVERY) < ASK_EVERY:
             return
-        self._asked[name] = now
+        self._asked = {one: at for one, at in self._asked.items() if now - at < ASK_EVERY} | {name: now}
         try:
             sells = [self._cache.confirmed(order) for order in self._sells(trade) if order.filled_qty]
         except Unclear:
