@@ -130,7 +130,9 @@ UNREADABLE_OF_THE_OWNER = {
 def test_an_unreadable_order_of_the_owner_delays_the_judgement_for_minutes_and_not_for_ever(tmp_path: Path) -> None:
     here = world(tmp_path, signals=AGAIN)
     here.wire.faults = beside(UNREADABLE_OF_THE_OWNER, OPEN)
-    here.minutes("10:31", "10:35")
+    here.minutes("10:31", "10:33")
+    assert not here.log.trades and here.open_orders() == LEGS
+    here.minutes("10:34", "10:35")
     assert (here.trade().qty, here.trade().entry_price, here.open_orders()) == (5, 10, LEGS)
     is_sold_by_the_close(here)
     here.check_books()
