@@ -61,7 +61,10 @@ def test_an_entry_that_cannot_be_read_is_not_flat(world: TradingWorld, tmp_path:
         if order["side"] == "buy":
             order["id"] = "five"
 
-    world.wire.faults = [Fault("GET /v2/orders", edited(every_order(nameless)), times=None)]
+    world.wire.faults = [
+        Fault("by_client_order_id.*entry", page(500, "{}"), times=None),
+        Fault("GET /v2/orders", edited(every_order(nameless)), times=None),
+    ]
     world.folder, world.gone = tmp_path / "new", frozenset({"test"})
     world.restart()
     ended: list[str] = []

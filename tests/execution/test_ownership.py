@@ -422,7 +422,10 @@ def test_an_entry_that_the_start_could_not_read_is_recovered_once_it_can(tmp_pat
             return [unreadable(row) for row in body]
         return body | {"id": None} if body["client_order_id"] == ENTRY else body
 
-    here.wire.faults = [Fault("GET /v2/orders[?:]", edited(unreadable), times=None)]
+    here.wire.faults = [
+        Fault(f"by_client_order_id.*{ENTRY}", page(500, "{}"), times=None),
+        Fault("GET /v2/orders[?:]", edited(unreadable), times=None),
+    ]
     here.at("10:36")
     start_elsewhere(here, "second", INSTANCE)
     assert [trade.symbol for trade in here.log.open_trades] == ["BBB"]

@@ -231,21 +231,21 @@ class Broker:
         call = partial(self._client.get_order_by_client_id, client_order_id)
         return look_up(self._order(Asked(client_order_id=client_order_id)), call)
 
-    def partial_entry(self, *, order_id: str = "", client_order_id: str = "") -> Order | None:
+    def partial_entry(self, *, order_id: str = "", client_order_id: str = "", by_name: bool = False) -> Order | None:
         """An entry of ours, by its id or its name, without the fields that cannot be true (`read_partial_entry`).
 
-        For an entry of which `order` or `order_by_client_id` raises `Unreadable`; None if there is none.
+        For an entry of which `order` or `order_by_client_id` raises `Unreadable`; None if there is none.  Id and name
+        are empty if they are not known; it is asked for by its id if that is known, or with `by_name` by its name.
 
         Raises:
             Unclear: no readable answer, or the order is no entry of ours.
         """
-        if order_id:
-            asked = Asked(id=order_id)
+        asked = Asked(id=order_id or None, client_order_id=client_order_id or None)
+        call: Callable[[], object] = partial(self._client.get_order_by_client_id, client_order_id)
+        if order_id and not by_name:
             call = partial(self._client.get_order_by_id, order_id, GetOrderByIdRequest(nested=True))
-        else:
-            asked = Asked(client_order_id=client_order_id)
-            call = partial(self._client.get_order_by_client_id, client_order_id)
-        return look_up(lambda reply: read_partial_entry(reply, asked, self._prices), call)
+        has_id = by_name or not order_id or _is_uuid(order_id)
+        return look_up(lambda reply: read_partial_entry(reply, asked, self._prices), call) if has_id else None
 
     def fragment(self, order_id: str) -> Fragment | None:
         """What can be read of one order, however damaged the reply; None if there is none.  Raises as `account`."""

@@ -133,9 +133,9 @@ def refused_item(what: str, item: object, reason: str) -> Refused:
     """A refused item under the stock and the name that it bears, as far as these can be read."""
     fields = item if isinstance(item, Mapping) else {}
     texts = []
-    for name in ("symbol", "client_order_id"):
+    for name, read in (("symbol", symbol_of), ("client_order_id", text_of), ("id", id_of)):
         try:
-            texts.append((symbol_of if name == "symbol" else text_of)(fields.get(name)))
+            texts.append(read(fields.get(name)))
         except UNREADABLE:
             texts.append("")
-    return Refused(what, texts[0] or None, texts[1], reason)
+    return Refused(what, texts[0] or None, texts[1], reason, texts[2])

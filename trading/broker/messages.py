@@ -153,6 +153,8 @@ class Refused(NamedTuple):
     symbol: str | None
     client_order_id: str
     reason: str
+    order_id: str = ""
+    """Its id, if it is an order whose id can be read."""
 
     def __str__(self) -> str:
         return f"{self.what} of {self.symbol or 'an unknown stock'} refused: {self.reason}"

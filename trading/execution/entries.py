@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.live_feed import Quotes
-from trading.execution.orders.entry_orders import INTENT, PendingEntry
+from trading.execution.orders.entry_orders import INTENT
 from trading.execution.orders.order_cache import order_name
 from trading.execution.orders.others import open_order
+from trading.execution.orders.pending_entry import PendingEntry
 from trading.rules.entry import (
     Candidate,
     EntryContext,
@@ -259,6 +260,7 @@ class Entries:
         except Unclear as error:
             self._journal.event("entry_unclear", symbol=entry.symbol, client_order_id=name, reason=str(error))
             return True  # it counts as held until the broker's answer is known
+        self._positions.cache.entries.note(order.id, name, entry.symbol, entry.qty)
         self._journal.event("entry_sent", symbol=entry.symbol, client_order_id=name, order_id=order.id)
         return True
 

@@ -17,13 +17,15 @@ from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear, Unreadable
 from trading.broker.messages import Order
 from trading.execution.orders.entry_evidence import PriceOf
-from trading.execution.orders.entry_orders import EntryOrders, PendingEntry
+from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
 from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.others import OthersOrders
+from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
+from trading.execution.orders.unread_sales import UnreadSales
 from trading.execution.shares.far_fills import FarFills
 from trading.execution.shares.fill_times import FillTimes
 from trading.execution.shares.identity import Identity
@@ -85,6 +87,9 @@ class PositionManager:
         self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
         self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
+        self._unread_sales = UnreadSales(
+            broker, self.cache, self._records, clock, self._protection, self._exits.booking, self._entries.evidence
+        )
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(
             broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
@@ -226,6 +231,7 @@ class PositionManager:
         self._unnamed.judge(before)
         for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
             self._entries.correct(trade)
+        self._unread_sales.correct_all()
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
@@ -252,6 +258,13 @@ class PositionManager:
             self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
 
     def _update(self, trade: Trade) -> None:
+        try:
+            self._update_readable(trade)
+        except Unclear as problem:
+            if not trade.is_open or not self._unread_sales.end(trade, problem):
+                raise
+
+    def _update_readable(self, trade: Trade) -> None:
         try:
             self._identity.check(trade)
         except Unreadable:
@@ -394,8 +407,8 @@ class PositionManager:
     def forget_closed(self) -> None:
         """Forget what was noted of trades that are closed."""
         still_open = {trade.client_order_id for trade in self.open}
-        self._exits.forget_closed(still_open)
-        self._holdings.forget_closed(still_open)
+        for forget in (self._entries.forget_closed, self._exits.forget_closed, self._holdings.forget_closed):
+            forget(still_open)
 
     def save(self) -> None:
         """Write the trade log; a failed write is a discrepancy, not an error."""

@@ -38,8 +38,9 @@ def execution_quality(trades: Sequence[Trade]) -> list[Spread]:
     """Time from decision to fill in seconds; slippage in per cent, positive where the trade paid more or got less."""
     decided = [one for one in trades if one.decision_time is not None and one.decision_price]
     quoted = [one for one in trades if one.decision_bid and one.decision_ask]
-    stopped = [one for one in trades if one.exit_reason == "STOP_LOSS" and one.exit_price is not None]
-    gained = [one for one in trades if one.exit_reason == "TAKE_PROFIT" and one.exit_price is not None]
+    filled = [one for one in trades if one.exit_price is not None and one.exit_price_source is None]
+    stopped = [one for one in filled if one.exit_reason == "STOP_LOSS"]
+    gained = [one for one in filled if one.exit_reason == "TAKE_PROFIT"]
     found = (
         spread(
             "time from decision to fill", "s",

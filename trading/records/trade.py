@@ -68,6 +68,8 @@ class Trade:
     """Start of the minute, or time of the fill, that decided it."""
     entry_price_source: str | None = None
     """Where `entry_price` is from if not from the entry order: position, bar, last_price, quote or decision."""
+    exit_price_source: str | None = None
+    """Where `exit_price` is from while it is an estimate because no order tells the sale: stop, target, bar, entry."""
 
     @property
     def is_open(self) -> bool:
@@ -135,6 +137,7 @@ class Trade:
             "reached_target_first": self.reached_target_first,
             "target_first_time": None if self.target_first_time is None else new_york_time(self.target_first_time),
             "entry_price_source": self.entry_price_source,
+            "exit_price_source": self.exit_price_source,
         }
 
     @staticmethod
@@ -179,6 +182,7 @@ class Trade:
             reached_target_first=_optional(record, "reached_target_first", bool),
             target_first_time=None if (at := _optional(record, "target_first_time", str)) is None else _instant(at),
             entry_price_source=_optional(record, "entry_price_source", str),
+            exit_price_source=_optional(record, "exit_price_source", str),
         )
 
 

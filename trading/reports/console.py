@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trading.broker.messages import Order
-    from trading.execution.orders.entry_orders import PendingEntry
+    from trading.execution.orders.pending_entry import PendingEntry
     from trading.execution.snapshot import Snapshot
     from trading.records.trade_log import Trade, TradeLog
 

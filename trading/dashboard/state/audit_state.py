@@ -25,7 +25,9 @@ SETTLED: Final = frozenset({
 })  # fmt: skip
 """Events of a stock after which an earlier discrepancy of it counts as ended."""
 
-EXIT_ENDS: Final = frozenset({"sold", "exit_refused", "exit_not_filled", "exit_not_found", "position_gone"})
+EXIT_ENDS: Final = frozenset({
+    "sold", "sold_by_evidence", "exit_refused", "exit_not_filled", "exit_not_found", "position_gone",
+})  # fmt: skip
 
 
 @dataclass

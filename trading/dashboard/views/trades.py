@@ -210,7 +210,8 @@ def _facts(trade: Trade) -> tuple[tuple[str, str], ...]:
 
 
 def _exit(trade: Trade) -> str:
-    return "open" if trade.is_open else f"sold {shown(sold_in_words(trade.exit_reason or NONE))}"
+    guess = "" if trade.exit_price_source is None else ", price estimated"
+    return "open" if trade.is_open else f"sold {shown(sold_in_words(trade.exit_reason or NONE))}{guess}"
 
 
 def _row(live: Live, day: date, number: int, trade: Trade) -> Row:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import UNREADABLE_STATUS
-from trading.execution.orders.entry_evidence import Bought, EntryEvidence
+from trading.broker.messages import TERMINAL, UNREADABLE_STATUS
+from trading.execution.orders.entry_evidence import APART, ASK_FOR, Bought, EntryEvidence
+from trading.execution.orders.fills import fill_of
 from trading.execution.orders.order_cache import CANCEL_POLLS, GIVE_UP_AFTER, REPEAT_CANCEL_EVERY, OrderCache
+from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.records import Records
 from trading.execution.timing import ENTRY_MAX_AGE
 from trading.records.trade_log import Trade
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from decimal import Decimal
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from config import ExitSettings
     from trading.base.clock import Clock
     from trading.broker.messages import Order
 
 INTENT: Final = "entry_intent"
+SENT: Final = "entry_sent"
 NEVER_ARRIVED: Final = "entry_never_arrived"
-SETTLED: Final = frozenset({"entry_refused", "entry_not_filled", NEVER_ARRIVED})
+NOT_FILLED: Final = "entry_not_filled"
+SETTLED: Final = frozenset({"entry_refused", NOT_FILLED, NEVER_ARRIVED})
 """Audit events that end an entry without a trade; the trade log knows about the others."""
 
 LATEST_ARRIVAL: Final = timedelta(hours=12)
@@ -40,54 +42,6 @@ UNREADABLE_POLLS: Final = 2
 
 CANCEL_AGAIN: Final = timedelta(seconds=20)
 """How long the reply that there is nothing to cancel is believed."""
-
-
-@dataclass
-class PendingEntry:
-    """An entry that is decided and not settled: its order is sent, or may be.  Prices are dollars.
-
-    One that is recovered from the broker's orders has no prediction: confidence 0, and None for what is optional.
-    """
-
-    symbol: str
-    qty: int
-    client_order_id: str
-    stop: Decimal
-    target: Decimal
-    confidence: float
-    win_probability: float | None
-    model: str
-    decision_time: datetime
-    decision_price: float | None
-    decision_bid: float | None = None
-    decision_ask: float | None = None
-    """The quote at the decision; None if it is not known."""
-
-    def as_intent(self) -> dict[str, object]:
-        """The fields of the `entry_intent` event, from which a restarted trader recovers the entry."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @staticmethod
-    def from_intent(record: Mapping[str, Any]) -> PendingEntry:
-        """Parse an `entry_intent` event.
-
-        Raises:
-            KeyError, TypeError, ValueError: a field is missing or malformed.
-        """
-        return PendingEntry(
-            symbol=str(record["symbol"]),
-            qty=int(record["qty"]),
-            client_order_id=str(record["client_order_id"]),
-            stop=quantised(record["stop"]),
-            target=quantised(record["target"]),
-            confidence=float(record["confidence"]),
-            win_probability=float(record["win_probability"]),
-            model=str(record["model"]),
-            decision_time=parse_instant(record["decision_time"]),
-            decision_price=float(record["decision_price"]),
-            decision_bid=record.get("decision_bid"),  # absent in the audit of earlier versions
-            decision_ask=record.get("decision_ask"),
-        )
 
 
 class EntryOrders:
@@ -106,7 +60,9 @@ class EntryOrders:
         self.evidence = EntryEvidence(broker, cache, records, clock)
         self.pending: dict[str, PendingEntry] = {}
         self.given_up: dict[str, PendingEntry] = {}
-        """Entries whose order never arrived; if one appears after all, it is ours."""
+        """Entries whose order never arrived or cannot be read; if it or its shares appear after all, they are ours."""
+        self._undecided: set[str] = set()
+        """Names of those of `given_up` whose order is not known to have ended: it cannot be read."""
         self._unwanted: list[tuple[PendingEntry, Order]] = []
         """Entries whose cancellation the last `settle` requested."""
         self._ended: dict[str, datetime] = {}
@@ -115,31 +71,45 @@ class EntryOrders:
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: find the entries in the audit that were decided and never settled."""
         pending: dict[str, PendingEntry] = {}
+        sent: dict[str, int] = {}
         for event in events:
-            if event.get("event") == INTENT:
+            if event.get("event") == SENT:
+                name, symbol = str(event.get("client_order_id")), str(event.get("symbol"))
+                self._cache.entries.note(str(event.get("order_id")), name, symbol, sent.get(name, 0))
+            elif event.get("event") == INTENT:
                 try:
                     one = PendingEntry.from_intent(event)
                 except (KeyError, TypeError, ValueError) as error:
                     self._journal.event("entry_intent_unreadable", record=str(event)[:300], reason=repr(error))
                     continue
                 pending[one.client_order_id] = one
+                sent[one.client_order_id] = one.qty
             elif event.get("event") in SETTLED:
                 settled = pending.pop(event.get("client_order_id", ""), None)
                 if settled is not None and event["event"] == NEVER_ARRIVED:
                     self.given_up[settled.client_order_id] = settled
+                elif settled is not None and event["event"] == NOT_FILLED and event.get("status") not in TERMINAL:
+                    self._give_up_undecided(settled)
         self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
         for trade in self._records.log.trades:
+            if trade.is_open:
+                self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
             if trade.client_order_id in pending:  # killed between the trade log and the audit
                 self._bought(trade)
         for one in self.pending.values():
             self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
+
+    def forget_closed(self, still_open: Collection[str]) -> None:
+        """Forget the ids of entries that are settled and not among these client_order_ids."""
+        self._cache.entries.keep({*still_open, *self.pending, *self.given_up})
 
     def settle(self) -> None:
         """Look up every pending entry; a filled one becomes a trade."""
         for name, late in list(self.given_up.items()):
             if self._clock.now() - late.decision_time >= LATEST_ARRIVAL:
                 del self.given_up[name]
-            elif self._cache.cached_named(name) is not None and not self._records.log.has_entry(name):
+                self._undecided.discard(name)
+            elif not self._records.log.has_entry(name) and self._is_there(late):
                 self.pending[name] = self.given_up.pop(name)
                 self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
         found: list[PendingEntry] = []
@@ -148,6 +118,20 @@ class EntryOrders:
         self._unwanted = self._cancel_unwanted(found)
         for entry in found:
             self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
+
+    def _give_up_undecided(self, entry: PendingEntry) -> None:
+        self.given_up[entry.client_order_id] = entry
+        self._undecided.add(entry.client_order_id)
+
+    def _is_there(self, late: PendingEntry) -> bool:
+        """Whether the broker shows the order of an entry that was given up, or shares that it may have bought."""
+        name = late.client_order_id
+        if name not in self._undecided and self._cache.cached_named(name) is not None:
+            return True
+        try:
+            return self.evidence.shows(late) and self._cache.order_named(name) is not None
+        except Unclear:
+            return name in self._undecided
 
     def settle_cancelled(self, protect: Callable[[], None]) -> None:
         """Wait for the entries that `settle` has cancelled, after the stops of other stocks are placed.
@@ -196,13 +180,50 @@ class EntryOrders:
     def _look_up(self, entry: PendingEntry, found: list[PendingEntry]) -> None:
         """Add an entry to `found` if the broker knows its order; give it up if that never arrived."""
         name = entry.client_order_id
+        self._note_id(entry)
         if self._cache.cached_named(name) is None and self.evidence.rests(name):
             raise Unclear("its order is not readable")
-        if self._cache.order_named(entry.client_order_id) is not None:
+        try:
+            order = self._cache.order_named(name)
+        except Unclear:
+            if self._clock.now() - entry.decision_time < ASK_FOR:
+                raise
+            order = entry.unreadable_order(self._cache.entries.id_of(name))  # its position tells what it bought
+            self._cache.add([order])
+        if order is not None:
+            self._cache.entries.note(self._id_of(order), name, entry.symbol, entry.qty)
             found.append(entry)
         elif self._clock.now() - entry.decision_time >= GIVE_UP_AFTER:
             self.given_up[entry.client_order_id] = entry
             self._end(entry, NEVER_ARRIVED)
+
+    def _id_of(self, order: Order) -> str:
+        """The id of an entry order: that of the first reply, unless the order is found under the one that it bears now.
+
+        Under a wrong id, the order of somebody else would be cancelled.
+        """
+        name = order.client_order_id
+        known = self._cache.entries.id_of(name)
+        if known in ("", order.id):
+            return order.id
+        try:
+            there = self._broker.order(order.id)
+        except Unclear:
+            there = None
+        if there is not None and there.client_order_id == name:
+            return order.id
+        self._cache.add([replace(order, id=known)])
+        return known
+
+    def _note_id(self, entry: PendingEntry) -> None:
+        """Recognise the listed order of an entry whose name and id no reply tells, by quantity, stop and target."""
+        name, symbol = entry.client_order_id, entry.symbol
+        if self._cache.cached_named(name) is not None or self._cache.entries.id_of(name):
+            return
+        same = entry.same_orders(self._cache.orders_of(symbol, "buy", entry.decision_time - APART))
+        if len(same) == 1 and not self._records.log.has_order(same[0].id):
+            self._cache.entries.note(same[0].id, name, symbol, entry.qty)
+            self._cache.add(same)
 
     def _cancel_unwanted(self, found: list[PendingEntry]) -> list[tuple[PendingEntry, Order]]:
         """Cancel what is left of entries that are filled in part or too old, and return these.
@@ -244,12 +265,12 @@ class EntryOrders:
         elif order.is_final and order.filled_qty:
             self._open_trade(entry, order, Bought(order.filled_qty, *fill_of(order)))
         elif order.is_final:
-            self._end(entry, "entry_not_filled", order_id=order.id, status=order.status)
+            self._end(entry, NOT_FILLED, order_id=order.id, status=order.status)
         elif order.id in self._ended:
-            raise Unclear("it is shown as working, and the broker has nothing to cancel")  # so look again soon
+            self._settle_by_evidence(entry, order, "it is shown as working, and the broker has nothing to cancel")
 
     def _settle_by_evidence(self, entry: PendingEntry, order: Order, reason: str) -> None:
-        """Open the trade of an entry that its order alone does not settle.
+        """Open the trade of an entry that its order alone does not settle, or end the entry if it bought nothing.
 
         Raises:
             Unclear: with `reason`, while it is not known what the entry bought.
@@ -257,6 +278,11 @@ class EntryOrders:
         bought = self.evidence.weigh(entry, order)
         if bought is None:
             raise Unclear(reason)
+        if not bought.qty:
+            if not order.is_final:
+                self._give_up_undecided(entry)
+            self._end(entry, NOT_FILLED, order_id=order.id, status=order.status)
+            return
         note = f"order {order.id} stays {order.status}, filled {order.filled_qty} at {order.filled_avg_price}"
         self._journal.event(
             "entry_by_evidence",
@@ -371,14 +397,3 @@ class EntryOrders:
         order = self._cache.order_named(name)
         if order is not None and not order.is_final:
             self._records.note_cancel(reason, order, self._broker.cancel(order.id))
-
-
-def fill_of(order: Order) -> tuple[Decimal, datetime]:
-    """Average price in dollars and time of a fill.
-
-    Raises:
-        Unclear: the broker reports a fill without them.
-    """
-    if order.filled_avg_price is None or order.filled_at is None:
-        raise Unclear(f"order {order.id} is filled without a price or a time")
-    return order.filled_avg_price, order.filled_at

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, OrderRefused, Unclear, Unreadable
 from trading.broker.messages import OUR_NAME, OURS, FractionalOrder, Order, Orders, Position, Refused
+from trading.execution.orders.known_entries import KnownEntries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,6 +67,10 @@ def intent_of(order: Order) -> str:
     return order.client_order_id.rsplit("-", 1)[-1].rstrip("0123456789")
 
 
+class Contradictory(Unclear):
+    """Two replies about one order differ."""
+
+
 class OrderCache:
     """The broker's positions as of the last `read`, and its orders by id and client_order_id, fetched on demand.
 
@@ -88,6 +94,7 @@ class OrderCache:
         """Why the orders of the last `read` lack the oldest; empty if they do not."""
         self._by_id: dict[str, Order] = {}
         self._by_name: dict[str, Order] = {}
+        self.entries = KnownEntries()
         self._partial: set[str] = set()
         """Ids and names of entries that were not readable as a whole when they were last asked for."""
         self._final: dict[str, tuple[Order, int]] = {}
@@ -125,7 +132,7 @@ class OrderCache:
 
     def add(self, orders: Iterable[Order]) -> None:
         """Add orders with their legs."""
-        for order in orders:
+        for order in map(self.entries.as_ours, orders):
             for one in order.with_legs():
                 self._by_id[one.id] = one
                 self._by_name[one.client_order_id] = one
@@ -143,7 +150,7 @@ class OrderCache:
             if found is not None:
                 self.add([found])
                 self._note_final(found)
-        return self._by_id.get(order_id)
+        return self._by_id.get(order_id) or (self._by_name.get(order_id) if order_id.startswith(OURS) else None)
 
     def _ask(self, *, order_id: str = "", name: str = "") -> Order | None:
         """The broker's reply about one id or name; an entry of ours, without what cannot be true, with its legs.
@@ -153,6 +160,9 @@ class OrderCache:
         Raises:
             Unclear: it is not even readable in part.
         """
+        if order_id.startswith(OURS):  # of an entry whose id no reply tells
+            order_id, name = "", order_id
+        known = partial(self._broker.partial_entry, client_order_id=name or self.entries.name_of(order_id))
         problem: Unclear | None = None
         if (order_id or name) not in self._partial and not self._is_refused_entry(name):
             try:
@@ -160,9 +170,9 @@ class OrderCache:
             except Unreadable as error:
                 problem = error
         try:
-            found = self._broker.partial_entry(order_id=order_id, client_order_id=name)
-            if found is not None and name and not found.legs:  # a look-up by name may show none
-                found = self._broker.partial_entry(order_id=found.id) or found
+            found = known(order_id=order_id or self.entries.id_of(name), by_name=not order_id)
+            if found is not None and not order_id and not found.legs:  # a look-up by name may show none
+                found = known(order_id=found.id) or found
         except Unclear as error:
             raise problem or error from error
         if found is not None:
@@ -208,11 +218,13 @@ class OrderCache:
         """An order as a second reply shows it too: what is written down for good needs two that agree.
 
         Raises:
-            Unclear: they differ, or there is no second one.
+            Contradictory: they differ, or there is no second one.
+            Unclear: there is no readable one.
         """
         again = self._broker.order(order.id)
+        again = None if again is None else self.entries.as_ours(again)
         if again is None or _facts(again) != _facts(order):
-            raise Unclear(f"two replies about order {order.id} differ")
+            raise Contradictory(f"two replies about order {order.id} differ")
         self.add([again])
         return again
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 from trading.base.clock import NEW_YORK, Clock
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OUR_NAME, OURS, Order, Orders
-from trading.execution.orders.entry_orders import INTENT, EntryOrders, PendingEntry
+from trading.execution.orders.entry_orders import INTENT, EntryOrders
 from trading.execution.orders.order_cache import BROKER_LAG, LOOK_BACK, OrderCache, instance_in
+from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.records import Records
 from trading.execution.preconditions import broker_ahead
 from trading.execution.shares.lots import created, is_entry, unsold_of
@@ -232,7 +233,10 @@ class Ownership:
     def _readable_part(self, name: str) -> Order | None:
         """An entry that the list shows in a way that cannot be true, as far as it is readable alone."""
         try:
-            return self._cache.order_named(name)
+            found = self._cache.order_named(name)
+            if found is None or found.legs:
+                return found
+            return self._cache.order(found.id, refresh=True)  # a look-up by name may show no legs
         except Unclear:
             return None
 
@@ -249,7 +253,7 @@ class Ownership:
             stop, target = quantised(low), quantised(high)
         self._entries.pending[order.client_order_id] = PendingEntry(
             symbol=order.symbol,
-            qty=order.qty,
+            qty=_ordered(order),
             client_order_id=order.client_order_id,
             stop=stop or quantised(0.0),
             target=target or quantised(0.0),
@@ -303,6 +307,14 @@ class Ownership:
                 note=note,
             )
         self._other = other
+
+
+def _ordered(order: Order) -> int:
+    """Shares that an entry was sent for: its own quantity, or that of its legs, which are as large, if it cannot be."""
+    legs = {leg.qty for leg in order.legs}
+    if len(legs) == 1 and (max(legs) > order.qty or order.filled_qty == order.qty):
+        return max(legs)
+    return order.qty
 
 
 def _with_legs(orders: Orders) -> list[Order]:

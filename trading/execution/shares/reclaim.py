@@ -181,7 +181,7 @@ class Reclaim:
         if unsold < 1:
             return 0
         was, trade.qty = trade.exit_reason, sold + unsold
-        trade.exit_price = trade.exit_time = trade.exit_reason = trade.exit_intent = None
+        trade.exit_price = trade.exit_time = trade.exit_reason = trade.exit_intent = trade.exit_price_source = None
         self._records.log.mark_changed(trade)
         self._records.forget_sale(trade.client_order_id)
         self._records.journal.event(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from trading.base.clock import Clock
-    from trading.execution.orders.entry_orders import PendingEntry
+    from trading.execution.orders.pending_entry import PendingEntry
     from trading.records.trade_log import Trade
 
 

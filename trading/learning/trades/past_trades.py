@@ -133,6 +133,8 @@ def _obstacle(trade: Trade, market: str, now: datetime) -> str | None:
         return "not closed yet"
     if trade.exit_time.astimezone(NEW_YORK).date() != trade.day:
         return "held overnight"
+    if trade.exit_price_source is not None:
+        return "sold at a price that is an estimate"
     return "without the time of its decision" if trade.decision_time is None else None
 
 

@@ -159,6 +159,12 @@ EXITS: Final[Mapping[str, Kind]] = {
     "exit_not_filled": _stock("the order to sell ended without a fill ({status})"),
     "exit_not_found": _stock("the order to sell was not found at the broker", is_discrepancy=True),
     "sold": _notice("sold {qty} {symbol} at {price}: {reason}, P&L {pnl_amount}"),
+    "sold_by_evidence": _discrepancy(
+        "{symbol}: {qty} shares sold at some {price}, by {price_source} ({reason}), P&L some {pnl_amount} ({note})"
+    ),
+    "exit_price_corrected": _notice(
+        "{symbol}: sold at {new_price}, not {old_price}: {reason}, P&L {pnl_amount}"
+    ),
     "oversold": _discrepancy("OVERSOLD: {sold} {symbol} were sold, {held} were held"),
     "not_flat": _discrepancy("NOT FLAT: {qty} {symbol} still held; {note}"),
     "unprotected": _discrepancy("{qty} {symbol} have no resting order: {remedy}"),

@@ -21,6 +21,7 @@ OTHER_SALES: Final = {
     "REBALANCE": "it was sold at the start of the next session",
     "SOLD_BY_OTHERS": "its shares were sold by an order that is not the trader's",
     "NOT_AT_BROKER": "the broker no longer held it",
+    "SALE_UNREADABLE": "no reply of the broker tells how it was sold: its price is an estimate",
     "POSITION_GONE": "the broker no longer held it",
     "NO_STOP": "its stop could not be placed, so it was sold at market",
 }

@@ -147,7 +147,8 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
     if trade.exit_price is not None and trade.exit_time is not None:
         at = trade.exit_time.astimezone(NEW_YORK)
         when = f"at {at:%H:%M}" if trade.exit_day == trade.day else f"on {at:%Y-%m-%d} at {at:%H:%M}"
-        sold = f"{price(float(trade.exit_price))} {when}, {trade.exit_reason or NONE}"
+        guess = "" if trade.exit_price_source is None else ", an estimate"
+        sold = f"{price(float(trade.exit_price))} {when}, {trade.exit_reason or NONE}{guess}"
     quote = NONE
     if trade.decision_bid is not None and trade.decision_ask is not None:
         quote = f"{price(trade.decision_bid)} to {price(trade.decision_ask)}"

@@ -246,8 +246,14 @@ def _fate(trade: Trade) -> str:
     return (
         f"Sold at {at_} for {price(float(trade.exit_price))}"
         f"{f' {SALES[trade.exit_reason]}' if trade.exit_reason in SALES else ''} ({trade.exit_reason}): "
-        f"{dollars(float(trade.pnl_amount))} booked."
+        f"{dollars(float(trade.pnl_amount))} booked{_doubt(trade)}."
     )
+
+
+def _doubt(trade: Trade) -> str:
+    """What is said of a price that no order tells."""
+    source = trade.exit_price_source
+    return "" if source is None else f", an estimate by the {source}: no order tells it"
 
 
 def _standing(found: MinuteOfDecision, threshold: float) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from trading.execution.orders.entry_orders import fill_of
+from trading.execution.orders.fills import fill_of
 from trading.execution.orders.order_cache import OrderCache, intent_of
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.theirs import is_theirs
