@@ -715,7 +715,7 @@ def test_a_malformed_intent_is_reported_and_does_not_prevent_a_start(tmp_path: P
 def test_orphan_orders_are_cancelled_and_external_ones_stay(tmp_path: Path) -> None:
     here = holding(tmp_path)
     owner = by_hand(here)
-    for name in (f"{OURS}20180323-BBB-1031-entry", "somebody-else"):
+    for name in (f"{OURS}20180326-BBB-1031-entry", "somebody-else"):
         owner.submit_order(
             LimitOrderRequest(symbol="BBB", qty=1, side="buy", limit_price=9, time_in_force="day", client_order_id=name)
         )
