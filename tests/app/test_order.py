@@ -53,10 +53,9 @@ def step(name: str, place: Place, bars: Path) -> int:
 
 
 ORDERS = {
-    "by hand first": "build, train, predict, schedule, trade",
+    "by hand first": "build, build, train, predict, predict, train, predict, schedule, trade, predict",
     "the trader first": "schedule, trade, predict, train, predict, trade",
     "built between": "trade, build, predict, trade, train, build, predict",
-    "twice by hand": "build, build, train, predict, predict, train, predict, trade, predict",
 }
 
 

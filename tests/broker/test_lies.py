@@ -88,7 +88,7 @@ def test_orders_that_are_known_shield_no_wrong_field() -> None:
             assert (found, found.refused) == (anew, anew.refused), (field, value)
 
 
-lies = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+lies = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(st.sampled_from(range(len(ROWS))), st.booleans(), st.sampled_from(ORDER_FIELDS), st.sampled_from(WRONG))

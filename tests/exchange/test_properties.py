@@ -313,7 +313,7 @@ def check_price(fill: Any, market: HandMade) -> None:
     assert low <= float(fill.price) <= high, "a price that the bar did not show"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(bars=seeds, plan=plans, cash=st.sampled_from([60, 300, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
 def test_invariants_hold_after_any_requests(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:
     market = bars_of(bars)
@@ -338,7 +338,7 @@ REPLACED_STOP = [
 """A target fills in part while the replacement of its stop is pending."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @example(bars=0, plan=REPLACED_STOP, cash=2050, behaviour=BEHAVIOURS[3])
 @given(bars=seeds, plan=plans, cash=st.sampled_from([300, 2050, 3000]), behaviour=st.sampled_from(BEHAVIOURS))
 def test_invariants_hold_on_margin(bars: int, plan: list, cash: int, behaviour: Behaviour) -> None:

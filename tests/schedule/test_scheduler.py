@@ -113,8 +113,8 @@ def run_from(
 # --- a year ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("year", [2018, 2025])
-def test_a_year_with_holidays_half_days_and_both_clock_changes(year: int) -> None:
+def test_a_year_with_holidays_half_days_and_both_clock_changes() -> None:
+    year = 2018  # with a day of mourning, and a half day before July 4
     diary, made = run_from(f"{year}-01-01 00:00", f"{year}-12-31 23:59")
     expected: list[tuple[str, date, datetime]] = []
     ticks = 0
@@ -756,13 +756,13 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str) 
 def test_a_process_that_lives_longer_than_the_calendar_reaches_misses_no_session() -> None:
     calendar = new_york_calendar().copy()
     end = max(s.date for s in calendar.between(date(2026, 1, 1), date(2100, 1, 1)))
-    start = datetime.combine(end - timedelta(days=330), time(3), tzinfo=NEW_YORK)
-    clock = SleepyClock(start, start + timedelta(days=800))
+    start = datetime.combine(end - timedelta(days=40), time(3), tzinfo=NEW_YORK)
+    clock = SleepyClock(start, start + timedelta(days=430))
     diary = Diary(clock)
     made = MarketScheduler(clock, calendar, diary.callbacks, TIMES, on_event=diary.events.append)
     made.run()
-    sessions = calendar.between(start.date(), (start + timedelta(days=799)).date())
-    assert len(sessions) > 540 and (made.ticks_skipped, made.failures) == (0, 0)
+    sessions = calendar.between(start.date(), (start + timedelta(days=429)).date())
+    assert len(sessions) > 285 and (made.ticks_skipped, made.failures) == (0, 0)
     for job in ("rebalance", "opened", "closed", "retrain"):
         assert [day for name, day, _ in diary.calls if name == job] == [s.date for s in sessions]
     assert made.ticks == sum(s.minutes for s in sessions)
