@@ -81,10 +81,12 @@ class Unassigned:
             return
         reopened = self._reclaim.claim(position, taken)
         if reopened:
-            self._holdings.external.discard(symbol)
+            self._holdings.external.pop(symbol, None)
             self._update(reopened)
         elif not taken and symbol not in self._holdings.external and self._reclaim.is_external(symbol):
-            self._holdings.external.add(symbol)
+            if self._holdings.may_be_renamed(position):
+                return
+            self._holdings.external[symbol] = self._clock.now()
             other = self._ownership.bought_by_other(symbol)
             note = "not ours: left alone" if other is None else f"left alone: {other}"
             self._records.journal.event("external_position", symbol=symbol, qty=plain(position.qty), note=note)
