@@ -44,9 +44,14 @@ def books(here: TradingWorld, qty: str, average: str, symbol: str = "AAA") -> No
     ledger.holdings[symbol] = Holding(symbol, exact, shares * D(average))
 
 
-def four_in_the_morning(here: TradingWorld) -> None:
+def four_in_the_morning(here: TradingWorld, limit: D | None = None) -> None:
+    """The work of 4 AM; with `limit` its sale rests there, above the price."""
     here.at("04:00:00", TUESDAY)
-    here.trader.rebalance(CALENDAR.session(TUESDAY))
+    if limit is None:
+        here.trader.rebalance(CALENDAR.session(TUESDAY))
+    else:
+        here.trader.positions.try_reconcile()
+        here.trader.positions.close(here.trade(), "REBALANCE", limit)
 
 
 def morning(here: TradingWorld) -> None:
@@ -58,16 +63,18 @@ def morning(here: TradingWorld) -> None:
 SPLITS = [("50", "1"), ("10", "5"), ("6", "8.333333"), ("20", "2.5")]
 
 
-@pytest.mark.parametrize("seen", ["08:00:30", "09:30:00"])  # at 9:30 the sale in the old number has filled
+@pytest.mark.parametrize("rests", [True, False])
 @pytest.mark.parametrize(("qty", "average"), SPLITS)
 def test_a_split_that_is_shown_after_the_sale_of_four_in_the_morning(
-    tmp_path: Path, qty: str, average: str, seen: str
+    tmp_path: Path, qty: str, average: str, rests: bool
 ) -> None:
+    """The sale, which is of the old number of shares, rests above the price or has filled."""
     here = buying(tmp_path, later=float(average))
-    four_in_the_morning(here)
+    four_in_the_morning(here, D(11) if rests else None)
     here.at("08:00:00")
     books(here, qty, average)
-    here.at(seen)
+    assert [shares for side, shares, _ in here.fills() if side == "sell"] == ([] if rests else [5])
+    here.at("08:00:30")
     here.trader.positions.try_reconcile()
     assert here.trade().qty == int(qty)
     morning(here)
@@ -134,10 +141,10 @@ def test_a_stock_dividend_that_leaves_a_fraction_is_a_split_once(tmp_path: Path)
 
 def test_a_new_symbol_that_is_shown_after_the_sale_of_four_in_the_morning(tmp_path: Path) -> None:
     here = buying(tmp_path, symbol="NEWA")
-    four_in_the_morning(here)
-    assert here.open_orders() and here.trade().exit_intent is not None
+    four_in_the_morning(here, D(11))
     here.at("08:00:00")
     books(here, "5", "10", "NEWA")
+    assert here.open_orders() and here.trade().exit_intent is not None
     morning(here)
     assert (here.held("NEWA"), here.log.trades[0].symbol, here.log.trades[0].exit_reason) == (0, "NEWA", "REBALANCE")
     assert here.open_orders() == [] and not here.events("external_position", "position_gone")

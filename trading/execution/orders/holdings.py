@@ -6,7 +6,7 @@ A difference ends as follows, and is audited with the old and the new quantity:
   sent, or filled, in numbers of before it.
 - A renamed stock (same cost under a symbol that nobody bought): the trade takes the new symbol, and the new quantity.
 - Orders that rest under a trade of an earlier day are cancelled for either.  Those of a trade of today contradict it:
-  day orders do not outlive the night.  They are cancelled after `GIVE_UP_AFTER`, or at the exit.
+  day orders do not outlive the night.  They are cancelled after `GIVE_UP_AFTER`.
 - More shares than logged: those that somebody else bought are left alone; the others join the trade after
   `GIVE_UP_AFTER`, or at its exit, once the broker takes a stop for them.
 - Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`, if a
@@ -113,11 +113,7 @@ class Holdings:
             return  # positions may lag a fill
         left, held = self._protection.shares_left(trade), self._protection.held(trade)
         position = self._cache.positions.get(trade.symbol)
-        if held != left and (
-            self._rename(trade, left, at_once=at_once)
-            if position is None
-            else self._split(trade, left, position, at_once=at_once)
-        ):
+        if held != left and (self._rename(trade, left) if position is None else self._split(trade, left, position)):
             return
         if trade.exit_intent is not None or now - self._last_fill(trade) <= BROKER_LAG:
             return
@@ -211,7 +207,7 @@ class Holdings:
 
     # Split, renamed
 
-    def _split(self, trade: Trade, left: int, position: Position, *, at_once: bool) -> bool:
+    def _split(self, trade: Trade, left: int, position: Position) -> bool:
         """Take over a split that a position shows; False if it shows none, or orders that rest contradict it."""
         filled = [order for order in self._protection.orders(trade) if order.filled_qty]
         filled.sort(key=lambda order: order.filled_at or self._clock.now(), reverse=True)
@@ -219,7 +215,7 @@ class Holdings:
         split = split_of(trade.entry_price, left, [order.filled_qty for order in filled], position, lags=lags)
         if split is None or (split.sold and self._others.bought(trade, position.qty)):
             return False
-        if not self._may_cancel(trade, at_once=at_once):
+        if not self._may_cancel(trade):
             return False
         self._confirm(trade.symbol, position)
         self._cancel_resting(trade, "SPLIT")
@@ -227,11 +223,11 @@ class Holdings:
             self._take_split(trade, split, position)
         return True
 
-    def _may_cancel(self, trade: Trade, *, at_once: bool) -> bool:
+    def _may_cancel(self, trade: Trade) -> bool:
         """Whether what rests under a trade, if anything does, may be cancelled for a split or a new symbol."""
         now, (_, since) = self._clock.now(), self._since.get(trade.client_order_id, (None, self._clock.now()))
         is_older = trade.day < now.astimezone(NEW_YORK).date()
-        return is_older or at_once or now - since >= GIVE_UP_AFTER or not self._protection.resting(trade)
+        return is_older or now - since >= GIVE_UP_AFTER or not self._protection.resting(trade)
 
     def _cancel_resting(self, trade: Trade, reason: str) -> None:
         """Cancel what rests under a trade; raises `Unclear` until it is gone, so that the next look goes on."""
@@ -271,13 +267,13 @@ class Holdings:
             note=note,
         )
 
-    def _rename(self, trade: Trade, left: int, *, at_once: bool) -> bool:
+    def _rename(self, trade: Trade, left: int) -> bool:
         """Give a trade the new symbol of its stock, if exactly one unknown position has its quantity and price.
 
         A stock may be split at the same time: then the position has what the trade paid, at another price.
         """
         found = [one for one in self._cache.positions.values() if self._may_be(one, trade, left)]
-        if len(found) != 1 or not self._may_cancel(trade, at_once=at_once):
+        if len(found) != 1 or not self._may_cancel(trade):
             return False
         self._confirm(trade.symbol, None)
         self._confirm(found[0].symbol, found[0])
