@@ -13,7 +13,7 @@ A difference ends as follows, and is audited with the old and the new quantity:
   second source agrees.  No live sell order holds them, and the broker refuses a stop for them (`Protection.try_stop`).
   Until then the stock is a discrepancy, its orders stay, and before the close the shares are sold, which the broker
   takes or refuses.
-- A fraction of a share cannot rest under a stop: whole shares are protected and sold, the fraction is left.
+- A fraction of a share cannot rest under a stop: whole shares are protected and sold, then the fraction (`Fractions`).
 
 Every change needs two replies that agree, the list of positions and the single position.
 """
@@ -34,6 +34,7 @@ from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.booking import PRICE_STEP
+from trading.execution.orders.sells.fractions import Fractions
 from trading.execution.orders.splits import Split, split_of
 from trading.rules.exits import levels, quantised
 
@@ -81,6 +82,7 @@ class Holdings:
         self._exits = exits
         self._others = others
         self._settings = settings
+        self.fractions = Fractions(broker, cache, records, clock)
         self._since: dict[str, tuple[Decimal, datetime]] = {}
         """By client_order_id of a trade: the quantity at the broker that differs from the log, and since when."""
         self.external: dict[str, datetime] = {}
@@ -187,6 +189,8 @@ class Holdings:
         """The surplus without the shares that orders of somebody else bought, which are reported once."""
         bought = self._others.bought(trade, self._cache.held(trade.symbol))
         external = min(surplus, bought) if surplus - bought >= 1 else surplus
+        if surplus < 1 and self.fractions.is_ours(trade.symbol):
+            return surplus - external
         if external > 0 and self._reported.get(trade.client_order_id) != external:
             self._reported[trade.client_order_id] = external
             note = "a fraction, or bought by somebody else: left alone"
@@ -236,6 +240,7 @@ class Holdings:
 
     def _take_split(self, trade: Trade, split: Split, position: Position) -> None:
         whole = int(split.now)
+        self.fractions.own(trade.symbol, split.now, f"a split left it of {split.old} shares")
         if whole < 1 or position.avg_entry_price is None:
             self._write_off(trade, split.old, position.qty)
             return
@@ -320,6 +325,9 @@ class Holdings:
         if self._protection.shares_left(trade) != left:
             return
         self._since.pop(trade.client_order_id, None)
+        is_told = held <= 0 or not held % 1 or self.fractions.is_ours(trade.symbol)
+        if not is_told and not self._others.bought(trade, held):
+            self.fractions.own(trade.symbol, held, f"the rest of {left} shares is gone")
         if whole:
             self._change(trade, left, whole, trade.entry_price, trade.entry_price, "fewer shares than logged")
             return

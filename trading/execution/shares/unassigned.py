@@ -71,10 +71,13 @@ class Unassigned:
         for symbol, position in self._cache.positions.items():
             if symbol not in pending and (symbol in ours or symbol not in before):
                 self._records.contain(f"the position in {symbol}", partial(self._assign, position), symbol)
+        self._holdings.fractions.settle({one.symbol for one in self._records.log.open_trades} | pending)
 
     def _assign(self, position: Position) -> None:
         """Find out whose the shares beyond those of open trades are: reopen our trades, report other shares once."""
         symbol = position.symbol
+        if position.qty < 1 and self._holdings.fractions.is_ours(symbol):
+            return
         same = (trade for trade in self._records.log.open_trades if trade.symbol == symbol)
         taken = sum(self._protection.shares_left(trade) for trade in same)
         if (taken and position.qty - taken < 1) or not self._reclaim.is_due(symbol):
