@@ -1,7 +1,7 @@
 """Fractions of a share that a split, or a sale by hand, left of our shares: sold, or written off with a reason.
 
 No stop can rest under a fraction.  It is sold at market once no trade and no entry is in its stock.  What the broker
-refuses is left, and takes no place among the positions.  The audit recovers the fractions after a start.
+refuses three times is left, and takes no place among the positions.  The audit recovers the fractions after a start.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.broker.client import Broker, OrderRefused, Unclear
-from trading.execution.orders.order_cache import OrderCache
+from trading.execution.orders.order_cache import LOOK_BACK, OrderCache
 from trading.execution.orders.records import Records
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LOOK_EVERY: Final = timedelta(minutes=1)
 """How often the sale of a fraction that is still held is looked up."""
 
 TRIES: Final = 3
-"""Sales of a fraction that may end without a fill before it is written off."""
+"""Sales of a fraction that may be refused, or end without a fill, before it is written off."""
 
 
 class Sale(NamedTuple):
@@ -38,6 +38,8 @@ class Sale(NamedTuple):
     tries: int
     looked: datetime
     """When it was sent, or last looked up."""
+    problem: str = "no clear answer"
+    """Why the broker refused it, as far as it did."""
 
 
 class Fractions:
@@ -61,6 +63,9 @@ class Fractions:
             if name == "fraction_owned":
                 self._owned.add(symbol)
                 self._left.discard(symbol)
+            elif name == "fraction_sent":
+                long_ago = self._clock.now() - LOOK_BACK
+                self._sales[symbol] = Sale(str(event.get("client_order_id")), long_ago, 1, long_ago)
             elif name in ("fraction_gone", "fraction_left"):
                 self._end(symbol, is_left=name == "fraction_left")
 
@@ -103,16 +108,18 @@ class Fractions:
             self._look_up(symbol, held, sale)
 
     def _look_up(self, symbol: str, held: Decimal, sale: Sale) -> None:
-        """Look up a sale whose fraction is still held; one that never arrived, or ended without a fill, is repeated."""
+        """Look up a sale whose fraction is still held; one that is not there, or ended without a fill, is repeated."""
         self._sales[symbol] = sale._replace(looked=self._clock.now())
         order = self._order(symbol, sale)
-        if order is None:
-            self._sell(symbol, held, sale.name, sale.tries)
-        elif order.is_final and not order.filled_qty:
-            if sale.tries >= TRIES:
-                self._leave(symbol, held, f"{TRIES} sales ended unfilled ({order.status})")
-            else:
-                self._sell(symbol, held, self._cache.unused_name(symbol, "fraction"), sale.tries + 1)
+        if order is not None and (order.filled_qty or not order.is_final):
+            return  # positions may lag a fill
+        if sale.tries >= TRIES:
+            reason = sale.problem if order is None else f"its sale ended {order.status}"
+            self._end(symbol, is_left=True)
+            self._records.journal.event("fraction_left", symbol=symbol, qty=float(held), reason=reason)
+            return
+        name = sale.name if order is None else self._cache.unused_name(symbol, "fraction")
+        self._sell(symbol, held, name, sale.tries + 1)
 
     def _order(self, symbol: str, sale: Sale) -> FractionalOrder | None:
         orders = self._broker.orders(after=sale.sent - LOOK_EVERY, symbol=symbol)
@@ -120,18 +127,13 @@ class Fractions:
 
     def _sell(self, symbol: str, qty: Decimal, name: str, tries: int) -> None:
         now = self._clock.now()
-        sent = self._sales[symbol].sent if symbol in self._sales else now
-        self._sales[symbol] = Sale(name, sent, tries, now)
-        self._records.journal.event("fraction_sent", symbol=symbol, qty=float(qty), client_order_id=name)
+        sale = Sale(name, self._sales[symbol].sent if symbol in self._sales else now, tries, now)
+        self._sales[symbol] = sale
+        self._records.journal.synced_event("fraction_sent", symbol=symbol, qty=float(qty), client_order_id=name)
         try:
             self._broker.sell_fraction(symbol, qty, name)
         except OrderRefused as refusal:
-            self._leave(symbol, qty, str(refusal))
-
-    def _leave(self, symbol: str, qty: Decimal, reason: str) -> None:
-        """Write a fraction off."""
-        self._end(symbol, is_left=True)
-        self._records.journal.event("fraction_left", symbol=symbol, qty=float(qty), reason=reason)
+            self._sales[symbol] = sale._replace(problem=str(refusal))
 
     def _end(self, symbol: str, *, is_left: bool) -> None:
         self._owned.discard(symbol)
