@@ -43,6 +43,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "not_bought": {"rule": "daily_loss", "symbol": "BBB", "reason": "the day has lost $3.00"},
     "not_flat": {"symbol": "AAA", "qty": 5, "note": "sold at 4 AM"},
     "stop_refused": {"symbol": "AAA", "qty": 5, "reason": f"refused, see https://broker.example/{TOKEN}"},
+    "fraction_left": {"symbol": "AAA", "qty": 0.5, "reason": "asset AAA is not fractionable"},
     "stock_disputed": {"symbol": "AAA", "reason": "the log holds 5, the broker 4", "note": "not bought"},
     "order_in_the_way": {"symbol": "AAA", "about": "AAA o1", "bare": 5, "note": "AAA cannot be sold: cancel it"},
     "no_control_file": {"file": "STOP.txt", "note": "'STOP.txt' is no control file"},

@@ -92,6 +92,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "stock_disputed": _Source("discrepancy", "discrepancy", "symbol"),
     "oversold": _Source("discrepancy", "OVERSOLD", "symbol"),
     "position_gone": _Source("discrepancy", "position gone", "symbol"),
+    "fraction_left": _Source("discrepancy", "a fraction of a share left", "symbol"),
     "entry_by_evidence": _Source("discrepancy", "an entry judged by its position", "symbol"),
     "sold_by_evidence": _Source("discrepancy", "a sale that no reply tells", "symbol"),
     "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),

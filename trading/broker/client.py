@@ -31,7 +31,7 @@ from trading.broker import account_validation, validation
 from trading.broker.connection import Clients, connect
 from trading.broker.fill_times import DoubtfulTime, FillTimes, ReplyTime
 from trading.broker.fragments import Fragment, read_fragment
-from trading.broker.messages import Account, Order, Orders, Position, Positions
+from trading.broker.messages import Account, FractionalOrder, Order, Orders, Position, Positions
 from trading.broker.partial_entries import read_partial_entry
 from trading.broker.prices import KnownPrices, near
 from trading.broker.requesting import (
@@ -311,6 +311,19 @@ class Broker:
                 client_order_id=client_order_id,
             )
         )
+
+    def sell_fraction(self, symbol: str, qty: Decimal, client_order_id: str) -> FractionalOrder:
+        """Sell less than one share at market, as `sell`."""
+        request = MarketOrderRequest(
+            symbol=symbol,
+            qty=float(qty),
+            side=OrderSide.SELL,
+            position_intent=PositionIntent.SELL_TO_CLOSE,
+            time_in_force=TimeInForce.DAY,
+            client_order_id=client_order_id,
+        )
+        reply = ask(lambda: self._client.submit_order(request))
+        return parsed_reply(lambda one: validation.read_fraction_sale(one, symbol, client_order_id), reply)
 
     def sell_limit(self, symbol: str, qty: int, price: Decimal, client_order_id: str) -> Order:
         """Sell at `price` dollars or better, also in extended hours, good for the day.  Raises as `buy`."""

@@ -53,6 +53,9 @@ OUR_NAME: Final = re.compile(
 )
 """The client_order_id that this system gives: it names the trader, the minute, the stock and the purpose."""
 
+FRACTION_NAME: Final = re.compile(rf"{OURS}.+-fraction\d*")
+"""The client_order_id of a sale of a fraction, the only orders of this system that are not for whole shares."""
+
 
 def named_instant(client_order_id: str) -> datetime | None:
     """The minute of the decision that one of our names bears; None for any other name."""
@@ -162,7 +165,7 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class FractionalOrder:
-    """An order of somebody else for a fraction of a share or for dollars, kinds that this system never sends.
+    """An order for a fraction of a share or for dollars, of somebody else or a sale of a fraction that is ours.
 
     Quantities are shares; instants are timezone-aware.
     """

@@ -31,6 +31,7 @@ from trading.broker.fields import (
     text_of,
 )
 from trading.broker.messages import (
+    FRACTION_NAME,
     OUR_NAME,
     OURS,
     TERMINAL,
@@ -172,8 +173,8 @@ def read_submitted_at(reply: object) -> datetime:
 def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = None) -> Orders:
     """Parse a list of orders.
 
-    Those of somebody else for a fraction of a share or for dollars are kept apart.  Orders of several contracts, which
-    hold no shares, are left out.
+    Those for a fraction of a share or for dollars are kept apart, also our sales of a fraction.  Orders of several
+    contracts, which hold no shares, are left out.
 
     Raises:
         MalformedReply: it is no list.
@@ -186,7 +187,8 @@ def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = 
             order = read_order(item, Asked(), prices, known)
         except MalformedReply as error:
             one = refused_item("order", item, str(error))
-            if not isinstance(error, ExternalOrder) or one.client_order_id.startswith(OURS):
+            is_ours = one.client_order_id.startswith(OURS) and not FRACTION_NAME.fullmatch(one.client_order_id)
+            if not isinstance(error, ExternalOrder) or is_ours:
                 refused.append(one)
                 continue
             try:
@@ -211,6 +213,18 @@ def read_orders(reply: object, prices: KnownPrices, known: KnownOrders | None = 
     twice = "two orders bear its id or name"
     refused += [Refused("order", order.symbol, order.client_order_id, twice) for order in doubled]
     return Orders([order for order in found if order not in doubled], refused, fractional)
+
+
+def read_fraction_sale(reply: object, symbol: str, client_order_id: str) -> FractionalOrder:
+    """Parse the reply to a sale of a fraction.
+
+    Raises:
+        MalformedReply: it is another order.
+    """
+    order = parsed("order", reply, _fractional_order)
+    if order is None or (order.symbol, order.side, order.client_order_id) != (symbol, "sell", client_order_id):
+        raise MalformedReply(f"reply of another order, not of {client_order_id}")
+    return order
 
 
 def _fractional_order(reply: object) -> FractionalOrder | None:

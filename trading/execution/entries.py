@@ -149,6 +149,7 @@ class Entries:
             equity=account.equity,
             buying_power=account.buying_power,
             held=self._positions.held,
+            fractions=self._positions.cache.fractions - {trade.symbol for trade in self._positions.open},
             losses=losses or Losses(),
         )
         paused = self._pauses.read()  # again: the bars of a minute are waited for

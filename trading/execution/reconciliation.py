@@ -198,8 +198,8 @@ class PositionManager:
         known = list(events)
         self._ownership.remember(known)
         self._identity.correct_names(known)
-        self._records.recover(known)
-        self._entries.recover(known)
+        for recover in (self._records.recover, self._entries.recover, self._holdings.fractions.recover):
+            recover(known)
         for entry in (one for one in self.pending.values() if one.stop > 0):
             self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 

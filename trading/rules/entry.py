@@ -70,6 +70,8 @@ class EntryContext:
     held: frozenset[str]
     """Symbols held, being bought or being sold, ours or not."""
     losses: Losses = field(default_factory=Losses)
+    fractions: frozenset[str] = frozenset()
+    """Those of `held` of which there is less than one share: they take no place among the positions."""
 
 
 class EntryRule(Protocol):
@@ -150,7 +152,7 @@ class PositionsRule:
     name: str = "positions"
 
     def refusal(self, candidate: Candidate, context: EntryContext) -> str | None:
-        held = len(context.held)
+        held = len(context.held - context.fractions)
         return f"{held} of {self.most} positions are taken" if is_full(held, self.most) else None
 
 

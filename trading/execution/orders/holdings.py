@@ -2,15 +2,18 @@
 
 A difference ends as follows, and is audited with the old and the new quantity:
 
-- A split (the value stays, the price differs, no order rests): the trade takes the new quantity and price at once.
+- A split (the value stays, the price differs): the trade takes the new quantity and price at once, also if an exit was
+  sent, or filled, in numbers of before it.
 - A renamed stock (same cost under a symbol that nobody bought): the trade takes the new symbol, and the new quantity.
+- Orders that rest under a trade of an earlier day are cancelled for either.  Those of a trade of today contradict it:
+  day orders do not outlive the night.  They are cancelled after `GIVE_UP_AFTER`.
 - More shares than logged: those that somebody else bought are left alone; the others join the trade after
   `GIVE_UP_AFTER`, or at its exit, once the broker takes a stop for them.
 - Fewer shares than logged, none, or a short position: the missing ones are written off after `GIVE_UP_AFTER`, if a
   second source agrees.  No live sell order holds them, and the broker refuses a stop for them (`Protection.try_stop`).
   Until then the stock is a discrepancy, its orders stay, and before the close the shares are sold, which the broker
   takes or refuses.
-- A fraction of a share cannot rest under a stop: whole shares are protected and sold, the fraction is left.
+- A fraction of a share cannot rest under a stop: whole shares are protected and sold, then the fraction (`Fractions`).
 
 Every change needs two replies that agree, the list of positions and the single position.
 """
@@ -22,6 +25,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from trading.base.clock import NEW_YORK
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import Position
 from trading.execution.orders.exit_orders import ExitOrders
@@ -30,6 +34,8 @@ from trading.execution.orders.others import OthersOrders, plain
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.booking import PRICE_STEP
+from trading.execution.orders.sells.fractions import Fractions
+from trading.execution.orders.splits import Split, split_of
 from trading.rules.exits import levels, quantised
 
 if TYPE_CHECKING:
@@ -39,12 +45,6 @@ if TYPE_CHECKING:
     from config import ExitSettings
     from trading.base.clock import Clock
     from trading.records.trade_log import Trade
-
-SPLIT_PRICE_CHANGE: Final = Decimal("0.1")
-"""Smallest change of the average price, as a fraction, that is taken for a split."""
-
-SAME_VALUE: Final = Decimal("0.01")
-"""Largest difference between two values of a position, as a fraction, that counts as none."""
 
 SAME_PRICE: Final = Decimal("0.0001")
 """Largest difference between two average prices or costs, as a fraction, that counts as none: rounding."""
@@ -82,10 +82,11 @@ class Holdings:
         self._exits = exits
         self._others = others
         self._settings = settings
+        self.fractions = Fractions(broker, cache, records, clock)
         self._since: dict[str, tuple[Decimal, datetime]] = {}
         """By client_order_id of a trade: the quantity at the broker that differs from the log, and since when."""
-        self.external: set[str] = set()
-        """Symbols of positions that are not ours."""
+        self.external: dict[str, datetime] = {}
+        """By symbol of a position that is not ours: when that was established."""
         self._looked: dict[str, datetime] = {}
         """By client_order_id of a trade: when its sell orders, which contradict the positions, were asked for alone."""
         self._unreserved: dict[str, datetime] = {}
@@ -109,19 +110,19 @@ class Holdings:
         Raises:
             Unclear: the broker's replies contradict each other, or one of them cannot be read.
         """
-        if trade.exit_intent is not None or self._clock.now() - self._last_fill(trade) <= BROKER_LAG:
+        now = self._clock.now()
+        if now - trade.entry_time <= BROKER_LAG:
             return  # positions may lag a fill
         left, held = self._protection.shares_left(trade), self._protection.held(trade)
+        position = self._cache.positions.get(trade.symbol)
+        if held != left and (self._rename(trade, left) if position is None else self._split(trade, left, position)):
+            return
+        if trade.exit_intent is not None or now - self._last_fill(trade) <= BROKER_LAG:
+            return
         if left <= 0 or held == left:
             self._since.pop(trade.client_order_id, None)
             self._unreserved.pop(trade.client_order_id, None)
             self._protection.listed_again(trade)
-            return
-        position = self._cache.positions.get(trade.symbol)
-        if position is None and self._rename(trade, left):
-            return
-        if position is not None and self._is_split(trade, left, position):
-            self._split(trade, left, position)
             return
         surplus = held - left
         if surplus > 0:
@@ -134,12 +135,12 @@ class Holdings:
             return  # an order that was asked for alone has sold some
         orders_say = f"; live sell orders hold {reserved}" if reserved > max(held, NONE) else ""
         self._records.doubt(trade.symbol, f"{trade.symbol}: the log holds {left}, the broker {plain(held)}{orders_say}")
-        counted, since = self._since.get(trade.client_order_id, (held, self._clock.now()))
+        counted, since = self._since.get(trade.client_order_id, (held, now))
         if counted != held or trade.client_order_id not in self._since:
-            since = self._clock.now()
+            since = now
             self._since[trade.client_order_id] = (held, since)
             self._journal.event("positions_disagree", symbol=trade.symbol, logged=left, held=plain(held))
-        if not (at_once and surplus > 0) and self._clock.now() - since < GIVE_UP_AFTER:
+        if not (at_once and surplus > 0) and now - since < GIVE_UP_AFTER:
             return
         self._confirm(trade.symbol, position)
         if surplus > 0:
@@ -188,6 +189,8 @@ class Holdings:
         """The surplus without the shares that orders of somebody else bought, which are reported once."""
         bought = self._others.bought(trade, self._cache.held(trade.symbol))
         external = min(surplus, bought) if surplus - bought >= 1 else surplus
+        if surplus < 1 and self.fractions.is_ours(trade.symbol):
+            return surplus - external
         if external > 0 and self._reported.get(trade.client_order_id) != external:
             self._reported[trade.client_order_id] = external
             note = "a fraction, or bought by somebody else: left alone"
@@ -208,27 +211,45 @@ class Holdings:
 
     # Split, renamed
 
-    def _is_split(self, trade: Trade, left: int, position: Position) -> bool:
-        """Whether a position has the value of the trade at another price; cash may stand for a fraction.
-
-        Day orders do not outlive the night of a split, so a trade under which one rests has not been split.
-        """
-        average, price = position.avg_entry_price, trade.entry_price
-        if average is None or average <= 0 or position.qty <= 0 or abs(average / price - 1) < SPLIT_PRICE_CHANGE:
+    def _split(self, trade: Trade, left: int, position: Position) -> bool:
+        """Take over a split that a position shows; False if it shows none, or orders that rest contradict it."""
+        filled = [order for order in self._protection.orders(trade) if order.filled_qty]
+        filled.sort(key=lambda order: order.filled_at or self._clock.now(), reverse=True)
+        lags = self._clock.now() - self._last_fill(trade) <= BROKER_LAG
+        split = split_of(trade.entry_price, left, [order.filled_qty for order in filled], position, lags=lags)
+        if split is None or (split.sold and self._others.bought(trade, position.qty)):
             return False
-        lost, tolerance = price * left - average * position.qty, SAME_VALUE * price * left
-        return -tolerance <= lost < average + tolerance and not self._protection.resting(trade)
-
-    def _split(self, trade: Trade, left: int, position: Position) -> None:
+        if not self._may_cancel(trade):
+            return False
         self._confirm(trade.symbol, position)
-        whole = int(position.qty)
+        self._cancel_resting(trade, "SPLIT")
+        if self._protection.shares_left(trade) == left:
+            self._take_split(trade, split, position)
+        return True
+
+    def _may_cancel(self, trade: Trade) -> bool:
+        """Whether what rests under a trade, if anything does, may be cancelled for a split or a new symbol."""
+        now, (_, since) = self._clock.now(), self._since.get(trade.client_order_id, (None, self._clock.now()))
+        is_older = trade.day < now.astimezone(NEW_YORK).date()
+        return is_older or now - since >= GIVE_UP_AFTER or not self._protection.resting(trade)
+
+    def _cancel_resting(self, trade: Trade, reason: str) -> None:
+        """Cancel what rests under a trade; raises `Unclear` until it is gone, so that the next look goes on."""
+        if self._protection.resting(trade):
+            self._exits.legs.cancel_legs(trade, reason, wait=False)
+
+    def _take_split(self, trade: Trade, split: Split, position: Position) -> None:
+        whole = int(split.now)
+        self.fractions.own(trade.symbol, split.now, f"a split left it of {split.old} shares")
         if whole < 1 or position.avg_entry_price is None:
-            self._write_off(trade, left, position.qty)
+            self._write_off(trade, split.old, position.qty)
             return
-        qty = trade.qty - left + whole
-        price = (trade.entry_price * trade.qty / qty).quantize(PRICE_STEP)  # the dollars paid stay the same
-        note = f"split: {left} shares are {plain(position.qty)} now"
-        self._change(trade, left, whole, price, position.avg_entry_price, note)
+        before = trade.qty - split.old  # sold before it
+        cost = trade.entry_price * before + split.cost(trade.entry_price, position.avg_entry_price)
+        price = (cost / (before + whole)).quantize(PRICE_STEP)
+        note = f"split: {split.old} shares are {plain(split.now)} now"
+        note += f", {split.sold} of which are sold" if split.sold else ""
+        self._change(trade, split.old, whole, price, position.avg_entry_price, note)
 
     def _change(self, trade: Trade, left: int, now_left: int, price: Decimal, level_price: Decimal, note: str) -> None:
         """Give a trade another number of shares; `update` places a stop where none rests."""
@@ -256,24 +277,37 @@ class Holdings:
 
         A stock may be split at the same time: then the position has what the trade paid, at another price.
         """
-        begun = trade.decision_time or trade.entry_time
-        known = {one.symbol for one in self._records.log.open_trades}
-        found = [
-            position
-            for symbol, position in self._cache.positions.items()
-            if symbol not in known | self.external
-            and _same_cost(position, left, trade.entry_price)
-            and not self._cache.orders_of(symbol, "buy", begun)
-        ]
-        if len(found) != 1 or self._protection.resting(trade):
+        found = [one for one in self._cache.positions.values() if self._may_be(one, trade, left)]
+        if len(found) != 1 or not self._may_cancel(trade):
             return False
         self._confirm(trade.symbol, None)
         self._confirm(found[0].symbol, found[0])
+        self._cancel_resting(trade, "RENAMED")
+        if self._protection.shares_left(trade) != left:
+            return True
         self._broker.note_symbol(trade.client_order_id, found[0].symbol)
         self._records.rename(trade, found[0].symbol, "its position bears the new symbol")
+        self.external.pop(found[0].symbol, None)
         if found[0].qty != left:
-            self._split(trade, left, found[0])
+            self._take_split(trade, Split(left, found[0].qty, 0), found[0])
         return True
+
+    def _may_be(self, position: Position, trade: Trade, left: int) -> bool:
+        """Whether a position can be the `left` shares of a trade under a new symbol.
+
+        Positions that were there before the trade are not, nor those that somebody has bought since it began.
+        """
+        symbol, begun = position.symbol, trade.decision_time or trade.entry_time
+        if left < 1 or any(one.symbol == symbol for one in self._records.log.open_trades):
+            return False
+        if symbol in self.external and self.external[symbol] < trade.entry_time:
+            return False
+        return _same_cost(position, left, trade.entry_price) and not self._cache.orders_of(symbol, "buy", begun)
+
+    def may_be_renamed(self, position: Position) -> bool:
+        """Whether a position can be that of an open trade whose stock has a new symbol: it is not external yet."""
+        lacking = [one for one in self._records.log.open_trades if one.symbol not in self._cache.positions]
+        return any(self._may_be(position, one, self._protection.shares_left(one)) for one in lacking)
 
     # Fewer
 
@@ -291,6 +325,9 @@ class Holdings:
         if self._protection.shares_left(trade) != left:
             return
         self._since.pop(trade.client_order_id, None)
+        is_told = held <= 0 or not held % 1 or self.fractions.is_ours(trade.symbol)
+        if not is_told and not self._others.bought(trade, held):
+            self.fractions.own(trade.symbol, held, f"the rest of {left} shares is gone")
         if whole:
             self._change(trade, left, whole, trade.entry_price, trade.entry_price, "fewer shares than logged")
             return

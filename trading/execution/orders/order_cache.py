@@ -253,6 +253,11 @@ class OrderCache:
         refused = {one.symbol for one in self.refused if one.what == "position" and one.symbol is not None}
         return frozenset(refused - set(self.positions))
 
+    @property
+    def fractions(self) -> frozenset[str]:
+        """Stocks of which less than one share is held, as of the last `read`."""
+        return frozenset(symbol for symbol, one in self.positions.items() if abs(one.qty) < 1)
+
     def held(self, symbol: str) -> Decimal:
         """Shares held as of the last `read`; a position that was refused is asked for again.
 

@@ -135,7 +135,8 @@ class Reclaim:
             if trade.symbol == position.symbol:
                 ids |= set(trade.sell_order_ids)
         net = 0
-        theirs = sum((one.filled_qty if one.side == "buy" else -one.filled_qty for one in fractional), Decimal(0))
+        of_others = (one for one in fractional if not self._ownership.is_name_ours(one.client_order_id))
+        theirs = sum((one.filled_qty if one.side == "buy" else -one.filled_qty for one in of_others), Decimal(0))
         for order in orders.values():
             filled = order.filled_qty if order.side == "buy" else -order.filled_qty
             if self._is_ours(order) or order.id in ids or order.replaces in ids:

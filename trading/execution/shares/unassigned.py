@@ -71,20 +71,25 @@ class Unassigned:
         for symbol, position in self._cache.positions.items():
             if symbol not in pending and (symbol in ours or symbol not in before):
                 self._records.contain(f"the position in {symbol}", partial(self._assign, position), symbol)
+        self._holdings.fractions.settle({one.symbol for one in self._records.log.open_trades} | pending)
 
     def _assign(self, position: Position) -> None:
         """Find out whose the shares beyond those of open trades are: reopen our trades, report other shares once."""
         symbol = position.symbol
+        if position.qty < 1 and self._holdings.fractions.is_ours(symbol):
+            return
         same = (trade for trade in self._records.log.open_trades if trade.symbol == symbol)
         taken = sum(self._protection.shares_left(trade) for trade in same)
         if (taken and position.qty - taken < 1) or not self._reclaim.is_due(symbol):
             return
         reopened = self._reclaim.claim(position, taken)
         if reopened:
-            self._holdings.external.discard(symbol)
+            self._holdings.external.pop(symbol, None)
             self._update(reopened)
         elif not taken and symbol not in self._holdings.external and self._reclaim.is_external(symbol):
-            self._holdings.external.add(symbol)
+            if self._holdings.may_be_renamed(position):
+                return
+            self._holdings.external[symbol] = self._clock.now()
             other = self._ownership.bought_by_other(symbol)
             note = "not ours: left alone" if other is None else f"left alone: {other}"
             self._records.journal.event("external_position", symbol=symbol, qty=plain(position.qty), note=note)

@@ -202,6 +202,10 @@ HOLDINGS: Final[Mapping[str, Kind]] = {
     "symbol_changed": _notice("{old} is {symbol} now: its {qty} shares are still ours"),
     "external_position": _discrepancy("{qty} {symbol} held that this system did not buy: left alone"),
     "external_shares": _notice("{symbol}: {qty} shares beside our {ours}: {note}", is_discrepancy=True),
+    "fraction_owned": _notice("{symbol}: {qty} of a share is ours ({note}): it is sold after the whole shares"),
+    "fraction_sent": _stock("the order to sell {qty} of a share is sent"),
+    "fraction_gone": _notice("{symbol}: the fraction of a share is gone: {note}"),
+    "fraction_left": _discrepancy("{symbol}: {qty} of a share cannot be sold and is left: {reason}"),
     "another_trader": _discrepancy("ANOTHER TRADER, {instance}, sent an order at {last_order}: {note}"),
     "taken_over": _notice("the positions of trader {instance}, last order {last_order}, are recovered; {note}"),
 }
