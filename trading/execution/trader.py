@@ -161,22 +161,34 @@ class Trader:
         known = self.positions.try_reconcile()
         if known:
             self.positions.cancel_orphan_orders()
-        for trade in sorted(self._carried_over(session), key=self._urgency):
-            if trade.exit_intent is not None and any(order.type == "limit" for order in self.positions.resting(trade)):
-                continue  # an earlier attempt sent its exit
-            if self.clock.now() < session.open:
-                self.positions.close(trade, "REBALANCE", limit_before_open(self.positions.last_price(trade)))
-            else:
-                self.positions.close(trade, "REBALANCE")
+        self.positions.for_each("the sale of", self._by_urgency(session), partial(self._sell_early, session=session))
         return self._day_of(session) is not None and known
+
+    def _sell_early(self, trade: Trade, session: Session) -> None:
+        """Sell a position of an earlier session at a limit price before the open; after it, at market."""
+        if trade.exit_intent is not None and self._limit_rests(trade):
+            return  # an earlier attempt sent its exit
+        if self.clock.now() < session.open:
+            self.positions.close(trade, "REBALANCE", limit_before_open(self.positions.last_price(trade)))
+        else:
+            self.positions.close(trade, "REBALANCE")
+
+    def _limit_rests(self, trade: Trade) -> bool:
+        return any(order.type == "limit" for order in self.positions.resting(trade))
 
     def _carried_over(self, session: Session) -> list[Trade]:
         return [trade for trade in self.positions.open if trade.day < session.date]
 
-    def _urgency(self, trade: Trade) -> tuple[bool, str]:
-        """Sort key: first the trades whose price is beyond their stop or target."""
-        price = self.positions.last_price(trade)
-        return trade.stop_loss < price < trade.take_profit, trade.symbol
+    def _by_urgency(self, session: Session) -> list[Trade]:
+        """The trades of earlier sessions, first those whose price is beyond their stop or target."""
+
+        def is_inside(trade: Trade) -> bool:
+            return trade.stop_loss < self.positions.last_price(trade) < trade.take_profit
+
+        def urgency(trade: Trade) -> tuple[bool, str]:
+            return self.positions.answer("the price of", trade, is_inside, otherwise=False), trade.symbol
+
+        return sorted(self._carried_over(session), key=urgency)
 
     def start_day(self, session: Session) -> None:
         """Choose the universe, start with empty bars, and create the trade file even if nothing will be traded.
@@ -231,9 +243,11 @@ class Trader:
 
     def _close_carried_over(self, session: Session) -> None:
         """Sell positions of earlier sessions at market, in place of a limit order of 4 AM that still rests."""
-        for trade in self._carried_over(session):
-            if trade.exit_intent is None or any(order.type == "limit" for order in self.positions.resting(trade)):
-                self.positions.close(trade, "REBALANCE")
+        self.positions.for_each("the sale of", self._carried_over(session), self._sell_at_market)
+
+    def _sell_at_market(self, trade: Trade) -> None:
+        if trade.exit_intent is None or self._limit_rests(trade):
+            self.positions.close(trade, "REBALANCE")
 
     def tick(self, session: Session, instant: datetime) -> None:
         """One minute: reconcile, manage positions, predict, buy; or what a control file says instead.
@@ -249,14 +263,20 @@ class Trader:
         if readable and not self._is_time_to_flatten(session, instant):
             self.preconditions.check(session)
         self._pauses.read()
-        if self._controls.flatten_requested:
-            self._flatten_and_end()
-        else:
-            self._last_report = ""
-            self._minute(session, instant)
+        problem: Exception | None = None
+        try:
+            if self._controls.flatten_requested:
+                self._flatten_and_end()
+            else:
+                self._last_report = ""
+                self._minute(session, instant)
+        except Exception as error:  # noqa: BLE001 - raised again; what was bought before it is protected first
+            problem = error
         self.positions.reconcile_until_clear(instant + MINUTE)
         self._note_answers()
         self._take_snapshot()
+        if problem is not None:
+            raise problem
 
     def _stopped(self) -> bool:
         """Whether the STOP file forbids every order; looked at before anything else, because reconciling sends too."""
@@ -339,15 +359,18 @@ class Trader:
         """Note which trades of the session reached the label's target first, held or sold."""
         if self.day is None:
             return
-        for trade in self._log.of_day(self.day.session.date):
-            self.positions.contain("label's target", partial(self._note_answer, self.day, trade), trade.symbol)
+        note = partial(self._note_answer, day=self.day)
+        self.positions.for_each("the label's target of", self._log.of_day(self.day.session.date), note)
 
-    def _note_answer(self, day: Day, trade: Trade) -> None:
+    def _note_answer(self, trade: Trade, day: Day) -> None:
         if day.note_answer(trade, day.session.flatten_at(self._flatten_minutes)):
             self._log.mark_changed(trade)
             self.positions.save()
 
     def _take_snapshot(self) -> None:
+        self.positions.contain("the snapshot", self._snapshot)
+
+    def _snapshot(self) -> None:
         now = self.clock.now()
         self.snapshot = Snapshot.of(
             now,
@@ -386,11 +409,8 @@ class Trader:
             self.account = self._broker.account()
         except (Unclear, BrokerError) as error:
             self._journal.event("broker_unclear", reason=str(error), note="the equity below is an older one")
-        for trade in self.positions.open:
-            qty = self.positions.shares_left(trade)
-            note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
-            self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
-        self._report_unsettled()
+        self.positions.for_each("the report of", self.positions.open, self._report_open)
+        self.positions.contain("the report of unsettled shares", self._report_unsettled)
         self._note_answers()
         result = DayResult.of(self._log.sold_on(session.date))
         self._journal.event(
@@ -408,6 +428,13 @@ class Trader:
         if not self._log.of_day(session.date):
             why = NoTrade.of(self._journal.events_of(session.date))
             self._journal.event("no_trade", **asdict(why), threshold=self._threshold, why=why.in_words(self._threshold))
+
+    def _report_open(self, trade: Trade) -> None:
+        qty = self.positions.shares_left(trade)
+        unknown: str | None = "what prevents its sale is not established"
+        obstacle = self.positions.answer("the orders of", trade, self.positions.obstacle, unknown)
+        note = obstacle or "sold at 4 AM, or at the next open"
+        self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
 
     def _report_unsettled(self) -> None:
         """Report shares that may be ours although no open trade holds them."""

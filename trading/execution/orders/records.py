@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from trading.base.clock import NEW_YORK
 from trading.broker.client import Unclear
@@ -35,6 +36,19 @@ CORRECTED: Final = "corrected by its entry order"
 
 ONCE: Final = frozenset({"bought", "sold"})
 """Audit events that stand for money that was moved."""
+
+
+T = TypeVar("T")
+
+
+class InStock(Protocol):
+    """What belongs to one stock: a trade, an entry, an order or a signal."""
+
+    @property
+    def symbol(self) -> str: ...
+
+
+S = TypeVar("S", bound=InStock)
 
 
 class Records:
@@ -150,18 +164,49 @@ class Records:
             self.journal.event("stock_disputed", symbol=symbol, reason=reason, note=note)
         self.disputed[symbol] = reason
 
-    def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> None:
-        """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on."""
+    def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> bool:
+        """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on.
+
+        Args:
+            what: the step in words, for the discrepancy.
+            symbol: the stock; empty for a step of the whole account.
+
+        Returns:
+            Whether the step raised nothing.
+        """
         try:
             step()
         except Unclear as error:
             self.doubt(symbol, f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
-        except Exception as error:  # a defect: the shares of the other stocks still have to be protected and sold
-            log.exception("%s failed", what)
-            reason = traceback.format_exception_only(error)[-1].strip()[:300]  # its own text may raise too
-            self.doubt(symbol, f"{what}: {reason}")
-            self.journal.event("step_failed", what=what, reason=reason, where=_place_of(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect; the other stocks are still to be protected and sold
+            self.note_failure(what, error, symbol)
+            return False
+        return True
+
+    def note_failure(self, what: str, error: Exception, symbol: str = "") -> None:
+        """Record an exception that only a defect raises; arguments as for `contain`."""
+        log.error("%s failed", what, exc_info=error)
+        reason = traceback.format_exception_only(error)[-1].strip()[:300]  # its own text may raise too
+        self.doubt(symbol, f"{what}: {reason}")
+        self.journal.event("step_failed", what=what, reason=reason, where=_place_of(error))
+
+    def for_each(self, what: str, items: Iterable[S], step: Callable[[S], None]) -> None:
+        """Run the same step for each of several stocks, each contained; every loop over stocks goes through here.
+
+        Args:
+            what: the step in words; the symbol is appended.
+            items: a copy of these is walked, so that the step may change where they are from.
+        """
+        for item in list(items):
+            self.contain(f"{what} {item.symbol}", partial(step, item), item.symbol)
+
+    def answer(self, what: str, item: S, question: Callable[[S], T], otherwise: T) -> T:
+        """The answer to a question about one stock, such as a sort key; `otherwise` if it raises (see `contain`)."""
+        answers = [otherwise]
+        self.contain(f"{what} {item.symbol}", lambda: answers.append(question(item)), item.symbol)
+        return answers[-1]
 
     def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         """Record a cancellation request; `accepted` is None if it got no answer."""
