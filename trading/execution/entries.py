@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trading.base.errors import Stopped
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.live_feed import Quotes
 from trading.execution.orders.entry_orders import INTENT, PendingEntry
@@ -177,7 +178,8 @@ class Entries:
     def _consider(self, signal: Signal, minute: _Minute) -> None:
         candidate = Candidate(signal.symbol, signal.price, signal.confidence)
         refusal = (
-            _pause_refusal(signal.symbol, minute.paused)
+            self._stop_refusal()
+            or _pause_refusal(signal.symbol, minute.paused)
             or minute.account_refusal
             or self._journal_refusal()
             or first_refusal(self._policy.rules, candidate, minute.context)
@@ -204,6 +206,14 @@ class Entries:
         minute.context = replace(before, buying_power=before.buying_power - cost, held=before.held | {signal.symbol})
         if not self._buy(entry):
             minute.context = before
+
+    def _stop_refusal(self) -> Refusal | None:
+        """STOP, which may have been made while the bars of the minute were waited for."""
+        try:
+            self._pauses.controls.forbid_orders()
+        except Stopped as stop:
+            return "stopped", str(stop)
+        return None
 
     def _journal_refusal(self) -> Refusal | None:
         return None if self._journal.fault is None else ("journal", self._journal.fault)
@@ -269,6 +279,12 @@ class Entries:
         bracket = Bracket(entry.symbol, entry.qty, entry.stop, entry.target, name)
         try:
             order = self._broker.buy(bracket)
+        except Stopped as stop:  # made in this very moment
+            del self._positions.pending[name]
+            self._journal.event(
+                "entry_refused", symbol=entry.symbol, client_order_id=name, status=None, reason=f"not sent: {stop}"
+            )
+            return False
         except OrderRefused as refusal:
             # An earlier attempt did arrive, so the order is ours; or the refusal was the reply to another request.
             if refusal.is_duplicate or self._positions.cache.exists(name):

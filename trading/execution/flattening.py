@@ -41,7 +41,7 @@ class Flattening:
         for _ in range(FLATTEN_TRIES):
             self._positions.cancel_entries(reason)
             self._close_all(reason)
-            if not self._positions.lacks_sale:
+            if self._positions.held_back or not self._positions.lacks_sale:
                 return
             self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
             self._positions.try_reconcile()
@@ -61,6 +61,8 @@ class Flattening:
                     round_.set_aside(trade)
                 if round_.account_refuses:
                     return
+            if self._positions.held_back:
+                return  # STOP forbids the sales
             if not round_.unsold():
                 break
             self._clock.hold_until(self._clock.now() + CANCEL_PAUSE)

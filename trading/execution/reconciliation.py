@@ -129,6 +129,11 @@ class PositionManager:
         return frozenset({*self._records.disputed, *self._ownership.unread})
 
     @property
+    def held_back(self) -> bool:
+        """Whether STOP has kept an order from being sent since the last reconciliation began."""
+        return self._records.held_back
+
+    @property
     def needs_look(self) -> bool:
         """Whether the next reconciliation cannot wait a minute: a discrepancy, or a disputed stock without a stop."""
         return bool(self.discrepancies) or any(self._is_uncovered(trade) for trade in self._disputed_trades())
@@ -195,15 +200,10 @@ class PositionManager:
         self._identity.correct_names(known)
         self._records.recover(known)
         self._entries.recover(known)
-        each("the price of the entry of", self.pending.values(), self._note_pending)
 
     def _note_open(self, trade: Trade) -> None:
         self._broker.note_held(trade.symbol, trade.entry_price, trade.decision_time or trade.entry_time)
         self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
-
-    def _note_pending(self, entry: PendingEntry) -> None:
-        if entry.stop > 0:
-            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
     def reconcile(self) -> None:
         """Bring entries, fills and exits up to date with the broker's orders and positions.
@@ -309,7 +309,7 @@ class PositionManager:
         for look, urgent in enumerate(URGENT_PAUSES):
             expected = look < at_least or (bool(self.pending) and look < PENDING_ENTRY_LOOKS)
             needs_look = self.needs_look
-            if not needs_look and not expected:
+            if self.held_back or (not needs_look and not expected):
                 return
             again = self._clock.now() + (urgent if needs_look else PAUSES[look])
             if look >= PENDING_ENTRY_LOOKS and again >= until:

@@ -130,8 +130,12 @@ class EntryOrders:
         self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
         untold = [trade for trade in self._records.log.trades if trade.client_order_id in pending]
         self._records.for_each("the entry of", untold, self._bought)  # killed between the trade log and the audit
-        for one in self.pending.values():
-            self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
+        self._records.for_each("recovering the entry of", self.pending.values(), self._note_recovered)
+
+    def _note_recovered(self, entry: PendingEntry) -> None:
+        self._journal.event("entry_recovered", symbol=entry.symbol, client_order_id=entry.client_order_id)
+        if entry.stop > 0:
+            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
     def settle(self) -> None:
         """Look up every pending entry; a filled one becomes a trade."""

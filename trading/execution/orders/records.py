@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from trading.base.clock import NEW_YORK
+from trading.base.errors import Stopped
 from trading.broker.client import Unclear
 from trading.broker.messages import OUR_NAME
 from trading.execution.orders.order_cache import GIVE_UP_AFTER
@@ -60,6 +61,10 @@ class Records:
         self._clock = clock
         self.discrepancies: list[str] = []
         """What could not be established since the last reconciliation; while there is any, there are no entries."""
+        self.held_back = False
+        """Whether STOP has kept an order from being sent since the last reconciliation began."""
+        self.held_back_at: datetime | None = None
+        """When STOP last did; sales that had begun by then are not taken up when it is gone."""
         self.disputed: dict[str, str] = {}
         """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
         self._since: dict[str, datetime] = {}
@@ -139,7 +144,7 @@ class Records:
         How long those of a stock have lasted is forgotten after `GIVE_UP_AFTER` without one: a discrepancy that comes
         back every minute would otherwise prevent the entries in all stocks for the whole day.
         """
-        self.discrepancies = []
+        self.discrepancies, self.held_back = [], False
         recent = self._clock.now() - GIVE_UP_AFTER
         self._newest = {symbol: at for symbol, at in self._newest.items() if symbol in self._doubted or at > recent}
         self._since = {symbol: since for symbol, since in self._since.items() if symbol in self._newest}
@@ -167,6 +172,8 @@ class Records:
     def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> bool:
         """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on.
 
+        `Stopped` is none: it is noted in `held_back`, and the audit says what was not sent.
+
         Args:
             what: the step in words, for the discrepancy.
             symbol: the stock; empty for a step of the whole account.
@@ -176,6 +183,10 @@ class Records:
         """
         try:
             step()
+        except Stopped as error:  # no discrepancy: it is what a person wants
+            self.held_back, self.held_back_at = True, self._clock.now()
+            self.journal.event("not_sent", what=what, symbol=symbol, reason=str(error))
+            return False
         except Unclear as error:
             self.doubt(symbol, f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
