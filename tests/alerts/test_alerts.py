@@ -46,6 +46,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "fraction_left": {"symbol": "AAA", "qty": 0.5, "reason": "asset AAA is not fractionable"},
     "stock_disputed": {"symbol": "AAA", "reason": "the log holds 5, the broker 4", "note": "not bought"},
     "order_in_the_way": {"symbol": "AAA", "about": "AAA o1", "bare": 5, "note": "AAA cannot be sold: cancel it"},
+    "not_sent": {"what": "the exit of AAA", "symbol": "AAA", "reason": "the file STOP is there"},
     "no_control_file": {"file": "STOP.txt", "note": "'STOP.txt' is no control file"},
     "callback_failed": {"callback": "tick", "error": "ValueError: x", "session": str(MONDAY)},
     "model_trained": {"model": "20180326_200000", "in_service": False, "reason": "no better", "figures": {}},

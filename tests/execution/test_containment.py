@@ -1,7 +1,10 @@
-"""An error in one stock's step, whatever its type, leaves the other stocks protected, sold and logged."""
+"""An error in one stock's step, whatever its type, leaves the other stocks bought, protected, sold and logged."""
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,22 +12,26 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import MarketOrderRequest
 
 from paper_exchange import mount
-from tests.exchange.exchange_world import MONDAY, ORIGIN, ny
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, ny
+from tests.execution.failing_steps import Steps
 from tests.execution.trading_world import INSTANCE, TradingWorld, flat
 from trading.broker.messages import OURS
-from trading.execution.orders.exit_orders import ExitOrders
-from trading.execution.orders.holdings import Holdings
 from trading.execution.orders.protection import Protection
-from trading.execution.orders.sells.booking import Booking
-from trading.execution.reconciliation import PositionManager
-from trading.execution.shares.unassigned import Unassigned
 from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from tests.exchange.exchange_world import Row
+
+    Failing = Callable[[], AbstractContextManager[None]]
+
 STOCKS = ("AAA", "BBB", "CCC")
+OTHERS = ("AAA", "CCC")
+SIGNALS = {"10:31": {"AAA": 0.9, "BBB": 0.8, "CCC": 0.7}}
+DAY = flat("09:30", "15:59")
 
 
 class Unprintable(RuntimeError):
@@ -42,78 +49,159 @@ ERRORS: list[Callable[[], Exception]] = [
     lambda: Unprintable(),
 ]
 
-STEPS = [
-    (Protection, "adopt"),
-    (Holdings, "settle"),
-    (ExitOrders, "_find_exit"),
-    (Booking, "note_sold"),
-    (ExitOrders, "_protect"),
-    (PositionManager, "_check_price"),
-    (ExitOrders, "_close"),
-    (Unassigned, "_cancel_orphan"),
-]
 
-
-def holding(folder: Path) -> TradingWorld:
-    """A trader at 10:32:02 that holds AAA, BBB and CCC."""
-    bars = {symbol: {MONDAY: flat("09:30", "15:59")} for symbol in STOCKS}
-    signals = {"10:31": {"AAA": 0.7, "BBB": 0.8, "CCC": 0.9}}
-    here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), signals)
+def world(folder: Path, rows: list[Row] = DAY) -> TradingWorld:
+    bars = {symbol: {MONDAY: rows, TUESDAY: DAY} for symbol in STOCKS}
+    here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), SIGNALS)
     here.trader.recover()
+    return here
+
+
+def holding(folder: Path, rows: list[Row] = DAY) -> TradingWorld:
+    """A trader at 10:32:02 that holds AAA, BBB and CCC."""
+    here = world(folder, rows)
     here.tick("10:31", "10:32")
     return here
 
 
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize(("owner", "step"), STEPS)
-def test_an_error_in_one_stock_does_not_reach_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, error: Callable[[], Exception]
-) -> None:
-    here = holding(tmp_path)
-    real = getattr(owner, step)
-    failed: list[str] = []
-
-    def failing(self: Any, one: Any, *args: Any, **options: Any) -> Any:
-        if one.symbol == "BBB":
-            failed.append(step)
-            raise error()
-        return real(self, one, *args, **options)
-
-    monkeypatch.setattr(owner, step, failing)
+def owner(here: TradingWorld) -> TradingClient:
     person = TradingClient("other", "other", paper=True, url_override=ORIGIN)
     mount(person, here.exchange.app, ORIGIN)
-    person.cancel_orders()
-    here.tick("10:33")
-    for symbol in ("AAA", "CCC"):
-        assert here.open_orders(symbol) == [("sell", "stop", 9.8)]
-    if owner is Unassigned:
-        leave_orphans(here, person)
-        here.trader.positions.cancel_orphan_orders()
-        assert [event["symbol"] for event in here.events("orphan_order_cancelled")] == ["AAA", "CCC"]
-    here.tick("15:55")
-    assert failed and {event["symbol"] for event in here.events("exit_sent")} >= {"AAA", "CCC"}
-    here.tick("15:56")
-    assert (here.held("AAA"), here.held("CCC")) == (0, 0)
-    logged = {trade.symbol: trade.exit_reason for trade in TradeLog(tmp_path).trades}
-    assert (logged["AAA"], logged["CCC"]) == ("END_OF_DAY", "END_OF_DAY")
-    assert any("BBB" in event["what"] for event in here.events("step_failed"))
-    monkeypatch.undo()
+    return person
+
+
+def logged(here: TradingWorld) -> dict[str, str | None]:
+    """Stocks in the trade log on the disk -> why they were sold."""
+    return {trade.symbol: trade.exit_reason for trade in TradeLog(here.folder).trades}
+
+
+# Scenes: what happens to the other stocks while every call about BBB of one function raises.
+
+
+def entries(folder: Path, failing: Failing) -> None:
+    here = world(folder)
+    with failing():
+        here.tick("10:31")
+        assert {*OTHERS} <= logged(here).keys(), "written down in the minute of the entry"
+        for symbol in OTHERS:
+            assert here.open_orders(symbol) == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
+
+
+def entries_of_halted_stocks(folder: Path, failing: Failing) -> None:
+    here = world(folder, flat("09:30", "10:30"))
+    here.tick("10:31", "10:32")
+    with failing():
+        here.tick("10:33", "10:34")
+        assert [here.open_orders(symbol) for symbol in OTHERS] == [[], []]
+
+
+def lost_stops(folder: Path, failing: Failing) -> None:
+    here = holding(folder)
+    owner(here).cancel_orders()
+    with failing():
+        here.tick("10:33")
+        assert [here.open_orders(symbol) for symbol in OTHERS] == [[("sell", "stop", 9.8)]] * 2
+
+
+def a_restart_without_stops(folder: Path, failing: Failing) -> None:
+    here = holding(folder)
+    owner(here).cancel_orders()
+    with failing():
+        here.restart()
+        assert [here.open_orders(symbol) for symbol in OTHERS] == [[("sell", "stop", 9.8)]] * 2
+
+
+def stops_that_fire(folder: Path, failing: Failing) -> None:
+    here = holding(folder, flat("09:30", "10:32") + flat("10:33", "15:59", 9.7))
+    with failing():
+        here.tick("10:34", "10:35")
+        found = logged(here)
+        assert [found[symbol] for symbol in OTHERS] == ["STOP_LOSS", "STOP_LOSS"]
+
+
+def the_sale_before_the_close(folder: Path, failing: Failing) -> None:
+    here = holding(folder)
+    with failing():
+        here.tick("15:55")
+        assert {event["symbol"] for event in here.events("exit_sent")} >= {*OTHERS}
+        here.tick("15:56")
+        found = logged(here)
+        assert [(here.held(symbol), found[symbol]) for symbol in OTHERS] == [(0, "END_OF_DAY")] * 2
     here.tick("15:57", "15:58")
-    assert here.held("BBB") == 0
+    assert here.held("BBB") == 0, "sold once its step no longer fails"
 
 
-def leave_orphans(here: TradingWorld, person: TradingClient) -> None:
-    """Place orders with our name that no log knows."""
+def a_night(folder: Path, failing: Failing) -> None:
+    here = holding(folder)
+    with failing():
+        here.at("16:00:01")
+        here.trader.closed(here.session)
+        assert {event["symbol"] for event in here.events("not_flat")} >= {*OTHERS} and here.events("day_closed")
+        here.at("04:00", TUESDAY)
+        here.trader.rebalance(here.session)
+        assert [len(here.open_orders(symbol)) for symbol in OTHERS] == [1, 1]
+        here.at("09:30:01", TUESDAY)
+        here.trader.opened(here.session)
+        here.tick("09:31")
+        assert [here.held(symbol) for symbol in OTHERS] == [0, 0]
+
+
+def orphan_orders(folder: Path, failing: Failing) -> None:
+    here = holding(folder)
+    person = owner(here)
     person.cancel_orders()
     for symbol in STOCKS:
-        order = MarketOrderRequest(
-            symbol=symbol,
-            qty=1,
-            side="buy",
-            time_in_force="day",
-            client_order_id=f"{OURS}{INSTANCE}-20180326-{symbol}-1033-entry",
-        )
+        name = f"{OURS}{INSTANCE}-20180326-{symbol}-1032-entry2"
+        order = MarketOrderRequest(symbol=symbol, qty=1, side="buy", time_in_force="day", client_order_id=name)
         person.submit_order(order)
+    with failing():
+        here.trader.positions.cancel_orphan_orders()
+        assert {event["symbol"] for event in here.events("orphan_order_cancelled")} >= {*OTHERS}
+
+
+SCENES = [
+    entries,
+    entries_of_halted_stocks,
+    lost_stops,
+    a_restart_without_stops,
+    stops_that_fire,
+    the_sale_before_the_close,
+    a_night,
+    orphan_orders,
+]
+
+
+OF_THE_ACCOUNT = {a_restart_without_stops: {"instance_in", "is_named"}}
+"""Before it sends anything, a start judges by the names of all orders together whether the account is ours."""
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_an_error_in_any_function_about_one_stock_does_not_reach_the_others(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scene: Callable[[Path, Failing], None],
+) -> None:
+    """The functions are found by watching the scene once, so a new one is covered when it is written.
+
+    A scene skips the functions of the scenes before it, unless they have another caller now.
+    """
+    caplog.set_level(logging.CRITICAL + 1)  # the tracebacks of thousands of errors
+    steps = Steps("BBB")
+    steps.watch(monkeypatch)
+    for earlier in SCENES[: SCENES.index(scene)]:
+        earlier(tmp_path / f"before-{earlier.__name__}", lambda: steps.failing("", ERRORS[0]))
+    known = set(steps.seen)
+    scene(tmp_path / "watched", lambda: steps.failing("", ERRORS[0]))
+    names = sorted({name for name, _ in steps.seen - known} - OF_THE_ACCOUNT.get(scene, set()))
+    assert names
+    reached = []
+    for name, error in zip(names, cycle(ERRORS)):
+        try:
+            scene(tmp_path / name, partial(steps.failing, name, error))
+        except Exception as problem:  # noqa: BLE001 - all of them are reported together
+            reached.append(f"{name}: {type(problem).__name__} {str(problem)[:200]}")
+    assert not reached, "\n".join(reached)
 
 
 def test_an_error_that_lasts_blocks_the_other_stocks_for_three_minutes_only(

@@ -180,8 +180,8 @@ def test_flatten_file_closes_all_positions_and_ends_the_run(tmp_path: Path) -> N
 def test_stop_file_sends_nothing_even_if_a_leg_is_lost(tmp_path: Path) -> None:
     here = world(tmp_path, signals={"10:31": {"AAA": 0.8}})
     here.minutes("10:31", "10:35")
-    (here.controls / "STOP").touch()
     here.broker.cancel(here.trade().stop_order_id or "")
+    (here.controls / "STOP").touch()
     sent = here.wire.count("POST") + here.wire.count("PATCH") + here.wire.count("DELETE")
     here.minutes("10:36", "10:38")
     here.restart()

@@ -109,6 +109,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "broker_unclear": _Source("trouble", "no clear answer of the broker", lasts=MINUTES),
     "day_not_started": _Source("trouble", "the day cannot be started", lasts=MINUTES),
     "step_failed": _Source("trouble", "a step failed", "what"),
+    "not_sent": _Source("trouble", "STOP holds orders back", "what"),
     "no_control_file": _Source("trouble", "not a control file", "file"),
     "trade_log_unwritten": _Source("trouble", "the trade log cannot be written"),
     "model_trained": _Source("model", "model trained", "model", serious=False),

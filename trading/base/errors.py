@@ -1,4 +1,4 @@
-"""Errors that are shown to the user as one line, without a traceback."""
+"""Errors that are shown to the user as one line, without a traceback, and `Stopped`."""
 
 from __future__ import annotations
 
@@ -107,3 +107,7 @@ class BrokerSilent(BrokerError):
     """The broker gives no answer.  That may pass, so a service that starts the program again is right to do so."""
 
     exit_code = 1
+
+
+class Stopped(Exception):
+    """A person forbids every order with the file STOP.  The request that was to change something was not sent."""

@@ -1,7 +1,8 @@
 """The client of the broker: alpaca-py's clients on Alpaca paper, or on an exchange that speaks the same interface.
 
 Every call has one of three outcomes (`trading.broker.requesting`): it returns; it raises `OrderRefused` (the broker
-said no and took nothing); or it raises `Unclear` (no readable answer, so an order may or may not exist).
+said no and took nothing); or it raises `Unclear` (no readable answer, so an order may or may not exist).  While the
+file STOP is there, a call that would change something raises `Stopped`, and nothing is sent (`Broker.forbid_with`).
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ class Broker:
     def forget_orders(self) -> None:
         """Forget the text of the orders that were read; each is parsed once more when it is read again."""
         self._orders = KnownOrders()
+
+    def forbid_with(self, gate: Callable[[], None]) -> None:
+        """Set what is asked just before every order, change and cancellation; it raises `Stopped` to forbid them."""
+        self.clients.transport.before_change = gate
 
     # Reads
 

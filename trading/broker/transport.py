@@ -169,6 +169,8 @@ class GuardedAdapter(BaseAdapter):
         self._timeouts = timeouts
         self._seconds: deque[float] = deque(maxlen=NEWEST_REQUESTS)
         self._at_most: float | None = None
+        self.before_change: Callable[[], None] = lambda: None
+        """Called just before every request that is not a read; an exception of it leaves the request unsent."""
         self.server_time: ServerTime | None = None
         self.reply_date: datetime | None = None
         """The `Date` of the newest reply; None if that bears none of its own."""
@@ -212,6 +214,8 @@ class GuardedAdapter(BaseAdapter):
             self._limit.wait()
             begun = time.monotonic()
             within = self._bounded(Timeouts(self._timeouts.connect, min(total, budget - waited)))
+            if request.method != "GET":
+                self.before_change()  # last, because the rate limit may have been waited for
             try:
                 response = self._inner.send(request, stream, within, verify, cert, proxies)
                 read_body(response)  # now, so that a body cut short fails this attempt

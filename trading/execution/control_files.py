@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from trading.base.errors import UserError
+from trading.base.errors import Stopped, UserError
 from trading.base.files import write_bytes
 from trading.broker.fields import symbol_of
 
@@ -90,6 +90,16 @@ class ControlFiles:
     def stop_requested(self) -> bool:
         """Whether STOP is there: send no orders; resting orders stay."""
         return self._is_there(STOP)
+
+    def forbid_orders(self) -> None:
+        """Raise `Stopped` while STOP is there, or while it cannot be known whether it is; see `Broker.forbid_with`."""
+        try:
+            if not self.stop_requested:
+                return
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Stopped(f"{self.folder} cannot be read, so STOP may be there: {reason}") from None
+        raise Stopped("the file STOP is there")
 
     @property
     def flatten_requested(self) -> bool:

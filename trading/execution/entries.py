@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trading.base.errors import Stopped
 from trading.broker.client import Bracket, Broker, OrderRefused, Unclear
 from trading.execution.live_feed import Quotes
 from trading.execution.orders.entry_orders import INTENT
@@ -102,6 +104,18 @@ class EntryPolicy:
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
 
 
+@dataclass
+class _Minute:
+    """What the decisions of one minute share; `context` counts the entries that were sent, or may be."""
+
+    instant: datetime
+    context: EntryContext
+    paused: Paused
+    account_refusal: Refusal | None
+    others: Mapping[str, str]
+    quotes: Quotes
+
+
 class Entries:
     """Sends entry orders for the signals that pass every filter."""
 
@@ -140,7 +154,8 @@ class Entries:
             losses: the day's losses so far.
             others: symbols in which somebody else has an open order, and that order in words.
 
-        An order whose outcome is unclear counts as held until it is known.
+        An order whose outcome is unclear counts as held until it is known.  Whatever the decision on one stock raises,
+        the others are decided on.
         """
         context = EntryContext(
             now=self._clock.now(),
@@ -152,37 +167,61 @@ class Entries:
             fractions=self._positions.cache.fractions - {trade.symbol for trade in self._positions.open},
             losses=losses or Losses(),
         )
-        paused = self._pauses.read()  # again: the bars of a minute are waited for
-        quotes = Quotes(self._policy.quote_of, required=self._policy.entry.MAX_SPREAD_PCT > 0.0)
-        for signal in signals:
-            candidate = Candidate(signal.symbol, signal.price, signal.confidence)
-            refusal = (
-                _pause_refusal(signal.symbol, paused)
-                or self._account_refusal(account)
-                or first_refusal(self._policy.rules, candidate, context)
-                or _other_order_refusal(signal.symbol, others)
-                or self._spread_refusal(signal.symbol, quotes)
-                or self._position_refusal(signal.symbol)
+        minute = _Minute(
+            instant,
+            context,
+            self._pauses.read(),  # again: the bars of a minute are waited for
+            self._account_refusal(account),  # once: a defect in one stock does not forbid the others of the minute
+            others,
+            Quotes(self._policy.quote_of, required=self._policy.entry.MAX_SPREAD_PCT > 0.0),
+        )
+        self._positions.for_each("the decision on", signals, partial(self._consider, minute=minute))
+
+    def _consider(self, signal: Signal, minute: _Minute) -> None:
+        candidate = Candidate(signal.symbol, signal.price, signal.confidence)
+        refusal = (
+            self._stop_refusal()
+            or _pause_refusal(signal.symbol, minute.paused)
+            or minute.account_refusal
+            or self._journal_refusal()
+            or first_refusal(self._policy.rules, candidate, minute.context)
+            or _other_order_refusal(signal.symbol, minute.others)
+            or self._spread_refusal(signal.symbol, minute.quotes)
+            or self._position_refusal(signal.symbol)
+        )
+        if refusal is not None:
+            if refusal[0] == OTHER_ORDER:
+                self._positions.others.name_once(signal.symbol, refusal[1])
+            self._journal.event(
+                "not_bought",
+                symbol=signal.symbol,
+                confidence=signal.confidence,
+                price=signal.price,
+                rule=refusal[0],
+                reason=refusal[1],
             )
-            if refusal is not None:
-                if refusal[0] == OTHER_ORDER:
-                    self._positions.others.name_once(signal.symbol, refusal[1])
-                self._journal.event(
-                    "not_bought",
-                    symbol=signal.symbol,
-                    confidence=signal.confidence,
-                    price=signal.price,
-                    rule=refusal[0],
-                    reason=refusal[1],
-                )
-            elif self._buy(self._pending_entry(signal, context, instant, quotes.of(signal.symbol))):
-                cost = cost_to_buy(context.equity, signal.price, self._policy.entry)
-                context = replace(
-                    context, buying_power=context.buying_power - cost, held=context.held | {signal.symbol}
-                )
+            return
+        before = minute.context
+        entry = self._pending_entry(signal, before, minute.instant, minute.quotes.of(signal.symbol))
+        cost = cost_to_buy(before.equity, signal.price, self._policy.entry)
+        # Before it is sent: whatever the sending raises, the order may exist.
+        minute.context = replace(before, buying_power=before.buying_power - cost, held=before.held | {signal.symbol})
+        if not self._buy(entry):
+            minute.context = before
+
+    def _stop_refusal(self) -> Refusal | None:
+        """STOP, which may have been made while the bars of the minute were waited for."""
+        try:
+            self._pauses.controls.forbid_orders()
+        except Stopped as stop:
+            return "stopped", str(stop)
+        return None
+
+    def _journal_refusal(self) -> Refusal | None:
+        return None if self._journal.fault is None else ("journal", self._journal.fault)
 
     def _account_refusal(self, account: Account) -> Refusal | None:
-        """What forbids every entry: a blocked account, another trader, a discrepancy, an unwritable audit."""
+        """What forbids every entry of a minute: a blocked account, another trader, a discrepancy."""
         if account.blocked is not None:
             return "account", f"the account is blocked: {account.blocked}"
         if not self._positions.is_ours or self._positions.other_trader is not None:
@@ -191,8 +230,6 @@ class Entries:
             return "discrepancy", f"not established: {self._positions.unread_orders}"
         if self._positions.discrepancies:
             return "discrepancy", f"not established: {self._positions.discrepancies[0]}"
-        if self._journal.fault is not None:
-            return "journal", self._journal.fault
         return None
 
     def _position_refusal(self, symbol: str) -> Refusal | None:
@@ -244,6 +281,12 @@ class Entries:
         bracket = Bracket(entry.symbol, entry.qty, entry.stop, entry.target, name)
         try:
             order = self._broker.buy(bracket)
+        except Stopped as stop:  # made in this very moment
+            del self._positions.pending[name]
+            self._journal.event(
+                "entry_refused", symbol=entry.symbol, client_order_id=name, status=None, reason=f"not sent: {stop}"
+            )
+            return False
         except OrderRefused as refusal:
             # An earlier attempt did arrive, so the order is ours; or the refusal was the reply to another request.
             if refusal.is_duplicate or self._positions.cache.exists(name):

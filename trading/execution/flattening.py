@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.rules.exits import limit_before_open
@@ -43,7 +44,7 @@ class Flattening:
         for _ in range(FLATTEN_TRIES):
             self._positions.cancel_entries(reason)
             self._close_all(reason)
-            if not self._positions.lacks_sale:
+            if self._positions.held_back or not self._positions.lacks_sale:
                 return
             self._clock.hold_until(self._clock.now() + FLATTEN_PAUSE)
             self._positions.try_reconcile()
@@ -55,29 +56,70 @@ class Flattening:
         without stop and sale.  A refusal that is not about its stock means that the account cannot sell, so the others
         keep their legs.
         """
-        # Refused ones first: they have no legs to lose.
-        left = sorted(self._positions.open, key=lambda one: self._positions.exit_refusal(one) is None)
-        accepted = any(trade.exit_intent is not None for trade in left)
+        round_ = _Round(self._positions, reason, self._unsold())
         for poll in range(CANCEL_POLLS):
-            for place, trade in enumerate([one for one in left if one.exit_intent is None]):
-                if not accepted and place > poll // FIRST_EXIT_POLLS and self._positions.keeps_legs(trade):
-                    continue
-                self._positions.cancel_ahead(trade, reason, again=poll % REPEAT_EVERY == REPEAT_EVERY - 1)
-                if self._positions.waits_for_cancels(trade):
-                    continue
-                left.remove(trade)
-                self._positions.close(trade, reason, wait=False)
-                accepted = accepted or trade.exit_intent is not None
-                refusal = self._positions.exit_refusal(trade)
-                if refusal is not None and not _is_about_stock(refusal, trade.symbol):
+            for place, trade in enumerate(round_.unsold()):
+                step = partial(round_.advance, trade, poll, place)
+                if not self._positions.contain(f"the exit of {trade.symbol}", step, trade.symbol):
+                    round_.set_aside(trade)
+                if round_.account_refuses:
                     return
-            left = [trade for trade in left if trade.exit_intent is None]
-            if not left:
-                return
+            if self._positions.held_back:
+                return  # STOP forbids the sales
+            if not round_.unsold():
+                break
             self._clock.hold_until(self._clock.now() + CANCEL_PAUSE)
             self._positions.read_orders()
-        for trade in left:
-            self._positions.close(trade, reason, wait=False)  # which says what it still waits for
+        # What still waits, and says so; and what a defect kept from the steps above, which this sale may not have.
+        left = [trade for trade in (*round_.left, *round_.failed) if trade.exit_intent is None]
+        self._positions.for_each("the exit of", left, partial(self._positions.close, reason=reason, wait=False))
+
+    def _unsold(self) -> list[Trade]:
+        """The open trades; refused ones first, because they have no legs to lose."""
+
+        def is_first(trade: Trade) -> bool:
+            return self._positions.exit_refusal(trade) is not None
+
+        def place(trade: Trade) -> bool:
+            return not self._positions.answer("the refusal of", trade, is_first, otherwise=False)
+
+        return sorted(self._positions.open, key=place)
+
+
+class _Round:
+    """One sale of all positions: which trades are left to sell, and what the first exits met."""
+
+    def __init__(self, positions: PositionManager, reason: str, trades: list[Trade]) -> None:
+        self._positions = positions
+        self._reason = reason
+        self.left = trades
+        """Trades without an exit, as far as their steps raised nothing."""
+        self.failed: list[Trade] = []
+        """Trades of which a step raised an exception."""
+        self._accepted = any(trade.exit_intent is not None for trade in trades)
+        self.account_refuses = False
+        """Whether an exit was refused for a reason that is not about its stock."""
+
+    def unsold(self) -> list[Trade]:
+        return [trade for trade in self.left if trade.exit_intent is None]
+
+    def advance(self, trade: Trade, poll: int, place: int) -> None:
+        """Cancel the legs of a trade, or sell it once they are gone; `place` is its place among the unsold ones."""
+        if not self._accepted and place > poll // FIRST_EXIT_POLLS and self._positions.keeps_legs(trade):
+            return
+        self._positions.cancel_ahead(trade, self._reason, again=poll % REPEAT_EVERY == REPEAT_EVERY - 1)
+        if self._positions.waits_for_cancels(trade):
+            return
+        self.left = [one for one in self.left if one is not trade]
+        self._positions.close(trade, self._reason, wait=False)
+        self._accepted = self._accepted or trade.exit_intent is not None
+        refusal = self._positions.exit_refusal(trade)
+        self.account_refuses = refusal is not None and not _is_about_stock(refusal, trade.symbol)
+
+    def set_aside(self, trade: Trade) -> None:
+        """Leave a trade whose step failed for the end, so that the others do not wait for it."""
+        self.left = [one for one in self.left if one is not trade]
+        self.failed.append(trade)
 
 
 def _is_about_stock(refusal: str, symbol: str) -> bool:
@@ -95,27 +137,35 @@ class CarriedOver:
 
     def sell_early(self, session: Session) -> None:
         """Sell before the open with limit orders, the most urgent first; later at market."""
-        for trade in sorted(self._trades(session), key=self._urgency):
-            if trade.exit_intent is not None and self._has_limit(trade):
-                continue  # an earlier attempt sent its exit
-            if self._clock.now() < session.open:
-                self._positions.close(trade, "REBALANCE", limit_before_open(self._positions.last_price(trade)))
-            else:
-                self._positions.close(trade, "REBALANCE")
+        trades = sorted(self._trades(session), key=self._urgency)
+        self._positions.for_each("the sale of", trades, partial(self._sell_early, session=session))
+
+    def _sell_early(self, trade: Trade, session: Session) -> None:
+        if trade.exit_intent is not None and self._has_limit(trade):
+            return  # an earlier attempt sent its exit
+        if self._clock.now() < session.open:
+            self._positions.close(trade, "REBALANCE", limit_before_open(self._positions.last_price(trade)))
+        else:
+            self._positions.close(trade, "REBALANCE")
 
     def sell(self, session: Session) -> None:
         """Sell at market, in place of a limit order of 4 AM that still rests."""
-        for trade in self._trades(session):
-            if trade.exit_intent is None or self._has_limit(trade):
-                self._positions.close(trade, "REBALANCE")
+        self._positions.for_each("the sale of", self._trades(session), self._sell)
+
+    def _sell(self, trade: Trade) -> None:
+        if trade.exit_intent is None or self._has_limit(trade):
+            self._positions.close(trade, "REBALANCE")
 
     def _trades(self, session: Session) -> list[Trade]:
         return [trade for trade in self._positions.open if trade.day < session.date]
 
     def _urgency(self, trade: Trade) -> tuple[bool, str]:
         """Sort key: first the trades whose price is beyond their stop or target."""
-        price = self._positions.last_price(trade)
-        return trade.stop_loss < price < trade.take_profit, trade.symbol
+
+        def is_inside(one: Trade) -> bool:
+            return one.stop_loss < self._positions.last_price(one) < one.take_profit
+
+        return self._positions.answer("the price of", trade, is_inside, otherwise=False), trade.symbol
 
     def _has_limit(self, trade: Trade) -> bool:
         return any(order.type == "limit" for order in self._positions.resting(trade))

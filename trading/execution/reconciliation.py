@@ -6,7 +6,7 @@ Reconciliation compares the three.  No order is sent a second time before it was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -75,6 +75,8 @@ class PositionManager:
         self._journal = journal
         self._clock = clock
         self._records = Records(log, journal, clock)
+        # For the steps of the minute that are not in this class.
+        self.contain, self.for_each, self.answer = self._records.contain, self._records.for_each, self._records.answer
         self.cache = OrderCache(broker, clock, instance)
         self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
         self._protection = Protection(broker, self.cache, self._records, clock)
@@ -132,6 +134,11 @@ class PositionManager:
         return frozenset({*self._records.disputed, *self._ownership.unread})
 
     @property
+    def held_back(self) -> bool:
+        """Whether STOP has kept an order from being sent since the last reconciliation began."""
+        return self._records.held_back
+
+    @property
     def needs_look(self) -> bool:
         """Whether the next reconciliation cannot wait a minute: a discrepancy, or a disputed stock without a stop."""
         return bool(self.discrepancies) or any(self._is_uncovered(trade) for trade in self._disputed_trades())
@@ -150,7 +157,7 @@ class PositionManager:
     def _is_uncovered(self, trade: Trade) -> bool:
         try:
             return self._protection.stopped_shares(trade) < self._protection.shares_left(trade)
-        except Unclear:
+        except Exception:  # noqa: BLE001 - it is a discrepancy already, and its shares may have no stop
             return True
 
     @property
@@ -190,22 +197,18 @@ class PositionManager:
 
     def recover(self, events: Iterable[Mapping[str, Any]]) -> None:
         """After a start: recover the open trades from the log and the pending entries from the audit."""
-        for trade in self._log.trades:
-            self._broker.note_symbol(trade.client_order_id, trade.symbol)
-        for trade in self.open:
-            self._broker.note_held(trade.symbol, trade.entry_price, trade.decision_time or trade.entry_time)
-            self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
+        each = self._records.for_each
+        each("the symbol of", self._log.trades, lambda one: self._broker.note_symbol(one.client_order_id, one.symbol))
+        each("recovering the position in", self.open, self._note_open)
         known = list(events)
         self._ownership.remember(known)
         self._identity.correct_names(known)
         for recover in (self._records.recover, self._entries.recover, self._holdings.fractions.recover):
             recover(known)
-        for entry in (one for one in self.pending.values() if one.stop > 0):
-            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
-    def contain(self, what: str, step: Callable[[], None], symbol: str) -> None:
-        """As `Records.contain`, for a step of the minute that is not one of this class."""
-        self._records.contain(what, step, symbol)
+    def _note_open(self, trade: Trade) -> None:
+        self._broker.note_held(trade.symbol, trade.entry_price, trade.decision_time or trade.entry_time)
+        self._journal.event("position_recovered", symbol=trade.symbol, qty=trade.qty, stop=trade.stop_loss)
 
     def reconcile(self) -> None:
         """Bring entries, fills and exits up to date with the broker's orders and positions.
@@ -224,22 +227,25 @@ class PositionManager:
         self._records.start_round()
         if not self._ownership.is_ours:
             return
-        self._ownership.watch()
-        self._ownership.recover()
+        contain = self._records.contain
+        contain("other traders", self._ownership.watch)
+        recovered = contain("the recovery of entries", self._ownership.recover)
         before = {trade.symbol for trade in self.open} | {entry.symbol for entry in self.pending.values()}
         # What somebody else's orders and positions look like does not matter, as long as it is known whose they are.
-        self._unnamed.judge(before)
-        for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
-            self._entries.correct(trade)
-        self._unread_sales.correct_all()
-        self._entries.settle()
+        contain("orders without a symbol", partial(self._unnamed.judge, before))
+        today = self._clock.now().astimezone(NEW_YORK).date()
+        self._records.for_each("the entry price of", self._log.of_day(today), self._entries.correct)
+        contain("sales that cannot be read", self._unread_sales.correct_all)
+        contain("the entries", self._entries.settle)
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
-        self._entries.settle_cancelled(partial(self._update_others, known))  # not before, because it waits
-        self._unassigned.check(before)
+        settle_cancelled = partial(self._entries.settle_cancelled, partial(self._update_others, known))
+        contain("the cancelled entries", settle_cancelled)  # not before, because it waits
+        if recovered:  # otherwise shares of ours may look like somebody else's
+            contain("the positions", partial(self._unassigned.check, before))
         self.save()
-        self._fill_times.judge()
-        self._far_fills.judge()  # last, because it asks another host
+        contain("the times of fills", self._fill_times.judge)
+        contain("far fills", self._far_fills.judge)  # last, because it asks another host
 
     def _oldest_needed(self) -> datetime:
         """Since when orders are read: for our entries and trades, and for orders of another trader."""
@@ -254,8 +260,10 @@ class PositionManager:
         self._update_all(opened)
 
     def _update_all(self, trades: Iterable[Trade]) -> None:
-        for trade in sorted(trades, key=lambda trade: bool(self.resting(trade))):  # unprotected trades first
-            self._records.contain(f"the position in {trade.symbol}", partial(self._update, trade), trade.symbol)
+        def is_protected(trade: Trade) -> bool:
+            return self._records.answer("the orders of", trade, lambda one: bool(self.resting(one)), otherwise=False)
+
+        self._records.for_each("the position in", sorted(trades, key=is_protected), self._update)
 
     def _update(self, trade: Trade) -> None:
         try:
@@ -287,6 +295,9 @@ class PositionManager:
             self._journal.event("broker_unclear", reason=str(error), note="no entries this minute")
             self.discrepancies.append(str(error))
             return False
+        except Exception as error:  # noqa: BLE001 - a defect; what is known is still sold before the close
+            self._records.note_failure("the reconciliation", error)
+            return False
         return True
 
     def look_again(self) -> bool:
@@ -311,7 +322,7 @@ class PositionManager:
         for look, urgent in enumerate(URGENT_PAUSES):
             expected = look < at_least or (bool(self.pending) and look < PENDING_ENTRY_LOOKS)
             needs_look = self.needs_look
-            if not needs_look and not expected:
+            if self.held_back or (not needs_look and not expected):
                 return
             again = self._clock.now() + (urgent if needs_look else PAUSES[look])
             if look >= PENDING_ENTRY_LOOKS and again >= until:
@@ -356,9 +367,7 @@ class PositionManager:
         Args:
             price_of: the newest price since an instant; a price from before the entry must not close the position.
         """
-        for trade in self.open:
-            what = f"the price of {trade.symbol}"
-            self._records.contain(what, partial(self._check_price, trade, price_of), trade.symbol)
+        self._records.for_each("the price of", self.open, partial(self._check_price, price_of=price_of))
 
     def _check_price(self, trade: Trade, price_of: PriceOf) -> None:
         price = price_of(trade.symbol, trade.entry_time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -12,15 +12,14 @@ from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.control_files import ControlFiles, EntryPauses
-from trading.execution.day import Day
+from trading.execution.day import Day, DayReport
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import CarriedOver, Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
-from trading.execution.orders.others import plain
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
-from trading.execution.snapshot import AccountReading, DayResult, NoTrade, Snapshot
+from trading.execution.snapshot import AccountReading, Snapshot
 from trading.features.session_bars import SessionBars, Windows
 from trading.records.instance import instance_of
 from trading.rules.entry import ConfidenceRule
@@ -92,6 +91,7 @@ class Trader:
         self._feed = LiveFeed(fetch, journal, self.clock)
         self._universe = universe
         self._controls = controls
+        broker.forbid_with(controls.forbid_orders)
         self._pauses = EntryPauses(controls, journal)
         self._bars_of = bars_of
         self.on_flat: Callable[[], None] = lambda: None
@@ -107,6 +107,7 @@ class Trader:
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
         self._flattening = Flattening(self.positions, self.clock)
         self._carried_over = CarriedOver(self.positions, self.clock)
+        self._report = DayReport(self.positions, log, journal, self._threshold)
         self.positions.set_prices(
             lambda symbol, since: None if self.day is None else self.day.bars.last_close(symbol, since)
         )
@@ -156,6 +157,8 @@ class Trader:
         if self._stopped():
             return True
         known = self.positions.try_reconcile()
+        if self._stopped():  # made meanwhile
+            return True
         if known:
             self.positions.cancel_orphan_orders()
         self._carried_over.sell_early(session)
@@ -209,6 +212,8 @@ class Trader:
         if self._stopped():
             return
         self.positions.try_reconcile()
+        if self._stopped():  # made meanwhile
+            return
         self._carried_over.sell(session)
         self._day_of(session)
 
@@ -223,17 +228,27 @@ class Trader:
             self._take_snapshot()
             return
         readable = self.positions.try_reconcile() and self.positions.look_again()
+        if self._stopped():  # it may have been made since
+            self._take_snapshot()
+            return
         if readable and not self._is_time_to_flatten(session, instant):
             self.preconditions.check(session)
         self._pauses.read()
-        if self._controls.flatten_requested:
-            self._flatten_and_end()
-        else:
-            self._last_report = ""
-            self._minute(session, instant)
-        self.positions.reconcile_until_clear(instant + MINUTE)
+        problem: Exception | None = None
+        try:
+            if self._controls.flatten_requested:
+                self._flatten_and_end()
+            else:
+                self._last_report = ""
+                self._minute(session, instant)
+        except Exception as error:  # noqa: BLE001 - raised again; what was bought before it is protected first
+            problem = error
+        if not self._stopped():
+            self.positions.reconcile_until_clear(instant + MINUTE)
         self._note_answers()
         self._take_snapshot()
+        if problem is not None:
+            raise problem
 
     def _stopped(self) -> bool:
         """Whether the STOP file forbids every order; looked at before anything else, because reconciling sends too."""
@@ -325,15 +340,18 @@ class Trader:
         """Note which trades of the session reached the label's target first, held or sold."""
         if self.day is None:
             return
-        for trade in self._log.of_day(self.day.session.date):
-            self.positions.contain("label's target", partial(self._note_answer, self.day, trade), trade.symbol)
+        note = partial(self._note_answer, day=self.day)
+        self.positions.for_each("the label's target of", self._log.of_day(self.day.session.date), note)
 
-    def _note_answer(self, day: Day, trade: Trade) -> None:
+    def _note_answer(self, trade: Trade, day: Day) -> None:
         if day.note_answer(trade, day.session.flatten_at(self._flatten_minutes)):
             self._log.mark_changed(trade)
             self.positions.save()
 
     def _take_snapshot(self) -> None:
+        self.positions.contain("the snapshot", self._snapshot)
+
+    def _snapshot(self) -> None:
         now = self.clock.now()
         self.snapshot = Snapshot.of(
             now,
@@ -369,37 +387,12 @@ class Trader:
         if not self._stopped():
             self.positions.try_reconcile()
         is_read = self._read_account("the equity below is an older one")
-        for trade in self.positions.open:
-            qty = self.positions.shares_left(trade)
-            note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
-            self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
-        self._report_unsettled()
+        self._report.say_what_is_held()
         self._note_answers()
-        result = DayResult.of(self._log.sold_on(session.date))
-        self._journal.event(
-            "day_closed",
-            session=str(session.date),
-            trades=result.trades,
-            won=result.won,
-            pnl_amount=result.realised,
-            equity=None if self.account is None else self.account.equity,
-            equity_as_of=None if is_read or self._reading is None else self._reading.at,
-            open=len(self.positions.open),
-            bars_revised=self.day.bars.revised if self.day is not None else 0,
-            bars_refused=self.day.bars.refused if self.day is not None else 0,
-        )
+        as_of = None if is_read or self._reading is None else self._reading.at
+        self._report.sum_up(session, self.account, as_of, self.day)
         self._take_snapshot()
-        if not self._log.of_day(session.date):
-            why = NoTrade.of(self._journal.events_of(session.date))
-            self._journal.event("no_trade", **asdict(why), threshold=self._threshold, why=why.in_words(self._threshold))
-
-    def _report_unsettled(self) -> None:
-        """Report shares that may be ours although no open trade holds them."""
-        for symbol in sorted(self.positions.unsettled - {trade.symbol for trade in self.positions.open}):
-            position = self.positions.cache.positions.get(symbol)
-            if position is not None:
-                note = "an entry of ours, or what is held of it, could not be read: look at the broker's page"
-                self._journal.event("not_flat", symbol=symbol, qty=plain(position.qty), note=note)
+        self._report.explain_no_trade(session)
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """Every open trade with the orders that rest under it, for the report of a stopped trader.

@@ -94,10 +94,14 @@ class EntryOrders:
         for trade in self._records.log.trades:
             if trade.is_open:
                 self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
-            if trade.client_order_id in pending:  # killed between the trade log and the audit
-                self._bought(trade)
-        for one in self.pending.values():
-            self._journal.event("entry_recovered", symbol=one.symbol, client_order_id=one.client_order_id)
+        untold = [trade for trade in self._records.log.trades if trade.client_order_id in pending]
+        self._records.for_each("the entry of", untold, self._bought)  # killed between the trade log and the audit
+        self._records.for_each("recovering the entry of", self.pending.values(), self._note_recovered)
+
+    def _note_recovered(self, entry: PendingEntry) -> None:
+        self._journal.event("entry_recovered", symbol=entry.symbol, client_order_id=entry.client_order_id)
+        if entry.stop > 0:
+            self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
     def forget_closed(self, still_open: Collection[str]) -> None:
         """Forget the ids of entries that are settled and not among these client_order_ids."""
@@ -105,19 +109,22 @@ class EntryOrders:
 
     def settle(self) -> None:
         """Look up every pending entry; a filled one becomes a trade."""
-        for name, late in list(self.given_up.items()):
-            if self._clock.now() - late.decision_time >= LATEST_ARRIVAL:
-                del self.given_up[name]
-                self._undecided.discard(name)
-            elif not self._records.log.has_entry(name) and self._is_there(late):
-                self.pending[name] = self.given_up.pop(name)
-                self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
+        each = self._records.for_each
+        each("the late entry of", self.given_up.values(), self._look_for_late)
         found: list[PendingEntry] = []
-        for entry in list(self.pending.values()):
-            self._records.contain(f"the entry of {entry.symbol}", partial(self._look_up, entry, found), entry.symbol)
+        each("the entry of", self.pending.values(), partial(self._look_up, found=found))
         self._unwanted = self._cancel_unwanted(found)
-        for entry in found:
-            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle, entry), entry.symbol)
+        each("the entry of", found, self._settle)
+
+    def _look_for_late(self, late: PendingEntry) -> None:
+        """Make an entry that was given up a pending one again if its order has arrived after all."""
+        name = late.client_order_id
+        if self._clock.now() - late.decision_time >= LATEST_ARRIVAL:
+            del self.given_up[name]
+            self._undecided.discard(name)
+        elif not self._records.log.has_entry(name) and self._is_there(late):
+            self.pending[name] = self.given_up.pop(name)
+            self._journal.event("entry_arrived_late", symbol=late.symbol, client_order_id=name)
 
     def _give_up_undecided(self, entry: PendingEntry) -> None:
         self.given_up[entry.client_order_id] = entry
@@ -149,17 +156,15 @@ class EntryOrders:
             if poll and poll % REPEAT_CANCEL_EVERY == 0:
                 self._cache.request_cancel([order for _, order in waiting], lambda order, accepted: None)
             open_ids = self._cache.open_ids(len(waiting), poll)
-            states = [(one, False if one[1].id in open_ids else self._is_gone(one[1])) for one in waiting]
-            for (entry, _), gone in states:
-                if gone or (gone is None and poll + 1 >= UNREADABLE_POLLS):
-                    what = f"the entry of {entry.symbol}"
-                    self._records.contain(what, partial(self._settle_cancelled, entry), entry.symbol)
+            answer = partial(self._records.answer, "the entry of", question=self._is_gone, otherwise=None)
+            states = [(one, False if one[1].id in open_ids else answer(one[1])) for one in waiting]
+            done = [one[0] for one, gone in states if gone or (gone is None and poll + 1 >= UNREADABLE_POLLS)]
+            self._records.for_each("the entry of", done, self._settle_cancelled)
             protect()
             waiting = [one for one, gone in states if gone is False or (gone is None and poll + 1 < UNREADABLE_POLLS)]
             if not waiting:
                 return
-        for entry, _ in waiting:
-            self._records.contain(f"the entry of {entry.symbol}", partial(self._settle_cancelled, entry), entry.symbol)
+        self._records.for_each("the entry of", [entry for entry, _ in waiting], self._settle_cancelled)
         protect()
 
     def _is_gone(self, order: Order) -> bool | None:
@@ -233,17 +238,18 @@ class EntryOrders:
         unwanted: list[tuple[PendingEntry, Order]] = []
         recent = self._clock.now() - CANCEL_AGAIN
         self._ended = {order_id: at for order_id, at in self._ended.items() if at > recent}
-        for entry in found:
-            order = self._cache.cached_named(entry.client_order_id)
-            too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
-            if order is None or order.id in self._ended:
-                continue
-            if not order.is_final and (order.filled_qty or too_old):
-                note = partial(self._note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
-                request = partial(self._cache.request_cancel, [order], note)
-                self._records.contain(f"cancelling the entry of {entry.symbol}", request, entry.symbol)
-                unwanted.append((entry, order))
+        self._records.for_each("cancelling the entry of", found, partial(self._cancel_if_unwanted, unwanted=unwanted))
         return unwanted
+
+    def _cancel_if_unwanted(self, entry: PendingEntry, unwanted: list[tuple[PendingEntry, Order]]) -> None:
+        order = self._cache.cached_named(entry.client_order_id)
+        too_old = self._clock.now() - entry.decision_time >= ENTRY_MAX_AGE
+        if order is None or order.id in self._ended:
+            return
+        if not order.is_final and (order.filled_qty or too_old):
+            unwanted.append((entry, order))  # also if the request fails: it is repeated while it is waited for
+            note = partial(self._note_cancel, "FILLED_IN_PART" if order.filled_qty else "ENTRY_TOO_OLD")
+            self._cache.request_cancel([order], note)
 
     def _note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         self._records.note_cancel(reason, order, accepted)
@@ -378,22 +384,19 @@ class EntryOrders:
 
     def cancel_runaway(self, price_of: Callable[[str, datetime], float | None], lowest: float, highest: float) -> None:
         """Cancel pending entries whose newest price is beyond their stop, target or the price band (dollars)."""
-        for entry in list(self.pending.values()):
+
+        def cancel_if_outside(entry: PendingEntry) -> None:
             price = price_of(entry.symbol, entry.decision_time)
-            inside = price is None or (entry.stop < price < entry.target and lowest <= price <= highest)
-            if not inside:
-                what = f"cancelling the entry of {entry.symbol}"
-                self._records.contain(
-                    what, partial(self._cancel, entry.client_order_id, "PRICE_LEFT_LEVELS"), entry.symbol
-                )
+            if price is not None and not (entry.stop < price < entry.target and lowest <= price <= highest):
+                self._cancel(entry, "PRICE_LEFT_LEVELS")
+
+        self._records.for_each("cancelling the entry of", self.pending.values(), cancel_if_outside)
 
     def cancel(self, reason: str) -> None:
         """Cancel every entry order that is not final; the next reconciliation shows what was filled meanwhile."""
-        for entry in list(self.pending.values()):
-            what = f"cancelling the entry of {entry.symbol}"
-            self._records.contain(what, partial(self._cancel, entry.client_order_id, reason), entry.symbol)
+        self._records.for_each("cancelling the entry of", self.pending.values(), partial(self._cancel, reason=reason))
 
-    def _cancel(self, name: str, reason: str) -> None:
-        order = self._cache.order_named(name)
+    def _cancel(self, entry: PendingEntry, reason: str) -> None:
+        order = self._cache.order_named(entry.client_order_id)
         if order is not None and not order.is_final:
             self._records.note_cancel(reason, order, self._broker.cancel(order.id))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK
+from trading.base.errors import Stopped
 from trading.broker.client import Broker, OrderRefused, Unclear
 from trading.execution.orders.order_cache import BROKER_LAG, GIVE_UP_AFTER, OrderCache
 from trading.execution.orders.others import InTheWay, OthersOrders
@@ -99,6 +100,8 @@ class ExitOrders:
         """
         wanted = self._wanted.get(trade.client_order_id)
         if wanted is None or self._clock.now() - wanted[0] > GIVE_UP_AFTER:
+            return None
+        if self._records.held_back_at is not None and wanted[0] <= self._records.held_back_at:
             return None
         return wanted[1:]
 
@@ -285,7 +288,8 @@ class ExitOrders:
         # Not before: after an unclear reply the exit goes on, instead of a new stop that must be cancelled again.
         del self._wanted[trade.client_order_id]
         name = trade.exit_intent
-        if name is None or self._cache.order_named(name) is not None:
+        is_new = name is None or self._cache.order_named(name) is not None
+        if name is None or is_new:
             name = self._cache.unused_name(trade.symbol, "exit")
         trade.exit_intent, trade.exit_reason = name, reason
         self._records.log.mark_changed(trade)
@@ -293,7 +297,13 @@ class ExitOrders:
         # an exit is sent even if the disk cannot be written.
         self._records.save()
         self._journal.synced_event("exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name)
-        self._sell(trade, left, limit, name)
+        try:
+            self._sell(trade, left, limit, name)
+        except Stopped:
+            if is_new:  # none of that name was ever sent
+                trade.exit_intent = trade.exit_reason = None
+                self._records.log.mark_changed(trade)
+            raise
 
     def _sell(self, trade: Trade, qty: int, limit: Decimal | None, name: str) -> None:
         if limit is None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
-from trading.base.errors import BrokerError
+from trading.base.errors import BrokerError, Stopped
 from trading.broker.client import Broker, OrderRefused, Unclear, Unreadable
 from trading.broker.messages import OUR_NAME, OURS, FractionalOrder, Order, Orders, Position, Refused
 from trading.execution.orders.known_entries import KnownEntries
@@ -374,6 +374,7 @@ class OrderCache:
 
         Raises:
             OrderRefused: the broker said no.
+            Stopped: it was not sent at all.
             Unclear: its state is still unknown, or the rate limit was hit; the next reconciliation looks it up.
         """
         problem: Exception | None = None
@@ -385,6 +386,10 @@ class OrderCache:
                     return found
             try:
                 order = send()
+            except Stopped as error:
+                if problem is None:
+                    raise
+                raise Unclear(f"sent {attempt} times, and not again: {error}") from problem
             except Unclear as error:
                 problem = error
             except OrderRefused as refusal:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import traceback
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from trading.base.clock import NEW_YORK
+from trading.base.errors import Stopped
 from trading.broker.client import Unclear
 from trading.broker.messages import OUR_NAME
 from trading.execution.orders.order_cache import GIVE_UP_AFTER
@@ -37,6 +39,19 @@ ONCE: Final = frozenset({"bought", "sold"})
 """Audit events that stand for money that was moved."""
 
 
+T = TypeVar("T")
+
+
+class InStock(Protocol):
+    """What belongs to one stock: a trade, an entry, an order or a signal."""
+
+    @property
+    def symbol(self) -> str: ...
+
+
+S = TypeVar("S", bound=InStock)
+
+
 class Records:
     """The trade log, the audit, and the discrepancies.  A disk that cannot be written does not end the day."""
 
@@ -46,6 +61,10 @@ class Records:
         self._clock = clock
         self.discrepancies: list[str] = []
         """What could not be established since the last reconciliation; while there is any, there are no entries."""
+        self.held_back = False
+        """Whether STOP has kept an order from being sent since the last reconciliation began."""
+        self.held_back_at: datetime | None = None
+        """When STOP last did; sales that had begun by then are not taken up when it is gone."""
         self.disputed: dict[str, str] = {}
         """Discrepancies by stock that have lasted for `GIVE_UP_AFTER`; they prevent entries in that stock alone."""
         self._since: dict[str, datetime] = {}
@@ -125,7 +144,7 @@ class Records:
         How long those of a stock have lasted is forgotten after `GIVE_UP_AFTER` without one: a discrepancy that comes
         back every minute would otherwise prevent the entries in all stocks for the whole day.
         """
-        self.discrepancies = []
+        self.discrepancies, self.held_back = [], False
         recent = self._clock.now() - GIVE_UP_AFTER
         self._newest = {symbol: at for symbol, at in self._newest.items() if symbol in self._doubted or at > recent}
         self._since = {symbol: since for symbol, since in self._since.items() if symbol in self._newest}
@@ -150,18 +169,55 @@ class Records:
             self.journal.event("stock_disputed", symbol=symbol, reason=reason, note=note)
         self.disputed[symbol] = reason
 
-    def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> None:
-        """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on."""
+    def contain(self, what: str, step: Callable[[], None], symbol: str = "") -> bool:
+        """Run the step of one stock; whatever it raises is a discrepancy, so that the steps of the others go on.
+
+        `Stopped` is none: it is noted in `held_back`, and the audit says what was not sent.
+
+        Args:
+            what: the step in words, for the discrepancy.
+            symbol: the stock; empty for a step of the whole account.
+
+        Returns:
+            Whether the step raised nothing.
+        """
         try:
             step()
+        except Stopped as error:  # no discrepancy: it is what a person wants
+            self.held_back, self.held_back_at = True, self._clock.now()
+            self.journal.event("not_sent", what=what, symbol=symbol, reason=str(error))
+            return False
         except Unclear as error:
             self.doubt(symbol, f"{what}: {error}")
             self.journal.event("unclear", what=what, reason=str(error))
-        except Exception as error:  # a defect: the shares of the other stocks still have to be protected and sold
-            log.exception("%s failed", what)
-            reason = traceback.format_exception_only(error)[-1].strip()[:300]  # its own text may raise too
-            self.doubt(symbol, f"{what}: {reason}")
-            self.journal.event("step_failed", what=what, reason=reason, where=_place_of(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect; the other stocks are still to be protected and sold
+            self.note_failure(what, error, symbol)
+            return False
+        return True
+
+    def note_failure(self, what: str, error: Exception, symbol: str = "") -> None:
+        """Record an exception that only a defect raises; arguments as for `contain`."""
+        log.error("%s failed", what, exc_info=error)
+        reason = traceback.format_exception_only(error)[-1].strip()[:300]  # its own text may raise too
+        self.doubt(symbol, f"{what}: {reason}")
+        self.journal.event("step_failed", what=what, reason=reason, where=_place_of(error))
+
+    def for_each(self, what: str, items: Iterable[S], step: Callable[[S], None]) -> None:
+        """Run the same step for each of several stocks, each contained; every loop over stocks goes through here.
+
+        Args:
+            what: the step in words; the symbol is appended.
+            items: a copy of these is walked, so that the step may change where they are from.
+        """
+        for item in list(items):
+            self.contain(f"{what} {item.symbol}", partial(step, item), item.symbol)
+
+    def answer(self, what: str, item: S, question: Callable[[S], T], otherwise: T) -> T:
+        """The answer to a question about one stock, such as a sort key; `otherwise` if it raises (see `contain`)."""
+        answers = [otherwise]
+        self.contain(f"{what} {item.symbol}", lambda: answers.append(question(item)), item.symbol)
+        return answers[-1]
 
     def note_cancel(self, reason: str, order: Order, accepted: bool | None) -> None:
         """Record a cancellation request; `accepted` is None if it got no answer."""

@@ -7,6 +7,7 @@ A wrong time hides neither shares nor their price: only the end of a trade waits
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.messages import OUR_NAME
@@ -38,14 +39,19 @@ class FillTimes:
         now = self._clock.now()
         waiting = {_key(doubt): doubt for doubt in self._broker.doubtful_times() if not _is_entry(doubt)}
         self._since = {key: since for key, since in self._since.items() if key in waiting}
-        for key, doubt in waiting.items():
-            if key not in self._since:
-                self._since[key] = now
-                self._emit("fill_time_doubted", doubt, None, "not believed: it is asked for again")
-            elif abs(now - self._since[key]) >= ASK_FOR:  # a clock may be set meanwhile
-                instead, of = (doubt.date, "the first reply with this fill") if doubt.date else (now, "this moment")
-                self._broker.settle_fill_time(doubt.order, instead)
-                self._emit("fill_time_corrected", doubt, instead, f"not believed: the time of {of} is taken instead")
+        for doubt in waiting.values():
+            symbol = doubt.order.symbol
+            self._records.contain(f"the time of a fill of {symbol}", partial(self._judge, doubt, now), symbol)
+
+    def _judge(self, doubt: DoubtfulTime, now: datetime) -> None:
+        key = _key(doubt)
+        if key not in self._since:
+            self._since[key] = now
+            self._emit("fill_time_doubted", doubt, None, "not believed: it is asked for again")
+        elif abs(now - self._since[key]) >= ASK_FOR:  # a clock may be set meanwhile
+            instead, of = (doubt.date, "the first reply with this fill") if doubt.date else (now, "this moment")
+            self._broker.settle_fill_time(doubt.order, instead)
+            self._emit("fill_time_corrected", doubt, instead, f"not believed: the time of {of} is taken instead")
 
     def _emit(self, event: str, doubt: DoubtfulTime, instead: datetime | None, note: str) -> None:
         order = doubt.order

@@ -29,10 +29,13 @@ class Identity:
         """After a start: give open trades the names under which the audit bought them, before entries are recovered."""
         bought = (event for event in events if event.get("event") == "bought")
         names = {event.get("order_id"): event.get("client_order_id") for event in bought}
-        for trade in self._records.log.open_trades:
+
+        def correct_name(trade: Trade) -> None:
             name = names.get(trade.entry_order_id)
             if isinstance(name, str) and name and not self._records.log.has_entry(name):
                 self._records.log.rename_entry(trade, name)
+
+        self._records.for_each("the name of", self._records.log.open_trades, correct_name)
 
     def check(self, trade: Trade) -> None:
         """Compare a trade with its entry order, and correct it if a second reply shows the same order.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.base.clock import NEW_YORK, Clock
@@ -216,19 +215,26 @@ class Ownership:
                 self.unread.add(named["symbol"])
                 self._records.doubt(named["symbol"], f"{one.client_order_id} cannot be recovered: {one}")
         today = self._now().astimezone(NEW_YORK).date()
-        for order in sorted(orders, key=created):
+
+        def recover_if_lacking(order: Order) -> None:
             name = order.client_order_id
             if self._is_known(name) or not is_entry(order) or (order.is_final and not order.filled_qty):
-                continue
+                return
             if instance_in(name) in self._active:
-                continue
+                return
             if self._records.log.has_order(order.id):
-                continue  # under a damaged name, which `Identity` corrects
+                return  # under a damaged name, which `Identity` corrects
             if not order.is_final or created(order).astimezone(NEW_YORK).date() == today or unsold_of(order, orders):
-                what = f"recovering the entry of {order.symbol}"
-                self._records.contain(what, partial(self.recover_entry, order), order.symbol)
-                if not self._is_known(name):
-                    self.unread.add(order.symbol)
+                self.recover_entry(order)
+
+        def recover(order: Order) -> None:
+            try:
+                recover_if_lacking(order)
+            except Exception:
+                self.unread.add(order.symbol)
+                raise
+
+        self._records.for_each("recovering the entry of", sorted(orders, key=created), recover)
 
     def _readable_part(self, name: str) -> Order | None:
         """An entry that the list shows in a way that cannot be true, as far as it is readable alone."""

@@ -107,14 +107,16 @@ class Unassigned:
         except (Unclear, BrokerError) as error:
             self._records.journal.event("broker_unclear", reason=str(error), note="orphan orders are left for now")
             return
-        for order in orders:
+
+        def cancel_if_orphan(order: Order) -> None:
             if order.symbol in self._ownership.unread or (order.side == "sell" and order.symbol in unsettled):
-                continue
+                return
             ours = self._ownership.is_name_ours(order.client_order_id) and order.client_order_id not in known
             # A filled entry may be listed as the parent of the legs of an open trade.
             if ours and not any(one.id in ids for one in order.with_legs()):
-                what = f"the orphan order of {order.symbol}"
-                self._records.contain(what, partial(self._cancel_orphan, order), order.symbol)
+                self._cancel_orphan(order)
+
+        self._records.for_each("the orphan order of", orders, cancel_if_orphan)
 
     def _cancel_orphan(self, order: Order) -> None:
         if order.side == "sell" and all(trade.symbol != order.symbol for trade in self._records.log.open_trades):

@@ -5,6 +5,7 @@ An account may hold what has no symbol of a stock, such as a CUSIP after a delis
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from trading.broker.messages import OUR_NAME, OURS
@@ -48,14 +49,17 @@ class Unnamed:
         self._seen = {key: seen for key, seen in self._seen.items() if now - seen[1] <= GIVE_UP_AFTER}
         shown = set(self._cache.positions) | self._cache.unreadable
         for one in self._cache.refused:
-            named = OUR_NAME.fullmatch(one.client_order_id)
-            symbol = one.symbol or (named["symbol"] if named else "")
-            if symbol in ours or (symbol and one.client_order_id.startswith(OURS)):
-                self._records.doubt(symbol, str(one))
-                self._records.journal.event("reply_refused", reason=str(one))
-            elif not symbol:
-                missing = set(ours) - shown if one.what == "position" else set(ours)
-                self._judge_unnamed(one, bool(missing), now)
+            self._records.contain("a refused item", partial(self._judge, one, ours, shown, now), one.symbol or "")
+
+    def _judge(self, one: Refused, ours: Collection[str], shown: Collection[str], now: datetime) -> None:
+        named = OUR_NAME.fullmatch(one.client_order_id)
+        symbol = one.symbol or (named["symbol"] if named else "")
+        if symbol in ours or (symbol and one.client_order_id.startswith(OURS)):
+            self._records.doubt(symbol, str(one))
+            self._records.journal.event("reply_refused", reason=str(one))
+        elif not symbol:
+            missing = set(ours).difference(shown) if one.what == "position" else set(ours)
+            self._judge_unnamed(one, bool(missing), now)
 
     def _judge_unnamed(self, one: Refused, may_be_ours: bool, now: datetime) -> None:
         key = one.what, one.client_order_id

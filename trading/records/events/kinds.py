@@ -85,6 +85,7 @@ RUN: Final[Mapping[str, Kind]] = {
     "alerts_dropped": _written("alerts dropped: {count}"),
     "pruned": _written(),
     "stopped_by_file": _trouble("{note}"),
+    "not_sent": _trouble("{what}: nothing is sent, because {reason}"),
     "flatten_by_file": _trouble("{note}"),
     "flat": _notice("{note}"),
     "entries_paused": _notice("{note}"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trading.reports.traded.material import Material
 
 RULES: Final = {
-    "paused": "the file PAUSED",
+    "paused": "the file PAUSED", "stopped": "the file STOP",
     "confidence": "the threshold", "market_open": "the hours of the market", "price": "the price band",
     "not_owned": "one position in a stock", "positions": "the most positions at once", "size": "the size of a position",
     "buying_power": "the buying power", "daily_loss": "the loss of a day", "cool_down": "the pause after a stop",
