@@ -348,7 +348,10 @@ class PositionManager:
         """
         for trade in self.open:
             what = f"the price of {trade.symbol}"
-            self._records.contain(what, partial(self._software_stop.check, trade, price_of), trade.symbol)
+            self._records.contain(what, partial(self._check_price, trade, price_of), trade.symbol)
+
+    def _check_price(self, trade: Trade, price_of: PriceOf) -> None:
+        self._software_stop.check(trade, price_of)
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
         """Cancel the legs, and sell what is left once they are gone; arguments as for `ExitOrders.close`."""
