@@ -159,7 +159,7 @@ def orphan_orders(folder: Path, failing: Failing) -> None:
         assert {event["symbol"] for event in here.events("orphan_order_cancelled")} >= {*OTHERS}
 
 
-SCENES = [
+SCENES: list[Callable[[Path, Failing], None]] = [
     entries,
     entries_of_halted_stocks,
     lost_stops,
@@ -171,7 +171,7 @@ SCENES = [
 ]
 
 
-OF_THE_ACCOUNT = {a_restart_without_stops: {"instance_in", "is_named"}}
+OF_THE_ACCOUNT: dict[Callable[[Path, Failing], None], set[str]] = {a_restart_without_stops: {"instance_in", "is_named"}}
 """Before it sends anything, a start judges by the names of all orders together whether the account is ours."""
 
 

@@ -32,7 +32,7 @@ def buying(folder: Path, price: float = 10.0, later: float | None = None, symbol
     here = TradingWorld(folder, bars, ny(MONDAY, "10:30"), signals, {"AAA": price, "BBB": price})
     here.trader.recover()
     here.tick("10:31", "10:32")
-    assert here.held() * price == 50
+    assert float(here.held()) * price == 50
     return here
 
 

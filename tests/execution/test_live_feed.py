@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.exchange.exchange_world import MONDAY, ny
-from tests.execution.test_reconciliation import DAY, bought, world
-from tests.execution.trading_world import Fault, TradingWorld, edited, flat
+from tests.execution.test_reconciliation import DAY, bought, by_hand, holding, world
+from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,31 @@ def test_a_feed_that_stays_behind_and_its_recovery_are_reported(tmp_path: Path) 
     here.wire.faults = []
     here.tick("10:36", "10:37")
     assert len(here.events("feed_current")) == 1
+
+
+@pytest.mark.parametrize("rows", [5, True, 1.5, "abc", {"t": 1}, [5], [None], [{"t": [1]}]])
+def test_malformed_bars_of_one_stock_leave_the_others_theirs(tmp_path: Path, rows: Any) -> None:
+    here = world(tmp_path)
+
+    def malformed(body: Any) -> Any:
+        body["bars"]["BBB"] = rows
+        return body
+
+    here.wire.faults = [Fault(BARS, edited(malformed), times=None)]
+    here.tick("10:31", "10:32")
+    assert bought(here) == 5 and not here.events("no_bars")
+    assert here.trader.day is not None and here.trader.day.bars.refused
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"bars": ' * 100_000, '{"bars": [[]]}', "1e999", ""])
+def test_a_reply_that_cannot_be_parsed_leaves_the_minute_its_other_steps(tmp_path: Path, body: str) -> None:
+    here = holding(tmp_path)
+    by_hand(here).cancel_orders()
+    here.wire.faults = [Fault(BARS, page(200, body), times=None)]
+    here.tick("10:34", "10:35")
+    assert here.events("no_bars") and here.trader.snapshot is not None
+    assert here.trader.snapshot.at == here.clock.now()
+    assert here.open_orders() == [("sell", "stop", 9.8)]
 
 
 def test_a_bar_decides_once(tmp_path: Path) -> None:

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 CHANGE: Final = "^(POST|PATCH|DELETE)"
 
 
-def entries(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def entries(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = world(folder)
     return here, lambda: here.tick("10:31")
 
 
-def lost_stops(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def lost_stops(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = holding(folder)
     owner(here).cancel_orders()
     here.wire.faults = [Fault("POST", lost_before)]  # looked up, and sent again
     return here, lambda: here.tick("10:33")
 
 
-def sales(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def sales(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = holding(folder)
     return here, lambda: flatten(here)
 
@@ -41,7 +41,7 @@ def flatten(here: TradingWorld) -> None:
     (here.controls / "FLATTEN").unlink()
 
 
-def four_am(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def four_am(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = holding(folder)
     here.at("16:00:01")
     here.trader.closed(here.session)
@@ -49,13 +49,13 @@ def four_am(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
     return here, lambda: here.trader.rebalance(here.session) and None
 
 
-def the_open(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def the_open(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = holding(folder)
     here.at("09:30:01", TUESDAY)
     return here, lambda: here.trader.opened(here.session)
 
 
-def a_start(folder: Path) -> tuple[TradingWorld, Callable[[], None]]:
+def a_start(folder: Path) -> tuple[TradingWorld, Callable[[], object]]:
     here = holding(folder)
     owner(here).cancel_orders()
     here.start()
@@ -67,7 +67,7 @@ SCENES = [entries, lost_stops, sales, four_am, the_open, a_start]
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_nothing_is_sent_after_stop_at_whatever_request_it_is_made(
-    tmp_path: Path, scene: Callable[[Path], tuple[TradingWorld, Callable[[], None]]]
+    tmp_path: Path, scene: Callable[[Path], tuple[TradingWorld, Callable[[], object]]]
 ) -> None:
     here, run = scene(tmp_path / "all")
     before = len(here.wire.sent)

@@ -204,9 +204,9 @@ def test_daily_loss_counts_what_the_account_lost_elsewhere(tmp_path: Path) -> No
     assert [event["rule"] for event in here.events("not_bought")] == ["daily_loss"]
 
 
-@pytest.mark.parametrize("said", [True, False])
-def test_daily_loss_counts_a_position_of_yesterday_that_was_sold_today(tmp_path: Path, said: bool) -> None:
-    """5 shares fall from $10 to $8 in the night; `said`: whether the broker says what the account began with."""
+@pytest.mark.parametrize("said", ["truth", None, "0", "-5", "40000", "abc", []])
+def test_daily_loss_counts_a_position_of_yesterday_that_was_sold_today(tmp_path: Path, said: object) -> None:
+    """5 shares fall from $10 to $8 in the night; `said`: what the account began with, by the broker."""
     bars = {"AAA": {MONDAY: DAY, TUESDAY: flat("09:30", "09:40", 8.0)}, "BBB": {MONDAY: DAY, TUESDAY: DAY}}
     signals = {"10:31": {"AAA": 0.8}, "09:35": {"BBB": 0.8}}
     here = TradingWorld(tmp_path, bars, ny(MONDAY, "10:30"), signals)
@@ -214,14 +214,15 @@ def test_daily_loss_counts_a_position_of_yesterday_that_was_sold_today(tmp_path:
     here.restart()
     here.minutes("10:31", "10:32")
     here.broker.clients.trading.cancel_orders()
-    if not said:
-        here.wire.faults = [Fault("GET /v2/account", edited(lambda body: body | {"last_equity": None}), times=None)]
+    if said != "truth":
+        here.wire.faults = [Fault("GET /v2/account", edited(lambda body: body | {"last_equity": said}), times=None)]
     here.at("09:30", TUESDAY)
     here.restart()
     here.trader.opened(here.session)
     here.minutes("09:31", "09:36")
     assert here.trade("AAA").exit_day == TUESDAY and here.held("BBB") == 0
     assert [(event["symbol"], event["rule"]) for event in here.events("not_bought")] == [("BBB", "daily_loss")]
+    assert len(here.events("reply_refused")) == (said not in ("truth", None))
 
 
 def test_a_partly_sold_trade_loses_by_its_fills_and_its_price() -> None:

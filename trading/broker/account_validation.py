@@ -30,6 +30,9 @@ from trading.broker.validation import AGREE
 MAY_TRADE: Final = frozenset({"ACTIVE", "PAPER_ONLY"})
 """Statuses of an account that trades on paper."""
 
+MOST_GAIN: Final = 2
+"""Equity of more than this many times the previous close's is no gain: money was paid in, or the reply is wrong."""
+
 
 # Positions
 
@@ -138,17 +141,36 @@ def read_account(reply: object) -> Account:
             held = sum((value for value in values if value is not None), Decimal(0))
             if abs(cash + held - equity) > max(abs(equity), abs(held), abs(cash)) / 10 + 1:
                 raise ValueError(f"equity {equity}, cash {cash}, positions {held}")
+        last_equity, doubt = _last_equity(fields.get("last_equity"), equity)
         return Account(
             equity=equity,
             cash=cash,
             buying_power=number_of(fields["buying_power"]),
-            last_equity=None if fields.get("last_equity") is None else number_of(fields["last_equity"]),
+            last_equity=last_equity,
             blocked=", ".join(reasons) or None,
             status=brief(fields.get("status")),
             multiplier=sum_or_none(fields.get("multiplier")),
+            doubt=doubt,
         )
 
     return parsed("account", reply, parse)
+
+
+def _last_equity(value: object, equity: Decimal) -> tuple[Decimal | None, str]:
+    """The equity of the previous close in dollars; None, and a doubt, if it would hide a loss of the day.
+
+    It is refused if it is not above zero, or if equity is over `MOST_GAIN` times as much.  One that is far above
+    equity is believed: it may be true after a disaster, and a daily loss that is too large only prevents entries.
+    """
+    if value is None:
+        return None, ""
+    try:
+        last = number_of(value)
+    except UNREADABLE:
+        return None, f"last_equity {brief(value)} is no number"
+    if last <= 0 or equity > MOST_GAIN * last:
+        return None, f"last_equity {brief(value)} cannot be the equity of the previous close"
+    return last, ""
 
 
 def read_close(reply: object, day: date) -> str | None:

@@ -139,13 +139,15 @@ class Account:
     cash: Decimal
     buying_power: Decimal
     last_equity: Decimal | None
-    """Equity at the close of the session before; None if the broker does not say."""
+    """Equity at the close of the session before; None if the broker does not say, or says what cannot be true."""
     blocked: str | None
     """Why the account may not trade; None if it may."""
     status: str = ""
     """Alpaca's word, such as ACTIVE."""
     multiplier: Decimal | None = None
     """Buying power by equity: 1 for cash, 2 or 4 with margin; None if the broker does not say."""
+    doubt: str = ""
+    """Which balance cannot be true and is not used; empty if all can."""
 
 
 class Refused(NamedTuple):

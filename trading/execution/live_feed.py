@@ -37,9 +37,9 @@ LATE_FEED: Final = timedelta(minutes=2)
 
 DATA_ERRORS: Final = (
     *(Unclear, UserError, APIError, requests.RequestException, OSError),
-    *(ValueError, AttributeError, TypeError, KeyError),
+    *(ValueError, AttributeError, TypeError, KeyError, ArithmeticError, RecursionError),
 )
-"""What a request for market data, or its malformed reply, may raise."""
+"""What a request for market data, or its malformed reply, may raise.  Deeply nested JSON raises RecursionError."""
 
 Fetch = Callable[[SessionBars, datetime], None]
 """Brings the bars of the session up to an instant."""
@@ -69,7 +69,10 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
     reply: dict[str, list[Any]] = {}
     for page in bar_pages(client, request, FETCH_SECONDS):
         for symbol, rows in page.items():
-            reply.setdefault(symbol, []).extend(rows or ())
+            if isinstance(rows, list):
+                reply.setdefault(symbol, []).extend(rows)
+            elif rows is not None:
+                bars.refused += 1  # of this stock alone: the others keep their bars
     bars.take(reply, now)
 
 

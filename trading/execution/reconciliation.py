@@ -16,6 +16,7 @@ from trading.base.clock import NEW_YORK
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear, Unreadable
 from trading.broker.messages import Order
+from trading.execution.live_feed import QUOTE_SECONDS, latest_quote
 from trading.execution.orders.entry_evidence import PriceOf
 from trading.execution.orders.entry_orders import EntryOrders
 from trading.execution.orders.exit_orders import ExitOrders
@@ -25,6 +26,7 @@ from trading.execution.orders.others import OthersOrders
 from trading.execution.orders.pending_entry import PendingEntry
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
+from trading.execution.orders.sells.software_stop import SoftwareStop
 from trading.execution.orders.unread_sales import UnreadSales
 from trading.execution.shares.far_fills import FarFills
 from trading.execution.shares.fill_times import FillTimes
@@ -35,7 +37,6 @@ from trading.execution.shares.reclaim import Reclaim
 from trading.execution.shares.unassigned import Unassigned
 from trading.execution.shares.unnamed import Unnamed
 from trading.execution.timing import PAUSES, PENDING_ENTRY_LOOKS
-from trading.rules.exits import Exit, exit_at_price
 
 if TYPE_CHECKING:
     from config import ExitSettings
@@ -55,7 +56,7 @@ class PositionManager:
         market: slug of the market, which each trade records.
         instance: name of this trader, which its orders carry; empty on the embedded exchange.
         gone: names of traders that are known to have ended; their trades are recovered.
-        feed: feed of the quotes that are asked about a fill far from the last price, "iex" or "sip".
+        feed: feed of the quotes that are asked about a doubtful price, "iex" or "sip".
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class PositionManager:
         )
         self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
         self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
+        quote_of = partial(latest_quote, broker.clients, feed, seconds=QUOTE_SECONDS)
+        self._software_stop = SoftwareStop(self.cache, self._records, clock, quote_of, self.close)
         self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
         self._unread_sales = UnreadSales(
@@ -362,28 +365,15 @@ class PositionManager:
     def software_stop(self, price_of: PriceOf) -> None:
         """Close positions whose price is beyond a level although no leg has filled.
 
-        Two sources must agree, the newest bar and the broker's price of the position: one wrong print sells nothing.
+        Two sources must agree (`SoftwareStop`): one wrong print sells nothing.
 
         Args:
-            price_of: the newest price since an instant; a price from before the entry must not close the position.
+            price_of: the newest price since an instant, by the bars.
         """
         self._records.for_each("the price of", self.open, partial(self._check_price, price_of=price_of))
 
     def _check_price(self, trade: Trade, price_of: PriceOf) -> None:
-        price = price_of(trade.symbol, trade.entry_time)
-        if price is None or trade.exit_intent is not None:
-            return
-        levels = float(trade.stop_loss), float(trade.take_profit)
-        reason = exit_at_price(price, *levels)
-        if reason is Exit.NONE:
-            return
-        position = self.cache.positions.get(trade.symbol)
-        second = None if position is None else position.current_price
-        if second is None or exit_at_price(float(second), *levels) is not reason:
-            note = "not sold on one price; its stop and target stay"
-            self._journal.event("prices_disagree", symbol=trade.symbol, bar=price, position=second, note=note)
-        else:
-            self.close(trade, reason.name)
+        self._software_stop.check(trade, price_of)
 
     def close(self, trade: Trade, reason: str, limit: Decimal | None = None, *, wait: bool = True) -> None:
         """Cancel the legs, and sell what is left once they are gone; arguments as for `ExitOrders.close`."""

@@ -97,6 +97,8 @@ class Trader:
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
+        self._told_doubt = ""
+        """What the audit last said about a balance that cannot be true."""
         self._decided: dict[str, datetime] = {}
         """Symbol -> start of the newest bar on which a signal was decided."""
         if instance is None:
@@ -322,10 +324,14 @@ class Trader:
     def _read_account(self, note: str) -> bool:
         """Read the account; False, and `note` in the audit, if there is no clear answer."""
         try:
-            self._read_now()
+            account = self._read_now()
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note=note)
             return False
+        if account.doubt != self._told_doubt:
+            self._told_doubt = account.doubt
+            if self._told_doubt:
+                self._journal.event("reply_refused", reason=f"account: {self._told_doubt}")
         return True
 
     def _losses(self, account: Account, session: Session) -> Losses:
