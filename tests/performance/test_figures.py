@@ -75,6 +75,52 @@ def test_four_trades_by_hand() -> None:
     assert all(getattr(found, name)["low"] is None for name in ("sharpe", "expectancy_pct", "win_rate"))
 
 
+def test_a_night_is_no_trading_time() -> None:
+    days = [*DAYS, MONDAY + timedelta(days=3)]
+    overnight = made(DAYS[0], 385, 0, "10.00", "10.10", exit_time=datetime(2018, 3, 27, 9, 35, tzinfo=NEW_YORK))
+    inside = made(DAYS[2], 60, 34, "20.00", "20.10")
+    trades = closed([overnight, inside])
+    found = performance(trades, sessions(trades, days), after_cost=False)
+    assert found.exposure == pytest.approx((5 + 5 + 34) / 1560)
+    equity = (1000 + 1000 + 1001 + 1002) / 4
+    assert found.invested == pytest.approx((100 * 10 + 200 * 34) / 1560 / equity)
+    later = closed([overnight])  # bought before the range: its first session is not counted
+    assert performance(later, sessions(later, days[1:]), after_cost=False).exposure == pytest.approx(5 / 1170)
+    long = closed([made(DAYS[0], 385, 0, "10.00", "10.10", exit_time=datetime(2018, 3, 29, 9, 35, tzinfo=NEW_YORK))])
+    assert performance(long, sessions(long, days), after_cost=False).exposure == pytest.approx(790 / 1560)
+
+
+@pytest.mark.parametrize(("recovery", "length"), [(28, 29), (None, 30)])
+def test_a_fall_lasts_the_sessions_without_a_sale_too(recovery: int | None, length: int) -> None:
+    days = [MONDAY + timedelta(days=n) for n in range(30)]
+    own = [made(days[0], 0, 5, "10.00", "10.50"), made(days[1], 0, 5, "10.00", "9.00")]
+    own += [] if recovery is None else [made(days[recovery], 0, 5, "10.00", "12.00")]
+    trades = closed(own)
+    fall = performance(trades, sessions(trades, days), after_cost=False).drawdown
+    assert fall.sessions == length and (fall.recovered_ns is None) == (recovery is None)
+    lost = closed([made(days[9], 0, 5, "10.00", "9.00")])  # the peak is the equity at the start of the range
+    of_range = sessions(lost, days)
+    fall = performance(lost, of_range, after_cost=False).drawdown
+    assert (fall.sessions, fall.peak_ns) == (30, int(of_range.opens[0]))
+
+
+def test_sums_and_means_over_sessions_have_intervals() -> None:
+    days = [MONDAY + timedelta(days=n) for n in range(25)]
+    own = [made(day, 30, 5 + n, f"{10 + n % 3}", f"{10 + n % 5}") for n, day in enumerate(days)]
+    trades = closed(own, cost=0.01)
+    found = performance(trades, sessions(trades, days), after_cost=True)
+    for name in ("result", "cost", "exposure", "invested", "hold_minutes", "turnover"):
+        one = getattr(found.intervals, name)
+        assert one["value"] == pytest.approx(getattr(found, name)) and one["low"] < one["value"] < one["high"]
+    held = np.arange(5.0, 30.0)  # one trade a session: the exposure is the mean of these by the length of a session
+    half = 1.96 * held.std() / 25**0.5 / 390
+    exposure = found.intervals.exposure
+    assert exposure["high"] is not None and exposure["low"] is not None
+    assert exposure["high"] - exposure["low"] == pytest.approx(2 * half, rel=0.1)
+    few = closed(own[:19])
+    assert performance(few, sessions(few, days[:19]), after_cost=True).intervals.exposure["low"] is None
+
+
 def test_cost_is_charged_on_every_round_trip() -> None:
     trades = closed(FOUR, cost=0.002)
     found = performance(trades, sessions(trades), after_cost=True)
