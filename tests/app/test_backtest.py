@@ -92,11 +92,30 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     pnl = sum(round(100 * one["pnl_amount"]) for one in calm.trades())
     assert said[-1][:2] == ["all", str(len(calm.trades()))]
     assert said[-1][3] == f"{'-' if pnl < 0 else '+'}${abs(pnl) / 100:,.2f}"
+    check_universe(logs, calm, capsys)
     for path in (calm.models / "predictions").glob("*.npz"):  # a damaged cache changes nothing
         path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
     assert run(calm, *chosen) == 0
     assert f"{logs}: removed 2 trade files of an earlier backtest" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
+
+
+def check_universe(logs: Path, calm: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Holding the universe is the same by the prices of the backtest and by the predictions of the live loop."""
+
+    def reported(folder: Path) -> dict[str, Any]:
+        assert report.main([f"--logs-dir={folder}", "--json", f"--env-file={calm.root / 'settings.env'}"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    live, backtested = reported(calm.root / "logs"), reported(logs)
+    assert [one["day"] for one in backtested["universe"]] == [str(FRIDAY), str(MONDAY)]
+    for one, other in zip(live["universe"], backtested["universe"], strict=True):
+        assert one == {**other, **{key: pytest.approx(other[key]) for key in ("before_cost_pct", "after_cost_pct")}}
+    beside = backtested["against_universe"]
+    assert beside["difference"]["value"] == pytest.approx(beside["own"]["value"] - beside["held"]["value"])
+    (said,) = (line for line in backtested["verdict"] if line.startswith("Buying every stock of the day"))
+    assert said in (next(logs.glob("backtest_*.html")).read_text())
 
 
 WALK = ("--walk-forward", "--start", FRIDAY)

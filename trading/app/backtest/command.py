@@ -44,6 +44,7 @@ from trading.market.bar_cache import BarCache
 from trading.market.bars import Bars
 from trading.market.kept_calendar import kept_calendar
 from trading.performance.overfitting import LATER_SHARE
+from trading.performance.universe import UniversePrices
 from trading.reports.backtested.material import Fall
 from trading.reports.backtested.words import fall_in_words, of_seen
 from trading.reports.live import DIRECTION
@@ -71,16 +72,35 @@ SHARED_FROM: Final = 24
 
 @dataclass
 class Combination:
-    """One combination of settings, and its backtest."""
+    """One combination of settings, and its backtest.
+
+    Attributes:
+        universe: the first and the last prices of the stocks of each session, if they are to be kept, as `trades` of
+            `replay`; None: they are not.
+    """
 
     values: Values
     settings: Settings
     replay: Replay
+    universe: list[UniversePrices] | None = None
 
     @property
     def returns(self) -> list[float]:
         """The return of each session, as a fraction of the equity before."""
         return self.replay.returns
+
+    def keep_trades(self) -> None:
+        """Keep every trade, and what holding the universe would have brought: figures of one run are made of them."""
+        self.replay.trades, self.universe = [], []
+
+    def note_universe(self, block: Sequence[Day]) -> None:
+        """Keep the prices of the universe of some sessions, if they are to be kept."""
+        if self.universe is None:
+            return
+        before_close = self.settings.exits.FLATTEN_MINUTES_BEFORE_CLOSE
+        for day in block:
+            prices = day.predictions.first_and_last(day.market.minutes - before_close)
+            self.universe.append(UniversePrices(day.market.session.date, *prices))
 
 
 def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
@@ -115,10 +135,10 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
         records = None if files is None else files.records
         combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
-            combinations[0].replay.trades = []  # the figures of one run are those of its trades
+            combinations[0].keep_trades()
         _trade(combinations, days, sessions, forecaster, calendar, progress, loaded)
         if files is not None:
-            files.complete()
+            files.complete(combinations[0].universe or [])
         copies = []
         for seed in range(copied if len(chosen) > 1 else 0):
             again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
@@ -262,6 +282,7 @@ def _trade(
             block = block_of(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
             for one, replay in zip(members, _traded(members, block, at), strict=True):
                 one.replay = replay
+                one.note_universe(block)
         if first == 0:
             loaded()  # compiled functions are loaded when they are first called
     progress("backtest", len(sessions), len(sessions))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats
     from trading.base.calendar import Session
     from trading.base.market_folders import MarketId
+    from trading.performance.universe import UniversePrices
 
 GROUPS: Final = ("month", "exit reason", "confidence", "hour", "stock")
 """What the page of one run shows its trades by."""
@@ -63,6 +64,8 @@ class Combined(Protocol):
     def settings(self) -> Settings: ...
     @property
     def replay(self) -> Replay: ...
+    @property
+    def universe(self) -> Sequence[UniversePrices] | None: ...
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def _run(one: Combined, about: About, sessions: Sequence[Session]) -> Run:
     closed = ClosedTrades.of(one.replay.trades or [], exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
     minutes = np.array([session.minutes for session in sessions], dtype=np.float64)
     equity = np.array([about.start, *(float(day.equity) for day in results[:-1])])
+    universe = (day.universe(exits.ROUND_TRIP_COST, exits.SPREAD_TICKS) for day in one.universe or [])
     of = Sessions(np.array(about.days, dtype="datetime64[D]"), equity, minutes)
     return Run(
         about,
@@ -234,6 +238,7 @@ def _run(one: Combined, about: About, sessions: Sequence[Session]) -> Run:
         {by: groups(closed, by, of.days) for by in GROUPS},
         [(day.trades, day.won, float(day.pnl), float(day.equity)) for day in results],
         held_of(one.replay),
+        [day for day in universe if day is not None],
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.figures import Performance
     from trading.performance.groups import Group
+    from trading.performance.universe import UniverseDay
 
 
 MOST_NAMED: Final = 3
@@ -191,6 +192,7 @@ class Run:
         groups: key of `trading.performance.groups.KEYS` -> the trades by it.
         by_day: per session: trades, trades with a profit, dollars booked, equity at the close.
         held: what is still held at the end, which is in the equity, not in `closed`, `booked` and `after_cost`.
+        universe: what buying every stock in the morning would have brought, by session.
     """
 
     about: About
@@ -200,3 +202,4 @@ class Run:
     groups: Mapping[str, Sequence[Group]]
     by_day: Sequence[tuple[int, int, float, float]]
     held: Held = NOTHING_HELD
+    universe: Sequence[UniverseDay] = ()
