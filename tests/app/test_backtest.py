@@ -301,6 +301,14 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
     assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
     assert "On 1 coin-flipped copy of the bars" in shared
     assert "Swept: MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7." in told
+    (best,) = (found[1] for line in told if (found := re.match(r"The best by .* is MIN_CONFIDENCE=([\d.]+):", line)))
+    (booked,) = (row[3] for row in rows(shared) if row[0] == best)  # its trades were kept when it was traded again
+    page = max(replayed.models.glob("backtest_*.html")).read_text()
+    assert "Best setting, chosen after the fact: by week" in page
+    figures = page.split("Best setting, chosen after the fact: all figures</h2>")[1].split("</table>")[0]
+    result = re.sub(r"<[^>]*>|\s+", " ", re.split(r"</tr>", figures)[1]).split()
+    assert (result[0], result[-1]) == ("result", booked)
+    assert any("chosen after the fact: Buying every stock of the day" in line for line in told)
 
 
 def test_the_page_of_a_run_has_its_figures(

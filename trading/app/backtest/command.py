@@ -23,7 +23,7 @@ from trading.app.backtest.models import (
     sessions_served,
     why_none_served,
 )
-from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
+from trading.app.backtest.report import FlippedDays, backtest_of, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.backtest.trade_files import TradeFiles, check_folders
 from trading.app.inputs import check_folder, reading_from
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from trading.base.calendar import MarketCalendar, Session
     from trading.base.progress import Report
     from trading.models.store import ModelStore
+
+    Trading = Callable[[Sequence["Combination"], Days], None]
 
 BLOCK: Final = 5
 """Sessions that are in memory at once."""
@@ -136,19 +138,21 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
         combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
             combinations[0].keep_trades()
-        _trade(combinations, days, sessions, forecaster, calendar, progress, loaded)
+        trade = partial(_trade, sessions=sessions, forecaster=forecaster, calendar=calendar, progress=progress)
+        trade(combinations, days, loaded=loaded)
         if files is not None:
             files.complete(combinations[0].universe or [])
-        copies = []
-        for seed in range(copied if len(chosen) > 1 else 0):
-            again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
-            _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
-            copies.append(best_measure(again))
+        copies = [
+            _best_of_copy(chosen, FlippedDays(days, seed), trade) for seed in range(copied if len(chosen) > 1 else 0)
+        ]
+        later = options.later or LATER_SHARE
+        found = backtest_of(
+            combinations, days, forecaster, sessions, copies, later, lambda index: _again(*chosen[index], days, trade)
+        )
     _show(combinations, days, sessions, forecaster, console)
     folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
     place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
-    later = options.later or LATER_SHARE
-    show_verdict(combinations, days, forecaster, sessions, console, place, linked, copies, later)
+    show_verdict(found, console, place, linked)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -286,6 +290,21 @@ def _trade(
         if first == 0:
             loaded()  # compiled functions are loaded when they are first called
     progress("backtest", len(sessions), len(sessions))
+
+
+def _best_of_copy(chosen: Sequence[tuple[Values, Settings]], days: Days, trade: Trading) -> float:
+    """`best_measure` of all combinations on a coin-flipped copy of the bars."""
+    again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
+    trade(again, days)
+    return best_measure(again)
+
+
+def _again(values: Values, settings: Settings, days: Days, trade: Trading) -> Combination:
+    """One combination, traded with its trades kept."""
+    found = Combination(values, settings, replay_of(settings, None))
+    found.keep_trades()
+    trade([found], days)
+    return found
 
 
 def workers_of(combinations: int) -> Workers:

@@ -119,6 +119,7 @@ class Sweep:
         returns: of each session and combination after the assumed cost, fractions, float64 (sessions, combinations).
         flipped: `measured` of the best combination of each coin-flipped copy.
         later_share: share of the sessions that the first choice does not see.
+        best_run: the trades of the best combination, which was chosen after the fact; None: they are not known.
     """
 
     about: About
@@ -127,6 +128,7 @@ class Sweep:
     returns: Floats
     flipped: Sequence[float] = ()
     later_share: float = LATER_SHARE
+    best_run: Run | None = None
 
     @cached_property
     def choice(self) -> Choice:

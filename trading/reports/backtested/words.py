@@ -91,6 +91,8 @@ def of_sweep(sweep: Sweep) -> list[str]:
     else:
         lines.append(NOT_FLIPPED)
     lines.append(_later(sweep))
+    if sweep.best_run is not None:
+        lines += [f"Of the best setting, which was chosen after the fact: {one}" for one in _against(sweep.best_run)]
     if sweep.idle:
         lines.append(f"{sweep.idle:,} of {count:,} settings made no trade; they are not ranked.")
     return [*lines, *_ending(sweep)]

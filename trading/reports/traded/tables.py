@@ -28,7 +28,7 @@ TITLES: Final = {
 }  # fmt: skip
 
 
-OF_THE_ORDER: Final = "see below"
+SEE_BELOW: Final = "see below"
 WITHOUT_INTERVAL: Final = (
     "Intervals draw whole sessions anew, so they have other sessions in another order. The deepest drawdown, its "
     "beginning and its length belong to the order in which the sessions came, and have no interval. The drawdown at "
@@ -37,13 +37,17 @@ WITHOUT_INTERVAL: Final = (
 )
 
 
+FEW_IN_A_GROUP: Final = f"Trades of fewer than {MIN_SESSIONS} sessions have no interval."
+
+
 def figures(booked: Performance, net: Performance) -> Section:
     """Every figure, as booked and after the assumed cost (`net`), with the interval of the latter."""
     both = (net, booked)
     rows: list[list[str]] = []
 
-    def add(name: str, texts: Sequence[str], range_: str = NONE) -> None:
-        rows.append([name, texts[0], range_, texts[1]])
+    def add(name: str, texts: Sequence[str], range_: str) -> None:
+        unexplained = range_ == NONE and texts[0] != NONE and net.sessions >= MIN_SESSIONS
+        rows.append([name, texts[0], SEE_BELOW if unexplained else range_, texts[1]])
 
     of = net.intervals
     add("result", [dollars(x.result) for x in both], _between(of.result, dollars))
@@ -60,9 +64,9 @@ def figures(booked: Performance, net: Performance) -> Section:
     )
     add("win rate", [share(x.win_rate["value"]) for x in both], interval(net.win_rate, 1, unit="%"))
     add("profit factor", [plain(x.profit_factor["value"], 2) for x in both], interval(net.profit_factor, 2))
-    add("deepest drawdown", [_depth(x.drawdown) for x in both], OF_THE_ORDER)
-    add("it began", [moment(x.drawdown.peak_ns) for x in both], OF_THE_ORDER)
-    add("it lasted", [_length(x.drawdown) for x in both], OF_THE_ORDER)
+    add("deepest drawdown", [_depth(x.drawdown) for x in both], NONE)
+    add("it began", [moment(x.drawdown.peak_ns) for x in both], NONE)
+    add("it lasted", [_length(x.drawdown) for x in both], NONE)
     falls = [fine(x.max_drawdown["value"]) for x in both]
     add("deepest drawdown at the close of a session", falls, _between(net.max_drawdown, fine))
     for name, field in (("Sharpe ratio", "sharpe"), ("Sortino ratio", "sortino"), ("Calmar ratio", "calmar")):
@@ -101,7 +105,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
     first = {"week": "week from", "hour": "hour", "exit reason": "reason"}.get(by, by)
     return Section(
         TITLES[by],
-        "Trades count on the day of their sale." if by in ("day", "week", "month") else "",
+        ("Trades count on the day of their sale. " if by in ("day", "week", "month") else "") + FEW_IN_A_GROUP,
         head=(first, "trades", "won", "sessions", "booked", "after cost", "each", "95% interval"),
         rows=[
             [
