@@ -92,11 +92,30 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     pnl = sum(round(100 * one["pnl_amount"]) for one in calm.trades())
     assert said[-1][:2] == ["all", str(len(calm.trades()))]
     assert said[-1][3] == f"{'-' if pnl < 0 else '+'}${abs(pnl) / 100:,.2f}"
+    check_universe(logs, calm, capsys)
     for path in (calm.models / "predictions").glob("*.npz"):  # a damaged cache changes nothing
         path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
     assert run(calm, *chosen) == 0
     assert f"{logs}: removed 2 trade files of an earlier backtest" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
+
+
+def check_universe(logs: Path, calm: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Holding the universe is the same by the prices of the backtest and by the predictions of the live loop."""
+
+    def reported(folder: Path) -> dict[str, Any]:
+        assert report.main([f"--logs-dir={folder}", "--json", f"--env-file={calm.root / 'settings.env'}"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    live, backtested = reported(calm.root / "logs"), reported(logs)
+    assert [one["day"] for one in backtested["universe"]] == [str(FRIDAY), str(MONDAY)]
+    for one, other in zip(live["universe"], backtested["universe"], strict=True):
+        assert one == {**other, **{key: pytest.approx(other[key]) for key in ("before_cost_pct", "after_cost_pct")}}
+    beside = backtested["against_universe"]
+    assert beside["difference"]["value"] == pytest.approx(beside["own"]["value"] - beside["held"]["value"])
+    (said,) = (line for line in backtested["verdict"] if line.startswith("Buying every stock of the day"))
+    assert said in (next(logs.glob("backtest_*.html")).read_text())
 
 
 WALK = ("--walk-forward", "--start", FRIDAY)
@@ -282,6 +301,14 @@ def test_combinations_are_shared_among_the_cores_with_the_same_result(
     assert any(line.startswith("Whether the best of 5 settings is more than luck cannot be said") for line in told)
     assert "On 1 coin-flipped copy of the bars" in shared
     assert "Swept: MIN_CONFIDENCE=0.5,0.55,0.6,0.65,0.7." in told
+    (best,) = (found[1] for line in told if (found := re.match(r"The best by .* is MIN_CONFIDENCE=([\d.]+):", line)))
+    (booked,) = (row[3] for row in rows(shared) if row[0] == best)  # its trades were kept when it was traded again
+    page = max(replayed.models.glob("backtest_*.html")).read_text()
+    assert "Best setting, chosen after the fact: by week" in page
+    figures = page.split("Best setting, chosen after the fact: all figures</h2>")[1].split("</table>")[0]
+    result = re.sub(r"<[^>]*>|\s+", " ", re.split(r"</tr>", figures)[1]).split()
+    assert (result[0], result[-1]) == ("result", booked)
+    assert any("chosen after the fact: Buying every stock of the day" in line for line in told)
 
 
 def test_the_page_of_a_run_has_its_figures(

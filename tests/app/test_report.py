@@ -89,6 +89,26 @@ def test_the_figures_are_those_of_the_trades(logs: Path, capsys: pytest.CaptureF
     assert not (logs / "report.html").exists()  # --json writes nothing
 
 
+def test_all_bands_old_bars_and_only_the_days_with_predictions_are_counted(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = {"exit_reason": "STOP_LOSS", "reached_target_first": False}
+    write_day(logs, AFTER, trade(AFTER, "BBB", "11:00", "9.81", confidence=0.66, **lost))
+    (logs / f"predictions_{AFTER}.jsonl").unlink()
+    found = figures(logs, capsys)
+    said = "\n".join(found["verdict"])
+    assert "The mean confidence was 70.0%, and 60.0% came true (of 5 trades:" in said
+    assert "each after cost on 2 sessions of the 3; these trades brought" in said
+    beside = found["against_universe"]
+    assert (beside["sessions"], beside["trades"]) == (2, 3) and "an interval needs 20 sessions" in said
+    assert beside["own"]["value"] == pytest.approx(
+        sum(100 * (one / 10.01 - 1) for one in (10.4, 10.4, 9.81)) / 3, abs=1e-2
+    )
+    assert run(logs) == 0
+    page = (logs / "report.html").read_text()
+    assert "14 predictions of the newest 2 sessions. 2 had a bar that was too old for a purchase." in page
+
+
 @pytest.fixture
 def overnight(written: Path, tmp_path: Path) -> Path:
     """Two days with a trade each that is sold on the day after, and a third day without a file."""

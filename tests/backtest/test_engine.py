@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
@@ -49,6 +49,7 @@ from trading.learning.trades.trade_labels import TradeLabels
 from trading.market.bars import Bars, check_bars, join
 from trading.models.predictor import Predictor
 from trading.models.store import LoadedModel
+from trading.performance.closed_trades import ClosedTrades
 from trading.records.journal import Journal
 from trading.records.trade_log import TradeLog
 from trading.reports.backtested.words import still_held
@@ -338,6 +339,24 @@ def test_positions_held_overnight_are_sold_when_they_trade_and_free_their_places
     assert any(one["entry_time"].startswith(f"{MONDAY}") for one in trades), "their places are free again"
     assert replay.total.trades == len(trades), "the sums have the trades that were sold a day later"
     assert float(replay.total.pnl) == pytest.approx(sum(one["pnl_amount"] for one in trades), abs=0.001)
+
+
+def test_the_result_of_a_session_after_cost_is_that_of_its_trades(tmp_path: Path) -> None:
+    """Those held over a night too; some trades end at the price that they began with, and are not won."""
+    chosen = Settings.of(MIN_CONFIDENCE=0.3, STOP_LOSS_PCT=0.002, TAKE_PROFIT_PCT=0.006, ROUND_TRIP_COST=0.02)
+    case = replace(OVERNIGHT, settings=chosen)
+    replay = replay_of(chosen, tmp_path)
+    replay.trades = []
+    backtested(case, tmp_path, replay)
+    closed = ClosedTrades.of(replay.trades, chosen.exits.ROUND_TRIP_COST, chosen.exits.SPREAD_TICKS)
+    assert any(one.exit_day != one.day for one in replay.trades) and (closed.booked == 0).any()
+    before = chosen.exchange.PAPER_CASH
+    for day, found in zip(case.days, replay.sessions, strict=True):
+        same = closed.take(closed.day == np.datetime64(day))
+        after_cost = float(found.equity) - float(same.cost.sum())
+        assert same.cost.sum() > 1.0 and found.gain_after_cost == pytest.approx(after_cost / before - 1.0, abs=1e-9)
+        assert (found.trades, found.won) == (len(same), int((same.booked > 1e-9).sum()))
+        before = float(found.equity)
 
 
 def test_what_is_held_at_the_end_is_said_with_its_value(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,15 @@ from trading.performance.figures import Sessions, max_drawdown, of_returns, perf
 from trading.performance.groups import KEYS, groups
 from trading.performance.intervals import MIN_SESSIONS, draws, mean_per_trade
 from trading.performance.logged_bars import logged_bars
-from trading.performance.universe import hold_universe
+from trading.performance.universe import (
+    UNIVERSE_FILE,
+    UniverseDay,
+    UniversePrices,
+    against_universe,
+    hold_universe,
+    read_universe,
+    write_universe,
+)
 from trading.records.trade_log import Trade
 
 MONDAY = date(2018, 3, 26)
@@ -73,6 +83,103 @@ def test_four_trades_by_hand() -> None:
     assert fall.dollars == pytest.approx(5.0) and fall.fraction == pytest.approx(5 / 1004)
     assert fall.sessions == 3 and fall.recovered_ns is None
     assert all(getattr(found, name)["low"] is None for name in ("sharpe", "expectancy_pct", "win_rate"))
+
+
+def test_trades_are_held_against_the_universe_of_the_same_sessions() -> None:
+    days = [MONDAY + timedelta(days=n) for n in range(26)]
+    own = [made(day, 30, 5, "10.00", f"{10 + (n % 4 - 1) / 10:.2f}") for n, day in enumerate(days)]
+    universe = [UniverseDay(day, 5, 0.1, (n % 3) / 10) for n, day in enumerate(days[:-1])]
+    far = made(days[-1], 0, 5, "10.00", "90.00")  # its session has no universe
+    found = against_universe(closed([*own, own[0], far], ticks=0.0, cost=0.0), universe[::-1])
+    assert found is not None and (found.sessions, found.trades) == (25, 26)
+    each = [(n % 4 - 1) for n in range(25)] + [-1]
+    assert found.own["value"] == pytest.approx(np.mean(each))
+    assert found.held["value"] == pytest.approx(np.mean([(n % 3) / 10 for n in range(25)]))
+    assert found.difference["value"] == pytest.approx(found.own["value"] - found.held["value"])
+    per_session = np.array([(n % 4 - 1) - (n % 3) / 10 for n in range(25)])
+    low, high = found.difference["low"], found.difference["high"]
+    assert low is not None and high is not None and low < found.difference["value"] < high
+    assert high - low == pytest.approx(2 * 1.96 * per_session.std() / 5, rel=0.1)
+    assert against_universe(closed([far]), universe) is None and against_universe(closed(own), []) is None
+
+
+PRICES = st.floats(0.0001, 1e6)
+MORNINGS = st.dictionaries(
+    st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.dictionaries(st.text(max_size=6), st.tuples(PRICES, PRICES))
+)
+
+
+@given(MORNINGS)
+@settings(max_examples=30)
+def test_prices_of_the_universe_are_read_as_they_were_written(mornings: dict[date, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert read_universe(Path(folder)) == []
+        pairs = {day: np.array(list(stocks.values())).reshape(-1, 2) for day, stocks in mornings.items()}
+        write_universe(
+            Path(folder),
+            [UniversePrices(day, tuple(mornings[day]), pairs[day][:, 0], pairs[day][:, 1]) for day in pairs],
+        )
+        found = {one.day: one for one in read_universe(Path(folder))}
+    assert found.keys() == mornings.keys()
+    for day, one in found.items():
+        assert dict(zip(one.symbols, zip(one.bought, one.sold, strict=True), strict=True)) == mornings[day]
+
+
+@pytest.mark.parametrize("text", [
+    "[]", "{", '{"2018-03-26": []}', '{"2018-03-26": {"A": [1]}}', '{"2018-03-26": {"A": [1, 0]}}',
+    '{"2018-03-26": {"A": [1, NaN]}}', '{"2018-03-26": {"A": [true, 1]}}', '{"2018-03-26": {"A": ["1", 1]}}',
+    '{"20180326": {}}', '{"x": {}}', '{"2018-03-26": {"A": [1, 1e300]}}', "[" * 100_000,
+])  # fmt: skip
+def test_a_damaged_file_of_the_universe_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / UNIVERSE_FILE).write_text(text)
+    with pytest.raises(ValueError):
+        read_universe(tmp_path)
+
+
+def test_a_night_is_no_trading_time() -> None:
+    days = [*DAYS, MONDAY + timedelta(days=3)]
+    overnight = made(DAYS[0], 385, 0, "10.00", "10.10", exit_time=datetime(2018, 3, 27, 9, 35, tzinfo=NEW_YORK))
+    inside = made(DAYS[2], 60, 34, "20.00", "20.10")
+    trades = closed([overnight, inside])
+    found = performance(trades, sessions(trades, days), after_cost=False)
+    assert found.exposure == pytest.approx((5 + 5 + 34) / 1560)
+    equity = (1000 + 1000 + 1001 + 1002) / 4
+    assert found.invested == pytest.approx((100 * 10 + 200 * 34) / 1560 / equity)
+    later = closed([overnight])  # bought before the range: its first session is not counted
+    assert performance(later, sessions(later, days[1:]), after_cost=False).exposure == pytest.approx(5 / 1170)
+    long = closed([made(DAYS[0], 385, 0, "10.00", "10.10", exit_time=datetime(2018, 3, 29, 9, 35, tzinfo=NEW_YORK))])
+    assert performance(long, sessions(long, days), after_cost=False).exposure == pytest.approx(790 / 1560)
+
+
+@pytest.mark.parametrize(("recovery", "length"), [(28, 29), (None, 30)])
+def test_a_fall_lasts_the_sessions_without_a_sale_too(recovery: int | None, length: int) -> None:
+    days = [MONDAY + timedelta(days=n) for n in range(30)]
+    own = [made(days[0], 0, 5, "10.00", "10.50"), made(days[1], 0, 5, "10.00", "9.00")]
+    own += [] if recovery is None else [made(days[recovery], 0, 5, "10.00", "12.00")]
+    trades = closed(own)
+    fall = performance(trades, sessions(trades, days), after_cost=False).drawdown
+    assert fall.sessions == length and (fall.recovered_ns is None) == (recovery is None)
+    lost = closed([made(days[9], 0, 5, "10.00", "9.00")])  # the peak is the equity at the start of the range
+    of_range = sessions(lost, days)
+    fall = performance(lost, of_range, after_cost=False).drawdown
+    assert (fall.sessions, fall.peak_ns) == (30, int(of_range.opens[0]))
+
+
+def test_sums_and_means_over_sessions_have_intervals() -> None:
+    days = [MONDAY + timedelta(days=n) for n in range(25)]
+    own = [made(day, 30, 5 + n, f"{10 + n % 3}", f"{10 + n % 5}") for n, day in enumerate(days)]
+    trades = closed(own, cost=0.01)
+    found = performance(trades, sessions(trades, days), after_cost=True)
+    for name in ("result", "cost", "exposure", "invested", "hold_minutes", "turnover"):
+        one = getattr(found.intervals, name)
+        assert one["value"] == pytest.approx(getattr(found, name)) and one["low"] < one["value"] < one["high"]
+    held = np.arange(5.0, 30.0)  # one trade a session: the exposure is the mean of these by the length of a session
+    half = 1.96 * held.std() / 25**0.5 / 390
+    exposure = found.intervals.exposure
+    assert exposure["high"] is not None and exposure["low"] is not None
+    assert exposure["high"] - exposure["low"] == pytest.approx(2 * half, rel=0.1)
+    few = closed(own[:19])
+    assert performance(few, sessions(few, days[:19]), after_cost=True).intervals.exposure["low"] is None
 
 
 def test_cost_is_charged_on_every_round_trip() -> None:

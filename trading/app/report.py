@@ -18,6 +18,7 @@ from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, MarketId, backtest_market_of, is_cut_off, market_of
 from trading.base.progress import progress_bars, standard_output
 from trading.performance.intervals import MIN_SESSIONS
+from trading.performance.universe import against_universe
 from trading.records.log_reader import LogReader
 from trading.reports.against.page import show as show_comparison
 from trading.reports.against.page import write_page as write_comparison
@@ -177,6 +178,7 @@ def _silent(what: str, done: int, of: int) -> None:
 
 def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
     """The figures of the report as JSON values; dollars, fractions, and per cent where the name ends in `_pct`."""
+    beside = against_universe(material.closed, material.universe)
     return {
         "folder": str(material.folder),
         "backtest": material.backtest,
@@ -194,6 +196,7 @@ def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
         "live": material.live,
         "execution": [one._asdict() for one in material.quality],
         "universe": [{**one._asdict(), "day": str(one.day)} for one in material.universe],
+        "against_universe": None if beside is None else beside._asdict(),
         "findings": list(material.findings),
         **({} if compared is None else {"against_backtest": comparison_as_json(compared)}),
     }

@@ -2,20 +2,21 @@
 
 Ratios are those of daily returns, a year being 252 sessions, the risk-free rate 0: Sharpe (1994), Sortino and Price
 (1994), and Young's Calmar ratio (1991).  They are two lines each and are needed for thousands of draws at once, so no
-library of ratios is used; `scipy.stats` draws the intervals.
+library of ratios is used; `trading.performance.intervals` draws the sessions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, time
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trading.base.clock import NEW_YORK, from_ns, to_ns
-from trading.performance.closed_trades import MINUTE_NS
-from trading.performance.intervals import estimates, session_sums
+from trading.base.clock import NEW_YORK, to_ns
+from trading.performance.holding import holding
+from trading.performance.intervals import draws, estimates, session_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,18 +31,16 @@ SESSIONS_A_YEAR: Final = 252
 OPEN: Final = time(9, 30)
 """When a session opens, New York time."""
 
-SHORTEST_NIGHT: Final = 7 * 60
-"""Minutes; nothing is traded from 20:00 to 4:00."""
-
 
 class Drawdown(NamedTuple):
     """The deepest fall of the equity below an earlier peak, seen at every exit of a trade.
 
     Attributes:
         dollars, fraction: its depth, at least 0; the fraction is of the peak.
-        peak_ns, bottom_ns: when it began and when it was deepest; None without a fall.
+        peak_ns, bottom_ns: when it began, at an exit or at the open of the first session, and when it was deepest; None
+            without a fall.
         recovered_ns: when the peak was reached again; None if it was not.
-        sessions: sessions with an exit from the peak to the recovery, or to the end.
+        sessions: sessions of the range from that of the peak to that of the recovery, or to the last one.
     """
 
     dollars: float
@@ -50,6 +49,18 @@ class Drawdown(NamedTuple):
     bottom_ns: int | None
     recovered_ns: int | None
     sessions: int
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Sums and means over sessions that `Performance` has as plain numbers, with their intervals."""
+
+    result: Estimate
+    cost: Estimate
+    exposure: Estimate
+    invested: Estimate
+    hold_minutes: Estimate
+    turnover: Estimate
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Performance:
         expectancy, expectancy_pct: mean result of a trade, and the same in per cent of the entry price.
         exposure: share of the trading time in which at least one position was held.
         invested: mean share of the equity that was invested during the trading time.
+        hold_minutes: mean of a trade from its entry to its exit, nights included.
         turnover: dollars bought divided by the equity, per session.
     """
 
@@ -89,6 +101,7 @@ class Performance:
     invested: float | None
     hold_minutes: float | None
     turnover: float | None
+    intervals: Intervals
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,12 @@ class Sessions:
     days: Days
     equity: Floats
     minutes: Floats
+
+    @cached_property
+    def opens(self) -> Ints:
+        """When each session opens, nanoseconds since 1970-01-01 UTC, (s,)."""
+        days = self.days.tolist()
+        return np.array([to_ns(datetime.combine(day, OPEN, tzinfo=NEW_YORK)) for day in days], dtype=np.int64)
 
     @classmethod
     def of(
@@ -134,17 +153,18 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
     """
     result = trades.after_cost if after_cost else trades.booked
     outcome = trades.outcome_pct if after_cost else trades.outcome_pct + trades.unpaid_pct
-    session = np.searchsorted(sessions.days, trades.day)
-    ones = np.ones(len(trades))
-    parts = [result, ones, result > 0, np.maximum(result, 0.0), np.maximum(-result, 0.0), outcome]
-    sums = session_sums([np.asarray(one, dtype=np.float64) for one in parts], session, len(sessions.days))
-    returns = sums[:, 0] / sessions.equity
-    found = _estimates(returns, sums)
-    day_part = float(sessions.minutes.sum())
-    starts, ends, invested = _held_in_sessions(trades, sessions)
-    open_minutes = _minutes_with_a_position(starts, ends)
-    held = float((invested * (ends - starts)).sum()) / MINUTE_NS
-    mean_equity = float(sessions.equity.mean()) if len(sessions.days) else 0.0
+    session, held = (
+        np.searchsorted(sessions.days, trades.day),
+        holding(trades, sessions.days, sessions.opens, sessions.minutes),
+    )
+    parts = [
+        result, np.ones(len(trades)), result > 0, np.maximum(result, 0.0), np.maximum(-result, 0.0), outcome,
+        trades.cost, trades.invested, trades.hold_minutes,
+    ]  # fmt: skip
+    by_trades = session_sums([np.asarray(one, dtype=np.float64) for one in parts], session, len(sessions.days))
+    sums = np.column_stack([by_trades, *held, sessions.minutes, sessions.equity])
+    found = dict(zip((*FIGURES, *IN_INTERVALS), _estimates(sums[:, 0] / sessions.equity, sums), strict=True))
+    intervals = Intervals(**{name: found.pop(name) for name in IN_INTERVALS})
     start = float(sessions.equity[0]) if len(sessions.days) else 0.0
     return Performance(
         sessions=len(sessions.days),
@@ -153,12 +173,13 @@ def performance(trades: ClosedTrades, sessions: Sessions, *, after_cost: bool) -
         equity=(start, start + float(result.sum())),
         result=float(result.sum()),
         cost=float(trades.cost.sum()),
-        **dict(zip(FIGURES, found, strict=True)),
-        drawdown=drawdown(start, result, trades.exit_ns, session),
-        exposure=min(1.0, open_minutes / day_part) if day_part else None,
-        invested=held / day_part / mean_equity if day_part else None,
-        hold_minutes=float(trades.hold_minutes.mean()) if len(trades) else None,
-        turnover=float(trades.invested.sum()) / mean_equity / len(sessions.days) if len(sessions.days) else None,
+        **found,
+        drawdown=drawdown(start, result, trades.exit_ns, session, sessions.opens),
+        exposure=intervals.exposure["value"],
+        invested=intervals.invested["value"],
+        hold_minutes=intervals.hold_minutes["value"],
+        turnover=intervals.turnover["value"],
+        intervals=intervals,
     )
 
 
@@ -175,19 +196,24 @@ class OfReturns:
 
 def of_returns(returns: Floats) -> OfReturns:
     """The figures of the returns of sessions, float64 (s,)."""
-    parts = np.column_stack([returns, np.zeros((len(returns), 5))])
-    return OfReturns(*_estimates(returns, parts)[:5])
+    return OfReturns(*_estimates(returns, np.zeros((len(returns), SUMS)))[:5])
 
 
 FIGURES: Final = (
     "total_return", "sharpe", "sortino", "max_drawdown", "calmar", "win_rate", "profit_factor", "expectancy",
     "expectancy_pct",
 )  # fmt: skip
-"""The figures of `_figures`, in its order."""
+"""The first figures of `_figures`, in its order."""
+
+IN_INTERVALS: Final = ("result", "cost", "exposure", "invested", "hold_minutes", "turnover")
+"""The other figures of `_figures`, in its order."""
+
+SUMS: Final = 13
+"""Sums of a session from which `_figures` are made."""
 
 
 def _estimates(returns: Floats, sums: Floats) -> list[Estimate]:
-    """The figures of all sessions in the order of `FIGURES`, with their intervals; the arguments are `_figures`'.
+    """The figures of all sessions in the order of `_figures`, with their intervals; the arguments are `_figures`'.
 
     A draw scatters the sessions of one long fall or joins those of several, so the drawdown and the Calmar ratio, which
     depend on the order, may lie outside their intervals; then they get none.
@@ -206,21 +232,26 @@ def _figures(index: Ints, returns: Floats, sums: Floats) -> Floats:
     Args:
         index: sessions of each draw, (b, s).
         returns: return of each session, (s,).
-        sums: result, trades, won, gains, losses and outcome of each session, (s, 6).
+        sums: of each session, (s, SUMS): result, trades, won, gains, losses, outcome, cost, dollars bought, minutes
+            that the trades were held, minutes with a position, dollars invested times minutes, minutes of the session,
+            and equity at its start.
 
     Returns:
-        float64 (len(FIGURES), b), NaN where undefined.
+        float64 (len(FIGURES) + len(IN_INTERVALS), b), NaN where undefined.
     """
     drawn = returns[index]
     n = index.shape[1]
-    total, trades, won, gains, losses, outcome = np.moveaxis(sums[index].sum(axis=1), -1, 0)
+    total, trades, won, gains, losses, outcome, cost, bought, held, open_, dollar_minutes, minutes, equity = (
+        draws(index) @ sums
+    ).T
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         whole = np.prod(1.0 + drawn, axis=1) - 1.0
         fall = max_drawdown(drawn)
         sharpe, sortino = ratios(drawn)
         yearly = (1.0 + whole) ** (SESSIONS_A_YEAR / n) - 1.0 if n else whole
         found = [
-            whole, sharpe, sortino, fall, yearly / fall, won / trades, gains / losses, total / trades, outcome / trades
+            whole, sharpe, sortino, fall, yearly / fall, won / trades, gains / losses, total / trades, outcome / trades,
+            total, cost, open_ / minutes, dollar_minutes / minutes * n / equity, held / trades, bought / equity,
         ]  # fmt: skip
     return np.where(np.isfinite(found), found, np.nan)
 
@@ -245,12 +276,13 @@ def max_drawdown(returns: Floats) -> Floats:
     return fall
 
 
-def drawdown(start: float, result: Floats, exit_ns: Ints, session: Ints) -> Drawdown:
+def drawdown(start: float, result: Floats, exit_ns: Ints, session: Ints, opens: Ints) -> Drawdown:
     """The deepest fall of the equity at the exits of trades.
 
     Args:
-        start: equity before the first exit, dollars.
-        result, exit_ns, session: dollars, time and session of each exit in order, (n,).
+        start: equity at the open of the first session, dollars.
+        result, exit_ns, session: dollars, time and number of the session of each exit in order, (n,).
+        opens: when each session opens, nanoseconds since 1970-01-01 UTC, (s,).
     """
     equity = np.concatenate(([start], start + np.cumsum(result)))
     peak = np.maximum.accumulate(equity)
@@ -260,50 +292,14 @@ def drawdown(start: float, result: Floats, exit_ns: Ints, session: Ints) -> Draw
         return Drawdown(0.0, 0.0, None, None, None, 0)
     top = int(np.argmax(equity[: bottom + 1] == peak[bottom]))
     back = np.flatnonzero(equity[bottom:] >= peak[bottom])
-    end = bottom + int(back[0]) if len(back) else len(equity) - 1
-    times = np.concatenate((exit_ns[:1], exit_ns))
-    inside = np.unique(session[top:end]) if end > top else session[:0]
+    times, at = np.concatenate((opens[:1], exit_ns)), np.concatenate(([0], session))
+    end = bottom + int(back[0]) if len(back) else None
+    last = len(opens) - 1 if end is None else int(at[end])
     return Drawdown(
         dollars,
         dollars / float(peak[bottom]),
         int(times[top]),
         int(times[bottom]),
-        int(times[end]) if len(back) else None,
-        len(inside),
+        None if end is None else int(times[end]),
+        last - int(at[top]) + 1,
     )
-
-
-def _held_in_sessions(trades: ClosedTrades, sessions: Sessions) -> tuple[Ints, Ints, Floats]:
-    """The holding times without the nights and the sessions before the range: starts, ends (ns), and dollars invested.
-
-    A trade that was sold on the day of its purchase is one of them as it is.
-    """
-    long = np.flatnonzero(trades.hold_minutes > SHORTEST_NIGHT)
-    overnight = [i for i in long if from_ns(trades.entry_ns[i]).astimezone(NEW_YORK).date() != trades.day[i].item()]
-    kept = trades.take(np.delete(np.arange(len(trades)), overnight)) if overnight else trades
-    parts: list[tuple[int, int, float]] = []
-    for i in overnight:
-        for day, minutes in zip(sessions.days.tolist(), sessions.minutes, strict=True):
-            opened = to_ns(datetime.combine(day, OPEN, tzinfo=NEW_YORK))
-            start = max(opened, int(trades.entry_ns[i]))
-            end = min(opened + int(minutes * MINUTE_NS), int(trades.exit_ns[i]))
-            if start < end:
-                parts.append((start, end, float(trades.invested[i])))
-    times = np.array([part[:2] for part in parts], dtype=np.int64).reshape(-1, 2)
-    return (
-        np.concatenate([kept.entry_ns, times[:, 0]]),
-        np.concatenate([kept.exit_ns, times[:, 1]]),
-        np.concatenate([kept.invested, np.array([part[2] for part in parts], dtype=np.float64)]),
-    )
-
-
-def _minutes_with_a_position(starts: Ints, ends: Ints) -> float:
-    """Minutes in which at least one position was held: the union of the holding times (ns)."""
-    order = np.argsort(starts, kind="stable")
-    start, end = starts[order], np.maximum.accumulate(ends[order]) if len(starts) else order
-    if not len(start):
-        return 0.0
-    new = np.concatenate(([True], start[1:] > end[:-1]))
-    first = start[new]
-    last = end[np.concatenate((new[1:], [True]))]
-    return float((last - first).sum()) / MINUTE_NS

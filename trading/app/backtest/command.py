@@ -23,7 +23,7 @@ from trading.app.backtest.models import (
     sessions_served,
     why_none_served,
 )
-from trading.app.backtest.report import FlippedDays, best_measure, settings_notes, show_verdict
+from trading.app.backtest.report import FlippedDays, backtest_of, best_measure, settings_notes, show_verdict
 from trading.app.backtest.sweep import COPIES, Values, announced, check_verdict, every_combination, swept_values
 from trading.app.backtest.trade_files import TradeFiles, check_folders
 from trading.app.inputs import check_folder, reading_from
@@ -44,6 +44,7 @@ from trading.market.bar_cache import BarCache
 from trading.market.bars import Bars
 from trading.market.kept_calendar import kept_calendar
 from trading.performance.overfitting import LATER_SHARE
+from trading.performance.universe import UniversePrices
 from trading.reports.backtested.material import Fall
 from trading.reports.backtested.words import fall_in_words, of_seen
 from trading.reports.live import DIRECTION
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from trading.base.progress import Report
     from trading.models.store import ModelStore
 
+    Trading = Callable[[Sequence["Combination"], Days], None]
+
 BLOCK: Final = 5
 """Sessions that are in memory at once."""
 
@@ -71,16 +74,35 @@ SHARED_FROM: Final = 24
 
 @dataclass
 class Combination:
-    """One combination of settings, and its backtest."""
+    """One combination of settings, and its backtest.
+
+    Attributes:
+        universe: the first and the last prices of the stocks of each session, if they are to be kept, as `trades` of
+            `replay`; None: they are not.
+    """
 
     values: Values
     settings: Settings
     replay: Replay
+    universe: list[UniversePrices] | None = None
 
     @property
     def returns(self) -> list[float]:
         """The return of each session, as a fraction of the equity before."""
         return self.replay.returns
+
+    def keep_trades(self) -> None:
+        """Keep every trade, and what holding the universe would have brought: figures of one run are made of them."""
+        self.replay.trades, self.universe = [], []
+
+    def note_universe(self, block: Sequence[Day]) -> None:
+        """Keep the prices of the universe of some sessions, if they are to be kept."""
+        if self.universe is None:
+            return
+        before_close = self.settings.exits.FLATTEN_MINUTES_BEFORE_CLOSE
+        for day in block:
+            prices = day.predictions.first_and_last(day.market.minutes - before_close)
+            self.universe.append(UniversePrices(day.market.session.date, *prices))
 
 
 def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
@@ -115,20 +137,22 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
         records = None if files is None else files.records
         combinations = [Combination(values, one, replay_of(one, records)) for values, one in chosen]
         if len(combinations) == 1:
-            combinations[0].replay.trades = []  # the figures of one run are those of its trades
-        _trade(combinations, days, sessions, forecaster, calendar, progress, loaded)
+            combinations[0].keep_trades()
+        trade = partial(_trade, sessions=sessions, forecaster=forecaster, calendar=calendar, progress=progress)
+        trade(combinations, days, loaded=loaded)
         if files is not None:
-            files.complete()
-        copies = []
-        for seed in range(copied if len(chosen) > 1 else 0):
-            again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
-            _trade(again, FlippedDays(days, seed), sessions, forecaster, calendar, progress)
-            copies.append(best_measure(again))
+            files.complete(combinations[0].universe or [])
+        copies = [
+            _best_of_copy(chosen, FlippedDays(days, seed), trade) for seed in range(copied if len(chosen) > 1 else 0)
+        ]
+        later = options.later or LATER_SHARE
+        found = backtest_of(
+            combinations, days, forecaster, sessions, copies, later, lambda index: _again(*chosen[index], days, trade)
+        )
     _show(combinations, days, sessions, forecaster, console)
     folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
     place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
-    later = options.later or LATER_SHARE
-    show_verdict(combinations, days, forecaster, sessions, console, place, linked, copies, later)
+    show_verdict(found, console, place, linked)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -262,9 +286,25 @@ def _trade(
             block = block_of(days, sessions[first : first + BLOCK], data, forecaster, calendar, followed[data])
             for one, replay in zip(members, _traded(members, block, at), strict=True):
                 one.replay = replay
+                one.note_universe(block)
         if first == 0:
             loaded()  # compiled functions are loaded when they are first called
     progress("backtest", len(sessions), len(sessions))
+
+
+def _best_of_copy(chosen: Sequence[tuple[Values, Settings]], days: Days, trade: Trading) -> float:
+    """`best_measure` of all combinations on a coin-flipped copy of the bars."""
+    again = [Combination(values, one, replay_of(one, None)) for values, one in chosen]
+    trade(again, days)
+    return best_measure(again)
+
+
+def _again(values: Values, settings: Settings, days: Days, trade: Trading) -> Combination:
+    """One combination, traded with its trades kept."""
+    found = Combination(values, settings, replay_of(settings, None))
+    found.keep_trades()
+    trade([found], days)
+    return found
 
 
 def workers_of(combinations: int) -> Workers:

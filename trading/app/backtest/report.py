@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,7 +20,7 @@ from trading.market.bars import Bars
 from trading.models.store import stamp
 from trading.performance.closed_trades import ClosedTrades
 from trading.performance.figures import Sessions, performance
-from trading.performance.groups import groups
+from trading.performance.groups import KEYS, groups
 from trading.performance.overfitting import measure
 from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Held, Run, Setting, Sweep
@@ -30,7 +30,7 @@ from trading.reports.look.models_index import publish
 from trading.reports.page import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     from trading.base.arrays import Floats
     from trading.base.calendar import Session
     from trading.base.market_folders import MarketId
-
-GROUPS: Final = ("month", "exit reason", "confidence", "hour", "stock")
-"""What the page of one run shows its trades by."""
+    from trading.performance.universe import UniversePrices
 
 
 TRADED_BY: Final = frozenset({"data", "exits", "prediction", "entry"})
@@ -63,6 +61,8 @@ class Combined(Protocol):
     def settings(self) -> Settings: ...
     @property
     def replay(self) -> Replay: ...
+    @property
+    def universe(self) -> Sequence[UniversePrices] | None: ...
 
 
 @dataclass(frozen=True)
@@ -112,37 +112,46 @@ def best_measure(combinations: Sequence[Combined]) -> float:
     return float(measure(returns_of(bought)).max()) if bought else -np.inf
 
 
-def show_verdict(
+def backtest_of(
     combinations: Sequence[Combined],
     days: Days,
     forecaster: Forecaster,
     sessions: Sequence[Session],
-    console: Console,
-    folder: Path,
-    logs: Path | None,
     copies: Sequence[float],
     later_share: float,
-) -> None:
+    again: Callable[[int], Combined],
+) -> Sweep | Run:
+    """What the verdict and the page are made of.
+
+    Args:
+        copies: `best_measure` of each coin-flipped copy.
+        later_share: share of the sessions on which the setting is shown that was chosen on those before.
+        again: trades the combination of this index once more and keeps its trades, which a sweep does not.
+    """
+    about = _about(combinations, days, forecaster, sessions)
+    if len(combinations) == 1:
+        return _run(combinations[0], about, sessions)
+    sweep = _sweep(combinations, about, copies, later_share)
+    if not sweep.traded:
+        return sweep
+    best = again(sweep.choice.best)
+    about = replace(about, start=best.settings.exchange.PAPER_CASH)  # which may be swept
+    return replace(sweep, best_run=_run(best, about, sessions))
+
+
+def show_verdict(backtest: Sweep | Run, console: Console, folder: Path, logs: Path | None) -> None:
     """Print the table of a sweep and the verdict, write the page into `folder`, and name it.
 
     Args:
         logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
-        copies: `best_measure` of each coin-flipped copy.
-        later_share: share of the sessions on which the setting is shown that was chosen on those before.
 
     Raises:
         OSError: the page cannot be written.
     """
-    about = _about(combinations, days, forecaster, sessions)
-    backtest: Sweep | Run
-    if len(combinations) == 1:
-        backtest = _run(combinations[0], about, sessions)
-        said = of_run(backtest)
-    else:
-        backtest = _sweep(combinations, about, copies, later_share)
+    if isinstance(backtest, Sweep):
         show_combinations(backtest, console)
-        said = of_sweep(backtest)
-    for line in said[: -len(about.notes) - 1]:  # the notes and DIRECTION stand above the table
+    said = of_sweep(backtest) if isinstance(backtest, Sweep) else of_run(backtest)
+    for line in said[: -len(backtest.about.notes) - 1]:  # the notes and DIRECTION stand above the table
         say(console, line)
     say(console, f"page    {_write(backtest, folder, logs)}")
 
@@ -225,15 +234,17 @@ def _run(one: Combined, about: About, sessions: Sequence[Session]) -> Run:
     closed = ClosedTrades.of(one.replay.trades or [], exits.ROUND_TRIP_COST, exits.SPREAD_TICKS)
     minutes = np.array([session.minutes for session in sessions], dtype=np.float64)
     equity = np.array([about.start, *(float(day.equity) for day in results[:-1])])
+    universe = (day.universe(exits.ROUND_TRIP_COST, exits.SPREAD_TICKS) for day in one.universe or [])
     of = Sessions(np.array(about.days, dtype="datetime64[D]"), equity, minutes)
     return Run(
         about,
         closed,
         performance(closed, of, after_cost=False),
         performance(closed, of, after_cost=True),
-        {by: groups(closed, by, of.days) for by in GROUPS},
+        {by: groups(closed, by, of.days) for by in KEYS},
         [(day.trades, day.won, float(day.pnl), float(day.equity)) for day in results],
         held_of(one.replay),
+        [day for day in universe if day is not None],
     )
 
 

@@ -11,6 +11,7 @@ from trading.app.inputs import check_folder
 from trading.backtest.engine.trade_records import TradeRecords
 from trading.base.errors import UserError
 from trading.base.market_folders import BACKTEST_MARKER, mark_backtest
+from trading.performance.universe import UNIVERSE_FILE, write_universe
 from trading.records.trade_log import TradeLog
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from config import Settings
     from trading.base.calendar import Session
     from trading.base.market_folders import MarketId
+    from trading.performance.universe import UniversePrices
 
 
 def check_folders(options: argparse.Namespace, settings: Settings) -> None:
@@ -64,12 +66,13 @@ class TradeFiles:
         _remove_earlier(folder, console)
         return cls(folder, market, sessions, _records(settings, market))
 
-    def complete(self) -> None:
-        """Mark that every session is traded.
+    def complete(self, universe: Sequence[UniversePrices]) -> None:
+        """Write the prices of the universe, and mark that every session is traded.
 
         Raises:
             OSError: the folder cannot be written.
         """
+        write_universe(self.folder, universe)
         _mark(self.folder, self.market, self.sessions, complete=True)
 
 
@@ -78,6 +81,7 @@ def _mark(folder: Path, market: MarketId, sessions: Sequence[Session], *, comple
 
 
 def _remove_earlier(folder: Path, console: Console) -> None:
+    (folder / UNIVERSE_FILE).unlink(missing_ok=True)
     earlier = sorted(folder.glob("trades_*.json"))
     for path in earlier:
         path.unlink()

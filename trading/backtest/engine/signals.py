@@ -40,6 +40,18 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.stock)
 
+    def first_and_last(self, flatten: int) -> tuple[tuple[str, ...], Floats, Floats]:
+        """The stocks with two predictions before the positions are sold, and the first and the last price of each.
+
+        Args:
+            flatten: minute from the open in which everything is sold; in it and after it the loop predicts nothing.
+        """
+        in_time = np.flatnonzero(self.minute < flatten - 1)  # a bar is predicted in the minute after it
+        in_time = in_time[np.lexsort((self.minute[in_time], self.stock[in_time]))]
+        stocks, first, count = np.unique(self.stock[in_time], return_index=True, return_counts=True)
+        stocks, first, last = stocks[count > 1], first[count > 1], (first + count - 1)[count > 1]
+        return tuple(self.symbols[i] for i in stocks), self.price[in_time[first]], self.price[in_time[last]]
+
 
 @dataclass(frozen=True, eq=False)
 class Signals:

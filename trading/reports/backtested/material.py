@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trading.performance.closed_trades import ClosedTrades
     from trading.performance.figures import Performance
     from trading.performance.groups import Group
+    from trading.performance.universe import UniverseDay
 
 
 MOST_NAMED: Final = 3
@@ -118,6 +119,7 @@ class Sweep:
         returns: of each session and combination after the assumed cost, fractions, float64 (sessions, combinations).
         flipped: `measured` of the best combination of each coin-flipped copy.
         later_share: share of the sessions that the first choice does not see.
+        best_run: the trades of the best combination, which was chosen after the fact; None: they are not known.
     """
 
     about: About
@@ -126,6 +128,7 @@ class Sweep:
     returns: Floats
     flipped: Sequence[float] = ()
     later_share: float = LATER_SHARE
+    best_run: Run | None = None
 
     @cached_property
     def choice(self) -> Choice:
@@ -191,6 +194,7 @@ class Run:
         groups: key of `trading.performance.groups.KEYS` -> the trades by it.
         by_day: per session: trades, trades with a profit, dollars booked, equity at the close.
         held: what is still held at the end, which is in the equity, not in `closed`, `booked` and `after_cost`.
+        universe: what buying every stock in the morning would have brought, by session.
     """
 
     about: About
@@ -200,3 +204,4 @@ class Run:
     groups: Mapping[str, Sequence[Group]]
     by_day: Sequence[tuple[int, int, float, float]]
     held: Held = NOTHING_HELD
+    universe: Sequence[UniverseDay] = ()

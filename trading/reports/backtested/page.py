@@ -72,7 +72,7 @@ def sweep_page(sweep: Sweep) -> HtmlPage:
         found["map"] = cells
         text = "Return of every combination after the assumed cost. Neighbours that differ much are a sign of luck."
         blocks.append(Block(Section("Two settings against each other", text), ["map"]))
-    blocks += [Block(_figures(sweep)), table]
+    blocks += [Block(_figures(sweep)), table, *_best_in_detail(sweep, found)]
     return HtmlPage(
         title=title,
         what=sweep.about.what,
@@ -151,18 +151,10 @@ def _range(one: Estimate) -> str:
 def run_page(run: Run) -> HtmlPage:
     """The page of one combination of settings."""
     found: dict[str, Figure] = {}
-    blocks: list[Block] = []
     net = run.after_cost
+    blocks = _breakdown(run, found, "equity")
     tiles: list[Tile] = []
     if len(run.closed):
-        found["equity"] = charts.equity_curve(run.closed, run.about.start)
-        text = "The lower part shows how far the account was below its peak."
-        blocks.append(Block(Section("What the account would have done", text), ["equity"]))
-        blocks.append(Block(tables.figures(run.booked, net)))
-        for by, groups in run.groups.items():
-            section = tables.group_section(by, groups)
-            note = section.note.replace("--json", "the trade files that --logs-dir writes")
-            blocks.append(Block(replace(section, note=note), folded=by != "exit reason"))
         tiles = [
             Tile("After the assumed cost", dollars(net.result), f"booked {dollars(run.booked.result)}"),
             Tile("Trades", f"{net.trades:,}", f"{share(net.win_rate['value'], 0)} gained after cost"),
@@ -185,3 +177,41 @@ def run_page(run: Run) -> HtmlPage:
         blocks=blocks,
         figures=found,
     )
+
+
+def _breakdown(run: Run, found: dict[str, Figure], key: str) -> list[Block]:
+    """The curve, the figures and the groups of the trades of one combination; none without a trade.
+
+    Args:
+        found: takes the chart, as `key`.
+    """
+    if not len(run.closed):
+        return []
+    found[key] = charts.equity_curve(run.closed, run.about.start)
+    text = "The lower part shows how far the account was below its peak."
+    blocks = [
+        Block(Section("What the account would have done", text), [key]),
+        Block(tables.figures(run.booked, run.after_cost)),
+    ]
+    for by, groups in run.groups.items():
+        section = tables.group_section(by, groups)
+        note = section.note.replace("--json", "the trade files that --logs-dir writes")
+        blocks.append(Block(replace(section, note=note), folded=by != "exit reason"))
+    return blocks
+
+
+def _best_in_detail(sweep: Sweep, found: dict[str, Figure]) -> list[Block]:
+    """The breakdown of the best combination, every part of which says that it was chosen after the fact."""
+    if sweep.best_run is None:
+        return []
+    blocks = []
+    for block in _breakdown(sweep.best_run, found, "best"):
+        section = block.section
+        title = f"Best setting, chosen after the fact: {section.title[0].lower()}{section.title[1:]}"
+        blocks.append(replace(block, section=replace(section, title=title)))
+    for first in blocks[:1]:
+        named = (
+            f"{sweep.named(sweep.choice.best)}. It was chosen because it did best here, so all of this is too good. "
+        )
+        blocks[0] = replace(first, section=replace(first.section, text=named + first.section.text))
+    return blocks

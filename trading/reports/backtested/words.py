@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from trading.performance.figures import SESSIONS_A_YEAR
 from trading.performance.intervals import MIN_SESSIONS
 from trading.performance.overfitting import MIN_COMBINATIONS, MOST_OVERFIT, SURE, compounded
+from trading.performance.universe import against_universe
 from trading.reports.live import DIRECTION
 from trading.reports.page import GENERATED, counted, fine, share
-from trading.reports.traded.words import dollars, luck
+from trading.reports.traded.words import dollars, luck, universe_in_words
 
 if TYPE_CHECKING:
     from trading.reports.backtested.material import Fall, Held, Run, Sweep
@@ -90,6 +91,8 @@ def of_sweep(sweep: Sweep) -> list[str]:
     else:
         lines.append(NOT_FLIPPED)
     lines.append(_later(sweep))
+    if sweep.best_run is not None:
+        lines += [f"Of the best setting, which was chosen after the fact: {one}" for one in _against(sweep.best_run)]
     if sweep.idle:
         lines.append(f"{sweep.idle:,} of {count:,} settings made no trade; they are not ranked.")
     return [*lines, *_ending(sweep)]
@@ -171,8 +174,15 @@ def of_run(run: Run) -> list[str]:
         f"After the assumed cost of buying and selling, {counted(found.trades, 'trade')} would have {direction} "
         f"{dollars(abs(found.result), sign=False)}. The backtest booked {dollars(run.booked.result)}.{held}",
         luck(found),
+        *_against(run),
         *_ending(run),
     ]
+
+
+def _against(run: Run) -> list[str]:
+    """The trades beside buying every stock in the morning."""
+    compared = universe_in_words(against_universe(run.closed, run.universe), len(run.about.days))
+    return [compared] if compared else []
 
 
 def _ending(backtest: Sweep | Run) -> list[str]:

@@ -13,11 +13,12 @@ from trading.performance.execution_quality import Spread, execution_quality
 from trading.performance.figures import Performance, Sessions, performance
 from trading.performance.groups import KEYS, Group, groups
 from trading.performance.logged_bars import LoggedBars, logged_bars
+from trading.performance.universe import UNIVERSE_FILE, UniversePrices, read_universe
 from trading.records.audit_days import AuditDay, audit_day
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -143,7 +144,10 @@ def gather(
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
-    held = (one.universe(rules.round_trip_cost, rules.spread_ticks) for one in bars.values())
+    found: Iterable[UniversePrices | LoggedBars] = bars.values()
+    if backtest:
+        found = _written_universe(reader, set(traded))
+    held = (one.universe(rules.round_trip_cost, rules.spread_ticks) for one in found)
     return Material(
         folder=reader.folder,
         market=market,
@@ -223,6 +227,15 @@ def _bars(reader: LogReader, days: Sequence[date]) -> dict[date, LoggedBars]:
         if one.left_out:
             reader.findings.append(f"predictions_{day}.jsonl: {one.left_out:,} records hold no bar; they are left out")
     return found
+
+
+def _written_universe(reader: LogReader, days: set[date]) -> list[UniversePrices]:
+    """The prices of the universe that a backtest wrote, of these days; a damaged file is a finding."""
+    try:
+        return [one for one in read_universe(reader.folder) if one.day in days]
+    except (OSError, ValueError) as error:
+        reader.findings.append(f"{UNIVERSE_FILE}: is damaged ({error}); the trades are not set against the universe")
+        return []
 
 
 def _note_missing(reader: LogReader, audits: Sequence[AuditDay], trades: Sequence[Trade]) -> set[date]:

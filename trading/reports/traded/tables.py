@@ -10,8 +10,9 @@ from trading.reports.page import NONE, Section, counted, fine, interval, per_cen
 from trading.reports.traded.words import RULES, dollars, moment, seldom
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from trading.learning.session_statistics import Estimate
     from trading.performance.execution_quality import Spread
     from trading.performance.figures import Drawdown, Performance
     from trading.performance.groups import Group
@@ -27,17 +28,35 @@ TITLES: Final = {
 }  # fmt: skip
 
 
+SEE_BELOW: Final = "see below"
+WITHOUT_INTERVAL: Final = (
+    "Intervals draw whole sessions anew, so they have other sessions in another order. The deepest drawdown, its "
+    "beginning and its length belong to the order in which the sessions came, and have no interval. The drawdown at "
+    "the close and the Calmar ratio have none if the drawn ones leave out their value, and the profit factor has none "
+    "if a draw has no loss."
+)
+
+
+FEW_IN_A_GROUP: Final = f"Trades of fewer than {MIN_SESSIONS} sessions have no interval."
+
+
 def figures(booked: Performance, net: Performance) -> Section:
     """Every figure, as booked and after the assumed cost (`net`), with the interval of the latter."""
     both = (net, booked)
     rows: list[list[str]] = []
 
-    def add(name: str, texts: Sequence[str], range_: str = NONE) -> None:
-        rows.append([name, texts[0], range_, texts[1]])
+    def add(name: str, texts: Sequence[str], range_: str) -> None:
+        unexplained = range_ == NONE and texts[0] != NONE and net.sessions >= MIN_SESSIONS
+        rows.append([name, texts[0], SEE_BELOW if unexplained else range_, texts[1]])
 
-    add("result", [dollars(x.result) for x in both])
+    of = net.intervals
+    add("result", [dollars(x.result) for x in both], _between(of.result, dollars))
     add("return of the equity", [fine(x.total_return["value"]) for x in both], _range(net, "total_return", 3))
-    add("expectancy in dollars", [dollars(x.expectancy["value"] or 0.0) if x.trades else NONE for x in both])
+    add(
+        "expectancy in dollars",
+        [dollars(x.expectancy["value"] or 0.0) if x.trades else NONE for x in both],
+        _between(net.expectancy, dollars),
+    )
     add(
         "expectancy in per cent of the price",
         [per_cent(x.expectancy_pct["value"]) for x in both],
@@ -45,18 +64,20 @@ def figures(booked: Performance, net: Performance) -> Section:
     )
     add("win rate", [share(x.win_rate["value"]) for x in both], interval(net.win_rate, 1, unit="%"))
     add("profit factor", [plain(x.profit_factor["value"], 2) for x in both], interval(net.profit_factor, 2))
-    add("deepest drawdown", [_depth(x.drawdown) for x in both])
-    add("it began", [moment(x.drawdown.peak_ns) for x in both])
-    add("it lasted", [_length(x.drawdown) for x in both])
+    add("deepest drawdown", [_depth(x.drawdown) for x in both], NONE)
+    add("it began", [moment(x.drawdown.peak_ns) for x in both], NONE)
+    add("it lasted", [_length(x.drawdown) for x in both], NONE)
+    falls = [fine(x.max_drawdown["value"]) for x in both]
+    add("deepest drawdown at the close of a session", falls, _between(net.max_drawdown, fine))
     for name, field in (("Sharpe ratio", "sharpe"), ("Sortino ratio", "sortino"), ("Calmar ratio", "calmar")):
         shown = [getattr(x, field) for x in both]
         texts = [seldom(y["value"], y["sessions"], plain(y["value"], 2)) for y in shown]
         add(name, texts, interval(shown[0], 2))
-    add("exposure", [share(x.exposure) for x in both])
-    add("mean share of the equity that was invested", [fine(x.invested) for x in both])
-    add("mean time held", [_minutes(x.hold_minutes) for x in both])
-    add("turnover per session", [fine(x.turnover) for x in both])
-    add("all trades: cost beyond the spread", [dollars(-net.cost), NONE])
+    add("exposure", [share(x.exposure) for x in both], _between(of.exposure, share))
+    add("mean share of the equity that was invested", [fine(x.invested) for x in both], _between(of.invested, fine))
+    add("mean time held", [_minutes(x.hold_minutes) for x in both], _between(of.hold_minutes, _minutes))
+    add("turnover per session", [fine(x.turnover) for x in both], _between(of.turnover, fine))
+    add("all trades: cost beyond the spread", [dollars(-net.cost), NONE], _between(of.cost, lambda x: dollars(-x)))
     return Section(
         "All figures",
         "Drawdown is seen at every sale, in the Calmar ratio at the close of each session; "
@@ -64,6 +85,7 @@ def figures(booked: Performance, net: Performance) -> Section:
         f"{MIN_SESSIONS} sessions; they take a year as 252 sessions and the rate of risk-free money as 0.",
         head=("", "after cost", "95% interval", "booked"),
         rows=rows,
+        note=WITHOUT_INTERVAL,
     )
 
 
@@ -83,7 +105,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
     first = {"week": "week from", "hour": "hour", "exit reason": "reason"}.get(by, by)
     return Section(
         TITLES[by],
-        "Trades count on the day of their sale." if by in ("day", "week", "month") else "",
+        ("Trades count on the day of their sale. " if by in ("day", "week", "month") else "") + FEW_IN_A_GROUP,
         head=(first, "trades", "won", "sessions", "booked", "after cost", "each", "95% interval"),
         rows=[
             [
@@ -186,6 +208,12 @@ def _range(found: Performance, field: str, decimals: int) -> str:
     figure = getattr(found, field)
     low, high = figure["low"], figure["high"]
     return NONE if low is None or high is None else f"{100 * low:+.{decimals}f}% to {100 * high:+.{decimals}f}%"
+
+
+def _between(figure: Estimate, text: Callable[[float], str]) -> str:
+    """Both ends of an interval in the form of the figure, or a dash."""
+    low, high = figure["low"], figure["high"]
+    return NONE if low is None or high is None else f"{text(low)} to {text(high)}"
 
 
 def _depth(found: Drawdown) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-
 from trading.base.clock import NEW_YORK, from_ns
 from trading.learning.session_statistics import above, below
 from trading.performance.intervals import MIN_SESSIONS
+from trading.performance.universe import against_universe
 from trading.reports.live import APART, DIRECTION
 from trading.reports.page import GENERATED, NONE, counted, per_cent, sentence, share
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trading.performance.figures import Performance
+    from trading.performance.universe import AgainstUniverse
     from trading.records.trade import Trade
     from trading.reports.traded.material import Material
 
@@ -104,7 +104,7 @@ def _verdict(material: Material) -> list[str]:
         luck(found),
     ]
     lines += _some(carried_in(material))
-    if compared := against_universe(material):
+    if compared := universe_in_words(against_universe(material.closed, material.universe), len(material.days)):
         lines.append(compared)
     if calibrated := came_true(material):
         lines.append(calibrated)
@@ -195,23 +195,37 @@ def luck(found: Performance) -> str:
     return f"{range_}, which includes zero: no evidence of profit."
 
 
-def against_universe(material: Material) -> str:
-    """The trades beside buying every stock in the morning, on the sessions whose predictions were read."""
-    if not material.universe:
+def universe_in_words(found: AgainstUniverse | None, sessions: int) -> str:
+    """The trades beside buying every stock in the morning; empty without trades to compare.
+
+    Args:
+        sessions: of the range, of which fewer may be compared.
+    """
+    if found is None:
         return ""
-    days = np.array([one.day for one in material.universe], dtype="datetime64[D]")
-    same = material.closed.take(np.isin(material.closed.day, days))
-    if not len(same):
-        return ""
-    held = float(np.mean([one.after_cost_pct for one in material.universe]))
-    sessions = counted(len(material.universe), "session")
-    own = "these trades" if len(same) > 1 else "the trade"
-    of = f" of the {len(material.days)}" if len(material.universe) < len(material.days) else ""
+    compared = counted(found.sessions, "session")
+    own = "these trades" if found.trades > 1 else "the trade"
+    of = f" of the {sessions}" if found.sessions < sessions else ""
     return (
         f"Buying every stock of the day in the morning and selling it before the close would have brought "
-        f"{per_cent(held)} each after cost on {sessions}{of}; {own} brought "
-        f"{per_cent(float(same.outcome_pct.mean()))}."
+        f"{per_cent(found.held['value'])} each after cost on {compared}{of}; {own} brought "
+        f"{per_cent(found.own['value'])}. {_difference(found)}"
     )
+
+
+def _difference(found: AgainstUniverse) -> str:
+    """Whether the trades differ from holding the universe beyond luck."""
+    figure = found.difference
+    if figure["low"] is None or figure["high"] is None:
+        needed = f"an interval needs {MIN_SESSIONS} sessions" if found.sessions < MIN_SESSIONS else "it has no interval"
+        return f"The difference is {per_cent(figure['value'])}; {needed}."
+    range_ = f"{per_cent(figure['low'])} to {per_cent(figure['high'])}"
+    said = f"The difference is {per_cent(figure['value'])}, its 95% interval {range_}"
+    if above(figure, 0.0):
+        return f"{said}: the trades did better than the universe."
+    if below(figure, 0.0):
+        return f"{said}: the trades did worse than the universe."
+    return f"{said}, which includes zero: the choice of the trades is not shown to be worth anything."
 
 
 def came_true(material: Material) -> str:
