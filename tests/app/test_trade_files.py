@@ -45,7 +45,7 @@ def test_a_folder_says_that_its_backtest_was_cut_off_from_before_the_first_old_f
 
     add(FIRST)
     add(LAST)
-    TradeFiles.begun(settings, MARKET, SESSIONS, console).complete()
+    TradeFiles.begun(settings, MARKET, SESSIONS, console).complete([])
     add(FIRST)
     add(LAST)
     assert not is_cut_off(tmp_path) and "was cut off" not in said()
@@ -63,6 +63,6 @@ def test_a_folder_says_that_its_backtest_was_cut_off_from_before_the_first_old_f
     assert "The backtest was cut off" in (tmp_path / "report.html").read_text()
     files = TradeFiles.begun(settings, MARKET, SESSIONS, console)
     assert is_cut_off(tmp_path) and not list(tmp_path.glob("trades_*.json"))
-    files.complete()
+    files.complete([])
     marker = json.loads((tmp_path / "backtest.json").read_text())
     assert (marker["first"], marker["last"], marker["complete"]) == (str(FIRST), str(LAST), True)

@@ -42,12 +42,25 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     [("written", "2026-03-02T15:00:01"), ("written", None), ("written", 5), ("pid", -1), ("pid", True), ("state", None),
      ("state", ["minute"]), ("simulated", 1), ("tick_seconds", "fast"), ("request_seconds", "fast"),
      ("requests", {"2xx": "9"}), ("requests", []),
-     ("next_at", "soon"), ("unknown", 1), ("last_error", {"a": 1})],
+     ("next_at", "soon"), ("last_error", {"a": 1})],
 )  # fmt: skip
 def test_a_field_that_cannot_be_true_is_no_beat(tmp_path: Path, field: str, value: object) -> None:
     beat().write(tmp_path)
     content = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({**content, field: value}))
+    assert Heartbeat.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("value", [1, None, "2026-03-02T15:00:01", {"next_at": "soon"}, [[]]])
+def test_fields_of_a_later_version_are_ignored_and_known_ones_are_still_checked(tmp_path: Path, value: object) -> None:
+    beat().write(tmp_path)
+    later = {"later_field": value, **json.loads((tmp_path / FILE).read_text())}
+    (tmp_path / FILE).write_text(json.dumps(later))
+    assert Heartbeat.read(tmp_path) == beat()
+    (tmp_path / FILE).write_text(json.dumps({**later, "pid": "7"}))
+    assert Heartbeat.read(tmp_path) is None
+    del later["state"]
+    (tmp_path / FILE).write_text(json.dumps(later))
     assert Heartbeat.read(tmp_path) is None
 
 

@@ -195,6 +195,7 @@ def _as_json(material: Material, compared: Comparison | None) -> dict[str, Any]:
         "groups": {by: [asdict(one) for one in found] for by, found in material.groups.items()},
         "live": material.live,
         "execution": [one._asdict() for one in material.quality],
+        "sales_not_measured": material.unmeasured_sales,
         "universe": [{**one._asdict(), "day": str(one.day)} for one in material.universe],
         "against_universe": None if beside is None else beside._asdict(),
         "findings": list(material.findings),

@@ -6,19 +6,37 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trading.records.events.kinds import TROUBLES
+from trading.records.trade import LARGEST_PRICE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     from trading.records.journal import Record
     from trading.records.log_reader import LogReader
+    from trading.records.trade import Trade
 
 _REFUSED: Final = b'"event":"not_bought"'
 _STARTED: Final = b'"event":"started"'
 _RULE: Final = b'"rule":"'
+
+
+class SaleDecision(NamedTuple):
+    """What was known when a sale at market, or with a limit, was decided.
+
+    Attributes:
+        trade: client_order_id of the entry.
+        order: client_order_id of the sale.
+        price: the newest price that the trader had, dollars; None if it had none.
+    """
+
+    trade: str
+    order: str
+    reason: str
+    price: float | None
 
 
 @dataclass
@@ -33,6 +51,7 @@ class AuditDay:
         refused: rule -> how often it refused a purchase.
         trouble: event of `TROUBLES` -> how often.
         late: times that the newest bar was late (`feed_late`).
+        sales: the sales that were decided, in order; none in logs up to version 0.4.
         opened, closed: minute of the day, New York time, of the open and the close; None if the audit has none.
     """
 
@@ -49,6 +68,7 @@ class AuditDay:
     refused: Counter[str] = field(default_factory=Counter)
     trouble: Counter[str] = field(default_factory=Counter)
     late: int = 0
+    sales: list[SaleDecision] = field(default_factory=list)
     opened: int | None = None
     closed: int | None = None
 
@@ -101,6 +121,8 @@ def _add(found: AuditDay, record: Record) -> None:
         found.models[str(record["model"])] = str(record["time"])
     elif event == "bought":
         found.bought += 1
+    elif event == "exit_intent" and "decision_price" in record:
+        found.sales.append(_sale(record))
     elif event in ("opened", "closed"):
         planned = datetime.fromisoformat(record["planned"])
         setattr(found, event, 60 * planned.hour + planned.minute)
@@ -108,6 +130,32 @@ def _add(found: AuditDay, record: Record) -> None:
         found.late += 1
     if event in TROUBLES:
         found.trouble[event] += 1
+
+
+def _sale(record: Record) -> SaleDecision:
+    price = record["decision_price"]
+    if price is not None and not 0.0 < (price := float(price)) <= LARGEST_PRICE:
+        raise ValueError("decision_price")
+    return SaleDecision(str(record["trade"]), str(record["client_order_id"]), str(record["reason"]), price)
+
+
+def prices_at_sales(days: Iterable[AuditDay], trades: Iterable[Trade]) -> dict[str, float]:
+    """client_order_id of a trade -> the price that was known when its sale was decided, dollars.
+
+    That of the newest order of a sale counts, when it was first decided.  A trade that was sold for another reason, for
+    example by its stop, which filled meanwhile, has none.
+    """
+    first: dict[str, SaleDecision] = {}
+    for day in days:
+        for sale in day.sales:
+            first.setdefault(sale.order, sale)  # an order is sent again under its name
+    newest = {sale.trade: sale for sale in first.values()}
+    found = {}
+    for trade in trades:
+        sale_of = newest.get(trade.client_order_id)
+        if sale_of is not None and sale_of.price is not None and sale_of.reason == trade.exit_reason:
+            found[trade.client_order_id] = sale_of.price
+    return found
 
 
 def settings_in_force(reader: LogReader, day: date) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The sign of life of a trader, `logs/heartbeat.json`, for programs that watch it from outside.
 
 The trader replaces the file at least every `BEAT_SECONDS` while it lives.  Readers share no memory with it and hold no
-lock, so a page or a watchdog can start, die and be updated at any time.
+lock, so a page or a watchdog can start, die and be updated at any time.  A reader ignores fields that it does not know,
+so it may be of an earlier version than the trader.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,7 +108,8 @@ class Heartbeat:
         """The newest beat of the trader of `logs`; None if there is none, or if the file is damaged."""
         try:
             content = orjson.loads(read_regular(logs / FILE, MOST_BYTES))
-            return cls(**{name: _checked(name, value) for name, value in content.items()})
+            known = content.keys() & {one.name for one in fields(cls)}
+            return cls(**{name: _checked(name, content[name]) for name in known})
         except (OSError, ValueError, TypeError, AttributeError, ArithmeticError):
             return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trading.base.clock import NEW_YORK
 from trading.base.errors import Stopped
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 
 NO_STOP: Final = "NO_STOP"
 """The reason of an exit of shares for which the broker refuses a stop."""
+
+
+class _Wanted(NamedTuple):
+    """An exit that waits for cancels or a clear reply.
+
+    Attributes:
+        at: when it was last tried.
+        limit: dollars; None for a market order.
+        price: the broker's newest price of the stock when the exit was decided, dollars; None if it was not known.
+    """
+
+    at: datetime
+    reason: str
+    limit: Decimal | None
+    price: Decimal | None
 
 
 class ExitOrders:
@@ -59,8 +74,8 @@ class ExitOrders:
         """By client_order_id of a trade: why its last exit was refused."""
         self._obstacles: dict[str, str] = {}
         """By client_order_id of a trade: what the refusal of its last exit said, and which stuck orders there were."""
-        self._wanted: dict[str, tuple[datetime, str, Decimal | None]] = {}
-        """By client_order_id of a trade: time, reason and limit of the exit that waits for cancels or a clear reply."""
+        self._wanted: dict[str, _Wanted] = {}
+        """By client_order_id of a trade: the exit that waits for cancels or a clear reply."""
 
     def update(self, trade: Trade) -> None:
         """Bring one trade, whose sell orders are adopted, up to date with the broker's orders and positions.
@@ -85,7 +100,7 @@ class ExitOrders:
         elif theirs := self._others.in_the_way(trade, left):
             self._protect_beside(trade, left, theirs)
         elif wanted := self._waiting_exit(trade):
-            self._close(trade, *wanted, wait=False)
+            self._close(trade, wanted.reason, wanted.limit, wait=False)
         elif self._protection.stop_is_ending(trade):
             raise Unclear("the cancellation of its stop is pending")  # looked at again until it can be replaced
         elif self._protection.is_unread(trade):
@@ -93,17 +108,27 @@ class ExitOrders:
         else:
             self._protect(trade, left)
 
-    def _waiting_exit(self, trade: Trade) -> tuple[str, Decimal | None] | None:
-        """Reason and limit of an exit whose legs were pending their cancel, or which got no clear reply, a moment ago.
+    def _waiting_exit(self, trade: Trade) -> _Wanted | None:
+        """An exit whose legs were pending their cancel, or which got no clear reply, a moment ago.
 
         A new stop in their place would have to be cancelled again, and with slow cancels nothing would ever be sold.
         """
         wanted = self._wanted.get(trade.client_order_id)
-        if wanted is None or self._clock.now() - wanted[0] > GIVE_UP_AFTER:
+        if wanted is None or self._clock.now() - wanted.at > GIVE_UP_AFTER:
             return None
-        if self._records.held_back_at is not None and wanted[0] <= self._records.held_back_at:
+        if self._records.held_back_at is not None and wanted.at <= self._records.held_back_at:
             return None
-        return wanted[1:]
+        return wanted
+
+    def _want(self, trade: Trade, reason: str, limit: Decimal | None) -> None:
+        """Note an exit that waits; its price stays that of the decision while it is tried again."""
+        known = self._waiting_exit(trade)
+        if known is not None and known.reason == reason:
+            price = known.price
+        else:
+            position = self._cache.positions.get(trade.symbol)
+            price = None if position is None else position.current_price
+        self._wanted[trade.client_order_id] = _Wanted(self._clock.now(), reason, limit, price)
 
     def _find_exit(self, trade: Trade) -> None:
         """Look up the exit that was sent; it stays intended until it is found and final."""
@@ -239,7 +264,7 @@ class ExitOrders:
             return
         if self._waiting_exit(trade) is None:
             self.legs.check_sellable(trade)
-            self._wanted[trade.client_order_id] = (self._clock.now(), reason, None)
+            self._want(trade, reason, None)
             self._cache.request_cancel(resting, partial(self.legs.note_cancel, reason))
             self._cache.refresh(resting)
         elif again:
@@ -267,7 +292,7 @@ class ExitOrders:
         has_legs = bool(self._protection.resting(trade) or self._protection.unread_legs(trade))
         if has_legs and self._waiting_exit(trade) is None:
             self.legs.check_sellable(trade)
-        self._wanted[trade.client_order_id] = (self._clock.now(), reason, limit)
+        self._want(trade, reason, limit)
         self.legs.cancel_legs(trade, reason, wait=wait)
         sells, left = self._protection.orders(trade), self._protection.shares_left(trade)
         if left <= 0:
@@ -286,7 +311,7 @@ class ExitOrders:
         if theirs is not None and theirs.free:
             left = theirs.free  # the shares that their orders leave
         # Not before: after an unclear reply the exit goes on, instead of a new stop that must be cancelled again.
-        del self._wanted[trade.client_order_id]
+        known = self._wanted.pop(trade.client_order_id)
         name = trade.exit_intent
         is_new = name is None or self._cache.order_named(name) is not None
         if name is None or is_new:
@@ -296,7 +321,10 @@ class ExitOrders:
         # Saved before it is sent, so that a restarted trader looks it up instead of selling again.  Unlike an entry,
         # an exit is sent even if the disk cannot be written.
         self._records.save()
-        self._journal.synced_event("exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name)
+        self._journal.synced_event(
+            "exit_intent", symbol=trade.symbol, qty=left, reason=reason, client_order_id=name,
+            trade=trade.client_order_id, decision_price=known.price,
+        )  # fmt: skip
         try:
             self._sell(trade, left, limit, name)
         except Stopped:
@@ -318,7 +346,7 @@ class ExitOrders:
             self._note_refusal(trade, refusal, name)
             # A stop that cannot be read protects the shares; it is in the way only if they are to be sold.
             if wanted != NO_STOP and self.legs.cancel_unknown(trade, refusal.related, wanted):
-                self._wanted[trade.client_order_id] = (self._clock.now(), wanted, limit)
+                self._want(trade, wanted, limit)
                 raise Unclear(f"{refusal}; the orders that hold its shares are asked to end") from refusal
             theirs = self._others.in_the_way(trade, qty)
             if theirs is None or (theirs.stopped < qty and self._others.may_try(trade, "stop", theirs)):

@@ -9,12 +9,12 @@ import numpy as np
 
 from trading.learning.trades.live_figures import LiveFigures, live_figures
 from trading.performance.closed_trades import ClosedTrades
-from trading.performance.execution_quality import Spread, execution_quality
+from trading.performance.execution_quality import Spread, execution_quality, sold_on_decision
 from trading.performance.figures import Performance, Sessions, performance
 from trading.performance.groups import KEYS, Group, groups
 from trading.performance.logged_bars import LoggedBars, logged_bars
 from trading.performance.universe import UNIVERSE_FILE, UniversePrices, read_universe
-from trading.records.audit_days import AuditDay, audit_day
+from trading.records.audit_days import AuditDay, audit_day, prices_at_sales
 from trading.rules.labels import LabelRules
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Material:
         unreadable: days of the range whose trades cannot be read, or whose file of trades is missing.
         booked, after_cost: the figures as the account books them, and after the assumed cost.
         groups: key of `KEYS` -> its groups.
+        at_sales: client_order_id of a trade -> the price when its sale was decided, dollars, where the audit has it.
+        unmeasured_sales: trades whose sale was decided at a price that the audit does not have.
         bars: the sessions whose predictions were read, the newest of the range.
         bars_left: sessions of the range whose predictions were not read.
         findings: what is damaged, missing or left out, a line each.
@@ -95,6 +97,8 @@ class Material:
     groups: dict[str, list[Group]]
     live: LiveFigures
     quality: Sequence[Spread]
+    at_sales: dict[str, float]
+    unmeasured_sales: int
     audits: Sequence[AuditDay]
     bars: dict[date, LoggedBars]
     bars_left: int
@@ -144,6 +148,7 @@ def gather(
     sessions = _sessions(reader, days, closed, audits, settings.exchange.PAPER_CASH, calendar)
     traded = [day.item() for day in sessions.days]
     bars = _bars(reader, traded[len(traded) - read_predictions_of :] if read_predictions_of < len(traded) else traded)
+    at_sales = prices_at_sales(audits, at_end)
     found: Iterable[UniversePrices | LoggedBars] = bars.values()
     if backtest:
         found = _written_universe(reader, set(traded))
@@ -167,7 +172,9 @@ def gather(
         after_cost=performance(closed, sessions, after_cost=True),
         groups={by: groups(closed, by, sessions.days) for by in KEYS},
         live=live_figures(at_end, rules, None, newest_days=max(1, len(at_end))),
-        quality=execution_quality(at_end),
+        quality=execution_quality(at_end, at_sales),
+        at_sales=at_sales,
+        unmeasured_sales=sum(sold_on_decision(one) and one.client_order_id not in at_sales for one in at_end),
         audits=audits,
         bars=bars,
         bars_left=len(set(reader.days("predictions")) & set(traded)) - len(bars),

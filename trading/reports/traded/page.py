@@ -69,8 +69,8 @@ def report_page(material: Material, models: Path | None = None) -> HtmlPage:
         blocks.append(Block(Section("Result of each day", "After the assumed cost."), ["days"]))
         blocks.append(Block(tables.figures(material.booked, material.after_cost)))
     blocks += _calibration(material, found)
-    if material.quality:
-        blocks.append(Block(tables.between_decision_and_fill(material.quality)))
+    if material.quality or material.unmeasured_sales:
+        blocks.append(Block(tables.between_decision_and_fill(material.quality, material.unmeasured_sales)))
     blocks += [
         Block(tables.group_section(by, groups), folded=by not in ("model", "exit reason"))
         for by, groups in material.groups.items()
@@ -155,6 +155,7 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
     said = f"{trade.confidence:.3f}" + (
         "" if trade.win_probability is None else f" ({trade.win_probability:.3f} calibrated)"
     )
+    known = material.at_sales.get(trade.client_order_id)
     truth = {True: "yes", False: "no", None: "not decided"}[trade.reached_target_first]
     facts = [
         ("bought", f"{trade.qty} at {price(float(trade.entry_price))}, {entry:%H:%M:%S}"),
@@ -164,6 +165,7 @@ def _trade(material: Material, trade: Trade, key: str) -> tuple[Figure, TradeRow
         ("came true", truth),
         ("price at the decision", NONE if not trade.decision_price else price(trade.decision_price)),
         ("bid and ask then", quote),
+        ("price at the decision to sell", price(known) if known else NONE),
         ("model", trade.model or NONE),
     ]
     notes = [] if bars else ["The bars of this trade were not read: the chart has its levels and fills alone."]

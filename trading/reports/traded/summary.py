@@ -39,4 +39,4 @@ def show_summary(material: Material, console: Console) -> None:
     for name in (by, *SHOWN):
         show_table(tables.group_section(name, material.groups[name]), console)
     if material.quality:
-        show_table(tables.between_decision_and_fill(material.quality), console)
+        show_table(tables.between_decision_and_fill(material.quality, material.unmeasured_sales), console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from trading.performance.execution_quality import AT_SALE
 from trading.performance.intervals import MIN_SESSIONS
 from trading.reports.page import NONE, Section, counted, fine, interval, per_cent, plain, share
 from trading.reports.traded.words import RULES, dollars, moment, seldom
@@ -128,19 +129,24 @@ def models(material: Material) -> Section:
     return replace(found, note=f"In service without a trade: {newest}." if idle else found.note)
 
 
-def between_decision_and_fill(quality: Sequence[Spread]) -> Section:
-    """Time and slippage."""
+def between_decision_and_fill(quality: Sequence[Spread], unmeasured: int) -> Section:
+    """Time and slippage; `unmeasured` sales have no price at their decision."""
+    rows = [
+        [one.name, f"{one.n:,}", *(_unit(x, one.unit) for x in (one.mean, one.median, one.low, one.high))]
+        for one in quality
+    ]
+    if unmeasured:
+        rows.append([AT_SALE, f"{unmeasured:,}", "not measured", NONE, NONE, NONE])
+    why = "Not measured: the audit has no price at the decision to sell (logs up to version 0.4), or there is no audit."
     return Section(
         "Between the decision and the fill",
         "Slippage in per cent of the price: above 0 the trade paid more, or got less, than the price "
         "it is held against. "
         "A market order is filled within the minute, a buy at the ask and a sale at the bid.",
         head=("", "trades", "mean", "median", "5% below", "5% above"),
-        rows=[
-            [one.name, f"{one.n:,}", *(_unit(x, one.unit) for x in (one.mean, one.median, one.low, one.high))]
-            for one in quality
-        ],
-    )  # fmt: skip
+        rows=rows,
+        note=why if unmeasured else "",
+    )
 
 
 def arrival_of_bars(material: Material) -> Section:
