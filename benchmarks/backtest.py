@@ -5,6 +5,8 @@
 
 Both get the same bars and the same signals: 20 stocks x 22 sessions; buy 5 shares at the open after a confidence of
 0.65, sell at -2 % or +4 %, and before the close.  The peer runs in a process of its own, and both are timed in turn.
+Then it counts the trades that are equal with the peer's rules alone, and as the other rules are added one by one
+(`tests/backtest/shared_rules.py`).
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from benchmarks.harness import PROJECT, Line, Options, Timing, peak_memory, shown
 from config import Settings
 from paper_exchange.account.schedule import reaction
+from tests.backtest.shared_rules import AtOnce, PlainTrade, engine_trades, plain_trades
 from trading.app.backtest.fills import PathFills
 from trading.backtest.engine.account import Account
 from trading.backtest.engine.replay import Day, Replay, trade_days
@@ -97,12 +100,30 @@ def days_of(market: Market) -> Iterator[Day]:
         )
 
 
-def replay() -> Replay:
-    """The rules of the comparison: no limit of positions, as the peer has none."""
-    s = Settings.of(MIN_CONFIDENCE=0.65, MAX_OPEN_POSITIONS=STOCKS, MAX_DAILY_LOSS_PCT=0.0)
+UNLIMITED = Settings.of(MIN_CONFIDENCE=0.65, MAX_OPEN_POSITIONS=STOCKS, MAX_DAILY_LOSS_PCT=0.0)
+"""No limit of positions and of the day's loss, as the peer has none."""
+
+SHARED = UNLIMITED.changed(TICK_SECOND=0)
+"""Decisions in the instant in which the minute begins, so that a purchase is at the open."""
+
+
+def replay(s: Settings = UNLIMITED, fills: PathFills | None = None) -> Replay:
+    """A backtest with given settings; without `fills` on the embedded exchange as a backtest has it."""
     rules = TradingRules(s.prediction, s.data, s.entry, s.exits, s.schedule.TICK_SECOND)
-    fills = PathFills(s.training.SEED)
-    return Replay(rules, Account(Decimal(100_000)), fills)
+    return Replay(rules, Account(Decimal(100_000)), fills or PathFills(s.training.SEED))
+
+
+def shared_replay() -> Replay:
+    """A backtest with the rules of the peer alone."""
+    return replay(SHARED, AtOnce(SHARED.training.SEED))
+
+
+class PeerRun(NamedTuple):
+    """Wall and CPU seconds of a run of the peer, and its trades, sorted."""
+
+    wall: float
+    cpu: float
+    trades: list[PlainTrade]
 
 
 class Peer:
@@ -120,78 +141,130 @@ class Peer:
             [python, str(PEER), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self) -> dict[str, float]:
-        """One run: its wall and CPU seconds and its number of trades."""
+    def run(self) -> PeerRun:
+        """One run with levels on the price grid."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("run\n")
+        self._process.stdin.write("grid\n")
         self._process.stdin.flush()
-        found: dict[str, float] = json.loads(self._process.stdout.readline())
-        return found
+        found = json.loads(self._process.stdout.readline())
+        return PeerRun(found["wall"], found["cpu"], sorted(PlainTrade(*one) for one in found["trades"]))
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
 
 
-def _ours(days: list[Day]) -> Replay:
-    found = replay()
+def _ours(days: list[Day], made: Callable[[], Replay] = replay) -> Replay:
+    found = made()
     trade_days([found], days)
     return found
 
 
 def _ours_anew(days: list[Day]) -> None:
     """A first run: nothing is known of the sessions that runs share."""
+    _forget(days)
+    _ours(days)
+
+
+def _forget(days: list[Day]) -> None:
     for day in days:
         day.market.delays.clear()
         day.market.seconds.clear()
     reaction.cache_clear()
-    _ours(days)
+
+
+@dataclass
+class Timings:
+    """The timings of the rounds.
+
+    Attributes:
+        ours, anew: with the engine's rules, on sessions that were traded before and on new ones.
+        shared: with the peer's rules.
+    """
+
+    ours: Timing = field(default_factory=Timing)
+    anew: Timing = field(default_factory=Timing)
+    shared: Timing = field(default_factory=Timing)
+    theirs: Timing = field(default_factory=Timing)
 
 
 def measure(options: Options) -> list[Line]:
     rounds = 3 if options.quick else 9
     market = generated(0, SESSIONS)
-    days = list(days_of(market))
+    # The delays of orders are kept by session, so the exchange without any has sessions of its own.
+    days, shared_days = list(days_of(market)), list(days_of(market))
     trades = _ours(days).total.trades  # also compiles
-    bars = STOCKS * SESSIONS * MINUTES
-    ours, anew, theirs = Timing(), Timing(), Timing()
-    peer_trades = 0
+    _ours(shared_days, shared_replay)
+    bars, times = STOCKS * SESSIONS * MINUTES, Timings()
+    theirs: PeerRun | None = None
     with tempfile.TemporaryDirectory() as folder:
         python = os.environ.get("PEER_PYTHON")
         peer = Peer(python, market, Path(folder)) if python else None
         if peer is not None:
             peer.run()
         for _ in range(rounds):
-            _timed(anew, partial(_ours_anew, days))
-            _timed(ours, partial(_ours, days))
+            _timed(times.anew, partial(_ours_anew, days))
+            _timed(times.ours, partial(_ours, days))
+            _timed(times.shared, partial(_ours, shared_days, shared_replay))
             if peer is not None:
-                found = peer.run()
-                peer_trades = int(found["trades"])
-                theirs.wall.append(found["wall"])
-                theirs.cpu.append(found["cpu"])
+                theirs = peer.run()
+                times.theirs.wall.append(theirs.wall)
+                times.theirs.cpu.append(theirs.cpu)
         if peer is not None:
             peer.close()
-    speed = bars / ours.median_cpu
-    lines = [
-        Line(
-            "backtest, given signals",
-            f"{bars:,} bars",
-            f"{ours.text()}, {speed / 1e6:.1f} M bars/s",
-            "vectorbt" if theirs.wall else "",
-            f"{theirs.text()}, {bars / theirs.median_cpu / 1e6:.1f} M bars/s" if theirs.wall else "",
-            theirs.median_cpu / ours.median_cpu if theirs.wall else None,
-            f"{AIM_BARS / 1e6:.1f} M bars/s",
-            speed >= AIM_BARS,
-            f"{trades:,} trades" + (f", theirs {peer_trades:,}" if theirs.wall else ""),
-        ),
+    return [*_speed(times, bars, trades, theirs), *_rules(market, theirs), *_growth(1 if options.quick else 100, bars)]
+
+
+def _speed(times: Timings, bars: int, trades: int, theirs: PeerRun | None) -> list[Line]:
+    def beside(what: str, ours: Timing, note: str) -> Line:
+        said = f"{ours.text()}, {bars / ours.median_cpu / 1e6:.1f} M bars/s"
+        if theirs is None:
+            return Line(what, f"{bars:,} bars", said, note=note)
+        cpu = times.theirs.median_cpu
+        other = f"{times.theirs.text()}, {bars / cpu / 1e6:.1f} M bars/s"
+        ratio, aim = cpu / ours.median_cpu, f"{AIM_BARS / 1e6:.1f} M bars/s and faster than vectorbt"
+        met = ratio > 1.0 and bars / ours.median_cpu >= AIM_BARS
+        note += f"; vectorbt {len(theirs.trades):,}"
+        return Line(what, f"{bars:,} bars", said, "vectorbt", other, ratio, aim, met, note)
+
+    new = times.anew
+    return [
+        beside("backtest, given signals", times.ours, f"{trades:,} trades"),
+        beside("backtest, given signals, vectorbt's rules", times.shared, "the same trades: see below"),
         Line(
             "backtest, given signals, sessions not traded before",
             f"{bars:,} bars",
-            f"{anew.text()}, {bars / anew.median_cpu / 1e6:.1f} M bars/s",
+            f"{new.text()}, {bars / new.median_cpu / 1e6:.1f} M bars/s",
             note="the delay of each order is drawn once for a session, and shared by a sweep",
         ),
     ]
-    return [*lines, *_growth(1 if options.quick else 100, bars)]
+
+
+def _rules(market: Market, theirs: PeerRun | None) -> Iterator[Line]:
+    """Number of trades, and of those that plain Python makes with the shared rules, for each rule that is added."""
+    plain = plain_trades(market.open, market.high, market.low, market.confidence)
+    if theirs is not None:
+        yield _compared("vectorbt", theirs.trades, plain)
+    seed = SHARED.training.SEED
+    for what, settings, fills in (
+        ("vectorbt's rules", SHARED, AtOnce(seed)),
+        ("and decisions in second 2, orders delayed by 9 to 250 ms", UNLIMITED, PathFills(seed, ticks=0)),
+        ("and a spread of one tick", UNLIMITED, PathFills(seed)),
+        ("and at most 10 positions, no purchase after a loss of 3 %", Settings.of(), PathFills(seed)),
+    ):
+        found = replay(settings, fills)
+        found.trades = []
+        trade_days([found], list(days_of(market)))
+        yield _compared(what, engine_trades(found, market.sessions, SYMBOLS), plain)
+
+
+def _compared(what: str, found: list[PlainTrade], plain: list[PlainTrade]) -> Line:
+    entered = {one[:3] for one in plain}
+    note = (
+        f"{len(found):,} trades; plain Python {len(plain):,}: {len(set(found) & set(plain)):,} equal, "
+        f"{sum(one[:3] in entered for one in found):,} bought in the same minute"
+    )
+    return Line(f"trades: {what}", f"{STOCKS * SESSIONS * MINUTES:,} bars", "", note=note)
 
 
 def _growth(most: int, bars: int) -> list[Line]:
@@ -201,6 +274,7 @@ def _growth(most: int, bars: int) -> list[Line]:
         if times > most:
             break
         timing, found = Timing(), replay()
+        reaction.cache_clear()  # sessions that were not traded before, in every row
         for number in range(times * SESSIONS):
             one = generated(number, 1)
             _timed(timing, partial(_trade_bars, found, one))

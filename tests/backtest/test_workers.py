@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ import numpy as np
 import pytest
 
 import ml_trainer
+from tests.app.test_backtest import run as backtest
 from tests.app.test_ml_trainer import SESSIONS, fill, run
+from tests.app.whole_day import Place, logged_in, write_bars
 from tests.learning.learning_rows import FEW_TREES, made_up_rows
 from tests.ports import free_port
 from trading.backtest.walk_forward import Variant, Walk, walk
@@ -196,6 +200,31 @@ def test_the_trainer_and_its_controls_give_the_same_on_a_cluster(cluster: Cluste
         assert len(controls) == 2
         said.append((probabilities(model.scaler, model.model, X).tolist(), walked | {"at": ""}, controls))
     assert said[0] == said[1]
+
+
+def test_a_walk_forward_backtest_trains_its_evenings_on_the_cluster_with_the_same_trades(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two evenings: the same trade files and predictions, and every model was trained by a worker."""
+    from distributed import get_task_stream
+
+    write_bars(tmp_path / "bars", date(2025, 3, 3), date(2025, 3, 10), stocks=8)
+    place, found = Place.make(tmp_path / "place", N_ESTIMATORS=8), []
+    walked = ("--bars", tmp_path / "bars", "--walk-forward", "--start", "2025-03-07")
+    with cluster.client() as client, get_task_stream(client=client) as stream:
+        for name, more in (("there", ("--backend", "dask", "--scheduler", cluster.address)), ("here", ())):
+            root = tmp_path / name
+            (root / "models").mkdir(parents=True)
+            folders = (f"--models-dir={root / 'models'}", f"--logs-dir={root / 'logs'}")
+            assert backtest(place, *walked, *folders, *more) == 0
+            # The second run needs no processes of its own, whose imports take longer than its work.
+            monkeypatch.setattr("trading.app.backtest.command.workers", lambda *_: nullcontext(ALONE))
+            predictions = {path.name: path.read_bytes() for path in (root / "models" / "predictions").glob("*.npz")}
+            found.append((logged_in(root / "logs", "trades"), predictions))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == len(found[0][1]) == 2
+    assert any(json.loads(text) for text in found[0][0].values()), "trades"
+    assert len(stream.data) == 2, "a task for each evening, and none of the backtest on this machine"
 
 
 # What is refused

@@ -30,7 +30,7 @@ class Fills(Protocol):
         """`trading.backtest.engine.compiled.session.trade_session`, compiled with the functions of the exchange."""
 
     def delay(self, symbol: str, sent: int) -> int:
-        """How long an order that arrives at an instant (ns since the epoch) waits before it can trade, in ns."""
+        """How long an order that arrives at an instant (ns since the epoch) waits until it can trade: 1 ns or more."""
 
     def quote(self, price: int) -> Quote:
         """The quote that the exchange shows at a price."""
