@@ -13,6 +13,8 @@ from alpaca.trading.requests import LimitOrderRequest
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_orders_of_others import World
 from tests.execution.trading_world import INSTANCE, Fault, edited, flat
+from trading.broker.messages import OURS
+from trading.execution.orders.protection import QUICK_TRIES
 from trading.execution.orders.sells.theirs import is_leg
 
 if TYPE_CHECKING:
@@ -43,8 +45,10 @@ def hiding(how: str) -> Fault:
     return Fault("GET /v2/orders", edited(change), times=None)
 
 
-@pytest.mark.parametrize("how", HIDDEN)
-@pytest.mark.parametrize("falls", [False, True], ids=["the close", "the stop"])
+@pytest.mark.parametrize(
+    ("how", "falls"),
+    [("null", False), ("none", True), ("missing", False), ("a number", True), ("empty legs", False), ("one", True)],
+)
 def test_legs_that_the_entry_hides_are_ours(tmp_path: Path, how: str, falls: bool) -> None:
     here = World(tmp_path, *(flat("10:36", "15:59", 9.5) if falls else ()))
     here.wire.faults = [hiding(how)]
@@ -59,7 +63,7 @@ def test_legs_that_the_entry_hides_are_ours(tmp_path: Path, how: str, falls: boo
     assert not here.events("order_in_the_way", "not_flat", "exit_refused", "stop_refused")
 
 
-@pytest.mark.parametrize("price", [9.97, 10.0, 10.06])
+@pytest.mark.parametrize("price", [9.97, 10.06])
 def test_legs_that_were_sent_for_another_price_are_found_and_moved(tmp_path: Path, price: float) -> None:
     here = World(tmp_path)
     here.script.prices = {"AAA": price}
@@ -92,6 +96,44 @@ def test_legs_that_cannot_be_confirmed_are_called_nobody_elses_and_are_cancelled
     here.end_day()
     assert (here.held(), here.open_orders()) == (0, [])
     assert not here.events("order_in_the_way")
+
+
+def hidden_from_lists(alone: Callable[[Body], Body]) -> Fault:
+    """No list and no entry shows the stop and the target; asked for alone, each is shown like this."""
+
+    def is_leg_of_aaa(one: Body) -> bool:
+        return one.get("side") == "sell" and not str(one.get("client_order_id")).startswith(OURS)
+
+    def change(body: Any) -> Any:
+        if isinstance(body, list):
+            return [change(one) for one in body if not is_leg_of_aaa(one)]
+        if is_leg_of_aaa(body):
+            return alone(body)
+        return body | {"legs": None} if body.get("side") == "buy" else body
+
+    return Fault("(GET|POST) /v2/orders", edited(change), times=None)
+
+
+def test_legs_that_no_list_shows_are_found_by_the_refusal_of_a_stop(tmp_path: Path) -> None:
+    here = World(tmp_path)
+    here.wire.faults = [hidden_from_lists(lambda leg: leg)]
+    here.minutes("10:31", "10:34")
+    assert len(here.trade().sell_order_ids) == 2 and here.wire.count("POST") == 2
+    here.end_day()
+    assert (here.held(), here.open_orders(), here.trade().exit_reason) == (0, [], "END_OF_DAY")
+    assert not here.events("stop_refused", "exit_refused", "order_in_the_way", "not_flat")
+    here.check_books()
+
+
+def test_while_unknown_orders_hold_the_shares_a_stop_and_a_sale_are_tried_once_a_minute(tmp_path: Path) -> None:
+    here = World(tmp_path)
+    here.wire.faults = [hidden_from_lists(lambda leg: {})]
+    here.minutes("10:31", "10:36")
+    assert 6 <= len(here.events("stop_refused")) <= QUICK_TRIES + 5
+    assert len(here.events("exit_refused")) <= QUICK_TRIES + 5
+    here.owner.cancel_orders()
+    here.minutes("10:37", "10:38")
+    assert here.open_orders() == [("sell", "stop", 9.8)]
 
 
 def test_a_sale_of_the_owner_right_after_the_entry_stays_his(tmp_path: Path) -> None:

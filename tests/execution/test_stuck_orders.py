@@ -18,7 +18,7 @@ LIVE = ("new", "held", "accepted")
 ENDED = page(422, '{"code": 42210000, "message": "order is not cancelable"}')
 
 
-@pytest.mark.parametrize("status", ["suspended", "stopped", "pending_cancel"])
+@pytest.mark.parametrize("status", ["suspended", "pending_cancel"])
 def test_the_close_names_the_order_that_holds_the_shares(tmp_path: Path, status: str) -> None:
     here = holding(tmp_path)
     for order_id in here.trade().sell_order_ids:
@@ -36,11 +36,10 @@ def test_the_close_names_the_order_that_holds_the_shares(tmp_path: Path, status:
     assert f"stop order {stop} stays {status}" in note
 
 
-@pytest.mark.parametrize("status", ["suspended", "stopped"])
-def test_a_stuck_stop_is_asked_to_end_once_the_target_has_sold_all(tmp_path: Path, status: str) -> None:
+def test_a_stuck_stop_is_asked_to_end_once_the_target_has_sold_all(tmp_path: Path) -> None:
     here = holding(tmp_path, ("10:39", 10.0, 10.5, 10.0, 10.0))
     stop = here.trade().stop_order_id
-    here.wire.faults = [unreadable(lambda one: one["id"] == stop, status=status, filled_qty="0", canceled_at=None)]
+    here.wire.faults = [unreadable(lambda one: one["id"] == stop, status="stopped", filled_qty="0", canceled_at=None)]
     unseen = Fault(f"DELETE /v2/orders/{stop}", page(500, "<html>"), times=None)
     here.wire.faults += [Fault("DELETE /v2/orders/(?!" + str(stop) + ")", ENDED, times=None), unseen]
     here.minutes("10:36", "10:40")

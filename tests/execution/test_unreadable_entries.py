@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ANOTHER_ID = "11111111-0000-4000-8000-000000000001"
-NO_IDENTITY: list[Any] = [None, MISSING, 7, []]
 FIELDS: list[tuple[str, Any]] = [
-    *((name, value) for name in ("id", "symbol", "side", "client_order_id") for value in NO_IDENTITY),
+    ("id", None),
+    ("id", 7),
+    ("symbol", MISSING),
+    ("side", []),
+    ("client_order_id", None),
     ("id", ANOTHER_ID),
     ("symbol", "BBB"),
     ("side", "sell"),
@@ -57,7 +60,7 @@ def test_an_entry_whose_identity_cannot_be_read_is_written_down_protected_and_so
 ALL_NULL = {"id": None, "symbol": None, "side": None, "client_order_id": None}
 
 
-@pytest.mark.parametrize("fields", [ALL_NULL, ALL_NULL | OPEN, {"id": ANOTHER_ID, "client_order_id": None}], ids=str)
+@pytest.mark.parametrize("fields", [ALL_NULL | OPEN, {"id": ANOTHER_ID, "client_order_id": None}], ids=str)
 def test_several_such_fields_at_once_and_a_restart(tmp_path: Path, fields: dict[str, Any]) -> None:
     here = world(tmp_path, signals=AGAIN)
     here.wire.faults = shown(fields)
@@ -70,11 +73,58 @@ def test_several_such_fields_at_once_and_a_restart(tmp_path: Path, fields: dict[
     here.check_books()
 
 
-def test_an_order_that_every_reply_shows_under_another_name_is_known_by_its_levels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fields", [{"client_order_id": "by hand"}, {"id": None, "legs": None}, {}], ids=str)
+def test_an_entry_that_every_reply_shows_like_this_from_the_first_one_on(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """Without any field, its replies are empty."""
     here = world(tmp_path, signals=AGAIN)
-    here.wire.faults = shown({"client_order_id": "by hand"}, "(GET|POST) /v2/orders", filled=False)
+    empty = Fault("(GET|POST) /v2/orders", entries(lambda row: {}), times=None)
+    here.wire.faults = shown(fields, "(GET|POST) /v2/orders", filled=False) if fields else [empty]
     here.tick("10:31", "10:32")
+    assert here.open_orders() == LEGS
     is_sold_by_the_close(here)
+    assert not here.events("order_in_the_way", "exit_refused", "stop_refused")
+    here.check_books()
+
+
+def test_an_entry_whose_id_no_reply_tells_is_sold_by_a_start_without_a_log(tmp_path: Path) -> None:
+    here = world(tmp_path / "logs", signals={"10:31": {"AAA": 0.9}})
+    here.wire.faults = shown({"id": None}, "(GET|POST) /v2/orders", filled=False)
+    here.tick("10:31", "10:32")
+    here.folder, here.gone = tmp_path / "empty", frozenset({INSTANCE})
+    here.restart()
+    here.tick("10:34", "10:35")
+    is_sold_by_the_close(here)
+    here.check_books()
+
+
+@pytest.mark.parametrize(("name", "log_is_lost"), [("id", False), ("client_order_id", True)])
+def test_two_entries_that_are_shown_under_each_others_ids_or_names_are_both_sold(
+    tmp_path: Path, name: str, log_is_lost: bool
+) -> None:
+    here = world(tmp_path / "logs", signals={"10:31": {"AAA": 0.9, "BBB": 0.8}})
+    known: dict[str, Any] = {}
+
+    def swapped(body: Any) -> Any:
+        if isinstance(body, list):
+            return [swapped(one) for one in body]
+        if not isinstance(body, dict) or body.get("side") != "buy":
+            return body
+        known[body["symbol"]] = body[name]
+        other = known.get("BBB" if body["symbol"] == "AAA" else "AAA")
+        return body if other is None else body | {name: other}
+
+    here.wire.faults = [Fault("(GET|POST) /v2/orders", edited(swapped), times=None)]
+    here.tick("10:31", "10:32")
+    if log_is_lost:
+        here.folder, here.gone = tmp_path / "empty", frozenset({INSTANCE})
+        here.restart()
+    here.tick("10:34", "10:35", "15:55", "15:56", "15:57")
+    here.close_day()
+    assert here.held() == here.held("BBB") == 0 and not here.open_orders() + here.open_orders("BBB")
+    assert [one.exit_reason for one in here.log.trades] == ["END_OF_DAY"] * 2
+    assert not here.events("not_flat", "order_in_the_way", "step_failed")
     here.check_books()
 
 
@@ -183,8 +233,7 @@ def test_shares_that_appear_after_such_an_end_are_ours(tmp_path: Path) -> None:
 NO_POSITION = '{"code": 40410000, "message": "position does not exist"}'
 
 
-@pytest.mark.parametrize("qty", ["50", "6", "4"])
-@pytest.mark.parametrize("how", ["held", "sold"])
+@pytest.mark.parametrize(("qty", "how"), [("50", "sold"), ("6", "held"), ("4", "held")])
 def test_the_quantity_of_an_entry_recovered_with_an_empty_logs_folder_is_held_against_the_position(
     tmp_path: Path, qty: str, how: str
 ) -> None:

@@ -169,6 +169,9 @@ class ExitOrders:
             stuck = self._protection.stuck(trade)
             if listed and stuck:
                 self._protection.stop_around(trade, listed, stuck)
+            elif listed and not self._protection.may_place_stop(trade):
+                reason = self.refusal(trade) or "a stop is refused"
+                raise Unclear(f"it has no stop ({reason}): a stop and a sale are tried every minute")
             elif listed and not self._protection.place_stop(trade, listed):
                 self._close(trade, NO_STOP, None, wait=False)
                 return
@@ -349,6 +352,8 @@ class ExitOrders:
                 self._want(trade, wanted, limit)
                 raise Unclear(f"{refusal}; the orders that hold its shares are asked to end") from refusal
             theirs = self._others.in_the_way(trade, qty)
+            if wanted == NO_STOP:
+                return  # a stop was refused a moment ago
             if theirs is None or (theirs.stopped < qty and self._others.may_try(trade, "stop", theirs)):
                 self._protection.place_stop(trade, qty)  # the legs are cancelled, so the shares need a stop now
             return

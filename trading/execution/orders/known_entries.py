@@ -28,8 +28,9 @@ class KnownEntries:
         self._ids: dict[str, str] = {}
 
     def note(self, order_id: str, name: str, symbol: str, qty: int = 0) -> None:
-        """Note which id the broker gave an entry with a client_order_id of ours."""
-        if name.startswith(OURS) and order_id and not order_id.startswith(OURS):
+        """Note which id the broker gave an entry with a client_order_id of ours, unless it is that of another one."""
+        is_id = order_id != "" and not order_id.startswith(OURS)
+        if name.startswith(OURS) and is_id and not self.is_of_another(order_id, name):
             self._by_id[order_id] = _Entry(name, symbol, qty)
             self._ids[name] = order_id
 
@@ -46,6 +47,11 @@ class KnownEntries:
         """The client_order_id of an entry; empty for every other order."""
         known = self._by_id.get(order_id)
         return "" if known is None else known.name
+
+    def is_of_another(self, order_id: str, name: str) -> bool:
+        """Whether an id is known as that of an entry with another client_order_id."""
+        known = self._by_id.get(order_id)
+        return known is not None and known.name != name
 
     def as_ours(self, order: Order) -> Order:
         """An order under the name that it was sent with.

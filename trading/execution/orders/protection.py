@@ -11,6 +11,7 @@ from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.order_states import FORGET_AFTER, in_the_way
 from trading.execution.orders.sells.sell_orders import SellOrders
+from trading.execution.orders.sells.theirs import is_leg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,10 @@ LACKING: Final = ("position intent", "allowed to short", "sold short", "position
 """Phrases of Alpaca's refusals of a sale in a stock of which it holds no share."""
 
 TRY_EVERY: Final = timedelta(minutes=1)
-"""How often a stop is tried under shares that the broker does not list."""
+"""How often a stop is tried under shares that the broker does not list, or for which it refuses one."""
+
+QUICK_TRIES: Final = 3
+"""Refusals of a stop after which it is tried every `TRY_EVERY`: shares of cancelled orders may be free a bit later."""
 
 
 class Protection(SellOrders):
@@ -37,6 +41,8 @@ class Protection(SellOrders):
         """By client_order_id of a trade: when a stop was last tried under shares that the broker does not list."""
         self._around: dict[str, datetime] = {}
         """By client_order_id of a trade: when a stop was last tried around stuck orders."""
+        self._refusals: dict[str, tuple[int, datetime]] = {}
+        """By client_order_id of a trade: how many stops in a row the broker refused, and when the last one."""
         self._lacks: dict[str, bool] = {}
         """By client_order_id of a trade: whether the broker's answer to a sale or a stop was that it lacks shares."""
 
@@ -72,8 +78,15 @@ class Protection(SellOrders):
             was=before, now=wanted,
         )  # fmt: skip
 
+    def may_place_stop(self, trade: Trade) -> bool:
+        """Whether a stop, and a sale in its place, may be tried now; unknown orders may hold the shares for good."""
+        refused, at = self._refusals.get(trade.client_order_id, (0, self._clock.now()))
+        return refused < QUICK_TRIES or self._clock.now() - at >= TRY_EVERY
+
     def place_stop(self, trade: Trade, qty: int) -> bool:
         """Place a stop under shares that no order sells; False if the broker refuses it.
+
+        A refusal may name the trade's own stop, which no list shows, as what holds them: then that one is added.
 
         Raises:
             Unclear: it is unknown whether the stop exists.
@@ -83,10 +96,31 @@ class Protection(SellOrders):
         try:
             self._send_stop(trade, qty, name)
         except OrderRefused as refusal:
+            self._add_named(trade, refusal.related)
+            if self.stopped_shares(trade) >= qty:
+                return True
             self._records.doubt(trade.symbol, f"{trade.symbol} has no stop: {refusal}")
             self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
+            refused, now = self._refusals.get(trade.client_order_id, (0, None))[0] + 1, self._clock.now()
+            self._refusals = {one: seen for one, seen in self._refusals.items() if now - seen[1] < FORGET_AFTER}
+            self._refusals[trade.client_order_id] = refused, now
             return False
         return True
+
+    def _add_named(self, trade: Trade, ids: Iterable[str]) -> None:
+        """Add the stop and the target of a trade among orders that a refusal names, as far as they are readable."""
+        for order_id in ids:
+            try:
+                order = self._cache.order(order_id)
+                entry = self._cache.cached(trade.entry_order_id)
+                if (
+                    order is not None
+                    and order.symbol in self._records.symbols_of(trade)
+                    and is_leg(order, trade, entry)
+                ):
+                    self.add(trade, (order,))
+            except Unclear:
+                continue
 
     def _send_stop(self, trade: Trade, qty: int, name: str) -> None:
         send = partial(self._broker.sell_stop, trade.symbol, qty, trade.stop_loss, name)
@@ -96,6 +130,7 @@ class Protection(SellOrders):
             self.note_refusal(trade, refusal)
             raise
         self._lacks[trade.client_order_id] = False
+        self._refusals.pop(trade.client_order_id, None)
         self.add(trade, (order,))
 
     # Shares that the broker does not list

@@ -270,6 +270,8 @@ class Ownership:
             decision_price=None,
         )
         self.recovered.add(order.client_order_id)
+        if (instance := instance_in(order.client_order_id)) not in {"", self._cache.instance}:
+            self._cache.taken_over.add(instance)  # all its orders may have been refused when the account was taken
         self._records.journal.event(
             "recovered_from_broker",
             symbol=order.symbol,
