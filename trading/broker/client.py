@@ -127,6 +127,7 @@ class Broker:
     def forget_orders(self) -> None:
         """Forget the text of the orders that were read; each is parsed once more when it is read again."""
         self._orders = KnownOrders()
+        self._prices.times.forget()
 
     def forbid_with(self, gate: Callable[[], None]) -> None:
         """Set what is asked just before every order, change and cancellation; it raises `Stopped` to forbid them."""

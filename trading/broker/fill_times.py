@@ -73,6 +73,10 @@ class FillTimes:
             self._settled.pop(next(iter(self._settled)))
         self._settled[_fill(order)] = instant
 
+    def forget(self) -> None:
+        """Forget what whole fills showed and since when legs exist; replies tell both again."""
+        self._shown, self._entered = {}, {}
+
     @property
     def now(self) -> datetime:
         """The time of the newest reply: by its `Date`, else by our clock."""
@@ -143,6 +147,7 @@ def _can_be(one: Order, entered: datetime | None, reply: ReplyTime) -> bool:
     latest = reply.ours + LONGEST_PAUSE if reply.date is None else reply.date + LATER
     if at is None or at > latest:
         return False
-    begun = (one.created_at, _begun(one, None), entered)
+    # The minute in a name is of our clock: only where a `Date` tells that it is not ahead is it a bound.
+    begun = (one.created_at, None if reply.date is None else _begun(one, None), entered)
     # A time of creation beyond `latest` is itself the wrong one.
     return not any(since is not None and at < since - EARLIER for since in begun if since is None or since <= latest)
