@@ -6,11 +6,15 @@ from decimal import Decimal as D
 from typing import TYPE_CHECKING
 
 import pytest
+from alpaca.trading.client import TradingClient
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import MarketOrderRequest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from paper_exchange import mount
 from paper_exchange.books.ledger import Holding
-from tests.exchange.exchange_world import MONDAY, TUESDAY, ny
+from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, ny
 from tests.execution.trading_world import CALENDAR, Fault, Killed, TradingWorld, flat, killed_before
 from trading.broker.messages import Position
 from trading.execution.orders.splits import split_of
@@ -58,6 +62,50 @@ def morning(here: TradingWorld) -> None:
     here.at("09:30:00", TUESDAY)
     here.trader.opened(CALENDAR.session(TUESDAY))
     here.minutes("09:31", "09:41")
+
+
+def test_a_split_that_shows_after_the_sale_was_booked_opens_the_trade_again(tmp_path: Path) -> None:
+    """The sale of 5 shares is booked as a loss; minutes later the broker shows the other 45."""
+    here = buying(tmp_path, later=1.0)
+    here.at("09:30:00", TUESDAY)
+    here.trader.opened(CALENDAR.session(TUESDAY))
+    here.minutes("09:31", "09:32")
+    assert (here.trade().is_open, here.held()) == (False, 0)
+    here.exchange._engine.ledger.holdings["AAA"] = Holding("AAA", 45, D(45))
+    here.minutes("09:33", "09:41")
+    trade = here.trade()
+    assert (here.held(), trade.is_open, trade.qty, trade.sold_qty, trade.pnl_amount) == (0, False, 50, 50, 0)
+    assert [event["closed_as"] for event in here.events("position_returned")] == ["REBALANCE"]
+    assert len(here.events("quantity_changed")) == 1 and not here.events("external_position")
+    assert here.held("BBB") == 5
+
+
+def test_shares_that_somebody_bought_after_our_sale_are_no_split(tmp_path: Path) -> None:
+    here = buying(tmp_path, later=1.0)
+    here.at("09:30:00", TUESDAY)
+    here.trader.opened(CALENDAR.session(TUESDAY))
+    here.minutes("09:31", "09:32")
+    owner = TradingClient("other", "other", paper=True, url_override=ORIGIN)
+    mount(owner, here.exchange.app, ORIGIN)
+    owner.submit_order(MarketOrderRequest(symbol="AAA", qty=45, side=OrderSide.BUY, time_in_force=TimeInForce.DAY))
+    here.minutes("09:33", "09:41")
+    assert (here.held(), here.trade().is_open, here.trade().qty) == (45, False, 5)
+    assert len(here.events("external_position")) == 1 and not here.events("position_returned")
+
+
+def test_a_trade_after_a_split_is_reclaimed_with_all_its_shares(tmp_path: Path) -> None:
+    """The split trade sold 50 of 5 shares: that says nothing about the shares of the next one."""
+    here = buying(tmp_path, later=10.0)
+    here.script.signals = {"09:40": {"AAA": 0.9}}
+    here.at("03:00:00", TUESDAY)
+    books(here, "50", "1")
+    morning(here)
+    assert (here.held(), here.log.trades[0].sold_qty) == (5, 50)
+    trade = here.trade()
+    trade.exit_time, trade.exit_price, trade.exit_reason = here.clock.now(), D("10.1"), "TAKE_PROFIT"
+    here.log.mark_changed(trade)
+    here.minutes("09:42", "09:44")
+    assert (here.trade().is_open, here.trade().qty) == (True, 5)
 
 
 SPLITS = [("50", "1"), ("10", "5"), ("6", "8.333333"), ("20", "2.5")]

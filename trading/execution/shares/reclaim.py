@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from trading.broker.client import Broker, Unclear
 from trading.execution.orders.order_cache import LOOK_BACK, OrderCache
 from trading.execution.orders.records import Records
+from trading.execution.orders.splits import split_of
 from trading.execution.shares.lots import unsold
 from trading.execution.shares.ownership import Ownership
 
@@ -83,14 +84,18 @@ class Reclaim:
         symbol = position.symbol
         closed = self._closed(symbol)
         orders, fractional = self._orders(symbol, closed)
-        wanted = self._ours(position, orders, taken, fractional)
-        if wanted < 1:
+        wanted = self._ours(position, closed, orders, taken, fractional)
+        split = None if wanted >= 1 or taken else self._split(position, closed, orders, fractional)
+        if wanted < 1 and split is None:
             self._looks[symbol] = self._clock.now(), self._looks.get(symbol, (None, 0))[1] + 1
             return []
         self._looks.pop(symbol, None)
         alone = self._broker.position(symbol)
         if alone is None or alone.qty != position.qty:
-            raise Unclear(f"our orders bought {wanted} more than were sold, but its position is not confirmed")
+            raise Unclear(f"its position of {position.qty}, which may be ours, is not confirmed")
+        if split is not None:
+            self._reopen_split(split, position)
+            return [split]
         if self._recover_unknown(orders.values(), wanted):
             self._records.doubt(symbol, f"{symbol}: an order of ours that the log lacks is being recovered")
             return []
@@ -127,15 +132,23 @@ class Reclaim:
         return orders, found.fractional
 
     def _ours(
-        self, position: Position, orders: dict[str, Order], taken: int, fractional: Iterable[FractionalOrder]
+        self,
+        position: Position,
+        closed: Iterable[Trade],
+        orders: dict[str, Order],
+        taken: int,
+        fractional: Iterable[FractionalOrder],
     ) -> int:
-        """Shares of the position that our orders bought, nobody sold, and no open trade holds."""
+        """Shares of the position that our orders bought, nobody sold, and no open trade holds.
+
+        A trade of which more was sold than bought was split: what it sold beyond is of no other trade.
+        """
         ids = {leg.id for order in orders.values() if self._is_ours(order) for leg in order.legs}
         for trade in self._records.log.trades:
             if trade.symbol == position.symbol:
                 ids |= set(trade.sell_order_ids)
-        net = 0
-        of_others = (one for one in fractional if not self._ownership.is_name_ours(one.client_order_id))
+        net = sum(max(0, -_unsold(trade, orders)) for trade in closed)
+        of_others = (one for one in fractional if not self._is_ours(one))
         theirs = sum((one.filled_qty if one.side == "buy" else -one.filled_qty for one in of_others), Decimal(0))
         for order in orders.values():
             filled = order.filled_qty if order.side == "buy" else -order.filled_qty
@@ -147,7 +160,33 @@ class Reclaim:
         none = Decimal(0)
         return math.floor(min(net + min(none, theirs), position.qty - max(none, theirs))) - taken
 
-    def _is_ours(self, order: Order) -> bool:
+    def _split(
+        self,
+        position: Position,
+        closed: Iterable[Trade],
+        orders: dict[str, Order],
+        fractional: Iterable[FractionalOrder],
+    ) -> Trade | None:
+        """The trade that was booked as sold and of which a position is left, by a split that showed after the sale."""
+        everything: list[Order | FractionalOrder] = [*orders.values(), *fractional]
+        if any(one.side == "buy" and one.filled_qty and not self._is_ours(one) for one in everything):
+            return None
+        newest = next(iter(closed), None)
+        if newest is None or newest.exit_price is None or _unsold(newest, orders) != 0:
+            return None
+        sales = [orders[one] for one in newest.sell_order_ids if one in orders and orders[one].filled_qty]
+        sales.sort(key=lambda order: order.filled_at or newest.entry_time, reverse=True)
+        sold = [order.filled_qty for order in sales]
+        return newest if split_of(newest.entry_price, newest.qty - sum(sold), sold, position) is not None else None
+
+    def _reopen_split(self, trade: Trade, position: Position) -> None:
+        """Open a trade again, whose split `Holdings` takes over."""
+        problem = self._protection.adopt(trade)
+        if problem is not None:
+            raise problem
+        self._open_again(trade, math.floor(position.qty))
+
+    def _is_ours(self, order: Order | FractionalOrder) -> bool:
         return self._ownership.is_name_ours(order.client_order_id)
 
     def _recover_unknown(self, orders: Iterable[Order], wanted: int) -> bool:
@@ -181,18 +220,23 @@ class Reclaim:
         unsold = min(wanted, entry.filled_qty - sold)
         if unsold < 1:
             return 0
-        was, trade.qty = trade.exit_reason, sold + unsold
+        trade.qty = sold + unsold
+        self._open_again(trade, unsold)
+        return unsold
+
+    def _open_again(self, trade: Trade, qty: int) -> None:
+        """Take back that a trade was sold; `qty` shares of it are held."""
+        was = trade.exit_reason
         trade.exit_price = trade.exit_time = trade.exit_reason = trade.exit_intent = trade.exit_price_source = None
         self._records.log.mark_changed(trade)
         self._records.forget_sale(trade.client_order_id)
         self._records.journal.event(
             "position_returned",
             symbol=trade.symbol,
-            qty=unsold,
+            qty=qty,
             closed_as=was,
             client_order_id=trade.client_order_id,
         )
-        return unsold
 
 
 def _entry(trade: Trade, orders: dict[str, Order]) -> Order | None:
