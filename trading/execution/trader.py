@@ -12,7 +12,8 @@ from trading.base.clock import NEW_YORK, Clock, CorrectedClock
 from trading.base.errors import BrokerError
 from trading.broker.client import Broker, Unclear
 from trading.execution.control_files import ControlFiles, EntryPauses
-from trading.execution.day import Day, DayReport
+from trading.execution.day import Day
+from trading.execution.day_report import DayReport
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
 from trading.execution.flattening import Flattening
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
