@@ -10,7 +10,7 @@ import pytest
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
-from paper_exchange.orders.behaviour import Behaviour
+from paper_exchange.orders.behaviour import Behaviour, Chance
 from tests.exchange.exchange_world import MONDAY, ny
 from tests.execution.test_reconciliation import by_hand, holding, world
 from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page, with_bars
@@ -177,24 +177,40 @@ def test_one_wrong_print_sells_nothing(tmp_path: Path, price: float) -> None:
     assert [event["symbol"] for event in here.events("prices_disagree")] == ["AAA"]
 
 
-def three_positions(folder: Path) -> TradingWorld:
+def three_positions(
+    folder: Path, names: tuple[str, str, str] = ("AAA", "BBB", "CCC"), slow: float = 0.0
+) -> TradingWorld:
+    """A trader that holds three stocks; a cancellation takes `slow` seconds."""
     day = {MONDAY: flat("09:30", "15:59")}
-    here = TradingWorld(folder, dict.fromkeys(("AAA", "BBB", "CCC"), day), ny(MONDAY, "10:30"))
-    here.script.signals = {"10:31": {"AAA": 0.9, "BBB": 0.8, "CCC": 0.7}}
+    options = {"behaviour": Behaviour(table={"pending_cancel": Chance(1.0, slow)})} if slow else {}
+    here = TradingWorld(folder, dict.fromkeys(names, day), ny(MONDAY, "10:30"), **options)
+    here.script.signals = {"10:31": dict(zip(names, (0.9, 0.8, 0.7), strict=True))}
     here.trader.recover()
     here.tick("10:31", "10:32")
     return here
 
 
-def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(tmp_path: Path) -> None:
-    here = three_positions(tmp_path)
-    refusal = page(403, '{"code": 40310000, "message": "account is restricted to liquidation"}')
+@pytest.mark.parametrize(
+    ("names", "slow", "why"),
+    [
+        (("AAA", "BBB", "CCC"), 0.0, "account is restricted to liquidation"),
+        (("AAA", "BBB", "CCC"), 9.0, "account is restricted to liquidation"),
+        (("BY", "NEW", "OPEN"), 0.0, "rejected by user request: no new order, not even an open one"),
+        (("A", "ALL", "NOW"), 0.0, "A RESTRICTED ACCOUNT: ALL ORDERS ARE REFUSED NOW"),
+        (("A", "IT", "ON"), 0.0, "A restricted account sells nothing, for it is on hold"),
+    ],
+)
+def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(
+    tmp_path: Path, names: tuple[str, str, str], slow: float, why: str
+) -> None:
+    here = three_positions(tmp_path, names, slow)
+    refusal = page(403, json.dumps({"code": 40310000, "message": why}))
     here.wire.faults = [Fault("POST /v2/orders", refusal, times=None)]
     here.tick("15:55", "15:56")
-    assert [here.open_orders(symbol) == LEVELS for symbol in ("AAA", "BBB", "CCC")] == [False, True, True]
+    assert [here.open_orders(symbol) == LEVELS for symbol in names] == [False, True, True]
     here.wire.faults = []
     here.tick("15:57", "15:58")
-    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
+    assert [here.held(symbol) for symbol in names] == [0, 0, 0]
 
 
 def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_path: Path) -> None:
@@ -208,20 +224,27 @@ def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_pa
     assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [5, 0, 0]
 
 
-def test_a_refusal_about_one_stock_does_not_keep_the_others(tmp_path: Path) -> None:
-    here = three_positions(tmp_path)
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("AAA", "BBB", "CCC"), "asset AAA is not tradable"),
+        (("BY", "BBB", "CCC"), "trading in BY is suspended by the exchange"),
+        (("BRK.B", "BBB", "CCC"), 'no sale of "BRK.B" now'),
+        (("A", "BBB", "CCC"), "no sale of A, please"),
+    ],
+)
+def test_a_refusal_about_one_stock_does_not_keep_the_others(
+    tmp_path: Path, names: tuple[str, str, str], why: str
+) -> None:
+    here = three_positions(tmp_path, names)
 
     def refuse(request: Any, send: Any) -> Any:
-        refused = b'"AAA"' in request.body
-        return (
-            page(422, '{"code": 42210000, "message": "asset AAA is not tradable"}')(request, send)
-            if refused
-            else send()
-        )
+        refused = json.loads(request.body)["symbol"] == names[0]
+        return page(422, json.dumps({"code": 42210000, "message": why}))(request, send) if refused else send()
 
     here.wire.faults = [Fault("POST /v2/orders", refuse, times=None)]
     here.tick("15:55", "15:56")
-    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [5, 0, 0]
+    assert [here.held(symbol) for symbol in names] == [5, 0, 0]
 
 
 def test_an_order_of_somebody_else_in_the_way_keeps_the_legs_and_is_named(tmp_path: Path) -> None:
@@ -264,6 +287,21 @@ def test_an_entry_that_is_not_filled_within_two_minutes_is_cancelled(tmp_path: P
     assert [event["status"] for event in here.events("entry_not_filled")] == ["canceled"]
     here.tick("11:31", "11:32")
     assert here.held() == 0
+
+
+@pytest.mark.parametrize(("price", "cancelled"), [(20.2, 1), (19.4, 1), (20.0, 0), (19.8, 0)])
+def test_the_minute_cancels_an_entry_whose_price_has_left_its_levels_or_the_band(
+    tmp_path: Path, price: float, cancelled: int
+) -> None:
+    """The levels are 19.51 and 20.70, the band ends at 20; the broker takes a minute with the order."""
+    left = ("10:31", 19.9, max(19.9, price), min(19.9, price), price)
+    rows = with_bars(flat("09:30", "10:30", 19.9) + flat("10:31", "15:59", price), left)
+    behaviour = Behaviour(table={"pending_new": Chance(1.0, 60.0)})
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}}, ny(MONDAY, "10:30"), behaviour=behaviour)
+    here.script.signals, here.script.prices = {"10:31": {"AAA": 0.8}}, {"AAA": 19.9}
+    here.trader.recover()
+    here.tick("10:31", "10:32")
+    assert [event["reason"] for event in here.events("cancel")] == ["PRICE_LEFT_LEVELS"] * cancelled
 
 
 @pytest.mark.parametrize(("price", "cancelled"), [(9.5, 1), (10.6, 1), (25.0, 1), (10.1, 0), (None, 0)])

@@ -1,4 +1,4 @@
-"""The report of a day after its close: what is still held, the result, and why nothing was bought."""
+"""The report after the close of a session: what is held, the result of the day, and why there was no trade."""
 
 from __future__ import annotations
 

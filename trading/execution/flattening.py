@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -9,14 +10,20 @@ from typing import TYPE_CHECKING, Final
 from trading.rules.exits import limit_before_open
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from trading.base.calendar import Session
     from trading.base.clock import Clock
+    from trading.execution.preconditions import Preconditions
     from trading.execution.reconciliation import PositionManager
     from trading.records.trade_log import Trade
 
 FLATTEN_TRIES: Final = 3
 FLATTEN_PAUSE: Final = timedelta(seconds=2)
 """Retries, and the pause between them, for exits before the close whose outcome is unknown."""
+
+LATEST_CHOICE: Final = timedelta(minutes=30)
+"""How long before the sale of everything the stocks of a day are still chosen while positions are held."""
 
 CANCEL_POLLS: Final = 40
 CANCEL_PAUSE: Final = timedelta(seconds=1)
@@ -33,11 +40,53 @@ STOCK_REFUSALS: Final = ("insufficient qty", "wash trade", "asset", "halt", "opp
 
 
 class Flattening:
-    """Closes every position of an account."""
+    """Closes every position of an account, in time for the close of the session.
 
-    def __init__(self, positions: PositionManager, clock: Clock) -> None:
+    Args:
+        clock: the broker's time, as far as it is known.
+        minutes: how long before the close.
+    """
+
+    def __init__(self, positions: PositionManager, clock: Clock, preconditions: Preconditions, minutes: int) -> None:
         self._positions = positions
         self._clock = clock
+        self._preconditions = preconditions
+        self._minutes = minutes
+
+    def is_due(self, session: Session, instant: datetime) -> bool:
+        """Whether positions must be closed now, by the broker's time and by its close if that is earlier.
+
+        Args:
+            session: the session by our calendar.
+            instant: start of the minute by our clock, timezone-aware.
+        """
+        return instant + self._lag(instant) >= self._due(session)
+
+    def _due(self, session: Session) -> datetime:
+        return self._preconditions.as_announced(session).flatten_at(self._minutes)
+
+    def _lag(self, instant: datetime) -> timedelta:
+        """How far the broker's time is ahead of `instant`, which the scheduler may have corrected already."""
+        correction = self._preconditions.correction()
+        return correction if abs(instant - self._clock.now()) > abs(correction) / 2 else timedelta(0)
+
+    def flatten_if_late(self, session: Session) -> None:
+        """After a start in the last minutes of a session: sell everything, because the next may be the last.
+
+        The broker's calendar and clock are read first: a close may have been announced while no trader ran.
+        """
+        if self._holds and session.open <= self._clock.now():
+            self._preconditions.check(session)
+        if self._due(session) <= self._clock.now() < self._preconditions.as_announced(session).close:
+            self.flatten()
+
+    def leaves_time_to_choose(self, session: Session) -> bool:
+        """Whether choosing the stocks of the day, which may take minutes, cannot delay the sale of what is held."""
+        return not self._holds or self._clock.now() < self._due(session) - LATEST_CHOICE
+
+    @property
+    def _holds(self) -> bool:
+        return bool(self._positions.open or self._positions.pending)
 
     def flatten(self, reason: str = "END_OF_DAY") -> None:
         """Cancel pending entries and close every position at market; retry while an outcome is unknown."""
@@ -124,8 +173,11 @@ class _Round:
 
 def _is_about_stock(refusal: str, symbol: str) -> bool:
     """Whether a refusal of an exit concerns one stock, so that the exits of others may be accepted."""
-    words = refusal.lower().replace('"', " ").replace(",", " ").split()
-    return symbol.lower() in words or any(phrase in refusal.lower() for phrase in STOCK_REFUSALS)
+    if any(phrase in refusal.lower() for phrase in STOCK_REFUSALS):
+        return True
+    # A symbol may be a word, such as BY or A: it counts in capitals, and not where they tell nothing.
+    named = re.search(rf"(?<![\w.]){re.escape(symbol)}(?![\w])", refusal)
+    return named is not None and not refusal.isupper() and (named.start() > 0 or len(symbol) > 1)
 
 
 class CarriedOver:

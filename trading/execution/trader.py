@@ -108,7 +108,7 @@ class Trader:
             broker, log, journal, self.clock, policy.exits, market, instance, gone, policy.data.DATA_FEED
         )
         self._entries = Entries(broker, self.positions, journal, self.clock, policy, self._pauses)
-        self._flattening = Flattening(self.positions, self.clock)
+        self._flattening = Flattening(self.positions, self.clock, self.preconditions, self._flatten_minutes)
         self._carried_over = CarriedOver(self.positions, self.clock)
         self._report = DayReport(self.positions, log, journal, self._threshold)
         self.positions.set_prices(
@@ -143,10 +143,7 @@ class Trader:
         self._read_account("the first minute asks again")
         # A request that the process before this one sent last may be executed only now.
         self.positions.reconcile_until_clear(self.clock.now() + MINUTE, at_least=1 if self.positions.open else 0)
-        now = self.clock.now()
-        session = self._calendar.current_or_next(now)
-        if session.flatten_at(self._flatten_minutes) <= now < session.close:
-            self._flattening.flatten()  # the next minute may be the last
+        self._flattening.flatten_if_late(self._calendar.current_or_next(self.clock.now()))
         return known
 
     # 4 AM
@@ -175,7 +172,12 @@ class Trader:
         Raises:
             Unclear, UserError, APIError, requests' exceptions, OSError: the day cannot be started.
         """
-        symbols = self._universe(session)
+        symbols: list[str] = []
+        if self._flattening.leaves_time_to_choose(session):
+            symbols = self._universe(session)
+        else:
+            note = "positions are held, and the session ends soon: no stocks are chosen, only these are followed"
+            self._journal.event("universe_skipped", session=str(session.date), note=note)
         account = self._read_now()
         self.preconditions.start_session(session)
         also = self._held_beside(symbols)
@@ -234,7 +236,7 @@ class Trader:
         if self._stopped():  # it may have been made since
             self._take_snapshot()
             return
-        if readable and not self._is_time_to_flatten(session, instant):
+        if readable and not self._flattening.is_due(session, instant):
             self.preconditions.check(session)
         self._pauses.read()
         problem: Exception | None = None
@@ -262,7 +264,7 @@ class Trader:
 
     def _minute(self, session: Session, instant: datetime) -> None:
         self._carried_over.sell(session)
-        if self._is_time_to_flatten(session, instant):
+        if self._flattening.is_due(session, instant):
             self._flattening.flatten()  # before any request for bars, because few minutes are left
             self._read_account("the equity shown is an older one")
             if self.day is not None:
@@ -273,16 +275,6 @@ class Trader:
             self.positions.cancel_runaway_entries(day.bars.last_close, self._data.MIN_PRICE, self._data.MAX_PRICE)
             if fresh:
                 self._decide(day, instant)
-
-    def _is_time_to_flatten(self, session: Session, instant: datetime) -> bool:
-        """Whether positions must be closed now, by the broker's time and by its close if that is earlier."""
-        session = self.preconditions.as_announced(session)
-        return instant + self._lag(instant) >= session.flatten_at(self._flatten_minutes)
-
-    def _lag(self, instant: datetime) -> timedelta:
-        """How far the broker's time is ahead of `instant`, which the scheduler may have corrected already."""
-        correction = self.preconditions.correction()
-        return correction if abs(instant - self.clock.now()) > abs(correction) / 2 else timedelta(0)
 
     def _decide(self, day: Day, instant: datetime) -> None:
         known = self.predictor.predict(day.bars.windows(), self.clock.now())

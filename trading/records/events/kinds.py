@@ -98,6 +98,7 @@ DAY: Final[Mapping[str, Kind]] = {
     "universe_chosen": _written(),
     "held_beside_universe": _written(),
     "no_volume_profile": _written(),
+    "universe_skipped": _notice("{note}"),
     "day_started": _notice("day started: {stocks} stocks, equity ${equity:,.2f}"),
     "day_not_started": _trouble("the day cannot be started yet: {reason}"),
     "day_closed": _notice("day closed: {trades}, {won} won, P&L {pnl_amount}, equity ${equity:,.2f}{as_of}"),
