@@ -197,6 +197,31 @@ def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(tmp_p
     assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
 
 
+def test_the_account_and_the_open_orders_are_read_once_for_the_sale_of_all(tmp_path: Path) -> None:
+    here = three_positions(tmp_path)
+    here.at("15:54:30")
+    here.wire.sent.clear()
+    here.trader._flattening.flatten()
+    # Both lists of open orders, for the sale and for orders of somebody else in the way, serve for all.
+    reads = [here.wire.count(one) for one in ("GET /v2/account", "GET /v2/orders[?].*status=open", "POST /v2/orders")]
+    assert reads == [1, 2, 3]
+    here.at("15:54:59")
+    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
+
+
+def test_an_account_that_is_blocked_between_two_sales_is_seen_before_the_next_legs_are_cancelled(
+    tmp_path: Path,
+) -> None:
+    here = three_positions(tmp_path)
+    here.at("15:54:30")
+    here.trader.positions.close(here.trade("AAA"), "END_OF_DAY")
+    blocked = edited(lambda body: body | {"trading_blocked": True})
+    here.wire.faults = [Fault("GET /v2/account", blocked, times=None)]
+    here.at("15:54:51")
+    here.trader.positions.close(here.trade("BBB"), "END_OF_DAY")
+    assert (here.held("AAA"), here.open_orders("BBB")) == (0, LEVELS)
+
+
 def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_path: Path) -> None:
     """AAA was refused a minute ago; now its own position cannot be read, and the account sells again."""
     here = three_positions(tmp_path)
