@@ -169,6 +169,35 @@ def test_a_feed_that_recovers_within_a_minute_leaves_no_hole(tmp_path: Path) -> 
     assert len(here.trader.day.bars.since("AAA", ny(MONDAY, "10:25"))) == 15
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_feed_frozen_for_one_stock_leaves_no_hole_when_it_recovers(tmp_path: Path, fails: bool) -> None:
+    here = world(tmp_path, signals={})
+    here.tick("10:31")
+
+    def frozen(body: Any) -> Any:
+        body["bars"]["AAA"] = [bar for bar in body["bars"].get("AAA", []) if bar["t"] < "2018-03-26T14:31"]
+        return body
+
+    here.wire.faults = [Fault(BARS, edited(frozen), times=None)]
+    here.minutes("10:32", "10:41")
+    assert not here.events("feed_late")
+    lost = Fault(BARS + ".*symbols=AAA&", page(500, ""), times=None)
+    here.wire.faults = [lost] if fails else []
+    before = here.wire.count(BARS)
+    here.tick("10:42")
+    if fails:
+        assert here.events("no_bars")
+        here.wire.faults = []
+        here.tick("10:43")
+    else:
+        assert here.wire.count(BARS) - before == 2 and here.wire.count(lost.pattern) == 1
+    assert here.trader.day is not None
+    assert len(here.trader.day.bars.since("AAA", ny(MONDAY, "10:25"))) == 17 + fails
+    before = here.wire.count(BARS)
+    here.tick("10:45")
+    assert here.wire.count(BARS) - before == 1
+
+
 def test_the_last_minute_of_the_session_is_known_when_the_day_is_summed_up(tmp_path: Path) -> None:
     day = flat("09:30", "15:59")
     here = TradingWorld(tmp_path, {name: {MONDAY: day} for name in "ABCDEFGH"}, ny(MONDAY, "15:50"), bar_delay=3.0)

@@ -22,6 +22,7 @@ from trading.records.journal import new_york_time
 from trading.rules.spread import Quote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from alpaca.data.historical import StockHistoricalDataClient
@@ -52,14 +53,26 @@ FETCH_SECONDS: Final = 30.0
 
 
 def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, feed: str) -> None:
-    """Bring `bars` up to `now` with one multi-symbol request, page by page.
+    """Bring `bars` up to `now` with one multi-symbol request, page by page, and one for their `hole` if there is any.
 
     Raises:
-        As `bar_pages`; no bar is taken then.
+        As `bar_pages`; no bar of that request is taken then.
     """
-    start, end = bars.next_request(now)
+    bars.take(_reply(client, bars, bars.symbols, *bars.next_request(now), feed), now)
+    if (hole := bars.hole) is not None:
+        bars.fill(_reply(client, bars, *hole, feed))
+
+
+def _reply(
+    client: StockHistoricalDataClient,
+    bars: SessionBars,
+    symbols: Sequence[str],
+    start: datetime,
+    end: datetime,
+    feed: str,
+) -> dict[str, list[Any]]:
     request = StockBarsRequest(
-        symbol_or_symbols=list(bars.symbols),
+        symbol_or_symbols=list(symbols),
         timeframe=TimeFrame(1, TimeFrameUnit.Minute),
         start=start,
         end=end,
@@ -73,7 +86,7 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
                 reply.setdefault(symbol, []).extend(rows)
             elif rows is not None:
                 bars.refused += 1  # of this stock alone: the others keep their bars
-    bars.take(reply, now)
+    return reply
 
 
 def latest_quote(clients: Clients, feed: str, symbol: str, seconds: float | None = None) -> Quote | None:

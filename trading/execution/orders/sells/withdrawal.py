@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trading.broker.messages import Account, Order, Orders, Position
     from trading.records.trade_log import Trade
 
-SELLABLE_FOR: Final = timedelta(seconds=20)
+SELLABLE_FOR: Final = timedelta(seconds=30)
 """For how long the account and the open orders, read for the sale of one position, serve for those of others."""
 
 
@@ -33,7 +33,7 @@ class Withdrawal:
         self._clock = clock
         self._sells = sells
         self._known: tuple[datetime, Account, Orders] | None = None
-        """When the account and the open orders were asked for, and these."""
+        """When the account and the open orders were read, and these."""
 
     def check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
@@ -63,9 +63,9 @@ class Withdrawal:
 
     def _account_and_orders(self) -> tuple[Account, Orders]:
         """The account and its open orders, at most `SELLABLE_FOR` old: the sale of all positions asks for them once."""
-        now = self._clock.now()
-        if self._known is None or now - self._known[0] > SELLABLE_FOR:
-            self._known = now, self._broker.account(), self._broker.orders(open_only=True)
+        if self._known is None or self._clock.now() - self._known[0] > SELLABLE_FOR:
+            account, orders = self._broker.account(), self._broker.orders(open_only=True)
+            self._known = self._clock.now(), account, orders
         return self._known[1:]
 
     def unsold(self, trade: Trade, left: int, position: Position | None) -> int:
