@@ -217,7 +217,7 @@ def test_an_account_that_is_blocked_between_two_sales_is_seen_before_the_next_le
     here.trader.positions.close(here.trade("AAA"), "END_OF_DAY")
     blocked = edited(lambda body: body | {"trading_blocked": True})
     here.wire.faults = [Fault("GET /v2/account", blocked, times=None)]
-    here.at("15:55:01")
+    here.at("15:55:16")
     here.trader.positions.close(here.trade("BBB"), "END_OF_DAY")
     assert (here.held("AAA"), here.open_orders("BBB")) == (0, LEVELS)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trading.broker.messages import Account, Order, Orders, Position
     from trading.records.trade_log import Trade
 
-SELLABLE_FOR: Final = timedelta(seconds=30)
+SELLABLE_FOR: Final = timedelta(seconds=45)
 """For how long the account and the open orders, read for the sale of one position, serve for those of others."""
 
 
