@@ -49,11 +49,52 @@ def test_a_feed_that_stays_behind_and_its_recovery_are_reported(tmp_path: Path) 
     here.wire.faults = [Fault(BARS, edited(lambda body: body | {"bars": {}}), times=None)]
     here.tick("10:32")
     assert not here.events("feed_late")
-    here.tick("10:33", "10:34", "10:35")
+    here.tick("10:33")
     assert [event["newest_bar_ended"][11:16] for event in here.events("feed_late")] == ["10:31"]
+    here.tick("10:34", "10:35")
+    assert len(here.events("feed_late")) == 1
     here.wire.faults = []
     here.tick("10:36", "10:37")
     assert len(here.events("feed_current")) == 1
+
+
+@pytest.mark.parametrize("delay", [8.5, 9.0, 20.0, 45.0, 61.0, 67.0, 69.0, 82.0, 150.0, 900.0])
+def test_a_feed_that_is_late_by_a_constant_is_reported_within_two_minutes_and_decides_nothing(
+    tmp_path: Path, delay: float
+) -> None:
+    here = world(tmp_path, signals={f"10:{n}": {"AAA": 0.9} for n in range(31, 40)})
+    here.wire.faults = [Fault(BARS, only_before(here, delay), times=None)]
+    here.tick("10:31", "10:32")
+    late = here.events("feed_late")
+    assert len(late) == 1 and delay <= late[0]["lag_seconds"] < delay + 62
+    here.tick("10:33", "10:34")
+    assert {event["rule"] for event in here.events("not_bought")} == {"late_feed"}
+    assert not here.events("entry_intent", "feed_current") and len(here.events("feed_late")) == 1
+    assert [event.get("feed_late") for event in here.events("minute")][1:] == [True] * 3
+    here.wire.faults = []
+    here.tick("10:35")
+    assert bought(here) == 5 and len(here.events("feed_current")) == 1
+
+
+def test_minutes_in_which_no_stock_trades_are_no_late_feed(tmp_path: Path) -> None:
+    rows = [row for row in flat("10:00", "10:59") if int(row[0][-1]) % 2]
+    here = TradingWorld(tmp_path, {name: {MONDAY: rows} for name in ("AAA", "BBB")}, ny(MONDAY, "10:30"))
+    here.script.signals = {"10:37": {"AAA": 0.9}, "10:38": {"BBB": 0.8}}
+    here.trader.recover()
+    here.minutes("10:31", "10:40")
+    here.tick("10:41", "10:43", "10:45")  # minutes between them are skipped: they were not asked for
+    assert not here.events("feed_late") and len(here.events("minute")) == 13
+    assert [(event["time"][11:16], event["symbol"]) for event in here.events("not_bought")] == [("10:37", "AAA")]
+    assert (here.held("AAA"), here.held("BBB")) == (0, 5)
+
+
+def test_a_stock_that_did_not_trade_is_decided_on_while_others_have_bars(tmp_path: Path) -> None:
+    rows = [row for row in DAY if row[0] not in ("10:33", "10:34", "10:35")]
+    here = TradingWorld(tmp_path, {"AAA": {MONDAY: rows}, "BBB": {MONDAY: DAY}}, ny(MONDAY, "10:30"))
+    here.script.signals = {"10:34": {"AAA": 0.9}}
+    here.trader.recover()
+    here.minutes("10:31", "10:37")
+    assert bought(here) == 5 and not here.events("feed_late")
 
 
 @pytest.mark.parametrize("rows", [5, True, 1.5, "abc", {"t": 1}, [5], [None], [{"t": [1]}]])
@@ -126,6 +167,35 @@ def test_a_feed_that_recovers_within_a_minute_leaves_no_hole(tmp_path: Path) -> 
     here.minutes("10:32", "10:40")
     assert here.trader.day is not None
     assert len(here.trader.day.bars.since("AAA", ny(MONDAY, "10:25"))) == 15
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_feed_frozen_for_one_stock_leaves_no_hole_when_it_recovers(tmp_path: Path, fails: bool) -> None:
+    here = world(tmp_path, signals={})
+    here.tick("10:31")
+
+    def frozen(body: Any) -> Any:
+        body["bars"]["AAA"] = [bar for bar in body["bars"].get("AAA", []) if bar["t"] < "2018-03-26T14:31"]
+        return body
+
+    here.wire.faults = [Fault(BARS, edited(frozen), times=None)]
+    here.minutes("10:32", "10:41")
+    assert not here.events("feed_late")
+    lost = Fault(BARS + ".*symbols=AAA&", page(500, ""), times=None)
+    here.wire.faults = [lost] if fails else []
+    before = here.wire.count(BARS)
+    here.tick("10:42")
+    if fails:
+        assert here.events("no_bars")
+        here.wire.faults = []
+        here.tick("10:43")
+    else:
+        assert here.wire.count(BARS) - before == 2 and here.wire.count(lost.pattern) == 1
+    assert here.trader.day is not None
+    assert len(here.trader.day.bars.since("AAA", ny(MONDAY, "10:25"))) == 17 + fails
+    before = here.wire.count(BARS)
+    here.tick("10:45")
+    assert here.wire.count(BARS) - before == 1
 
 
 def test_the_last_minute_of_the_session_is_known_when_the_day_is_summed_up(tmp_path: Path) -> None:

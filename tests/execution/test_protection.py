@@ -182,7 +182,7 @@ def three_positions(
 ) -> TradingWorld:
     """A trader that holds three stocks; a cancellation takes `slow` seconds."""
     day = {MONDAY: flat("09:30", "15:59")}
-    options = {"behaviour": Behaviour(table={"pending_cancel": Chance(1.0, slow)})} if slow else {}
+    options: dict[str, Any] = {"behaviour": Behaviour(table={"pending_cancel": Chance(1.0, slow)})} if slow else {}
     here = TradingWorld(folder, dict.fromkeys(names, day), ny(MONDAY, "10:30"), **options)
     here.script.signals = {"10:31": dict(zip(names, (0.9, 0.8, 0.7), strict=True))}
     here.trader.recover()
@@ -211,6 +211,31 @@ def test_if_the_account_cannot_sell_only_the_first_position_loses_its_legs(
     here.wire.faults = []
     here.tick("15:57", "15:58")
     assert [here.held(symbol) for symbol in names] == [0, 0, 0]
+
+
+def test_the_account_and_the_open_orders_are_read_once_for_the_sale_of_all(tmp_path: Path) -> None:
+    here = three_positions(tmp_path)
+    here.at("15:54:30")
+    here.wire.sent.clear()
+    here.trader._flattening.flatten()
+    # Both lists of open orders, for the sale and for orders of somebody else in the way, serve for all.
+    reads = [here.wire.count(one) for one in ("GET /v2/account", "GET /v2/orders[?].*status=open", "POST /v2/orders")]
+    assert reads == [1, 2, 3]
+    here.at("15:54:59")
+    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [0, 0, 0]
+
+
+def test_an_account_that_is_blocked_between_two_sales_is_seen_before_the_next_legs_are_cancelled(
+    tmp_path: Path,
+) -> None:
+    here = three_positions(tmp_path)
+    here.at("15:54:30")
+    here.trader.positions.close(here.trade("AAA"), "END_OF_DAY")
+    blocked = edited(lambda body: body | {"trading_blocked": True})
+    here.wire.faults = [Fault("GET /v2/account", blocked, times=None)]
+    here.at("15:55:16")
+    here.trader.positions.close(here.trade("BBB"), "END_OF_DAY")
+    assert (here.held("AAA"), here.open_orders("BBB")) == (0, LEVELS)
 
 
 def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_path: Path) -> None:

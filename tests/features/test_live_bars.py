@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -183,3 +184,26 @@ def test_bars_of_another_session_are_ignored() -> None:
     yesterday = {"t": ny(TUESDAY, "10:00").isoformat(), "o": 1, "h": 1, "l": 1, "c": 1, "v": 1}
     bars.take({"AAA": [yesterday]}, ny(TUESDAY, "11:00"))
     assert closes(bars) is None
+
+
+@pytest.mark.parametrize("quiet", [1, 4, 5, 6, 7, 30])
+@pytest.mark.parametrize("fill", [True, False])
+def test_a_stock_whose_bars_were_held_back_alone_lacks_none_afterwards(quiet: int, fill: bool) -> None:
+    """`fill`: the hole is requested at once; otherwise the request of the next minute covers it."""
+    bars = SessionBars(SESSION, ("AAA", "BBB"))
+
+    def reply(symbols: Sequence[str], first: datetime, last: datetime, now: datetime) -> dict[str, Any]:
+        withheld = 41 <= (now - SESSION.open).seconds // 60 < 41 + quiet
+        minutes = [at for at in (SESSION.open + timedelta(minutes=n) for n in range(90)) if first <= at <= last]
+        shown = {"AAA": [at for at in minutes if not withheld or at < SESSION.open + timedelta(minutes=40)]}
+        bar_at = dict.fromkeys("ohlcv", 10.0)
+        return {name: [{"t": at.isoformat(), **bar_at} for at in shown.get(name, minutes)] for name in symbols}
+
+    for minute in range(1, 90):
+        now = SESSION.open + timedelta(minutes=minute, seconds=2)
+        bars.take(reply(bars.symbols, *bars.next_request(now), now), now)
+        if fill and bars.hole is not None:
+            assert bars.hole.symbols == ("AAA",)
+            bars.fill(reply(*bars.hole, now))
+            assert bars.hole is None
+    assert [len(bars.since(name, SESSION.open)) for name in bars.symbols] == [89, 89]

@@ -22,6 +22,7 @@ from trading.records.journal import new_york_time
 from trading.rules.spread import Quote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from alpaca.data.historical import StockHistoricalDataClient
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 LATE_FEED: Final = timedelta(minutes=2)
-"""A feed whose newest bar, of all stocks, is this far behind is reported."""
+"""A feed whose newest bar, of all stocks, is this far behind is late."""
 
 DATA_ERRORS: Final = (
     *(Unclear, UserError, APIError, requests.RequestException, OSError),
@@ -52,14 +53,26 @@ FETCH_SECONDS: Final = 30.0
 
 
 def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, feed: str) -> None:
-    """Bring `bars` up to `now` with one multi-symbol request, page by page.
+    """Bring `bars` up to `now` with one multi-symbol request, page by page, and one for their `hole` if there is any.
 
     Raises:
-        As `bar_pages`; no bar is taken then.
+        As `bar_pages`; no bar of that request is taken then.
     """
-    start, end = bars.next_request(now)
+    bars.take(_reply(client, bars, bars.symbols, *bars.next_request(now), feed), now)
+    if (hole := bars.hole) is not None:
+        bars.fill(_reply(client, bars, *hole, feed))
+
+
+def _reply(
+    client: StockHistoricalDataClient,
+    bars: SessionBars,
+    symbols: Sequence[str],
+    start: datetime,
+    end: datetime,
+    feed: str,
+) -> dict[str, list[Any]]:
     request = StockBarsRequest(
-        symbol_or_symbols=list(bars.symbols),
+        symbol_or_symbols=list(symbols),
         timeframe=TimeFrame(1, TimeFrameUnit.Minute),
         start=start,
         end=end,
@@ -73,7 +86,7 @@ def fetch(client: StockHistoricalDataClient, bars: SessionBars, now: datetime, f
                 reply.setdefault(symbol, []).extend(rows)
             elif rows is not None:
                 bars.refused += 1  # of this stock alone: the others keep their bars
-    bars.take(reply, now)
+    return reply
 
 
 def latest_quote(clients: Clients, feed: str, symbol: str, seconds: float | None = None) -> Quote | None:
@@ -128,15 +141,36 @@ class BarLag(NamedTuple):
 
 
 class LiveFeed:
-    """Brings the bars of the session up to the minute that just ended, and reports a feed that stays behind."""
+    """Brings the bars of the session up to the minute that just ended, and reports a feed that stays behind.
+
+    A feed is late if its newest bar, of all stocks, is `LATE_FEED` behind; or if a minute that was asked for to the end
+    without a bar of any stock has one a minute later.  A minute in which no stock trades never gets one.
+    """
 
     def __init__(self, fetch: Fetch, journal: Journal, clock: Clock) -> None:
         self._fetch = fetch
         self._journal = journal
         self._clock = clock
-        self._is_late = False
         self.lag = BarLag(0.0, 0)
         """Of the newest minute."""
+        self.is_late = False
+        """Whether the feed is known to be late."""
+        self.is_current = False
+        """Whether any stock has a bar of the newest minute; if not, bars before it may not be the newest trades."""
+        self._silent: datetime | None = None
+        """End of the minute before, if it was asked for to the end and no stock had a bar of it."""
+
+    @property
+    def refusal(self) -> tuple[str, str] | None:
+        """Why no stock may be decided on now, as (rule, reason); None if there is no reason."""
+        if self.is_current:
+            return None
+        return "late_feed", "no stock has a bar of the minute that just ended: its newest trade may not be known"
+
+    @property
+    def lag_for_audit(self) -> dict[str, Any]:
+        """How late the bars of the newest minute were, as fields of the audit."""
+        return self.lag._asdict() | ({"feed_late": True} if self.is_late else {})
 
     def refresh(self, bars: SessionBars) -> bool:
         """Fetch bars once; False if there was no usable reply, which is reported."""
@@ -161,7 +195,7 @@ class LiveFeed:
         Returns:
             Whether any reply was usable and the program is not stopping.
         """
-        fetched = self.refresh(bars)
+        answered = fetched = self.refresh(bars)
         asked = self._clock.now()
         is_arriving = True
         for second in () if once else REFETCH_SECONDS:
@@ -171,19 +205,37 @@ class LiveFeed:
                 break
             if self._clock.now() < again:
                 if not self._wait_until(again):
-                    fetched = False  # the program is stopping: nothing is decided on a part of the bars
+                    answered = fetched = False  # the program is stopping: nothing is decided on a part of the bars
                     break
                 before = bars.count
-                fetched = self.refresh(bars) or fetched
+                answered = self.refresh(bars)
+                fetched = fetched or answered
                 asked = self._clock.now()
                 is_arriving = bars.count > before
         self.lag = BarLag(round((asked - instant).total_seconds(), 3), bars.awaited(instant))
-        late = _lag(bars, instant) >= LATE_FEED
-        if late != self._is_late:
-            self._is_late = late
-            newest = None if bars.newest_end is None else new_york_time(bars.newest_end)
-            self._journal.event("feed_late" if late else "feed_current", newest_bar_ended=newest)
+        self._judge(bars, instant, asked, to_the_end=answered and not once)
         return fetched
+
+    def _judge(self, bars: SessionBars, instant: datetime, asked: datetime, *, to_the_end: bool) -> None:
+        """Establish whether the feed is current or late, and report a change.
+
+        Args:
+            asked: time of the last request for the minute that ended at `instant`.
+            to_the_end: it was answered, and no further one would have followed.
+        """
+        behind = _lag(bars, instant)
+        self.is_current = behind <= timedelta(0)
+        came_late = self._silent is not None and bars.newest_end == self._silent
+        was_late, known = self.is_late, self.is_late or came_late or behind >= LATE_FEED
+        self.is_late = known and not self.is_current
+        self._silent = instant if to_the_end and not self.is_current else None
+        if self.is_late != was_late:
+            newest = bars.newest_end or bars.session.open
+            self._journal.event(
+                "feed_late" if self.is_late else "feed_current",
+                newest_bar_ended=None if bars.newest_end is None else new_york_time(newest),
+                lag_seconds=round((asked - newest).total_seconds(), 3),
+            )
 
     def _wait_until(self, instant: datetime) -> bool:
         """Wait; False if the program is stopping.  A simulated wait takes no time, so a stop does not end it."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from trading.base.calendar import Session
+    from trading.broker.messages import Account
     from trading.records.journal import Journal
 
 MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=30)
@@ -59,6 +60,8 @@ class Preconditions:
         self._confirmed = timedelta(0)
         """The same, as of the last comparison that nothing contradicted."""
         self._reported = False
+        self._doubt = ""
+        """What the audit last said about a balance that cannot be true."""
 
     def start_session(self, session: Session) -> None:
         """Compare the session's close and the clocks."""
@@ -98,6 +101,12 @@ class Preconditions:
         if not self._clocks_agree():
             return "clock", f"the broker's clock differs from ours by {self._difference.total_seconds():.0f} s"
         return None
+
+    def report_balances(self, account: Account) -> None:
+        """Write into the audit, once, which balance cannot be true."""
+        if account.doubt and account.doubt != self._doubt:
+            self._journal.event("reply_refused", reason=f"account: {account.doubt}")
+        self._doubt = account.doubt
 
     # The calendar
 

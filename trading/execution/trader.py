@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trading.rules.entry import Losses
 
 MINUTE: Final = timedelta(minutes=1)
+SAME_BAR: Final = ("same_bar", "its newest bar was decided on before")
 
 
 class Predictor(Protocol):
@@ -98,8 +99,6 @@ class Trader:
         self.on_flat: Callable[[], None] = lambda: None
         """Called once FLATTEN is carried out."""
         self._last_report = ""
-        self._told_doubt = ""
-        """What the audit last said about a balance that cannot be true."""
         self._decided: dict[str, datetime] = {}
         """Symbol -> start of the newest bar on which a signal was decided."""
         if instance is None:
@@ -282,13 +281,13 @@ class Trader:
         self._journal.predictions([prediction.as_json() for prediction in predictions])
         signals = []
         for one in signals_of(predictions):
-            if self._decided.get(one.symbol) != one.bar_time:
+            refusal = SAME_BAR if self._decided.get(one.symbol) == one.bar_time else self._feed.refusal
+            if refusal is None:
                 signals.append(one)
             else:
-                reason = "its newest bar was decided on before"
-                self._journal.event("not_bought", symbol=one.symbol, rule="same_bar", reason=reason)
+                self._journal.event("not_bought", symbol=one.symbol, rule=refusal[0], reason=refusal[1])
         seen = best_and_too_old(predictions, self._threshold)
-        lag = self._feed.lag._asdict()
+        lag = self._feed.lag_for_audit
         self._journal.event("minute", predictions=len(predictions), signals=len(signals), **lag, **seen)
         # Without signals too, because the console shows the equity.
         if not self._read_account("no entries this minute") or self.account is None or not signals:
@@ -321,10 +320,7 @@ class Trader:
         except Unclear as error:
             self._journal.event("broker_unclear", reason=str(error), note=note)
             return False
-        if account.doubt != self._told_doubt:
-            self._told_doubt = account.doubt
-            if self._told_doubt:
-                self._journal.event("reply_refused", reason=f"account: {self._told_doubt}")
+        self.preconditions.report_balances(account)
         return True
 
     def _losses(self, account: Account, session: Session) -> Losses:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,19 @@ UNREADABLE: Final = (KeyError, TypeError, ValueError, OverflowError)
 """Exceptions that reading a malformed bar raises."""
 
 FIELDS: Final = ("o", "h", "l", "c", "v")
+
+
+class Hole(NamedTuple):
+    """Minutes in which stocks showed no bar for so long that it is not known whether the feed left bars out.
+
+    Attributes:
+        symbols: the stocks, which have newer bars now.
+        start, end: first minute of any of them, and start of the minutes that were asked for since.
+    """
+
+    symbols: tuple[str, ...]
+    start: datetime
+    end: datetime
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,8 @@ class SessionBars:
         self._highest, self._lowest = np.full(stocks, -np.inf), np.full(stocks, np.inf)
         self._newest = -1  # minute of the newest bar of any stock
         self._fetched_to: datetime | None = None
+        self._asked_from = 0  # first minute that the widest request of the newest minute covers
+        self._unasked: dict[int, int] = {}  # row of a stock that came back after a long silence -> first silent minute
         self.changed: list[tuple[str, datetime]] = []
         """Symbol and start of every bar that was sent again with other values, or after a newer bar of its stock."""
         self.revised = 0
@@ -106,27 +121,69 @@ class SessionBars:
         """First and last instant to request bars for: first the whole session, then the new part and `OVERLAP`.
 
         A second request within a minute covers `REPEATED` only.  If the feed was frozen, the new part begins at its
-        newest bar, so that it leaves no hole when it recovers.
+        newest bar, so that it leaves no hole when it recovers; if there is a `hole`, it begins there.
         """
         first = self.session.open
         if self._fetched_to is not None:
             known_to = first if self.newest_end is None else self.newest_end
             frozen = self._fetched_to - known_to > FROZEN_AFTER
-            this_minute = min(now.replace(second=0, microsecond=0), self.session.close)
-            if self._fetched_to >= this_minute and not frozen:
-                first = max(first, this_minute - REPEATED)
+            if self._is_repeated(now) and not frozen:
+                first = max(first, self._minute_of(now) - REPEATED)
             else:
                 first = max(first, (known_to if frozen else self._fetched_to) - OVERLAP)
+                first = min(first, self.hole.start) if self.hole else first
         return first, min(now, self.session.close - timedelta(seconds=1))
+
+    def _minute_of(self, now: datetime) -> datetime:
+        return min(now.replace(second=0, microsecond=0), self.session.close)
+
+    def _is_repeated(self, now: datetime) -> bool:
+        """Whether a request at `now` is a further one of its minute."""
+        return self._fetched_to is not None and self._fetched_to >= self._minute_of(now)
+
+    @property
+    def hole(self) -> Hole | None:
+        """What to request beside `next_request`, and to `fill`; None if nothing is missing.
+
+        A stock that has a bar again after a silence longer than the requests overlap was not traded, or its feed was
+        frozen while others had bars: only a request tells.
+        """
+        if not self._unasked:
+            return None
+        start, end = (self.session.open + timedelta(minutes=m) for m in (min(self._unasked.values()), self._asked_from))
+        return Hole(tuple(self.symbols[row] for row in self._unasked), start, end)
+
+    def fill(self, reply: Mapping[str, Any]) -> None:
+        """Add the broker's reply to a request for `hole`; its form is that of `take`."""
+        if self._fetched_to is not None:
+            self._add(reply, self._fetched_to)
+        self._unasked = {}
 
     def take(self, reply: Mapping[str, Any] | None, now: datetime) -> None:
         """Add the broker's reply to `next_request(now)`: symbol -> bars with t, o, h, l, c, v.
 
         A bar that is not complete at `now` or lies outside the session is ignored; a known bar is replaced.
         """
+        first, _ = self.next_request(now)
+        if not self._is_repeated(now) or self._fetched_to is None:
+            self._asked_from = -((self.session.open - first) // timedelta(minutes=1))  # rounded up
+        self._unasked = {row: minute for row, minute in self._unasked.items() if minute < self._asked_from}
+        newest = self._newest_minutes()
+        self._add(reply or {}, now)
+        self._fetched_to = now
+        came = np.flatnonzero((self._newest_minutes() > newest) & (newest + 1 < self._asked_from))
+        for row in came.tolist():
+            self._unasked.setdefault(row, int(newest[row]) + 1)
+
+    def _newest_minutes(self) -> Ints:
+        """The minute of each stock's newest bar, int64; -1 without a bar."""
+        newest = self._minute[np.maximum(self._count - 1, 0), np.arange(len(self.symbols))]
+        return np.where(self._count > 0, newest, -1)
+
+    def _add(self, reply: Mapping[str, Any], now: datetime) -> None:
         rows: list[int] = []
         lists: list[list[Any]] = []
-        for symbol, bars in (reply or {}).items():
+        for symbol, bars in reply.items():
             row = self._row.get(symbol)
             if row is not None and isinstance(bars, list) and bars:
                 rows.append(row)
@@ -134,7 +191,6 @@ class SessionBars:
         if lists:
             row_of_bar = np.repeat(np.array(rows), [len(bars) for bars in lists])
             self._take_bars(row_of_bar, list(chain.from_iterable(lists)), now)
-        self._fetched_to = now
 
     def _take_bars(self, row: Ints, bars: list[Any], now: datetime) -> None:
         """Add `bars` of the symbols with the indices `row`; the bars of one symbol are adjacent."""
@@ -171,8 +227,7 @@ class SessionBars:
         self._newest = max(self._newest, int(minute.max()))
         np.maximum.at(self._highest, row, values[1])
         np.minimum.at(self._lowest, row, values[2])
-        newest = np.where(self._count[row] > 0, self._minute[self._count[row] - 1, row], -1)
-        late = minute < newest
+        late = minute < self._newest_minutes()[row]
         self._note_changed(row[late], minute[late])
         for i in np.flatnonzero(late):
             self._insert(int(row[i]), int(minute[i]), values[:, i])

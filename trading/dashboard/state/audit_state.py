@@ -104,7 +104,7 @@ class AuditState:
         if event == "minute":
             self.minute = record
             self.stopped = False
-            self._end_of_minute(at)
+            self._end_of_minute(at, is_late=record.get("feed_late") is True)
             return
         self._orders(record, event)
         self._day(record, event, at)
@@ -137,11 +137,11 @@ class AuditState:
         """The refusals of a minute (`2018-03-26T10:31`), if it is the newest that has any."""
         return self.refusals if minute == self._refusals_of else {}
 
-    def _end_of_minute(self, at: str) -> None:
+    def _end_of_minute(self, at: str, *, is_late: bool) -> None:
         for known in self.discrepancies:  # a position without its stop is looked for, and reported, every minute
             if known.event == "unprotected" and not known.ended and known.last[:16] < at[:16]:
                 known.ended, known.ended_at = "its stop rested in the minute after", at
-        for name in [*UNTIL_NEXT_MINUTE, "stopped_by_file", "flatten_by_file", "feed_late"]:
+        for name in [*UNTIL_NEXT_MINUTE, "stopped_by_file", "flatten_by_file", *([] if is_late else ["feed_late"])]:
             if name in self.blocks and self.blocks[name][0][:16] < at[:16] and name == self._trouble_of[0]:
                 self._block_ended = (at, "the next minute was decided on")
             self.blocks.pop(name, None)

@@ -69,7 +69,7 @@ class ExitOrders:
         self._protection = protection
         self._others = others
         self.booking = Booking(cache, records)
-        self.legs = Withdrawal(broker, cache, records, protection)
+        self.legs = Withdrawal(broker, cache, records, clock, protection)
         self._refused: dict[str, str] = {}
         """By client_order_id of a trade: why its last exit was refused."""
         self._obstacles: dict[str, str] = {}

@@ -31,7 +31,9 @@ SAME: Final = 1e-9
 FOLLOWING: Final = frozenset({"positions", "not_owned"})
 """Rules whose refusal depends on the other trades."""
 
-RULE_KINDS: Final[dict[str, Kind]] = {"spread": "quote", "same_bar": "late bars", "stopped": "control file"}
+RULE_KINDS: Final[dict[str, Kind]] = {
+    "spread": "quote", "same_bar": "late bars", "late_feed": "late bars", "stopped": "control file",
+}  # fmt: skip
 BLOCK_KINDS: Final[tuple[tuple[str, Kind], ...]] = (
     ("STOP", "control file"), ("FLATTEN", "control file"), ("late", "late bars"), ("no bars", "late bars"),
     ("stopped", "not running"), ("started", "not running"),

@@ -26,6 +26,7 @@ RULES: Final = {
     "not_owned": "one position in a stock", "positions": "the most positions at once", "size": "the size of a position",
     "buying_power": "the buying power", "daily_loss": "the loss of a day", "cool_down": "the pause after a stop",
     "losing_run": "losses in a row", "spread": "the widest spread", "same_bar": "one decision per bar",
+    "late_feed": "bars in time",
     "account": "the state of the account", "one_trader": "one trader for an account",
     "discrepancy": "agreement with the broker", "journal": "a written audit", "other_order": "orders of others",
 }  # fmt: skip

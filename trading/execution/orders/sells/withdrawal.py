@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trading.broker.client import Broker, Unclear
 from trading.broker.messages import OURS
@@ -17,19 +18,26 @@ from trading.execution.orders.sells.theirs import may_be_ours
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trading.broker.messages import Order, Position
+    from trading.base.clock import Clock
+    from trading.broker.messages import Account, Order, Orders, Position
     from trading.records.trade_log import Trade
+
+SELLABLE_FOR: Final = timedelta(seconds=45)
+"""For how long the account and the open orders, read for the sale of one position, serve for those of others."""
 
 
 class Withdrawal:
     """Checks that a sale would be accepted, and cancels the orders that hold the shares."""
 
-    def __init__(self, broker: Broker, cache: OrderCache, records: Records, sells: SellOrders) -> None:
+    def __init__(self, broker: Broker, cache: OrderCache, records: Records, clock: Clock, sells: SellOrders) -> None:
         self._broker = broker
         self._cache = cache
         self._records = records
         self._journal = records.journal
+        self._clock = clock
         self._sells = sells
+        self._known: tuple[datetime, Account, Orders] | None = None
+        """When the account and the open orders were read, and these."""
 
     def check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
@@ -42,7 +50,8 @@ class Withdrawal:
         """
         problem = self._sells.adopt(trade)
         left = self._sells.shares_left(trade)
-        account, position = self._broker.account(), self._broker.position(trade.symbol)
+        account, orders = self._account_and_orders()
+        position = self._broker.position(trade.symbol)
         if account.blocked is not None:
             raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
         if problem is not None:
@@ -51,11 +60,17 @@ class Withdrawal:
             self._cache.refresh(self._sells.resting(trade))
         if (position is None or position.qty < 1) and not self._sells.reserved(trade):
             raise Unclear("the broker holds no share of it: its stop and target stay")
-        orders = self._broker.orders(open_only=True)
         for order in (*orders, *orders.fractional):
             if order.symbol == trade.symbol and order.side == "buy" and self._cache.is_of_others(order):
                 reason = f"buy order {order.id} of somebody else is in the way: its stop and target stay"
                 raise Unclear(f"{reason}; cancel that order, or every sale is refused as a wash trade")
+
+    def _account_and_orders(self) -> tuple[Account, Orders]:
+        """The account and its open orders, at most `SELLABLE_FOR` old: the sale of all positions asks for them once."""
+        if self._known is None or self._clock.now() - self._known[0] > SELLABLE_FOR:
+            account, orders = self._broker.account(), self._broker.orders(open_only=True)
+            self._known = self._clock.now(), account, orders
+        return self._known[1:]
 
     def unsold(self, trade: Trade, left: int, position: Position | None) -> int:
         """Shares of a trade that its position shows, if one of its orders, which may have sold some, cannot be read.
