@@ -140,6 +140,7 @@ def _figures(sweep: Sweep) -> Section:
         head=("", "best", "95% interval", "median", "95% interval"),
         rows=rows,
         note=f"Best: {sweep.named(found.best)}. Median: {sweep.named(found.median)}.",
+        method="bootstrap",
     )
 
 
@@ -181,6 +182,7 @@ def run_page(run: Run) -> HtmlPage:
         title=f"Backtest of {run.about.title}",
         what=run.about.what,
         verdict=of_run(run),
+        method="bootstrap",
         tiles=tiles,
         blocks=blocks,
         figures=found,

@@ -117,7 +117,7 @@ def models_index(folder: Path, serves: str | None, logs: Path | None) -> HtmlPag
         title="Models and pages",
         what="Trainings, walk-forwards, comparisons and backtests of this folder",
         verdict=[in_service, f"Pages: {counts}." if pages else "There is no page yet."],
-        blocks=[Block(table)] if pages else [],
+        blocks=[Block(table, stacked=True)] if pages else [],
         links=link_to_index("All logs", logs, folder),
     )
 

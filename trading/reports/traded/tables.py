@@ -65,6 +65,7 @@ def figures(booked: Performance, net: Performance) -> Section:
         f"{MIN_SESSIONS} sessions; they take a year as 252 sessions and the rate of risk-free money as 0.",
         head=("", "after cost", "95% interval", "booked"),
         rows=rows,
+        method="bootstrap",
     )
 
 
@@ -95,6 +96,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
             for one in shown[:MOST_ROWS]
         ],
         note=note,
+        method="bootstrap",
     )  # fmt: skip
 
 
