@@ -2,7 +2,7 @@
 
 Ratios are those of daily returns, a year being 252 sessions, the risk-free rate 0: Sharpe (1994), Sortino and Price
 (1994), and Young's Calmar ratio (1991).  They are two lines each and are needed for thousands of draws at once, so no
-library of ratios is used; `scipy.stats` draws the intervals.
+library of ratios is used; `trading.performance.intervals` draws the intervals.
 """
 
 from __future__ import annotations
