@@ -95,6 +95,8 @@ def test_the_trade_files_are_those_of_the_live_loop_on_a_calm_exchange(
     check_universe(logs, calm, capsys)
     for path in (calm.models / "predictions").glob("*.npz"):  # a damaged cache changes nothing
         path.write_bytes(path.read_bytes()[:-9] + b"otherwise")
+    page = next(logs.glob("backtest_*.html")).read_text()
+    assert re.findall('<a href="([^"]*)"', page)[0] == "index.html" and (logs / "index.html").is_file()
     assert run(calm, *chosen) == 0
     assert f"{logs}: removed 2 trade files of an earlier backtest" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in logs.glob("trades_*")} == found
@@ -344,6 +346,10 @@ def test_as_served_begins_with_the_first_session_that_had_a_model(
         (
             ("--as-served", "--end", "2025-03-06"),
             ("--as-served", "2025-03-04 to 2025-03-06", "an --end after 2025-03-06"),
+        ),
+        (
+            ("--model", FIRST_MODEL, "--end", "2025-03-05"),
+            ("--end 2025-03-05", f"was trained through 2025-03-06; choose {FRIDAY} or later", "--seen"),
         ),
         (("--walk-forward", "--start", "2025-03-04"), ("--start 2025-03-04", "needs 4 sessions", f"{FRIDAY} or later")),
         (("--set", "OUTCOME_FEED=same,sip"), ("OUTCOME_FEED", "does not change")),

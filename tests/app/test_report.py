@@ -357,7 +357,10 @@ def test_only_instants_of_the_calendar_are_read_from_files(at: str) -> None:
     (["--why", "AAA", "1\uff10:31"], "--why: '1\uff10:31' is no time"),
     (["--why", "A;B", "10:31"], "--why: 'A;B' is no symbol"),
     (["--why", "AAA", "10:31", "--date=2018-03-29"], "has no log of 2018-03-29; it has 2018-03-26 to 2018-03-27"),
-    (["--start=2019-01-02"], "has no logs of 2019-01-02"),
+    (["--start=2019-01-02"], "has no logs of 2019-01-02 or later (--start); it has 2018-03-26 to 2018-03-27"),
+    (["--end=2017-01-03"], "has no logs of 2017-01-03 or earlier (--end); it has"),
+    (["--start=2018-01-02", "--end=2018-01-03"], "has no logs of 2018-01-02 to 2018-01-03; it has"),
+    (["--data-dir=d"], "--data-dir is read by --against-backtest alone"),
     (["--start=2018-03-27", "--end=2018-03-26"], "--start 2018-03-27 lies after --end 2018-03-26"),
     (["--days=3", "--start=2018-03-26"], "exclude each other"),
 ])  # fmt: skip

@@ -141,3 +141,17 @@ def test_a_minute_that_only_the_sparse_feed_has_follows_the_last_price_of_the_ot
     before = np.searchsorted(without.start, every.start[only]) - 1
     distance = np.abs(copy.close[only] / copy.for_outcomes.close[before] - 1.0)
     assert np.allclose(distance, np.abs(every.close[only] / without.close[before] - 1.0), atol=1e-9)
+
+
+@pytest.mark.parametrize("close", [20.0 * (1.0 + LARGEST) + 0.02, 20.0 * (1.0 - LARGEST) - 0.02])
+def test_a_move_too_large_stays_as_it_is_in_both_directions(close: float) -> None:
+    """A fall too: turned round it would be a rise that stays when it is flipped again."""
+    session = SESSIONS[0]
+    start = to_ns(session.open) + MINUTE_NS * np.arange(session.minutes)
+    tossed = int(np.flatnonzero(turned(start, 5))[1])
+    price = np.where(np.arange(len(start)) < tossed, 20.0, close)
+    found = flipped({"AAA": Bars(start, price, price, price, price, np.ones(len(start)))}, 5)["AAA"]
+    assert np.allclose(found.close, price)
+    price = np.where(np.arange(len(start)) < tossed, 20.0, 20.0 + 0.9 * (close - 20.0))  # a smaller one is turned
+    found = flipped({"AAA": Bars(start, price, price, price, price, np.ones(len(start)))}, 5)["AAA"]
+    assert np.allclose(found.close, 40.0 - price)

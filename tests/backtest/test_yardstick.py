@@ -196,6 +196,15 @@ def test_skill_is_claimed_outside_the_controls_and_beyond_the_interval_only(
     assert measure_of(found, BEST_TENTH)["controls"] == copies
 
 
+def test_signals_are_no_skill_without_the_best_tenth(some: Measures) -> None:
+    found = judged(
+        {**some, BEST_TENTH: estimate(0.04), SIGNALS: estimate(0.30)},
+        [with_tenth(some, value) for value in (0.02, -0.03)],
+    )
+    assert measure_of(found, SIGNALS)["outside"] == "above"
+    assert (found["claimed"], found["signals_claimed"]) == (False, False)
+
+
 def test_cost_alone_is_no_skill() -> None:
     """Stocks that differ in nothing but their cost, and a model that leaves out the dear ones."""
     rows = made_up_rows(sessions=8, symbols=20, minutes=30, strength=0.0)

@@ -233,6 +233,8 @@ def test_days_that_differ_do_not_cancel_out_and_lower_the_verdict() -> None:
     assert "apart: $2.00, the sum of the absolute differences by day" in lines[1]
     assert "net +$0.00" in lines[2]
     assert found["pnl_apart_absolute"] == pytest.approx(2.0)
+    even = [replace(one, exit_price=one.entry_price) for one in live]  # earned nothing, which is no other sign
+    assert said(even, cheaper)[1]["days_with_another_sign"] == []
     assert list(found["pnl_apart_by_day"].values()) == pytest.approx([-1.0, 1.0])
     lines, _ = said(dearer, [replace(one, exit_price=Decimal("10.06")) for one in cheaper[:2]] + cheaper[2:])
     assert lines[0].startswith("A backtest of these days is roughly right"), "85% are equal"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from trading.app.pages import logs_of
+from tests.reports.test_backtest_page import noise, swept
+from trading.app.pages import logs_of, models_of
 from trading.base.market_folders import MarketId, claim, mark_backtest
+from trading.reports.backtested.page import write_page as write_backtest
 from trading.reports.look import INDEX
 from trading.reports.look.models_index import pages_in, publish, write_models_index
 from trading.reports.look.page import HtmlPage
@@ -52,6 +54,8 @@ def test_every_page_is_listed_newest_first_with_its_headline_and_the_model_in_se
     assert "All logs (../the logs/)" in text
     assert links == ["../the%20logs/index.html", *sorted(NAMES, key=lambda one: one[-20:], reverse=True)]
     assert "Model 20180326_200000 is in service." in text and text.count(">in service<") == 1
+    (row,) = [one for one in text.split("<tr>") if ">in service<" in one]
+    assert "report_20180326_200000.html" in row, "not the other training"
     plain = re.sub("</?button[^>]*>", "", text)  # words of the glossary open their meaning
     assert "Pages: 2 trainings, 1 walk-forward, 1 comparison, 1 backtest." in plain
     assert (
@@ -87,3 +91,34 @@ def test_the_folder_of_a_backtest_is_not_linked_as_the_logs(tmp_path: Path) -> N
         claim(tmp_path / name, market)
     mark_backtest(tmp_path / "logs", market, date(2025, 7, 3), date(2025, 7, 7), complete=True)
     assert logs_of(tmp_path / "models", tmp_path / "logs") is None
+
+
+def test_logs_find_the_models_of_their_market_beside_them(tmp_path: Path) -> None:
+    """Other logs than those of the default folders keep their link whether or not --models-dir is given."""
+    market = MarketId("by-hand", "made by hand", generated=False)
+    for name in ("a/models", "a/logs"):
+        claim(tmp_path / name, market)
+    claim(tmp_path / "models", MarketId("other", "another market", generated=False))
+    for given in (tmp_path / "models", tmp_path / "a" / "models", tmp_path / "none" / "models"):
+        assert models_of(given, tmp_path / "a" / "logs") == tmp_path / "a" / "models"
+    assert models_of(tmp_path / "models", tmp_path / "none") is None
+    claim(tmp_path / "b" / "logs", MarketId("other", "another market", generated=False))
+    assert models_of(tmp_path / "a" / "models", tmp_path / "b" / "logs") is None
+
+
+def test_the_page_beside_the_trades_of_a_backtest_and_the_models_lead_to_each_other(tmp_path: Path) -> None:
+    market = MarketId("by-hand", "made by hand", generated=False)
+    models, trades, foreign = (tmp_path / name for name in ("models", "the trades", "foreign"))
+    claim(models, market)
+    for folder, owner in ((trades, market), (foreign, MarketId("other", "another market", generated=False))):
+        folder.mkdir()
+        mark_backtest(folder, owner, date(2025, 7, 3), date(2025, 7, 7), complete=True)
+    write_models_index(models, None, None)
+    for folder in (trades, foreign):
+        path = write_backtest(swept(noise(3, 10)), folder, "20180328_090000", models_of(models, folder))
+    write_models_index(models, None, None)
+    assert Links((models / INDEX).read_text()).found == ["../the%20trades/backtest_20180328_090000.html"]
+    path = trades / path.name
+    assert Links(path.read_text()).found == [INDEX, "../models/index.html"]
+    assert Links((trades / INDEX).read_text()).found == ["../models/index.html", path.name]
+    assert Links((foreign / path.name).read_text()).found == [INDEX]

@@ -120,9 +120,14 @@ def check_whole(content: bytes) -> int:
     return len(reader.charts)
 
 
+def without_buttons(content: bytes) -> str:
+    """A page without the buttons around the words that open their meaning."""
+    return re.sub("</?button[^>]*>", "", content.decode())
+
+
 def test_a_walk_forward_page_has_its_sections_and_needs_nothing_else(walked: Walk) -> None:
     content = page_html(page_of(walked))
-    text = content.decode()
+    text = without_buttons(content)
     assert check_whole(content) == CHARTS + 8  # measures with a control
     positions = [text.index(f"<h2>{name}") for name in SECTIONS]
     assert positions == sorted(positions)
@@ -217,7 +222,7 @@ def test_every_retrain_writes_its_report_and_a_replay_the_same(data: Path, tmp_p
             champion = champion or model
         contents.append((models / f"report_{model.timestamp}.html").read_bytes())
     assert contents[0] == contents[1]
-    text = contents[0].decode()
+    text = without_buttons(contents[0])
     assert check_whole(contents[0]) >= CHARTS
     for name in ("New model against the model in service", *SECTIONS[:9]):
         assert f"<h2>{name}" in text

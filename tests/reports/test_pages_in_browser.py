@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 import report
@@ -18,9 +21,13 @@ from tests.reports.test_pages import ROWS, TREES, comparison_of, page_of
 from trading.app.learn.retrain import retrain
 from trading.backtest.walk_forward import Variant, walk
 from trading.base.market_folders import MarketId
+from trading.performance.closed_trades import ClosedTrades
+from trading.performance.figures import Sessions, performance
+from trading.performance.groups import KEYS, groups
 from trading.reports.against.material import ComparedDay, Comparison, Reason, explained, matched
 from trading.reports.against.page import write_page as write_against
-from trading.reports.backtested.page import sweep_page
+from trading.reports.backtested.material import About, Held, Run
+from trading.reports.backtested.page import run_page, sweep_page
 from trading.reports.look.models_index import publish
 
 if TYPE_CHECKING:
@@ -106,7 +113,22 @@ SCREENS: tuple[tuple[Literal["light", "dark"], tuple[int, ...]], ...] = (
     ("dark", (1280, 800, 390)),
 )
 
-KINDS = ("report", "against_backtest", "logs", "training", "walk_forward", "comparison", "backtest", "models")
+KINDS = (
+    "report", "against_backtest", "logs", "training", "walk_forward", "comparison", "backtest", "backtest_run",
+    "models",
+)  # fmt: skip
+
+
+def one_run() -> Run:
+    """The backtest of one setting: two sessions with two trades."""
+    trades = [trade(DAY), trade(DAY, "BBB", "11:00", "9.81", exit_reason="STOP_LOSS")]
+    days = [DAY, DAY + timedelta(days=1)]
+    about = About("by hand", ("Orders fill at once.",), days, 100_000.0, generated=False, changed=("TOP_STOCKS=9",))
+    closed = ClosedTrades.of(trades, 0.001, 1.0)
+    sessions = Sessions(np.array(days, dtype="datetime64[D]"), np.array([1e5, 100_001.2]), np.array([390.0, 390.0]))
+    booked, net = (performance(closed, sessions, after_cost=after) for after in (False, True))
+    by = {name: groups(closed, name, sessions.days) for name in KEYS}
+    return Run(about, closed, booked, net, by, [(2, 1, 1.2, 100_001.2), (0, 0, 0.0, 100_001.2)], Held(["F"], 50.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +151,9 @@ def every_page(page_of_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     }
     for kind, page in pages.items():
         publish(page, models / f"{kind}_20180401_200000.html", model.timestamp, logs)
+    publish(run_page(one_run()), models / "backtest_20180402_200000.html", model.timestamp, logs)
     return {
+        "backtest_run": models / "backtest_20180402_200000.html",
         **{kind: models / f"{kind}_20180401_200000.html" for kind in pages},
         "report": logs / "report.html", "against_backtest": logs / "against_backtest.html",
         "logs": logs / "index.html", "training": models / f"report_{model.timestamp}.html",
@@ -168,3 +192,103 @@ def test_each_page_fits_every_screen_can_be_read_and_leads_back(
         assert "index.html" in targets
     assert troubles == []
     page.close()
+
+
+def test_on_a_phone_the_index_says_what_each_page_says_without_scrolling(
+    browser: Browser, every_page: dict[str, Path]
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_default_timeout(180_000)
+    page.goto(every_page["models"].as_uri())
+    assert page.evaluate("[...document.querySelectorAll('.wide')].every(one => one.scrollWidth <= one.clientWidth)")
+    empty = page.evaluate("""() => [...document.querySelectorAll('tbody tr')].map((row) => {
+      const inner = [...row.children].filter((cell) => cell.getClientRects().length);
+      const used = inner.reduce((sum, cell) => sum + cell.offsetWidth * cell.offsetHeight, 0);
+      return 1 - used / (row.offsetWidth * row.offsetHeight);
+    })""")
+    assert len(empty) == 5 and max(empty) < 0.5, empty  # the share of each row without a text
+    page.close()
+
+
+# The words that open their meaning
+
+
+STATISTICAL = (
+    "Sharpe ratio", "Sortino ratio", "Calmar ratio", "drawdown", "profit factor", "expectancy", "exposure", "turnover",
+    "win rate", "slippage", "spread", "median", "bootstrap", "p, corrected", "Holm", "log loss", "Brier score",
+    "ROC-AUC", "precision", "recall", "accuracy", "base rate", "calibrated", "calibration", "best tenth",
+    "permutation importance", "random split", "reliability", "false positive rate", "true positive rate",
+    "probability of overfitting", "deflated Sharpe ratio", "coin-flipped", "walk-forward", "5% below", "5% above",
+    "confidence", "signal", "against its minute", "cost beyond the spread", "assumed cost", "quote",
+)  # fmt: skip
+
+
+METHOD_OF = {
+    "Did predictions come true?": "clopper-pearson", "Did they earn?": "jackknife", "risk-free money": "bootstrap",
+    "By reason of the sale": "bootstrap", "that the model had not seen": "student-s-t",
+}  # fmt: skip
+"""Words of a card -> how its intervals are computed."""
+
+
+class Words(HTMLParser):
+    """What a page shows, card by card, apart from the words that open a meaning, and these words."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.cards: list[str] = [""]
+        self.opened: list[list[tuple[str, str]]] = [[]]
+        self.meanings: set[str] = set()
+        self._hidden = self._button = ""
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "section":
+            self.cards.append("")
+            self.opened.append([])
+        self._button = (found.get("popovertarget") or "") if tag == "button" else ""
+        if "popover" in found:
+            self.meanings.add(found["id"] or "")
+        if tag in ("style", "script", "title") or "popover" in found:
+            self._hidden = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._button = ""
+        if tag == self._hidden:
+            self._hidden = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden == "script":  # titles of axes
+            self.cards[0] += " ".join(re.findall(r'"text":"([^"]*)"', data))
+        elif self._button:
+            self.opened[-1].append((data.lower(), self._button))
+        elif not self._hidden:
+            self.cards[-1] += data
+
+
+def test_every_statistical_word_of_every_page_opens_its_meaning_and_every_interval_its_method(
+    every_page: dict[str, Path],
+) -> None:
+    found: set[str] = set()
+    methods: set[str] = set()
+    for kind, path in every_page.items():
+        page = Words(path)
+        text, opened = " ".join(page.cards), {word: to for card in page.opened for word, to in card}
+        assert set(opened.values()) <= page.meanings
+        for word in STATISTICAL:
+            if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
+                assert word.lower() in opened, f"{word!r} of the {kind} page"
+        for card, words in list(zip(page.cards, page.opened, strict=True))[1:]:
+            to = {target for word, target in words if "interval" in word}
+            assert to or not re.search(r"\bintervals?\b", card), f"{kind}: {card[:200]}"
+            assert "term-95-interval" not in to, f"{kind}: {card[:200]}"
+            methods |= to
+            for named, method in METHOD_OF.items():
+                if to and named in card:
+                    assert to == {f"term-95-interval-{method}"}, named
+        found |= opened.keys()
+    assert {word.lower() for word in STATISTICAL} <= found, "each word is on some page"
+    assert methods == {
+        f"term-95-interval-{one}"
+        for one in ("bootstrap", "jackknife", "student-s-t", "jackknife-or-student-s-t", "clopper-pearson")
+    }

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trading.base.errors import UserError
-from trading.base.market_folders import BACKTEST_MARKER, market_of
+from trading.base.market_folders import BACKTEST_MARKER, backtest_market_of, market_of
 from trading.models.store import ModelStore
 from trading.reports.look import INDEX
 from trading.reports.look.models_index import write_models_index
@@ -30,8 +30,21 @@ def logs_of(models: Path, logs: Path) -> Path | None:
 
 
 def models_of(models: Path, logs: Path) -> Path | None:
-    """The folder of models, if both folders exist and belong to one market."""
-    return None if logs_of(models, logs) is None else models
+    """The folder of models, if both folders exist and belong to one market; also for the trades of a backtest.
+
+    If `models` belongs to another market, as the default folder does for logs elsewhere, the folder of its name beside
+    the logs is looked at: a page keeps its link to it whether or not the folder is named again.
+    """
+    owner = _market_of_logs(logs)
+    places = (models, logs.resolve().parent / models.name)
+    return next((one for one in places if owner is not None and _market(one) == owner), None)
+
+
+def _market_of_logs(logs: Path) -> str | None:
+    if not (logs / BACKTEST_MARKER).exists():
+        return _market(logs)
+    found = backtest_market_of(logs)
+    return None if found is None else found.slug
 
 
 def _market(folder: Path) -> str | None:
@@ -46,7 +59,11 @@ def refresh_models_index(models: Path, logs: Path) -> None:
     """Write the index of the models again, so that it links to the logs; only one that is there already.
 
     A folder that cannot be written keeps its index.
+
+    Args:
+        models: as in `models_of`.
     """
-    if (models / INDEX).is_file() and logs_of(models, logs) is not None:
+    found = models_of(models, logs)
+    if found is not None and (found / INDEX).is_file() and logs_of(found, logs) is not None:
         with suppress(OSError):
-            write_models_index(models, serving_in(models), logs)
+            write_models_index(found, serving_in(found), logs)

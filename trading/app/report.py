@@ -96,8 +96,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--days and --start or --end exclude each other; name one of them")
     if options.start and options.end and options.start > options.end:
         raise UserError(f"--start {options.start} lies after --end {options.end}; exchange them")
-    if (options.data_dir or options.models_dir) and not options.against_backtest:
-        raise UserError("--data-dir and --models-dir are read by --against-backtest alone; add it, or leave them out")
+    if options.data_dir and not options.against_backtest:
+        raise UserError("--data-dir is read by --against-backtest alone; add it, or leave --data-dir out")
     if options.date and not options.why:
         raise UserError("--date names the day of --why; for a range use --start and --end")
     if options.why and (options.days or options.start or options.end or options.html or options.against_backtest):
@@ -126,8 +126,12 @@ def _chosen(reader: LogReader, options: argparse.Namespace) -> list[date]:
         if (options.start is None or day >= options.start) and (options.end is None or day <= options.end)
     ]  # fmt: skip
     if not found:
-        first, last = options.start or known[0], options.end or known[-1]
-        raise UserError(f"{reader.folder} has no logs of {first} to {last}; it has {known[0]} to {known[-1]}")
+        asked = f"of {options.start} to {options.end}"
+        if options.end is None:
+            asked = f"of {options.start} or later (--start)"
+        elif options.start is None:
+            asked = f"of {options.end} or earlier (--end)"
+        raise UserError(f"{reader.folder} has no logs {asked}; it has {known[0]} to {known[-1]}")
     return found
 
 

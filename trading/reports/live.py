@@ -83,6 +83,7 @@ def live_sections(live: LiveFigures) -> list[Section]:
                 for one in group["comes_true"]
             ],
             note=f"Not counted: {'; '.join(left)}." if left else "",
+            method="Clopper-Pearson",
         ),
         Section(
             "Live: does it earn?",
@@ -95,6 +96,7 @@ def live_sections(live: LiveFigures) -> list[Section]:
                 for name, group in groups
                 for one in group["earns"]
             ],
+            method="jackknife",
         ),
     ]  # fmt: skip
     return [*(one if one.rows else replace(one, head=()) for one in sections), _costs(live)]
@@ -118,6 +120,7 @@ def _costs(live: LiveFigures) -> Section:
             [name, per_cent(figure["value"], 3), interval(figure, 3, sign=True, fewest=MIN_SESSIONS)]
             for name, figure in rows
         ],
+        method="jackknife",
     )
 
 

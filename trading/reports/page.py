@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +29,9 @@ KEY_WIDTH: Final = 24
 
 GENERATED: Final = "The market is generated: these figures show that the system works; about profit they prove nothing."
 
+Method = Literal["bootstrap", "jackknife", "Student's t", "jackknife or Student's t", "Clopper-Pearson"]
+"""How an interval was computed; `trading.reports.look.glossary` explains it."""
+
 Figure = dict[str, Any]
 """`data` and `layout` of plotly.js, and perhaps a `caption`; a colour that begins with `$` names one of the style."""
 
@@ -44,7 +47,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Charts and a table (`head` and `rows`) with their title and text."""
+    """Charts and a table (`head` and `rows`) with their title and text; `method` is that of their intervals."""
 
     title: str
     text: str = ""
@@ -52,6 +55,7 @@ class Section:
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
+    method: Method | None = None
 
 
 @lru_cache(maxsize=1)

@@ -150,9 +150,9 @@ def run(options: argparse.Namespace, loaded: Callable[[], None]) -> int:
             combinations, days, forecaster, sessions, copies, later, lambda index: _again(*chosen[index], days, trade)
         )
     _show(combinations, days, sessions, forecaster, console)
-    folder, logs = settings.folders.MODELS_DIR, settings.folders.LOGS_DIR
-    place, linked = (folder, logs) if options.logs_dir is None else (logs, None)
-    show_verdict(found, console, place, linked)
+    trades = None if options.logs_dir is None else settings.folders.LOGS_DIR
+    logs = load_settings(options.env_file, None, **(given | {"LOGS_DIR": None})).folders.LOGS_DIR
+    show_verdict(found, console, settings.folders.MODELS_DIR, logs, trades)
     forecaster.cache.prune()
     if options.logs_dir is not None:
         console.print(f"trades  {settings.folders.LOGS_DIR}  (trades_*.json)", highlight=False, soft_wrap=True)
@@ -205,6 +205,11 @@ def _models(
                 f"model {model.timestamp} has seen every session through {model.trained_through}, and the bars end on "
                 f"{days.sessions[-1].date}; {_remedy(store, model.timestamp)}"
             )
+    if options.start is None and start is not None and options.end is not None and options.end < start:
+        raise UserError(
+            f"--end {options.end}: model {model.timestamp} was trained through {model.trained_through}; "
+            f"choose {start} or later, or trade sessions that it has seen with --seen"
+        )
     sessions = chosen_sessions(days, start, options.end)
     if not options.seen:
         refuse_seen(model, sessions)

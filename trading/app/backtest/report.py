@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ import numpy as np
 
 from config import FIELDS, SECTION_OF
 from trading.app.backtest.models import EveningModels
-from trading.app.pages import logs_of, serving_in
+from trading.app.pages import logs_of, models_of, serving_in
 from trading.backtest.engine.account import dollars
 from trading.backtest.engine.session_market import PRICE_PLACES
 from trading.backtest.yardstick.coin_flip import flipped
@@ -26,7 +27,7 @@ from trading.reports.backtested.combinations import show_combinations
 from trading.reports.backtested.material import About, Fall, Held, Run, Setting, Sweep
 from trading.reports.backtested.page import page_of, write_page
 from trading.reports.backtested.words import of_run, of_seen, of_sweep
-from trading.reports.look.models_index import publish
+from trading.reports.look.models_index import publish, write_models_index
 from trading.reports.page import say
 
 if TYPE_CHECKING:
@@ -139,11 +140,13 @@ def backtest_of(
     return replace(sweep, best_run=_run(best, about, sessions))
 
 
-def show_verdict(backtest: Sweep | Run, console: Console, folder: Path, logs: Path | None) -> None:
-    """Print the table of a sweep and the verdict, write the page into `folder`, and name it.
+def show_verdict(backtest: Sweep | Run, console: Console, models: Path, logs: Path, trades: Path | None) -> None:
+    """Print the table of a sweep and the verdict, write the page, and name it.
 
     Args:
-        logs: the folder of logs that the models' index links to; None if `folder` is no folder of models.
+        models: the folder of models, into which the page is written.
+        logs: the folder of logs that the models' index links to.
+        trades: the folder of the backtest's trades, into which the page is written instead; None if they are not kept.
 
     Raises:
         OSError: the page cannot be written.
@@ -153,16 +156,19 @@ def show_verdict(backtest: Sweep | Run, console: Console, folder: Path, logs: Pa
     said = of_sweep(backtest) if isinstance(backtest, Sweep) else of_run(backtest)
     for line in said[: -len(backtest.about.notes) - 1]:  # the notes and DIRECTION stand above the table
         say(console, line)
-    say(console, f"page    {_write(backtest, folder, logs)}")
+    say(console, f"page    {_write(backtest, models, logs, trades)}")
 
 
-def _write(backtest: Sweep | Run, folder: Path, logs: Path | None) -> Path:
-    """Write the page into the models, with their index, or beside the trades of `--logs-dir`; returns its path."""
+def _write(backtest: Sweep | Run, models: Path, logs: Path, trades: Path | None) -> Path:
+    """Write the page into the models or beside the trades of `--logs-dir`, and both indices; returns its path."""
     timestamp = stamp(datetime.now(NEW_YORK))
-    if logs is None:
-        return write_page(backtest, folder, timestamp)
-    path = folder / f"backtest_{timestamp}.html"
-    publish(page_of(backtest), path, serving_in(folder), logs_of(folder, logs))
+    if trades is not None:
+        path = write_page(backtest, trades, timestamp, models_of(models, trades))
+        with suppress(OSError):  # models that cannot be written keep their index
+            write_models_index(models, serving_in(models), logs_of(models, logs))
+        return path
+    path = models / f"backtest_{timestamp}.html"
+    publish(page_of(backtest), path, serving_in(models), logs_of(models, logs))
     return path
 
 

@@ -12,7 +12,8 @@ from trading.reports.backtested.charts import equity_of_settings, heat_map
 from trading.reports.backtested.combinations import combinations
 from trading.reports.backtested.material import Run, Sweep
 from trading.reports.backtested.words import of_run, of_sweep, percent
-from trading.reports.look.models_index import link_to_index
+from trading.reports.look import INDEX
+from trading.reports.look.models_index import BACK, link_to_index, write_trades_index
 from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, Tile, fine, interval, plain, share
 from trading.reports.traded import charts, tables
@@ -35,8 +36,11 @@ def page_of(backtest: Sweep | Run) -> HtmlPage:
     return sweep_page(backtest) if isinstance(backtest, Sweep) else run_page(backtest)
 
 
-def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
-    """Write the page into a folder of trades, and the charts' script beside it; returns the path of the page.
+def write_page(backtest: Sweep | Run, folder: Path, timestamp: str, models: Path | None = None) -> Path:
+    """Write the page into a folder of trades, the charts' script and the folder's index; returns the path of the page.
+
+    Args:
+        models: the folder of models of the same market; None if it is not known.
 
     Raises:
         OSError: a file cannot be written.
@@ -44,8 +48,9 @@ def write_page(backtest: Sweep | Run, folder: Path, timestamp: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_script(folder)
     path = folder / f"backtest_{timestamp}.html"
-    links = link_to_index("The trades of this backtest", folder, folder)
+    links = [("The trades of this backtest", INDEX), *link_to_index(BACK, models, folder)]
     write_bytes(path, render(replace(page_of(backtest), links=links)))
+    write_trades_index(folder, models)
     return path
 
 
@@ -140,6 +145,7 @@ def _figures(sweep: Sweep) -> Section:
         head=("", "best", "95% interval", "median", "95% interval"),
         rows=rows,
         note=f"Best: {sweep.named(found.best)}. Median: {sweep.named(found.median)}.",
+        method="bootstrap",
     )
 
 
@@ -173,6 +179,7 @@ def run_page(run: Run) -> HtmlPage:
         title=f"Backtest of {run.about.title}",
         what=run.about.what,
         verdict=of_run(run),
+        method="bootstrap",
         tiles=tiles,
         blocks=blocks,
         figures=found,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from trading.backtest.figures import WalkFigures
     from trading.backtest.results import ComparisonResult
+    from trading.reports.page import Method
 
 SCREEN_HEAD: Final = ("", "best tenth against its minute, after cost", "signals", "came true", "earned per signal")
 """Columns of the table of variants that fit on a terminal; the page has the others."""
@@ -70,6 +71,7 @@ def comparison_page(found: ComparisonResult, comparisons: Sequence[Comparison]) 
         f"{counted(len(days), 'session')} ({days[0]['session']} to {days[-1]['session']}, {variants[0]['rows']:,} "
         f"rows); each session is one observation. Intervals are 95%, over sessions. {_left_out(found)}",
         verdict=lines,
+        method="jackknife",
         tiles=[
             Tile(
                 one["variant"].replace("_", " "),
@@ -173,7 +175,8 @@ def _variants_section(variants: Sequence[WalkFigures]) -> Section:
     return Section(
         "Side by side",
         "Log loss is shown against always predicting the base rate of the history: below 0 is better. “Came true” is "
-        "the label of the variant; what signals earned is another figure, after cost, raw and against the same minute.",
+        "the label of the variant; what signals earned is another figure, after cost, raw and against the same minute. "
+        "In brackets: the 95% interval.",
         head=(
             "",
             "ROC-AUC within the minute",
@@ -189,6 +192,7 @@ def _variants_section(variants: Sequence[WalkFigures]) -> Section:
         ),
         rows=rows,
         note=WHY_NOT_BY_SESSION,
+        method="jackknife",
     )
 
 
@@ -212,4 +216,6 @@ def _difference_section(measure: Measure, comparisons: Sequence[Comparison]) -> 
             "their outcomes per signal."
         )
     rows = [[name, *_cells(one)] for name, one in entries]
-    return Section(title, text, charts.intervals(shown, f"difference in {measure.name}"), ("", *DIFFERENCE_HEAD), rows)
+    chart = charts.intervals(shown, f"difference in {measure.name}")
+    method: Method = "Student's t" if measure.score == "log_loss" else "jackknife"
+    return Section(title, text, chart, ("", *DIFFERENCE_HEAD), rows, method=method)

@@ -38,6 +38,7 @@ def pooled_section(pooled: Pooled, threshold: float) -> Section:
             row.came_true(base["won"]),
             row.earned(base["outcome_pct"]),
         ],
+        method="jackknife or Student's t",
     )
 
 

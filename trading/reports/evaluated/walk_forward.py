@@ -67,6 +67,7 @@ def walk_page(found: WalkForwardResult) -> HtmlPage:
             f"{found['question']}. Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
+        method="jackknife",
         tiles=_tiles(found),
         blocks=blocks,
         figures=charts_,
@@ -163,29 +164,35 @@ def _plots(found: WalkFigures) -> list[Section]:
     return [
         Section(
             "Reliability: does “60%” come true six times in ten?",
-            "Share that came true in each band of 5%, with its interval over sessions; on the dashed line it equals "
-            f"the predicted probability. Bands of fewer than {charts.MIN_ROWS} rows are not drawn in the upper plot.",
+            "Reliability: share that came true in each band of 5%, with its 95% interval; on the dashed line it "
+            f"equals the predicted probability. Bands of fewer than {charts.MIN_ROWS} rows are not drawn in the upper "
+            "plot.",
             charts.reliability(found["reliability"], threshold),
+            method="jackknife",
         ),
         Section(
             "ROC and precision-recall",
-            "All scored rows together; a model without skill follows the dashed lines. Calibration shifts each "
-            "session as a whole and keeps the ranking of its stocks, so its curve shows how well it predicted the "
+            "All scored rows together; a model without skill follows the dashed lines. The first curve sets the true "
+            "positive rate against the false positive rate, the second precision against recall. Calibration shifts "
+            "each session as a whole and keeps the ranking of its stocks, so its curve shows how well it predicted the "
             "level of the sessions.",
             charts.curves(found["curves"], base or 0.0),
         ),
         Section(
             "Outcome by confidence",
-            "If higher confidence meant more profit, the bars would rise from left to right and end above zero.",
+            "If higher confidence meant more profit, the bars would rise from left to right and end above zero. Each "
+            "has its 95% interval.",
             charts.outcome_by_confidence(found["reliability"], threshold),
+            method="jackknife",
         ),
         Section(
             "Feature importance",
-            "Permutation importance on sessions that the model had not seen, with the interval over sessions: what the "
+            "Permutation importance on sessions that the model had not seen, with its 95% interval: what the "
             "ranking rests on, skilful or not. "
             "Prices are nearly redundant, so the model can replace one by the others: “prices together” "
             "permutes all of them at once. Below zero, the model was better without the feature.",
             charts.importance(found["importance"]),
+            method="Student's t",
         ),
         Section("Session by session", "", charts.by_session(found["by_session"], threshold)),
     ]
@@ -237,7 +244,8 @@ def _random_split_section(random: RandomSplitFigures, found: WalkFigures) -> Sec
     model = found["pooled"]["model"]
     return Section(
         title="What a random split would have claimed",
-        text="The same model, trained on a random 80% of the rows and tested on the rest. Neighbouring minutes share "
+        text="A random split: the same model, trained on 80% of the rows, drawn at random, and tested on the rest. "
+        "Neighbouring minutes share "
         "most of their bars and their outcome, so the model has nearly seen the test rows in training: the figures "
         "show memory, not prediction.",
         head=("", "random split", "walk-forward", "the document"),

@@ -47,6 +47,7 @@ def controls_section(skill: Skill) -> Section:
         ("", "market", "interval", "copies", "market lies"),
         [_row(one) for one in skill["measures"]],
         WHY_NOT_BY_SESSION,
+        "jackknife or Student's t",
     )
 
 
@@ -107,6 +108,7 @@ def minute_section(pooled: Pooled, threshold: float, trades: Estimate | None = N
         f"{per_cent(base['value'])} each.",
         head=("", "raw", "against the minute", "interval", "sessions", "10 bp after (missing)", "5 bp after (missing)"),
         rows=rows,
+        method="jackknife",
     )
 
 

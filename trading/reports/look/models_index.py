@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import unescape
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from trading.base.errors import UserError
 from trading.base.files import write_bytes
+from trading.base.market_folders import BACKTEST_MARKER, backtest_market_of, market_of
 from trading.reports.look import INDEX
 from trading.reports.look.page import Block, HtmlPage, render, write_script
 from trading.reports.page import NONE, Section, counted
@@ -40,6 +43,7 @@ class Listed:
     """A page in a folder.
 
     Attributes:
+        name: of its file, from the folder of the index: a page beside the trades of a backtest has its folder in it.
         at: TIMESTAMP of its name, New York time.
         headline: the first line of its verdict; empty in a page of an earlier version.
     """
@@ -99,7 +103,7 @@ def write_models_index(folder: Path, serves: str | None, logs: Path | None) -> N
 
 def models_index(folder: Path, serves: str | None, logs: Path | None) -> HtmlPage:
     """The index as a page."""
-    pages = pages_in(folder)
+    pages = sorted([*pages_in(folder), *_beside_trades(folder)], key=_newest, reverse=True)
     in_service = "No model is in service." if serves is None else f"Model {serves} is in service."
     kinds = [sum(one.kind == kind for one in pages) for kind in KINDS.values()]
     counts = ", ".join(counted(n, kind) for n, kind in zip(kinds, KINDS.values(), strict=True) if n)
@@ -117,7 +121,7 @@ def models_index(folder: Path, serves: str | None, logs: Path | None) -> HtmlPag
         title="Models and pages",
         what="Trainings, walk-forwards, comparisons and backtests of this folder",
         verdict=[in_service, f"Pages: {counts}." if pages else "There is no page yet."],
-        blocks=[Block(table)] if pages else [],
+        blocks=[Block(table, stacked=True)] if pages else [],
         links=link_to_index("All logs", logs, folder),
     )
 
@@ -130,7 +134,43 @@ def _service(one: Listed, serves: str | None) -> str:
 
 def pages_in(folder: Path) -> list[Listed]:
     """The pages of a folder that have a TIMESTAMP in their names, the newest first."""
-    return sorted(_listed(folder), key=lambda one: (one.at, one.name), reverse=True)
+    return sorted(_listed(folder), key=_newest, reverse=True)
+
+
+def _newest(page: Listed) -> tuple[str, str]:
+    return page.at, page.name
+
+
+def _beside_trades(models: Path) -> Iterator[Listed]:
+    """The pages of backtests of the same market whose trades lie in a folder beside that of the models."""
+    with suppress(OSError, UserError):
+        market = market_of(models)
+        for marker in models.resolve().parent.glob(f"*/{BACKTEST_MARKER}"):
+            owner = backtest_market_of(marker.parent)
+            if market is not None and owner is not None and owner.slug == market.slug:
+                for page in pages_in(marker.parent):
+                    yield replace(page, name=f"../{marker.parent.name}/{page.name}")
+
+
+def write_trades_index(folder: Path, models: Path | None) -> None:
+    """Write `index.html` into the folder of a backtest's trades, which `report.py` replaces by one of their days.
+
+    Args:
+        models: the folder of models of the same market; None if it is not known.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rows = [[one.time, one.link, one.headline or NONE] for one in pages_in(folder)]
+    page = HtmlPage(
+        title="Trades of a backtest",
+        what="Nothing was traded",
+        verdict=["The trades are in trades_*.json; report.py, with --logs-dir and this folder, makes their report."],
+        blocks=[Block(Section("Backtests", "The newest first.", head=("made", "page", "what it says"), rows=rows),
+                      stacked=True)],
+        links=link_to_index(BACK, models, folder),
+    )  # fmt: skip
+    write_bytes(folder / INDEX, render(page))
 
 
 def _listed(folder: Path) -> Iterator[Listed]:

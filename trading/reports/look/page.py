@@ -12,13 +12,13 @@ from markupsafe import Markup
 
 from trading.base.files import write_bytes
 from trading.reports.look import SCRIPT
-from trading.reports.look.glossary import GLOSSARY, anchor, with_terms
+from trading.reports.look.glossary import GLOSSARY, INTERVALS, anchor, with_terms
 from trading.reports.page import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trading.reports.page import Figure, Section, Tile
+    from trading.reports.page import Figure, Method, Section, Tile
 
 
 LONG: Final = 30
@@ -31,11 +31,13 @@ class Block:
 
     Attributes:
         folded: whether the table is shown only once it is opened.
+        stacked: whether the cells of a row stand below each other on a phone, for a table whose cells need no heading.
     """
 
     section: Section
     charts: Sequence[str] = ()
     folded: bool = False
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class HtmlPage:
         links: name and relative target of the links of its header.
         figures: charts by their keys, which blocks and trades name.
         footer: lines about how it was made.
+        method: that of the intervals of its verdict and tiles.
     """
 
     title: str
@@ -75,6 +78,7 @@ class HtmlPage:
     links: Sequence[tuple[str, str]] = ()
     figures: dict[str, Figure] = field(default_factory=dict)
     footer: Sequence[str] = ()
+    method: Method | None = None
 
 
 def with_charts(sections: Sequence[Section]) -> tuple[list[Block], dict[str, Figure]]:
@@ -94,7 +98,7 @@ def render(page: HtmlPage) -> bytes:
     environment.filters["terms"] = with_terms
     environment.filters["classes"] = _classes
     data = orjson.dumps(page.figures).decode().replace("<", "\\u003c")  # no text can end the script element
-    terms = [(anchor(term), term, meaning) for term, meaning in GLOSSARY.items()]
+    terms = [(anchor(term), term, meaning) for term, meaning in {**GLOSSARY, **INTERVALS}.items()]
     template = environment.get_template("page.html")
     return template.render(page=page, figures=Markup(data), glossary=terms, script=SCRIPT).encode()
 

@@ -95,6 +95,7 @@ def report_page(material: Material, models: Path | None = None) -> HtmlPage:
         blocks=blocks,
         trades=rows,
         trades_note=_trades_note(material, len(shown)),
+        method="bootstrap",
         findings=material.findings,
         links=[("All logs", INDEX), *_against(material), *link_to_index(BACK, models, material.folder)],
         figures=found,
@@ -133,7 +134,7 @@ def _calibration(material: Material, found: dict[str, Figure]) -> list[Block]:
     sections = live_sections(material.live)
     titles = ("Did predictions come true?", "Did they earn?", "What buying and selling cost: assumed and paid")
     return [
-        Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note), key)
+        Block(Section(title, one.text, head=one.head, rows=one.rows, note=one.note, method=one.method), key)
         for title, one, key in zip(titles, sections, keys, strict=False)
     ]
 
@@ -198,7 +199,7 @@ def _backtests(folder: Path) -> list[Block]:
     """The pages of the backtests whose trades a folder holds."""
     rows = [[one.time, one.link, one.headline or NONE] for one in pages_in(folder)]
     table = Section("Backtests", "The newest first.", head=("made", "page", "what it says"), rows=rows)
-    return [Block(table)] if rows else []
+    return [Block(table, stacked=True)] if rows else []
 
 
 def index_page(
@@ -227,4 +228,5 @@ def index_page(
         blocks=[Block(days), *_backtests(material.folder)],
         findings=material.findings,
         links=links,
+        method="bootstrap",
     )

@@ -87,6 +87,7 @@ def figures(booked: Performance, net: Performance) -> Section:
         head=("", "after cost", "95% interval", "booked"),
         rows=rows,
         note=WITHOUT_INTERVAL,
+        method="bootstrap",
     )
 
 
@@ -117,6 +118,7 @@ def group_section(by: str, found: Sequence[Group]) -> Section:
             for one in shown[:MOST_ROWS]
         ],
         note=note,
+        method="bootstrap",
     )  # fmt: skip
 
 

@@ -160,6 +160,7 @@ def training_page(metrics: ModelMetrics, found: WalkFigures) -> HtmlPage:
             f"{found['question']}. Outcomes are after {found['cost']} of cost; intervals are 95%, over sessions."
         ),
         verdict=lines,
+        method="jackknife",
         tiles=_tiles(metrics, found),
         blocks=blocks,
         figures=charts_,
