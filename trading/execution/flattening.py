@@ -1,16 +1,18 @@
-"""The sale of all positions, before the close or because of the FLATTEN file, and of those of earlier sessions."""
+"""The sale of all positions: before the close, for the FLATTEN file, after the night; what is held after the close."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from trading.execution.orders.others import plain
 from trading.rules.exits import limit_before_open
 
 if TYPE_CHECKING:
     from trading.base.calendar import Session
     from trading.base.clock import Clock
     from trading.execution.reconciliation import PositionManager
+    from trading.records.journal import Journal
     from trading.records.trade_log import Trade
 
 FLATTEN_TRIES: Final = 3
@@ -119,3 +121,26 @@ class CarriedOver:
 
     def _has_limit(self, trade: Trade) -> bool:
         return any(order.type == "limit" for order in self._positions.resting(trade))
+
+
+def report_held(positions: PositionManager, journal: Journal) -> tuple[int, int]:
+    """After the close: report what is still held, and sales that no reply tells.
+
+    Returns:
+        The number of open trades that hold shares, and of those whose shares are gone without a known sale.
+    """
+    gone = [trade for trade in positions.open if positions.unread_sales.gone_since(trade) is not None]
+    for trade in positions.open:
+        since, qty = positions.unread_sales.gone_since(trade), positions.shares_left(trade)
+        if since is None:
+            note = positions.obstacle(trade) or "sold at 4 AM, or at the next open"
+            journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
+        else:
+            note = "no reply tells their sale: the day's P&L lacks it, and the trade ends at the next reconciliation"
+            journal.event("sale_unsettled", symbol=trade.symbol, qty=qty, since=since, note=note)
+    for symbol in sorted(positions.unsettled - {trade.symbol for trade in positions.open}):
+        position = positions.cache.positions.get(symbol)
+        if position is not None:  # they may be ours although no open trade holds them
+            note = "an entry of ours, or what is held of it, could not be read: look at the broker's page"
+            journal.event("not_flat", symbol=symbol, qty=plain(position.qty), note=note)
+    return len(positions.open) - len(gone), len(gone)

@@ -76,26 +76,21 @@ class PositionManager:
         self._clock = clock
         self._records = Records(log, journal, clock)
         self.cache = OrderCache(broker, clock, instance)
-        self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
-        self._protection = Protection(broker, self.cache, self._records, clock)
-        self.others = OthersOrders(broker, self.cache, self._records, clock)
-        self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection, self.others)
-        self._holdings = Holdings(
-            broker, self.cache, self._records, clock, self._protection, self._exits, self.others, exits
-        )
-        self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
-        self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
+        common = broker, self.cache, self._records, clock
+        self._entries = EntryOrders(*common, exits, market)
+        self._protection = Protection(*common)
+        self.others = OthersOrders(*common)
+        self._exits = ExitOrders(*common, self._protection, self.others)
+        self._holdings = Holdings(*common, self._protection, self._exits, self.others, exits)
+        self._ownership = Ownership(*common, self._entries, exits, gone)
+        self._far_fills = FarFills(*common, feed)
         self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
-        self._unread_sales = UnreadSales(
-            broker, self.cache, self._records, clock, self._protection, self._exits.booking, self._entries.evidence
-        )
+        self.unread_sales = UnreadSales(*common, self._protection, self._exits.booking, self._entries.evidence)
         self._unnamed = Unnamed(self.cache, self._records, clock)
-        self._reclaim = Reclaim(
-            broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
-        )
+        self._reclaim = Reclaim(*common, self._protection, self._entries, self._ownership)
         self._unassigned = Unassigned(
-            broker, self.cache, self._records, clock, self._protection, self._holdings, self._ownership,
+            *common, self._protection, self._holdings, self._ownership,
             self._reclaim, lambda: self._entries.pending, self._update_all,
         )  # fmt: skip
 
@@ -200,6 +195,7 @@ class PositionManager:
         self._identity.correct_names(known)
         self._records.recover(known)
         self._entries.recover(known)
+        self.unread_sales.remember(known)
         for entry in (one for one in self.pending.values() if one.stop > 0):
             self._broker.note_held(entry.symbol, (entry.stop + entry.target) / 2, entry.decision_time)
 
@@ -231,7 +227,7 @@ class PositionManager:
         self._unnamed.judge(before)
         for trade in self._log.of_day(self._clock.now().astimezone(NEW_YORK).date()):
             self._entries.correct(trade)
-        self._unread_sales.correct_all()
+        self.unread_sales.correct_all()
         self._entries.settle()
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
@@ -261,8 +257,10 @@ class PositionManager:
         try:
             self._update_readable(trade)
         except Unclear as problem:
-            if not trade.is_open or not self._unread_sales.end(trade, problem):
+            if not trade.is_open or not self.unread_sales.end(trade, problem):
                 raise
+        else:
+            self.unread_sales.shown_again(trade)
 
     def _update_readable(self, trade: Trade) -> None:
         try:

@@ -14,9 +14,8 @@ from trading.broker.client import Broker, Unclear
 from trading.execution.control_files import ControlFiles, EntryPauses
 from trading.execution.day import Day
 from trading.execution.entries import Entries, EntryPolicy, Signal, best_and_too_old, signals_of
-from trading.execution.flattening import CarriedOver, Flattening
+from trading.execution.flattening import CarriedOver, Flattening, report_held
 from trading.execution.live_feed import DATA_ERRORS, Fetch, LiveFeed
-from trading.execution.orders.others import plain
 from trading.execution.orders.records import AUDITED_DAYS
 from trading.execution.preconditions import Preconditions
 from trading.execution.reconciliation import PositionManager
@@ -369,11 +368,7 @@ class Trader:
         if not self._stopped():
             self.positions.try_reconcile()
         is_read = self._read_account("the equity below is an older one")
-        for trade in self.positions.open:
-            qty = self.positions.shares_left(trade)
-            note = self.positions.obstacle(trade) or "sold at 4 AM, or at the next open"
-            self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
-        self._report_unsettled()
+        held, unsettled = report_held(self.positions, self._journal)
         self._note_answers()
         result = DayResult.of(self._log.sold_on(session.date))
         self._journal.event(
@@ -384,7 +379,8 @@ class Trader:
             pnl_amount=result.realised,
             equity=None if self.account is None else self.account.equity,
             equity_as_of=None if is_read or self._reading is None else self._reading.at,
-            open=len(self.positions.open),
+            open=held,
+            unsettled=unsettled,
             bars_revised=self.day.bars.revised if self.day is not None else 0,
             bars_refused=self.day.bars.refused if self.day is not None else 0,
         )
@@ -392,14 +388,6 @@ class Trader:
         if not self._log.of_day(session.date):
             why = NoTrade.of(self._journal.events_of(session.date))
             self._journal.event("no_trade", **asdict(why), threshold=self._threshold, why=why.in_words(self._threshold))
-
-    def _report_unsettled(self) -> None:
-        """Report shares that may be ours although no open trade holds them."""
-        for symbol in sorted(self.positions.unsettled - {trade.symbol for trade in self.positions.open}):
-            position = self.positions.cache.positions.get(symbol)
-            if position is not None:
-                note = "an entry of ours, or what is held of it, could not be read: look at the broker's page"
-                self._journal.event("not_flat", symbol=symbol, qty=plain(position.qty), note=note)
 
     def still_open(self) -> list[tuple[Trade, list[Order]]]:
         """Every open trade with the orders that rest under it, for the report of a stopped trader.

@@ -15,6 +15,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear, Unreadable
 from trading.execution.orders.holdings import GONE_AFTER
 from trading.execution.orders.order_cache import GIVE_UP_AFTER, Contradictory, OrderCache
@@ -23,12 +24,17 @@ from trading.execution.orders.records import Records
 from trading.execution.orders.sells.booking import PRICE_STEP, Booking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
     from trading.base.clock import Clock
     from trading.broker.messages import Order
     from trading.execution.orders.entry_evidence import EntryEvidence
     from trading.records.trade_log import Trade
+
+GONE: Final = "shares_gone"
+"""Audit event: since when no reply shows the shares of a trade; `since` is null once one does."""
 
 UNREADABLE_SALE: Final = "SALE_UNREADABLE"
 """Reason of a trade that ended while its stop or its target could not be read."""
@@ -65,6 +71,29 @@ class UnreadSales:
         self._asked: dict[str, datetime] = {}
         """By client_order_id of a trade with an estimated price: when its orders were last asked for."""
 
+    def remember(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """After a start: note since when no reply shows the shares of a trade, by the audit."""
+        for event in events:
+            if event.get("event") == GONE:
+                name = str(event.get("client_order_id"))
+                try:
+                    self._gone[name] = min(parse_instant(event["since"]), self._clock.now())
+                except (KeyError, TypeError, ValueError):
+                    self._gone.pop(name, None)  # shown again, or a damaged line
+
+    def gone_since(self, trade: Trade) -> datetime | None:
+        """Since when no reply shows the shares of an open trade whose sale is not known; None if one shows them."""
+        return self._gone.get(trade.client_order_id)
+
+    def shown_again(self, trade: Trade) -> None:
+        """Note that the shares of a trade, or their sale, are shown."""
+        if self._gone.pop(trade.client_order_id, None) is not None and trade.is_open:
+            self._note(trade, None)
+
+    def _note(self, trade: Trade, since: datetime | None) -> None:
+        name = trade.client_order_id
+        self._records.journal.event(GONE, symbol=trade.symbol, since=since, client_order_id=name)
+
     def end(self, trade: Trade, problem: Unclear) -> bool:
         """End a trade whose shares are gone, if that is established; False if not.
 
@@ -77,8 +106,10 @@ class UnreadSales:
         is_unread = isinstance(problem, Unreadable | Contradictory) or self._protection.is_unread(trade)
         is_unread = is_unread or trade.exit_intent is not None
         if not is_unread or not self._is_gone(trade):
-            self._gone.pop(trade.client_order_id, None)
+            self.shown_again(trade)
             return False
+        if trade.client_order_id not in self._gone:
+            self._note(trade, self._clock.now())
         since = self._gone.setdefault(trade.client_order_id, self._clock.now())
         lasted = self._clock.now() - since
         if lasted < (GONE_AFTER if self._is_doubted(trade) else GIVE_UP_AFTER) or self._protection.reserved(trade):
