@@ -86,7 +86,7 @@ class PositionManager:
         self._far_fills = FarFills(*common, feed)
         self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
-        self.unread_sales = UnreadSales(*common, self._protection, self._exits.booking, self._entries.evidence)
+        self.unread_sales = UnreadSales(*common, self._protection, self._exits, self._entries.evidence)
         self._unnamed = Unnamed(self.cache, self._records, clock)
         self._reclaim = Reclaim(*common, self._protection, self._entries, self._ownership)
         self._unassigned = Unassigned(
