@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.exchange.exchange_world import MONDAY, ny
+from tests.execution.test_orders_of_others import OTHER
 from tests.execution.test_unreadable_orders import unreadable
 from tests.execution.trading_world import Fault, TradingWorld, edited, flat, page, with_bars
+from trading.base.clock import parse_instant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +99,52 @@ def test_an_unreadable_exit_before_the_close_ends_its_trade_before_the_close_and
     trade = here.trade()
     assert (trade.exit_price, trade.exit_price_source, trade.exit_reason) == (10, None, "END_OF_DAY")
     here.check_books()
+
+
+def test_a_sale_that_is_not_known_at_the_close_is_said_as_such_and_ends_with_a_start_in_the_evening(
+    tmp_path: Path,
+) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [unreadable(lambda one: one["client_order_id"].endswith("exit"), filled_avg_price="100")]
+    here.minutes("15:55", "15:59")
+    here.close_day()
+    assert here.held() == 0 and here.trade().is_open and not here.events("not_flat")
+    [said], [closed] = here.events("sale_unsettled"), here.events("day_closed")
+    assert (said["qty"], said["since"][11:16]) == (5, "15:55") and "P&L lacks it" in said["note"]
+    assert (closed["open"], closed["unsettled"]) == (0, 1)
+    here.at("20:00")
+    here.restart()
+    here.trader.positions.reconcile()
+    assert (here.trade().exit_price, here.trade().exit_reason) == (10, "END_OF_DAY")
+    assert here.trade().exit_time == parse_instant(said["since"])
+    here.check_books()
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_restart_does_not_begin_the_minutes_anew_unless_the_shares_were_shown_again(
+    tmp_path: Path, returns: bool
+) -> None:
+    here = holding(tmp_path, 9.7)
+    hidden = unreadable(lambda one: (one["side"], one["type"]) == ("sell", "stop"), filled_avg_price=None)
+    held = edited(lambda body: [POSITION] if isinstance(body, list) else POSITION)
+    here.wire.faults = [hidden]
+    here.minutes("10:35", "10:37")
+    if returns:
+        here.wire.faults = [hidden, Fault("GET /v2/positions", held, times=None)]
+        here.tick("10:38")
+        here.wire.faults = [hidden]
+    here.restart()
+    here.tick("10:38" if not returns else "10:39", "10:40")
+    assert here.trade().is_open is returns
+    here.minutes("10:41", "10:44")
+    [told] = here.events("sold_by_evidence")
+    assert (told["time"][11:19] < "10:40:30") is not returns
+
+
+POSITION = {
+    "symbol": "AAA", "qty": "5", "side": "long", "avg_entry_price": "10", "cost_basis": "50", "market_value": "50",
+    "current_price": "10", "exchange": "NYSE", "asset_class": "us_equity", "asset_id": OTHER,
+}  # fmt: skip
 
 
 def test_a_trade_whose_position_and_stop_cannot_be_seen_lives_while_the_broker_holds_its_shares(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from trading.dashboard.state.audit_state import EXIT_ENDS, SETTLED
 from trading.dashboard.views.status import PROTECTION
 from trading.execution.orders.entry_orders import INTENT, NEVER_ARRIVED, NOT_FILLED
 from trading.execution.orders.records import RENAMED
+from trading.execution.orders.unread_sales import GONE
 from trading.records.events.kinds import DAY, DISCREPANCIES, ENTRIES, EXITS, HOLDINGS, KINDS, LEARNING, RUN, TROUBLES
 from trading.reports.against.sales import TROUBLE
 from trading.reports.traded.minute_of_decision import BLOCKS, ENDS, OUTCOMES
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WRITERS = {"event": 0, "synced_event": 0, "commit": 0, "event_once": 0, "_emit": 0, "_report_once": 0, "_end": 1}
 """Function that writes an event -> the place of its name among the arguments."""
 
-NAMED = {"INTENT": INTENT, "NEVER_ARRIVED": NEVER_ARRIVED, "NOT_FILLED": NOT_FILLED, "RENAMED": RENAMED}
+NAMED = {"GONE": GONE, "INTENT": INTENT, "NEVER_ARRIVED": NEVER_ARRIVED, "NOT_FILLED": NOT_FILLED, "RENAMED": RENAMED}
 
 JOBS = {"found.job": set(get_args(Job)), "f'{found.job}_skipped'": {f"{job}_skipped" for job in get_args(Job)}}
 

@@ -95,6 +95,7 @@ SOURCES: Final[Mapping[str, _Source]] = {
     "fraction_left": _Source("discrepancy", "a fraction of a share left", "symbol"),
     "entry_by_evidence": _Source("discrepancy", "an entry judged by its position", "symbol"),
     "sold_by_evidence": _Source("discrepancy", "a sale that no reply tells", "symbol"),
+    "sale_unsettled": _Source("discrepancy", "a sale that no reply tells", "symbol"),
     "far_fill": _Source("discrepancy", "a fill far from the price", "order_id"),
     "far_fill_corrected": _Source("discrepancy", "a wrong price of a fill", "order_id"),
     "far_fill_doubted": _Source("discrepancy", "a fill that no other source shows", "order_id"),

@@ -21,6 +21,7 @@ LARGEST_SUM: Final = Decimal(10) ** 15
 """Dollars and shares beyond every account; a larger number is an error, and could fill the memory."""
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class ExternalOrder(MalformedReply):
@@ -101,12 +102,17 @@ def optional_instant(value: object) -> datetime | None:
     return instant_of(value) if value else None
 
 
-def instant_or_none(value: object) -> datetime | None:
-    """As `optional_instant`; None for one that cannot be read, too."""
+def or_none(read: Callable[[V], T], value: V) -> T | None:
+    """A value as `read` reads it; None if it cannot."""
     try:
-        return optional_instant(value)
+        return read(value)
     except UNREADABLE:
         return None
+
+
+def instant_or_none(value: object) -> datetime | None:
+    """As `optional_instant`; None for one that cannot be read, too."""
+    return or_none(optional_instant, value)
 
 
 def instant_of(text: object) -> datetime:
@@ -123,10 +129,8 @@ def brief(value: object) -> str:
 
 
 def sum_or_none(value: object) -> Decimal | None:
-    try:
-        return None if value is None else number_of(value)
-    except UNREADABLE:
-        return None
+    """A number of any sign; None for one that is missing or cannot be read."""
+    return None if value is None else or_none(number_of, value)
 
 
 def refused_item(what: str, item: object, reason: str) -> Refused:

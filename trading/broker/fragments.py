@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from trading.broker.fields import (
-    UNREADABLE,
     id_of,
     instant_of,
     json_object,
+    or_none,
     parsed,
     price_of,
     sum_or_none,
@@ -17,7 +17,7 @@ from trading.broker.fields import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -52,25 +52,18 @@ def read_fragment(reply: object, order_id: str) -> Fragment:
 
 
 def _fragment(fields: Mapping[str, object], order_id: str) -> Fragment:
-    shown = _or_none(id_of, fields.get("id"))
+    shown = or_none(id_of, fields.get("id"))
     if shown not in (None, order_id):
         raise ValueError(f"{shown} was not asked for")
     return Fragment(
         id=order_id,
-        client_order_id=_or_none(text_of, fields.get("client_order_id")),
-        symbol=_or_none(symbol_of, fields.get("symbol")),
-        side=_or_none(text_of, fields.get("side")),
-        type=_or_none(text_of, fields.get("type")),
+        client_order_id=or_none(text_of, fields.get("client_order_id")),
+        symbol=or_none(symbol_of, fields.get("symbol")),
+        side=or_none(text_of, fields.get("side")),
+        type=or_none(text_of, fields.get("type")),
         qty=sum_or_none(fields.get("qty")),
-        limit_price=_or_none(lambda name: price_of(fields, name), "limit_price"),
-        stop_price=_or_none(lambda name: price_of(fields, name), "stop_price"),
-        created_at=_or_none(instant_of, fields.get("created_at")),
-        replaces=_or_none(id_of, fields.get("replaces")),
+        limit_price=or_none(lambda name: price_of(fields, name), "limit_price"),
+        stop_price=or_none(lambda name: price_of(fields, name), "stop_price"),
+        created_at=or_none(instant_of, fields.get("created_at")),
+        replaces=or_none(id_of, fields.get("replaces")),
     )
-
-
-def _or_none(read: Callable[[str], T], value: object) -> T | None:
-    try:
-        return None if value is None else read(value)  # type: ignore[arg-type]  # the functions check it
-    except UNREADABLE:
-        return None

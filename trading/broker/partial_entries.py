@@ -7,16 +7,16 @@ What we know of it, its name and perhaps its id, stands for what the reply shoul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeVar
 
 from trading.broker.fields import (
     MOST_SHARES,
-    UNREADABLE,
     id_of,
+    instant_or_none,
     json_object,
-    optional_instant,
+    or_none,
     parsed,
     sum_or_none,
     symbol_of,
@@ -64,12 +64,12 @@ def _readable(reply: object, asked: Asked, prices: KnownPrices) -> Order:
         return _identified(shown, identity, prices)
     shown = reply if isinstance(reply, Mapping) else {}
     name = asked.client_order_id
-    shown_id, shown_name = _or_none(id_of, shown.get("id")), _or_none(text_of, shown.get("client_order_id"))
+    shown_id, shown_name = or_none(id_of, shown.get("id")), or_none(text_of, shown.get("client_order_id"))
     has_other_id = asked.id is None or shown_id not in (None, asked.id)
     if has_other_id and shown_name not in (None, name):
         shown, shown_id = {}, None
     named = OUR_NAME.fullmatch(name)
-    stock, symbol = named["symbol"] if named else "", _or_none(symbol_of, shown.get("symbol"))
+    stock, symbol = named["symbol"] if named else "", or_none(symbol_of, shown.get("symbol"))
     if symbol is None or not prices.is_same_stock(stock, symbol):
         symbol = stock
     identity = _Identity(asked.id or shown_id or name, name, symbol)
@@ -112,7 +112,7 @@ def _identified(fields: Mapping[str, object], identity: _Identity, prices: Known
         limit_price=None,
         stop_price=None,
         filled_at=None,
-        created_at=_or_none(optional_instant, fields.get("created_at")),
+        created_at=instant_or_none(fields.get("created_at")),
         replaces=None,
         replaced_by=None,
         legs=(),
@@ -154,11 +154,3 @@ def _shares_or_none(value: object) -> int | None:
     """A number of whole shares; None if it is none that an order can be for."""
     number = sum_or_none(value)
     return int(number) if number is not None and 0 < number <= MOST_SHARES and number % 1 == 0 else None
-
-
-def _or_none(read: Callable[[object], T], value: object) -> T | None:
-    """A value as `read` reads it; None if it cannot."""
-    try:
-        return read(value)
-    except UNREADABLE:
-        return None

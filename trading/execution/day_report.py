@@ -38,11 +38,20 @@ class DayReport:
         self._positions.contain("the report of unsettled shares", self._report_unsettled)
 
     def _report_open(self, trade: Trade) -> None:
-        qty = self._positions.shares_left(trade)
+        qty, since = self._positions.shares_left(trade), self._gone_since(trade)
+        if since is not None:
+            note = "no reply tells their sale: the day's P&L lacks it, and the trade ends at the next reconciliation"
+            self._journal.event("sale_unsettled", symbol=trade.symbol, qty=qty, since=since, note=note)
+            return
         unknown: str | None = "what prevents its sale is not established"
         obstacle = self._positions.answer("the orders of", trade, self._positions.obstacle, unknown)
         note = obstacle or "sold at 4 AM, or at the next open"
         self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
+
+    def _gone_since(self, trade: Trade) -> datetime | None:
+        """Since when the shares of an open trade are gone without a known sale; None while they are held."""
+        nowhere: datetime | None = None
+        return self._positions.answer("the sale of", trade, self._positions.unread_sales.gone_since, nowhere)
 
     def _report_unsettled(self) -> None:
         for symbol in sorted(self._positions.unsettled - {trade.symbol for trade in self._positions.open}):
@@ -54,6 +63,7 @@ class DayReport:
     def sum_up(self, session: Session, account: Account | None, as_of: datetime | None, day: Day | None) -> None:
         """Write the result of the day; `as_of` is the time of an account that could not be read again."""
         result = DayResult.of(self._log.sold_on(session.date))
+        unsettled = sum(self._gone_since(trade) is not None for trade in self._positions.open)
         self._journal.event(
             "day_closed",
             session=str(session.date),
@@ -62,7 +72,8 @@ class DayReport:
             pnl_amount=result.realised,
             equity=None if account is None else account.equity,
             equity_as_of=as_of,
-            open=len(self._positions.open),
+            open=len(self._positions.open) - unsettled,
+            unsettled=unsettled,
             bars_revised=day.bars.revised if day is not None else 0,
             bars_refused=day.bars.refused if day is not None else 0,
         )

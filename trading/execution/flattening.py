@@ -1,4 +1,4 @@
-"""The sale of all positions, before the close or because of the FLATTEN file, and of those of earlier sessions."""
+"""The sale of all positions: before the close, for the FLATTEN file, after the night; what is held after the close."""
 
 from __future__ import annotations
 

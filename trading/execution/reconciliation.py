@@ -79,28 +79,23 @@ class PositionManager:
         # For the steps of the minute that are not in this class.
         self.contain, self.for_each, self.answer = self._records.contain, self._records.for_each, self._records.answer
         self.cache = OrderCache(broker, clock, instance)
-        self._entries = EntryOrders(broker, self.cache, self._records, clock, exits, market)
-        self._protection = Protection(broker, self.cache, self._records, clock)
-        self.others = OthersOrders(broker, self.cache, self._records, clock)
-        self._exits = ExitOrders(broker, self.cache, self._records, clock, self._protection, self.others)
-        self._holdings = Holdings(
-            broker, self.cache, self._records, clock, self._protection, self._exits, self.others, exits
-        )
-        self._ownership = Ownership(broker, self.cache, self._records, clock, self._entries, exits, gone)
-        self._far_fills = FarFills(broker, self.cache, self._records, clock, feed)
+        common = broker, self.cache, self._records, clock
+        self._entries = EntryOrders(*common, exits, market)
+        self._protection = Protection(*common)
+        self.others = OthersOrders(*common)
+        self._exits = ExitOrders(*common, self._protection, self.others)
+        self._holdings = Holdings(*common, self._protection, self._exits, self.others, exits)
+        self._ownership = Ownership(*common, self._entries, exits, gone)
+        self._far_fills = FarFills(*common, feed)
         quote_of = partial(latest_quote, broker.clients, feed, seconds=QUOTE_SECONDS)
         self._software_stop = SoftwareStop(self.cache, self._records, clock, quote_of, self.close)
         self._fill_times = FillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
-        self._unread_sales = UnreadSales(
-            broker, self.cache, self._records, clock, self._protection, self._exits.booking, self._entries.evidence
-        )
+        self.unread_sales = UnreadSales(*common, self._protection, self._exits, self._entries.evidence)
         self._unnamed = Unnamed(self.cache, self._records, clock)
-        self._reclaim = Reclaim(
-            broker, self.cache, self._records, clock, self._protection, self._entries, self._ownership
-        )
+        self._reclaim = Reclaim(*common, self._protection, self._entries, self._ownership)
         self._unassigned = Unassigned(
-            broker, self.cache, self._records, clock, self._protection, self._holdings, self._ownership,
+            *common, self._protection, self._holdings, self._ownership,
             self._reclaim, lambda: self._entries.pending, self._update_all,
         )  # fmt: skip
 
@@ -206,7 +201,8 @@ class PositionManager:
         known = list(events)
         self._ownership.remember(known)
         self._identity.correct_names(known)
-        for recover in (self._records.recover, self._entries.recover, self._holdings.fractions.recover):
+        parts = self._records, self._entries, self._holdings.fractions
+        for recover in (*(part.recover for part in parts), self.unread_sales.remember):
             recover(known)
 
     def _note_open(self, trade: Trade) -> None:
@@ -238,7 +234,7 @@ class PositionManager:
         contain("orders without a symbol", partial(self._unnamed.judge, before))
         today = self._clock.now().astimezone(NEW_YORK).date()
         self._records.for_each("the entry price of", self._log.of_day(today), self._entries.correct)
-        contain("sales that cannot be read", self._unread_sales.correct_all)
+        contain("sales that cannot be read", self.unread_sales.correct_all)
         contain("the entries", self._entries.settle)
         self._update_all(self.open)
         known = {trade.client_order_id for trade in self.open}
@@ -272,8 +268,10 @@ class PositionManager:
         try:
             self._update_readable(trade)
         except Unclear as problem:
-            if not trade.is_open or not self._unread_sales.end(trade, problem):
+            if not trade.is_open or not self.unread_sales.end(trade, problem):
                 raise
+        else:
+            self.unread_sales.shown_again(trade)
 
     def _update_readable(self, trade: Trade) -> None:
         try:

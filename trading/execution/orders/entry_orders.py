@@ -209,8 +209,7 @@ class EntryOrders:
         """
         name = order.client_order_id
         known = self._cache.entries.id_of(name)
-        if known == "" and self._cache.entries.is_of_another(order.id, name):
-            known = name
+        known = name if known == "" and self._cache.entries.is_of_another(order.id, name) else known
         if known in ("", order.id):
             return order.id
         try:

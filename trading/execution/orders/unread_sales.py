@@ -15,20 +15,27 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from trading.base.clock import parse_instant
 from trading.broker.client import Broker, Unclear, Unreadable
 from trading.execution.orders.holdings import GONE_AFTER
 from trading.execution.orders.order_cache import GIVE_UP_AFTER, Contradictory, OrderCache
 from trading.execution.orders.protection import Protection
 from trading.execution.orders.records import Records
-from trading.execution.orders.sells.booking import PRICE_STEP, Booking
+from trading.execution.orders.sells.booking import PRICE_STEP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
     from trading.base.clock import Clock
     from trading.broker.messages import Order
     from trading.execution.orders.entry_evidence import EntryEvidence
+    from trading.execution.orders.exit_orders import ExitOrders
     from trading.records.trade_log import Trade
+
+GONE: Final = "shares_gone"
+"""Audit event: since when no reply shows the shares of a trade; `since` is null once one does."""
 
 UNREADABLE_SALE: Final = "SALE_UNREADABLE"
 """Reason of a trade that ended while its stop or its target could not be read."""
@@ -50,7 +57,7 @@ class UnreadSales:
         records: Records,
         clock: Clock,
         protection: Protection,
-        booking: Booking,
+        exits: ExitOrders,
         evidence: EntryEvidence,
     ) -> None:
         self._broker = broker
@@ -58,12 +65,35 @@ class UnreadSales:
         self._records = records
         self._clock = clock
         self._protection = protection
-        self._booking = booking
+        self._exits = exits
         self._evidence = evidence
         self._gone: dict[str, datetime] = {}
         """By client_order_id of a trade: since when no reply shows its shares."""
         self._asked: dict[str, datetime] = {}
         """By client_order_id of a trade with an estimated price: when its orders were last asked for."""
+
+    def remember(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """After a start: note since when no reply shows the shares of a trade, by the audit."""
+        for event in events:
+            if event.get("event") == GONE:
+                name = str(event.get("client_order_id"))
+                try:
+                    self._gone[name] = min(parse_instant(event["since"]), self._clock.now())
+                except (KeyError, TypeError, ValueError):
+                    self._gone.pop(name, None)  # shown again, or a damaged line
+
+    def gone_since(self, trade: Trade) -> datetime | None:
+        """Since when no reply shows the shares of an open trade whose sale is not known; None if one shows them."""
+        return self._gone.get(trade.client_order_id)
+
+    def shown_again(self, trade: Trade) -> None:
+        """Note that the shares of a trade, or their sale, are shown."""
+        if self._gone.pop(trade.client_order_id, None) is not None and trade.is_open:
+            self._note(trade, None)
+
+    def _note(self, trade: Trade, since: datetime | None) -> None:
+        name = trade.client_order_id
+        self._records.journal.event(GONE, symbol=trade.symbol, since=since, client_order_id=name)
 
     def end(self, trade: Trade, problem: Unclear) -> bool:
         """End a trade whose shares are gone, if that is established; False if not.
@@ -77,8 +107,10 @@ class UnreadSales:
         is_unread = isinstance(problem, Unreadable | Contradictory) or self._protection.is_unread(trade)
         is_unread = is_unread or trade.exit_intent is not None
         if not is_unread or not self._is_gone(trade):
-            self._gone.pop(trade.client_order_id, None)
+            self.shown_again(trade)
             return False
+        if trade.client_order_id not in self._gone:
+            self._note(trade, self._clock.now())
         since = self._gone.setdefault(trade.client_order_id, self._clock.now())
         lasted = self._clock.now() - since
         if lasted < (GONE_AFTER if self._is_doubted(trade) else GIVE_UP_AFTER) or self._protection.reserved(trade):
@@ -88,8 +120,8 @@ class UnreadSales:
         lacks = self._protection.broker_lacks(trade)
         if lacks is False or (lacks is None and lasted < GONE_AFTER):
             return False
-        del self._gone[trade.client_order_id]
         self._book(trade, left, since)
+        del self._gone[trade.client_order_id]
         return True
 
     def _is_doubted(self, trade: Trade) -> bool:
@@ -106,14 +138,13 @@ class UnreadSales:
         return (None if alone is None else alone.qty) == (None if listed is None else listed.qty)
 
     def _book(self, trade: Trade, left: int, since: datetime) -> None:
-        for order_id in self._protection.unread_legs(trade):  # one of them may rest, and would open a short position
-            self._records.contain(f"the legs of {trade.symbol}", partial(self._cancel, trade, order_id), trade.symbol)
+        self._exits.legs.cancel_unread(trade, "SIBLING")  # one of them may rest, and would open a short position
         price, source = self._estimate(trade)
         if 0 < left < trade.qty and trade.sold_qty == trade.qty - left:
             price = ((trade.sold_amount + price * left) / trade.qty).quantize(PRICE_STEP)
         intent, reason = trade.exit_intent, (trade.exit_intent and trade.exit_reason) or UNREADABLE_SALE
         trade.exit_price, trade.exit_price_source = price, source
-        self._booking.end(trade, since, reason)
+        self._exits.booking.end(trade, since, reason)
         trade.exit_intent = intent  # by which a later reply is found
         self._records.journal.event(
             "sold_by_evidence",
@@ -125,12 +156,6 @@ class UnreadSales:
             pnl_amount=trade.pnl_amount,
             client_order_id=trade.client_order_id,
             note="its shares are gone and no reply tells the sale: price and P&L are estimates, corrected later",
-        )
-
-    def _cancel(self, trade: Trade, order_id: str) -> None:
-        accepted = self._broker.cancel(order_id)
-        self._records.journal.event(
-            "cancel", symbol=trade.symbol, order_id=order_id, reason="SIBLING", accepted=accepted
         )
 
     def _estimate(self, trade: Trade) -> tuple[Decimal, str]:
@@ -177,7 +202,7 @@ class UnreadSales:
         if sum(order.filled_qty for order in sells) != trade.qty:
             return
         old, trade.exit_price_source = trade.exit_price, None
-        self._booking.finish(trade, sells)
+        self._exits.booking.finish(trade, sells)
         self._records.journal.event(
             "exit_price_corrected",
             symbol=trade.symbol,

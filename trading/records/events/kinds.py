@@ -164,6 +164,8 @@ EXITS: Final[Mapping[str, Kind]] = {
     "sold_by_evidence": _discrepancy(
         "{symbol}: {qty} shares sold at some {price}, by {price_source} ({reason}), P&L some {pnl_amount} ({note})"
     ),
+    "shares_gone": _written(),
+    "sale_unsettled": _discrepancy("{symbol}: its {qty} shares are gone since {since}; {note}"),
     "exit_price_corrected": _notice(
         "{symbol}: sold at {new_price}, not {old_price}: {reason}, P&L {pnl_amount}"
     ),
