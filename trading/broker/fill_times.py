@@ -30,6 +30,10 @@ LONGEST_PAUSE: Final = timedelta(days=4)
 time: a clock that is a session slow refuses nothing."""
 
 
+A_SESSION: Final = timedelta(hours=12)
+"""Longer than a session with its extended hours: fills of earlier ones are not compared any more."""
+
+
 class ReplyTime(NamedTuple):
     """When the newest reply was made: by its `Date`, None if it bears none, and by our clock."""
 
@@ -95,10 +99,12 @@ class FillTimes:
     def _note_legs(self, order: Order, filled_at: datetime | None) -> None:
         """Note since when the legs of an entry can be filled."""
         begun = _begun(order, filled_at)
-        legs = [leg for leg in order.legs if begun is not None and leg.side != order.side]
+        if begun is None or begun < self.now - A_SESSION:
+            return  # lists also show the orders of months ago
+        legs = [leg for leg in order.legs if leg.side != order.side]
         if len(self._entered) + len(legs) > self.MOST_REMEMBERED:
             self._entered.clear()
-        self._entered |= {leg.id: begun for leg in legs if begun is not None}
+        self._entered |= {leg.id: begun for leg in legs}
 
     def _time(self, one: Order) -> datetime | None:
         """When an order was filled."""
@@ -124,6 +130,8 @@ class FillTimes:
         """Whether a reply shows the time that the one before it did, of those that can be true, or is the first."""
         if one.status != "filled":
             return True  # the time of a part is that of the last change
+        if one.filled_at is not None and one.filled_at < self.now - A_SESSION:
+            return True  # lists also show the orders of months ago
         if len(self._shown) >= self.MOST_REMEMBERED:
             self._shown.clear()
         before = self._shown.get(_fill(one), one.filled_at)
