@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 JUST_NOW: Final = timedelta(minutes=5)
 """For how long after a fill of somebody else its stock is not bought; positions have been seen to lag 10 seconds."""
 
-READ_AGAIN: Final = timedelta(seconds=5)
+READ_AGAIN: Final = timedelta(seconds=10)
 """For how long the open orders that were read because of a missing stop or a sale serve again."""
 
 GOOD_TILL: Final = timedelta(days=100)
