@@ -720,7 +720,7 @@ def test_orphan_orders_are_cancelled_and_external_ones_stay(tmp_path: Path) -> N
             LimitOrderRequest(symbol="BBB", qty=1, side="buy", limit_price=9, time_in_force="day", client_order_id=name)
         )
     here.restart()
-    assert [event["symbol"] for event in here.events("orphan_order_cancelled")] == ["BBB"]
+    assert [event["symbol"] for event in here.events("orphan_order_cancelled", "cancel")] == ["BBB"]
     assert here.open_orders("BBB") == [("buy", "limit", 9.0)]
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
 

@@ -96,8 +96,9 @@ class Protection(SellOrders):
         try:
             self._send_stop(trade, qty, name)
         except OrderRefused as refusal:
+            stopped = self.stopped_shares(trade)
             self._add_named(trade, refusal.related)
-            if self.stopped_shares(trade) >= qty:
+            if self.stopped_shares(trade) - stopped >= qty:
                 return True
             self._records.doubt(trade.symbol, f"{trade.symbol} has no stop: {refusal}")
             self._journal.event("stop_refused", symbol=trade.symbol, qty=qty, reason=str(refusal))
