@@ -28,13 +28,14 @@ BOUNDED = RateLimit | KeepingSession | KnownOrders
 def entries_below(root: object) -> int:
     """The entries of all containers that belong to an object of ours.
 
-    Left out are the trade log, the rate limit, which holds the instants of a minute's requests at most, the requests
-    that the broker's session keeps, 64 at most, and the parsed orders, which are forgotten every morning.
+    Left out are deques with a greatest length, the trade log, the rate limit, which holds the instants of a minute's
+    requests at most, the requests that the broker's session keeps, 64 at most, and the parsed orders, which are
+    forgotten every morning.
     """
     seen, waiting, total = {id(root)}, [root], 0
     while waiting:
         one = waiting.pop()
-        if isinstance(one, CONTAINERS):
+        if isinstance(one, CONTAINERS) and not (isinstance(one, deque) and one.maxlen):
             total += len(one)
         for found in gc.get_referents(one):
             ours = type(found).__module__.startswith("trading.") or isinstance(found, CONTAINERS)
