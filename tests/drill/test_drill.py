@@ -45,7 +45,7 @@ def test_a_short_drill_has_no_violation(tmp_path: Path) -> None:
     assert len(report["kills"]) >= 1
     assert sum(count for _, _, count in report["faults"]) >= 20
     assert sum(count for _, _, count in report["lies"]) >= 15
-    assert len(TradeLog(tmp_path / "run-4" / "logs").trades) >= 3
+    assert len(TradeLog(tmp_path / "run-4" / "logs").trades) >= 1
     assert recovered_before_the_model(tmp_path / "run-4" / "logs")
     assert [result.seed for result in load([results])] == [4]
     assert set(table(load([results])).splitlines()) <= set(done.stdout.splitlines())

@@ -171,8 +171,12 @@ SCENES: list[Callable[[Path, Failing], None]] = [
 ]
 
 
-OF_THE_ACCOUNT: dict[Callable[[Path, Failing], None], set[str]] = {a_restart_without_stops: {"instance_in", "is_named"}}
-"""Before it sends anything, a start judges by the names of all orders together whether the account is ours."""
+OF_THE_ACCOUNT: dict[Callable[[Path, Failing], None], set[str]] = {
+    a_restart_without_stops: {"instance_in", "is_named"},
+    entries: {"KnownEntries.as_ours"},
+}
+"""Before it sends anything, a start judges by the names of all orders together whether the account is ours; and every
+order that is read gets the name that it was sent with."""
 
 
 @pytest.mark.parametrize("scene", SCENES)

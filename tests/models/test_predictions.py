@@ -17,7 +17,7 @@ from trading.base.clock import NEW_YORK
 from trading.features.document import features
 from trading.features.session_bars import Windows
 from trading.learning.calibration import Calibration, win_probability
-from trading.learning.fitting import fit, probabilities
+from trading.learning.fitting import Scorer, fit, probabilities
 from trading.market.bars import MINUTE_NS, to_ns
 from trading.models.predictor import Prediction, Predictor
 from trading.records.journal import new_york_time
@@ -35,7 +35,12 @@ def predictor(kind: ModelKind, confidence: str) -> Predictor:
     y = (X[:, 6] + np.random.default_rng(5).normal(0, 0.03, len(X)) > 0.0).astype(np.int8)
     scaler, model = fit(X, y, FEW_TREES.changed(MODEL_KIND=kind).training)
     loaded: Any = SimpleNamespace(
-        scaler=scaler, model=model, calibration=CALIBRATION, timestamp="20180327_200000", feature_set="document"
+        scaler=scaler,
+        model=model,
+        scorer=Scorer(scaler, model),
+        calibration=CALIBRATION,
+        timestamp="20180327_200000",
+        feature_set="document",
     )
     settings: Any = Settings.of(MIN_CONFIDENCE=0.45, CONFIDENCE=confidence)
     return Predictor(loaded, settings.prediction)

@@ -38,7 +38,8 @@ class DayReport:
         self._positions.contain("the report of unsettled shares", self._report_unsettled)
 
     def _report_open(self, trade: Trade) -> None:
-        qty, since = self._positions.shares_left(trade), self._gone_since(trade)
+        qty, nowhere = self._positions.shares_left(trade), None
+        since = self._positions.answer("the sale of", trade, self._positions.unread_sales.gone_since, nowhere)
         if since is not None:
             note = "no reply tells their sale: the day's P&L lacks it, and the trade ends at the next reconciliation"
             self._journal.event("sale_unsettled", symbol=trade.symbol, qty=qty, since=since, note=note)
@@ -47,11 +48,6 @@ class DayReport:
         obstacle = self._positions.answer("the orders of", trade, self._positions.obstacle, unknown)
         note = obstacle or "sold at 4 AM, or at the next open"
         self._journal.event("not_flat", symbol=trade.symbol, qty=qty, note=note)
-
-    def _gone_since(self, trade: Trade) -> datetime | None:
-        """Since when the shares of an open trade are gone without a known sale; None while they are held."""
-        nowhere: datetime | None = None
-        return self._positions.answer("the sale of", trade, self._positions.unread_sales.gone_since, nowhere)
 
     def _report_unsettled(self) -> None:
         for symbol in sorted(self._positions.unsettled - {trade.symbol for trade in self._positions.open}):
@@ -63,7 +59,8 @@ class DayReport:
     def sum_up(self, session: Session, account: Account | None, as_of: datetime | None, day: Day | None) -> None:
         """Write the result of the day; `as_of` is the time of an account that could not be read again."""
         result = DayResult.of(self._log.sold_on(session.date))
-        unsettled = sum(self._gone_since(trade) is not None for trade in self._positions.open)
+        answer, gone_since = self._positions.answer, self._positions.unread_sales.gone_since
+        unsettled = sum(answer("the sale of", one, gone_since, None) is not None for one in self._positions.open)
         self._journal.event(
             "day_closed",
             session=str(session.date),

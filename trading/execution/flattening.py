@@ -189,7 +189,12 @@ class CarriedOver:
 
     def sell_early(self, session: Session) -> None:
         """Sell before the open with limit orders, the most urgent first; later at market."""
-        trades = sorted(self._trades(session), key=self._urgency)
+
+        def urgency(trade: Trade) -> tuple[bool, str]:
+            """First the trades whose price is beyond their stop or target."""
+            return self._positions.answer("the price of", trade, self._is_inside, otherwise=False), trade.symbol
+
+        trades = sorted(self._trades(session), key=urgency)
         self._positions.for_each("the sale of", trades, partial(self._sell_early, session=session))
 
     def _sell_early(self, trade: Trade, session: Session) -> None:
@@ -211,13 +216,8 @@ class CarriedOver:
     def _trades(self, session: Session) -> list[Trade]:
         return [trade for trade in self._positions.open if trade.day < session.date]
 
-    def _urgency(self, trade: Trade) -> tuple[bool, str]:
-        """Sort key: first the trades whose price is beyond their stop or target."""
-
-        def is_inside(one: Trade) -> bool:
-            return one.stop_loss < self._positions.last_price(one) < one.take_profit
-
-        return self._positions.answer("the price of", trade, is_inside, otherwise=False), trade.symbol
+    def _is_inside(self, trade: Trade) -> bool:
+        return trade.stop_loss < self._positions.last_price(trade) < trade.take_profit
 
     def _has_limit(self, trade: Trade) -> bool:
         return any(order.type == "limit" for order in self._positions.resting(trade))

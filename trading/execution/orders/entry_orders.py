@@ -75,7 +75,8 @@ class EntryOrders:
         for event in events:
             if event.get("event") == SENT:
                 name, symbol = str(event.get("client_order_id")), str(event.get("symbol"))
-                self._cache.entries.note(str(event.get("order_id")), name, symbol, sent.get(name, 0))
+                noted = partial(self._cache.entries.note, str(event.get("order_id")), name, symbol, sent.get(name, 0))
+                self._records.contain(f"the entry order of {symbol}", noted, symbol)
             elif event.get("event") == INTENT:
                 try:
                     one = PendingEntry.from_intent(event)
@@ -91,12 +92,13 @@ class EntryOrders:
                 elif settled is not None and event["event"] == NOT_FILLED and event.get("status") not in TERMINAL:
                     self._give_up_undecided(settled)
         self.pending = {name: one for name, one in pending.items() if not self._records.log.has_entry(name)}
-        for trade in self._records.log.trades:
-            if trade.is_open:
-                self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
+        self._records.for_each("the entry order of", self._records.log.open_trades, self._note_entry_id)
         untold = [trade for trade in self._records.log.trades if trade.client_order_id in pending]
         self._records.for_each("the entry of", untold, self._bought)  # killed between the trade log and the audit
         self._records.for_each("recovering the entry of", self.pending.values(), self._note_recovered)
+
+    def _note_entry_id(self, trade: Trade) -> None:
+        self._cache.entries.note(trade.entry_order_id, trade.client_order_id, trade.symbol)
 
     def _note_recovered(self, entry: PendingEntry) -> None:
         self._journal.event("entry_recovered", symbol=entry.symbol, client_order_id=entry.client_order_id)
