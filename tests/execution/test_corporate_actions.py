@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal as D
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alpaca.trading.client import TradingClient
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from paper_exchange import mount
 from paper_exchange.books.ledger import Holding
 from tests.exchange.exchange_world import MONDAY, ORIGIN, TUESDAY, ny
-from tests.execution.trading_world import CALENDAR, Fault, Killed, TradingWorld, flat, killed_before
+from tests.execution.test_reconciliation import by_hand
+from tests.execution.trading_world import CALENDAR, Fault, Killed, TradingWorld, edited, flat, killed_before
 from trading.broker.messages import Position
 from trading.execution.orders.splits import split_of
 
@@ -152,7 +153,7 @@ def test_a_split_of_the_night_after_a_sale_that_was_never_sent(tmp_path: Path) -
     assert not here.events("external_position")
 
 
-def test_orders_that_rest_contradict_a_split_of_today_until_it_lasts(tmp_path: Path) -> None:
+def test_orders_that_rest_contradict_a_split_of_today_until_they_are_gone(tmp_path: Path) -> None:
     here = buying(tmp_path)
     here.tick("10:33")
     books(here, "10", "5")
@@ -160,10 +161,34 @@ def test_orders_that_rest_contradict_a_split_of_today_until_it_lasts(tmp_path: P
     assert (here.trade().qty, here.events("quantity_changed")) == (5, [])
     assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
     assert here.events("positions_disagree")
+    by_hand(here).cancel_orders()
     here.minutes("10:37", "10:38")
     assert (here.trade().qty, here.trade().entry_price) == (10, 5)
-    assert [event["reason"] for event in here.events("cancel")][:2] == ["SPLIT", "SPLIT"]
     assert (here.held(), here.trade().sold_qty) == (0, 10)  # the price is beyond the target of a share at $5
+
+
+@pytest.mark.parametrize(("qty", "average"), [("50", "1"), ("2", "25")])
+def test_a_position_that_looks_like_a_split_under_orders_that_rest_takes_no_stop_away(
+    qty: str, average: str, tmp_path: Path
+) -> None:
+    here = buying(tmp_path)
+    here.tick("10:33")
+
+    def shown(rows: Any) -> Any:
+        several = rows if isinstance(rows, list) else [rows]
+        for row in several:
+            if row.get("symbol") == "AAA":
+                row |= {"qty": qty, "avg_entry_price": average, "current_price": average}
+        return rows
+
+    here.wire.faults = [Fault("GET /v2/positions", edited(shown), times=None)]
+    here.minutes("10:34", "10:43")
+    assert here.open_orders() == [("sell", "limit", 10.4), ("sell", "stop", 9.8)]
+    assert (here.trade().qty, here.trade().entry_price, here.trade().is_open) == (5, 10, True)
+    assert here.events("positions_disagree")
+    here.wire.faults = []
+    here.minutes("15:54", "15:57")
+    assert here.held() == 0 and here.trade().exit_reason == "END_OF_DAY"
 
 
 def test_a_split_under_orders_that_rest_is_taken_over_before_the_close(tmp_path: Path) -> None:

@@ -371,3 +371,26 @@ def test_an_exception_in_the_steps_of_one_stock_leaves_the_others_protected_and_
     here.wire.faults = []
     here.tick("15:57", "15:58", "15:59")
     assert here.held("AAA") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("GET /v2/account", {"buying_power": None}),
+        ("GET /v2/account", {"equity": "much"}),
+        ("GET /v2/positions/AAA", {"qty": None}),
+        ("GET /v2/positions/AAA", {"symbol": "BBB"}),
+    ],
+)
+@pytest.mark.parametrize("reason", ["END_OF_DAY", "FLATTEN"])
+def test_what_can_never_be_read_delays_a_sale_and_does_not_prevent_it(
+    path: str, change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [Fault(path, edited(lambda body: body | change), times=None)]
+    if reason == "FLATTEN":
+        (here.controls / "FLATTEN").touch()
+        here.minutes("10:34", "10:37")
+    else:
+        here.minutes("15:54", "15:59")
+    assert here.held() == 0 and here.trade().exit_reason == reason

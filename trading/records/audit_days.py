@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trading.records.events.kinds import TROUBLES
-from trading.records.trade import LARGEST_PRICE
+from trading.records.trade import LARGEST_PRICE, SMALLEST_PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,8 +134,14 @@ def _add(found: AuditDay, record: Record) -> None:
 
 def _sale(record: Record) -> SaleDecision:
     price = record["decision_price"]
-    if price is not None and not 0.0 < (price := float(price)) <= LARGEST_PRICE:
-        raise ValueError("decision_price")
+    if price is not None:
+        if (
+            isinstance(price, bool)
+            or not isinstance(price, int | float)
+            or not SMALLEST_PRICE <= price <= LARGEST_PRICE
+        ):
+            raise ValueError("decision_price")
+        price = float(price)
     return SaleDecision(str(record["trade"]), str(record["client_order_id"]), str(record["reason"]), price)
 
 

@@ -302,7 +302,7 @@ class ExitOrders:
             self.booking.finish(trade, self.booking.confirm_sold(trade, sells))
             del self._wanted[trade.client_order_id]
             return
-        position = self._broker.position(trade.symbol)
+        position = self.legs.position(trade.symbol)
         lacks = self._protection.broker_lacks(trade)
         if self._protection.is_unread(trade):
             left = self.legs.unsold(trade, left, position)

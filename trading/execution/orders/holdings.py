@@ -219,8 +219,8 @@ class Holdings:
         split = split_of(trade.entry_price, left, [order.filled_qty for order in filled], position, lags=lags)
         if split is None or (split.sold and self._others.bought(trade, position.qty)):
             return False
-        if not self._may_cancel(trade):
-            return False
+        if not (self._is_older(trade) or not self._protection.resting(trade)):
+            return False  # no split takes effect within a session: the orders of today say what is held
         self._confirm(trade.symbol, position)
         self._cancel_resting(trade, "SPLIT")
         if self._protection.shares_left(trade) == left:
@@ -228,10 +228,12 @@ class Holdings:
         return True
 
     def _may_cancel(self, trade: Trade) -> bool:
-        """Whether what rests under a trade, if anything does, may be cancelled for a split or a new symbol."""
+        """Whether what rests under a trade, if anything does, may be cancelled for a new symbol."""
         now, (_, since) = self._clock.now(), self._since.get(trade.client_order_id, (None, self._clock.now()))
-        is_older = trade.day < now.astimezone(NEW_YORK).date()
-        return is_older or now - since >= GIVE_UP_AFTER or not self._protection.resting(trade)
+        return self._is_older(trade) or now - since >= GIVE_UP_AFTER or not self._protection.resting(trade)
+
+    def _is_older(self, trade: Trade) -> bool:
+        return trade.day < self._clock.now().astimezone(NEW_YORK).date()
 
     def _cancel_resting(self, trade: Trade, reason: str) -> None:
         """Cancel what rests under a trade; raises `Unclear` until it is gone, so that the next look goes on."""

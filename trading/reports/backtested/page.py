@@ -110,6 +110,8 @@ def _tiles(sweep: Sweep) -> list[Tile]:
 def _more_than_luck(sweep: Sweep) -> str:
     if sweep.more_than_luck:
         return "yes"
+    if sweep.measured[sweep.choice.best] < 0.0 and sweep.idle:
+        return "no"
     return CANNOT_BE_SAID if sweep.lacks_copies or not sweep.choice.known else "no"
 
 

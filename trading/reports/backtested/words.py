@@ -104,7 +104,8 @@ def _headline(sweep: Sweep) -> str:
     if not found.known and not (lost and sweep.idle):
         return f"Whether the best of {count} settings is more than luck cannot be said: {_too_few(sweep)}."
     if lost:
-        return f"Even the best of {count} settings lost on these sessions, so there is none to choose."
+        only = "The only setting that traded" if count == "1" else f"Even the best of {count} settings"
+        return f"{only} lost on these sessions, so there is none to choose."
     if sweep.more_than_luck:
         return (
             f"The best of {count} settings did better than luck explains on these sessions. Whether that lasts, only "

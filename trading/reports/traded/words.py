@@ -184,7 +184,9 @@ def _carried(trades: Sequence[Trade], side: Literal["bought", "sold"]) -> str:
 def luck(found: Performance) -> str:
     """Whether the mean result of a trade can be luck."""
     figure = found.expectancy_pct
-    if found.sessions < MIN_SESSIONS or figure["low"] is None:
+    if found.sessions >= MIN_SESSIONS and figure["low"] is None:
+        return "Whether that is luck cannot be said: too few of the sessions had a sale for an interval."
+    if figure["low"] is None:
         have = counted(found.sessions, "session")
         return f"Whether that is luck cannot be said: {have} of the {MIN_SESSIONS} that a bootstrap interval needs."
     low, high = per_cent(figure["low"]), per_cent(figure["high"])

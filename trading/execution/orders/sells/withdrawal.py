@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trading.broker.client import Broker, Unclear
-from trading.broker.messages import OURS
+from trading.broker.messages import OURS, Orders
 from trading.execution.orders.order_cache import OrderCache
 from trading.execution.orders.records import Records
 from trading.execution.orders.sells.order_states import PENDING_CANCEL
@@ -16,11 +16,16 @@ from trading.execution.orders.sells.sell_orders import SellOrders
 from trading.execution.orders.sells.theirs import may_be_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trading.base.clock import Clock
-    from trading.broker.messages import Account, Order, Orders, Position
+    from trading.broker.messages import Account, Order, Position
     from trading.records.trade_log import Trade
+
+T = TypeVar("T")
+
+BLIND_AFTER: Final = timedelta(seconds=50)
+"""After so long without a readable answer a sale goes on without it: the broker's reply to the sale tells the rest."""
 
 SELLABLE_FOR: Final = timedelta(seconds=45)
 """For how long the account and the open orders, read for the sale of one position, serve for those of others."""
@@ -36,8 +41,10 @@ class Withdrawal:
         self._journal = records.journal
         self._clock = clock
         self._sells = sells
-        self._known: tuple[datetime, Account, Orders] | None = None
+        self._known: tuple[datetime, Account | None, Orders] | None = None
         """When the account and the open orders were read, and these."""
+        self._unread: dict[str, datetime] = {}
+        """What of the account or of a stock could not be read when it was last asked for -> since when."""
 
     def check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
@@ -51,8 +58,8 @@ class Withdrawal:
         problem = self._sells.adopt(trade)
         left = self._sells.shares_left(trade)
         account, orders = self._account_and_orders()
-        position = self._broker.position(trade.symbol)
-        if account.blocked is not None:
+        position = self.position(trade.symbol)
+        if account is not None and account.blocked is not None:
             raise Unclear(f"the account is blocked ({account.blocked}): its stop and target stay")
         if problem is not None:
             self.unsold(trade, left, position)
@@ -65,12 +72,41 @@ class Withdrawal:
                 reason = f"buy order {order.id} of somebody else is in the way: its stop and target stay"
                 raise Unclear(f"{reason}; cancel that order, or every sale is refused as a wash trade")
 
-    def _account_and_orders(self) -> tuple[Account, Orders]:
-        """The account and its open orders, at most `SELLABLE_FOR` old: the sale of all positions asks for them once."""
+    def position(self, symbol: str) -> Position | None:
+        """The position in a stock, asked for alone; the listed one if that could not be read for `BLIND_AFTER`.
+
+        Raises:
+            Unclear: no readable answer yet.
+        """
+        return self._read(symbol, lambda: self._broker.position(symbol), self._cache.positions.get(symbol))
+
+    def _account_and_orders(self) -> tuple[Account | None, Orders]:
+        """The account and its open orders, at most `SELLABLE_FOR` old: the sale of all positions asks for them once.
+
+        The account is None, and the orders are none, if they could not be read for `BLIND_AFTER`.
+        """
         if self._known is None or self._clock.now() - self._known[0] > SELLABLE_FOR:
-            account, orders = self._broker.account(), self._broker.orders(open_only=True)
+            account = self._read("the account", self._broker.account, None)
+            orders = self._read("the open orders", lambda: self._broker.orders(open_only=True), Orders())
             self._known = self._clock.now(), account, orders
         return self._known[1:]
+
+    def _read(self, what: str, ask: Callable[[], T], otherwise: T) -> T:
+        """What the broker answers, or `otherwise` if it gave no readable answer for `BLIND_AFTER`.
+
+        Raises:
+            Unclear: no readable answer yet.
+        """
+        try:
+            found = ask()
+        except Unclear as error:
+            since = self._unread.setdefault(what, self._clock.now())
+            if self._clock.now() - since < BLIND_AFTER:
+                raise
+            self._journal.event("unclear", what=what, reason=f"{error}; the sale goes on without it")
+            return otherwise
+        self._unread.pop(what, None)
+        return found
 
     def unsold(self, trade: Trade, left: int, position: Position | None) -> int:
         """Shares of a trade that its position shows, if one of its orders, which may have sold some, cannot be read.
