@@ -245,8 +245,10 @@ def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_pa
     here.wire.faults = [Fault("POST /v2/orders", refusal, times=None)]
     here.tick("15:55")
     here.wire.faults = [Fault("GET /v2/positions/AAA", page(500, ""), times=None)]
-    here.tick("15:56", "15:57")
-    assert [here.held(symbol) for symbol in ("AAA", "BBB", "CCC")] == [5, 0, 0]
+    here.tick("15:56")
+    assert [here.held(symbol) for symbol in ("BBB", "CCC")] == [0, 0]
+    here.tick("15:57")
+    assert here.held() == 0  # on the word of the listed position
 
 
 @pytest.mark.parametrize(
