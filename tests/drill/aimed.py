@@ -34,8 +34,6 @@ LASTS: Final = timedelta(seconds=50)
 SAID_WITHIN: Final = timedelta(seconds=60)
 """After a lie that lasts began to be told, the audit says something about the stock."""
 
-CONTRADICTORY: Final = {"status": "new", "filled_at": "2018-03-26T14:31:00Z"}
-
 
 @dataclass
 class Told:
@@ -163,7 +161,8 @@ class Aim:
             body = body | {"legs": [self._about(lie, one) for one in body["legs"]]}
         if body.get("id") != lie.order.id or body.get("status") not in ("new", "held"):
             return body
-        return body | CONTRADICTORY | {"filled_qty": body["qty"], "filled_avg_price": body["stop_price"]}
+        filled = {"filled_qty": body["qty"], "filled_avg_price": body["stop_price"], "filled_at": lie.since.isoformat()}
+        return body | filled | {"status": "new"}
 
     def unsaid(self, logs: Path) -> list[str]:
         """The lies that lasted, and about whose stock the audit says nothing meanwhile."""
