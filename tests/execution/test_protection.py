@@ -247,7 +247,7 @@ def test_an_old_refusal_keeps_no_position_once_the_account_can_sell_again(tmp_pa
     here.wire.faults = [Fault("GET /v2/positions/AAA", page(500, ""), times=None)]
     here.tick("15:56")
     assert [here.held(symbol) for symbol in ("BBB", "CCC")] == [0, 0]
-    here.tick("15:57")
+    here.tick("15:57", "15:58")
     assert here.held() == 0  # on the word of the listed position
 
 
