@@ -396,3 +396,12 @@ def test_what_can_never_be_read_delays_a_sale_and_does_not_prevent_it(
     else:
         here.minutes("15:54", "15:59")
     assert here.held() == 0 and here.trade().exit_reason == reason
+
+
+def test_two_answers_that_are_missing_hours_apart_are_not_one_that_is_missing_for_hours(tmp_path: Path) -> None:
+    here = holding(tmp_path)
+    here.wire.faults = [Fault("GET /v2/account", edited(lambda body: body | {"equity": "much"}), times=None)]
+    for minute in ("10:34", "13:00"):
+        here.at(minute)
+        here.trader.positions.close(here.trade(), "END_OF_DAY")
+        assert here.held() == 5 and here.open_orders() == LEVELS

@@ -27,6 +27,9 @@ T = TypeVar("T")
 BLIND_AFTER: Final = timedelta(seconds=50)
 """After so long without a readable answer a sale goes on without it: the broker's reply to the sale tells the rest."""
 
+ASKED_WITHIN: Final = timedelta(minutes=2)
+"""Failures that lie further apart are not one: nobody asked in between."""
+
 SELLABLE_FOR: Final = timedelta(seconds=45)
 """For how long the account and the open orders, read for the sale of one position, serve for those of others."""
 
@@ -43,8 +46,8 @@ class Withdrawal:
         self._sells = sells
         self._known: tuple[datetime, Account | None, Orders] | None = None
         """When the account and the open orders were read, and these."""
-        self._unread: dict[str, datetime] = {}
-        """What of the account or of a stock could not be read when it was last asked for -> since when."""
+        self._unread: dict[str, tuple[datetime, datetime]] = {}
+        """What of the account or of a stock could not be read -> since when, and when it was last asked for."""
 
     def check_sellable(self, trade: Trade) -> None:
         """See that a sale would be accepted before the legs, the only protection, are cancelled for it.
@@ -100,8 +103,11 @@ class Withdrawal:
         try:
             found = ask()
         except Unclear as error:
-            since = self._unread.setdefault(what, self._clock.now())
-            if self._clock.now() - since < BLIND_AFTER:
+            now = self._clock.now()
+            since, asked = self._unread.get(what, (now, now))
+            since = now if now - asked > ASKED_WITHIN else since  # a failure of hours ago says nothing about now
+            self._unread[what] = since, now
+            if now - since < BLIND_AFTER:
                 raise
             self._journal.event("unclear", what=what, reason=f"{error}; the sale goes on without it")
             return otherwise
