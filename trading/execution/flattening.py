@@ -1,4 +1,4 @@
-"""The sale of all positions: before the close, for the FLATTEN file, after the night; what is held after the close."""
+"""The sale of all positions: before the close, for the FLATTEN file, and of those that were held overnight."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from trading.execution.orders.records import Records
 from trading.execution.orders.sells.software_stop import SoftwareStop
 from trading.execution.orders.unread_sales import UnreadSales
 from trading.execution.shares.far_fills import FarFills
-from trading.execution.shares.fill_times import FillTimes
+from trading.execution.shares.fill_times import DoubtfulFillTimes
 from trading.execution.shares.identity import Identity
 from trading.execution.shares.other_traders import OtherTrader
 from trading.execution.shares.ownership import Ownership
@@ -89,7 +89,7 @@ class PositionManager:
         self._far_fills = FarFills(*common, feed)
         quote_of = partial(latest_quote, broker.clients, feed, seconds=QUOTE_SECONDS)
         self._software_stop = SoftwareStop(self.cache, self._records, clock, quote_of, self.close)
-        self._fill_times = FillTimes(broker, self._records, clock)
+        self._fill_times = DoubtfulFillTimes(broker, self._records, clock)
         self._identity = Identity(broker, self.cache, self._records)
         self.unread_sales = UnreadSales(*common, self._protection, self._exits, self._entries.evidence)
         self._unnamed = Unnamed(self.cache, self._records, clock)

@@ -6,11 +6,11 @@ A wrong time hides neither shares nor their price: only the end of a trade waits
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from trading.broker.messages import OUR_NAME
+from trading.execution.orders.entry_evidence import ASK_FOR
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from trading.broker.fill_times import DoubtfulTime
     from trading.execution.orders.records import Records
 
-ASK_FOR: Final = timedelta(seconds=20)
-"""How long the time of a fill is asked for; all reads of its order are such questions."""
 
-
-class FillTimes:
+class DoubtfulFillTimes:
     """Settles the fills of one account that the broker's client reads without a time."""
 
     def __init__(self, broker: Broker, records: Records, clock: Clock) -> None:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 class Unassigned:
-    """Reopens our trades whose shares are still held, reports shares of others, and cancels orphan orders of ours."""
+    """Reopens our trades whose shares are still held, reports shares of others, and cancels orphan orders of ours.
+
+    Args:
+        pending: gives the pending entries by client_order_id.
+        update: brings trades up to date with the broker.
+    """
 
     def __init__(
         self,
@@ -40,10 +45,6 @@ class Unassigned:
         pending: Callable[[], Mapping[str, PendingEntry]],
         update: Callable[[Iterable[Trade]], None],
     ) -> None:
-        """Args:
-        pending: gives the pending entries by client_order_id.
-        update: brings trades up to date with the broker.
-        """
         self._broker = broker
         self._cache = cache
         self._records = records

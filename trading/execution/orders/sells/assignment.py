@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Assignment:
-    """Assigns sell orders, of whomever, to the trades of their stock."""
+    """Assigns sell orders, ours and those of others, to the trades of their stock."""
 
     def __init__(self, cache: OrderCache, records: Records) -> None:
         self._cache = cache
